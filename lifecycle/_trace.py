@@ -8,14 +8,14 @@ Three functions, no import but the standard library. The life of a thing is thre
     if entry.token is not None:
         _trace.closed(entry.token)
 
-The check of ``_trace.sink`` stays at the call site: switched off, it is one global load and no call. Read it as
-``_trace.sink`` (never ``from ._trace import sink``: a name imported that way would stay ``None`` for ever).
-``opened`` is called in the same synchronous step in which the thing starts to live, ``closed`` in the step in which it
-has ended: a thing that was closed twice, or never, is a failure of the test that looks.
+The check of ``_trace.sink`` stays at the call site: switched off, it is one global load and no call. Read
+it as ``_trace.sink`` (never ``from ._trace import sink``: a name imported that way would stay ``None``).
+``opened`` is called in the same synchronous step in which the thing starts to live, ``closed`` in the step
+in which it has ended: a thing that was closed twice, or never, is a failure of the test that looks.
 
-Kinds in use: ``scope``, ``task manager``, ``task group``, ``task``, ``resource``, ``callback``, ``timer``, ``registry``, ``entry``,
-``lease``, ``pool``, ``slot``, ``loan``, ``attempt``, ``stage``, ``pair``, ``server``, ``connection``. A new kind needs no registration.
-Loop tasks are watched by the ledger itself; a primitive reports a task only to give it an owner path.
+Kinds are free words: ``scope``, ``task manager``, ``task``, ``resource``, ``timer``, ``registry``, ``entry``,
+``lease``, ``pool``, ``loan``, ``attempt``, ``pair``, ``server``, ``connection``. Loop tasks are watched by
+the test kit itself; a primitive reports a task only to give it an owner path.
 """
 
 from __future__ import annotations

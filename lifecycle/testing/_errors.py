@@ -1,0 +1,35 @@
+"""Errors of the test kit: what a virtual loop, a replay or an exploration can meet."""
+
+from __future__ import annotations
+
+from .._errors import LifecycleError
+
+
+class DeadlockError(LifecycleError, RuntimeError):
+    """Nothing is ready, no timer is set and nothing outside is awaited: no task can ever run again.
+
+    You do not get it while a worker thread or a file descriptor is still waited for.
+
+    Attributes:
+        dump: every task that is alive, where it waits and where it was made.
+    """
+
+    def __init__(self, message: str, dump: str) -> None:
+        self.dump = dump
+        super().__init__(f"{message}\n{dump}")
+
+
+class LivelockError(LifecycleError, RuntimeError):
+    """The step budget is used up: tasks keep running without getting anywhere.
+
+    Attributes:
+        dump: every task that is alive, where it waits and where it was made.
+    """
+
+    def __init__(self, message: str, dump: str) -> None:
+        self.dump = dump
+        super().__init__(f"{message}\n{dump}")
+
+
+class ReplayError(LifecycleError, RuntimeError):
+    """A replay token does not fit: the code has changed since, or the scenario is not deterministic."""

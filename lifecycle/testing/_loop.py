@@ -1,0 +1,350 @@
+"""The virtual loop: asyncio with a clock that jumps, numbered steps, and a word when nobody can run any more.
+
+This is the one file that touches the private parts of asyncio's base loop: ``_run_once``, ``_ready``,
+``_scheduled``, ``_timer_cancelled_count`` and the fields of ``Handle``. A subclass of the base loop, rather
+than a loop written from nothing, keeps every public behaviour of asyncio; doing without file descriptors
+makes it a third faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import weakref
+from asyncio import base_events
+from collections.abc import Callable
+from typing import Any
+
+from ._clock import VirtualClock
+from ._errors import DeadlockError, LivelockError
+from ._outside import OutsideWorld
+from ._sites import dump_tasks
+from ._task import VirtualFuture, eager_virtual_task_factory, virtual_task_factory
+
+Handle = asyncio.Handle
+Observer = Callable[[Handle, "asyncio.Task[Any] | None"], None]
+Chooser = Callable[[list[Handle]], int]
+
+# Turns in which no task ran before the clock jumps all the same: anyio re-sends a cancellation every turn to
+# a task that cannot take it yet, which would otherwise hold the clock for ever.
+IDLE_TURNS = 64
+# Turns at one instant, tasks running, before the clock jumps all the same: a busy loop ended by a real clock.
+BUSY_TURNS = 5_000
+
+_eager_factory = getattr(asyncio, "eager_task_factory", None)
+
+
+class VirtualMixin(base_events.BaseEventLoop):
+    """What both virtual loops share: turns, the clock, numbering and the dump."""
+
+    _ready: Any
+    _scheduled: list[Any]
+    _timer_cancelled_count: int
+    _stopping: bool
+
+    def _set_up(self, clock: VirtualClock | None, max_steps: int, patience: float) -> None:
+        self.clock = VirtualClock() if clock is None else clock
+        self.max_steps = max_steps
+        self.patience = patience
+        self.steps = 0
+        self.trace = 0
+        self.jumps_while_busy = 0
+        self.site_depth = 3
+        self.watch_makers = False
+        self.tasks_made: list[weakref.ref[asyncio.Task[Any]]] = []
+        self.observer: Observer | None = None
+        self.chooser: Chooser | None = None
+        self.problems: list[dict[str, Any]] = []
+        self.signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
+        self._numbers = 0
+        self._turns_here = 0
+        self._idle_turns = 0
+        self._idle_waiters: list[asyncio.Future[None]] = []
+        self.outside = OutsideWorld(self)
+        self._task_factory = virtual_task_factory
+
+    # Numbering.
+
+    def next_number(self) -> int:
+        """Number the next task or future of this loop."""
+        self._numbers += 1
+        return self._numbers
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """Note a task about to be made; only a weak reference, so that a lost task is still lost."""
+        if self.watch_makers:
+            self.tasks_made.append(weakref.ref(task))
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return VirtualFuture(loop=self)  # type: ignore[arg-type]
+
+    def create_task(self, coro: Any, *, name: Any = None, context: Any = None, **options: Any) -> Any:
+        self._check_closed()  # type: ignore[attr-defined]
+        if context is not None:
+            options["context"] = context
+        task: asyncio.Task[Any] = self._task_factory(self, coro, **options)
+        if name is not None:
+            task.set_name(name)
+        return task
+
+    def set_task_factory(self, factory: Any) -> None:
+        if factory is None:
+            factory = virtual_task_factory
+        elif factory is _eager_factory:
+            factory = eager_virtual_task_factory
+        super().set_task_factory(factory)
+
+    # Time.
+
+    def time(self) -> float:
+        return self.clock.now
+
+    async def wait_all_blocked(self) -> None:
+        """Wait until every other task is blocked, without letting time pass."""
+        waiter: asyncio.Future[None] = self.create_future()
+        self._idle_waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._idle_waiters:
+                self._idle_waiters.remove(waiter)
+
+    # One turn.
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        self.outside.poll()
+        if not ready and not self._stopping:
+            self._nothing_ready()
+        self._move_due_timers()
+        chooser = self.chooser
+        ran_task = self._run_batch(len(ready)) if chooser is None else self._run_chosen(chooser)
+        self._turns_here += 1
+        self._idle_turns = 0 if ran_task else self._idle_turns + 1
+        if self._idle_turns > IDLE_TURNS or self._turns_here > BUSY_TURNS:
+            self._jump_while_busy()
+
+    def _run_batch(self, count: int) -> bool:
+        """Run what is ready now, first in first out, as asyncio does; say whether a task was among it."""
+        ready = self._ready
+        ran_task = False
+        while count:
+            count -= 1
+            handle = ready.popleft()
+            if not handle._cancelled and self._run_handle(handle):
+                ran_task = True
+        return ran_task
+
+    def _run_chosen(self, chooser: Chooser) -> bool:
+        """Run the plain callbacks in order, then one task step chosen among all that are ready.
+
+        The order of ``call_soon`` is documented and transports rely on it, so only task steps trade places.
+        """
+        ready = self._ready
+        waiting = list(ready)
+        ready.clear()
+        steps: list[Handle] = []
+        for handle in waiting:
+            if handle._cancelled:
+                continue
+            if _task_of(handle) is None:
+                self._run_handle(handle)
+            else:
+                steps.append(handle)
+        if not steps:
+            return False
+        index = chooser(steps) if len(steps) > 1 else 0
+        chosen = steps.pop(index)
+        ready.extendleft(reversed(steps))
+        if not chosen._cancelled:
+            self._run_handle(chosen)
+        return True
+
+    def _run_handle(self, handle: Any) -> bool:
+        task = _task_of(handle)
+        if self.observer is not None:
+            self.observer(handle, task)
+            if handle._cancelled:
+                return False
+        if task is not None:
+            self.steps += 1
+            self.trace = hash((self.trace, getattr(task, "number", 0)))
+            if self.steps > self.max_steps:
+                raise LivelockError(
+                    f"{self.max_steps} steps were not enough, at {self.time():g} s", self.dump()
+                )
+        handle._run()
+        return task is not None
+
+    # Blocking.
+
+    def _nothing_ready(self) -> None:
+        """Wake whoever waits for just this, else wait for the outside, else jump, else it is a deadlock."""
+        while self._idle_waiters:
+            waiter = self._idle_waiters.pop(0)
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        when = self._next_timer()
+        delay = None if when is None else max(0.0, when - self.clock.now)
+        if self.outside.wait(delay):
+            return
+        if when is None:
+            raise DeadlockError(
+                f"every task is blocked and no timer is set, at {self.time():g} s", self.dump()
+            )
+        self._jump(when)
+
+    def _jump(self, when: float) -> None:
+        self.clock.now = max(self.clock.now, when)
+        self._turns_here = self._idle_turns = 0
+
+    def _jump_while_busy(self) -> None:
+        when = self._next_timer()
+        if when is not None:
+            self.jumps_while_busy += 1
+            self._jump(when)
+        elif self._idle_turns > 10 * IDLE_TURNS and not self.outside.wait(None):
+            message = "only callbacks run that call themselves again, and no timer is set"
+            raise DeadlockError(f"{message}, at {self.time():g} s", self.dump())
+
+    def _next_timer(self) -> float | None:
+        timers = self._scheduled
+        while timers and timers[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heapq.heappop(timers)._scheduled = False
+        return timers[0]._when if timers else None
+
+    def _move_due_timers(self) -> None:
+        timers = self._scheduled
+        now = self.clock.now
+        while timers and timers[0]._when <= now:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if timer._cancelled:
+                self._timer_cancelled_count -= 1
+            else:
+                self._ready.append(timer)
+
+    # Ends.
+
+    def run_main(self, main: asyncio.Future[Any]) -> None:
+        """Run until ``main`` is done; its result stays in it."""
+        main.add_done_callback(self._main_done)
+        try:
+            self.run_forever()
+        finally:
+            main.remove_done_callback(self._main_done)
+
+    def _main_done(self, main: asyncio.Future[Any]) -> None:
+        self.stop()
+
+    def settle(self, turns: int = 200) -> None:
+        """Let what is ready run, without letting time pass: what is about to end may end."""
+        while self._ready and turns:
+            turns -= 1
+            self.stop()
+            self.run_forever()
+
+    def live_timers(self) -> list[asyncio.TimerHandle]:
+        """Timers that are set and not cancelled."""
+        return [timer for timer in self._scheduled if not timer._cancelled]
+
+    def dump(self) -> str:
+        """Every live task: where it waits and where it was made."""
+        return dump_tasks(list(asyncio.all_tasks(self)))
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what asyncio would only log; a run with an entry here has failed."""
+        self.problems.append(context)
+        if self._exception_handler is not None:  # type: ignore[attr-defined]
+            super().call_exception_handler(context)
+
+    # The outside.
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        future = super().run_in_executor(executor, func, *args)
+        self.outside.expect(future)
+        return future
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        self.signal_handlers[sig] = (callback, args)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        return self.signal_handlers.pop(sig, None) is not None
+
+    def deliver_signal(self, sig: int) -> None:
+        """Call the handler of a signal as if the process had received it."""
+        callback, args = self.signal_handlers[sig]
+        self.call_soon(callback, *args)
+
+
+class VirtualLoop(VirtualMixin):
+    """A virtual loop without any file descriptor; connections go through its memory network."""
+
+    def __init__(
+        self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0
+    ) -> None:
+        super().__init__()
+        self._set_up(clock, max_steps, patience)
+        self.network: Any = None
+
+    def _write_to_self(self) -> None:
+        self.outside.wake()
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are no events: nothing is ever selected."""
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any
+    ) -> Any:
+        return await self._memory_network().create_connection(protocol_factory, host, port, **how)
+
+    async def create_server(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any
+    ) -> Any:
+        return await self._memory_network().create_server(protocol_factory, host, port, **how)
+
+    async def create_unix_connection(self, protocol_factory: Any, path: Any = None, **how: Any) -> Any:
+        return await self._memory_network().create_connection(protocol_factory, None, path, **how)
+
+    async def create_unix_server(self, protocol_factory: Any, path: Any = None, **how: Any) -> Any:
+        return await self._memory_network().create_server(protocol_factory, None, path, **how)
+
+    async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> Any:
+        return self._memory_network().getaddrinfo(host, port, **how)
+
+    def _memory_network(self) -> Any:
+        if self.network is None:
+            raise RuntimeError(
+                "this virtual loop has no network: give it one, or ask for real I/O with io=True"
+            )
+        return self.network
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        raise RuntimeError(f"this virtual loop has no file descriptors, asked to read {fd!r}: pass io=True")
+
+    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        raise RuntimeError(f"this virtual loop has no file descriptors, asked to write {fd!r}: pass io=True")
+
+
+class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
+    """A virtual loop with real sockets, pipes and subprocesses: the clock jumps only when they are silent."""
+
+    def __init__(
+        self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0
+    ) -> None:
+        self.clock = VirtualClock() if clock is None else clock
+        super().__init__()
+        self._set_up(clock, max_steps, patience)
+        self.outside.watch_selector()
+
+
+def _task_of(handle: Any) -> asyncio.Task[Any] | None:
+    owner = getattr(handle._callback, "__self__", None)
+    return owner if isinstance(owner, asyncio.Task) else None
+
+
+def is_virtual(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop is one of ours."""
+    return isinstance(loop, VirtualMixin)

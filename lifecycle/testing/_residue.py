@@ -1,0 +1,66 @@
+"""What a run has left behind, in words, and how to take it all down again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from ._sites import describe_task
+
+if TYPE_CHECKING:
+    from ._bubble import Bubble
+    from ._loop import VirtualMixin
+
+
+def find_residue(bubble: Bubble) -> list[str]:
+    """Name everything that should not be there once the main task has ended."""
+    loop = bubble.loop
+    residue = [describe_task(task).strip() for task in live_tasks(loop)]
+    residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers()]
+    residue += bubble.ledger.residue()
+    residue += [describe_problem(problem) for problem in loop.problems]
+    return residue
+
+
+def live_tasks(loop: VirtualMixin) -> list[asyncio.Task[Any]]:
+    """Tasks of a loop that are not done, in the order in which they were made."""
+    return sorted(asyncio.all_tasks(loop), key=lambda task: getattr(task, "number", 0))
+
+
+def describe_problem(problem: dict[str, Any]) -> str:
+    """One line for what the loop's exception handler was told."""
+    error = problem.get("exception")
+    message = problem.get("message", "unhandled problem")
+    return f"in the loop's exception handler: {message}" + (f": {error!r}" if error is not None else "")
+
+
+def end_everything(loop: VirtualMixin) -> None:
+    """Cancel what is left, let it end, and close the loop; nothing of a run may reach the next one."""
+    loop.chooser = None
+    loop.observer = None
+    loop.max_steps = loop.steps + 20_000
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        _end_tasks(loop)
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        if loop._asyncgens:  # type: ignore[attr-defined]
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        if loop._default_executor is not None:  # type: ignore[attr-defined]
+            loop.run_until_complete(loop.shutdown_default_executor())
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+
+def _end_tasks(loop: VirtualMixin) -> None:
+    """Cancel every task, three times: one that swallows the first must not keep the others."""
+    for _ in range(3):
+        left = live_tasks(loop)
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        loop.settle()
+        for task in left:
+            if task.done() and not task.cancelled():
+                task.exception()
