@@ -32,7 +32,6 @@ class Bubble:
         loop: the virtual loop, of this bubble only.
         clock: its time.
         ledger: the account that must be clean at the end; our primitives report to it.
-        random: a random generator with the run's seed: use it instead of the global one.
         state: a free place for what a later check wants to see.
     """
 
@@ -40,8 +39,20 @@ class Bubble:
         self.loop = loop
         self.clock: VirtualClock = loop.clock
         self.ledger = Ledger()
-        self.random = random.Random(seed or 0)
         self.state = SimpleNamespace()
+        self._seed = seed or 0
+        self._random: random.Random | None = None
+
+    @property
+    def random(self) -> random.Random:
+        """A random generator with the run's seed: use it instead of the global one."""
+        if self._random is None:
+            self._random = random.Random(self._seed)
+        return self._random
+
+    def has_connections(self) -> bool:
+        """Whether any connection of the memory network is open."""
+        return False
 
     async def wait_all_blocked(self) -> None:
         """Wait until every other task is blocked, without letting time pass.

@@ -22,7 +22,8 @@ from ._sites import dump_tasks
 from ._task import VirtualFuture, eager_virtual_task_factory, virtual_task_factory
 
 Handle = asyncio.Handle
-Observer = Callable[[Handle, "asyncio.Task[Any] | None"], None]
+# Called before each step with its handle and task, and with None before the clock jumps.
+Observer = Callable[[Handle | None, "asyncio.Task[Any] | None"], None]
 Chooser = Callable[[list[Handle]], int]
 
 # Turns in which no task ran before the clock jumps all the same: anyio re-sends a cancellation every turn to
@@ -53,6 +54,7 @@ class VirtualMixin(base_events.BaseEventLoop):
         self.watch_makers = False
         self.tasks_made: list[weakref.ref[asyncio.Task[Any]]] = []
         self.observer: Observer | None = None
+        self.targets: dict[int, list[tuple[Any, Any]]] = {}
         self.chooser: Chooser | None = None
         self.problems: list[dict[str, Any]] = []
         self.signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
@@ -70,10 +72,17 @@ class VirtualMixin(base_events.BaseEventLoop):
         self._numbers += 1
         return self._numbers
 
-    def adopt(self, task: asyncio.Task[Any]) -> None:
-        """Note a task about to be made; only a weak reference, so that a lost task is still lost."""
+    def adopt(self, task: Any, coro: Any) -> Any:
+        """Note a task about to be made; returns the coroutine to run, wrapped where a fault needs it.
+
+        Only weak references are kept, so that a lost task is still lost; a target is held by its fault.
+        """
         if self.watch_makers:
             self.tasks_made.append(weakref.ref(task))
+        for fault, target in self.targets.get(task.number, ()):
+            target.task = task
+            coro = fault.wrap(coro, target)
+        return coro
 
     def create_future(self) -> asyncio.Future[Any]:
         return VirtualFuture(loop=self)  # type: ignore[arg-type]
@@ -189,6 +198,10 @@ class VirtualMixin(base_events.BaseEventLoop):
         delay = None if when is None else max(0.0, when - self.clock.now)
         if self.outside.wait(delay):
             return
+        if self.observer is not None:
+            self.observer(None, None)
+            if self._ready or self._next_timer() != when:
+                return
         if when is None:
             raise DeadlockError(
                 f"every task is blocked and no timer is set, at {self.time():g} s", self.dump()
@@ -338,6 +351,11 @@ class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
         super().__init__()
         self._set_up(clock, max_steps, patience)
         self.outside.watch_selector()
+
+    async def _make_subprocess_transport(self, *args: Any, **how: Any) -> Any:
+        transport = await super()._make_subprocess_transport(*args, **how)  # type: ignore[misc]
+        self.outside.expect_process(transport)
+        return transport
 
 
 def _task_of(handle: Any) -> asyncio.Task[Any] | None:

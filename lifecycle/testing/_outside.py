@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._loop import VirtualMixin
 
 # With real descriptors registered, how long (real seconds) they must be silent before the clock jumps.
-IO_SILENCE = 0.02
+IO_SILENCE = 0.05
 
 
 class OutsideWorld:
@@ -22,6 +22,7 @@ class OutsideWorld:
         self._loop = loop
         self._woken: threading.Event | None = None
         self._expected = 0
+        self._processes: list[Any] = []
         self._selector: Any = None
         self._own_descriptors = 0
         self._threads_at_start = set(threading.enumerate())
@@ -35,6 +36,10 @@ class OutsideWorld:
         """Count a job given to an executor until it is done."""
         self._expected += 1
         future.add_done_callback(self._arrived)
+
+    def expect_process(self, transport: Any) -> None:
+        """Count a child process until it has ended."""
+        self._processes.append(transport)
 
     def _arrived(self, future: asyncio.Future[Any]) -> None:
         self._expected -= 1
@@ -77,7 +82,8 @@ class OutsideWorld:
 
     def _real_limit(self, delay: float | None) -> float:
         patience = self._loop.patience
-        if self._expected or self._busy_threads():
+        self._processes = [process for process in self._processes if process.get_returncode() is None]
+        if self._expected or self._processes or self._busy_threads():
             return patience if delay is None else min(delay, patience)
         if self._selector is not None and len(self._selector.get_map()) > self._own_descriptors:
             return patience if delay is None else min(delay, IO_SILENCE)

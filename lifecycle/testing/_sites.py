@@ -15,7 +15,7 @@ Frames = tuple[tuple[CodeType, int], ...]
 
 _STDLIB = str(Path(asyncio.__file__).parent.parent)
 _ASYNCIO = str(Path(asyncio.__file__).parent)
-_ANYIO = str(Path(anyio.__file__).parent)
+ANYIO = str(Path(anyio.__file__).parent)
 _PACKAGE = str(Path(__file__).parent.parent)
 _SITE_PACKAGES = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
@@ -25,6 +25,9 @@ SPAWN_VERBS = frozenset({
     "create_task", "ensure_future", "gather", "start_soon", "start", "spawn", "start_soon_threadsafe",
     "create_background_task", "amap", "race", "as_completed", "run_coroutine_threadsafe",
 })  # fmt: skip
+
+# Below this frame a loop runs a callback; whoever runs the loop did not make what the callback makes.
+_LOOP_EDGE = asyncio.Handle._run.__code__
 
 _kinds: dict[str, str] = {}
 
@@ -38,7 +41,7 @@ def file_kind(filename: str) -> str:
 
 
 def _classify(filename: str) -> str:
-    if filename.startswith((_ASYNCIO, _ANYIO, _PACKAGE)):
+    if filename.startswith((_ASYNCIO, ANYIO, _PACKAGE)):
         return "runtime"
     # "/tools/" etc. inside site-packages all count as one: code that the user did not write.
     if filename.startswith((*_SITE_PACKAGES, _STDLIB, "<frozen")) or "site-packages" in filename:
@@ -47,7 +50,7 @@ def _classify(filename: str) -> str:
 
 
 def raw_frames(depth: int, skip: int = 1) -> Frames:
-    """Capture the innermost ``depth`` frames outside asyncio, anyio and this package.
+    """Capture the innermost ``depth`` frames of the running step outside asyncio, anyio and this package.
 
     No frame object is kept (it would pin its locals) and no source line is read.
     """
@@ -56,6 +59,8 @@ def raw_frames(depth: int, skip: int = 1) -> Frames:
     kinds = _kinds
     while frame is not None:
         code = frame.f_code
+        if code is _LOOP_EDGE:
+            break
         kind = kinds.get(code.co_filename) or file_kind(code.co_filename)
         if kind != "runtime":
             kept.append((code, frame.f_lineno))

@@ -56,8 +56,10 @@ class VirtualTask(asyncio.Task[T]):
     ) -> None:
         self.number = loop.next_number()
         self.site: Frames = raw_frames(loop.site_depth, 2)
-        self.by_user = made_by_user(sys._getframe(1)) if loop.watch_makers else None
-        loop.adopt(self)
+        self.by_user: bool | None = None
+        if loop.watch_makers or loop.targets:
+            self.by_user = made_by_user(sys._getframe(1))
+            coro = loop.adopt(self, coro)
         if name is None:
             name = f"Task-{self.number}"
         if eager_start:
