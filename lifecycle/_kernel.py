@@ -1,0 +1,313 @@
+"""The only file that touches native asyncio calls and anyio's internals.
+
+Everything above asks for six things: spawn a task, cancel one without piercing an anyio shield, wait for one,
+wait for one *whatever happens to the waiter*, deliver a cancellation that was held back meanwhile, and the clock.
+
+Three facts of asyncio and anyio shape this file (each has a test in ``tests/test_kernel.py``):
+
+* A native ``Task.cancel()`` pierces ``anyio.CancelScope(shield=True)``. So a shielded task is cancelled when its
+  shield ends, and work that must reach its end runs in a task of its own that nobody else can name.
+* anyio repeats a cancellation every loop iteration until its scope is left (level), asyncio delivers it once
+  (edge). So a waiter that holds cancellations back waits under an anyio shield, and hands the native one on once.
+* A task cancelled before its first step never runs its body. So nothing here cancels an unstarted task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio import CancelledError, Future, Task, get_running_loop
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
+from types import CodeType
+from typing import Any, TypeVar, cast
+
+from anyio import CancelScope
+
+try:
+    from anyio._backends._asyncio import _task_states
+except ImportError:  # pragma: no cover - an anyio that keeps its scopes elsewhere
+    _task_states = None
+
+T = TypeVar("T")
+
+_PACKAGE = os.path.dirname(__file__)
+
+#: Seconds between two looks at a task that sits in a shielded section: the first, and the longest.
+SHIELD_POLL = (0.005, 0.1)
+
+#: The seconds that a timeout of None stands for.
+FOREVER = float("inf")
+
+
+# Spawning
+
+
+def spawn(
+    coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None
+) -> Task[T]:
+    """Return a new native task that runs *coro*; a task factory of the loop is respected."""
+    loop = get_running_loop()
+    if loop.get_task_factory() is None:
+        # What loop.create_task does when there is no factory, without its three calls.
+        return Task(coro, loop=loop, name=name, context=context)
+    return loop.create_task(coro, name=name, context=context)
+
+
+def spawn_eagerly(
+    coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None
+) -> Task[T]:
+    """Return a new native task that has made its first step already, on Python 3.12 and later.
+
+    On 3.11, and under a task factory, the first step comes with the next loop iteration.
+    """
+    loop = get_running_loop()
+    if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+        return Task(coro, loop=loop, name=name, context=context, eager_start=True)
+    return spawn(coro, name, context)
+
+
+_kept: set[Task[Any]] = set()
+
+
+def spawn_kept(coro: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> Task[T]:
+    """Return a new task that is referenced until it ends, for work that no owner holds."""
+    task = spawn(coro, name, context)
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+    return task
+
+
+def context_of_caller() -> Context | None:
+    """Return the calling task's own context, so that what a helper task sets in it reaches the caller.
+
+    None, which means a copy, before 3.12, and where a task factory is set: it may start the task eagerly, and a context
+    cannot be entered twice.
+    """
+    if sys.version_info >= (3, 12) and get_running_loop().get_task_factory() is None:
+        return current_task().get_context()
+    return None
+
+
+def current_task() -> Task[Any]:
+    """Return the task that runs now; called from tasks only."""
+    return cast("Task[Any]", asyncio.current_task())
+
+
+def new_future() -> Future[None]:
+    """Return a future of the running loop."""
+    return get_running_loop().create_future()
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running loop."""
+    return get_running_loop()
+
+
+def clock() -> Callable[[], float]:
+    """Return the running loop's clock: monotonic seconds."""
+    return get_running_loop().time
+
+
+# Cancelling
+
+
+class Cancellation:
+    """One request to cancel one task, delivered as soon as no anyio shield is in the way."""
+
+    __slots__ = ("_delay", "_reason", "_retry", "_task", "delivered")
+
+    def __init__(self, task: Task[Any], reason: str | None) -> None:
+        self._task = task
+        self._reason = reason
+        self._delay, _ = SHIELD_POLL
+        self._retry: asyncio.TimerHandle | None = None
+        self.delivered = False
+        self._attempt()
+
+    def withdraw(self) -> bool:
+        """Stop trying; return whether the cancellation had already been delivered."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        return self.delivered
+
+    def _attempt(self) -> None:
+        self._retry = None
+        if self._task.done():
+            return
+        if in_shielded_section(self._task):
+            self._retry = self._task.get_loop().call_later(self._delay, self._attempt)
+            self._delay = min(self._delay * 2, SHIELD_POLL[1])
+        else:
+            self.delivered = True
+            self._task.cancel(self._reason)
+
+
+def cancel(task: Task[Any], reason: str | None = None) -> Cancellation:
+    """Cancel *task*, which must have made its first step, once no anyio shield protects it."""
+    return Cancellation(task, reason)
+
+
+def in_shielded_section(task: Task[Any]) -> bool:
+    """Return whether *task* is inside an ``anyio.CancelScope(shield=True)`` at this moment."""
+    scope: Any = _innermost_scope(task)
+    while scope is not None:
+        if scope.shield:
+            return True
+        scope = scope._parent_scope
+    return False
+
+
+def _innermost_scope(task: Task[Any]) -> CancelScope | None:
+    if _task_states is None:  # pragma: no cover - an anyio that keeps its scopes elsewhere
+        return None
+    state = _task_states.get(task)
+    return None if state is None else state.cancel_scope
+
+
+def is_scope_cancellation(error: BaseException) -> bool:
+    """Return whether *error* is a cancellation by an anyio scope, which anyio itself repeats and takes back."""
+    return (
+        isinstance(error, CancelledError)
+        and bool(error.args)
+        and isinstance(error.args[0], str)
+        and error.args[0].startswith(("Cancelled via cancel scope ", "Cancelled by cancel scope "))
+    )
+
+
+# Waiting
+
+
+async def wait(future: Future[Any], timeout: float = FOREVER) -> bool:
+    """Wait until *future* is done, or *timeout* seconds have passed; return whether it is done.
+
+    Cancellation: ends the waiting and leaves *future* untouched.
+    """
+    if future.done():
+        return True
+    loop = get_running_loop()
+    waiter: Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    timer = loop.call_later(timeout, wake) if timeout != FOREVER else None
+    try:
+        await waiter
+    finally:
+        future.remove_done_callback(wake)
+        if timer is not None:
+            timer.cancel()
+    return future.done()
+
+
+async def wait_shielded(future: Future[Any], timeout: float = FOREVER) -> bool:
+    """Wait like `wait`, also where an anyio scope around the caller is cancelled.
+
+    Cancellation: a native one ends the waiting; one by an anyio scope is left for anyio to repeat.
+    """
+    with _shield_from_scopes():
+        return await wait(future, timeout)
+
+
+async def wait_through(future: Future[Any], timeout: float = FOREVER) -> CancelledError | None:
+    """Wait until *future* is done or *timeout* seconds have passed, whatever happens to the calling task.
+
+    Returns the cancellation held back, None when there was none. Of several a native one is returned rather than
+    one by an anyio scope, because anyio repeats its own. ``Task.cancelling()`` keeps counting all of them.
+
+    Cancellation: held back, and returned instead of raised; the caller raises it, or hands it to `deliver_later`.
+    """
+    held: CancelledError | None = None
+    now = clock()
+    deadline = now() + timeout
+    with _shield_from_scopes():
+        while not future.done():
+            try:
+                if not await wait(future, deadline - now()):
+                    break
+            except CancelledError as error:
+                if held is None or is_scope_cancellation(held):
+                    held = error
+    return held
+
+
+def _shield_from_scopes() -> AbstractContextManager[object]:
+    """Return a shield where the task is inside an anyio scope; elsewhere nothing can be redelivered."""
+    if _task_states is not None and _innermost_scope(current_task()) is None:
+        return nullcontext()
+    return CancelScope(shield=True)
+
+
+def time_limit(seconds: float) -> asyncio.Timeout:
+    """Return an ``asyncio.timeout`` over *seconds*, which may be infinite."""
+    return asyncio.timeout(None if seconds == FOREVER else seconds)
+
+
+def deliver_later(held: CancelledError) -> None:
+    """Have *held* raised at the calling task's next suspension, because another error is raised now.
+
+    The task is cancelled again in the next loop iteration unless whoever asked has taken the request back by
+    then: ``asyncio.timeout`` does so while the error passes through it. (``Task.uncancel`` clears a pending
+    cancellation only since 3.13; cancelling again at once would hit code after the timeout before that.)
+    A cancellation by an anyio scope is left to anyio, which repeats it.
+    """
+    task = current_task()
+    asked = task.cancelling()
+    if asked == 0 or is_scope_cancellation(held):
+        return
+
+    def cancel_again() -> None:
+        if 0 < task.cancelling() <= asked and not task.done():
+            task.uncancel()
+            task.cancel(*held.args)
+
+    get_running_loop().call_soon(cancel_again)
+
+
+async def absorb_cancellation(task: Task[Any], still_asked: int) -> None:
+    """Take a cancellation that was requested and then taken back out of the calling *task*.
+
+    Before 3.13 ``Task.uncancel`` leaves a request that has not been delivered in place, and it would be raised at
+    some later, innocent await.
+
+    Cancellation: one that is requested meanwhile (``cancelling()`` above *still_asked*) is raised.
+    """
+    if not task._must_cancel:  # type: ignore[attr-defined]
+        return
+    try:
+        await asyncio.sleep(0)
+    except CancelledError:
+        if task.cancelling() > still_asked:
+            raise
+
+
+# Looking
+
+
+def suspended_at(task: Task[Any]) -> tuple[str, ...]:
+    """Return where *task* is suspended, outermost call first, as ``file:line in function``."""
+    return tuple(
+        f"{code.co_filename}:{line} in {code.co_qualname}"
+        for code, line in _suspended_frames(task.get_coro())
+        if os.path.dirname(code.co_filename) != _PACKAGE
+    )
+
+
+def _suspended_frames(awaited: object) -> Iterator[tuple[CodeType, int]]:
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+        frame = frame or getattr(awaited, "gi_frame", None)
+        if frame is None:
+            return
+        yield frame.f_code, frame.f_lineno
+        awaited = (
+            getattr(awaited, "cr_await", None)
+            or getattr(awaited, "ag_await", None)
+            or getattr(awaited, "gi_yieldfrom", None)
+        )

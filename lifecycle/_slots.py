@@ -1,0 +1,139 @@
+"""Slots: at most so many tasks at once, and one first-in first-out line of those that wait for a slot."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Future
+from collections import OrderedDict
+from collections.abc import Callable, Sized
+from contextvars import Context
+from typing import Any
+
+from . import _kernel as kernel
+from ._handle import TaskHandle
+
+Waiting = TaskHandle[Any] | Future[None]
+
+
+def checked_limit(limit: int | None, *, what: str = "limit", least: int = 1) -> int | None:
+    """Return *limit* if it is None or a whole number of at least *least*.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is too small.
+    """
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"{what} must be a whole number or None, got {limit!r}")
+    if limit < least:
+        raise ValueError(f"{what} must be at least {least} or None, got {limit}")
+    return limit
+
+
+class Slots:
+    """A bound on the number of running tasks, with direct hand-over in order of arrival.
+
+    A freed slot goes to the head of the line in the same step: to a task that was queued, which is started, or to a
+    caller that waits for a slot, for whom it is kept until the caller's next step. Nobody overtakes.
+
+    Args:
+        running: the container of running tasks; its length counts.
+        limit: how many may run at once, None for no bound.
+        start: starts a queued task that has got its slot.
+    """
+
+    __slots__ = ("_granted", "_limit", "_line", "_running", "_start")
+
+    def __init__(
+        self, running: Sized, limit: int | None, start: Callable[[TaskHandle[Any], Context | None], None]
+    ) -> None:
+        self._running = running
+        self._limit = checked_limit(limit)
+        self._start = start
+        # Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
+        self._line: OrderedDict[Waiting, Context | None] = OrderedDict()
+        self._granted = 0
+
+    @property
+    def limit(self) -> int | None:
+        """How many tasks may run at once; None for no bound."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = checked_limit(limit)
+        self.serve()
+
+    @property
+    def free(self) -> bool:
+        """Whether a newcomer may start at once: a slot is free and nobody waits for it."""
+        return self._limit is None or (not self._line and self._has_room())
+
+    @property
+    def queued(self) -> list[TaskHandle[Any]]:
+        """The tasks in line, first come first."""
+        return [entry for entry in self._line if isinstance(entry, TaskHandle)]
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line: queued tasks and callers that wait for a slot."""
+        return len(self._line)
+
+    def enqueue(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Put a task in line."""
+        self._line[handle] = context
+
+    def leave(self, handle: TaskHandle[Any]) -> bool:
+        """Take a task out of the line; return whether it stood there."""
+        if handle not in self._line:
+            return False
+        del self._line[handle]
+        return True
+
+    async def wait_for_slot(self) -> None:
+        """Wait in line for a slot, which is kept for the caller until it calls `take` in the same step.
+
+        Cancellation: leaves the line; a slot that was granted meanwhile goes to the next.
+        """
+        if self.free:
+            self._granted += 1
+            return
+        place = kernel.new_future()
+        self._line[place] = None
+        try:
+            await place
+        except CancelledError:
+            self._line.pop(place, None)
+            if not place.cancelled():  # the slot had been granted in the same loop iteration
+                self.give_back()
+            raise
+
+    def take(self) -> None:
+        """Turn the slot that `wait_for_slot` kept into a running task's; the task joins `running` in this step."""
+        self._granted -= 1
+
+    def give_back(self) -> None:
+        """Hand the slot that `wait_for_slot` kept to the next in line."""
+        self._granted -= 1
+        self.serve()
+
+    def serve(self) -> None:
+        """Hand free slots to the head of the line, as long as there are both."""
+        while self._line and self._has_room():
+            entry, context = self._line.popitem(last=False)
+            if isinstance(entry, TaskHandle):
+                self._start(entry, context)
+            elif not entry.done():
+                self._granted += 1
+                entry.set_result(None)
+
+    def dismiss(self) -> None:
+        """Wake every caller that waits for a slot: the owner is closed, and they will find it so."""
+        for entry in [entry for entry in self._line if not isinstance(entry, TaskHandle)]:
+            del self._line[entry]
+            if not entry.done():
+                self._granted += 1
+                entry.set_result(None)
+
+    def _has_room(self) -> bool:
+        return self._limit is None or len(self._running) + self._granted < self._limit

@@ -1,0 +1,531 @@
+"""TaskManager: background tasks, work that nobody waits for; it drains them when it closes."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, CancelledError, Future
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from functools import partial
+from types import TracebackType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from typing_extensions import Self, TypeVarTuple, Unpack
+
+from . import _kernel as kernel
+from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
+from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
+from ._handle import CANCELLED, FAILED, FINISHED, TaskHandle, checked_coroutine, coroutine_of
+from ._slots import Slots, checked_limit
+from ._startup import Startup
+from ._statistics import DrainReport, LeftBehind, TaskManagerStatistics
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+logger = logging.getLogger("lifecycle.tasks")
+
+OPEN, CLOSING, CLOSED = OwnerState
+
+
+class TaskHooks(Protocol):
+    """What a hook of a task manager looks like; leave out the methods that you do not need.
+
+    Hooks are synchronous and run in the loop. An error that one raises is logged and hurts nobody.
+    """
+
+    def before(self, handle: TaskHandle[Any]) -> None:
+        """Called when *handle* was taken in and has a slot, before its first step."""
+
+    def after(self, handle: TaskHandle[Any]) -> None:
+        """Called when *handle* has ended in whatever way, also if it never started: look at its status."""
+
+    def rejected(self, name: str, error: Exception) -> None:
+        """Called when a task called *name* was refused; *error* is what its sender gets."""
+
+
+class TaskManager:
+    """Owns background tasks: work that outlives the function that starts it, and that nobody waits for.
+
+    A failing task is reported and the others go on. Closing the manager refuses new work, waits for what is in
+    (at most ``drain_timeout``), cancels the rest, waits again (at most ``cancel_timeout``) and reports what it met.
+
+    A manager may be opened in one task and closed in another; every method but `start_soon_threadsafe` belongs into the loop's thread.
+
+    Do not use it for work whose result you need: that is a ``TaskGroup``. Do not use it for a loop that lives as
+    long as a resource: that is a ``Scope``.
+
+    Example::
+
+        async with TaskManager("mail", limit=20) as mail:
+            mail.start_soon(send_welcome, user)
+
+    Args:
+        name: for logs, errors and statistics.
+        limit: how many tasks may run at once, at least 1; None for no bound. It may be changed at any time.
+        pending_limit: how many tasks may wait for a slot, from 0; None for no bound.
+        drain_timeout: seconds that closing waits for running tasks before it cancels them; None for ever.
+        cancel_timeout: seconds that closing waits for cancelled tasks before it leaves them behind; None for ever.
+        hooks: objects with some of the methods of `TaskHooks`.
+        on_error: called as ``on_error(handle, error)`` with every error of a task; by default it is logged.
+        context: the context variables that tasks start with (each gets a copy); by default the caller's.
+        eager: let tasks make their first step at once, on Python 3.12 and later.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        limit: int | None = None,
+        pending_limit: int | None = None,
+        drain_timeout: float | None = 10.0,
+        cancel_timeout: float | None = 5.0,
+        hooks: Sequence[object] = (),
+        on_error: Callable[[TaskHandle[Any], BaseException], None] | None = None,
+        context: Context | None = None,
+        eager: bool = False,
+    ) -> None:
+        self.name = name or "tasks"
+        self.drain_timeout = checked_timeout(drain_timeout, "drain_timeout")
+        self.cancel_timeout = checked_timeout(cancel_timeout, "cancel_timeout")
+        self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
+        self._running: set[TaskHandle[Any]] = set()
+        self._left_behind: set[TaskHandle[Any]] = set()
+        self._slots = Slots(self._running, limit, self._launch)
+        self._bounded = limit is not None
+        self._hooks = tuple(hooks)
+        self._on_error = on_error or log_error
+        self._context = context
+        self._eager = eager
+        self._state = OPEN
+        self._loop: AbstractEventLoop | None = None
+        self._clock: Callable[[], float] = self._bind
+        self._closed: Future[None] | None = None
+        self._report = DrainReport()
+        self._watchers: list[tuple[Future[None], frozenset[Any]]] = []
+        # True when the end of a task means more than leaving the books: somebody waits, is in line, or looks on.
+        self._watched = self._bounded or bool(self._hooks)
+        self._sweep_at = 64
+        self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
+
+    # Taking work in
+
+    def start_soon(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> TaskHandle[T]:
+        """Start ``fn(*args)`` in the background and return its handle, without ever waiting.
+
+        Over the ``limit`` the task waits for a slot, first come first served.
+
+        Raises:
+            OwnerClosed: the manager is closing or closed; *fn* was not called.
+            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. It is an ``anyio.WouldBlock``.
+            TypeError: *fn* did not make a coroutine.
+        """
+        if self._state is not OPEN or self._bounded:
+            self._check_admission(name or getattr(fn, "__qualname__", repr(fn)))
+        handle = TaskHandle(self, coroutine_of(fn, args), name)
+        self._accepted += 1
+        if self._bounded and not self._slots.free:
+            self._slots.enqueue(handle, context)
+        else:
+            self._launch(handle, context)
+        return handle
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> TaskHandle[T]:
+        """Start *coro* in the background and return its handle; see `start_soon`.
+
+        Raises:
+            OwnerClosed, PendingLimitReached: the task was refused, and *coro* has been closed.
+            TypeError: *coro* is no coroutine.
+        """
+        checked_coroutine(coro)
+        try:
+            return self.start_soon(lambda: coro, name=name or getattr(coro, "__qualname__", None), context=context)
+        except BaseException:
+            coro.close()
+            raise
+
+    async def spawn(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> TaskHandle[T]:
+        """Wait for a free slot, start ``fn(*args)`` in it, and return its handle: backpressure for a producer.
+
+        Callers are served in order, together with the tasks that `start_soon` has put in line.
+
+        Cancellation: while it waits, nothing has been started and the place in line is given up.
+
+        Raises:
+            OwnerClosed: the manager is closed, or was closed while the caller waited; *fn* was not called.
+            TypeError: *fn* did not make a coroutine.
+        """
+        label = name or getattr(fn, "__qualname__", repr(fn))
+        self._check_open(label)
+        if self._bounded and not self._slots.free:
+            await self._slots.wait_for_slot()
+            self._slots.take()
+            if self._state is not OPEN:
+                self._slots.serve()
+                self._check_open(label)
+        try:
+            handle = TaskHandle(self, coroutine_of(fn, args), name)
+        except BaseException:
+            self._slots.serve()
+            raise
+        self._accepted += 1
+        self._launch(handle, context)
+        return handle
+
+    async def start(
+        self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None
+    ) -> Any:
+        """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
+
+        An error before that call is raised here and reported nowhere else.
+
+        Cancellation: the half-started task is cancelled; the manager sees it off.
+
+        Raises:
+            OwnerClosed, PendingLimitReached: as in `start_soon`.
+            RuntimeError: the task returned without calling ``started``.
+        """
+        startup = Startup(fn, args)
+        handle = self.start_soon(startup.run, name=name or startup.name)
+        return await startup.wait(handle)
+
+    def start_soon_threadsafe(
+        self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, object]], *args: Unpack[Ts], name: str | None = None
+    ) -> None:
+        """Start ``fn(*args)`` in the background from any thread; it begins in the manager's loop.
+
+        A task that is refused there, because the manager has been closed meanwhile, goes to ``on_error``'s log and the
+        ``rejected`` hooks: there is no caller left to tell.
+
+        Raises:
+            OwnerClosed: the manager is closing or closed, or its loop is.
+            RuntimeError: the manager has never been used in a loop, so that it has none.
+        """
+        label = name or getattr(fn, "__qualname__", repr(fn))
+        self._check_open(label)
+        if self._loop is None:
+            raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
+        try:
+            self._loop.call_soon_threadsafe(partial(self._start_from_thread, fn, args, label))
+        except RuntimeError:
+            refuse(self, f"task {label!r}", "its event loop is closed")
+
+    def _start_from_thread(self, fn: Any, args: Any, name: str) -> None:
+        try:
+            self.start_soon(fn, *args, name=name)
+        except Exception as error:
+            logger.exception("task refused", extra={"manager": self.name, "task": name})
+            if not isinstance(error, (OwnerClosed, PendingLimitReached)):
+                self._tell_rejected(name, error)
+
+    @property
+    def limit(self) -> int | None:
+        """How many tasks may run at once; None for no bound. A higher limit starts waiting tasks at once."""
+        return self._slots.limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        checked_limit(limit)
+        self._bounded = self._bounded or limit is not None
+        self._watched = self._watched or self._bounded
+        self._slots.limit = limit
+
+    # Closing
+
+    async def __aenter__(self) -> Self:
+        self._check_open("the async with block")
+        self._bind()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        report = await self.aclose()
+        if report.abandoned and error is None:
+            worst = report.abandoned[0]
+            names = ", ".join(left.name for left in report.abandoned)
+            raise ReleaseTimeout(
+                f"{self} (left behind: {names})", self.cancel_timeout, abandoned=True, stack=worst.stack
+            )
+
+    def close(self) -> None:
+        """Refuse new work from now on; what is in goes on. Idempotent."""
+        if self._state is OPEN:
+            self._state = CLOSING
+            self._slots.dismiss()
+
+    async def drain(self, timeout: float | None = None) -> DrainReport:
+        """Wait until every task has ended, those included that are started meanwhile.
+
+        A task that drains its own manager does not wait for itself.
+
+        Cancellation: ends the waiting; no task is touched.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes. What still runs then is named in the
+                report's ``running`` and goes on.
+        """
+        limit = checked_timeout(timeout, "timeout")
+        before = self._ended
+        await self._wait_idle(partial(kernel.wait, timeout=limit))
+        return DrainReport(finished=self._ended - before, running=self._names())
+
+    async def aclose(self) -> DrainReport:
+        """Refuse new work, drain, cancel what is left, and return what became of it all. Idempotent.
+
+        A second caller waits for the first and gets the same report. A task that closes its own manager is not waited for.
+
+        Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled and seen off
+        as if ``drain_timeout`` had passed, and the cancellation is raised afterwards. Shielded otherwise, for at most
+        ``drain_timeout + cancel_timeout`` seconds. A second caller just stops waiting.
+        """
+        if self._state is CLOSED:
+            return self._report
+        if self._closed is not None:
+            # Not through a cancellation: the first closer may be waiting for this very task.
+            await kernel.wait_shielded(self._closed)
+            return self._report
+        self._closed = kernel.new_future()
+        held = await self._shut_down()
+        self._state = CLOSED
+        self._closed.set_result(None)
+        if held is not None:
+            raise held
+        return self._report
+
+    async def _shut_down(self) -> CancelledError | None:
+        self.close()
+        held = None
+        ended = self._ended
+        try:
+            await self._wait_idle(partial(kernel.wait_shielded, timeout=self.drain_timeout))
+        except CancelledError as error:
+            held = error
+        finished = self._ended - ended
+        discarded = self._discard_pending()
+        cancelled = self._names()
+        held = await self._cancel_running() or held
+        self._report = DrainReport(finished, cancelled, discarded, self._leave_behind())
+        return held
+
+    async def _cancel_running(self) -> CancelledError | None:
+        """Cancel all tasks and see them off; one that swallows its first cancellation gets a second at half time."""
+        held = None
+        for _ in range(2):
+            for handle in self._others():
+                handle.cancel(f"{self} is closing")
+            wait = partial(kernel.wait_through, timeout=self.cancel_timeout / 2)
+            held = await self._wait_idle(wait) or held
+        return held
+
+    def _discard_pending(self) -> tuple[str, ...]:
+        handles = self._slots.queued
+        for handle in handles:
+            self._drop_unstarted(handle)
+        return tuple(handle.name for handle in handles)
+
+    def _leave_behind(self) -> tuple[LeftBehind, ...]:
+        """Stop counting the tasks that would not end, and say who they are."""
+        left = self._others()
+        self._running.difference_update(left)
+        self._left_behind.update(left)
+        records = tuple(describe(handle, self._clock()) for handle in left)
+        for record in records:
+            logger.error("task left behind: %s", record, extra={"manager": self.name, "task": record.name})
+        return records
+
+    async def _wait_idle(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]]) -> T | None:
+        """Wait in the given way until nothing is left but the tasks that wait for this very close."""
+        self._sweep()
+        watcher = (kernel.new_future(), closing_tasks())
+        if self._is_idle(watcher[1]):
+            return None
+        self._watchers.append(watcher)
+        self._watched = True
+        for handle in self._running:
+            handle._watch_end()  # also sees one that somebody else cancels before its first step
+        try:
+            return await wait(watcher[0])
+        finally:
+            self._watchers.remove(watcher)
+
+    def _is_idle(self, exempt: frozenset[Any]) -> bool:
+        if self._slots.queued:
+            return False
+        return not self._running or all(handle._task in exempt for handle in self._running)
+
+    def _others(self) -> list[TaskHandle[Any]]:
+        exempt = closing_tasks()
+        return [handle for handle in self._running if handle._task not in exempt]
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(handle.name for handle in self._others())
+
+    # The books
+
+    def statistics(self) -> TaskManagerStatistics:
+        """Return what the manager has done and holds at this moment; costs a look at every running task."""
+        self._sweep()
+        pending = len(self._slots.queued)
+        return TaskManagerStatistics(
+            name=self.name,
+            state=self._state.value,
+            limit=self.limit,
+            running=len(self._running),
+            pending=pending,
+            accepted=self._accepted,
+            started=self._accepted - pending - self._discarded,
+            finished=self._finished,
+            failed=self._failed,
+            cancelled=self._cancelled,
+            rejected=self._rejected,
+            discarded=self._discarded,
+            abandoned=len(self._left_behind),
+        )
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._slots.queued)
+
+    def __repr__(self) -> str:
+        return f"task manager {self.name!r}"
+
+    @property
+    def _ended(self) -> int:
+        return self._finished + self._failed + self._cancelled + self._discarded
+
+    def _bind(self) -> float:
+        """Tie the manager to the running loop; stands in for its clock until then."""
+        self._loop = kernel.running_loop()
+        self._clock = self._loop.time
+        return self._clock()
+
+    def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        self._running.add(handle)
+        if len(self._running) > self._sweep_at:
+            self._sweep()
+            self._sweep_at = 2 * len(self._running) + 64
+        if self._hooks:
+            self._call_hooks("before", handle)
+        if context is None and self._context is not None:
+            context = self._context.copy()
+        try:
+            handle._start(context, eager=self._eager)
+        except BaseException:
+            handle._discard()
+            raise
+
+    def _sweep(self) -> None:
+        """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
+        for handle in [handle for handle in self._running if handle._task is not None and handle._task.done()]:
+            handle._sweep()
+
+    def _task_ended(self, handle: TaskHandle[Any]) -> None:
+        self._running.discard(handle)
+        status = handle._status
+        if status is FINISHED:
+            self._finished += 1
+        elif status is CANCELLED:
+            self._cancelled += 1
+        else:
+            self._failed += 1
+            self._report_error(handle)
+        if self._watched:
+            self._after_end(handle)
+
+    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
+        if self._slots.leave(handle):
+            self._discarded += 1
+            self._cancelled -= 1  # which `_task_ended` adds: it never ran
+            handle._discard()
+
+    def _after_end(self, handle: TaskHandle[Any]) -> None:
+        self._left_behind.discard(handle)
+        if self._hooks:
+            self._call_hooks("after", handle)
+        self._slots.serve()
+        for idle, exempt in self._watchers:
+            if not idle.done() and self._is_idle(exempt):
+                idle.set_result(None)
+
+    def _report_error(self, handle: TaskHandle[Any]) -> None:
+        error = handle._outcome
+        assert isinstance(error, BaseException)
+        try:
+            self._on_error(handle, error)
+        except Exception:
+            logger.exception("on_error failed", extra={"manager": self.name, "task": handle.name})
+            log_error(handle, error)
+
+    def _call_hooks(self, moment: str, *args: object) -> None:
+        for hook in self._hooks:
+            call = getattr(hook, moment, None)
+            if call is None:
+                continue
+            try:
+                call(*args)
+            except Exception:
+                logger.exception("hook failed", extra={"manager": self.name, "hook": f"{hook!r}.{moment}"})
+
+    # Refusing
+
+    def _check_open(self, what: str) -> None:
+        if self._state is not OPEN:
+            self._reject(what)
+
+    def _check_admission(self, name: str) -> None:
+        self._check_open(name)
+        if self._pending_limit is None or self._slots.free or self._slots.waiting < self._pending_limit:
+            return
+        error = PendingLimitReached(
+            f"{self} has {self._slots.waiting} tasks waiting, its pending_limit; task {name!r} was refused. "
+            "Wait for a slot with `await manager.spawn(...)`, or raise the limit"
+        )
+        self._tell_rejected(name, error)
+        raise error
+
+    def _reject(self, name: str) -> NoReturn:
+        try:
+            refuse(self, f"task {name!r}", f"it is {self._state.value}")
+        except OwnerClosed as error:
+            self._tell_rejected(name, error)
+            raise
+
+    def _tell_rejected(self, name: str, error: Exception) -> None:
+        self._rejected += 1
+        self._call_hooks("rejected", name, error)
+
+    def _check_invariants(self) -> None:
+        statistics = self.statistics()
+        ended = statistics.finished + statistics.failed + statistics.cancelled
+        assert statistics.started == statistics.running + ended + statistics.abandoned, statistics
+        assert statistics.limit is None or not self._slots.queued or statistics.running >= statistics.limit, statistics
+        assert self._state is not CLOSED or not self._slots.waiting, statistics
+
+
+def describe(handle: TaskHandle[Any], now: float) -> LeftBehind:
+    """Return the record of a task that would not end."""
+    started = handle.started_at if handle.started_at is not None else now
+    stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
+    return LeftBehind(handle.name, now - started, stack)
+
+
+def log_error(handle: TaskHandle[Any], error: BaseException) -> None:
+    """Log *error* of a background task with its name: what a manager does unless it is told otherwise."""
+    logger.error("background task %r failed", handle.name, exc_info=error, extra={"task": handle.name})
