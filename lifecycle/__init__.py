@@ -14,6 +14,7 @@ from ._errors import (
     TaskNotFinished,
 )
 from ._handle import TaskHandle, TaskStatus
+from ._run import create_background_task, run
 from ._scope import Scope
 from ._statistics import DrainReport, LeftBehind, ScopeStatistics, TaskManagerStatistics
 from ._tasks import TaskHooks, TaskManager
@@ -41,4 +42,6 @@ __all__ = [
     "TaskManagerStatistics",
     "TaskNotFinished",
     "TaskStatus",
+    "create_background_task",
+    "run",
 ]

@@ -1,8 +1,8 @@
 """TaskHandle: the one record of one task, whoever owns it, and the one exit path of every task.
 
 A handle's coroutine wraps yours and keeps the books inside the task: no done-callback, so that a task costs
-less than the usual ``create_task`` + set + ``discard``. Success, failure, cancellation, discarding and a foreign cancel before
-the first step all end in `TaskHandle._end`, which tells the owner exactly once.
+less than the usual ``create_task`` + set + ``discard``. Success, failure, cancellation, discarding and a foreign
+cancel before the first step all end in `TaskHandle._end`, which tells the owner exactly once.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class TaskHandle(Generic[T_co]):
         """Ask the task to end; return False when it had ended already.
 
         A task that has not made its first step makes it, so that what was handed to it reaches the body, and is
-        cancelled at its first suspension. A task inside an anyio shield is cancelled when the shield ends. A task that
-        still waits for a slot of its manager is dropped.
+        cancelled at its first suspension. A task inside an anyio shield is cancelled when the shield ends. A task
+        that still waits for a slot of its manager is dropped.
 
         Args:
             reason: why, for the log; it also becomes the message of the ``CancelledError``.

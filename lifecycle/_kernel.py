@@ -45,9 +45,7 @@ FOREVER = float("inf")
 # Spawning
 
 
-def spawn(
-    coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None
-) -> Task[T]:
+def spawn(coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None) -> Task[T]:
     """Return a new native task that runs *coro*; a task factory of the loop is respected."""
     loop = get_running_loop()
     if loop.get_task_factory() is None:
@@ -56,9 +54,7 @@ def spawn(
     return loop.create_task(coro, name=name, context=context)
 
 
-def spawn_eagerly(
-    coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None
-) -> Task[T]:
+def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None) -> Task[T]:
     """Return a new native task that has made its first step already, on Python 3.12 and later.
 
     On 3.11, and under a task factory, the first step comes with the next loop iteration.
@@ -83,8 +79,8 @@ def spawn_kept(coro: Coroutine[Any, Any, T], name: str, context: Context | None 
 def context_of_caller() -> Context | None:
     """Return the calling task's own context, so that what a helper task sets in it reaches the caller.
 
-    None, which means a copy, before 3.12, and where a task factory is set: it may start the task eagerly, and a context
-    cannot be entered twice.
+    None, which means a copy, before 3.12, and where a task factory is set: it may start the task eagerly, and a
+    context cannot be entered twice.
     """
     if sys.version_info >= (3, 12) and get_running_loop().get_task_factory() is None:
         return current_task().get_context()
@@ -206,6 +202,26 @@ async def wait(future: Future[Any], timeout: float = FOREVER) -> bool:
     return future.done()
 
 
+async def wait_any(*futures: Future[Any]) -> None:
+    """Wait until one of *futures* is done.
+
+    Cancellation: ends the waiting and leaves *futures* untouched.
+    """
+    waiter: Future[None] = get_running_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    for future in futures:
+        future.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        for future in futures:
+            future.remove_done_callback(wake)
+
+
 async def wait_shielded(future: Future[Any], timeout: float = FOREVER) -> bool:
     """Wait like `wait`, also where an anyio scope around the caller is cancelled.
 
@@ -285,6 +301,55 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> None:
     except CancelledError:
         if task.cancelling() > still_asked:
             raise
+
+
+# The loop itself
+
+
+def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, None]], *, use_uvloop: bool, thread_timeout: float) -> None:
+    """Run ``main()`` in a new event loop and close the loop, waiting for nothing but its default executor.
+
+    Args:
+        main: must leave no task behind that it could have ended; what it leaves is not waited for.
+        use_uvloop: make a loop of uvloop's.
+        thread_timeout: seconds that threads of the default executor may take to end.
+
+    Raises:
+        RuntimeError: a loop is running in this thread already.
+        ImportError: uvloop is not installed.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("run() cannot be called from a running event loop; await your main function instead")
+    loop = _new_loop(use_uvloop=use_uvloop)
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(_shut_executor_down(thread_timeout))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _new_loop(*, use_uvloop: bool) -> asyncio.AbstractEventLoop:
+    if not use_uvloop:
+        return asyncio.new_event_loop()
+    try:
+        import uvloop
+    except ImportError as error:
+        raise ImportError("run(use_uvloop=True) needs uvloop; install it with `pip install uvloop`") from error
+    return uvloop.new_event_loop()
+
+
+async def _shut_executor_down(timeout: float) -> None:
+    """Wait for the threads of the default executor; the loop's own method has no bound on Python 3.11."""
+    shutdown = spawn_kept(get_running_loop().shutdown_default_executor(), "shutdown of the default executor")
+    await wait(shutdown, timeout)
+
+
+def other_tasks() -> set[Task[Any]]:
+    """Return the loop's live tasks without the calling one."""
+    return asyncio.all_tasks() - {current_task()}
 
 
 # Looking

@@ -8,16 +8,25 @@ from asyncio import CancelledError, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
-from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack
+from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from . import _kernel as kernel
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
-from ._entries import Acquisition, Callback, Child, Holder, InlineExit, OwnTask, Release, Resource, logger, name_of
-from ._errors import OwnerClosed
+from ._entries import (
+    Acquisition,
+    Callback,
+    Child,
+    Holder,
+    InlineExit,
+    OwnTask,
+    Release,
+    Resource,
+    logger,
+    name_of,
+)
 from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of
 from ._startup import Startup
 from ._statistics import ScopeStatistics
@@ -39,7 +48,8 @@ class Scope:
     that resource's release begins. Releases are shielded from every cancellation, each has a deadline, all are
     attempted and no error is lost. What ends by itself leaves the ledger at once.
 
-    A failing task interrupts the ``async with`` body; everything is unwound and the error is raised. A scope need not be
+    A failing task interrupts the ``async with`` body; everything is unwound and the error is raised. A scope need not
+    be
     entered: ``scope = Scope()`` and, from any task, ``await scope.aclose()`` do as well; a failing task then closes
     the scope, and `aclose` raises the error.
 
@@ -94,7 +104,10 @@ class Scope:
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> bool:
         body_error = await self._settle_interruption(error)
         failure, cancellation = await self._close(body_error, through=True)
@@ -113,9 +126,9 @@ class Scope:
 
         A second caller waits for the first. A task of the scope that closes it is neither stopped nor waited for.
 
-        Cancellation: held back until everything is released, then raised, once; ``Task.cancelling()`` stays exact. Should
-        a release fail as well, its error is raised here and the cancellation at the caller's next suspension. A second
-        caller just stops waiting.
+        Cancellation: held back until everything is released, then raised, once; ``Task.cancelling()`` stays exact.
+        Should a release fail as well, its error is raised here and the cancellation at the caller's next suspension.
+        A second caller just stops waiting.
 
         Raises:
             BaseException: the single error of a task or a release, as it is.
@@ -174,9 +187,7 @@ class Scope:
             self._check_open(f"task {name or name_of(coro)!r}")
         return self._launch(coro, name, context)
 
-    async def start(
-        self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None
-    ) -> Any:
+    async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
         """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
 
         An error before that call is raised here and does not interrupt the scope.
@@ -260,8 +271,8 @@ class Scope:
     async def enter_async_context(self, cm: AbstractAsyncContextManager[T, Any]) -> T:
         """Return the value of ``async with cm``, entered here and left by the closing task, as ``AsyncExitStack`` does.
 
-        The weaker promise of the two: its exit runs unshielded in the task that closes the scope, which must be this one
-        if it holds anyio scopes. `enter` has neither limit.
+        The weaker promise of the two: its exit runs unshielded in the task that closes the scope, which must be this
+        one if it holds anyio scopes. `enter` has neither limit.
 
         Cancellation: passed on to ``__aenter__``.
 
@@ -292,12 +303,12 @@ class Scope:
         return value
 
     def push(self, exit: Any) -> Any:  # noqa: A002
-        """Register the ``__exit__`` of a context manager that was entered elsewhere, or a function like it; return it."""
+        """Register the ``__exit__`` of a context manager entered elsewhere, or a function like it; return it."""
         self._offer(InlineExit(name_of(exit), getattr(exit, "__exit__", exit), is_async=False))
         return exit
 
     def push_async_exit(self, exit: Any) -> Any:  # noqa: A002
-        """Register the ``__aexit__`` of a context manager that was entered elsewhere, or a function like it; return it."""
+        """Register the ``__aexit__`` of a context manager entered elsewhere, or a function like it; return it."""
         self._offer(InlineExit(name_of(exit), getattr(exit, "__aexit__", exit), is_async=True))
         return exit
 
@@ -343,7 +354,8 @@ class Scope:
     def child(self, name: str | None = None) -> Scope:
         """Return a new scope that this one owns and closes at its place in the ledger.
 
-        An error of a child whose body is not running interrupts this scope; a child's ``async with`` block raises its errors itself.
+        An error of a child whose body is not running interrupts this scope; a child's ``async with`` block raises its
+        errors itself.
 
         Raises:
             OwnerClosed: the scope is closing or closed.

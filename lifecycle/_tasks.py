@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar
 
-from typing_extensions import Self, TypeVarTuple, Unpack
+from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
-from ._handle import CANCELLED, FAILED, FINISHED, TaskHandle, checked_coroutine, coroutine_of
+from ._handle import CANCELLED, FINISHED, TaskHandle, checked_coroutine, coroutine_of
 from ._slots import Slots, checked_limit
 from ._startup import Startup
 from ._statistics import DrainReport, LeftBehind, TaskManagerStatistics
@@ -50,7 +50,8 @@ class TaskManager:
     A failing task is reported and the others go on. Closing the manager refuses new work, waits for what is in
     (at most ``drain_timeout``), cancels the rest, waits again (at most ``cancel_timeout``) and reports what it met.
 
-    A manager may be opened in one task and closed in another; every method but `start_soon_threadsafe` belongs into the loop's thread.
+    A manager may be opened in one task and closed in another; every method but `start_soon_threadsafe` belongs into
+    the loop's thread.
 
     Do not use it for work whose result you need: that is a ``TaskGroup``. Do not use it for a loop that lives as
     long as a resource: that is a ``Scope``.
@@ -126,8 +127,8 @@ class TaskManager:
 
         Raises:
             OwnerClosed: the manager is closing or closed; *fn* was not called.
-            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. It is an ``anyio.WouldBlock``.
-            TypeError: *fn* did not make a coroutine.
+            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. It is an
+            ``anyio.WouldBlock``. TypeError: *fn* did not make a coroutine.
         """
         if self._state is not OPEN or self._bounded:
             self._check_admission(name or getattr(fn, "__qualname__", repr(fn)))
@@ -189,9 +190,7 @@ class TaskManager:
         self._launch(handle, context)
         return handle
 
-    async def start(
-        self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None
-    ) -> Any:
+    async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
         """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
 
         An error before that call is raised here and reported nowhere else.
@@ -207,12 +206,15 @@ class TaskManager:
         return await startup.wait(handle)
 
     def start_soon_threadsafe(
-        self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, object]], *args: Unpack[Ts], name: str | None = None
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, object]],
+        *args: Unpack[Ts],
+        name: str | None = None,
     ) -> None:
         """Start ``fn(*args)`` in the background from any thread; it begins in the manager's loop.
 
-        A task that is refused there, because the manager has been closed meanwhile, goes to ``on_error``'s log and the
-        ``rejected`` hooks: there is no caller left to tell.
+        A task that is refused there, because the manager has been closed meanwhile, goes to ``on_error``'s log and
+        the ``rejected`` hooks: there is no caller left to tell.
 
         Raises:
             OwnerClosed: the manager is closing or closed, or its loop is.
@@ -255,7 +257,10 @@ class TaskManager:
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         report = await self.aclose()
         if report.abandoned and error is None:
@@ -290,7 +295,8 @@ class TaskManager:
     async def aclose(self) -> DrainReport:
         """Refuse new work, drain, cancel what is left, and return what became of it all. Idempotent.
 
-        A second caller waits for the first and gets the same report. A task that closes its own manager is not waited for.
+        A second caller waits for the first and gets the same report. A task that closes its own manager is not waited
+        for.
 
         Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled and seen off
         as if ``drain_timeout`` had passed, and the cancellation is raised afterwards. Shielded otherwise, for at most

@@ -3,16 +3,17 @@
 Theory of operation
 -------------------
 
-*The host* is the task that closes the scope. It walks the ledger and calls every release; those that are done when they
-return cost nothing more. What suspends is handed to *the closer*, one task per close, in which no cancellation of the
-host can reach it: the host waits, holds cancellations back, and delivers one when all is over. The closer goes on down the
-ledger by itself until it meets an entry that must be left in the host (a context manager entered inline).
+*The host* is the task that closes the scope. It walks the ledger and calls every release; those that are done when
+they return cost nothing more. What suspends is handed to *the closer*, one task per close, in which no cancellation
+of the host can reach it: the host waits, holds cancellations back, and delivers one when all is over. The closer goes
+on down the ledger by itself until it meets an entry that must be left in the host (a context manager entered inline).
 
 *The watchdog* is one timer for the whole close. A release that takes longer than ``close_timeout`` is interrupted; if
-it has not ended a grace later it is abandoned: it keeps its closer for itself, and the host starts another closer for the rest.
+it has not ended a grace later it is abandoned: it keeps its closer for itself, and the host starts another closer for
+the rest.
 
-Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is no failure of anything, and it must
-reach its task exactly once.
+Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is no failure of
+anything, and it must reach its task exactly once.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Unwinding:
     def _call_releases(self, *, in_host: bool) -> Any:
         """Release entries, newest first, until one needs more than a call: return it, None when none is left.
 
-        An entry that has to be awaited is left in ``_entry`` and ``_pending``. One that has to be left inline is still in the ledger.
+        An entry that has to be awaited is left in ``_entry`` and ``_pending``. One that has to be left inline is
+        still in the ledger.
         """
         ledger = self._scope._ledger
         while ledger:
@@ -204,7 +206,11 @@ class Unwinding:
         del self._scope._ledger[entry]
         self._scope._releasing = entry
         self._given = error = self._in_flight()
-        details = (type(error) if error is not None else None, error, error.__traceback__ if error is not None else None)
+        details = (
+            type(error) if error is not None else None,
+            error,
+            error.__traceback__ if error is not None else None,
+        )
         limit = kernel.time_limit(self._scope.close_timeout)
         try:
             if entry.is_async:

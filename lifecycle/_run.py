@@ -1,0 +1,237 @@
+"""run: the process around everything else: signals, grace, and the manager of background tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from asyncio import Future, Task
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from typing import Any, Generic, TypeVar
+
+from typing_extensions import TypeVarTuple, Unpack
+
+from . import _kernel as kernel
+from ._closing import checked_timeout
+from ._errors import NoSurroundingRun
+from ._handle import TaskHandle, checked_coroutine, coroutine_of
+from ._statistics import LeftBehind
+from ._tasks import TaskManager
+
+logger = logging.getLogger("lifecycle.run")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+#: The signals that ask a process to end.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_background: ContextVar[TaskManager] = ContextVar("lifecycle_background")
+
+
+def run(
+    main: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+    *args: Unpack[Ts],
+    drain_timeout: float | None = 10.0,
+    cancel_timeout: float | None = 5.0,
+    use_uvloop: bool = False,
+) -> T:
+    """Run ``main(*args)`` in a new event loop, see everything off, and return its value.
+
+    The first SIGINT or SIGTERM cancels *main*, whose owners close as their blocks are left, and drains the background
+    tasks; all of that within ``drain_timeout``. Then, or at a second signal, everything that still runs is cancelled
+    and given ``cancel_timeout``. What is stuck after that is named on stderr with the place where it is suspended,
+    and left. A third signal ends the process at once.
+
+    Args:
+        main: the async function to run.
+        args: what it is called with.
+        drain_timeout: seconds for everything to end by itself, after a signal or after *main*; None for ever.
+        cancel_timeout: seconds for what had to be cancelled; None for ever.
+        use_uvloop: run in uvloop's event loop, which must be installed.
+
+    Raises:
+        KeyboardInterrupt: a SIGINT ended *main*. The interpreter turns it into exit code 130.
+        SystemExit: a SIGTERM ended *main*; the exit code is 143.
+        BaseException: what *main* raised. (If it *returned* in spite of a signal, its value is returned.)
+        RuntimeError: a loop is running in this thread already.
+        ImportError: ``use_uvloop`` without uvloop.
+    """
+    limits = (
+        checked_timeout(drain_timeout, "drain_timeout"),
+        checked_timeout(cancel_timeout, "cancel_timeout"),
+    )
+    process: _Process[T] = _Process(*limits)
+    kernel.run_in_new_loop(
+        lambda: process.supervise(coroutine_of(main, args)), use_uvloop=use_uvloop, thread_timeout=limits[1]
+    )
+    return process.outcome()
+
+
+def create_background_task(
+    coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+) -> TaskHandle[T]:
+    """Start *coro* in the background of the surrounding `run`: referenced, named, drained at the end.
+
+    An error is logged with the task's name.
+
+    Raises:
+        NoSurroundingRun: the caller does not run under `run`; *coro* has been closed.
+        OwnerClosed: the process is ending; *coro* has been closed.
+    """
+    checked_coroutine(coro)
+    manager = _background.get(None)
+    if manager is None:
+        coro.close()
+        raise NoSurroundingRun(
+            "create_background_task() needs a surrounding lifecycle.run(main); elsewhere use a TaskManager of your own"
+        )
+    return manager.create_task(coro, name=name, context=context)
+
+
+@contextmanager
+def handled_signals(callback: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Have *callback* called in the loop for the first two signals; the third ends the process, loop or no loop.
+
+    Handlers of the interpreter rather than of the loop, because they also run while the loop is blocked. Does nothing
+    outside of the main thread, where no handler can be set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = kernel.running_loop()
+    received = 0
+
+    def handler(number: int, _: object) -> None:
+        nonlocal received
+        received += 1
+        if received > 2:
+            os._exit(128 + number)
+        loop.call_soon_threadsafe(callback, signal.Signals(number))
+
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def tell(message: str) -> None:
+    """Print a line for whoever looks at the process."""
+    print(f"lifecycle: {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Process(Generic[T]):
+    """One `run`: what was asked of it, and how it ended."""
+
+    def __init__(self, drain_timeout: float, cancel_timeout: float) -> None:
+        self._drain_timeout = drain_timeout
+        self._cancel_timeout = cancel_timeout
+        self._threads_before = set(threading.enumerate())
+        self._signals: list[signal.Signals] = []
+        self._main: Task[T] | None = None
+        self._forced: Future[None] | None = None
+        self._stuck: list[LeftBehind] = []
+
+    async def supervise(self, coro: Coroutine[Any, Any, T]) -> None:
+        """Run *coro* to its end, then see off everything else that is in the loop.
+
+        Cancellation: nobody can reach it.
+        """
+        self._forced = kernel.new_future()
+        background = TaskManager("background", drain_timeout=None, cancel_timeout=self._cancel_timeout)
+        _background.set(background)
+        self._main = kernel.spawn(coro, "main")
+        with handled_signals(self._on_signal):
+            await self._join(self._main)
+            self._force_later()
+            await self._close(background)
+            await self._cancel_strangers()
+
+    def outcome(self) -> T:
+        """Return what main returned; raise what it raised, or what the signal that ended it stands for."""
+        assert self._main is not None
+        for left in self._stuck:
+            tell(f"still running, left behind: {left}")
+        if self._signals:
+            self._leave_threads(128 + self._signals[0])
+        if self._signals and (not self._main.done() or self._main.cancelled()):
+            if self._signals[0] is signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + self._signals[0])
+        return self._main.result()
+
+    async def _join(self, task: Task[Any]) -> None:
+        """Wait for *task*; once the end is forced, cancel it and wait ``cancel_timeout`` at most."""
+        assert self._forced is not None
+        await kernel.wait_any(task, self._forced)
+        if not task.done():
+            kernel.cancel(task, "the process is forced to end")
+            await kernel.wait(task, self._cancel_timeout)
+            self._note_stuck(task)
+
+    async def _close(self, background: TaskManager) -> None:
+        """Drain the background tasks until the end is forced; from then on the manager's own bound holds."""
+        assert self._forced is not None
+        closing = kernel.spawn(background.aclose(), "drain of the background tasks")
+        await kernel.wait_any(closing, self._forced)
+        if not closing.done():
+            kernel.cancel(closing, "the process is forced to end")
+            await kernel.wait(closing)
+        report = await background.aclose()
+        for name in report.cancelled + report.discarded:
+            tell(f"did not end in time, cancelled: {name}")
+        self._stuck.extend(report.abandoned)
+
+    def _note_stuck(self, task: Task[Any]) -> None:
+        if not task.done():
+            self._stuck.append(LeftBehind(task.get_name(), self._cancel_timeout, kernel.suspended_at(task)))
+
+    async def _cancel_strangers(self) -> None:
+        """Cancel the tasks that nobody owns, and name those that do not end."""
+        known = {left.name for left in self._stuck}
+        strangers = [task for task in kernel.other_tasks() if task.get_name() not in known]
+        for task in strangers:
+            kernel.cancel(task, "the process is ending")
+        now = kernel.clock()
+        deadline = now() + self._cancel_timeout
+        for task in strangers:
+            await kernel.wait(task, max(0.0, deadline - now()))
+            self._note_stuck(task)
+
+    def _on_signal(self, received: signal.Signals) -> None:
+        assert self._main is not None
+        self._signals.append(received)
+        if len(self._signals) == 1:
+            logger.info("received %s, draining", received.name)
+            kernel.cancel(self._main, f"received {received.name}")
+            self._force_later()
+        else:
+            logger.warning("received %s again, cancelling everything", received.name)
+            self._force()
+
+    def _force_later(self) -> None:
+        if self._drain_timeout != kernel.FOREVER:
+            kernel.running_loop().call_later(self._drain_timeout, self._force)
+
+    def _force(self) -> None:
+        if self._forced is not None and not self._forced.done():
+            self._forced.set_result(None)
+
+    def _leave_threads(self, code: int) -> None:
+        """End the process over worker threads that would keep the interpreter from ending."""
+        deadline = time.monotonic() + self._cancel_timeout
+        for thread in set(threading.enumerate()) - self._threads_before:
+            if thread.daemon:
+                continue
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                tell(f"still running, left behind: thread {thread.name!r}")
+                sys.stdout.flush()
+                os._exit(code)
