@@ -24,6 +24,7 @@ from ._faults import (
 )
 from ._ledger import Ledger, Token
 from ._loop import VirtualIOLoop, VirtualLoop
+from ._network import FaultPlan, MemoryNetwork
 from ._report import ExplorationReport, Failure
 from ._strategies import FIFO, PCT, Choices, DelayBounded, RandomWalk, Strategy
 
@@ -51,8 +52,10 @@ __all__ = [
     "ExplorationReport",
     "Failure",
     "Fault",
+    "FaultPlan",
     "Ledger",
     "LivelockError",
+    "MemoryNetwork",
     "Raise",
     "RandomWalk",
     "ReplayError",

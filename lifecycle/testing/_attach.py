@@ -92,9 +92,7 @@ def attached(clock: VirtualClock, loop: Any, *, patience: float = 5.0) -> Iterat
             loop.clock = own
         return
     if not hasattr(loop, "_selector"):
-        raise TypeError(
-            f"{type(loop).__name__} keeps its own time: use asyncio's selector loop for virtual time"
-        )
+        raise TypeError(f"{type(loop).__name__} keeps its own time: use asyncio's selector loop for virtual time")
     base = loop.time() - clock.now
     selector = loop._selector
     loop.time = lambda: base + clock.now

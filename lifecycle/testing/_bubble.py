@@ -13,6 +13,7 @@ from .._errors import LeakError
 from ._determinism import numbered_scopes
 from ._ledger import Ledger
 from ._loop import VirtualIOLoop, VirtualLoop
+from ._network import MemoryNetwork
 from ._residue import end_everything, find_residue
 from ._strategies import RandomWalk
 
@@ -39,9 +40,12 @@ class Bubble:
         self.loop = loop
         self.clock: VirtualClock = loop.clock
         self.ledger = Ledger()
+        if isinstance(loop, VirtualLoop):
+            loop.make_network = lambda: self.network
         self.state = SimpleNamespace()
         self._seed = seed or 0
         self._random: random.Random | None = None
+        self._network: MemoryNetwork | None = None
 
     @property
     def random(self) -> random.Random:
@@ -50,9 +54,24 @@ class Bubble:
             self._random = random.Random(self._seed)
         return self._random
 
+    def has_network(self) -> bool:
+        """Whether anybody has asked for the network."""
+        return self._network is not None
+
     def has_connections(self) -> bool:
         """Whether any connection of the memory network is open."""
-        return False
+        return self._network is not None and self._network.has_connections()
+
+    @property
+    def network(self) -> MemoryNetwork:
+        """The memory network of this bubble; with ``io=True`` connections are real instead."""
+        if self._network is None:
+            self._network = MemoryNetwork()
+        return self._network
+
+    def is_outside(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a task answers for somebody else's server."""
+        return self._network is not None and self._network.is_outside(task)
 
     async def wait_all_blocked(self) -> None:
         """Wait until every other task is blocked, without letting time pass.

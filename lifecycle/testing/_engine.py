@@ -151,9 +151,7 @@ def run_plan(
         choices: write the schedule's choices down here.
     """
     outcome = Outcome()
-    with open_bubble(
-        seed=plan.seed, io=rules.io, max_steps=rules.max_steps, patience=rules.patience
-    ) as bubble:
+    with open_bubble(seed=plan.seed, io=rules.io, max_steps=rules.max_steps, patience=rules.patience) as bubble:
         loop = bubble.loop
         loop.chooser = _chooser(plan, choices)
         loop.watch_makers = survey
@@ -178,9 +176,7 @@ def _chooser(plan: Plan, choices: list[int] | None) -> Any:
     return recording(chooser, choices)
 
 
-def _run_and_judge(
-    scenario: Scenario, rules: Rules, bubble: Bubble, striker: Striker, outcome: Outcome
-) -> None:
+def _run_and_judge(scenario: Scenario, rules: Rules, bubble: Bubble, striker: Striker, outcome: Outcome) -> None:
     loop = bubble.loop
     complaints = outcome.complaints
     main: asyncio.Task[Any] = loop.create_task(scenario(bubble), name="main")
@@ -210,8 +206,7 @@ def _began(main: asyncio.Task[Any], striker: Striker) -> bool:
     """Whether the scenario's body ever ran: one that was cancelled before its start left nothing to check."""
     number = getattr(main, "number", 0)
     return not any(
-        injection.fault is CANCEL_BEFORE_START and injection.target == number
-        for injection, _ in striker.strikes
+        injection.fault is CANCEL_BEFORE_START and injection.target == number for injection, _ in striker.strikes
     )
 
 
@@ -225,9 +220,7 @@ def _judge_main(main: asyncio.Task[Any], striker: Striker) -> list[str]:
     if not striker.strikes:
         return [f"the scenario fails without any fault: {error!r}"]
     own = [injection.fault.error for injection, _ in striker.strikes if isinstance(injection.fault, Raise)]
-    return [
-        f"an assertion of the scenario failed: {_words(found)}" for found in _assertions(error, tuple(own))
-    ]
+    return [f"an assertion of the scenario failed: {_words(found)}" for found in _assertions(error, tuple(own))]
 
 
 def _assertions(error: BaseException, own: tuple[type[BaseException], ...]) -> list[BaseException]:

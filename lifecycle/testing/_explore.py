@@ -159,8 +159,7 @@ def replay(
         struck = outcome is not None and outcome.fired == len(plan.injections)
         if outcome is not None and (not struck or outcome.check & 0xFFFFFFFF != check):
             raise ReplayError(
-                f"the token does not fit: {name} takes other steps now than when the token was made; "
-                "explore it again"
+                f"the token does not fit: {name} takes other steps now than when the token was made; explore it again"
             )
     return report
 

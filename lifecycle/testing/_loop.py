@@ -63,7 +63,7 @@ class VirtualMixin(base_events.BaseEventLoop):
         self._idle_turns = 0
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.outside = OutsideWorld(self)
-        self._task_factory = virtual_task_factory
+        self._own_factory: Any = virtual_task_factory
 
     # Numbering.
 
@@ -91,17 +91,18 @@ class VirtualMixin(base_events.BaseEventLoop):
         self._check_closed()  # type: ignore[attr-defined]
         if context is not None:
             options["context"] = context
-        task: asyncio.Task[Any] = self._task_factory(self, coro, **options)
+        task: asyncio.Task[Any] = self._own_factory(self, coro, **options)
         if name is not None:
             task.set_name(name)
         return task
 
     def set_task_factory(self, factory: Any) -> None:
+        super().set_task_factory(factory)
         if factory is None:
             factory = virtual_task_factory
         elif factory is _eager_factory:
             factory = eager_virtual_task_factory
-        super().set_task_factory(factory)
+        self._own_factory = factory
 
     # Time.
 
@@ -179,9 +180,7 @@ class VirtualMixin(base_events.BaseEventLoop):
             self.steps += 1
             self.trace = hash((self.trace, getattr(task, "number", 0)))
             if self.steps > self.max_steps:
-                raise LivelockError(
-                    f"{self.max_steps} steps were not enough, at {self.time():g} s", self.dump()
-                )
+                raise LivelockError(f"{self.max_steps} steps were not enough, at {self.time():g} s", self.dump())
         handle._run()
         return task is not None
 
@@ -203,9 +202,7 @@ class VirtualMixin(base_events.BaseEventLoop):
             if self._ready or self._next_timer() != when:
                 return
         if when is None:
-            raise DeadlockError(
-                f"every task is blocked and no timer is set, at {self.time():g} s", self.dump()
-            )
+            raise DeadlockError(f"every task is blocked and no timer is set, at {self.time():g} s", self.dump())
         self._jump(when)
 
     def _jump(self, when: float) -> None:
@@ -295,12 +292,11 @@ class VirtualMixin(base_events.BaseEventLoop):
 class VirtualLoop(VirtualMixin):
     """A virtual loop without any file descriptor; connections go through its memory network."""
 
-    def __init__(
-        self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0
-    ) -> None:
+    def __init__(self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0) -> None:
         super().__init__()
         self._set_up(clock, max_steps, patience)
         self.network: Any = None
+        self.make_network: Callable[[], Any] | None = None
 
     def _write_to_self(self) -> None:
         self.outside.wake()
@@ -308,14 +304,10 @@ class VirtualLoop(VirtualMixin):
     def _process_events(self, event_list: Any) -> None:
         """There are no events: nothing is ever selected."""
 
-    async def create_connection(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any
-    ) -> Any:
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any) -> Any:
         return await self._memory_network().create_connection(protocol_factory, host, port, **how)
 
-    async def create_server(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any
-    ) -> Any:
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any) -> Any:
         return await self._memory_network().create_server(protocol_factory, host, port, **how)
 
     async def create_unix_connection(self, protocol_factory: Any, path: Any = None, **how: Any) -> Any:
@@ -329,9 +321,9 @@ class VirtualLoop(VirtualMixin):
 
     def _memory_network(self) -> Any:
         if self.network is None:
-            raise RuntimeError(
-                "this virtual loop has no network: give it one, or ask for real I/O with io=True"
-            )
+            if self.make_network is None:
+                raise RuntimeError("this virtual loop has no network: run it in a bubble, or pass io=True")
+            self.network = self.make_network()
         return self.network
 
     def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:  # type: ignore[override]
@@ -344,9 +336,7 @@ class VirtualLoop(VirtualMixin):
 class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
     """A virtual loop with real sockets, pipes and subprocesses: the clock jumps only when they are silent."""
 
-    def __init__(
-        self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0
-    ) -> None:
+    def __init__(self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0) -> None:
         self.clock = VirtualClock() if clock is None else clock
         super().__init__()
         self._set_up(clock, max_steps, patience)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from ._network import MemoryTransport
 from ._sites import describe_task
 
 if TYPE_CHECKING:
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
 def find_residue(bubble: Bubble) -> list[str]:
     """Name everything that should not be there once the main task has ended."""
     loop = bubble.loop
-    residue = [describe_task(task).strip() for task in live_tasks(loop)]
-    residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers()]
+    residue = [describe_task(task).strip() for task in live_tasks(loop) if not bubble.is_outside(task)]
+    residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers() if not _is_wire(timer)]
     residue += bubble.ledger.residue()
+    if bubble.has_network():
+        residue += bubble.network.residue()
     residue += [describe_problem(problem) for problem in loop.problems]
     return residue
+
+
+def _is_wire(timer: Any) -> bool:
+    """Whether a timer is data under way in the memory network: the network's own, not the scenario's."""
+    return isinstance(getattr(timer._callback, "__self__", None), MemoryTransport)
 
 
 def live_tasks(loop: VirtualMixin) -> list[asyncio.Task[Any]]:
@@ -42,6 +50,11 @@ def end_everything(loop: VirtualMixin) -> None:
     loop.max_steps = loop.steps + 20_000
     with contextlib.suppress(Exception, asyncio.CancelledError):
         _end_tasks(loop)
+    network = getattr(loop, "network", None)
+    if network is not None:
+        network.abort_all()
+        with contextlib.suppress(Exception):
+            loop.settle()
     with contextlib.suppress(Exception, asyncio.CancelledError):
         if loop._asyncgens:  # type: ignore[attr-defined]
             loop.run_until_complete(loop.shutdown_asyncgens())

@@ -110,9 +110,7 @@ class Survey:
 
     def injections(self, faults: Iterable[Fault]) -> list[Injection]:
         """Every injection that these faults allow at what was seen, in the order of the faults."""
-        return [
-            Injection(fault, number, boundary) for fault in faults for number, boundary in self._places(fault)
-        ]
+        return [Injection(fault, number, boundary) for fault in faults for number, boundary in self._places(fault)]
 
     def _places(self, fault: Fault) -> list[tuple[int, int]]:
         if isinstance(fault, KillTransport):

@@ -20,9 +20,7 @@ async def test_an_hour_passes_in_an_instant_under_pytest_asyncio(virtual_clock: 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_an_hour_passes_in_an_instant_under_anyio(
-    anyio_backend: str, virtual_clock: VirtualClock
-) -> None:
+async def test_an_hour_passes_in_an_instant_under_anyio(anyio_backend: str, virtual_clock: VirtualClock) -> None:
     """The same with anyio's own plugin, deadlines included."""
     with anyio.move_on_after(3600) as scope:
         await anyio.sleep_forever()

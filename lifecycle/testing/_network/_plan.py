@@ -1,0 +1,49 @@
+"""How a memory network misbehaves towards one address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """What goes wrong on connections to one address; the default is a perfect network.
+
+    Byte counts start anew with each connection.
+
+    Attributes:
+        latency: seconds that data takes in either direction, and that a connect takes.
+        refuse: how many connects are refused, the first ones; True refuses all.
+        black_hole: connects never get an answer, neither yes nor no.
+        black_hole_at: after so many bytes, both directions together, nothing arrives any more.
+        reset_at: after so many bytes, both directions together, both ends see a connection reset.
+        half_close_at: after so many bytes to the client, the client sees the end of the stream; it may go on
+            sending.
+        short_write: data arrives in pieces of at most so many bytes.
+        slow_close: seconds that a closed connection takes to be gone.
+        late_answer: further seconds that data to the client takes.
+    """
+
+    latency: float = 0.0
+    refuse: int | bool = 0
+    black_hole: bool = False
+    black_hole_at: int | None = None
+    reset_at: int | None = None
+    half_close_at: int | None = None
+    short_write: int | None = None
+    slow_close: float = 0.0
+    late_answer: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("latency", "slow_close", "late_answer"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"FaultPlan({name}={getattr(self, name)!r}): seconds cannot be negative")
+        if self.short_write is not None and self.short_write < 1:
+            raise ValueError(f"FaultPlan(short_write={self.short_write!r}): at least one byte must arrive")
+
+    def refuses(self, attempt: int) -> bool:
+        """Whether the connect with this number, from 0, is refused."""
+        return self.refuse is True or attempt < self.refuse
+
+
+PERFECT = FaultPlan()
