@@ -1,0 +1,50 @@
+"""The reference scheduler: jobs and flows with priorities, retries and a durable store, on lifecycle's primitives."""
+
+from ._context import Context
+from ._errors import (
+    BlockTimeout,
+    ExpressionError,
+    FlowError,
+    HandlerError,
+    JobFailed,
+    JobStopped,
+    OutputTooLarge,
+    RunConflict,
+    ShellFailed,
+    StoreError,
+)
+from ._events import Event
+from ._handlers import handler
+from ._job import FlowRun, Job
+from ._outcome import Outcome, RunOutcome
+from ._scheduler import Scheduler, SchedulerStatistics
+from .flow._load import load_flow, read_flow
+from .flow._model import Flow
+from .store._records import JobRecord, JobStatus
+
+__all__ = [
+    "BlockTimeout",
+    "Context",
+    "Event",
+    "ExpressionError",
+    "Flow",
+    "FlowError",
+    "FlowRun",
+    "HandlerError",
+    "Job",
+    "JobFailed",
+    "JobRecord",
+    "JobStatus",
+    "JobStopped",
+    "Outcome",
+    "OutputTooLarge",
+    "RunConflict",
+    "RunOutcome",
+    "Scheduler",
+    "SchedulerStatistics",
+    "ShellFailed",
+    "StoreError",
+    "handler",
+    "load_flow",
+    "read_flow",
+]

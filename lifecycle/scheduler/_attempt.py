@@ -1,0 +1,121 @@
+"""One attempt of one job: its Scope owns everything of it, and it ends in exactly one way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import anyio
+
+from lifecycle import Scope
+
+from ._context import JobContext
+from ._failures import describe, left_something, trace
+from .store._records import Claimed, Ending, JobStatus
+
+
+Work = Callable[["Attempt", Scope, JobContext], Awaitable[Any]]
+
+
+class Attempt:
+    """One attempt of a job.
+
+    Args:
+        claimed: what is to be done.
+        report: called as ``report(kind, data)`` with its log lines and progress.
+    """
+
+    def __init__(self, claimed: Claimed, report: Callable[[str, Mapping[str, Any]], None]) -> None:
+        self.claimed = claimed
+        self.exception: BaseException | None = None
+        self._report = report
+        self._scope: Scope | None = None
+        self._reason: str | None = None
+        self._returned = False
+        self._result: Any = None
+        self._timed_out = False
+        self._log = ""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self._began
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked it to end."""
+        return self._reason is not None
+
+    def cancel(self, reason: str) -> None:
+        """Ask it to end; everything that it owns is released before `run` returns."""
+        if self._reason is None:
+            self._reason = reason
+            if self._scope is not None:
+                self._scope.cancel(reason)
+
+    async def run(self, work: Work, *, close_timeout: float, on_exit: Callable[[], object]) -> Ending:
+        """Do the work in a Scope of its own and return how it ended.
+
+        Cancellation: passes through after everything is released; the attempt is then *interrupted*.
+
+        Args:
+            work: does it.
+            close_timeout: seconds that each release may take.
+            on_exit: called when the Scope has released everything else.
+        """
+        error: BaseException | None = None
+        try:
+            async with Scope(f"job {self.claimed.name}", close_timeout=close_timeout) as scope:
+                scope.callback(on_exit)
+                self._scope = scope
+                await self._work(work, scope)
+        except Exception as raised:
+            error = raised
+        self._scope = None
+        return self._ending(error)
+
+    async def _work(self, work: Work, scope: Scope) -> None:
+        claimed = self.claimed
+        make = partial(JobContext, claimed.name, claimed.attempt, {}, self._report)
+        context = await scope.acquire(make, release=self._clear, name="context")
+        if self._reason is not None:
+            scope.cancel(self._reason)
+        if claimed.timeout is None:
+            self._result = await work(self, scope, context)
+            self._returned = True
+            return
+        with anyio.move_on_after(claimed.timeout) as limit:
+            self._result = await work(self, scope, context)
+            self._returned = True
+        self._timed_out = limit.cancelled_caught
+
+    def _clear(self, context: JobContext) -> None:
+        self._log = context.tail()
+        context.clear()
+
+    def _ending(self, error: BaseException | None) -> Ending:
+        claimed, log, seconds = self.claimed, self._log or None, self.seconds
+        self.exception = error
+        if self._timed_out:
+            text = f"took longer than its timeout of {claimed.timeout:g} s"
+            more = f"; and {describe(error)}" if error else ""
+            return Ending(JobStatus.TIMED_OUT, None, text + more, _trace(error), log, seconds, failed=True)
+        if self._reason is not None and not self._returned:
+            more = f"; and {describe(error)}" if error else ""
+            return Ending(JobStatus.CANCELLED, None, self._reason + more, _trace(error), log, seconds)
+        if error is not None:
+            return Ending(JobStatus.FAILED, None, describe(error), trace(error), log, seconds, failed=True)
+        return Ending(JobStatus.SUCCEEDED, self._result, None, None, log, seconds)
+
+    def may_retry(self, ending: Ending) -> bool:
+        """Return whether the job is to be tried again: never while something of this attempt still runs."""
+        if not ending.failed or self.cancelled or self.claimed.failures >= self.claimed.retries:
+            return False
+        return self.exception is None or not left_something(self.exception)
+
+
+def _trace(error: BaseException | None) -> str | None:
+    return trace(error) if error is not None else None

@@ -1,0 +1,64 @@
+"""From a thread into the event loop: the only file of the scheduler that touches the native loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Bridge:
+    """Calls functions in the loop it was made in, from any thread."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Have ``function(*args)`` called in the loop soon; nothing happens when the loop is closed."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+def being_cancelled() -> bool:
+    """Return whether somebody has asked the current task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def cancel_again() -> None:
+    """Deliver a cancellation of the current task that was held back, at its next suspension."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    task.cancel()
+
+
+class Reply(Generic[T]):
+    """One answer that a task waits for and a thread gives, through `Bridge.call`."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def give(self, value: T) -> None:
+        """Give the answer; does nothing when nobody waits any more."""
+        if not self._future.done():
+            self._future.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error as the answer; does nothing when nobody waits any more."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+    async def wait(self) -> T:
+        """Return the answer.
+
+        Cancellation: ends the waiting; what was asked for is done nevertheless.
+        """
+        return await self._future

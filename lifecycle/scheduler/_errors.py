@@ -1,0 +1,65 @@
+"""Errors of the scheduler: a flow that is not right, a store that cannot be used, a job that did not succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lifecycle import LifecycleError
+
+
+class FlowError(LifecycleError, ValueError):
+    """A flow, its parameters or its handlers are not right; nothing has been run or written.
+
+    Attributes:
+        problems: one line for each problem, with the file and the place in it.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ExpressionError(LifecycleError, LookupError):
+    """An expression of a flow named a value that is not there when the block ran."""
+
+
+class StoreError(LifecycleError, OSError):
+    """The store could not be opened, read or written; what was committed before is still there."""
+
+
+class RunConflict(LifecycleError, RuntimeError):
+    """The same flow has an unfinished run in this store that cannot simply be continued."""
+
+
+class OutputTooLarge(LifecycleError, ValueError):
+    """A result is larger than the store may keep; write it to a file and return the file's path."""
+
+
+class JobFailed(LifecycleError, RuntimeError):
+    """A job ended other than by success, and its result was asked for."""
+
+
+class HandlerError(LifecycleError, RuntimeError):
+    """A handler did what no handler may do: call ``sys.exit()``, or raise a cancellation of its own."""
+
+
+class BlockTimeout(LifecycleError, TimeoutError):
+    """A block took longer than its ``timeout``."""
+
+
+class ShellFailed(LifecycleError, RuntimeError):
+    """A shell command ended with another exit code than 0.
+
+    Attributes:
+        returncode: the exit code, negative for the number of the signal that ended it.
+        stderr: the end of what it wrote to its standard error.
+    """
+
+    def __init__(self, message: str, *, returncode: int, stderr: str) -> None:
+        self.returncode = returncode
+        self.stderr = stderr
+        super().__init__(message)
+
+
+class JobStopped(LifecycleError, RuntimeError):
+    """A handler asked whether its job is being stopped, and it is; let it pass."""

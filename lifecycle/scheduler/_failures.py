@@ -1,0 +1,54 @@
+"""What an error says to people: one line with the place, and the end of its traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+
+from lifecycle import ReleaseTimeout
+
+from ._limits import MESSAGE_CHARACTERS
+from ._text import one_line, shorten
+
+_PLACE = "__lifecycle_place__"
+
+
+def note_place(error: BaseException, path: str, index: int | None) -> None:
+    """Note in which block *error* happened; the innermost note stays."""
+    if getattr(error, _PLACE, None) is None and not isinstance(error, BaseExceptionGroup):
+        with contextlib.suppress(Exception):  # an exception type may refuse attributes
+            setattr(error, _PLACE, path if index is None else f"{path} (item {index})")
+
+
+def describe(error: BaseException) -> str:
+    """Return *error* in one line, with the block where it happened."""
+    return one_line(shorten(_describe(error), MESSAGE_CHARACTERS))
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        inner = "; ".join(_describe(child) for child in error.exceptions)
+        return f"{len(error.exceptions)} failures: {inner}"
+    place = getattr(error, _PLACE, None)
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"<its message could not be made: {type(broken).__name__}>"
+    name = type(error).__name__
+    return f"{f'{place}: ' if place else ''}{name}{f': {text}' if text else ''}"
+
+
+def trace(error: BaseException) -> str:
+    """Return the end of the traceback of *error*, bounded."""
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-8, chain=False)
+    except Exception:  # an error whose own __str__ fails
+        return ""
+    return shorten("".join(lines), 2 * MESSAGE_CHARACTERS)
+
+
+def left_something(error: BaseException) -> bool:
+    """Return whether *error* says that something could not be stopped and still runs."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(left_something(child) for child in error.exceptions)
+    return isinstance(error, ReleaseTimeout) and error.abandoned

@@ -1,0 +1,147 @@
+"""The place where a block runs: its names, its scope, and the ways to run what is inside it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ._bridge import being_cancelled
+from ._context import Context, JobContext
+from ._errors import BlockTimeout, ExpressionError, HandlerError
+from ._failures import left_something, note_place
+from ._handlers import Handler
+from ._threads import ThreadCall
+from ._values import to_plain
+from .flow._expressions import resolve
+
+if TYPE_CHECKING:
+    from lifecycle import Scope
+
+    from .blocks._block import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a block sees while it runs; frames are immutable, an inner block gets a changed copy.
+
+    Attributes:
+        scope: owns what the block starts.
+        context: the context of the job's attempt.
+        names: the root names that expressions use here.
+        directory: what relative paths are relative to.
+        limiter: bounds the worker threads of the whole scheduler.
+        path: the path of the block that runs here.
+    """
+
+    scope: Scope
+    context: JobContext
+    names: Mapping[str, Any]
+    directory: Path
+    limiter: anyio.CapacityLimiter
+    path: str = ""
+
+    async def run(self, block: Block, *, index: int | None = None, timed: bool = True) -> Any:
+        """Run a block to its end, within its timeout, and return its output.
+
+        Args:
+            block: the block.
+            index: the number of the item that it is run for, for messages.
+            timed: whether its timeout counts here.
+
+        Cancellation: the block is stopped; what it owned has been released when this returns.
+
+        Raises:
+            BlockTimeout: it took longer than its ``timeout``.
+            Exception: whatever it raised, with its place noted for the message.
+        """
+        frame = replace(self, path=block.path)
+        try:
+            if block.timeout is None or not timed:
+                return await block.run(frame)
+            with anyio.move_on_after(block.timeout):
+                return await block.run(frame)
+            raise BlockTimeout(f"took longer than its timeout of {block.timeout:g} s")
+        except Exception as error:
+            note_place(error, block.path, index)
+            raise
+
+    async def call(self, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call a handler, async in the loop and sync in a worker thread, and return its output as plain data.
+
+        Cancellation: an async handler is cancelled; a sync one is told and waited for.
+        """
+        return to_plain(await call_handler(handler, args, kwargs, self), f"the output of {self.path}")
+
+    def with_names(self, names: Mapping[str, Any]) -> Frame:
+        """Return this frame with further names."""
+        return replace(self, names={**self.names, **names})
+
+    def with_step(self, name: str, output: Any) -> Frame:
+        """Return this frame for what comes after a named step."""
+        return self.with_names({"steps": {**self.names.get("steps", {}), name: {"output": output}}})
+
+    def resolve(self, value: Any) -> Any:
+        """Return a compiled value with its expressions filled in."""
+        return resolve(value, self.names)
+
+    def setting(self, value: Any, problem: Callable[[Any], str | None], what: str) -> Any:
+        """Return a number of the flow that may be an expression, checked now that it is known.
+
+        Raises:
+            ExpressionError: it is no such number.
+        """
+        number = self.resolve(value)
+        if message := problem(number):
+            raise ExpressionError(f"{what}: {message}")
+        return number
+
+    def log(self, message: str) -> None:
+        """Tell a line of the job's log."""
+        self.context.log(message)
+
+    def left_something(self, error: BaseException) -> bool:
+        """Return whether what failed still runs: then nothing may be started in its place."""
+        return left_something(error)
+
+
+async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:
+    """Call a handler where it belongs and return what it returns."""
+    if handler.is_async and not handler.wants_context:
+        return await _guarded(handler, functools.partial(handler.function, *args, **kwargs))
+    stop = threading.Event()
+    async with frame.scope.child(frame.path or handler.name) as scope:
+        if handler.wants_context:
+            kwargs = {**kwargs, "context": Context(frame.context, frame.path, scope, stop)}
+        function = functools.partial(handler.function, *args, **kwargs)
+        if handler.is_async:
+            return await _guarded(handler, function)
+        call = await scope.acquire(ThreadCall, function, stop, release=ThreadCall.end, name=f"thread of {handler.name}")
+        result = await _guarded(handler, functools.partial(call.run, frame.limiter))
+    return _checked(result, handler)
+
+
+async def _guarded(handler: Handler, function: Callable[[], Awaitable[Any]]) -> Any:
+    """Await a handler, and make an ordinary error of what would end the process or look like a cancellation."""
+    try:
+        return await function()
+    except SystemExit as error:
+        raise HandlerError(f"handler {handler.name!r} called sys.exit({error.code!r})") from error
+    except anyio.get_cancelled_exc_class() as error:
+        if being_cancelled():
+            raise
+        # From a future or a task that somebody else cancelled: passed on, it would look as if nothing had failed.
+        raise HandlerError(f"handler {handler.name!r} raised a cancellation, but nobody cancelled it") from error
+
+
+def _checked(result: Any, handler: Handler) -> Any:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"handler {handler.name!r} returned a coroutine; declare it with async def")
+    return result

@@ -1,0 +1,41 @@
+"""The bounds that keep a flow file, a job and the store small. Each is far above what honest use needs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FLOW_BYTES: Final = 16 * 1024 * 1024
+"""A larger flow file is refused unread."""
+
+STRING_CHARACTERS: Final = 65_536
+"""A longer string in a flow is refused."""
+
+VALUE_DEPTH: Final = 100
+"""Lists and tables nested deeper than this are refused."""
+
+BLOCK_DEPTH: Final = 32
+"""Blocks nested deeper than this are refused, with the path in the error."""
+
+BLOCKS: Final = 20_000
+"""A flow with more blocks than this, nested ones included, is refused."""
+
+PROBLEMS: Final = 20
+"""So many problems of a flow are told in full; the others are counted."""
+
+RESULT_BYTES: Final = 1024 * 1024
+"""The result of one job, as JSON, may be so large."""
+
+FOREACH_ITEMS: Final = 100_000
+"""A foreach over more items than this fails instead of filling the memory."""
+
+SHELL_BYTES: Final = 65_536
+"""So much of a command's standard output, and of its standard error, is kept: half head, half tail."""
+
+LOG_LINES: Final = 50
+"""So many of a job's last log lines are kept."""
+
+LOG_CHARACTERS: Final = 500
+"""A longer log line is cut."""
+
+MESSAGE_CHARACTERS: Final = 2_000
+"""A longer error text is cut in the middle."""

@@ -1,0 +1,344 @@
+"""Scheduler: jobs by priority on so many workers, from a store, with everything of a job owned by its Scope."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, overload
+
+import anyio
+from typing_extensions import Self
+
+from lifecycle import OwnerClosed, Scope, TaskHandle, TaskManager
+
+from ._bridge import cancel_again
+from ._engine import Engine
+from ._events import Event
+from ._feed import BUFFER, Feed
+from ._handlers import registered_handlers
+from ._job import FlowRun, Job
+from ._submission import find_handler, new_job, new_run
+from .flow._model import Flow
+from .store._memory import MemoryStore
+from .store._protocol import Store
+from .store._records import JobStatus
+from .store._sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatistics:
+    """What a scheduler does at one moment, and what it has done.
+
+    Attributes:
+        name: the scheduler's name.
+        workers: how many jobs run at most.
+        running: how many run.
+        runs: unfinished runs of flows.
+        ended: for each status how many jobs have ended so, by its value.
+    """
+
+    name: str
+    workers: int
+    running: int
+    runs: int
+    ended: Mapping[str, int]
+
+
+class Scheduler:
+    """Runs jobs: the most urgent first, so many at once, with retries, timeouts and cancellation.
+
+    Everything that a job starts or opens is owned by a Scope of its own and gone when the job has ended. What is
+    in memory is what is in flight; the rest is in the store.
+
+    Leaving the block drains: nothing new is started, what runs may end within ``drain_timeout``, the rest is stopped
+    and *interrupted*. With a durable store it goes on at the next start, and no retry is used up.
+
+    Do not use it for work that belongs to one function call: a ``Scope`` or a ``TaskGroup`` is enough.
+
+    Example::
+
+        async with Scheduler(workers=4) as scheduler:
+            job = await scheduler.submit(fetch, url, retries=3, timeout=10.0)
+            outcome = await job.wait()
+
+    Args:
+        store: None keeps jobs in memory; a path keeps them in that SQLite file.
+        workers: how many jobs run at once, at least 1.
+        name: for logs and statistics.
+        drain_timeout: seconds that running jobs have to end when the block is left.
+        cancel_timeout: seconds that stopped jobs have to end before they are left behind and named.
+        close_timeout: seconds that each single release of a job may take.
+        threads: how many sync handlers run at once, by default the workers and one for each core.
+        on_event: called in the loop with every `Event`; it must be quick.
+        adopt: with a durable store, take over jobs that were submitted by themselves, were left by a dead process, and
+            whose handler is registered.
+
+    Raises:
+        ValueError: ``workers`` or ``threads`` is no integer of at least 1.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | Store | None = None,
+        *,
+        workers: int = 8,
+        name: str | None = None,
+        drain_timeout: float = 10.0,
+        cancel_timeout: float = 5.0,
+        close_timeout: float = 30.0,
+        threads: int | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        adopt: bool = True,
+    ) -> None:
+        self.name = name or "scheduler"
+        self.workers = _checked_count(workers, "workers")
+        self._threads = _checked_count(threads or workers + (os.cpu_count() or 1), "threads")
+        self._store = _make_store(store, self.name)
+        self._adopt = adopt
+        self._close_timeout = close_timeout
+        self._feed = Feed(on_event)
+        self._scope = Scope(self.name, close_timeout=close_timeout)
+        self._tasks = TaskManager(f"jobs of {self.name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
+        self._engine: Engine | None = None
+        self._dispatcher: TaskHandle[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the store and start working.
+
+        Cancellation: what had been opened is closed again.
+
+        Raises:
+            StoreError: the store cannot be opened.
+        """
+        await self._scope.__aenter__()
+        try:
+            await self._open()
+        except BaseException as error:
+            await self._scope.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Drain, stop what is left, close the store.
+
+        Cancellation: ends the draining; the jobs that still run are stopped and interrupted, and everything is released
+        before the cancellation goes on.
+
+        Raises:
+            StoreError: the store could not be used any more.
+            ReleaseTimeout: jobs ignored their cancellation and were left behind; it names them.
+        """
+        held: BaseException | None = None
+        try:
+            await self._drain()
+        except BaseException as raised:
+            held = raised
+        if error is None and held is not None:
+            exc_type, error, traceback = type(held), held, held.__traceback__
+            held = None
+        suppressed = await self._scope.__aexit__(exc_type, error, traceback)
+        if isinstance(held, anyio.get_cancelled_exc_class()):
+            cancel_again()
+        return suppressed
+
+    # Work
+
+    @overload
+    async def submit(
+        self,
+        work: Flow,
+        *,
+        params: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        fresh: bool = False,
+    ) -> FlowRun: ...
+
+    @overload
+    async def submit(
+        self,
+        work: Callable[..., Any] | str,
+        *args: Any,
+        priority: int = 0,
+        delay: float = 0.0,
+        retries: int = 0,
+        backoff: tuple[float, float] = (0.1, 10.0),
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> Job: ...
+
+    async def submit(self, work: Flow | Callable[..., Any] | str, *args: Any, **settings: Any) -> Job | FlowRun:
+        """Put in a function, a handler by its name, or a flow, and return a handle on it.
+
+        With a durable store it is on disk when this returns. There a function must be marked with ``@handler``, and its
+        arguments and result must be plain data.
+
+        Cancellation: the work may or may not have been put in.
+
+        Args:
+            work: an async function (it runs in the loop), a plain one (it runs in a worker thread), a handler's name,
+                or a flow from `load_flow`.
+            args: the function's arguments; for keyword arguments use ``functools.partial``.
+            priority: higher is first among those that are ready; equal ones in the order of their coming.
+            delay: seconds to wait before it may start.
+            retries: how often it is tried again after a failure or a timeout.
+            backoff: the first and the longest pause before a retry, in seconds; it doubles between them.
+            timeout: seconds for one attempt, None for no bound.
+            name: for people; by default the handler's.
+            params: values of the flow's parameters.
+            resume: go on with the unfinished run of the same flow and parameters, if the store has one.
+            fresh: cancel what is left of such a run, and begin a new one.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            FlowError: a parameter is missing or wrong; nothing was written.
+            RunConflict: the unfinished run is being run by somebody else, or the flow has changed since.
+            StoreError: the store cannot be used any more.
+            TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
+        """
+        engine = self._opened()
+        if isinstance(work, Flow):
+            return await self._submit_flow(engine, work, *args, **settings)
+        return await self._submit_call(engine, work, args, **settings)
+
+    async def cancel(self, job_id: int, reason: str | None = None) -> bool:
+        """Ask the job with this number to end, queued or running; return False when there is none or it had ended.
+
+        Cancellation: the wish may have been noted.
+        """
+        return await self._opened().cancel_job(job_id, reason or "cancelled")
+
+    def events(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
+        """Return an iterator over what happens from its first step on, until the scheduler is closed.
+
+        A reader that falls more than *buffer* events behind loses the oldest and gets one ``events_lost``.
+        """
+        return self._feed.read(buffer)
+
+    def statistics(self) -> SchedulerStatistics:
+        """Return what the scheduler does at this moment, and what it has done."""
+        engine = self._engine
+        ended = {status.value: engine.counts[status] if engine else 0 for status in JobStatus}
+        running, runs = (len(engine.running), len(engine.runs)) if engine else (0, 0)
+        del ended["pending"], ended["running"]
+        return SchedulerStatistics(self.name, self.workers, running, runs, ended)
+
+    # Opening and closing
+
+    async def _open(self) -> None:
+        store = self._store
+        # Registered before it is opened: a half-opened store is closed as well.
+        self._scope.push_async_callback(self._close_store)
+        await store.open()
+        engine = self._engine = Engine(
+            store,
+            self._tasks,
+            self._feed,
+            workers=self.workers,
+            limiter=anyio.CapacityLimiter(self._threads),
+            close_timeout=self._close_timeout,
+        )
+        self._scope.callback(self._feed.close)
+        self._scope.push_async_callback(engine.wind_up)
+        if store.durable:
+            # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
+            self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
+            if self._adopt:
+                await store.adopt_jobs(frozenset(registered_handlers()))
+        await self._scope.enter_async_context(self._tasks)
+        self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
+
+    async def _drain(self) -> None:
+        """Start nothing more, and let what runs come to its end."""
+        engine = self._engine
+        assert engine is not None
+        assert self._dispatcher is not None
+        self._dispatcher.cancel("the scheduler drains")
+        await self._dispatcher.wait()
+        engine.tell_draining()
+        if engine.failure is not None:
+            self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more
+        await self._tasks.aclose()
+
+    async def _close_store(self) -> None:
+        try:
+            await self._store.aclose()
+        except OSError:
+            if self._engine is None or self._engine.failure is None:
+                raise  # else it has been told already why the store cannot be used
+
+    def _opened(self) -> Engine:
+        if self._engine is None or self._dispatcher is None or self._dispatcher.done:
+            state = "has not been entered" if self._engine is None else "is closing or closed"
+            raise OwnerClosed(f"scheduler {self.name!r} {state}; submit inside of its async with block")
+        return self._engine
+
+    # Submitting
+
+    async def _submit_call(
+        self,
+        engine: Engine,
+        work: Callable[..., Any] | str,
+        args: tuple[Any, ...],
+        *,
+        priority: int = 0,
+        delay: float = 0.0,
+        retries: int = 0,
+        backoff: tuple[float, float] = (0.1, 10.0),
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> Job:
+        durable = self._store.durable
+        handler = find_handler(work, registered_handlers(), durable=durable)
+        new = new_job(
+            handler,
+            args,
+            durable=durable,
+            name=name,
+            priority=priority,
+            delay=delay,
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+        )
+        job = Job(await self._store.add_job(new), new.name, engine.cancel_job)
+        engine.jobs[job.id] = job
+        engine.wake()
+        return job
+
+    async def _submit_flow(
+        self,
+        engine: Engine,
+        flow: Flow,
+        *,
+        params: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        fresh: bool = False,
+    ) -> FlowRun:
+        bound = flow.bind(params)
+        opened = await self._store.open_run(new_run(flow, bound), resume=resume, fresh=fresh)
+        scope = self._scope.child(f"run {opened.run_id} of {flow.name}")
+        run = FlowRun(flow, bound, opened, scope, engine.cancel_run)
+        engine.runs[run.id] = run
+        scope.callback(engine.runs.pop, run.id, None)
+        data = {"flow": flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
+        self._feed.tell(Event("run_started", run_id=run.id, data=data))
+        engine.wake()
+        return run
+
+
+def _make_store(store: str | os.PathLike[str] | Store | None, name: str) -> Store:
+    if store is None:
+        return MemoryStore()
+    if isinstance(store, (str, os.PathLike)):
+        return SqliteStore(store, name=name)
+    return store
+
+
+def _checked_count(value: int, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{what} must be an integer of at least 1, got {value!r}")
+    return value

@@ -1,0 +1,45 @@
+"""The kinds of blocks. To add one: write its file, and put its class into ``KINDS``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .._text import did_you_mean, listing, quote
+from ._block import Block
+from ._reader import BlockReader, FlowReading
+from .call import Call
+from .foreach import Foreach
+from .parallel import Parallel
+from .retry import Retry
+from .sequence import Sequence
+from .shell import Shell
+from .sleep import Sleep
+
+KINDS: Final[dict[str, type[Block]]] = {
+    kind.kind: kind for kind in (Call, Shell, Sequence, Parallel, Foreach, Retry, Sleep)
+}
+
+__all__ = ["KINDS", "Block", "BlockReader", "FlowReading", "read_block"]
+
+
+def read_block(reader: BlockReader) -> Block | None:
+    """Return the block that *reader* stands on, None when it is none; problems go to the reader.
+
+    The caller reads further keys of its own (``needs``, ``retries``) before ``reader.finish()``.
+    """
+    kinds = [kind for kind in KINDS if kind in reader]
+    if len(kinds) == 1:
+        return KINDS[kinds[0]].read(reader)
+    if kinds:
+        reader.problems.add(reader.path, f"a block is of one kind, but it has the keys {listing(kinds)}")
+    else:
+        reader.problems.add(reader.path, _unknown_kind(reader))
+    return None
+
+
+def _unknown_kind(reader: BlockReader) -> str:
+    for key in reader.unread():
+        if hint := did_you_mean(key, KINDS):
+            return f"unknown block {quote(key)}{hint}"
+    keys = f"; its keys are {listing(reader.unread())}" if reader.unread() else ", but the table is empty"
+    return f"unknown block: expected one of the keys {listing(KINDS)}{keys}"

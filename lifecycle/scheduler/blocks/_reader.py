@@ -1,0 +1,148 @@
+"""Reading one block: the typed keys of a table, values with expressions, and the blocks inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from .._handlers import HandlerTable
+from .._limits import BLOCK_DEPTH, BLOCKS
+from .._text import quote
+from ..flow._expressions import Template, compile_value, references
+from ..flow._names import Names
+from ..flow._problems import Problems
+from ..flow._table import TableReader
+
+if TYPE_CHECKING:
+    from ._block import Block
+
+JOB_KEYS: Final = frozenset({"needs", "priority", "delay", "retries", "backoff"})
+"""What only a top-level block has: it is a job in the store, those inside it are not."""
+
+
+class Common(TypedDict):
+    """The fields that every kind of block passes on to its constructor."""
+
+    path: str
+    name: str | None
+    timeout: float | None
+
+
+@dataclass(slots=True)
+class FlowReading:
+    """What is the same for all blocks while one flow is read."""
+
+    problems: Problems
+    handlers: HandlerTable | None
+    directory: Path
+    read_block: Callable[[BlockReader], Block | None]
+    blocks: int = field(default=0)
+
+
+class BlockReader(TableReader):
+    """Reads the table of one block.
+
+    Args:
+        table: the block's plain table.
+        path: where it stands.
+        flow: what is the same for all blocks.
+        names: the names that its expressions may use.
+        depth: how many blocks are around it.
+        name: its name when it is a top-level block.
+    """
+
+    def __init__(
+        self,
+        table: dict[str, Any],
+        path: str,
+        flow: FlowReading,
+        names: Names,
+        *,
+        depth: int = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(table, path, flow.problems)
+        self.flow = flow
+        self.available = names
+        self.depth = depth
+        self._name = name
+
+    def common(self) -> Common:
+        """Return what every kind has: path, name, timeout (and read the description away)."""
+        self.text("description")
+        name = self._name or (self.text("name") or None)
+        return {"path": self.path, "name": name, "timeout": self.seconds("timeout", positive=True)}
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """Return the value of *key* compiled, its expressions checked."""
+        try:
+            compiled = compile_value(self.raw(key, default))
+        except ValueError as error:
+            self.problem(key, str(error))
+            return default
+        for reference in references(compiled):
+            if message := self.available.problem(reference):
+                self.problem(key, message)
+        return compiled
+
+    def setting(self, key: str, problem: Callable[[Any], str | None], default: Any = None) -> Any:
+        """Return a number, or the expression that will be one, checked by *problem* as far as it is known."""
+        compiled = self.value(key, default)
+        if isinstance(compiled, Template) and compiled.whole:
+            return compiled
+        if isinstance(compiled, Template):
+            self.problem(key, "expected a number, or one expression that is a number")
+        elif message := problem(compiled):
+            self.problem(key, message)
+        return compiled
+
+    def block(self, key: str, names: Names | None = None) -> Block | None:
+        """Return the block in the table *key*; None after a problem, which has been reported."""
+        value = self.raw(key)
+        if key not in self:
+            self.problem(key, f'missing; expected a block, as in {key} = {{ call = "NAME" }}')
+            return None
+        return self._inner(value, self.place(key), names or self.available)
+
+    def blocks(self, key: str, *, sequential: bool) -> tuple[Block, ...]:
+        """Return the blocks in the list *key*; in a sequence the named ones are known to those after."""
+        value = self.raw(key)
+        if not isinstance(value, list) or not value:
+            self.problem(key, f"expected a list of blocks that is not empty, got {quote(value)}")
+            return ()
+        names, blocks, taken = self.available, [], set[str]()
+        for index, table in enumerate(value):
+            path = f"{self.place(key)}[{index}]"
+            block = self._inner(table, path, names)
+            if block is None:
+                continue
+            blocks.append(block)
+            if block.name is not None and block.name in taken:
+                self.problems.add(f"{path}.name", f"the name {quote(block.name)} stands twice in this list")
+            if block.name is not None:
+                taken.add(block.name)
+                names = names.with_step(block.name) if sequential else names
+        return tuple(blocks)
+
+    def _inner(self, table: object, path: str, names: Names) -> Block | None:
+        if not isinstance(table, dict):
+            self.problems.add(path, f"expected a block (a table), got {quote(table)}")
+            return None
+        if self.depth + 1 >= BLOCK_DEPTH:
+            self.problems.add(path, f"blocks nested deeper than {BLOCK_DEPTH} levels")
+            return None
+        self.flow.blocks += 1
+        if self.flow.blocks > BLOCKS:
+            if self.flow.blocks == BLOCKS + 1:
+                self.problems.add(path, f"more than {BLOCKS:,} blocks in one flow")
+            return None
+        reader = BlockReader(table, path, self.flow, names, depth=self.depth + 1)
+        for key in JOB_KEYS & table.keys():
+            reader.raw(key)
+            reader.problem(key, "only a top-level block can have this key")
+        block = self.flow.read_block(reader)
+        if block is not None:
+            reader.finish()
+        return block

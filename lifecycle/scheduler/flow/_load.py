@@ -1,0 +1,174 @@
+"""From a file or a table to a flow: everything is checked here, before anything runs or is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .._handler_loading import HandlerModuleError, load_handlers
+from .._handlers import HandlerTable, registered_handlers
+from .._text import quote
+from ..blocks import Block, BlockReader, FlowReading, read_block
+from ._document import Table, check_plain, read_document
+from ._model import Flow, JobSpec
+from ._names import Names
+from ._needs import Needs
+from ._params import Param, read_params
+from ._problems import Problems
+from ._table import NAME, TableReader
+
+PRIORITY_BOUND = 1_000_000
+
+
+def load_flow(path: str | os.PathLike[str], *, handlers: str | None = None) -> Flow:
+    """Return the flow in the file at *path*, read as JSON when its name ends in ``.json``, else as TOML.
+
+    The module that the flow names in ``handlers`` is imported, which runs its top level.
+
+    Args:
+        path: the flow file.
+        handlers: a handler module (a ``.py`` path relative to the current directory, or a dotted name)
+            whose handlers are added to the flow's own.
+
+    Raises:
+        FlowError: the file cannot be read or the flow is not right; all problems found are told.
+    """
+    path = Path(path)
+    document = read_document(path)
+    return read_flow(
+        document, source=path.name, directory=path.absolute().parent, path=path.absolute(), handlers=handlers
+    )
+
+
+def read_flow(
+    document: Table,
+    *,
+    source: str = "flow",
+    directory: Path | None = None,
+    path: Path | None = None,
+    handlers: str | HandlerTable | None = None,
+) -> Flow:
+    """Return the flow that a plain table describes.
+
+    Args:
+        document: tables, lists, strings, numbers and booleans only.
+        source: what messages call it; its stem is the name of a flow that has none.
+        directory: what relative paths in it are relative to, by default the current directory.
+        path: the file it was read from, if any.
+        handlers: further handlers, as a table or as a module to load.
+
+    Raises:
+        FlowError: the flow is not right; all problems found are told.
+    """
+    problems = Problems(source)
+    check_plain(document, "", problems)
+    problems.raise_if_any()
+    directory = directory or Path.cwd()
+    reader = TableReader(document, "", problems)
+    name = _read_name(reader, source)
+    description = reader.text("description")
+    params = _read_params(reader, directory)
+    table = _read_handlers(reader, directory, handlers)
+    jobs = _read_jobs(reader, params, FlowReading(problems, table, directory, read_block))
+    reader.finish()
+    problems.raise_if_any()
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    return Flow(name, description, source, path, directory, digest, params, jobs)
+
+
+def _read_name(reader: TableReader, source: str) -> str:
+    name = reader.text("name", Path(source).stem)
+    if "name" in reader and not NAME.fullmatch(name):
+        reader.problem("name", f"expected letters, digits, '_' and '-', first a letter, got {quote(name)}")
+    return name
+
+
+def _read_params(reader: TableReader, directory: Path) -> dict[str, Param]:
+    inner = TableReader(reader.table("params"), "params", reader.problems)
+    return read_params(inner, directory)
+
+
+def _read_handlers(reader: TableReader, directory: Path, extra: str | HandlerTable | None) -> HandlerTable | None:
+    """Return all handlers that the flow can name, None when a module failed (which has been reported)."""
+    table = registered_handlers()
+    modules = [(reader.text("handlers"), directory, "handlers")]
+    if isinstance(extra, HandlerTable):
+        table = table.merged(extra)
+    elif extra:
+        modules.append((extra, Path.cwd(), "--handlers"))
+    failed = False
+    for module, base, place in modules:
+        if module.strip():
+            try:
+                table = table.merged(load_handlers(module, base))
+            except HandlerModuleError as error:
+                failed = True
+                reader.problems.add(place, str(error))
+    return None if failed else table
+
+
+def _read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReading) -> dict[str, JobSpec]:
+    blocks = TableReader(reader.table("blocks"), "blocks", reader.problems)
+    names = blocks.keys()
+    if not names and not reader.problems.count:
+        reader.problem("blocks", "expected at least one block, [blocks.NAME]")
+    tables = {name: table for name in names if isinstance(table := blocks.raw(name), dict)}
+    for name in names:
+        if name not in tables:
+            blocks.problem(name, f"expected a block (a table), got {quote(blocks.raw(name))}")
+    readers = {
+        name: BlockReader(table, f"blocks.{name}", flow, _no_names(), name=name) for name, table in tables.items()
+    }
+    needs = {name: block.names("needs") for name, block in readers.items()}
+    graph = Needs({**dict.fromkeys(names, ()), **needs})
+    graph.check(reader.problems)
+    jobs = {}
+    for name, block in readers.items():
+        block.available = Names(params, frozenset(names), _before(graph, name))
+        spec = _read_job(name, block, needs[name])
+        if spec is not None:
+            jobs[name] = spec
+    return jobs
+
+
+def _no_names() -> Names:
+    return Names({}, frozenset(), lambda _name: False)
+
+
+def _before(graph: Needs, name: str) -> Any:
+    return lambda other: graph.before(name, other)
+
+
+def _read_job(name: str, reader: BlockReader, needs: tuple[str, ...]) -> JobSpec | None:
+    priority = reader.integer("priority", 0, minimum=-PRIORITY_BOUND, maximum=PRIORITY_BOUND)
+    delay = reader.seconds("delay", 0.0) or 0.0
+    retries = reader.integer("retries", 0, minimum=0, maximum=10_000)
+    backoff = reader.backoff("backoff")
+    block = _read_top_block(reader)
+    if block is None:
+        return None
+    return JobSpec(name, block, needs, priority, delay, retries, backoff, _uses(block))
+
+
+def _read_top_block(reader: BlockReader) -> Block | None:
+    if "name" in reader:
+        reader.raw("name")
+        reader.problem("name", "a top-level block is named by its table, [blocks.NAME]")
+    block = read_block(reader)
+    if block is not None:
+        reader.finish()
+    return block
+
+
+def _uses(block: Block) -> frozenset[str]:
+    names = (
+        reference.steps[0]
+        for inner in block.walk()
+        for reference in inner.references()
+        if reference.root == "blocks" and reference.steps
+    )
+    return frozenset(name for name in names if isinstance(name, str))

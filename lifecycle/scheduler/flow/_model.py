@@ -1,0 +1,69 @@
+"""A flow as it was read: parameters, and jobs that wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..blocks._block import Block
+from ._params import Param, bind_params
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One top-level block: a job in the store.
+
+    Attributes:
+        name: its name, unique in the flow.
+        block: what it does.
+        needs: names of the jobs that must succeed before it.
+        priority: higher is first among those that are ready.
+        delay: seconds it waits after it could start.
+        retries: how often it is tried again after a failure.
+        backoff: the first and the longest pause before a retry, in seconds.
+        uses: names of the jobs whose outputs its expressions use.
+    """
+
+    name: str
+    block: Block
+    needs: tuple[str, ...]
+    priority: int
+    delay: float
+    retries: int
+    backoff: tuple[float, float]
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow, complete and valid.
+
+    Attributes:
+        name: what it is called in the store.
+        description: a text for people.
+        source: the file's name, for messages.
+        path: the file, None for a flow made from a table.
+        directory: what relative paths in it are relative to.
+        digest: changes when what the flow says changes (comments and spaces do not count).
+        params: its parameters by name.
+        jobs: its jobs by name, in the order of the file.
+    """
+
+    name: str
+    description: str
+    source: str
+    path: Path | None
+    directory: Path
+    digest: str
+    params: Mapping[str, Param]
+    jobs: Mapping[str, JobSpec]
+
+    def bind(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the value of every parameter, from what is given and the defaults.
+
+        Raises:
+            FlowError: a value is missing, of a wrong type or not declared.
+        """
+        return bind_params(self.params, given or {}, self.source)

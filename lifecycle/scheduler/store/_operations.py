@@ -1,0 +1,224 @@
+"""What can be done to the jobs in an SQLite file, each as one function to be run in one transaction.
+
+They are plain functions of a connection, so that the store's writer thread and the command line share them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from .._values import to_json
+from ._records import (
+    Cancelling,
+    Claimed,
+    Claims,
+    Ending,
+    JobStatus,
+    NewJob,
+    Notice,
+    Settled,
+    Skipped,
+)
+
+INSERT_JOB = """
+    INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,
+                      backoff_first, backoff_longest, timeout, payload, created)
+    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int, now: float) -> int:
+    """Put in one job and return its number."""
+    due = now + job.delay if job.delay and not job.needs else 0
+    values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
+    payload = None if job.payload is None else json.dumps(job.payload)
+    cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now))
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def claim(db: sqlite3.Connection, owner: int, limit: int, now: float) -> Claims:
+    """Start an attempt of the owner's most urgent ready jobs."""
+    db.execute(
+        "UPDATE jobs SET due = 0 WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0 AND due <= ?",
+        (owner, now),
+    )
+    rows = db.execute(
+        """
+        UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ? WHERE id IN (
+            SELECT id FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due = 0
+            ORDER BY priority DESC, id LIMIT ?)
+        RETURNING id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload,
+                  priority""",
+        (now, owner, limit),
+    ).fetchall()
+    rows.sort(key=lambda row: (-row[11], row[0]))  # RETURNING keeps no order
+    jobs = tuple(Claimed(*row[:7], (row[7], row[8]), row[9], row[10] and json.loads(row[10])) for row in rows)
+    next_due = db.execute(
+        "SELECT min(due) FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0", (owner,)
+    ).fetchone()[0]
+    return Claims(jobs, next_due)
+
+
+def finish(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
+    """End a running job, if *attempt* is still its attempt, and settle what follows."""
+    row = db.execute(
+        """
+        UPDATE jobs SET state = ?, result = ?, error = ?, trace = ?, log = ?, seconds = ?, finished = ?,
+                        failures = failures + ?, owner = NULL
+        WHERE id = ? AND attempt = ? AND state = 'running' RETURNING run, name""",
+        (
+            ending.status.value,
+            to_json(ending.result) if ending.status is JobStatus.SUCCEEDED else None,
+            ending.error,
+            ending.trace,
+            ending.log,
+            ending.seconds,
+            now,
+            ending.failed,
+            job_id,
+            attempt,
+        ),
+    ).fetchone()
+    if row is None:
+        return Settled(accepted=False)
+    return settle(db, job_id, row[1], row[0], ending.status, now)
+
+
+def settle(db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float) -> Settled:
+    """Let the dependants of a job go on, or skip them, and count it in its run."""
+    if run is None or not status.final:
+        return Settled(accepted=True, run_id=run)
+    skipped: tuple[Skipped, ...] = ()
+    if status is JobStatus.SUCCEEDED:
+        db.execute(
+            """
+            UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN ? + delay ELSE due END
+            WHERE id IN (SELECT job FROM needs WHERE needed = ?)""",
+            (now, job_id),
+        )
+    else:
+        skipped = _skip_dependants(db, job_id, skip_reason(name, status), now)
+    return Settled(True, run, skipped, _count_down(db, run, 1 + len(skipped), now))
+
+
+def skip_reason(name: str, status: JobStatus) -> str:
+    """Return why the dependants of a job do not run."""
+    verb = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "was cancelled", JobStatus.TIMED_OUT: "timed out"}
+    return f"needs {name!r}, which {verb[status]}"
+
+
+def _skip_dependants(db: sqlite3.Connection, job_id: int, reason: str, now: float) -> tuple[Skipped, ...]:
+    rows = db.execute(
+        """
+        WITH RECURSIVE below (id) AS (
+            SELECT job FROM needs WHERE needed = ?
+            UNION SELECT needs.job FROM needs JOIN below ON needs.needed = below.id)
+        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
+        WHERE id IN (SELECT id FROM below) AND state IN ('pending', 'interrupted') RETURNING id, name""",
+        (job_id, reason, reason, now),
+    ).fetchall()
+    return tuple(Skipped(id, name, reason) for id, name in sorted(rows))  # noqa: A001
+
+
+def _count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool:
+    row = db.execute(
+        """
+        UPDATE runs SET unfinished = unfinished - ?, finished = CASE WHEN unfinished = ? THEN ? ELSE finished END,
+                        owner = CASE WHEN unfinished = ? THEN NULL ELSE owner END
+        WHERE id = ? RETURNING unfinished""",
+        (ended, ended, now, ended, run),
+    ).fetchone()
+    return bool(row and row[0] == 0)
+
+
+def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
+    """Make a running job pending again from *due* on, one failure older."""
+    cursor = db.execute(
+        """
+        UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?
+        WHERE id = ? AND attempt = ? AND state = 'running'""",
+        (due, ending.error, ending.trace, ending.log, ending.seconds, job_id, attempt),
+    )
+    return cursor.rowcount == 1
+
+
+def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int | None) -> Cancelling:
+    """Cancel a job that does not run, or note the wish; tell its owner when that is not *by*."""
+    row = db.execute("SELECT state, owner, run, name FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        return Cancelling(found=False)
+    before, owner, run, name = JobStatus(row[0]), row[1], row[2], row[3]
+    if before.final:
+        return Cancelling(True, before)
+    if before is JobStatus.RUNNING:
+        db.execute("UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, job_id))
+        _tell(db, owner, [job_id])  # its own owner too: it may just be about to start the job
+        return Cancelling(True, before)
+    db.execute(
+        "UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL WHERE id = ?",
+        (reason, reason, now, job_id),
+    )
+    settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
+    if owner != by:
+        _tell(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
+    return Cancelling(True, before, settled)
+
+
+def _tell(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
+    if owner is not None:
+        db.executemany("INSERT INTO notices (owner, job) VALUES (?, ?)", [(owner, job) for job in jobs])
+
+
+def cancel_run(
+    db: sqlite3.Connection, run: int, reason: str, now: float, by: int | None
+) -> tuple[Settled, tuple[int, ...]]:
+    """Cancel every job of a run that does not run; return what followed and the numbers of those that run."""
+    running = db.execute(
+        "UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE run = ? AND state = 'running' RETURNING id, name",
+        (reason, run),
+    ).fetchall()
+    ended = db.execute(
+        """
+        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
+        WHERE run = ? AND state IN ('pending', 'interrupted') RETURNING id, name""",
+        (reason, reason, now, run),
+    ).fetchall()
+    owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
+    finished = _count_down(db, run, len(ended), now) if ended else False
+    _tell(db, owner, [id for id, _ in running])  # noqa: A001
+    if owner != by:
+        _tell(db, owner, [id for id, _ in ended])  # noqa: A001
+    skipped = tuple(Skipped(id, name, reason) for id, name in sorted(ended))  # noqa: A001
+    return Settled(True, run, skipped, finished), tuple(id for id, _ in running)  # noqa: A001
+
+
+def outputs(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[str, str | None]:
+    """Return the results of succeeded jobs of a run as JSON texts, by name."""
+    found = {}
+    for name in names:
+        row = db.execute(
+            "SELECT result FROM jobs WHERE run = ? AND name = ? AND state = 'succeeded'", (run, name)
+        ).fetchone()
+        if row is not None:
+            found[name] = row[0]
+    return found
+
+
+def notices(db: sqlite3.Connection, owner: int) -> Sequence[Notice]:
+    """Return what others have asked of an owner's jobs: one query, empty nearly always."""
+    rows = db.execute(
+        """
+        SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, 'cancelled'), jobs.state = 'running',
+               coalesce(runs.unfinished = 0, 0)
+        FROM notices JOIN jobs ON jobs.id = notices.job LEFT JOIN runs ON runs.id = jobs.run
+        WHERE notices.owner = ? ORDER BY notices.id""",
+        (owner,),
+    ).fetchall()
+    return [Notice(*row[:5], bool(row[5]), bool(row[6])) for row in rows]
+
+
+def forget_notices(db: sqlite3.Connection, owner: int, last: int) -> None:
+    """Delete the notices up to *last*."""
+    db.execute("DELETE FROM notices WHERE owner = ? AND id <= ?", (owner, last))

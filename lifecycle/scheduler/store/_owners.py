@@ -1,0 +1,126 @@
+"""Owners in an SQLite file: registering, leaving, and taking over what a dead one left."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from pathlib import Path
+
+from .._errors import RunConflict
+from . import _operations as operations
+from ._owner import is_alive, remove_lock
+from ._records import NewRun, OpenedRun
+
+
+def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float) -> int:
+    """Put in a new owner and return its number."""
+    values = (token, pid, name, now)
+    cursor = db.execute("INSERT INTO owners (token, pid, name, started) VALUES (?, ?, ?, ?)", values)
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def retire(db: sqlite3.Connection, owner: int) -> int:
+    """Take out an owner: what it ran is interrupted, what it had waits for another. Return how many it ran."""
+    interrupted = db.execute(
+        "UPDATE jobs SET state = 'interrupted', owner = NULL WHERE owner = ? AND state = 'running'", (owner,)
+    ).rowcount
+    db.execute("UPDATE jobs SET owner = NULL WHERE owner = ? AND state = 'pending'", (owner,))
+    db.execute("UPDATE runs SET owner = NULL WHERE owner = ? AND finished IS NULL", (owner,))
+    db.execute("DELETE FROM notices WHERE owner = ?", (owner,))
+    db.execute("DELETE FROM owners WHERE id = ?", (owner,))
+    return interrupted
+
+
+def bury_the_dead(db: sqlite3.Connection, database: Path) -> int:
+    """Take out every owner whose process has ended; return how many attempts they left behind."""
+    left = 0
+    for owner, token in db.execute("SELECT id, token FROM owners").fetchall():
+        if not is_alive(database, token):
+            left += retire(db, owner)
+            remove_lock(database, token)
+    return left
+
+
+def adopt_jobs(db: sqlite3.Connection, owner: int, handlers: Collection[str]) -> int:
+    """Take over the jobs by themselves (of no run) that nobody owns and whose handler is known; return how many."""
+    orphans = db.execute(
+        "SELECT id, payload FROM jobs WHERE run IS NULL AND owner IS NULL AND state IN ('pending', 'interrupted')"
+    ).fetchall()
+    known = [(owner, id) for id, payload in orphans if json.loads(payload or "{}").get("handler") in handlers]  # noqa: A001
+    db.executemany("UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL WHERE id = ?", known)
+    return len(known)
+
+
+def open_run(
+    db: sqlite3.Connection, database: Path, run: NewRun, owner: int, now: float, *, resume: bool, fresh: bool
+) -> OpenedRun:
+    """Take over the unfinished run of the same flow and parameters, or put in a new one."""
+    bury_the_dead(db, database)
+    old = _unfinished(db, run) if resume or fresh else None
+    if old is not None:
+        old_id, old_owner, old_digest, old_created = old
+        if old_owner is not None:
+            raise RunConflict(_being_run(db, run, old_id, old_owner))
+        if fresh:
+            operations.cancel_run(db, old_id, "a fresh run was begun", now, owner)
+        elif old_digest != run.digest:
+            raise RunConflict(_changed(run, old_id, old_created))
+        else:
+            return _adopt(db, old_id, owner)
+    return _insert(db, run, owner, now)
+
+
+def _unfinished(db: sqlite3.Connection, run: NewRun) -> tuple[int, int | None, str, float] | None:
+    row: tuple[int, int | None, str, float] | None = db.execute(
+        """
+        SELECT id, owner, digest, created FROM runs WHERE flow = ? AND params = ? AND finished IS NULL
+        ORDER BY id DESC LIMIT 1""",
+        (run.flow, run.params),
+    ).fetchone()
+    return row
+
+
+def _being_run(db: sqlite3.Connection, run: NewRun, run_id: int, owner: int) -> str:
+    row = db.execute("SELECT pid FROM owners WHERE id = ?", (owner,)).fetchone()
+    who = f"process {row[0]}" if row else "another process"
+    return f"{run.source}: run {run_id} of {run.flow!r} with these parameters is being run by {who}; wait for it or stop it"
+
+
+def _changed(run: NewRun, run_id: int, created: float) -> str:
+    return (
+        f"{run.source}: the flow has changed since its unfinished run {run_id} began; "
+        "finish that run with the flow as it was, or give --fresh to cancel what is left of it and begin anew"
+    )
+
+
+def _adopt(db: sqlite3.Connection, run_id: int, owner: int) -> OpenedRun:
+    db.execute(
+        """
+        UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL
+        WHERE run = ? AND state IN ('pending', 'interrupted')""",
+        (owner, run_id),
+    )
+    row = db.execute("UPDATE runs SET owner = ? WHERE id = ? RETURNING jobs, unfinished", (owner, run_id)).fetchone()
+    return OpenedRun(run_id, True, row[0], row[1])
+
+
+def _insert(db: sqlite3.Connection, run: NewRun, owner: int, now: float) -> OpenedRun:
+    cursor = db.execute(
+        """
+        INSERT INTO runs (flow, source, digest, params, owner, jobs, unfinished, created)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        (run.flow, run.source, run.digest, run.params, owner, len(run.jobs), len(run.jobs), now),
+    )
+    run_id = cursor.lastrowid
+    assert run_id is not None
+    ids = {job.name: operations.insert_job(db, job, run_id, owner, now) for job in run.jobs}
+    edges = [(ids[needed], ids[job.name]) for job in run.jobs for needed in job.needs]
+    db.executemany("INSERT INTO needs (needed, job) VALUES (?, ?)", edges)
+    return OpenedRun(run_id, False, len(run.jobs), len(run.jobs))
+
+
+def canonical(params: object) -> str:
+    """Return parameters as the text by which a run is found again."""
+    return json.dumps(params, sort_keys=True, separators=(",", ":"))

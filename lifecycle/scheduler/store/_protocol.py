@@ -1,0 +1,83 @@
+"""What a scheduler needs of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from ._records import (
+    Cancelling,
+    Claims,
+    Ending,
+    JobRecord,
+    NewJob,
+    NewRun,
+    Notice,
+    OpenedRun,
+    Outputs,
+    Settled,
+)
+
+
+class Store(Protocol):
+    """Keeps jobs and says which is next. Every method is one transaction.
+
+    All are awaited by the scheduler and raise StoreError when the store cannot be used any more. A cancellation
+    of any of them ends the waiting; what was asked for may have been done.
+    """
+
+    durable: bool
+
+    async def open(self) -> None:
+        """Open the store and register as an owner of jobs."""
+
+    async def aclose(self) -> None:
+        """Mark what still runs as interrupted, give up the ownership and close. Idempotent."""
+
+    async def add_job(self, job: NewJob) -> int:
+        """Put in a job by itself and return its number."""
+
+    async def adopt_jobs(self, handlers: Collection[str]) -> int:
+        """Take over the jobs by themselves that a dead process has left, if their handler is known."""
+
+    async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
+        """Put in a run, or take over its unfinished one.
+
+        Args:
+            run: the run.
+            resume: take over an unfinished run of the same flow and parameters.
+            fresh: cancel what is left of such a run and begin a new one.
+
+        Raises:
+            RunConflict: such a run is being run by somebody, or its flow has changed.
+        """
+
+    async def claim(self, limit: int, now: float) -> Claims:
+        """Start an attempt of the most urgent ready jobs, at most *limit*."""
+
+    async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
+        """End a job, if *attempt* is still its attempt."""
+
+    async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
+        """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
+
+    async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
+        """Cancel a job that does not run, or note the wish for one that does."""
+
+    async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
+        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
+
+    async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
+        """Return the outputs of succeeded jobs of a run, by name."""
+
+    async def notices(self) -> Sequence[Notice]:
+        """Return and forget what others have asked of our jobs: one query for all of them."""
+
+    async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
+        """Return all jobs of a run, without results, logs and traces, in their order."""
+
+    async def job(self, job_id: int) -> JobRecord | None:
+        """Return one job with everything."""
+
+    def forget(self, run_id: int) -> None:
+        """Let go of a finished run, for a store in memory."""

@@ -1,0 +1,261 @@
+"""The records that a scheduler and its store exchange; the same for every store."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+class JobStatus(enum.Enum):
+    """Where a job is in its life."""
+
+    PENDING = "pending"  #: waits: for its needs, its time, or a worker
+    RUNNING = "running"  #: an attempt is on its way
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  #: by somebody, or because a job that it needs did not succeed
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"  #: its process ended; it goes on when the run is resumed, and no retry is used up
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will not run again by itself."""
+        return self in FINAL
+
+
+FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be put into a store.
+
+    Attributes:
+        name: its name; unique within its run.
+        kind: ``call``, ``shell``, ...
+        needs: names of jobs of the same run that must succeed first.
+        priority: higher is first.
+        delay: seconds to wait after it could start.
+        retries: how often it is tried again after a failure.
+        backoff: the first and the longest pause before a retry, in seconds.
+        timeout: seconds for one attempt.
+        payload: what to do when no flow says it: plain data for a durable store, else any object.
+    """
+
+    name: str
+    kind: str
+    needs: tuple[str, ...] = ()
+    priority: int = 0
+    delay: float = 0.0
+    retries: int = 0
+    backoff: tuple[float, float] = (0.1, 10.0)
+    timeout: float | None = None
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run of a flow to be put into a store, or to be found there.
+
+    Attributes:
+        flow: the flow's name; with the parameters it says which run is meant.
+        source: the flow file's name, for messages.
+        digest: changes with the flow's content.
+        params: the parameters' values as JSON text, keys sorted.
+        jobs: all its jobs.
+    """
+
+    flow: str
+    source: str
+    digest: str
+    params: str
+    jobs: tuple[NewJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run that this scheduler now works on.
+
+    Attributes:
+        run_id: its number.
+        resumed: whether it had begun before.
+        jobs: the number of its jobs.
+        unfinished: how many of them have not ended.
+    """
+
+    run_id: int
+    resumed: bool
+    jobs: int
+    unfinished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One attempt that this scheduler is to make.
+
+    Attributes:
+        id: the job's number.
+        run_id: its run, None for a job by itself.
+        name: its name.
+        kind: ``call``, ``shell``, ...
+        attempt: the number of the attempt: nobody with another number can end the job.
+        failures: how many attempts have failed.
+        retries: how many may.
+        backoff: the first and the longest pause, in seconds.
+        timeout: seconds for the attempt.
+        payload: as it was put in.
+    """
+
+    id: int
+    run_id: int | None
+    name: str
+    kind: str
+    attempt: int
+    failures: int
+    retries: int
+    backoff: tuple[float, float]
+    timeout: float | None
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a look for work found.
+
+    Attributes:
+        jobs: the attempts to make, the most urgent first.
+        next_due: wall-clock time at which a delayed job becomes ready, None when there is none.
+    """
+
+    jobs: tuple[Claimed, ...]
+    next_due: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended, as the store keeps it.
+
+    Attributes:
+        status: a final status, or interrupted.
+        result: the output; plain data for a durable store.
+        error: one line that says what went wrong, or why it was cancelled.
+        trace: the end of the traceback.
+        log: the last log lines.
+        seconds: how long the attempt took.
+        failed: whether the attempt counts as a failure.
+    """
+
+    status: JobStatus
+    result: Any = None
+    error: str | None = None
+    trace: str | None = None
+    log: str | None = None
+    seconds: float = 0.0
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A job that was cancelled because one that it needs did not succeed."""
+
+    id: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What followed from the end of a job.
+
+    Attributes:
+        accepted: false when the attempt had lost its job; then nothing was changed.
+        run_id: the job's run.
+        skipped: jobs that will not run because of it.
+        run_finished: whether it was the last of its run.
+    """
+
+    accepted: bool
+    run_id: int | None = None
+    skipped: tuple[Skipped, ...] = ()
+    run_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelling:
+    """What a request to cancel a job met.
+
+    Attributes:
+        found: whether there is such a job.
+        before: its status before.
+        settled: what followed when it was cancelled at once; None when it runs and has to be stopped.
+    """
+
+    found: bool
+    before: JobStatus | None = None
+    settled: Settled | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Somebody else cancelled a job of ours: the running ones have to be stopped.
+
+    Attributes:
+        id: the notice's number.
+        job_id: the job's number.
+        run_id: its run.
+        name: its name.
+        reason: why.
+        running: whether it runs.
+        run_finished: whether its run has no unfinished job left.
+    """
+
+    id: int
+    job_id: int
+    run_id: int | None
+    name: str
+    reason: str
+    running: bool
+    run_finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as the store has it, for people.
+
+    Attributes:
+        attempts: how often it was started.
+        seconds: how long its last attempt took.
+        created, started, finished: wall-clock times, None for what has not happened.
+        needs: names of the jobs that it waits for.
+    """
+
+    id: int
+    run_id: int | None
+    flow: str | None
+    name: str
+    kind: str
+    status: JobStatus
+    priority: int
+    attempts: int
+    failures: int
+    retries: int
+    seconds: float | None
+    created: float
+    started: float | None
+    finished: float | None
+    due: float | None
+    error: str | None
+    result: Any = None
+    trace: str | None = None
+    log: str | None = None
+    needs: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as a plain table."""
+        table = {name: getattr(self, name) for name in self.__slots__}
+        return {**table, "status": self.status.value, "needs": list(self.needs)}
+
+
+Outputs = Mapping[str, Any]

@@ -1,0 +1,169 @@
+"""The durable store: one SQLite file, one thread that writes with group commit, one connection that reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from .._errors import StoreError
+from . import _operations as operations
+from . import _owners as owners
+from . import _views as views
+from ._connect import connect, explain
+from ._owner import OwnerLock
+from ._records import Cancelling, Claims, Ending, JobRecord, NewJob, NewRun, Notice, OpenedRun, Outputs, Settled
+from ._thread import Operation, SqliteThread
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """Keeps jobs in an SQLite file: write-ahead log, ``synchronous=FULL``, nothing acknowledged before it is on disk.
+
+    Args:
+        path: the file; made when it is not there.
+        name: what this owner is called, for messages.
+    """
+
+    durable = True
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str = "scheduler") -> None:
+        self.path = Path(path).absolute()
+        self._shown = os.fspath(path)
+        self._name = name
+        self._owner = 0
+        self._lock: OwnerLock | None = None
+        self._writer: SqliteThread | None = None
+        self._reader: SqliteThread | None = None
+
+    async def open(self) -> None:
+        """Open the file, bring it up to date, and register as an owner.
+
+        Cancellation: `aclose` releases what had been opened.
+
+        Raises:
+            StoreError: it cannot be opened, is no database of ours, or of a newer version.
+        """
+        self._writer = SqliteThread(
+            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer"
+        )
+        await self._opened(self._writer)
+        try:
+            self._lock = OwnerLock(self.path)
+        except OSError as error:
+            raise StoreError(explain(self._shown, error)) from error
+        token, pid, now = self._lock.token, os.getpid(), time.time()
+        self._owner = await self._write(lambda db: _enter(db, self.path, token, pid, self._name, now))
+        self._reader = SqliteThread(
+            partial(connect, self.path, self._shown, read_only=True), "BEGIN", "lifecycle-store-reader"
+        )
+        await self._opened(self._reader)
+
+    async def aclose(self) -> None:
+        """Mark what still runs as interrupted, give up the ownership and close. Idempotent.
+
+        Cancellation: the threads end nevertheless.
+
+        Raises:
+            StoreError: the last transaction failed; the next owner of the file then does what it would have done.
+        """
+        try:
+            if self._owner:
+                owner, self._owner = self._owner, 0
+                await self._write(lambda db: owners.retire(db, owner))
+        finally:
+            for thread in (self._reader, self._writer):
+                if thread is not None:
+                    await thread.aclose()
+            if self._lock is not None:
+                self._lock.release()
+
+    async def add_job(self, job: NewJob) -> int:
+        """Put in a job by itself and return its number."""
+        return await self._write(lambda db: operations.insert_job(db, job, None, self._owner, time.time()))
+
+    async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
+        """Put in a run, or take over its unfinished one."""
+        return await self._write(
+            lambda db: owners.open_run(db, self.path, run, self._owner, time.time(), resume=resume, fresh=fresh)
+        )
+
+    async def adopt_jobs(self, handlers: Collection[str]) -> int:
+        """Take over the jobs by themselves that a dead process has left, if their handler is known."""
+        return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
+
+    async def claim(self, limit: int, now: float) -> Claims:
+        """Start an attempt of the most urgent ready jobs, at most *limit*."""
+        return await self._write(lambda db: operations.claim(db, self._owner, limit, now))
+
+    async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
+        """End a job, if *attempt* is still its attempt."""
+        return await self._write(lambda db: operations.finish(db, job_id, attempt, ending, now))
+
+    async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
+        """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
+        return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due))
+
+    async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
+        """Cancel a job that does not run, or note the wish for one that does."""
+        return await self._write(lambda db: operations.cancel(db, job_id, reason, now, self._owner))
+
+    async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
+        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
+        return await self._write(lambda db: operations.cancel_run(db, run_id, reason, now, self._owner))
+
+    async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
+        """Return the outputs of succeeded jobs of a run, by name."""
+        texts = await self._read(lambda db: operations.outputs(db, run_id, names))
+        return {name: None if text is None else json.loads(text) for name, text in texts.items()}
+
+    async def notices(self) -> Sequence[Notice]:
+        """Return and forget what others have asked of our jobs: one query for all of them."""
+        found = await self._read(lambda db: operations.notices(db, self._owner))
+        if found:
+            await self._write(lambda db: operations.forget_notices(db, self._owner, found[-1].id))
+        return found
+
+    async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
+        """Return all jobs of a run, without results, logs and traces, in their order."""
+        return await self._read(lambda db: views.jobs_of(db, run_id))
+
+    async def job(self, job_id: int) -> JobRecord | None:
+        """Return one job with everything."""
+        return await self._read(lambda db: views.job(db, job_id))
+
+    def forget(self, run_id: int) -> None:
+        """Do nothing: what is finished stays in the file."""
+
+    async def _opened(self, thread: SqliteThread) -> None:
+        try:
+            await thread.open()
+        except StoreError:
+            raise
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(explain(self._shown, error)) from error
+
+    async def _write(self, operation: Operation[T]) -> T:
+        return await self._run(self._writer, operation)
+
+    async def _read(self, operation: Operation[T]) -> T:
+        return await self._run(self._reader, operation)
+
+    async def _run(self, thread: SqliteThread | None, operation: Operation[T]) -> T:
+        if thread is None:
+            raise StoreError(f"{self._shown}: the store is not open")
+        try:
+            return await thread.run(operation)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(explain(self._shown, error)) from error
+
+
+def _enter(db: sqlite3.Connection, database: Path, token: str, pid: int, name: str, now: float) -> int:
+    owners.bury_the_dead(db, database)
+    return owners.register(db, token, pid, name, now)
