@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from ._text import one_line, shorten
 
 if TYPE_CHECKING:
     from lifecycle import Scope
+
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two reports of one job's progress; the last one is always told."""
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -41,6 +45,8 @@ class JobContext:
         self._lock = threading.Lock()
         self._unsaid: deque[str] = deque(maxlen=LOG_LINES)
         self._progress: tuple[float, float | None] | None = None
+        self._progress_told = 0.0
+        self._done = 0
         self._telling = False
 
     def log(self, message: str) -> None:
@@ -57,6 +63,11 @@ class JobContext:
             self._progress = (done, total)
         self._tell_soon()
 
+    def count_done(self, total: int) -> None:
+        """Count one more part of *total* as done and tell it."""
+        self._done += 1
+        self.progress(self._done, total)
+
     def tail(self) -> str:
         """Return the last log lines."""
         with self._lock:
@@ -64,7 +75,7 @@ class JobContext:
 
     def clear(self) -> None:
         """Tell what has not been told yet and let go of everything."""
-        self._tell()
+        self._tell(last=True)
         with self._lock:
             self._report = None
             self.names = {}
@@ -78,13 +89,17 @@ class JobContext:
             self._telling = True
         self._bridge.call(self._tell)
 
-    def _tell(self) -> None:
+    def _tell(self, *, last: bool = False) -> None:
+        now = time.monotonic()
         with self._lock:
             report = self._report
             lines, progress = list(self._unsaid), self._progress
             self._unsaid.clear()
-            self._progress = None
             self._telling = False
+            if not last and now - self._progress_told < PROGRESS_INTERVAL:
+                progress = None
+            if progress is not None:
+                self._progress, self._progress_told = None, now
         if report is None:
             return
         for line in lines:

@@ -57,6 +57,7 @@ async def run_crew(
                     errors.append(error)
             else:
                 kept.add(results[index])
+            frame.count_done(path, len(items))
 
     async with frame.scope.child(path) as crew:
         handles = [crew.start_soon(member, line, name=path) for _ in range(min(width, len(items)))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 
 from lifecycle import ReleaseTimeout
@@ -11,6 +12,7 @@ from ._limits import MESSAGE_CHARACTERS
 from ._text import one_line, shorten
 
 _PLACE = "__lifecycle_place__"
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def note_place(error: BaseException, path: str, index: int | None) -> None:
@@ -39,12 +41,17 @@ def _describe(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """Return the end of the traceback of *error*, bounded."""
+    """Return the end of the traceback of *error*, bounded, without the frames of the scheduler itself."""
     try:
-        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-8, chain=False)
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+        lines = [*traceback.format_list(frames[-8:]), *traceback.format_exception_only(error)]
     except Exception:  # an error whose own __str__ fails
         return ""
     return shorten("".join(lines), 2 * MESSAGE_CHARACTERS)
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE)
 
 
 def left_something(error: BaseException) -> bool:

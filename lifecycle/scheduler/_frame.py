@@ -37,6 +37,7 @@ class Frame:
         names: the root names that expressions use here.
         directory: what relative paths are relative to.
         limiter: bounds the worker threads of the whole scheduler.
+        job_path: the path of the job's top-level block.
         path: the path of the block that runs here.
     """
 
@@ -45,6 +46,7 @@ class Frame:
     names: Mapping[str, Any]
     directory: Path
     limiter: anyio.CapacityLimiter
+    job_path: str = ""
     path: str = ""
 
     async def run(self, block: Block, *, index: int | None = None, timed: bool = True) -> Any:
@@ -105,6 +107,11 @@ class Frame:
     def log(self, message: str) -> None:
         """Tell a line of the job's log."""
         self.context.log(message)
+
+    def count_done(self, path: str, total: int) -> None:
+        """Count one part of the job as done, when the block at *path* is the job's own."""
+        if path == self.job_path:
+            self.context.count_done(total)
 
     def left_something(self, error: BaseException) -> bool:
         """Return whether what failed still runs: then nothing may be started in its place."""

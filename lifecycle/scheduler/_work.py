@@ -38,7 +38,7 @@ async def run_block_of(
             "attempt": claimed.attempt,
         },
     }
-    frame = Frame(scope, context, context.names, flow.directory, limiter)
+    frame = Frame(scope, context, context.names, flow.directory, limiter, job_path=spec.block.path)
     return await frame.run(spec.block, timed=False)  # the job's own timeout is the attempt's
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 from .._errors import StoreError
 from ._schema import bring_up_to_date, check_version
@@ -14,21 +15,21 @@ LOCK_TIMEOUT = 10.0
 
 
 def connect(
-    path: Path, shown: str, *, read_only: bool = False, lock_timeout: float = LOCK_TIMEOUT
+    path: Path, shown: str, *, mode: Literal["rwc", "rw", "ro"] = "rwc", lock_timeout: float = LOCK_TIMEOUT
 ) -> sqlite3.Connection:
-    """Return a connection to the file at *path*, its tables made or brought up to date.
+    """Return a connection to the file at *path*.
 
     Args:
         path: the file.
         shown: what messages call it.
-        read_only: open it for reading only; then it must be there and of this version.
+        mode: ``rwc`` makes the file and its tables or brings them up to date; with ``rw`` and ``ro`` it must be
+            there and of this version.
         lock_timeout: seconds to wait for another process's transaction.
 
     Raises:
         StoreError: the file is of another program, or of another version.
         sqlite3.Error: it cannot be opened, or is no database.
     """
-    mode = "ro" if read_only else "rwc"
     db = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -38,14 +39,14 @@ def connect(
         cached_statements=256,
     )
     try:
-        if read_only:
-            check_version(db, shown)
-        else:
+        if mode == "rwc":
             bring_up_to_date(db, shown)
             # Only now: a file that is refused has not been touched.
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA journal_size_limit = 16777216")
+        else:
+            check_version(db, shown)
+        db.execute("PRAGMA synchronous = FULL")
     except BaseException:
         db.close()
         raise

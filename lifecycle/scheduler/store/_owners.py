@@ -33,13 +33,18 @@ def retire(db: sqlite3.Connection, owner: int) -> int:
     return interrupted
 
 
+def dead_owners(db: sqlite3.Connection, database: Path) -> list[tuple[int, str]]:
+    """Return number and token of every owner whose process has ended."""
+    rows = db.execute("SELECT id, token FROM owners").fetchall()
+    return [(owner, token) for owner, token in rows if not is_alive(database, token)]
+
+
 def bury_the_dead(db: sqlite3.Connection, database: Path) -> int:
     """Take out every owner whose process has ended; return how many attempts they left behind."""
     left = 0
-    for owner, token in db.execute("SELECT id, token FROM owners").fetchall():
-        if not is_alive(database, token):
-            left += retire(db, owner)
-            remove_lock(database, token)
+    for owner, token in dead_owners(db, database):
+        left += retire(db, owner)
+        remove_lock(database, token)
     return left
 
 

@@ -61,7 +61,7 @@ class SqliteStore:
         token, pid, now = self._lock.token, os.getpid(), time.time()
         self._owner = await self._write(lambda db: _enter(db, self.path, token, pid, self._name, now))
         self._reader = SqliteThread(
-            partial(connect, self.path, self._shown, read_only=True), "BEGIN", "lifecycle-store-reader"
+            partial(connect, self.path, self._shown, mode="ro"), "BEGIN", "lifecycle-store-reader"
         )
         await self._opened(self._reader)
 

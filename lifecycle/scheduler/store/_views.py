@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ._records import JobRecord, JobStatus
@@ -22,6 +22,12 @@ def jobs_of(db: sqlite3.Connection, run: int) -> Sequence[JobRecord]:
     return [_record(row) for row in rows]
 
 
+def effective_state(dead: Collection[int]) -> str:
+    """Return the SQL expression for a job's state: what a dead owner runs is interrupted, whatever its row says."""
+    owners = ", ".join(str(int(owner)) for owner in dead)
+    return f"CASE WHEN jobs.state = 'running' AND jobs.owner IN ({owners}) THEN 'interrupted' ELSE jobs.state END"
+
+
 def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
     """Return one job with everything."""
     row = db.execute(
@@ -37,14 +43,19 @@ def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
     return _record(row, result=result, trace=row[17], log=row[18], needs=tuple(name for (name,) in needs))
 
 
-def jobs_named(db: sqlite3.Connection, name: str) -> Sequence[JobRecord]:
-    """Return the jobs with this name, the newest first."""
-    rows = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.name = ? ORDER BY jobs.id DESC LIMIT 100", (name,))
-    return [_record(row) for row in rows]
+def find_jobs(db: sqlite3.Connection, name: str, limit: int = 100) -> Sequence[int]:
+    """Return the numbers of the jobs with this name, the newest first."""
+    rows = db.execute("SELECT id FROM jobs WHERE name = ? ORDER BY id DESC LIMIT ?", (name, limit))
+    return [number for (number,) in rows]
 
 
 def list_jobs(
-    db: sqlite3.Connection, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
+    db: sqlite3.Connection,
+    *,
+    status: JobStatus | None = None,
+    run: int | None = None,
+    limit: int = 1_000,
+    dead: Collection[int] = (),
 ) -> Sequence[JobRecord]:
     """Return the newest jobs, the newest last.
 
@@ -53,17 +64,14 @@ def list_jobs(
         status: only those in this state.
         run: only those of this run.
         limit: how many at most.
+        dead: numbers of owners that are dead: what they run is interrupted.
     """
-    conditions = ["1"]
-    values: list[Any] = []
-    if status is not None:
-        conditions.append("jobs.state = ?")
-        values.append(status.value)
-    if run is not None:
-        conditions.append("jobs.run = ?")
-        values.append(run)
+    state = effective_state(dead)
     rows = db.execute(
-        f"SELECT {_COLUMNS} {_FROM} WHERE {' AND '.join(conditions)} ORDER BY jobs.id DESC LIMIT ?", (*values, limit)
+        f"""
+        SELECT {_COLUMNS.replace("jobs.state", state)} {_FROM}
+        WHERE (?1 IS NULL OR {state} = ?1) AND (?2 IS NULL OR jobs.run = ?2) ORDER BY jobs.id DESC LIMIT ?3""",
+        (status.value if status else None, run, limit),
     ).fetchall()
     return [_record(row) for row in reversed(rows)]
 

@@ -1,0 +1,24 @@
+"""``python -m lifecycle`` and the command ``lifecycle``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say what to install for it."""
+    try:
+        from .cli import cli
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("click", "rich", "cronsim"):
+            raise
+        print(
+            f"lifecycle: the command line needs {error.name}: pip install 'asyncio-lifecycle[scheduler]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    cli(prog_name="lifecycle")
+
+
+if __name__ == "__main__":
+    main()

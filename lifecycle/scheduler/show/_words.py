@@ -1,0 +1,82 @@
+"""Durations, rows and sentences that all displays for people share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .._text import plural, shorten
+
+if TYPE_CHECKING:
+    from .._events import Event
+    from .._outcome import RunOutcome
+    from ..store._records import JobRecord
+
+ROWS = 40
+"""A table of outcomes has at most so many rows; then it shows what went wrong and what took longest."""
+
+ORDER = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "running", "pending")
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as people say them."""
+    if seconds is None:
+        return "-"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 99.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], int]:
+    """Return the jobs to show and how many are left out: all of a few, of many those that matter."""
+    jobs = outcome.jobs
+    if len(jobs) <= ROWS:
+        return jobs, 0
+    notable = [job for job in jobs if job.status.value != "succeeded" or job.attempts > 1]
+    slow = sorted(jobs, key=lambda job: -(job.seconds or 0.0))[:10]
+    chosen = {job.id for job in [*notable[: ROWS - len(slow)], *slow]}
+    shown = [job for job in jobs if job.id in chosen]
+    return shown, len(jobs) - len(shown)
+
+
+def counts_of(outcome: RunOutcome) -> str:
+    """Return "12 succeeded, 1 failed"."""
+    counts = outcome.counts()
+    return ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in ORDER if status in counts)
+
+
+def headline(outcome: RunOutcome, seconds: float) -> str:
+    """Return the run's end in one sentence."""
+    status = outcome.status.value.replace("_", " ")
+    text = f"{outcome.flow}: run {outcome.run_id} {status} in {duration(seconds)}"
+    return f"{text} ({plural(len(outcome.jobs), 'job')}: {counts_of(outcome)})" if outcome.jobs else text
+
+
+def note_of(job: JobRecord) -> str:
+    """Return what there is to say of a job beside its state."""
+    return "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)
+
+
+def sentence(event: Event) -> str | None:
+    """Return an event as a line for people, None when it is not worth one."""
+    data = event.data
+    if event.kind == "run_started":
+        state = f"resumed, {data['unfinished']} of {data['jobs']} jobs left" if data["resumed"] else ""
+        return f"{data['flow']}: run {event.run_id} {state or 'started with ' + plural(data['jobs'], 'job')}"
+    if event.kind == "job_started":
+        return f"{event.job}: started" + (f" (attempt {event.attempt})" if (event.attempt or 1) > 1 else "")
+    if event.kind == "job_log":
+        return f"{event.job}: {data['message']}"
+    if event.kind == "job_retrying":
+        return f"{event.job}: attempt {event.attempt} failed, again in {duration(data['delay'])}: {data['error']}"
+    if event.kind == "job_finished":
+        why = f": {data['error']}" if data.get("error") else ""
+        took = f" in {duration(data['seconds'])}" if data["seconds"] else ""
+        return f"{event.job}: {data['status'].replace('_', ' ')}{took}{why}"
+    if event.kind == "draining":
+        return f"draining: waiting for {plural(data['count'], 'job')} ({shorten(', '.join(data['running']), 100)})"
+    return None
