@@ -1,0 +1,74 @@
+# Everything here needs Python 3.11 or later and nothing else: each command makes its virtual environment when it is
+# missing, installs into it what the command needs, and runs. Set PYTHON to choose the interpreter, VENV the place.
+
+VENV ?= .venv
+WORKERS ?= 2
+ARGS ?=
+BIN := $(VENV)/bin
+# The first of these that is recent enough; a shim that is on the PATH but cannot run is passed over.
+CANDIDATES := python3 python3.13 python3.12 python3.11
+PYTHON ?= $(shell for python in $(CANDIDATES); do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
+
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUNTIME := $(VENV)/.installed-scheduler
+TEST := $(VENV)/.installed-test
+DEV := $(VENV)/.installed-dev
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test nightly lint types contracts check coverage bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(RUNTIME) ## archive the standard library with the reference scheduler
+	$(BIN)/lifecycle run docs/examples/archive.toml $(ARGS)
+
+test: $(TEST) ## run the tests
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+nightly: $(TEST) ## run the tests that are sized for a night
+	$(BIN)/python -m pytest -n $(WORKERS) -m nightly --timeout 7200 $(ARGS)
+
+check: lint types contracts ## all that is checked without running anything
+
+lint: $(DEV) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV) ## check the types, and that the public face is fully typed
+	$(BIN)/mypy --strict
+	PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" basedpyright --verifytypes lifecycle --ignoreexternal
+
+contracts: $(DEV) ## check who imports whom
+	$(BIN)/lint-imports
+
+coverage: $(TEST) ## measure branch coverage; the report names the lines that no test reaches
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(DEV) ## run every benchmark, ours beside its peers
+	@for module in benchmarks/*.py; do echo "== $$module"; $(BIN)/python "$$module" || exit 1; done
+
+clean: ## remove what these commands have made
+	rm -rf $(VENV) .ci/venv-* .coverage .coverage.* htmlcov build dist demo-output
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; name one: make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml | $(BIN)/pip
+	$(INSTALL) -e '.[scheduler]'
+	@touch $@
+
+$(TEST): pyproject.toml | $(BIN)/pip
+	$(INSTALL) -e '.[test]'
+	@touch $@ $(RUNTIME)
+
+$(DEV): pyproject.toml | $(BIN)/pip
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(TEST) $(RUNTIME)
