@@ -284,6 +284,7 @@ class Explorer:
             self._take_warnings(outcome)
             outcome.complaints += [describe_problem(problem) for problem in outcome.problems]
             if outcome.complaints:
+                self.report.count_late_failure(_fault_names(plan))
                 self._fail(plan, outcome, plan.token(self.report.scenario, outcome.check))
 
     def _fail(self, plan: Plan, outcome: Outcome, token: str) -> None:

@@ -26,14 +26,16 @@ class Target:
     Attributes:
         number: the task's number within its loop, the same in every run up to the injection.
         task: the task, once it has been made.
+        is_group_child: whether an anyio task group made it, which nobody asks for a value.
         handle: whatever the fault put around the task's coroutine.
         cancelled: whether a native cancel was accepted, so that the task must end cancelled.
     """
 
-    __slots__ = ("cancelled", "handle", "number", "task")
+    __slots__ = ("cancelled", "handle", "is_group_child", "number", "task")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.is_group_child = False
         self.task: asyncio.Task[Any] | None = None
         self.handle: Any = None
         self.cancelled = False
@@ -126,17 +128,20 @@ class ScopeCancel(Fault):
 
     def wrap(self, coro: Any, target: Target) -> Any:
         target.handle = CancelScope()
-        return _in_scope(coro, target.handle)
+        return _in_scope(coro, target.handle, target.is_group_child)
 
     def strike(self, target: Target, bubble: Bubble) -> None:
         target.handle.cancel()
 
 
-async def _in_scope(coro: Coroutine[Any, Any, Any], scope: Any) -> Any:
+async def _in_scope(coro: Coroutine[Any, Any, Any], scope: CancelScope, is_group_child: bool) -> Any:
     with scope:
         return await coro
-    # To whoever waits for it, a task stopped by its scope has been cancelled.
-    raise asyncio.CancelledError
+    # A child of an anyio group that was stopped by a scope of its own has simply ended: its group goes on. Anybody
+    # else who waits for a task wants its value, and must be told that there is none.
+    if not is_group_child:
+        raise asyncio.CancelledError
+    return None
 
 
 class TimeoutNow(Fault):

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import weakref
+import sys
 from asyncio import base_events
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._clock import VirtualClock
 from ._errors import DeadlockError, LivelockError
 from ._outside import OutsideWorld
-from ._sites import dump_tasks
-from ._task import VirtualFuture, eager_virtual_task_factory, virtual_task_factory
+from ._sites import dump_tasks, made_by_anyio
+from ._task import VirtualFuture, VirtualTask, eager_virtual_task_factory, virtual_task_factory
+
+if TYPE_CHECKING:
+    import weakref
 
 Handle = asyncio.Handle
 # Called before each step with its handle and task, and with None before the clock jumps.
@@ -52,7 +55,9 @@ class VirtualMixin(base_events.BaseEventLoop):
         self.jumps_while_busy = 0
         self.site_depth = 3
         self.watch_makers = False
+        # Weak, so that a lost task is still lost. asyncio's own register is shared by all loops, and slow.
         self.tasks_made: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._foreign_tasks: dict[asyncio.Task[Any], None] = {}
         self.observer: Observer | None = None
         self.targets: dict[int, list[tuple[Any, Any]]] = {}
         self.chooser: Chooser | None = None
@@ -73,14 +78,10 @@ class VirtualMixin(base_events.BaseEventLoop):
         return self._numbers
 
     def adopt(self, task: Any, coro: Any) -> Any:
-        """Note a task about to be made; returns the coroutine to run, wrapped where a fault needs it.
-
-        Only weak references are kept, so that a lost task is still lost; a target is held by its fault.
-        """
-        if self.watch_makers:
-            self.tasks_made.append(weakref.ref(task))
+        """Return the coroutine that a task about to be made shall run, wrapped where a fault needs it."""
         for fault, target in self.targets.get(task.number, ()):
             target.task = task
+            target.is_group_child = made_by_anyio(sys._getframe(2))
             coro = fault.wrap(coro, target)
         return coro
 
@@ -177,6 +178,8 @@ class VirtualMixin(base_events.BaseEventLoop):
             if handle._cancelled:
                 return False
         if task is not None:
+            if type(task) is not VirtualTask:
+                self._foreign_tasks[task] = None
             self.steps += 1
             self.trace = hash((self.trace, getattr(task, "number", 0)))
             if self.steps > self.max_steps:
@@ -262,7 +265,12 @@ class VirtualMixin(base_events.BaseEventLoop):
 
     def dump(self) -> str:
         """Every live task: where it waits and where it was made."""
-        return dump_tasks(list(asyncio.all_tasks(self)))
+        return dump_tasks(self.live_tasks())
+
+    def live_tasks(self) -> list[asyncio.Task[Any]]:
+        """Tasks that are not done, in the order in which they were made."""
+        made = [task for ref in self.tasks_made if (task := ref()) is not None]
+        return [task for task in (*made, *self._foreign_tasks) if not task.done()]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what asyncio would only log; a run with an entry here has failed."""

@@ -92,6 +92,11 @@ class ExplorationReport:
         runs, failures = self.by_fault.get(fault, (0, 0))
         self.by_fault[fault] = (runs + 1, failures + failed)
 
+    def count_late_failure(self, fault: str) -> None:
+        """A run that was taken in as good turned out bad when its garbage was collected."""
+        runs, failures = self.by_fault[fault]
+        self.by_fault[fault] = (runs, failures + 1)
+
     @property
     def clean(self) -> bool:
         """Whether nothing went wrong and no fault missed its task."""

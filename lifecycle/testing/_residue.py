@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def find_residue(bubble: Bubble) -> list[str]:
     """Name everything that should not be there once the main task has ended."""
     loop = bubble.loop
-    residue = [describe_task(task).strip() for task in live_tasks(loop) if not bubble.is_outside(task)]
+    residue = [describe_task(task).strip() for task in loop.live_tasks() if not bubble.is_outside(task)]
     residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers() if not _is_wire(timer)]
     residue += bubble.ledger.residue()
     if bubble.has_network():
@@ -29,11 +29,6 @@ def find_residue(bubble: Bubble) -> list[str]:
 def _is_wire(timer: Any) -> bool:
     """Whether a timer is data under way in the memory network: the network's own, not the scenario's."""
     return isinstance(getattr(timer._callback, "__self__", None), MemoryTransport)
-
-
-def live_tasks(loop: VirtualMixin) -> list[asyncio.Task[Any]]:
-    """Tasks of a loop that are not done, in the order in which they were made."""
-    return sorted(asyncio.all_tasks(loop), key=lambda task: getattr(task, "number", 0))
 
 
 def describe_problem(problem: dict[str, Any]) -> str:
@@ -60,7 +55,7 @@ def end_everything(loop: VirtualMixin) -> None:
             loop.run_until_complete(loop.shutdown_asyncgens())
         if loop._default_executor is not None:  # type: ignore[attr-defined]
             loop.run_until_complete(loop.shutdown_default_executor())
-    for task in asyncio.all_tasks(loop):
+    for task in loop.live_tasks():
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
 
@@ -68,7 +63,7 @@ def end_everything(loop: VirtualMixin) -> None:
 def _end_tasks(loop: VirtualMixin) -> None:
     """Cancel every task, three times: one that swallows the first must not keep the others."""
     for _ in range(3):
-        left = live_tasks(loop)
+        left = loop.live_tasks()
         if not left:
             return
         for task in left:

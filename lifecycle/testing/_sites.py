@@ -17,6 +17,7 @@ _STDLIB = str(Path(asyncio.__file__).parent.parent)
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 ANYIO = str(Path(anyio.__file__).parent)
 _PACKAGE = str(Path(__file__).parent.parent)
+_KIT = str(Path(__file__).parent)
 _SITE_PACKAGES = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 # Calls that start a task for their caller. A task made below any other library call (a closer, a connection's
@@ -81,6 +82,16 @@ def made_by_user(frame: FrameType | None) -> bool:
         if kind == "library":
             return False
         verb = code.co_name
+        frame = frame.f_back
+    return False
+
+
+def made_by_anyio(frame: FrameType | None) -> bool:
+    """Whether the task being made below ``frame`` is made by anyio: the child of one of its task groups."""
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith((_ASYNCIO, _KIT)):
+            return filename.startswith(ANYIO)
         frame = frame.f_back
     return False
 

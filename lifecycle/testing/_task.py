@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._sites import Frames, made_by_user, raw_frames
@@ -57,6 +58,7 @@ class VirtualTask(asyncio.Task[T]):
         self.number = loop.next_number()
         self.site: Frames = raw_frames(loop.site_depth, 2)
         self.by_user: bool | None = None
+        loop.tasks_made.append(weakref.ref(self))
         if loop.watch_makers or loop.targets:
             self.by_user = made_by_user(sys._getframe(1))
             coro = loop.adopt(self, coro)

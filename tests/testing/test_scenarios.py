@@ -1,0 +1,38 @@
+"""Everything that we ship, under every fault at every point of every scenario of the table."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from lifecycle.testing import explore_cancellation, explore_schedules
+
+from .scenarios import SCENARIOS
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Injected errors are logged by the primitives as they should be; ten thousand of them help nobody."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nothing_stays_behind(name: str) -> None:
+    """All points, all faults, all user tasks, in asyncio's own order and in one other."""
+    explore_cancellation(SCENARIOS[name], schedules=1).assert_clean()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_any_order_of_ready_tasks_is_good(name: str) -> None:
+    """A hundred random orders without a fault."""
+    explore_schedules(SCENARIOS[name], runs=100).assert_clean()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nothing_stays_behind_at_length(name: str) -> None:
+    """All faults under twenty random orders, and all pairs of cancels for scenarios of up to 40 points."""
+    explore_cancellation(SCENARIOS[name], schedules=20, depth=2).assert_clean()
