@@ -12,10 +12,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("click", "rich", "cronsim"):
             raise
-        print(
-            f"lifecycle: the command line needs {error.name}: pip install 'asyncio-lifecycle[scheduler]'",
-            file=sys.stderr,
-        )
+        needs = f"lifecycle: the command line needs {error.name}: pip install 'asyncio-lifecycle[scheduler]'"
+        sys.stderr.write(f"{needs}\n")
         sys.exit(2)
     cli(prog_name="lifecycle")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -78,12 +79,8 @@ def run(
     scheduler = Scheduler(
         db, workers=workers, name=loaded.name, drain_timeout=drain_timeout, on_event=display.event, adopt=False
     )
-    running = _Running(scheduler, loaded, values, fresh)
-    began = time.monotonic()
-    with display:
-        code, problems = running.to_its_end(drain_timeout)
-    if running.outcome is not None:
-        display.outcome(running.outcome, time.monotonic() - began)
+    running = _Running(scheduler, loaded, values, fresh, display)
+    code, problems = running.to_its_end(drain_timeout)
     display.problems(problems)
     owned = still_owned(threads, db)
     display.owned(owned)
@@ -93,8 +90,9 @@ def run(
 class _Running:
     """One run of a flow, from its submission to its outcome."""
 
-    def __init__(self, scheduler: Scheduler, flow: Flow, params: dict[str, Any], fresh: bool) -> None:
+    def __init__(self, scheduler: Scheduler, flow: Flow, params: dict[str, Any], fresh: bool, display: Display) -> None:
         self._scheduler = scheduler
+        self._display = display
         self._flow = flow
         self._params = params
         self._fresh = fresh
@@ -123,9 +121,21 @@ class _Running:
         return (0 if self.outcome.succeeded else 1), []
 
     async def _main(self) -> None:
-        async with self._scheduler as scheduler:
-            self._run = await scheduler.submit(self._flow, params=self._params, resume=True, fresh=self._fresh)
-            await self._run.wait()
+        with self._shown():
+            async with self._scheduler as scheduler:
+                self._run = await scheduler.submit(self._flow, params=self._params, resume=True, fresh=self._fresh)
+                await self._run.wait()
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show the run while it lasts, then its outcome: here, because `lifecycle.run` may end a stuck process."""
+        began = time.monotonic()
+        try:
+            with self._display:
+                yield
+        finally:
+            if self.outcome is not None:
+                self._display.outcome(self.outcome, time.monotonic() - began)
 
 
 def _lines(error: BaseException) -> list[str] | None:
@@ -189,7 +199,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for
 def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, limit: int) -> None:
     """List jobs, the newest last."""
     wanted = JobStatus(status) if status else None
-    records = _refusing(PlainDisplay(), lambda: StoreFile(db).list(status=wanted, run=run_id, limit=limit))
+    records = _refusing(PlainDisplay(), lambda: StoreFile(db).jobs(status=wanted, run=run_id, limit=limit))
     print_jobs(records, as_json=as_json)
 
 
@@ -221,9 +231,8 @@ def cancel(
     """
     if not job and run_id is None:
         raise click.UsageError("name a JOB or give --run")
-    file, codes = StoreFile(db), []
-    for one in job:
-        codes.append(_cancel_one(file, db, one, reason, as_json))
+    file = StoreFile(db)
+    codes = [_cancel_one(file, db, one, reason, as_json) for one in job]
     if run_id is not None:
         codes.append(_cancel_run(file, db, run_id, reason, as_json))
     context.exit(max(codes))

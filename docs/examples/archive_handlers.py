@@ -172,8 +172,7 @@ def sha256_of(path: Path) -> str:
 def entries_of(listings: list[str]) -> Iterator[tuple[str, int, str]]:
     """Yield name, size and hash of every file in the listings."""
     for listing in listings:
-        for name, size, digest in json.loads(Path(listing).read_text()):
-            yield name, size, digest
+        yield from json.loads(Path(listing).read_text())
 
 
 def note_attempt(record: Path) -> int:

@@ -15,7 +15,6 @@ from ._context import JobContext
 from ._failures import describe, left_something, trace
 from .store._records import Claimed, Ending, JobStatus
 
-
 Work = Callable[["Attempt", Scope, JobContext], Awaitable[Any]]
 
 

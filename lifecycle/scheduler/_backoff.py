@@ -18,4 +18,4 @@ def pause_before(failures: int, backoff: tuple[float, float]) -> float:
     first, longest = backoff
     # The exponent is bounded: 2.0 ** 10_000 is an OverflowError.
     pause = min(longest, first * 2.0 ** min(failures - 1, 60))
-    return pause * (1.0 - JITTER * random.random())  # noqa: S311 (not for secrets)
+    return pause * (1.0 - JITTER * random.random())

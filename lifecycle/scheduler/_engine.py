@@ -226,33 +226,29 @@ class Engine:
 
     async def _end_run(self, run_id: int) -> None:
         run = self.runs.get(run_id)
-        if run is None:
-            return
-        jobs = tuple(await self.store.jobs_of(run_id))
-        await self._close_run(run, jobs)
-        self.store.forget(run_id)
+        if run is not None:
+            await run._scope.aclose()  # runs close_run
+            self.store.forget(run_id)
 
-    async def _close_run(self, run: FlowRun, jobs: tuple[JobRecord, ...]) -> None:
-        outcome = RunOutcome(run.flow.name, run.id, run_status(jobs, cancelled=run.cancelled), jobs)
-        if not run.done:
-            data = {"flow": run.flow.name, "status": outcome.status.value, "jobs": dict(outcome.counts())}
-            self._feed.tell(Event("run_finished", run_id=run.id, data=data))
+    async def close_run(self, run: FlowRun) -> None:
+        """Give a run its outcome; the release of the run's scope. Jobs that are left make it *interrupted*."""
+        try:
+            jobs = tuple(_interrupted(job) for job in await self.store.jobs_of(run.id))
+        except StoreError as error:
+            self.fail(error)
+            jobs = ()
+        status = run_status(jobs, cancelled=run.cancelled) if jobs else JobStatus.INTERRUPTED
+        outcome = RunOutcome(run.flow.name, run.id, status, jobs)
+        data = {"flow": run.flow.name, "status": status.value, "jobs": dict(outcome.counts())}
+        self._feed.tell(Event("run_finished", run_id=run.id, data=data))
         run._end(outcome)
-        await run._scope.aclose()
 
-    async def wind_up(self) -> None:
-        """Give everybody who still waits the outcome ``interrupted``; nothing runs any more."""
-        for run in list(self.runs.values()):
-            try:
-                jobs = tuple(await self.store.jobs_of(run.id))
-            except StoreError:
-                jobs = ()
-            await self._close_run(run, tuple(_interrupted(job) for job in jobs))
+    def close_jobs(self) -> None:
+        """Give everybody who still waits for a job the outcome *interrupted*; nothing runs any more."""
         for job in list(self.jobs.values()):
             if not job.done:
-                job._end(
-                    Outcome(job.name, JobStatus.INTERRUPTED, error="the scheduler was closed before the job ended")
-                )
+                reason = "the scheduler was closed before the job ended"
+                job._end(Outcome(job.name, JobStatus.INTERRUPTED, error=reason))
 
     # Telling
 

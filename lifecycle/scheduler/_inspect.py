@@ -32,7 +32,7 @@ class StoreFile:
         self._shown = os.fspath(path)
         self._path = Path(path).absolute()
 
-    def list(
+    def jobs(
         self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
     ) -> Sequence[JobRecord]:
         """Return the newest jobs, the newest last; what a dead process ran is interrupted.

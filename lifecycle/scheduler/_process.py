@@ -79,11 +79,8 @@ async def run_command(frame: Frame, command: Command) -> dict[str, Any]:
             for (pipe, _), buffer in zip(pipes, (stdout, stderr), strict=True)
         ]
         ends = [write.fd for _, write in pipes]
-        process = await scope.acquire(
-            partial(_start, command, *ends),
-            release=partial(_end_group, grace=command.grace),
-            name="process group",
-        )
+        release = partial(_end_group, grace=command.grace)
+        process: Process = await scope.acquire(_start, command, ends, release=release, name="process group")
         for _, write in pipes:
             write.close()
         returncode = await process.wait()
@@ -130,7 +127,8 @@ async def _collect(pipe: _Descriptor, buffer: HeadTail) -> None:
         buffer.add(chunk)
 
 
-async def _start(command: Command, stdout: int, stderr: int) -> Process:
+async def _start(command: Command, ends: list[int]) -> Process:
+    stdout, stderr = ends
     return await anyio.open_process(
         command.argv,
         stdin=subprocess.DEVNULL,
@@ -147,7 +145,7 @@ async def _end_group(process: Process, *, grace: float) -> None:
     if _signal_group(process.pid, signal.SIGTERM):
         with anyio.move_on_after(grace):
             await process.wait()
-            while _signal_group(process.pid, 0):
+            while group_lives(process.pid):  # noqa: ASYNC110 (no event tells the end of a grandchild)
                 await anyio.sleep(POLL)
         _signal_group(process.pid, signal.SIGKILL)
     await process.wait()
@@ -158,6 +156,29 @@ def _signal_group(group: int, number: int) -> bool:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
         return True
+    return False
+
+
+def group_lives(group: int) -> bool:
+    """Return whether a process of the group still runs.
+
+    One that has ended but was not reaped does not count: orphans are reaped by process 1, and in many a container that
+    does it late or never.
+    """
+    if not _signal_group(group, 0):
+        return False
+    try:
+        numbers = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return True
+    return any(_runs_in(group, number) for number in numbers)
+
+
+def _runs_in(group: int, number: str) -> bool:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # pid (name, which may hold spaces and parentheses) state ppid pgrp
+        fields = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(fields[2]) == group and fields[0] not in "ZX"
     return False
 
 

@@ -6,10 +6,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import anyio
-from typing_extensions import Self
 
 from lifecycle import OwnerClosed, Scope, TaskHandle, TaskManager
 
@@ -242,7 +241,7 @@ class Scheduler:
             close_timeout=self._close_timeout,
         )
         self._scope.callback(self._feed.close)
-        self._scope.push_async_callback(engine.wind_up)
+        self._scope.callback(engine.close_jobs)
         if store.durable:
             # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
             self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
@@ -324,6 +323,7 @@ class Scheduler:
         run = FlowRun(flow, bound, opened, scope, engine.cancel_run)
         engine.runs[run.id] = run
         scope.callback(engine.runs.pop, run.id, None)
+        scope.push_async_callback(engine.close_run, run)
         data = {"flow": flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
         self._feed.tell(Event("run_started", run_id=run.id, data=data))
         engine.wake()

@@ -1,8 +1,8 @@
 """Sync handlers in worker threads: a thread is a resource of its block and is never left behind in silence.
 
-A thread cannot be ended from outside. So stopping its block tells the handler (``context.stopping``) and then waits for it:
-a retry never runs beside the attempt before it, and a job that is ``cancelled`` has no more effects. The wait is bounded by the
-``close_timeout`` of the job's scope; past it the error names the thread.
+A thread cannot be ended from outside. So stopping its block tells the handler (``context.stopping``) and then waits
+for it: a retry never runs beside the attempt before it, and a job that is ``cancelled`` has no more effects. The wait
+is bounded by the ``close_timeout`` of the job's scope; past it the error names the thread.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from ..flow._table import NAME
 from ._block import Block
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from .._frame import Frame
     from ._reader import BlockReader

@@ -10,7 +10,7 @@ from .._values import Kept
 from ._block import Block
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from .._frame import Frame
     from ._reader import BlockReader

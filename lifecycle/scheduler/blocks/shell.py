@@ -13,7 +13,7 @@ from ..flow._expressions import Reference, Template, as_text, references
 from ._block import Block
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from .._frame import Frame
     from ._reader import BlockReader

@@ -113,7 +113,7 @@ def _read_handlers(reader: TableReader, directory: Path, extra: str | HandlerTab
 
 def _read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReading) -> dict[str, JobSpec]:
     blocks = TableReader(reader.table("blocks"), "blocks", reader.problems)
-    names = blocks.keys()
+    names = blocks.usable_names()
     if not names and not reader.problems.count:
         reader.problem("blocks", "expected at least one block, [blocks.NAME]")
     tables = {name: table for name in names if isinstance(table := blocks.raw(name), dict)}

@@ -62,7 +62,8 @@ class Names:
             return None
         if not isinstance(name, str):
             return f"{reference}: expected a parameter's name, as in ${{params.NAME}}"
-        return f"{reference}: unknown parameter {name!r}{did_you_mean(name, self.params)}; there are {listing(self.params)}"
+        hint = did_you_mean(name, self.params)
+        return f"{reference}: unknown parameter {name!r}{hint}; there are {listing(self.params)}"
 
     def _block_problem(self, reference: Reference) -> str | None:
         name = reference.steps[0] if reference.steps else None

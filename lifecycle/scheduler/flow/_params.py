@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .._errors import FlowError
 from .._limits import STRING_CHARACTERS
 from .._text import did_you_mean, listing, quote
 from ._problems import Problems
@@ -105,7 +104,7 @@ def read_params(reader: TableReader, directory: Path) -> dict[str, Param]:
         reader: over the table of declarations.
         directory: what the relative default of a path is relative to.
     """
-    return {name: _read_param(reader, name, directory) for name in reader.keys()}
+    return {name: _read_param(reader, name, directory) for name in reader.usable_names()}
 
 
 def _read_param(reader: TableReader, name: str, directory: Path) -> Param:

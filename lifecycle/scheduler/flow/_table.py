@@ -49,7 +49,7 @@ class TableReader:
         self._read.add(key)
         return self._table.get(key, default)
 
-    def keys(self) -> tuple[str, ...]:
+    def usable_names(self) -> tuple[str, ...]:
         """Return the table's keys, those that are no usable name reported and left out."""
         usable = []
         for key in self._table:

@@ -7,9 +7,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from .._events import Event
@@ -26,6 +24,9 @@ class Display(ABC):
     def __exit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 (most displays hold nothing)
         """Give the terminal back."""
 
     @abstractmethod
@@ -43,7 +44,7 @@ class Display(ABC):
     def problems(self, lines: list[str]) -> None:
         """Tell what is wrong, on standard error."""
         for line in lines:
-            print(line, file=sys.stderr)
+            print(line, file=sys.stderr)  # noqa: T201
 
 
 class Lines:
@@ -57,7 +58,7 @@ class Lines:
         if not self._open:
             return
         try:
-            print(line, flush=True)
+            print(line, flush=True)  # noqa: T201
         except BrokenPipeError:
             self._open = False
             # The interpreter flushes standard output once more when it ends: let that go nowhere.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from typing_extensions import Self
 
 from ._display import Display
 from ._words import duration, headline, note_of, rows_of, sentence
@@ -49,9 +47,8 @@ class LiveDisplay(Display):
         self._progress.start()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Take the bars away and give the cursor back."""
         self._progress.stop()
 
     def event(self, event: Event) -> None:

@@ -106,7 +106,7 @@ class MemoryStore:
         while (first := self._delayed.first()) is not None and first[0] <= now:
             self._delayed.pop()
             self._make_ready(self._jobs[first[1]])
-        claimed = []
+        claimed: list[Claimed] = []
         while len(claimed) < limit and (key := self._ready.pop()) is not None:
             claimed.append(_start(self._jobs[key[1]], now))
         return Claims(tuple(claimed), first[0] if first is not None else None)

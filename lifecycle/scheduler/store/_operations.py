@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from .._values import to_json
 from ._records import (
@@ -54,11 +55,17 @@ def claim(db: sqlite3.Connection, owner: int, limit: int, now: float) -> Claims:
         (now, owner, limit),
     ).fetchall()
     rows.sort(key=lambda row: (-row[11], row[0]))  # RETURNING keeps no order
-    jobs = tuple(Claimed(*row[:7], (row[7], row[8]), row[9], row[10] and json.loads(row[10])) for row in rows)
+    jobs = tuple(_claimed(row) for row in rows)
     next_due = db.execute(
         "SELECT min(due) FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0", (owner,)
     ).fetchone()[0]
     return Claims(jobs, next_due)
+
+
+def _claimed(row: Sequence[Any]) -> Claimed:
+    number, run, name, kind, attempt, failures, retries, first, longest, timeout, payload, _ = row
+    todo = payload and json.loads(payload)
+    return Claimed(number, run, name, kind, attempt, failures, retries, (first, longest), timeout, todo)
 
 
 def finish(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
@@ -216,7 +223,10 @@ def notices(db: sqlite3.Connection, owner: int) -> Sequence[Notice]:
         WHERE notices.owner = ? ORDER BY notices.id""",
         (owner,),
     ).fetchall()
-    return [Notice(*row[:5], bool(row[5]), bool(row[6])) for row in rows]
+    return [
+        Notice(number, job, run, name, reason, bool(running), bool(finished))
+        for number, job, run, name, reason, running, finished in rows
+    ]
 
 
 def forget_notices(db: sqlite3.Connection, owner: int, last: int) -> None:

@@ -65,22 +65,22 @@ def open_run(
     bury_the_dead(db, database)
     old = _unfinished(db, run) if resume or fresh else None
     if old is not None:
-        old_id, old_owner, old_digest, old_created = old
+        old_id, old_owner, old_digest = old
         if old_owner is not None:
             raise RunConflict(_being_run(db, run, old_id, old_owner))
         if fresh:
             operations.cancel_run(db, old_id, "a fresh run was begun", now, owner)
         elif old_digest != run.digest:
-            raise RunConflict(_changed(run, old_id, old_created))
+            raise RunConflict(_changed(run, old_id))
         else:
             return _adopt(db, old_id, owner)
     return _insert(db, run, owner, now)
 
 
-def _unfinished(db: sqlite3.Connection, run: NewRun) -> tuple[int, int | None, str, float] | None:
-    row: tuple[int, int | None, str, float] | None = db.execute(
+def _unfinished(db: sqlite3.Connection, run: NewRun) -> tuple[int, int | None, str] | None:
+    row: tuple[int, int | None, str] | None = db.execute(
         """
-        SELECT id, owner, digest, created FROM runs WHERE flow = ? AND params = ? AND finished IS NULL
+        SELECT id, owner, digest FROM runs WHERE flow = ? AND params = ? AND finished IS NULL
         ORDER BY id DESC LIMIT 1""",
         (run.flow, run.params),
     ).fetchone()
@@ -90,10 +90,11 @@ def _unfinished(db: sqlite3.Connection, run: NewRun) -> tuple[int, int | None, s
 def _being_run(db: sqlite3.Connection, run: NewRun, run_id: int, owner: int) -> str:
     row = db.execute("SELECT pid FROM owners WHERE id = ?", (owner,)).fetchone()
     who = f"process {row[0]}" if row else "another process"
-    return f"{run.source}: run {run_id} of {run.flow!r} with these parameters is being run by {who}; wait for it or stop it"
+    what = f"run {run_id} of {run.flow!r} with these parameters"
+    return f"{run.source}: {what} is being run by {who}; wait for it or stop it"
 
 
-def _changed(run: NewRun, run_id: int, created: float) -> str:
+def _changed(run: NewRun, run_id: int) -> str:
     return (
         f"{run.source}: the flow has changed since its unfinished run {run_id} began; "
         "finish that run with the flow as it was, or give --fresh to cancel what is left of it and begin anew"

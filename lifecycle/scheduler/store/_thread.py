@@ -6,7 +6,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .._bridge import Bridge, Reply
 
@@ -142,6 +142,6 @@ def _rolled_back(db: sqlite3.Connection, error: BaseException) -> BaseException:
 def _deliver(answers: Sequence[_Answer]) -> None:
     for request, value, error in answers:
         if error is None:
-            cast("Reply[Any]", request.reply).give(value)
+            request.reply.give(value)
         else:
             request.reply.fail(error)

@@ -13,6 +13,11 @@ _COLUMNS = """
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error"""
 
+_FIELDS = (
+    *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
+    *("seconds", "created", "started", "finished", "due", "error"),
+)
+
 _FROM = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
 
 
@@ -76,5 +81,7 @@ def list_jobs(
     return [_record(row) for row in reversed(rows)]
 
 
-def _record(row: tuple[Any, ...], **details: Any) -> JobRecord:
-    return JobRecord(*row[:5], JobStatus(row[5]), *row[6:14], row[14] or None, row[15], **details)
+def _record(row: Sequence[Any], **details: Any) -> JobRecord:
+    fields = dict(zip(_FIELDS, row, strict=False))
+    status, due = JobStatus(fields.pop("status")), fields.pop("due")
+    return JobRecord(**fields, status=status, due=due or None, **details)
