@@ -1,0 +1,156 @@
+"""Running the examples of a document: its Python blocks in one loop and one namespace, its commands in one directory.
+
+``python`` blocks may await at top level. One with a ``title`` is written to a file instead, for a later command.
+An ``output`` block after a block is what that prints; ``...`` stands for anything. In a ``console`` block each line
+after ``$`` is a command, run by bash in the document's directory; the lines up to the next ``$`` are its output.
+"""
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import inspect
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from .markdown import ROOT, Block
+
+#: Commands that set a machine up, or that run these very tests: their first word tells them.
+SETTING_UP = ("apt", "git", "make", "pip", "python3 -m venv", "uv", ".ci/run", ".venv/bin/")
+
+_SECONDS = 60
+
+
+class Document:
+    """The state that the blocks of one document share."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.namespace: dict[str, Any] = {"__name__": "__main__"}
+        self.runner = asyncio.Runner()
+        for name in ("docs", "benchmarks"):
+            (directory / name).symlink_to(ROOT / name)
+
+    def run_python(self, block: Block) -> str:
+        """Run a block, or write it to the file that it names; return what it printed."""
+        if block.title:
+            compile(block.text, str(block), "exec")
+            (self.directory / block.title).write_text(block.text, encoding="utf-8")
+            return ""
+        # The leading lines make a traceback point into the document.
+        source = "\n" * (block.line - 1) + block.text
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(source, str(block.path), "exec", flags=flags, dont_inherit=True)
+        function = FunctionType(code, self.namespace)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            if code.co_flags & inspect.CO_COROUTINE:
+                self.runner.run(function())
+            else:
+                function()
+        return printed.getvalue()
+
+    def run_console(self, block: Block) -> None:
+        """Run each command of a block, and compare what it prints with what the document shows."""
+        for command, expected in commands_of(block):
+            if command.startswith(SETTING_UP):
+                check_setting_up(command)
+                continue
+            printed = self.run_command(command)
+            if expected.strip():
+                compare(block, expected, printed)
+
+    def run_command(self, command: str) -> str:
+        """Run one command and return what it wrote, errors included."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.directory,
+            env={**os.environ, "PATH": path, "COLUMNS": "100"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_SECONDS,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def close(self) -> None:
+        """Close the loop; nothing may be left in it."""
+        try:
+            left = asyncio.all_tasks(self.runner.get_loop())
+            assert not left, f"the document's examples left tasks behind: {left}"
+        finally:
+            self.runner.close()
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[Document]:
+    """Have a document's blocks run in *directory*."""
+    before = Path.cwd()
+    os.chdir(directory)
+    document = Document(directory)
+    try:
+        yield document
+    except BaseException:
+        document.runner.close()
+        raise
+    else:
+        document.close()
+    finally:
+        os.chdir(before)
+
+
+def evaluate(blocks: list[Block], document: Document, validate_toml: Callable[[Block], None]) -> None:
+    """Run the blocks of a document in order and compare what they print with what it shows."""
+    printed, shown_by = "", None
+    for block in blocks:
+        if block.language == "python":
+            printed, shown_by = document.run_python(block), block
+        elif block.language == "console":
+            document.run_console(block)
+        elif block.language == "toml":
+            validate_toml(block)
+            if block.title:
+                (document.directory / block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "output":
+            assert shown_by is not None, f"{block}: there is no example that could print this"
+            compare(block, block.text, printed)
+            shown_by = None
+
+
+def compare(block: Block, expected: str, printed: str) -> None:
+    """Check that *printed* is what the document shows; ``...`` stands for anything, line ends are trimmed."""
+    checker = doctest.OutputChecker()
+    wanted, got = trimmed(expected), trimmed(printed)
+    assert checker.check_output(wanted, got, doctest.ELLIPSIS), f"{block}: shows\n{wanted}\nbut prints\n{got}"
+
+
+def trimmed(text: str) -> str:
+    """Return *text* without trailing spaces, and with one line end at its end."""
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
+
+
+def commands_of(block: Block) -> Iterator[tuple[str, str]]:
+    """Return each command of a console block with the output that follows it."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        while command.endswith("\\"):
+            more, _, output = output.partition("\n")
+            command += "\n" + more
+        yield command, output
+
+
+def check_setting_up(command: str) -> None:
+    """Check what can be checked of a command that is not run: that its make target exists."""
+    if command.startswith("make"):
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        for target in re.findall(r"^make ([a-z]+)", command):
+            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{command}: no such target"

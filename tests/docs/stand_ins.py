@@ -1,0 +1,47 @@
+"""What the short examples in docstrings leave out: the world that they speak of, in its smallest form."""
+
+import asyncio
+from typing import Any
+
+
+class Connection:
+    """Something to own."""
+
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def connect(*_: object) -> Connection:
+    """Return something to own."""
+    return Connection()
+
+
+async def disconnect(connection: Connection) -> None:
+    """Release it."""
+    await connection.aclose()
+
+
+async def forever(*_: object) -> None:
+    """Run until cancelled."""
+    await asyncio.Event().wait()
+
+
+async def work(*_: object) -> None:
+    """Do something that takes a moment."""
+    await asyncio.sleep(0)
+
+
+#: What each example needs, by the name of the public thing whose docstring it is in.
+WORLD: dict[str, dict[str, Any]] = {
+    "lifecycle.Scope": {
+        "address": ("localhost", 1),
+        "connect": connect,
+        "disconnect": disconnect,
+        "keep_alive": forever,
+        "serve": work,
+    },
+    "lifecycle.scheduler.Scheduler": {"fetch": work, "url": "somewhere"},
+    "lifecycle.TaskManager": {"send_welcome": work, "user": "ann"},
+}

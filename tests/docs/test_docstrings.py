@@ -1,0 +1,56 @@
+"""The examples in the docstrings of the public face run."""
+
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .evaluation import opened
+from .markdown import Block
+from .stand_ins import WORLD
+
+FACES = ("lifecycle", "lifecycle.testing", "lifecycle.scheduler")
+
+_EXAMPLE = re.compile(r"^Examples?::?\n((?:[ ]+.*\n|\n)+)", flags=re.MULTILINE)
+
+
+def documented(face: ModuleType) -> Iterator[tuple[str, object]]:
+    """Return each public class and function of a module, and each public member of a class, under its full name."""
+    for name in face.__all__:
+        thing = getattr(face, name)
+        if inspect.isroutine(thing) or inspect.isclass(thing):
+            yield f"{face.__name__}.{name}", thing
+        if inspect.isclass(thing):
+            for member, value in vars(thing).items():
+                if not member.startswith("_"):
+                    yield f"{face.__name__}.{name}.{member}", value
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Return each example with the name of what it explains."""
+    for face in FACES:
+        for name, thing in documented(importlib.import_module(face)):
+            documentation = (inspect.getdoc(thing) or "") + "\n"
+            for found in _EXAMPLE.findall(documentation):
+                yield name, textwrap.dedent(found).strip() + "\n"
+
+
+@pytest.mark.parametrize(("name", "text"), [pytest.param(*example, id=example[0]) for example in examples()])
+def test_the_example_of_a_docstring_runs(name: str, text: str, tmp_path: Path) -> None:
+    """What a docstring shows runs as it stands, with stand-ins for what it leaves out, and leaves no task behind."""
+    with opened(tmp_path) as document:
+        for face in FACES:
+            module = importlib.import_module(face)
+            document.namespace.update((public, getattr(module, public)) for public in module.__all__)
+        document.namespace.update(WORLD.get(name, {}))
+        document.run_python(Block(Path(f"<the docstring of {name}>"), "python", None, 1, text))
+
+
+def test_there_are_examples() -> None:
+    """The search for examples finds those of the two owners, so it would find others."""
+    assert {"lifecycle.Scope", "lifecycle.TaskManager"} <= {name for name, _ in examples()}
