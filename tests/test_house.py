@@ -1,0 +1,133 @@
+"""The house stays in order: short files, honest contracts, nothing of one machine in what is shared."""
+
+import re
+import statistics
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: No file of the package is longer than this.
+MOST_LINES = 450
+
+#: What nine files in ten stay under.
+GOAL = 300
+
+#: Longer than the rule allows, with the length that each must not outgrow. The only way is down.
+TOO_LONG = {
+    "lifecycle/_entries.py": 460,
+    "lifecycle/_scope.py": 610,
+    "lifecycle/_tasks.py": 590,
+}
+
+_TEXT = {".cfg", ".ini", ".json", ".md", ".py", ".sh", ".sql", ".svg", ".toml", ".txt", ".typed", ".yaml", ".yml", ""}
+
+#: What one machine, or one way of getting packages, leaves behind in a text.
+_FORBIDDEN = {
+    "a home directory": re.compile(r"(?<![\w./<])/(?:home|Users)/\w+|(?<![\w./<])/root\b(?!\w)"),
+    "a working directory of one machine": re.compile(r"(?<![\w./<])/(?:work|workspace|mnt|srv)/\w+"),
+    "a temporary directory of one machine": re.compile(r"(?<![\w./<])/tmp/\w+"),
+    "a package index": re.compile(
+        r"https?://[\w.-]*(?:pypi|pythonhosted|artifactory|nexus|devpi|npmjs|crates\.io)[\w.-]*", re.IGNORECASE
+    ),
+    "a setting of where packages come from": re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host"),
+}
+
+#: Words that these patterns must find, and harmless ones that they must not: the check is itself checked.
+_SAMPLES = {
+    "/home/ann/project": True,
+    "see /root/.cache": True,
+    "in /work/tree": True,
+    "/tmp/pytest-1": True,
+    "https://files.pythonhosted.org/packages": True,
+    "pip install --index-url x": True,
+    "docs/home/page": False,
+    "a/root/b": False,
+    "</root>": False,
+    "https://docs.python.org/3": False,
+}
+
+
+def tracked() -> list[Path]:
+    """Return the files under version control; of an unpacked archive, all that are part of the project."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode == 0:
+        return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+    parts = [ROOT / name for name in ("lifecycle", "tests", "docs", "benchmarks")]
+    return [path for part in parts for path in part.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def package_files() -> dict[str, int]:
+    """Return the length of each file of the package."""
+    paths = sorted((ROOT / "lifecycle").rglob("*.py"))
+    return {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+
+
+def complaints(text: str) -> list[str]:
+    """Return what of one machine is in a text."""
+    return [f"{what}: {found.group()}" for what, pattern in _FORBIDDEN.items() for found in pattern.finditer(text)]
+
+
+def test_files_are_short() -> None:
+    """No file is longer than the rule, but for the listed ones, which must not grow; most are far below it."""
+    lengths = package_files()
+    too_long = {name: n for name, n in lengths.items() if n > TOO_LONG.get(name, MOST_LINES)}
+    assert not too_long
+    assert statistics.median(lengths.values()) <= 200
+    assert sum(n > GOAL for n in lengths.values()) <= len(lengths) / 10
+
+
+def test_the_exceptions_are_needed() -> None:
+    """A file that has become short enough leaves the list of exceptions."""
+    lengths = package_files()
+    assert not [name for name in TOO_LONG if lengths.get(name, 0) <= MOST_LINES]
+
+
+def test_the_face_only_hands_names_on() -> None:
+    """``lifecycle/__init__.py`` is short, and its ``__all__`` is sorted."""
+    import lifecycle
+
+    assert package_files()["lifecycle/__init__.py"] <= 120
+    assert lifecycle.__all__ == sorted(lifecycle.__all__)
+
+
+def test_every_file_says_what_it_is() -> None:
+    """The first line of each module begins its docstring."""
+    silent = [name for name in package_files() if not (ROOT / name).read_text(encoding="utf-8").startswith('"""')]
+    assert not silent
+
+
+@pytest.mark.parametrize(("text", "guilty"), _SAMPLES.items())
+def test_the_search_for_traces_of_a_machine_finds_them(text: str, guilty: bool) -> None:
+    """The patterns find what they are for, and nothing else."""
+    assert bool(complaints(text)) is guilty
+
+
+def test_nothing_of_one_machine_is_shared() -> None:
+    """No tracked file names a directory of one machine or a place where packages come from."""
+    guilty = {}
+    for path in tracked():
+        if path.suffix in _TEXT and path != Path(__file__):
+            found = complaints(path.read_text(encoding="utf-8", errors="replace"))
+            if found:
+                guilty[str(path.relative_to(ROOT))] = found
+    assert not guilty
+
+
+def test_no_lock_file_and_nothing_big_is_tracked() -> None:
+    """Versions are bounded in pyproject.toml, and generated data stays out."""
+    names = {path.name for path in tracked()}
+    assert not names & {"uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "pylock.toml"}
+    assert not [str(path) for path in tracked() if path.stat().st_size > 1_000_000]
+
+
+def test_the_import_contracts_know_every_module_of_the_core() -> None:
+    """Each private module stands in the contracts that name modules one by one."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    contracts = {contract["id"]: contract for contract in settings["contracts"]}
+    core = sorted(f"lifecycle.{path.stem}" for path in (ROOT / "lifecycle").glob("_[a-z]*.py"))
+    assert contracts["face"]["source_modules"] == core
+    assert contracts["public"]["forbidden_modules"] == core
