@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from . import _kernel as kernel
 from ._closing import refuse
 from ._errors import LifecycleError
-from ._handle import TaskHandle
+from ._handle import TaskHandle, name_of
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -441,11 +441,6 @@ class Holder(_Half, Generic[T]):
     def _undo_arrived(self) -> None:
         if not self._told.done():
             self._told.set_result(None)
-
-
-def name_of(thing: object) -> str:
-    """Return what a person would call *thing*: its qualified name, or its type's."""
-    return getattr(thing, "__qualname__", None) or type(thing).__qualname__
 
 
 def closer_of(value: object) -> Release:

@@ -2,7 +2,8 @@
 
 A handle's coroutine wraps yours and keeps the books inside the task: no done-callback, so that a task costs
 less than the usual ``create_task`` + set + ``discard``. Success, failure, cancellation, discarding and a foreign
-cancel before the first step all end in `TaskHandle._end`, which tells the owner exactly once.
+cancel before the first step all leave it through `TaskHandle._run` or `TaskHandle._sweep`, and the owner is told
+exactly once.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ class TaskOwner(Protocol):
 
     _clock: Callable[[], float]
 
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        """Take a task that has returned out of the books, in the step in which it ends."""
+
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        """Take *handle* out of the books; called exactly once, in the step in which the task ends."""
+        """Take a task that failed or was cancelled out of the books; either of the two is called, exactly once."""
 
     def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
         """Take a task out of the queue; called for one that is cancelled while it has no native task."""
@@ -60,8 +64,6 @@ class TaskHandle(Generic[T_co]):
 
     Attributes:
         name: the task's name, by default its function's qualified name.
-        started_at: the loop time of its first step in seconds, None before.
-        cancel_reason: what was given to `cancel`, None otherwise.
     """
 
     __slots__ = (
@@ -71,24 +73,24 @@ class TaskHandle(Generic[T_co]):
         "_done_future",
         "_outcome",
         "_owner",
+        "_started_at",
         "_status",
         "_task",
-        "cancel_reason",
         "name",
-        "started_at",
     )
 
-    def __init__(self, owner: TaskOwner, coro: Coroutine[Any, Any, T_co], name: str | None) -> None:
+    # Set when they come to be, because every store at the start is paid by every task.
+    _outcome: object
+    _started_at: float
+
+    def __init__(self, owner: TaskOwner, coro: Coroutine[Any, Any, T_co], name: str) -> None:
         self._owner = owner
-        self._coro: Coroutine[Any, Any, T_co] | None = coro
-        self.name: str = name if name is not None else getattr(coro, "__qualname__", type(coro).__name__)
+        self._coro = coro
+        self.name = name
         self._status = PENDING
         self._task: Task[None] | None = None
-        self._outcome: object = None
         self._done_future: Future[None] | None = None
-        self._cancellation: kernel.Cancellation | bool = False
-        self.cancel_reason: str | None = None
-        self.started_at: float | None = None
+        self._cancellation: kernel.Cancellation | None = None
 
     # What everybody may ask
 
@@ -98,6 +100,16 @@ class TaskHandle(Generic[T_co]):
         return self._status
 
     @property
+    def started_at(self) -> float | None:
+        """The loop time of the task's first step in seconds, None before it."""
+        return getattr(self, "_started_at", None)
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """What was given to the latest `cancel`, None where nothing was."""
+        return None if self._cancellation is None else self._cancellation.reason
+
+    @property
     def done(self) -> bool:
         """Whether the task has ended, in whatever way."""
         return self._status is not RUNNING and self._status is not PENDING
@@ -105,7 +117,7 @@ class TaskHandle(Generic[T_co]):
     @property
     def cancelling(self) -> bool:
         """Whether `cancel` was called and the task has not ended yet."""
-        return self._cancellation is not False and not self.done
+        return self._cancellation is not None and not self.done
 
     @property
     def result(self) -> T_co:
@@ -153,17 +165,14 @@ class TaskHandle(Generic[T_co]):
         """
         if self.done:
             return False
-        if self._cancellation is False:
-            self.cancel_reason = reason
+        if self._cancellation is not None:
+            self._cancellation.withdraw()
+        self._cancellation = kernel.Cancellation(reason)
         if self._status is RUNNING:
             assert self._task is not None
-            if self._cancellation:
-                cast("kernel.Cancellation", self._cancellation).withdraw()
-            self._cancellation = kernel.cancel(self._task, reason)
+            self._cancellation.deliver_to(self._task)
         elif self._task is None:
             self._owner._drop_unstarted(self)
-        else:
-            self._cancellation = True
         return True
 
     async def wait(self) -> None:
@@ -217,12 +226,13 @@ class TaskHandle(Generic[T_co]):
     # The one exit path
 
     async def _run(self) -> None:
+        owner = self._owner
         self._status = RUNNING
-        self.started_at = self._owner._clock()
-        if self._cancellation or self._task is None:
+        self._started_at = owner._clock()
+        if self._cancellation is not None or self._task is None:
             self._catch_up()
         try:
-            outcome = await self._coro  # type: ignore[misc]
+            self._outcome = await self._coro
         except (CancelledError, GeneratorExit):
             self._end(CANCELLED, None)
             raise
@@ -233,26 +243,30 @@ class TaskHandle(Generic[T_co]):
         except BaseException as error:
             self._end(FAILED, error)
             raise
-        else:
-            self._end(FINISHED, outcome)
+        else:  # what `_end` does, without its calls: this is the path that has to be fast
+            self._status = FINISHED
+            if self._done_future is not None:
+                self._wake_waiters()
+            owner._task_finished(self)
 
     def _catch_up(self) -> None:
         """Make up, in the first step, for what came before it."""
         if self._task is None:  # an eager task runs before its creator has it
             self._task = cast("Task[None]", kernel.current_task())
-        if self._cancellation:
-            self._cancellation = kernel.cancel(self._task, self.cancel_reason)
+        if self._cancellation is not None:
+            self._cancellation.deliver_to(self._task)
 
     def _end(self, status: TaskStatus, outcome: object) -> None:
-        coro, self._coro = self._coro, None
         self._status = status
         self._outcome = outcome
-        if status is CANCELLED:
-            assert coro is not None
-            coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
+        self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
+        if self._done_future is not None:
+            self._wake_waiters()
+        self._owner._task_ended(self)
+
+    def _wake_waiters(self) -> None:
         if self._done_future is not None and not self._done_future.done():
             self._done_future.set_result(None)
-        self._owner._task_ended(self)
 
     def _native_task_done(self, _: Task[None]) -> None:
         self._sweep()
@@ -282,3 +296,8 @@ def checked_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
             "not the value that it returned"
         )
     return coro
+
+
+def name_of(thing: object) -> str:
+    """Return what a person would call *thing*: its qualified name, or its type's."""
+    return getattr(thing, "__qualname__", None) or type(thing).__qualname__

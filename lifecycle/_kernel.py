@@ -54,6 +54,18 @@ def spawn(coro: Coroutine[Any, Any, T], name: str | None = None, context: Contex
     return loop.create_task(coro, name=name, context=context)
 
 
+def is_plain(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether *loop* has no task factory, so that ``NativeTask(coro, loop=loop)`` makes its tasks.
+
+    For owners that spawn at a high rate: asking once, not for every task, saves a twentieth of a task's cost.
+    """
+    return loop.get_task_factory() is None
+
+
+#: The native task itself, for owners that have asked `is_plain`.
+NativeTask = Task
+
+
 def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None) -> Task[T]:
     """Return a new native task that has made its first step already, on Python 3.12 and later.
 
@@ -111,16 +123,25 @@ def clock() -> Callable[[], float]:
 
 
 class Cancellation:
-    """One request to cancel one task, delivered as soon as no anyio shield is in the way."""
+    """One request to cancel one task, delivered as soon as no anyio shield is in the way.
 
-    __slots__ = ("_delay", "_reason", "_retry", "_task", "delivered")
+    Attributes:
+        reason: why; the message of the ``CancelledError``.
+        delivered: whether the task has been cancelled.
+    """
 
-    def __init__(self, task: Task[Any], reason: str | None) -> None:
-        self._task = task
-        self._reason = reason
+    __slots__ = ("_delay", "_retry", "_task", "delivered", "reason")
+
+    def __init__(self, reason: str | None) -> None:
+        self.reason = reason
+        self.delivered = False
+        self._task: Task[Any] | None = None
         self._delay, _ = SHIELD_POLL
         self._retry: asyncio.TimerHandle | None = None
-        self.delivered = False
+
+    def deliver_to(self, task: Task[Any]) -> None:
+        """Cancel *task*, now or when its shield ends."""
+        self._task = task
         self._attempt()
 
     def withdraw(self) -> bool:
@@ -132,6 +153,7 @@ class Cancellation:
 
     def _attempt(self) -> None:
         self._retry = None
+        assert self._task is not None
         if self._task.done():
             return
         if in_shielded_section(self._task):
@@ -139,12 +161,14 @@ class Cancellation:
             self._delay = min(self._delay * 2, SHIELD_POLL[1])
         else:
             self.delivered = True
-            self._task.cancel(self._reason)
+            self._task.cancel(self.reason)
 
 
 def cancel(task: Task[Any], reason: str | None = None) -> Cancellation:
     """Cancel *task*, which must have made its first step, once no anyio shield protects it."""
-    return Cancellation(task, reason)
+    cancellation = Cancellation(reason)
+    cancellation.deliver_to(task)
+    return cancellation
 
 
 def in_shielded_section(task: Task[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from asyncio import CancelledError, Future, Task
+from asyncio import AbstractEventLoop, CancelledError, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
@@ -25,9 +25,9 @@ from ._entries import (
     Release,
     Resource,
     logger,
-    name_of,
 )
-from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of
+from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of, name_of
+from ._kernel import NativeTask
 from ._startup import Startup
 from ._statistics import ScopeStatistics
 from ._unwind import Unwinding
@@ -84,6 +84,7 @@ class Scope:
         self._state = OPEN
         self._place: Child | None = None  # in the parent's ledger
         self._clock: Callable[[], float] = self._bind_clock
+        self._plain_loop: AbstractEventLoop | None = None
         self._closing_in: Task[Any] | None = None
         self._closing_begun: Future[None] | None = None
         self._closing_ended: Future[None] | None = None
@@ -91,7 +92,7 @@ class Scope:
         self._host: Task[Any] | None = None
         self._cancelling_before = 0
         self._interruption: kernel.Cancellation | None = None
-        self._sweep_at = 64
+        self._sweep_at = 1000
 
     # The block
 
@@ -434,24 +435,38 @@ class Scope:
         return self._clock()
 
     def _launch(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> TaskHandle[T]:
-        handle = OwnTask(self, coro, name)
+        handle = OwnTask(self, coro, name or name_of(coro))
         self._ledger[handle] = None
         self._opened += 1
         if len(self._ledger) > self._sweep_at:
             self._sweep()
-            self._sweep_at = 2 * len(self._ledger) + 64
+            self._sweep_at = 4 * len(self._ledger) + 1000
+        if self._plain_loop is not None:
+            handle._task = NativeTask(handle._run(), loop=self._plain_loop, name=handle.name, context=context)
+        else:
+            self._start_with_care(handle, context)
+        return handle
+
+    def _start_with_care(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start the first task, and every task where a task factory may refuse it."""
+        loop = kernel.running_loop()
+        if kernel.is_plain(loop):
+            self._plain_loop = loop
         try:
             handle._start(context)
         except BaseException:
             self._forget(handle)
-            coro.close()
+            handle._coro.close()
             raise
-        return handle
 
     def _sweep(self) -> None:
         """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
         for entry in [entry for entry in self._ledger if isinstance(entry, OwnTask)]:
             entry._sweep()
+
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        if self._ledger.pop(handle, _ABSENT) is not _ABSENT:
+            self._released += 1
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
         if self._ledger.pop(handle, _ABSENT) is not _ABSENT:

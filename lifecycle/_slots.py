@@ -42,7 +42,7 @@ class Slots:
         start: starts a queued task that has got its slot.
     """
 
-    __slots__ = ("_granted", "_limit", "_line", "_running", "_start")
+    __slots__ = ("_granted", "_limit", "_line", "_running", "_start", "queued")
 
     def __init__(
         self, running: Sized, limit: int | None, start: Callable[[TaskHandle[Any], Context | None], None]
@@ -53,6 +53,8 @@ class Slots:
         # Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
         self._line: OrderedDict[Waiting, Context | None] = OrderedDict()
         self._granted = 0
+        #: How many tasks stand in line, callers that wait for a slot not counted.
+        self.queued = 0
 
     @property
     def limit(self) -> int | None:
@@ -69,9 +71,8 @@ class Slots:
         """Whether a newcomer may start at once: a slot is free and nobody waits for it."""
         return self._limit is None or (not self._line and self._has_room())
 
-    @property
-    def queued(self) -> list[TaskHandle[Any]]:
-        """The tasks in line, first come first."""
+    def queued_tasks(self) -> list[TaskHandle[Any]]:
+        """Return the tasks in line, first come first."""
         return [entry for entry in self._line if isinstance(entry, TaskHandle)]
 
     @property
@@ -82,12 +83,14 @@ class Slots:
     def enqueue(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Put a task in line."""
         self._line[handle] = context
+        self.queued += 1
 
     def leave(self, handle: TaskHandle[Any]) -> bool:
         """Take a task out of the line; return whether it stood there."""
         if handle not in self._line:
             return False
         del self._line[handle]
+        self.queued -= 1
         return True
 
     async def wait_for_slot(self) -> None:
@@ -122,6 +125,7 @@ class Slots:
         while self._line and self._has_room():
             entry, context = self._line.popitem(last=False)
             if isinstance(entry, TaskHandle):
+                self.queued -= 1
                 self._start(entry, context)
             elif not entry.done():
                 self._granted += 1

@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
@@ -15,7 +15,8 @@ from typing_extensions import TypeVarTuple, Unpack
 from . import _kernel as kernel
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
-from ._handle import CANCELLED, FINISHED, TaskHandle, checked_coroutine, coroutine_of
+from ._handle import CANCELLED, PENDING, TaskHandle, checked_coroutine, coroutine_of, name_of
+from ._kernel import NativeTask
 from ._slots import Slots, checked_limit
 from ._startup import Startup
 from ._statistics import DrainReport, LeftBehind, TaskManagerStatistics
@@ -109,7 +110,9 @@ class TaskManager:
         self._watchers: list[tuple[Future[None], frozenset[Any]]] = []
         # True when the end of a task means more than leaving the books: somebody waits, is in line, or looks on.
         self._watched = self._bounded or bool(self._hooks)
-        self._sweep_at = 64
+        # True when taking in a task means more than starting it, and until the loop is known.
+        self._special = True
+        self._sweep_at = 1000
         self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
 
     # Taking work in
@@ -131,13 +134,20 @@ class TaskManager:
             ``anyio.WouldBlock``. TypeError: *fn* did not make a coroutine.
         """
         if self._state is not OPEN or self._bounded:
-            self._check_admission(name or getattr(fn, "__qualname__", repr(fn)))
-        handle = TaskHandle(self, coroutine_of(fn, args), name)
+            self._check_admission(name or name_of(fn))
+        coro = fn(*args)
+        if type(coro) is not CoroutineType:
+            checked_coroutine(coro)
+        handle = TaskHandle(self, coro, name or coro.__qualname__)
         self._accepted += 1
-        if self._bounded and not self._slots.free:
-            self._slots.enqueue(handle, context)
-        else:
-            self._launch(handle, context)
+        if self._special:
+            self._place(handle, context)
+        else:  # what `_launch` does in the plain case, without its calls: this is the path that has to be fast
+            running = self._running
+            running.add(handle)
+            if len(running) > self._sweep_at:
+                self._sweep_often_enough()
+            handle._task = NativeTask(handle._run(), loop=self._loop, name=handle.name, context=context)
         return handle
 
     def create_task(
@@ -173,7 +183,7 @@ class TaskManager:
             OwnerClosed: the manager is closed, or was closed while the caller waited; *fn* was not called.
             TypeError: *fn* did not make a coroutine.
         """
-        label = name or getattr(fn, "__qualname__", repr(fn))
+        label = name or name_of(fn)
         self._check_open(label)
         if self._bounded and not self._slots.free:
             await self._slots.wait_for_slot()
@@ -182,7 +192,7 @@ class TaskManager:
                 self._slots.serve()
                 self._check_open(label)
         try:
-            handle = TaskHandle(self, coroutine_of(fn, args), name)
+            handle = TaskHandle(self, coroutine_of(fn, args), label)
         except BaseException:
             self._slots.serve()
             raise
@@ -220,7 +230,7 @@ class TaskManager:
             OwnerClosed: the manager is closing or closed, or its loop is.
             RuntimeError: the manager has never been used in a loop, so that it has none.
         """
-        label = name or getattr(fn, "__qualname__", repr(fn))
+        label = name or name_of(fn)
         self._check_open(label)
         if self._loop is None:
             raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
@@ -247,6 +257,7 @@ class TaskManager:
         checked_limit(limit)
         self._bounded = self._bounded or limit is not None
         self._watched = self._watched or self._bounded
+        self._special = self._special or self._bounded
         self._slots.limit = limit
 
     # Closing
@@ -342,7 +353,7 @@ class TaskManager:
         return held
 
     def _discard_pending(self) -> tuple[str, ...]:
-        handles = self._slots.queued
+        handles = self._slots.queued_tasks()
         for handle in handles:
             self._drop_unstarted(handle)
         return tuple(handle.name for handle in handles)
@@ -365,17 +376,27 @@ class TaskManager:
             return None
         self._watchers.append(watcher)
         self._watched = True
-        for handle in self._running:
-            handle._watch_end()  # also sees one that somebody else cancels before its first step
+        kernel.running_loop().call_soon(self._watch_unstarted)
         try:
             return await wait(watcher[0])
         finally:
             self._watchers.remove(watcher)
 
+    def _watch_unstarted(self) -> None:
+        """See, while somebody waits, the end of tasks that somebody else cancels before their first step.
+
+        Called one loop iteration late, when nearly all have made it.
+        """
+        self._sweep()
+        for handle in self._running:
+            if handle.status is PENDING:
+                handle._watch_end()
+
     def _is_idle(self, exempt: frozenset[Any]) -> bool:
         if self._slots.queued:
             return False
-        return not self._running or all(handle._task in exempt for handle in self._running)
+        few = len(self._running) <= len(exempt)
+        return few and all(handle._task in exempt for handle in self._running)
 
     def _others(self) -> list[TaskHandle[Any]]:
         exempt = closing_tasks()
@@ -389,7 +410,7 @@ class TaskManager:
     def statistics(self) -> TaskManagerStatistics:
         """Return what the manager has done and holds at this moment; costs a look at every running task."""
         self._sweep()
-        pending = len(self._slots.queued)
+        pending = self._slots.queued
         return TaskManagerStatistics(
             name=self.name,
             state=self._state.value,
@@ -407,7 +428,7 @@ class TaskManager:
         )
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._slots.queued)
+        return len(self._running) + self._slots.queued
 
     def __repr__(self) -> str:
         return f"task manager {self.name!r}"
@@ -420,13 +441,23 @@ class TaskManager:
         """Tie the manager to the running loop; stands in for its clock until then."""
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
+        plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
+        self._special = self._watched or not plain
         return self._clock()
+
+    def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start a task that was taken in, or put it in line for a slot."""
+        if self._loop is None:
+            self._bind()
+        if self._bounded and not self._slots.free:
+            self._slots.enqueue(handle, context)
+        else:
+            self._launch(handle, context)
 
     def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running.add(handle)
         if len(self._running) > self._sweep_at:
-            self._sweep()
-            self._sweep_at = 2 * len(self._running) + 64
+            self._sweep_often_enough()
         if self._hooks:
             self._call_hooks("before", handle)
         if context is None and self._context is not None:
@@ -442,12 +473,20 @@ class TaskManager:
         for handle in [handle for handle in self._running if handle._task is not None and handle._task.done()]:
             handle._sweep()
 
+    def _sweep_often_enough(self) -> None:
+        """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
+        self._sweep()
+        self._sweep_at = 4 * len(self._running) + 1000
+
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        self._running.discard(handle)
+        self._finished += 1
+        if self._watched:
+            self._after_end(handle)
+
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
         self._running.discard(handle)
-        status = handle._status
-        if status is FINISHED:
-            self._finished += 1
-        elif status is CANCELLED:
+        if handle._status is CANCELLED:
             self._cancelled += 1
         else:
             self._failed += 1
