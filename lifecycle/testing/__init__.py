@@ -1,32 +1,57 @@
-"""The proof: run a scenario in virtual time, interrupt it everywhere, and show that nothing stays behind."""
+"""The proof: run a scenario in virtual time, interrupt it everywhere, and show that nothing stays behind.
 
-from ._bubble import Bubble, run_virtual
-from ._clock import VirtualClock
-from ._errors import DeadlockError, LivelockError, ReplayError
-from ._explore import explore_cancellation, explore_schedules, replay
-from ._faults import (
-    CANCEL,
-    CANCEL_BEFORE_START,
-    CANCEL_SCOPE,
-    CANCEL_TWICE,
-    CANCELS,
-    DEFAULT_FAULTS,
-    KILL_TRANSPORT,
-    RAISE_BASE_EXCEPTION,
-    RAISE_EXCEPTION,
-    RAISE_OS_ERROR,
-    RAISE_RESET,
-    RAISE_TIMEOUT,
-    RAISES,
-    TIMEOUT,
-    Fault,
-    Raise,
-)
-from ._ledger import Ledger, Token
-from ._loop import VirtualIOLoop, VirtualLoop
-from ._network import FaultPlan, MemoryNetwork
-from ._report import ExplorationReport, Failure
-from ._strategies import FIFO, PCT, Choices, DelayBounded, RandomWalk, Strategy
+Names are imported when they are first used: the pytest plugin lives in this package, and a test run that does not use
+the kit must not pay for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._bubble import Bubble, run_virtual
+    from ._clock import VirtualClock
+    from ._errors import DeadlockError, LeakWarning, LivelockError, ReplayError
+    from ._explore import explore_cancellation, explore_schedules, replay
+    from ._faults import (
+        CANCEL,
+        CANCEL_BEFORE_START,
+        CANCEL_SCOPE,
+        CANCEL_TWICE,
+        CANCELS,
+        DEFAULT_FAULTS,
+        KILL_TRANSPORT,
+        RAISE_BASE_EXCEPTION,
+        RAISE_EXCEPTION,
+        RAISE_OS_ERROR,
+        RAISE_RESET,
+        RAISE_TIMEOUT,
+        RAISES,
+        TIMEOUT,
+        Fault,
+        Raise,
+    )
+    from ._ledger import Ledger, Token
+    from ._loop import VirtualIOLoop, VirtualLoop
+    from ._network import FaultPlan, MemoryNetwork
+    from ._report import ExplorationReport, Failure
+    from ._strategies import FIFO, PCT, Choices, DelayBounded, RandomWalk, Strategy
+
+_HOME = {
+    "_bubble": "Bubble run_virtual",
+    "_clock": "VirtualClock",
+    "_errors": "DeadlockError LeakWarning LivelockError ReplayError",
+    "_explore": "explore_cancellation explore_schedules replay",
+    "_faults": "CANCEL CANCEL_BEFORE_START CANCEL_SCOPE CANCEL_TWICE CANCELS DEFAULT_FAULTS KILL_TRANSPORT "
+    "RAISE_BASE_EXCEPTION RAISE_EXCEPTION RAISE_OS_ERROR RAISE_RESET RAISE_TIMEOUT RAISES TIMEOUT Fault Raise",
+    "_ledger": "Ledger Token",
+    "_loop": "VirtualIOLoop VirtualLoop",
+    "_network": "FaultPlan MemoryNetwork",
+    "_report": "ExplorationReport Failure",
+    "_strategies": "FIFO PCT Choices DelayBounded RandomWalk Strategy",
+}
+_home_of = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
     "CANCEL",
@@ -53,6 +78,7 @@ __all__ = [
     "Failure",
     "Fault",
     "FaultPlan",
+    "LeakWarning",
     "Ledger",
     "LivelockError",
     "MemoryNetwork",
@@ -69,3 +95,15 @@ __all__ = [
     "replay",
     "run_virtual",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    module = _home_of.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

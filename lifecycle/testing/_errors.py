@@ -33,3 +33,7 @@ class LivelockError(LifecycleError, RuntimeError):
 
 class ReplayError(LifecycleError, RuntimeError):
     """A replay token does not fit: the code has changed since, or the scenario is not deterministic."""
+
+
+class LeakWarning(UserWarning):
+    """A test left tasks or resources behind, and leaks were to be reported as warnings."""
