@@ -1,0 +1,108 @@
+"""Reading flow files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lifecycle.scheduler import FlowError
+from lifecycle.scheduler.flow._document import read_document
+
+
+def refusal(path: Path) -> str:
+    """Return the one line that says why a file is refused."""
+    with pytest.raises(FlowError) as caught:
+        read_document(path)
+    assert len(caught.value.problems) == 1
+    line = caught.value.problems[0]
+    assert "\n" not in line
+    assert line.startswith(path.name)
+    return line
+
+
+def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
+    """A name that ends in .json is read as JSON, everything else as TOML."""
+    (tmp_path / "a.toml").write_text('[blocks.a]\ncall = "x"\nargs = [1, 2.5, true]\n')
+    (tmp_path / "a.json").write_text('{"blocks": {"a": {"call": "x", "args": [1, 2.5, true]}}}')
+    assert read_document(tmp_path / "a.toml") == read_document(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.toml", b"", "is empty"),
+        ("a.toml", b" \n\t\n", "is empty"),
+        ("a.json", b"", "is empty"),
+        ("a.toml", b"blocks = [", "is no TOML"),
+        ("a.toml", b"\x7fELF\x02\x01\x01\x00\x00", "is no TOML"),
+        ("a.toml", b"\xff\xfe\x00", "is not a UTF-8 text (byte 0)"),
+        ("a.json", b"{", "is no JSON"),
+        ("a.json", b"[1]", "expected a table at the top, got a list of 1"),
+        ("a.json", b'{"a": 1, "a": 2}', "the name 'a' stands twice"),
+        ("a.toml", b"[blocks.a]\n[blocks.a]\n", "is no TOML"),
+        ("a.json", b'{"a": NaN}', "a: expected a finite number, got nan"),
+        ("a.toml", b"a = inf", "a: expected a finite number, got inf"),
+        ("a.toml", b"a = 1979-05-27", "a: expected a string, number, boolean, list or table, got a date"),
+        ("a.json", b'{"a": ' + b"9" * 30 + b"}", "a: an integer of more than 64 bits"),
+        ("a.json", b'{"a": ' + b"9" * 5_000 + b"}", "is no JSON"),
+        ("a.json", b'{"a": "\\u0000"}', "a: a string with a null character"),
+        ("a.json", b'{"a": "\\ud800"}', "a: a string that is no valid Unicode"),
+        ("a.json", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper than"),
+        ("a.json", b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        ("a.toml", b"a = " + b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+    ],
+    ids=lambda value: value[:20].decode("latin-1") if isinstance(value, bytes) else str(value)[:30],
+)
+def test_what_is_no_flow_file_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """Every refusal is one line that begins with the file's name."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert message in refusal(path)
+
+
+def test_a_string_of_ten_megabytes_is_refused_with_its_place(tmp_path: Path) -> None:
+    """The message names the place and the size, and does not contain the string."""
+    path = tmp_path / "a.toml"
+    path.write_text(f'[blocks.a.args]\ntext = "{"x" * 10_000_000}"\n')
+    line = refusal(path)
+    assert "blocks.a.args.text: a string of 10,000,000 characters" in line
+    assert len(line) < 300
+
+
+def test_a_key_of_ten_megabytes_is_refused_in_a_short_line(tmp_path: Path) -> None:
+    """A huge name is not printed."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"x" * 10_000_000: 1}))
+    line = refusal(path)
+    assert "a key of 10,000,000 characters" in line
+    assert len(line) < 500
+
+
+def test_a_file_that_is_too_large_is_not_read_to_its_end() -> None:
+    """A file without an end is refused as too large."""
+    assert "is larger than 16,777,216 bytes" in refusal(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("name", ["missing.toml", ".", "missing/a.toml", "a\0b.toml"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
+    """No such file, a directory, an impossible name: one line."""
+    with pytest.raises(FlowError) as caught:
+        read_document(tmp_path / name)
+    assert "cannot be read" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200), st.sampled_from(["a.toml", "a.json"]))
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
+    """No content makes the reader fail in another way."""
+    path = tmp_path_factory.mktemp("any") / name
+    path.write_bytes(content)
+    try:
+        assert isinstance(read_document(path), dict)
+    except FlowError as error:
+        assert all("\n" not in line for line in error.problems)

@@ -1,0 +1,95 @@
+"""What several tests of the scheduler need: flows from text, real processes, and a ledger on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lifecycle.scheduler import Flow, FlowError, read_flow
+from lifecycle.scheduler._handlers import HandlerTable, make_handler
+
+
+def flow_of(text: str, *, directory: Path | None = None, **handlers: Callable[..., Any]) -> Flow:
+    """Return the flow in a TOML text; handlers are given by keyword, with ``__`` for a dot in the name."""
+    table = HandlerTable()
+    for name, function in handlers.items():
+        table.add(make_handler(function, name.replace("__", ".")))
+    return read_flow(tomllib.loads(text), source="flow.toml", directory=directory, handlers=table)
+
+
+def problems_of(text: str, **handlers: Callable[..., Any]) -> list[str]:
+    """Return the problems of the flow in a TOML text, none when it is right."""
+    try:
+        flow_of(text, **handlers)
+    except FlowError as error:
+        assert all("\n" not in line for line in error.problems), "a problem is one line"
+        return list(error.problems)
+    return []
+
+
+class Cli:
+    """Runs the command line in real processes, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file and return its path."""
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    def start(self, *args: object) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "lifecycle", *map(str, args)],
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "", "COLUMNS": "200"},
+        )
+
+    def run(self, *args: object, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        with self.start(*args) as process:
+            return end_of(process, timeout)
+
+    def jobs(self, db: Path) -> dict[str, dict[str, Any]]:
+        """Return the jobs in a store by name, as another process sees them."""
+        listed = self.run("jobs", "list", "--db", db, "--json")
+        assert listed.returncode == 0, listed.stderr
+        return {job["name"]: job for job in map(json.loads, listed.stdout.splitlines())}
+
+
+def end_of(process: subprocess.Popen[str], timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Return how a process ended; one that does not end in time is killed and the test fails."""
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        raise AssertionError(f"did not end within {timeout} s\n{stdout}\n{stderr}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Wait until something that another process does has happened."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def lines_in(path: Path) -> list[str]:
+    """Return the lines of a file, none when it is not there."""
+    return path.read_text().splitlines() if path.exists() else []
