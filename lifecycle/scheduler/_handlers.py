@@ -107,9 +107,8 @@ def is_async(function: Callable[..., Any]) -> bool:
     """Return whether calling *function* returns a coroutine, also through ``partial`` and ``__call__``."""
     while isinstance(function, functools.partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 (asked for its kind, not whether it can be called)
-    )
+    call = getattr(type(function), "__call__", None)  # noqa: B004 (asked for its kind; a class's own makes instances)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

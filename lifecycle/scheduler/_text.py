@@ -39,8 +39,8 @@ def quote(value: object, limit: int = 40) -> str:
         return f"a table of {len(value)}"
     try:
         return shorten(repr(value), limit)
-    except ValueError:  # an integer with more digits than Python writes
-        return f"a {type(value).__name__}"
+    except ValueError:  # more digits than Python is willing to write
+        return "an integer of thousands of digits"
 
 
 def listing(names: Iterable[str], limit: int = 8) -> str:

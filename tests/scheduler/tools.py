@@ -27,12 +27,13 @@ def flow_of(text: str, *, directory: Path | None = None, **handlers: Callable[..
 
 def problems_of(text: str, **handlers: Callable[..., Any]) -> list[str]:
     """Return the problems of the flow in a TOML text, none when it is right."""
+    problems: list[str] = []
     try:
         flow_of(text, **handlers)
     except FlowError as error:
-        assert all("\n" not in line for line in error.problems), "a problem is one line"
-        return list(error.problems)
-    return []
+        problems = list(error.problems)
+    assert all("\n" not in line for line in problems), "a problem is one line"
+    return problems
 
 
 class Cli:
