@@ -17,6 +17,7 @@ import inspect
 import logging
 from asyncio import CancelledError, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from . import _kernel as kernel
@@ -73,24 +74,26 @@ class Entry:
         return kernel.suspended_at(closer)
 
 
-class Callback(Entry):
-    """A function to call, synchronous or not."""
+class CallbackEntry(Entry):
+    """A function to call, synchronous or not.
 
-    __slots__ = ("args", "fn", "kwargs")
+    In the ledger a callback is the bare ``functools.partial``: there may be thousands of them, and that is the cheapest
+    thing that holds a function and its arguments.
+    """
+
+    __slots__ = ("call",)
 
     kind = "callback"
 
-    def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
+    def __init__(self, call: partial[object]) -> None:
+        self.call = call
 
     @property
     def label(self) -> str:
-        return f"callback {name_of(self.fn)}"
+        return f"callback {name_of(self.call.func)}"
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
-        result = self.fn(*self.args, **self.kwargs)
+        result = self.call()
         return result if inspect.iscoroutine(result) else None
 
 
@@ -148,8 +151,9 @@ class OwnTask(TaskHandle[T_co]):
         return f"task {self.name!r}"
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        """Cancel the task; ``_unwind`` waits for its end."""
         self.cancel(f"{self._owner} is closing")
-        return self.wait()
+        return None
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
         """Cancel once more: it may have swallowed the first."""
@@ -441,6 +445,12 @@ class Holder(_Half, Generic[T]):
     def _undo_arrived(self) -> None:
         if not self._told.done():
             self._told.set_result(None)
+
+
+def kind_of(entry: Any) -> str:
+    """Return the kind of a thing in a ledger."""
+    kind: str = CallbackEntry.kind if type(entry) is partial else entry.kind
+    return kind
 
 
 def closer_of(value: object) -> Release:

@@ -70,12 +70,12 @@ class TaskHandle(Generic[T_co]):
         "__weakref__",
         "_cancellation",
         "_coro",
-        "_done_future",
         "_outcome",
         "_owner",
         "_started_at",
         "_status",
         "_task",
+        "_waiters",
         "name",
     )
 
@@ -89,7 +89,7 @@ class TaskHandle(Generic[T_co]):
         self.name = name
         self._status = PENDING
         self._task: Task[None] | None = None
-        self._done_future: Future[None] | None = None
+        self._waiters: dict[Future[None], None] | None = None
         self._cancellation: kernel.Cancellation | None = None
 
     # What everybody may ask
@@ -180,12 +180,18 @@ class TaskHandle(Generic[T_co]):
 
         Cancellation: ends the waiting, not the task.
         """
-        if not self.done:
-            await kernel.wait(self._watch_end())
+        if self.done:
+            return
+        waiter = kernel.new_future()
+        self._add_waiter(waiter)
+        try:
+            await waiter
+        finally:
+            if self._waiters is not None:
+                self._waiters.pop(waiter, None)
 
     def __await__(self) -> Generator[Any, None, T_co]:
-        if not self.done:
-            yield from kernel.wait(self._watch_end()).__await__()
+        yield from self.wait().__await__()
         return self.result
 
     def __repr__(self) -> str:
@@ -202,16 +208,21 @@ class TaskHandle(Generic[T_co]):
             wrapper.close()
             raise
         self._task = task
-        if self._done_future is not None and not self.done:
-            task.add_done_callback(self._native_task_done)
+        if self._waiters is not None and not self.done:
+            self._watch_native_task()
 
-    def _watch_end(self) -> Future[None]:
-        """Return a future that is done when the task has ended; made at the first call."""
-        if self._done_future is None:
-            self._done_future = kernel.new_future()
-            if self._task is not None:
-                self._task.add_done_callback(self._native_task_done)
-        return self._done_future
+    def _add_waiter(self, waiter: Future[None]) -> None:
+        """Have *waiter* completed when the task ends, which it has not yet."""
+        if self._waiters is None:
+            self._waiters = {}
+        self._waiters[waiter] = None
+        if self._status is PENDING and self._task is not None:
+            self._watch_native_task()
+
+    def _watch_native_task(self) -> None:
+        """Learn at once of a foreign cancellation before the first step, which our wrapper does not see."""
+        assert self._task is not None
+        self._task.add_done_callback(self._native_task_done)
 
     def _sweep(self) -> None:
         """End a task that somebody else cancelled before its first step: its wrapper never ran."""
@@ -245,7 +256,7 @@ class TaskHandle(Generic[T_co]):
             raise
         else:  # what `_end` does, without its calls: this is the path that has to be fast
             self._status = FINISHED
-            if self._done_future is not None:
+            if self._waiters is not None:
                 self._wake_waiters()
             owner._task_finished(self)
 
@@ -260,13 +271,15 @@ class TaskHandle(Generic[T_co]):
         self._status = status
         self._outcome = outcome
         self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
-        if self._done_future is not None:
+        if self._waiters is not None:
             self._wake_waiters()
         self._owner._task_ended(self)
 
     def _wake_waiters(self) -> None:
-        if self._done_future is not None and not self._done_future.done():
-            self._done_future.set_result(None)
+        waiters, self._waiters = self._waiters or {}, None
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _native_task_done(self, _: Task[None]) -> None:
         self._sweep()

@@ -251,7 +251,7 @@ async def wait_shielded(future: Future[Any], timeout: float = FOREVER) -> bool:
 
     Cancellation: a native one ends the waiting; one by an anyio scope is left for anyio to repeat.
     """
-    with _shield_from_scopes():
+    with shield_from_scopes():
         return await wait(future, timeout)
 
 
@@ -266,7 +266,7 @@ async def wait_through(future: Future[Any], timeout: float = FOREVER) -> Cancell
     held: CancelledError | None = None
     now = clock()
     deadline = now() + timeout
-    with _shield_from_scopes():
+    with shield_from_scopes():
         while not future.done():
             try:
                 if not await wait(future, deadline - now()):
@@ -277,7 +277,7 @@ async def wait_through(future: Future[Any], timeout: float = FOREVER) -> Cancell
     return held
 
 
-def _shield_from_scopes() -> AbstractContextManager[object]:
+def shield_from_scopes() -> AbstractContextManager[object]:
     """Return a shield where the task is inside an anyio scope; elsewhere nothing can be redelivered."""
     if _task_states is not None and _innermost_scope(current_task()) is None:
         return nullcontext()

@@ -8,6 +8,7 @@ from asyncio import AbstractEventLoop, CancelledError, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,13 +18,14 @@ from . import _kernel as kernel
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._entries import (
     Acquisition,
-    Callback,
+    CallbackEntry,
     Child,
     Holder,
     InlineExit,
     OwnTask,
     Release,
     Resource,
+    kind_of,
     logger,
 )
 from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of, name_of
@@ -321,8 +323,8 @@ class Scope:
                 one that this starts, because what it would release was acquired already.
         """
         if self._state is not OPEN:
-            self._offer(Callback(fn, args, kwargs))
-        self._ledger[Callback(fn, args, kwargs)] = None
+            self._offer(CallbackEntry(partial(fn, *args, **kwargs)))
+        self._ledger[partial(fn, *args, **kwargs)] = None
         self._opened += 1
         return fn
 
@@ -330,7 +332,10 @@ class Scope:
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Callable[P, Awaitable[T]]:
         """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`."""
-        self._offer(Callback(fn, args, kwargs))
+        if self._state is not OPEN:
+            self._offer(CallbackEntry(partial(fn, *args, **kwargs)))
+        self._ledger[partial(fn, *args, **kwargs)] = None
+        self._opened += 1
         return fn
 
     def pop_all(self) -> Scope:
@@ -378,7 +383,7 @@ class Scope:
     def statistics(self) -> ScopeStatistics:
         """Return what the scope owns at this moment; costs a look at every entry."""
         self._sweep()
-        kinds = [entry.kind for entry in self._ledger]
+        kinds = [kind_of(entry) for entry in self._ledger]
         tasks, children = kinds.count("task"), kinds.count("scope")
         return ScopeStatistics(
             name=self.name,
@@ -551,7 +556,9 @@ class Scope:
         if self._closing_begun is not None:
             self._closing_begun.set_result(None)
         try:
-            await unwinding.run()
+            unwinding.call_callbacks()
+            if self._ledger or unwinding.unfinished:
+                await unwinding.run()
         finally:
             self._state = CLOSED
             self._closing_in = None

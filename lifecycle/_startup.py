@@ -56,7 +56,10 @@ class Startup(TaskStatus[Any]):
 
         Cancellation: the task is cancelled, started or not; its owner sees it off.
         """
-        handle._watch_end().add_done_callback(lambda _: self._fail(self._never_started()))
+        if not handle.done:
+            ended = kernel.new_future()
+            ended.add_done_callback(lambda _: self._fail(self._never_started()))
+            handle._add_waiter(ended)
         try:
             await kernel.wait(self._ready)
         except BaseException:

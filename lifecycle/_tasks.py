@@ -390,7 +390,7 @@ class TaskManager:
         self._sweep()
         for handle in self._running:
             if handle.status is PENDING:
-                handle._watch_end()
+                handle._watch_native_task()
 
     def _is_idle(self, exempt: frozenset[Any]) -> bool:
         if self._slots.queued:

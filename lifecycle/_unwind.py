@@ -3,14 +3,15 @@
 Theory of operation
 -------------------
 
-*The host* is the task that closes the scope. It walks the ledger and calls every release; those that are done when
-they return cost nothing more. What suspends is handed to *the closer*, one task per close, in which no cancellation
-of the host can reach it: the host waits, holds cancellations back, and delivers one when all is over. The closer goes
-on down the ledger by itself until it meets an entry that must be left in the host (a context manager entered inline).
+*The host* is the task that closes the scope. It walks the ledger and begins every release; those that are done when
+they return cost nothing more, and a stopped task is waited for right there. A release that suspends is handed to *the
+closer*, one task per close, in which no cancellation of the host can reach it. The closer goes on down the ledger by
+itself until it meets an entry that must be left in the host (a context manager entered inline). While the host waits,
+it holds cancellations back; one is delivered when all is over.
 
 *The watchdog* is one timer for the whole close. A release that takes longer than ``close_timeout`` is interrupted; if
-it has not ended a grace later it is abandoned: it keeps its closer for itself, and the host starts another closer for
-the rest.
+it has not ended a grace later it is abandoned: a suspended release keeps its closer for itself, and the host goes on
+with another.
 
 Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is no failure of
 anything, and it must reach its task exactly once.
@@ -19,13 +20,14 @@ anything, and it must reach its task exactly once.
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, Task, TimerHandle
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from inspect import iscoroutine
 from typing import Any, Protocol
 
 from . import _kernel as kernel
 from ._closing import adopt_closers, closing_tasks
-from ._entries import Callback, InlineExit, logger
+from ._entries import CallbackEntry, InlineExit, OwnTask, logger
 from ._errors import ReleaseTimeout, combine
 
 #: Seconds that an interrupted release has to end before it is abandoned, at most; less where the timeout is shorter.
@@ -50,101 +52,115 @@ class Unwinding:
         cancellation: the cancellation to deliver in the end, if any.
     """
 
-    __slots__ = (
-        "_baton",
-        "_closer",
-        "_entry",
-        "_exempt",
-        "_expired",
-        "_generation",
-        "_given",
-        "_interruption",
-        "_pending",
-        "_scope",
-        "_since",
-        "_timer",
-        "cancellation",
-        "errors",
-    )
+    # Defaults on the class, because most closes need few of them.
+    cancellation: CancelledError | None = None
+    _host: Task[Any]
+    _exempt: frozenset[Task[Any]]
+    _entry: Any = None
+    _pending: Awaitable[Any] | None = None
+    _given: BaseException | None = None
+    _runner: Task[Any] | None = None  # the task that awaits the pending release
+    _generation = 0
+    _baton: Future[None] | None = None  # what the host waits for
+    _timer: TimerHandle | None = None
+    _since = 0.0
+    _expired = False
+    _interruption: kernel.Cancellation | None = None
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
         self._scope = scope
         self.errors = scope._errors
-        self.cancellation: CancelledError | None = None
-        if isinstance(error, CancelledError):
-            self.cancellation = error
-        elif error is not None:
-            self.errors.insert(0, error)
-        self._entry: Any = None
-        self._pending: Awaitable[Any] | None = None
-        self._given: BaseException | None = None
-        self._closer: Task[None] | None = None
-        self._generation = 0
-        self._baton: Future[None] | None = None
-        self._timer: TimerHandle | None = None
-        self._since = 0.0
-        self._expired = False
-        self._interruption: kernel.Cancellation | None = None
+        if error is not None:
+            if isinstance(error, CancelledError):
+                self.cancellation = error
+            else:
+                self.errors.insert(0, error)
 
     async def run(self) -> None:
         """Empty the ledger, except for tasks that wait for this very close.
 
         Cancellation: held back in ``cancellation``.
         """
+        self._host = kernel.current_task()
         self._exempt = closing_tasks()
         try:
-            while (entry := self._call_releases(in_host=True)) is not None:
+            while (entry := self._entry if self._pending is not None else self._call_releases()) is not None:
                 if entry.inline:
                     await self._exit_inline(entry)
+                elif isinstance(entry, OwnTask):
+                    await self._stop_task(entry)
                 else:
                     await self._delegate()
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a release has been begun that has to be awaited."""
+        return self._pending is not None
+
     def error(self) -> BaseException | None:
         """Return the one error that carries all that went wrong, None when nothing did."""
         return combine(f"errors while closing {self._scope}", self.errors) if self.errors else None
 
+    def hold(self, cancellation: CancelledError | None) -> None:
+        """Keep *cancellation* for the end; anyio repeats its own, so a native one goes first."""
+        if cancellation is not None and (self.cancellation is None or kernel.is_scope_cancellation(self.cancellation)):
+            self.cancellation = cancellation
+
     # The synchronous part
 
-    def _call_releases(self, *, in_host: bool) -> Any:
-        """Release entries, newest first, until one needs more than a call: return it, None when none is left.
+    def call_callbacks(self) -> None:
+        """Call the callbacks at the top of the ledger, the one kind of entry that there may be thousands of.
 
-        An entry that has to be awaited is left in ``_entry`` and ``_pending``. One that has to be left inline is
-        still in the ledger.
+        One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
         """
         ledger = self._scope._ledger
-        while ledger:
-            self._call_callbacks(ledger)
-            if self._pending is not None:
-                return self._entry
-            entry = self._newest()
-            if entry is None or entry.inline:
-                return entry if in_host else None
-            self._begin(entry)
-            if self._pending is not None:
-                return entry
-        return None
-
-    def _call_callbacks(self, ledger: dict[Any, None]) -> None:
-        """Call the callbacks at the top of the ledger, the one kind of entry that there may be thousands of."""
+        released = 0
         while ledger:
             entry, _ = ledger.popitem()
-            if type(entry) is not Callback:
+            if type(entry) is not partial:
                 ledger[entry] = None
-                return
-            self._scope._releasing = entry
+                break
             try:
-                pending = entry.fn(*entry.args, **entry.kwargs)
+                pending = entry()
             except BaseException as error:
                 self.errors.append(error)
             else:
                 if pending is not None and iscoroutine(pending):
-                    self._entry, self._pending = entry, pending
-                    return
-            self._scope._releasing = None
-            self._scope._released += 1
+                    self._scope._releasing = self._entry = CallbackEntry(entry)
+                    self._pending = pending
+                    break
+            released += 1
+        self._scope._released += released
+
+    def _call_releases(self) -> Any:
+        """Release entries, newest first, until one needs more than a call: return it, None when none is left.
+
+        What has to be awaited is in ``_pending`` afterwards. An entry that is left inline is still in the ledger.
+        """
+        while True:
+            self.call_callbacks()
+            if self._pending is not None:
+                return self._entry
+            entry = self._newest()
+            if entry is None or entry.inline:
+                return entry
+            self._begin(entry)
+            if self._pending is not None or entry.leaves:
+                return entry
+
+    def _newest(self) -> Any:
+        for entry in reversed(self._scope._ledger):
+            if type(entry) is partial:  # below a task that waits for this close
+                del self._scope._ledger[entry]
+                callback = CallbackEntry(entry)
+                self._scope._ledger[callback] = None
+                return callback
+            if not entry.leaves or getattr(entry, "_task", None) not in self._exempt:
+                return entry
+        return None
 
     def _begin(self, entry: Any) -> None:
         """Begin the release of *entry*; what is left to be awaited is in ``_pending`` afterwards."""
@@ -152,23 +168,17 @@ class Unwinding:
         if not entry.leaves:
             del self._scope._ledger[entry]
             self._scope._releasing = entry
+        self._entry = entry
         try:
             self._pending = entry.release(self._given)
         except BaseException as error:
             self._take_error(entry, error)
-        if self._pending is None:
+        if self._pending is None and not entry.leaves:
             self._settle(entry)
-        else:
-            self._entry = entry
-
-    def _newest(self) -> Any:
-        for entry in reversed(self._scope._ledger):
-            if not entry.leaves or getattr(entry, "_task", None) not in self._exempt:
-                return entry
-        return None
 
     def _settle(self, entry: Any) -> None:
         """Close the account of an entry whose release has ended, or was given up."""
+        self._pending = None
         if not entry.leaves:
             self._scope._releasing = None
             self._scope._released += 1
@@ -194,8 +204,18 @@ class Unwinding:
         else:
             self.errors.append(error)
 
-    def _take_verdict(self, entry: Any, verdict: object) -> None:
-        if entry.exits and verdict and self._given is not None:
+    def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
+        """Note how the pending release of *entry* has ended."""
+        if self._expired:
+            self._expired = False
+            self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=False))
+            if self._interruption is not None and self._interruption.withdraw():
+                kernel.current_task().uncancel()
+            if isinstance(error, CancelledError):
+                return
+        if error is not None:
+            self._take_error(entry, error)
+        elif entry.exits and verdict and self._given is not None:
             self.errors.clear()
             if isinstance(self._given, CancelledError):
                 self.cancellation = None
@@ -204,56 +224,67 @@ class Unwinding:
 
     async def _exit_inline(self, entry: InlineExit) -> None:
         del self._scope._ledger[entry]
-        self._scope._releasing = entry
-        self._given = error = self._in_flight()
-        details = (
-            type(error) if error is not None else None,
-            error,
-            error.__traceback__ if error is not None else None,
-        )
-        limit = kernel.time_limit(self._scope.close_timeout)
+        self._scope._releasing = self._entry = entry
+        self._given = given = self._in_flight()
+        details = (None, None, None) if given is None else (type(given), given, given.__traceback__)
+        error, verdict = None, None
         try:
+            verdict = entry.exit(*details)
             if entry.is_async:
-                async with limit:
-                    verdict = await entry.exit(*details)
-            else:
-                verdict = entry.exit(*details)
+                self._watch(self._host)
+                self._pending = verdict
+                verdict = await verdict
         except BaseException as raised:
-            if entry.is_async and limit.expired():
-                self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=False))
-            else:
-                self._take_error(entry, raised)
-        else:
-            self._take_verdict(entry, verdict)
+            error = raised
+        if self._expired and not isinstance(error, CancelledError):
+            await kernel.absorb_cancellation(self._host, 0)
+        self._take_outcome(entry, error, verdict)
         self._settle(entry)
+
+    async def _stop_task(self, task: OwnTask[Any]) -> None:
+        """Wait for a task that has been cancelled."""
+        self._watch(self._host)
+        await self._wait(lambda: task.done or self._entry is None, task._add_waiter)
+        if self._expired:
+            self._take_outcome(task, None, None)
+        self._settle(task)
 
     async def _delegate(self) -> None:
         """Have the closer await the pending release and go on; return when it can go no further."""
         while self._pending is not None:
             self._generation += 1
-            self._baton = baton = kernel.new_future()
-            self._watch()
             closer = kernel.spawn_eagerly(self._close_in_turn(self._generation), f"closer of {self._scope}")
             if not closer.done():
-                self._closer = closer
-                # The baton is passed on also by a closer that somebody cancels before its first step.
-                closer.add_done_callback(lambda _, baton=baton: baton.done() or baton.set_result(None))  # type: ignore[misc]
-                self.hold(await kernel.wait_through(baton))
-                self._closer = None
+                # Also one that somebody cancels before its first step passes the baton on.
+                closer.add_done_callback(self._pass_baton)
+                generation = self._generation
+                await self._wait(lambda: closer.done() or self._generation != generation, lambda baton: None)  # noqa: B023
             if closer.done() and not closer.cancelled():
                 closer.result()
 
-    def hold(self, cancellation: CancelledError | None) -> None:
-        """Keep *cancellation* for the end; anyio repeats its own, so a native one goes first."""
-        if cancellation is not None and (self.cancellation is None or kernel.is_scope_cancellation(self.cancellation)):
-            self.cancellation = cancellation
+    async def _wait(self, done: Callable[[], bool], watch: Callable[[Future[None]], None]) -> None:
+        """Wait until *done*, holding cancellations back; *watch* has the future completed that is waited for."""
+        with kernel.shield_from_scopes():
+            while not done():
+                self._baton = baton = kernel.new_future()
+                watch(baton)
+                try:
+                    await baton
+                except CancelledError as error:
+                    self.hold(error)
+
+    def _pass_baton(self, _: object = None) -> None:
+        if self._baton is not None and not self._baton.done():
+            self._baton.set_result(None)
 
     # In the closer
 
     async def _close_in_turn(self, generation: int) -> None:
         adopt_closers(self._exempt)
+        closer = kernel.current_task()
         while self._pending is not None:
             entry = self._entry
+            self._watch(closer)
             error, verdict = None, None
             try:
                 verdict = await self._pending
@@ -262,68 +293,66 @@ class Unwinding:
             if generation != self._generation:
                 report_late(entry, error)
                 return
-            self._pending = None
             self._take_outcome(entry, error, verdict)
             self._settle(entry)
-            if self._call_releases(in_host=False) is not None:
-                self._watch()
-
-    def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
-        if self._expired:
-            self._expired = False
-            if self._interruption is not None:
-                self._interruption.withdraw()
-            self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=False))
-            kernel.current_task().uncancel()
-            if isinstance(error, CancelledError):
+            following = self._call_releases_in_closer()
+            if following is None:
                 return
-        if error is not None:
-            self._take_error(entry, error)
-        else:
-            self._take_verdict(entry, verdict)
+
+    def _call_releases_in_closer(self) -> Any:
+        """Go on until something has to be awaited; None where the host has to go on."""
+        entry = self._call_releases()
+        if isinstance(entry, OwnTask):
+            self._pending = entry.wait()
+        return entry if self._pending is not None else None
 
     # The watchdog
 
-    def _watch(self) -> None:
-        """Give the pending release its time, from now."""
+    def _watch(self, runner: Task[Any]) -> None:
+        """Give the pending release, which *runner* awaits, its time, from now."""
+        self._runner = runner
         timeout = self._scope.close_timeout
-        if timeout == kernel.FOREVER:
+        if timeout == kernel.FOREVER or not self._entry.bounded:
+            self._since = kernel.FOREVER
             return
         loop = kernel.running_loop()
-        self._since = loop.time() if self._entry.bounded else kernel.FOREVER
-        self._expired = False
-        if self._timer is None and self._entry.bounded:
+        self._since = loop.time()
+        if self._timer is None:
             self._timer = loop.call_at(self._since + timeout, self._look)
 
     def _look(self) -> None:
         """Interrupt or abandon the pending release if it is due, and come back when it can be."""
         self._timer = None
-        if self._pending is None or self._closer is None or not self._entry.bounded:
+        if self._since == kernel.FOREVER or self._runner is None:
             return
-        loop = self._closer.get_loop()
+        loop = self._runner.get_loop()
         timeout = self._scope.close_timeout
-        due = self._since + timeout + (min(GRACE, timeout) if self._expired else 0.0)
+        grace = min(GRACE, timeout)
+        due = self._since + timeout + (grace if self._expired else 0.0)
         if loop.time() >= due:
             if self._expired:
-                self._abandon(self._closer)
+                self._abandon(self._runner)
                 return
             self._expired = True
-            self._interruption = self._entry.interrupt(self._closer)
-            due += min(GRACE, timeout)
+            self._interruption = self._entry.interrupt(self._runner)
+            due += grace
         self._timer = loop.call_at(due, self._look)
 
-    def _abandon(self, closer: Task[None]) -> None:
+    def _abandon(self, runner: Task[Any]) -> None:
         """Go on without the pending release: it stays with its closer, and the host starts another."""
         entry = self._entry
-        stack = entry.suspended_at(closer)
+        if entry.inline:  # it runs in the host, where nothing can go on without it
+            return
+        stack = entry.suspended_at(runner)
         self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=True, stack=stack))
-        self._generation += 1
-        self._pending = None
         self._expired = False
+        self._entry = None
+        self._since = kernel.FOREVER
         self._settle(entry)
-        kernel.cancel(closer, f"{entry.label} was abandoned")
-        if self._baton is not None and not self._baton.done():
-            self._baton.set_result(None)
+        if runner is not self._host:
+            self._generation += 1
+            kernel.cancel(runner, f"{entry.label} was abandoned")
+        self._pass_baton()
 
 
 def carries(error: BaseException, given: BaseException) -> bool:
