@@ -1,0 +1,114 @@
+"""The documentation knows every public name, every file, and every test that it speaks of."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import lifecycle
+
+from .markdown import DOCUMENTS, ROOT, anchors_of, links_of
+
+GUARANTEES = ROOT / "docs" / "explanation" / "guarantees.md"
+
+#: How many guarantees there are.
+LAST = 19
+
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def reference() -> str:
+    """Return the text of all reference pages."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/reference/*.md")))
+
+
+def guarantees() -> dict[int, str]:
+    """Return the text under each guarantee's heading, by number."""
+    parts = re.split(r"^### G(\d+): ", GUARANTEES.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {int(number): text for number, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Whatever ``lifecycle.__all__`` names has its place in docs/reference/."""
+    text = reference()
+    assert not [name for name in lifecycle.__all__ if not re.search(rf"\b{name}\b", text)]
+
+
+def test_every_public_name_is_in_the_changelog() -> None:
+    """Whatever ``lifecycle.__all__`` names is named in the changelog."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert not [name for name in lifecycle.__all__ if f"`{name}`" not in text]
+
+
+def test_every_public_member_is_in_the_reference() -> None:
+    """Each public method and attribute of a public class has its place as well."""
+    text = reference()
+    members = {
+        f"{name}.{member}"
+        for name in lifecycle.__all__
+        if inspect.isclass(getattr(lifecycle, name))
+        for member in vars(getattr(lifecycle, name))
+        if not member.startswith("_")
+    }
+    assert not sorted(member for member in members if not re.search(rf"\b{member.partition('.')[2]}\b", text))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    """Each relative link names a file that is there, and each anchor a heading in it."""
+    dead = []
+    for link in links_of(path):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            dead.append(link)
+    assert not dead
+
+
+def test_every_page_is_in_the_index() -> None:
+    """No page hides: each can be reached from docs/index.md."""
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in links_of(index)}
+    pages = set(ROOT.glob("docs/*/**/*.md"))
+    assert not [str(page.relative_to(ROOT)) for page in sorted(pages - linked)]
+
+
+def test_the_guarantees_are_complete() -> None:
+    """Each guarantee has its place, and either says that it is still to come or names tests."""
+    texts = guarantees()
+    assert sorted(texts) == list(range(1, LAST + 1))
+    assert not [f"G{number}" for number, text in texts.items() if "*Coming" not in text and not _TEST.search(text)]
+
+
+@pytest.mark.parametrize("number", range(1, LAST + 1))
+def test_the_tests_of_a_guarantee_exist(number: int) -> None:
+    """A guarantee that is promised names tests, and each of them is there."""
+    missing = []
+    for name, test in _TEST.findall(guarantees()[number]):
+        path = ROOT / name
+        if not path.exists() or not re.search(
+            rf"^ *(async )?def {test}\(", path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            missing.append(f"{name}::{test}")
+    assert not missing
+
+
+def test_the_house_is_described_as_it_stands() -> None:
+    """CONTRIBUTING.md names every module of the core, and nothing that is not there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:lifecycle|tests|benchmarks|docs|\.ci)/[\w./-]*)`", text))
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+    rooms = [path for path in (ROOT / "lifecycle").iterdir() if path.is_dir() and (path / "__init__.py").exists()]
+    files = [f"lifecycle/{path.name}" for path in (ROOT / "lifecycle").glob("*.py")]
+    assert not [name for name in sorted(files) if name not in named]
+    assert not [room.name for room in sorted(rooms) if f"lifecycle/{room.name}/" not in named]
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    """What .ci/run runs is what the README tells the reader to run."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "$ make demo\n$ make test\n" in readme
+    assert "make test " in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
