@@ -50,7 +50,8 @@ coverage: $(TEST) ## measure branch coverage; the report names the lines that no
 	$(BIN)/coverage report
 
 bench: $(DEV) ## run every benchmark, ours beside its peers
-	@for module in benchmarks/*.py; do echo "== $$module"; $(BIN)/python "$$module" || exit 1; done
+	@for path in benchmarks/[a-z]*.py; do \
+		module=benchmarks.$$(basename $$path .py); echo "== $$module"; $(BIN)/python -m $$module || exit 1; done
 
 clean: ## remove what these commands have made
 	rm -rf $(VENV) .ci/venv-* .coverage .coverage.* htmlcov build dist demo-output
