@@ -18,10 +18,12 @@ def find_residue(bubble: Bubble) -> list[str]:
     """Name everything that should not be there once the main task has ended."""
     loop = bubble.loop
     residue = [describe_task(task).strip() for task in loop.live_tasks() if not bubble.is_outside(task)]
-    residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers() if not _is_wire(timer)]
-    residue += bubble.ledger.residue()
     if bubble.has_network():
         residue += bubble.network.residue()
+        bubble.network.end_peers()
+        loop.settle()
+    residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers() if not _is_wire(timer)]
+    residue += bubble.ledger.residue()
     residue += [describe_problem(problem) for problem in loop.problems]
     return residue
 

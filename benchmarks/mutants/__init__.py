@@ -1,0 +1,1 @@
+"""Seeded leak patterns: small programs, each wrong in one way that people have shipped."""
