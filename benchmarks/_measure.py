@@ -1,6 +1,7 @@
 """Side-by-side timing: the candidates take turns in one process, and ratios are medians over the rounds.
 
-The machine is shared and noisy, so a single absolute time says little; two candidates timed within the same second say much.
+The machine is shared and noisy, so a single absolute time says little; two candidates timed within the same second
+say much.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Row:
 
 
 async def compare(cases: dict[str, AsyncCase], *, count: int, rounds: int) -> list[Row]:
-    """Time ``await case(count)`` for every case in turn, *rounds* times after a warm-up; the first case is the baseline."""
+    """Time ``await case(count)`` for every case in turn, *rounds* times after a warm-up; the first is the baseline."""
     times: dict[str, list[float]] = {name: [] for name in cases}
-    for name, case in cases.items():
+    for case in cases.values():
         await case(max(1, count // 10))
     for _ in range(rounds):
         for name, case in cases.items():

@@ -13,8 +13,8 @@ import sys
 
 import aiojobs
 import anyio
-from benchmarks._measure import compare, main, print_rows
 
+from benchmarks._measure import compare, main, print_rows
 from lifecycle import Scope, TaskManager
 
 LIMIT = 100

@@ -36,6 +36,8 @@ def checked_timeout(seconds: float | None, what: str) -> float:
         TypeError: it is no number.
         ValueError: it is negative or not a number.
     """
+    if type(seconds) is float and seconds >= 0.0:
+        return seconds
     if seconds is None:
         return kernel.FOREVER
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):

@@ -16,8 +16,8 @@ from __future__ import annotations
 import inspect
 import logging
 from asyncio import CancelledError, Future, Task
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from . import _kernel as kernel
@@ -74,26 +74,39 @@ class Entry:
         return kernel.suspended_at(closer)
 
 
-class CallbackEntry(Entry):
-    """A function to call, synchronous or not.
+class CallbackRun(Entry):
+    """Callbacks that were registered one after the other: there may be thousands, and a tuple in a list is cheapest."""
 
-    In the ledger a callback is the bare ``functools.partial``: there may be thousands of them, and that is the cheapest
-    thing that holds a function and its arguments.
-    """
-
-    __slots__ = ("call",)
+    __slots__ = ("calls",)
 
     kind = "callback"
 
-    def __init__(self, call: partial[object]) -> None:
-        self.call = call
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
 
     @property
     def label(self) -> str:
-        return f"callback {name_of(self.call.func)}"
+        return f"{len(self.calls)} callbacks"
+
+
+class CallbackEntry(Entry):
+    """One callback by itself: offered to a closing scope, or taken out of its run because it has to be awaited."""
+
+    __slots__ = ("_args", "_fn", "_kwargs")
+
+    kind = "callback"
+
+    def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._fn = fn
+        self._args = args
+        self._kwargs = kwargs
+
+    @property
+    def label(self) -> str:
+        return f"callback {name_of(self._fn)}"
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
-        result = self.call()
+        result = self._fn(*self._args, **self._kwargs)
         return result if inspect.iscoroutine(result) else None
 
 
@@ -152,12 +165,12 @@ class OwnTask(TaskHandle[T_co]):
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         """Cancel the task; ``_unwind`` waits for its end."""
-        self.cancel(f"{self._owner} is closing")
+        self.cancel("its scope is closing")
         return None
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
         """Cancel once more: it may have swallowed the first."""
-        self.cancel(f"{self._owner} is closing")
+        self.cancel("its scope is closing")
         return None
 
     def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
@@ -447,10 +460,17 @@ class Holder(_Half, Generic[T]):
             self._told.set_result(None)
 
 
-def kind_of(entry: Any) -> str:
-    """Return the kind of a thing in a ledger."""
-    kind: str = CallbackEntry.kind if type(entry) is partial else entry.kind
-    return kind
+def count_calls(ledger: Iterable[Any]) -> int:
+    """Return how many callbacks are in the runs in *ledger*."""
+    return sum(len(entry.calls) for entry in ledger if type(entry) is CallbackRun)
+
+
+def count_kinds(ledger: Iterable[Any]) -> Counter[str]:
+    """Return how many things of each kind are in *ledger*."""
+    kinds: Counter[str] = Counter()
+    for entry in ledger:
+        kinds[entry.kind] += len(entry.calls) if type(entry) is CallbackRun else 1
+    return kinds
 
 
 def closer_of(value: object) -> Release:

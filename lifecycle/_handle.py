@@ -207,9 +207,10 @@ class TaskHandle(Generic[T_co]):
         except BaseException:
             wrapper.close()
             raise
-        self._task = task
-        if self._waiters is not None and not self.done:
-            self._watch_native_task()
+        if not self.done:
+            self._task = task
+            if self._waiters is not None:
+                self._watch_native_task()
 
     def _add_waiter(self, waiter: Future[None]) -> None:
         """Have *waiter* completed when the task ends, which it has not yet."""
@@ -270,6 +271,7 @@ class TaskHandle(Generic[T_co]):
     def _end(self, status: TaskStatus, outcome: object) -> None:
         self._status = status
         self._outcome = outcome
+        self._task = None  # whose CancelledError keeps the frame that refers to this handle: a cycle
         self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
         if self._waiters is not None:
             self._wake_waiters()

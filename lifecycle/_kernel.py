@@ -278,9 +278,17 @@ async def wait_through(future: Future[Any], timeout: float = FOREVER) -> Cancell
 
 
 def shield_from_scopes() -> AbstractContextManager[object]:
-    """Return a shield where the task is inside an anyio scope; elsewhere nothing can be redelivered."""
-    if _task_states is not None and _innermost_scope(current_task()) is None:
-        return nullcontext()
+    """Return a shield where the calling task is inside an anyio scope; elsewhere nothing can be redelivered."""
+    return shield() if in_scope(current_task()) else nullcontext()
+
+
+def in_scope(task: Task[Any]) -> bool:
+    """Return whether *task* is inside an anyio scope at this moment."""
+    return _task_states is None or _innermost_scope(task) is not None
+
+
+def shield() -> CancelScope:
+    """Return an anyio shield, to be entered in the calling task."""
     return CancelScope(shield=True)
 
 

@@ -8,7 +8,6 @@ from asyncio import AbstractEventLoop, CancelledError, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,13 +18,15 @@ from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._entries import (
     Acquisition,
     CallbackEntry,
+    CallbackRun,
     Child,
     Holder,
     InlineExit,
     OwnTask,
     Release,
     Resource,
-    kind_of,
+    count_calls,
+    count_kinds,
     logger,
 )
 from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of, name_of
@@ -75,26 +76,30 @@ class Scope:
         TypeError, ValueError: ``close_timeout`` is no number of seconds.
     """
 
+    # What a scope has until it needs something else. On the class, because many scopes live and die without.
+    _run: list[Any] | None = None  # the callbacks on top of the ledger
+    _releasing: Any = None
+    _opened = 0  # without the callbacks that are in the ledger now
+    _released = 0
+    _state = OPEN
+    _place: Child | None = None  # in the parent's ledger
+    _plain_loop: AbstractEventLoop | None = None
+    _closing_in: Task[Any] | None = None
+    _closing_begun: Future[None] | None = None
+    _closing_ended: Future[None] | None = None
+    _sweep_at = 1000
+    # The async with body: who runs it, how often it had been cancelled before, and how we interrupted it.
+    _host: Task[Any] | None = None
+    _cancelling_before = 0
+    _interruption: kernel.Cancellation | None = None
+
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
         self.name = name or "scope"
-        self.close_timeout = checked_timeout(close_timeout, "close_timeout")
+        self.close_timeout = (
+            close_timeout if type(close_timeout) is float else checked_timeout(close_timeout, "close_timeout")
+        )
         self._ledger: dict[Any, None] = {}
         self._errors: list[BaseException] = []
-        self._releasing: Any = None
-        self._opened = 0
-        self._released = 0
-        self._state = OPEN
-        self._place: Child | None = None  # in the parent's ledger
-        self._clock: Callable[[], float] = self._bind_clock
-        self._plain_loop: AbstractEventLoop | None = None
-        self._closing_in: Task[Any] | None = None
-        self._closing_begun: Future[None] | None = None
-        self._closing_ended: Future[None] | None = None
-        # The async with body: who runs it, how often it had been cancelled before, and how we interrupted it.
-        self._host: Task[Any] | None = None
-        self._cancelling_before = 0
-        self._interruption: kernel.Cancellation | None = None
-        self._sweep_at = 1000
 
     # The block
 
@@ -112,7 +117,7 @@ class Scope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        body_error = await self._settle_interruption(error)
+        body_error = error if self._interruption is None else await self._settle_interruption(error)
         failure, cancellation = await self._close(body_error, through=True)
         if failure is not None:
             if cancellation is not None:
@@ -323,9 +328,8 @@ class Scope:
                 one that this starts, because what it would release was acquired already.
         """
         if self._state is not OPEN:
-            self._offer(CallbackEntry(partial(fn, *args, **kwargs)))
-        self._ledger[partial(fn, *args, **kwargs)] = None
-        self._opened += 1
+            self._offer(CallbackEntry(fn, args, kwargs))
+        (self._run or self._begin_run()).append((fn, args, kwargs))
         return fn
 
     def push_async_callback(
@@ -333,9 +337,8 @@ class Scope:
     ) -> Callable[P, Awaitable[T]]:
         """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`."""
         if self._state is not OPEN:
-            self._offer(CallbackEntry(partial(fn, *args, **kwargs)))
-        self._ledger[partial(fn, *args, **kwargs)] = None
-        self._opened += 1
+            self._offer(CallbackEntry(fn, args, kwargs))
+        (self._run or self._begin_run()).append((fn, args, kwargs))
         return fn
 
     def pop_all(self) -> Scope:
@@ -348,7 +351,8 @@ class Scope:
         heir = Scope(self.name, close_timeout=self.close_timeout)
         heir._ledger, self._ledger = self._ledger, heir._ledger
         heir._errors, self._errors = self._errors, heir._errors
-        heir._opened = len(heir._ledger)
+        heir._opened = count_kinds(heir._ledger).total() - count_calls(heir._ledger)
+        heir._run, self._run = self._run, None
         self._opened -= heir._opened
         for entry in heir._ledger:
             if isinstance(entry, OwnTask):
@@ -383,15 +387,15 @@ class Scope:
     def statistics(self) -> ScopeStatistics:
         """Return what the scope owns at this moment; costs a look at every entry."""
         self._sweep()
-        kinds = [kind_of(entry) for entry in self._ledger]
-        tasks, children = kinds.count("task"), kinds.count("scope")
+        kinds = count_kinds(self._ledger)
+        tasks, children = kinds["task"], kinds["scope"]
         return ScopeStatistics(
             name=self.name,
             state=self._state.value,
             tasks=tasks,
-            resources=len(kinds) - tasks - children + (self._releasing is not None),
+            resources=kinds.total() - tasks - children + (self._releasing is not None),
             children=children,
-            opened=self._opened,
+            opened=self._opened + count_calls(self._ledger),
             released=self._released,
         )
 
@@ -410,6 +414,14 @@ class Scope:
     def _own(self, entry: Any) -> None:
         self._ledger[entry] = None
         self._opened += 1
+        self._run = None
+
+    def _begin_run(self) -> list[Any]:
+        """Put a run of callbacks on top of the ledger, until something else comes to lie there."""
+        run = CallbackRun()
+        self._ledger[run] = None
+        self._run = run.calls
+        return run.calls
 
     def _forget(self, entry: Any) -> bool:
         """Take an entry that has ended by itself out of the ledger; return whether it was still in it."""
@@ -422,6 +434,7 @@ class Scope:
         """Put *successor* on top of the ledger in place of *entry*, which it continues."""
         del self._ledger[entry]
         self._ledger[successor] = None
+        self._run = None
 
     def _offer(self, entry: Any) -> None:
         """Take an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
@@ -435,14 +448,16 @@ class Scope:
         if self._state is not OPEN:
             refuse(self, offer, f"it is {self._state.value}")
 
-    def _bind_clock(self) -> float:
-        self._clock = kernel.clock()
+    def _clock(self) -> float:
+        """Return the loop's time; binds the scope to the loop's clock the first time."""
+        self._clock = kernel.clock()  # type: ignore[method-assign]
         return self._clock()
 
     def _launch(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> TaskHandle[T]:
         handle = OwnTask(self, coro, name or name_of(coro))
         self._ledger[handle] = None
         self._opened += 1
+        self._run = None
         if len(self._ledger) > self._sweep_at:
             self._sweep()
             self._sweep_at = 4 * len(self._ledger) + 1000
@@ -543,7 +558,8 @@ class Scope:
             else:
                 await kernel.wait_shielded(self._closing_ended)
         unwinding = Unwinding(self, error)
-        unwinding.hold(held)
+        if held is not None:
+            unwinding.hold(held)
         if self._ledger or self._state is OPEN:
             await self._unwind(unwinding)
         failure = unwinding.error()

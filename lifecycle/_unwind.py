@@ -21,14 +21,19 @@ from __future__ import annotations
 
 from asyncio import CancelledError, Future, Task, TimerHandle
 from collections.abc import Awaitable, Callable
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from inspect import iscoroutine
 from typing import Any, Protocol
 
 from . import _kernel as kernel
 from ._closing import adopt_closers, closing_tasks
-from ._entries import CallbackEntry, InlineExit, OwnTask, logger
+from ._entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
 from ._errors import ReleaseTimeout, combine
+from ._handle import PENDING, RUNNING
+
+UNFINISHED = (PENDING, RUNNING)
+
+NO_SHIELD = nullcontext()
 
 #: Seconds that an interrupted release has to end before it is abandoned, at most; less where the timeout is shorter.
 GRACE = 1.0
@@ -40,6 +45,7 @@ class Closing(Protocol):
     close_timeout: float
     _ledger: dict[Any, None]
     _errors: list[BaseException]
+    _opened: int
     _released: int
     _releasing: Any
 
@@ -64,7 +70,9 @@ class Unwinding:
     _baton: Future[None] | None = None  # what the host waits for
     _timer: TimerHandle | None = None
     _since = 0.0
+    _now: Callable[[], float]
     _expired = False
+    _scopes_around: bool | None = None
     _interruption: kernel.Cancellation | None = None
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
@@ -117,23 +125,32 @@ class Unwinding:
         One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
         """
         ledger = self._scope._ledger
-        released = 0
         while ledger:
-            entry, _ = ledger.popitem()
-            if type(entry) is not partial:
-                ledger[entry] = None
-                break
+            run = next(reversed(ledger))
+            if type(run) is not CallbackRun or not self._call_run(run, len(ledger)):
+                return
+
+    def _call_run(self, run: CallbackRun, size: int) -> bool:
+        """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
+        ledger, calls, errors = self._scope._ledger, run.calls, self.errors
+        called = len(calls)
+        while calls and len(ledger) == size:  # a callback may register another, which goes first
+            fn, args, kwargs = calls.pop()
             try:
-                pending = entry()
+                pending = fn(*args, **kwargs)
             except BaseException as error:
-                self.errors.append(error)
-            else:
-                if pending is not None and iscoroutine(pending):
-                    self._scope._releasing = self._entry = CallbackEntry(entry)
-                    self._pending = pending
-                    break
-            released += 1
-        self._scope._released += released
+                errors.append(error)
+                continue
+            if pending is not None and iscoroutine(pending):
+                self._pending = pending
+                self._entry = self._scope._releasing = CallbackEntry(fn, args, kwargs)
+                break
+        called -= len(calls)
+        self._scope._opened += called
+        self._scope._released += called - (self._pending is not None)
+        if not calls:
+            del ledger[run]
+        return self._pending is None
 
     def _call_releases(self) -> Any:
         """Release entries, newest first, until one needs more than a call: return it, None when none is left.
@@ -153,14 +170,20 @@ class Unwinding:
 
     def _newest(self) -> Any:
         for entry in reversed(self._scope._ledger):
-            if type(entry) is partial:  # below a task that waits for this close
-                del self._scope._ledger[entry]
-                callback = CallbackEntry(entry)
-                self._scope._ledger[callback] = None
-                return callback
+            if type(entry) is CallbackRun:  # below a task that waits for this close
+                return self._take_newest_call(entry)
             if not entry.leaves or getattr(entry, "_task", None) not in self._exempt:
                 return entry
         return None
+
+    def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
+        ledger = self._scope._ledger
+        callback = CallbackEntry(*run.calls.pop())
+        if not run.calls:
+            del ledger[run]
+        ledger[callback] = None
+        self._scope._opened += 1
+        return callback
 
     def _begin(self, entry: Any) -> None:
         """Begin the release of *entry*; what is left to be awaited is in ``_pending`` afterwards."""
@@ -240,38 +263,47 @@ class Unwinding:
             await kernel.absorb_cancellation(self._host, 0)
         self._take_outcome(entry, error, verdict)
         self._settle(entry)
+        self._scopes_around = None  # it may have been one
 
     async def _stop_task(self, task: OwnTask[Any]) -> None:
         """Wait for a task that has been cancelled."""
         self._watch(self._host)
-        await self._wait(lambda: task.done or self._entry is None, task._add_waiter)
+        with self._shield():
+            while task._status in UNFINISHED and self._entry is task:
+                self._baton = baton = kernel.new_future()
+                task._add_waiter(baton)
+                try:
+                    await baton
+                except CancelledError as error:
+                    self.hold(error)
         if self._expired:
             self._take_outcome(task, None, None)
-        self._settle(task)
+        if task in self._scope._ledger:
+            self._settle(task)
 
     async def _delegate(self) -> None:
         """Have the closer await the pending release and go on; return when it can go no further."""
         while self._pending is not None:
             self._generation += 1
-            closer = kernel.spawn_eagerly(self._close_in_turn(self._generation), f"closer of {self._scope}")
-            if not closer.done():
-                # Also one that somebody cancels before its first step passes the baton on.
-                closer.add_done_callback(self._pass_baton)
-                generation = self._generation
-                await self._wait(lambda: closer.done() or self._generation != generation, lambda baton: None)  # noqa: B023
+            generation = self._generation
+            closer = kernel.spawn_eagerly(self._close_in_turn(generation), f"closer of {self._scope}")
+            # Also a closer that somebody cancels before its first step passes the baton on.
+            closer.add_done_callback(self._pass_baton)
+            with self._shield():
+                while not closer.done() and self._generation == generation:
+                    self._baton = baton = kernel.new_future()
+                    try:
+                        await baton
+                    except CancelledError as error:
+                        self.hold(error)
             if closer.done() and not closer.cancelled():
                 closer.result()
 
-    async def _wait(self, done: Callable[[], bool], watch: Callable[[Future[None]], None]) -> None:
-        """Wait until *done*, holding cancellations back; *watch* has the future completed that is waited for."""
-        with kernel.shield_from_scopes():
-            while not done():
-                self._baton = baton = kernel.new_future()
-                watch(baton)
-                try:
-                    await baton
-                except CancelledError as error:
-                    self.hold(error)
+    def _shield(self) -> AbstractContextManager[object]:
+        """Return a shield against the scopes that the host is in, if there are any."""
+        if self._scopes_around is None:
+            self._scopes_around = kernel.in_scope(self._host)
+        return kernel.shield() if self._scopes_around else NO_SHIELD
 
     def _pass_baton(self, _: object = None) -> None:
         if self._baton is not None and not self._baton.done():
@@ -315,10 +347,11 @@ class Unwinding:
         if timeout == kernel.FOREVER or not self._entry.bounded:
             self._since = kernel.FOREVER
             return
-        loop = kernel.running_loop()
-        self._since = loop.time()
         if self._timer is None:
-            self._timer = loop.call_at(self._since + timeout, self._look)
+            loop = kernel.running_loop()
+            self._now = loop.time
+            self._timer = loop.call_at(self._now() + timeout, self._look)
+        self._since = self._now()
 
     def _look(self) -> None:
         """Interrupt or abandon the pending release if it is due, and come back when it can be."""
