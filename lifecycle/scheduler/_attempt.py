@@ -34,7 +34,7 @@ class Attempt:
         self._reason: str | None = None
         self._returned = False
         self._result: Any = None
-        self._timed_out = False
+        self._limit: anyio.CancelScope | None = None
         self._log = ""
         self._began = time.monotonic()
 
@@ -86,10 +86,9 @@ class Attempt:
             self._result = await work(self, scope, context)
             self._returned = True
             return
-        with anyio.move_on_after(claimed.timeout) as limit:
+        with anyio.move_on_after(claimed.timeout) as self._limit:
             self._result = await work(self, scope, context)
             self._returned = True
-        self._timed_out = limit.cancelled_caught
 
     def _clear(self, context: JobContext) -> None:
         self._log = context.tail()
@@ -98,7 +97,8 @@ class Attempt:
     def _ending(self, error: BaseException | None) -> Ending:
         claimed, log, seconds = self.claimed, self._log or None, self.seconds
         self.exception = error
-        if self._timed_out:
+        # Not cancelled_caught: a release that failed after the time was up raises through the limit.
+        if self._limit is not None and self._limit.cancel_called and not self._returned and not self.cancelled:
             text = f"took longer than its timeout of {claimed.timeout:g} s"
             more = f"; and {describe(error)}" if error else ""
             return Ending(JobStatus.TIMED_OUT, None, text + more, _trace(error), log, seconds, failed=True)

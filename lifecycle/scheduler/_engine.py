@@ -16,7 +16,9 @@ from ._attempt import Attempt
 from ._backoff import pause_before
 from ._errors import StoreError
 from ._events import Event
+from ._limits import LOG_CHARACTERS
 from ._outcome import Outcome, RunOutcome, run_status
+from ._text import one_line, shorten
 from ._work import run_block_of, run_handler
 from .store._records import Claimed, Ending, JobRecord, JobStatus, Settled
 
@@ -61,7 +63,7 @@ class Engine:
     ) -> None:
         self.store = store
         self.workers = workers
-        self.failure: StoreError | None = None
+        self.failure: Exception | None = None
         self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
         # Entries of these two are taken out by the Scope of the job and of the run.
         self.running: dict[int, Attempt] = {}
@@ -87,18 +89,26 @@ class Engine:
         """
         while True:
             self._work_to_do = anyio.Event()
-            wait = LONGEST_WAIT
-            free = self.workers - len(self.running)
-            if free > 0:
-                claims = await self.store.claim(free, time.time())
-                for claimed in claims.jobs:
-                    self._launch(claimed)
-                if claims.next_due is not None:
-                    wait = min(wait, max(0.0, claims.next_due - time.time()))
+            wait = await self._take_work()
             if self.failure is not None:
                 raise self.failure
             with anyio.move_on_after(wait):
                 await self._work_to_do.wait()
+
+    async def _take_work(self) -> float:
+        """Start what is ready, as far as there are workers; return for how long there is nothing more to start.
+
+        A function of its own, so that no local variable of the waiting dispatcher holds on to a job.
+        """
+        free = self.workers - len(self.running)
+        if free <= 0:
+            return LONGEST_WAIT
+        claims = await self.store.claim(free, time.time())
+        for claimed in claims.jobs:
+            self._launch(claimed)
+        if claims.next_due is None:
+            return LONGEST_WAIT
+        return min(LONGEST_WAIT, max(0.0, claims.next_due - time.time()))
 
     async def reconcile(self) -> None:
         """Look at what other processes have asked of our jobs: one query for all, none while there are no jobs."""
@@ -121,8 +131,8 @@ class Engine:
         self._work_to_do.set()
         self._somebody_cares.set()
 
-    def fail(self, error: StoreError) -> None:
-        """Stop the scheduler because of its store."""
+    def fail(self, error: Exception) -> None:
+        """Stop the scheduler because the ends of jobs cannot be recorded any more."""
         if self.failure is None:
             self.failure = error
         self.wake()
@@ -150,7 +160,7 @@ class Engine:
         self.wake()
         try:
             await self._record(attempt, ending)
-        except StoreError as error:
+        except Exception as error:  # whatever it is: a job whose end is not recorded would never end
             self.fail(error)
 
     async def _work(self, attempt: Attempt, scope: Scope, context: JobContext) -> Any:
@@ -192,6 +202,7 @@ class Engine:
 
     async def cancel_job(self, job_id: int, reason: str) -> bool:
         """Cancel one job, queued or running; return whether it had not ended."""
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
         cancelling = await self.store.cancel(job_id, reason, time.time())
         if cancelling.before is None or cancelling.before.final:
             return False
@@ -207,6 +218,7 @@ class Engine:
 
     async def cancel_run(self, run_id: int, reason: str) -> bool:
         """Cancel all jobs of a run that have not ended; return whether there was one."""
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
         settled, running = await self.store.cancel_run(run_id, reason, time.time())
         for job_id in running:
             if attempt := self.running.get(job_id):

@@ -43,6 +43,13 @@ class HandlerError(LifecycleError, RuntimeError):
     """A handler did what no handler may do: call ``sys.exit()``, or raise a cancellation of its own."""
 
 
+class ThreadLeftBehind(LifecycleError, TimeoutError):
+    """A sync handler did not return after it was told to stop.
+
+    Its thread still runs, so its job is not tried again.
+    """
+
+
 class BlockTimeout(LifecycleError, TimeoutError):
     """A block took longer than its ``timeout``."""
 

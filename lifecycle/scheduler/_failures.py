@@ -8,6 +8,7 @@ import traceback
 
 from lifecycle import ReleaseTimeout
 
+from ._errors import ThreadLeftBehind
 from ._limits import MESSAGE_CHARACTERS
 from ._text import one_line, shorten
 
@@ -47,7 +48,9 @@ def trace(error: BaseException) -> str:
         lines = [*traceback.format_list(frames[-8:]), *traceback.format_exception_only(error)]
     except Exception:  # an error whose own __str__ fails
         return ""
-    return shorten("".join(lines), 2 * MESSAGE_CHARACTERS)
+    # A file name that is no UTF-8 holds lone surrogates, which SQLite would refuse as text.
+    text = "".join(lines).encode("utf-8", "backslashreplace").decode()
+    return shorten(text, 2 * MESSAGE_CHARACTERS)
 
 
 def _is_ours(filename: str) -> bool:
@@ -58,4 +61,4 @@ def left_something(error: BaseException) -> bool:
     """Return whether *error* says that something could not be stopped and still runs."""
     if isinstance(error, BaseExceptionGroup):
         return any(left_something(child) for child in error.exceptions)
-    return isinstance(error, ReleaseTimeout) and error.abandoned
+    return isinstance(error, ThreadLeftBehind) or (isinstance(error, ReleaseTimeout) and error.abandoned)

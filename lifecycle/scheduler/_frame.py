@@ -129,7 +129,9 @@ async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any]
         function = functools.partial(handler.function, *args, **kwargs)
         if handler.is_async:
             return await _guarded(handler, function)
-        call = await scope.acquire(ThreadCall, function, stop, release=ThreadCall.end, name=f"thread of {handler.name}")
+        # The release's own bound is a little shorter than the scope's, so that its error says what is left behind.
+        end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
+        call = await scope.acquire(ThreadCall, function, stop, release=end, name=f"thread of {handler.name}")
         result = await _guarded(handler, functools.partial(call.run, frame.limiter))
     return _checked(result, handler)
 
@@ -145,6 +147,10 @@ async def _guarded(handler: Handler, function: Callable[[], Awaitable[Any]]) -> 
             raise
         # From a future or a task that somebody else cancelled: passed on, it would look as if nothing had failed.
         raise HandlerError(f"handler {handler.name!r} raised a cancellation, but nobody cancelled it") from error
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise HandlerError(f"handler {handler.name!r} raised {type(error).__name__}, which is no Exception") from error
 
 
 def _checked(result: Any, handler: Handler) -> Any:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from ._errors import StoreError
+from ._limits import LOG_CHARACTERS
+from ._text import one_line, shorten
 from .store import _operations as operations
 from .store import _owners as owners
 from .store import _views as views
@@ -68,6 +70,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
         with self._transaction("rw") as db:
             owners.bury_the_dead(db, self._path)
             found = None
@@ -89,6 +92,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
         with self._transaction("rw") as db:
             owners.bury_the_dead(db, self._path)
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ._handlers import Handler, HandlerTable, make_handler
 from ._limits import RESULT_BYTES
+from ._text import one_line, shorten
 from ._values import to_plain
 from .flow._model import Flow, JobSpec
 from .flow._table import integer_problem, seconds_problem
@@ -72,7 +73,7 @@ def new_job(
         plain = to_plain(list(args), f"the arguments of {handler.name}", RESULT_BYTES)
         payload = {"handler": handler.name, "args": plain}
     return NewJob(
-        name or handler.name,
+        one_line(shorten(name or handler.name, 200)),
         "call",
         priority=priority,
         delay=float(delay),

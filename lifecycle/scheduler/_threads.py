@@ -2,7 +2,8 @@
 
 A thread cannot be ended from outside. So stopping its block tells the handler (``context.stopping``) and then waits
 for it: a retry never runs beside the attempt before it, and a job that is ``cancelled`` has no more effects. The wait
-is bounded by the ``close_timeout`` of the job's scope; past it the error names the thread.
+is bounded by the ``close_timeout`` of the job's scope; past it the error names the handler, and the job is not tried
+again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from ._bridge import Bridge
+from ._errors import ThreadLeftBehind
 
 
 class ThreadCall:
@@ -41,14 +43,24 @@ class ThreadCall:
         """
         return await anyio.to_thread.run_sync(self._in_thread, abandon_on_cancel=True, limiter=limiter)
 
-    async def end(self) -> None:
-        """Tell the function to stop and wait until it has returned; it does not begin after this."""
+    async def end(self, name: str, timeout: float) -> None:
+        """Tell the function to stop and wait until it has returned; it does not begin after this.
+
+        Raises:
+            ThreadLeftBehind: it has not returned within *timeout* seconds.
+        """
         self._stop.set()
         with self._lock:
             self._withdrawn = True
             begun = self._begun
         if begun:
-            await self._over.wait()
+            with anyio.move_on_after(timeout):
+                await self._over.wait()
+            if not self._over.is_set():
+                raise ThreadLeftBehind(
+                    f"the thread of handler {name!r} has not returned {timeout:g} s after it was told to stop, "
+                    "and still runs; let the handler look at context.stopping"
+                )
 
     def _in_thread(self) -> Any:
         with self._lock:

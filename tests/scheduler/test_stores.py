@@ -1,0 +1,290 @@
+"""What every store does, in memory and in SQLite: one contract, the same tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lifecycle.scheduler import JobStatus, RunConflict
+from lifecycle.scheduler.store._memory import MemoryStore
+from lifecycle.scheduler.store._protocol import Store
+from lifecycle.scheduler.store._records import Ending, NewJob, NewRun
+from lifecycle.scheduler.store._sqlite import SqliteStore
+
+pytestmark = pytest.mark.asyncio
+
+OK = Ending(JobStatus.SUCCEEDED, result={"x": 1}, seconds=0.5)
+BAD = Ending(JobStatus.FAILED, error="it failed", trace="where", log="a\nb", failed=True)
+INTERRUPTED = Ending(JobStatus.INTERRUPTED)
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """An open store of each kind."""
+    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+def a_run(*jobs: NewJob, digest: str = "d", params: str = "{}") -> NewRun:
+    """Return a run of a flow with these jobs."""
+    return NewRun("f", "f.toml", digest, params, jobs)
+
+
+def job(name: str, *needs: str, **settings: Any) -> NewJob:
+    """Return a job."""
+    return NewJob(name, "call", needs, **settings)
+
+
+async def names_of_claims(store: Store, limit: int = 100) -> list[str]:
+    """Claim and return the names in order."""
+    return [claimed.name for claimed in (await store.claim(limit, time.time())).jobs]
+
+
+async def statuses(store: Store, run_id: int) -> dict[str, str]:
+    """Return the status of each job of a run."""
+    return {record.name: record.status.value for record in await store.jobs_of(run_id)}
+
+
+async def test_the_most_urgent_is_first_and_equal_ones_come_in_order(store: Store) -> None:
+    """Higher priority first; within one priority first come first served."""
+    for name, priority in [("a", 0), ("b", 5), ("c", -1), ("d", 5), ("e", 0)]:
+        await store.add_job(job(name, priority=priority))
+    assert await names_of_claims(store, 3) == ["b", "d", "a"]
+    assert await names_of_claims(store, 0) == []
+    assert await names_of_claims(store) == ["e", "c"]
+    assert await names_of_claims(store) == []
+
+
+async def test_a_delayed_job_waits_and_the_next_due_time_is_told(store: Store) -> None:
+    """A delay is kept as a wall-clock time."""
+    before = time.time()
+    await store.add_job(job("later", delay=50.0, priority=9))
+    await store.add_job(job("now"))
+    claims = await store.claim(9, before)
+    assert [claimed.name for claimed in claims.jobs] == ["now"]
+    assert claims.next_due is not None
+    assert before + 49 < claims.next_due < time.time() + 51
+    claims = await store.claim(9, claims.next_due)
+    assert [claimed.name for claimed in claims.jobs] == ["later"]
+    assert claims.next_due is None
+
+
+async def test_needs_are_kept(store: Store) -> None:
+    """A job is ready when the last of those that it needs has succeeded."""
+    run = await store.open_run(
+        a_run(job("a"), job("b"), job("c", "a", "b"), job("d", "c", delay=0.0)), resume=False, fresh=False
+    )
+    a, b = (await store.claim(9, time.time())).jobs
+    assert (a.name, b.name) == ("a", "b")
+    await store.finish(a.id, a.attempt, OK, time.time())
+    assert await names_of_claims(store) == []
+    settled = await store.finish(b.id, b.attempt, OK, time.time())
+    assert (settled.accepted, settled.run_finished, settled.skipped) == (True, False, ())
+    (c,) = (await store.claim(9, time.time())).jobs
+    assert c.name == "c"
+    await store.finish(c.id, c.attempt, OK, time.time())
+    (d,) = (await store.claim(9, time.time())).jobs
+    assert (await store.finish(d.id, d.attempt, OK, time.time())).run_finished
+    assert await statuses(store, run.run_id) == dict.fromkeys("abcd", "succeeded")
+
+
+async def test_the_delay_of_a_job_with_needs_begins_when_they_are_met(store: Store) -> None:
+    """The delay counts from the moment at which the job could start."""
+    await store.open_run(a_run(job("a"), job("b", "a", delay=30.0)), resume=False, fresh=False)
+    (a,) = (await store.claim(9, time.time())).jobs
+    await store.finish(a.id, a.attempt, OK, 1_000_000_000.0)
+    claims = await store.claim(9, 1_000_000_029.0)
+    assert claims.jobs == ()
+    assert claims.next_due == 1_000_000_030.0
+    assert [claimed.name for claimed in (await store.claim(9, 1_000_000_030.0)).jobs] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("failed", "which failed"), ("timed_out", "which timed out"), ("cancelled", "was cancelled")]
+)
+async def test_what_needs_a_job_that_did_not_succeed_is_cancelled(store: Store, status: str, reason: str) -> None:
+    """All below it are cancelled at once, with a reason that names the cause; the others go on."""
+    run = await store.open_run(
+        a_run(job("a"), job("b", "a"), job("c", "b"), job("d", "a", "x"), job("x")), resume=False, fresh=False
+    )
+    a = (await store.claim(1, time.time())).jobs[0]
+    settled = await store.finish(a.id, a.attempt, Ending(JobStatus(status), error="e"), time.time())
+    assert [skipped.name for skipped in settled.skipped] == ["b", "c", "d"]
+    assert all("needs 'a'" in skipped.reason and reason in skipped.reason for skipped in settled.skipped)
+    assert not settled.run_finished
+    (x,) = (await store.claim(9, time.time())).jobs
+    assert (await store.finish(x.id, x.attempt, OK, time.time())).run_finished
+    found = await statuses(store, run.run_id)
+    assert found == {"a": status, "b": "cancelled", "c": "cancelled", "d": "cancelled", "x": "succeeded"}
+    errors = {record.name: record.error for record in await store.jobs_of(run.run_id)}
+    assert "needs 'a'" in (errors["c"] or "")
+
+
+async def test_only_the_current_attempt_can_end_a_job(store: Store) -> None:
+    """Results are fenced: an attempt that lost its job neither ends nor overwrites it."""
+    number = await store.add_job(job("a", retries=3))
+    (first,) = (await store.claim(9, time.time())).jobs
+    assert first.attempt == 1
+    assert await store.retry(number, 1, BAD, time.time() - 1)
+    assert not await store.retry(number, 1, BAD, time.time() - 1)
+    assert not (await store.finish(number, 1, OK, time.time())).accepted
+    (second,) = (await store.claim(9, time.time())).jobs
+    assert (second.attempt, second.failures) == (2, 1)
+    assert not (await store.finish(number, 1, BAD, time.time())).accepted
+    assert (await store.finish(number, 2, OK, time.time())).accepted
+    assert not (await store.finish(number, 2, BAD, time.time())).accepted
+
+
+async def test_a_retry_waits_until_it_is_due(store: Store) -> None:
+    """The due time is kept in the store, and told with the claims."""
+    number = await store.add_job(job("a", retries=1))
+    (claimed,) = (await store.claim(9, 100.0)).jobs
+    await store.retry(number, claimed.attempt, BAD, 200.0)
+    assert (await store.claim(9, 199.0)).next_due == 200.0
+    record = await store.job(number)
+    assert record is not None
+    assert (record.status, record.due, record.failures, record.error) == (JobStatus.PENDING, 200.0, 1, "it failed")
+    assert len((await store.claim(9, 200.0)).jobs) == 1
+
+
+async def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_is_not(store: Store) -> None:
+    """A running job has to be stopped by whoever runs it; one that has ended stays as it is."""
+    waiting = await store.add_job(job("waiting", priority=-1))
+    delayed = await store.add_job(job("delayed", delay=99.0))
+    running = await store.add_job(job("running"))
+    (claimed,) = (await store.claim(1, time.time())).jobs
+    assert claimed.id == running
+    for number in (waiting, delayed):
+        cancelling = await store.cancel(number, "why", time.time())
+        assert cancelling.before is JobStatus.PENDING
+        assert cancelling.settled is not None
+    cancelling = await store.cancel(running, "why", time.time())
+    assert (cancelling.before, cancelling.settled) == (JobStatus.RUNNING, None)
+    assert not (await store.cancel(99_999, "why", time.time())).found
+    assert await names_of_claims(store) == []
+    assert (await store.claim(9, time.time() + 1_000)).jobs == ()
+
+
+async def test_a_whole_run_is_cancelled(store: Store) -> None:
+    """What waits is cancelled, what runs is named, and the run is finished when that has ended."""
+    run = await store.open_run(a_run(job("a"), job("b"), job("c", "a")), resume=False, fresh=False)
+    (a,) = (await store.claim(1, time.time())).jobs
+    settled, running = await store.cancel_run(run.run_id, "why", time.time())
+    assert [skipped.name for skipped in settled.skipped] == ["b", "c"]
+    assert running == (a.id,)
+    assert not settled.run_finished
+    assert (await store.finish(a.id, a.attempt, Ending(JobStatus.CANCELLED, error="why"), time.time())).run_finished
+    assert set((await statuses(store, run.run_id)).values()) == {"cancelled"}
+
+
+async def test_outputs_of_jobs_that_succeeded_are_found_by_name(store: Store) -> None:
+    """Other names are left out; None is an output too."""
+    run = await store.open_run(a_run(job("a"), job("b"), job("c")), resume=False, fresh=False)
+    a, b, _ = (await store.claim(9, time.time())).jobs
+    await store.finish(a.id, a.attempt, Ending(JobStatus.SUCCEEDED, result=[1, {"x": None}]), time.time())
+    await store.finish(b.id, b.attempt, Ending(JobStatus.SUCCEEDED, result=None), time.time())
+    assert await store.outputs(run.run_id, ["a", "b", "c"]) == {"a": [1, {"x": None}], "b": None}
+    assert await store.outputs(run.run_id, ["a"]) == {"a": [1, {"x": None}]}
+
+
+async def test_the_same_flow_twice_at_the_same_time_is_refused_only_when_resuming(store: Store) -> None:
+    """Two runs side by side have to be wanted."""
+    await store.open_run(a_run(job("a")), resume=True, fresh=False)
+    with pytest.raises(RunConflict, match=r"f\.toml: "):
+        await store.open_run(a_run(job("a")), resume=True, fresh=False)
+    other = await store.open_run(a_run(job("a"), params='{"x":1}'), resume=True, fresh=False)
+    second = await store.open_run(a_run(job("a")), resume=False, fresh=False)
+    assert {other.resumed, second.resumed} == {False}
+
+
+class Model:
+    """A slow and simple store: what the real ones must agree with."""
+
+    def __init__(self, needs: list[set[int]], priorities: list[int]) -> None:
+        self.needs = needs
+        self.priorities = priorities
+        self.status = ["pending"] * len(needs)
+
+    def ready(self) -> list[int]:
+        """Return the numbers of the ready jobs, the most urgent first."""
+        ready = [
+            number
+            for number, status in enumerate(self.status)
+            if status == "pending" and all(self.status[needed] == "succeeded" for needed in self.needs[number])
+        ]
+        return sorted(ready, key=lambda number: (-self.priorities[number], number))
+
+    def end(self, number: int, status: str) -> None:
+        """End a job and cancel what is below it."""
+        self.status[number] = status
+        if status != "succeeded":
+            for other, needs in enumerate(self.needs):
+                if number in needs and self.status[other] == "pending":
+                    self.end(other, "cancelled")
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> tuple[list[set[int]], list[int], list[tuple[str, int]]]:
+    """Return a random graph of needs, priorities, and steps."""
+    count = draw(st.integers(1, 12))
+    needs = [draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else set() for number in range(count)]
+    priorities = draw(st.lists(st.integers(-2, 2), min_size=count, max_size=count))
+    steps = draw(
+        st.lists(
+            st.tuples(st.sampled_from(["claim", "succeeded", "failed", "timed_out", "cancel"]), st.integers(0, 11)),
+            max_size=40,
+        )
+    )
+    return needs, priorities, steps
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@settings(max_examples=60, deadline=None)
+@given(program=programs())
+async def test_any_graph_is_run_as_the_model_says(kind: str, program: Any, tmp_path_factory: Any) -> None:
+    """Random needs, priorities, ends and cancellations: the same jobs are ready in the same order, at every step."""
+    needs, priorities, steps = program
+    path = tmp_path_factory.mktemp("model") / "jobs.sqlite"
+    store: Store = MemoryStore() if kind == "memory" else SqliteStore(path)
+    await store.open()
+    try:
+        await _compare(store, Model(needs, priorities), steps)
+    finally:
+        await store.aclose()
+
+
+async def _compare(store: Store, model: Model, steps: list[tuple[str, int]]) -> None:
+    jobs = [
+        job(str(number), *(str(needed) for needed in sorted(needs)), priority=model.priorities[number])
+        for number, needs in enumerate(model.needs)
+    ]
+    run = await store.open_run(a_run(*jobs), resume=False, fresh=False)
+    numbers = {record.name: record.id for record in await store.jobs_of(run.run_id)}
+    for what, number in steps:
+        running = [index for index, status in enumerate(model.status) if status == "running"]
+        if what == "claim":
+            expected = model.ready()[: number % 4]
+            assert await names_of_claims(store, number % 4) == [str(index) for index in expected]
+            for index in expected:
+                model.status[index] = "running"
+        elif what == "cancel":
+            index = number % len(jobs)
+            await store.cancel(numbers[str(index)], "why", time.time())
+            if model.status[index] == "pending":
+                model.end(index, "cancelled")
+        elif running:
+            index = running[number % len(running)]
+            settled = await store.finish(numbers[str(index)], 1, Ending(JobStatus(what)), time.time())
+            model.end(index, what)
+            assert settled.accepted
+            assert settled.run_finished == all(status not in ("pending", "running") for status in model.status)
+        assert await statuses(store, run.run_id) == {str(index): status for index, status in enumerate(model.status)}
