@@ -10,7 +10,8 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 PYTHON ?= $(shell for python in $(CANDIDATES); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
 
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Errors only: pip's warnings are about the machine, not about us.
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 RUNTIME := $(VENV)/.installed-scheduler
 TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
