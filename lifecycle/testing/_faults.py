@@ -182,6 +182,7 @@ class _ThrowingCoroutine(Coroutine[Any, Any, Any]):
         return self._coro.send(value)
 
     def throw(self, error: Any, value: Any = None, traceback: TracebackType | None = None) -> Any:
+        self.armed = None  # something else came first, a cancellation: the outside wait did not fail
         return self._coro.throw(error)
 
     def close(self) -> None:

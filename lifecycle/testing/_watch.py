@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ._sites import Frames, call_chain, format_chain, format_site, raw_frames
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 GRACE_TURNS = 20
 
 
+def _nobody() -> None:
+    """Stands for the maker of a task that was not made in a task, or whose maker has gone."""
+
+
 class WatchedTask(asyncio.Task[Any]):
     """A task that knows where it was made and by which task.
 
     Attributes:
         site: raw frames of the code that made it.
-        maker: the task in which it was made, by name; empty outside of tasks.
+        maker: a weak reference to the task in which it was made.
     """
 
     __slots__ = ("maker", "site")
@@ -29,14 +34,18 @@ class WatchedTask(asyncio.Task[Any]):
     def __init__(self, coro: Any, *, loop: Any, **options: Any) -> None:
         self.site: Frames = raw_frames(3, 2)
         maker = asyncio.current_task(loop)
-        self.maker = path_of(maker) if maker is not None else ""
+        self.maker = weakref.ref(maker) if maker is not None else _nobody
         super().__init__(coro, loop=loop, **options)
 
 
 def path_of(task: asyncio.Task[Any]) -> str:
     """The names of the tasks above a task, outermost first, and its own."""
-    above = getattr(task, "maker", "")
-    return f"{above} / {task.get_name()}" if above else task.get_name()
+    names = [task.get_name()]
+    above: Any = getattr(task, "maker", _nobody)()
+    while above is not None:
+        names.append(above.get_name())
+        above = getattr(above, "maker", _nobody)()
+    return " / ".join(reversed(names))
 
 
 def describe_leak(task: asyncio.Task[Any]) -> str:
