@@ -264,10 +264,11 @@ class _Half(Entry):
         """
         self._left = True
         if self._arrival.done():
-            if self.error is None:
-                self._undo_arrived()
-            return None
-        if not self._cancel_making():
+            if self.error is not None:
+                return None
+            self._arrival = kernel.new_future()  # done once more when it has been undone
+            self._undo_arrived()
+        elif not self._cancel_making():
             return None
         return await kernel.wait_through(self._arrival, self._scope.close_timeout)
 
@@ -294,7 +295,7 @@ class _Half(Entry):
             self._arrival.set_result(None)
 
     def _making_ended(self, _: Task[None]) -> None:
-        """See to a task that somebody else cancelled before its first step."""
+        """See to the caller of a task that could not: somebody else cancelled it, or the scope closed."""
         if not self._arrival.done():
             self._scope._forget(self)
             self._announce(CancelledError(f"making {self.label} was cancelled from outside"))
@@ -303,11 +304,12 @@ class _Half(Entry):
 class Acquisition(_Half, Generic[T]):
     """A value that an asynchronous factory is making; when it is there, a `Resource` takes its place."""
 
-    __slots__ = ("_coro", "_release", "resource")
+    __slots__ = ("_coro", "_ran", "_release", "resource")
 
     def __init__(self, scope: Ledger, name: str, coro: Awaitable[T], release: Release | None) -> None:
         super().__init__(scope, name)
         self._coro = coro
+        self._ran = False
         self._release = release
         self.resource: Resource[T] | None = None
 
@@ -317,6 +319,7 @@ class Acquisition(_Half, Generic[T]):
 
     async def make(self) -> None:
         """Await the factory, and put its value into the ledger in the step in which it arrives."""
+        self._ran = True
         try:
             value = await self._coro
             resource = Resource(self.name, value, self._release)
@@ -329,7 +332,7 @@ class Acquisition(_Half, Generic[T]):
         else:
             self.resource = resource
             self._scope._replace(self, resource)
-        self._announce()
+            self._announce()
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         self._left = True
@@ -345,6 +348,7 @@ class Acquisition(_Half, Generic[T]):
         except BaseException as error:
             self._scope._record_error(error)
         self._scope._forget(self)
+        self._announce()
 
     def _undo_arrived(self) -> None:
         assert self.resource is not None
@@ -353,9 +357,10 @@ class Acquisition(_Half, Generic[T]):
             kernel.spawn_kept(self._undo(self.resource), f"late release of {self.name!r}")
 
     def _making_ended(self, task: Task[None]) -> None:
-        if not self._arrival.done() and inspect.iscoroutine(self._coro):
-            self._coro.close()
-        super()._making_ended(task)
+        if not self._ran:
+            if inspect.iscoroutine(self._coro):
+                self._coro.close()
+            super()._making_ended(task)
 
 
 class Holder(_Half, Generic[T]):

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
-from ._errors import TaskCancelled, TaskNotFinished
+from ._errors import TaskCancelled, TaskNotFinished, is_fatal
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -248,13 +248,12 @@ class TaskHandle(Generic[T_co]):
         except (CancelledError, GeneratorExit):
             self._end(CANCELLED, None)
             raise
-        except Exception as error:
+        except BaseException as error:
             # Without this frame, which refers to the handle, which keeps the error: a cycle.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             self._end(FAILED, error)
-        except BaseException as error:
-            self._end(FAILED, error)
-            raise
+            if is_fatal(error):  # it has to end the loop; anything else is the owner's to report
+                raise
         else:  # what `_end` does, without its calls: this is the path that has to be fast
             self._status = FINISHED
             if self._waiters is not None:

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from . import _kernel as kernel
+from . import _trace
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._entries import (
     Acquisition,
@@ -88,6 +89,8 @@ class Scope:
     _closing_begun: Future[None] | None = None
     _closing_ended: Future[None] | None = None
     _sweep_at = 1000
+    _token: _trace.Token | None = None  # while somebody looks
+    _tokens: dict[Any, _trace.Token | None] | None = None
     # The async with body: who runs it, how often it had been cancelled before, and how we interrupted it.
     _host: Task[Any] | None = None
     _cancelling_before = 0
@@ -327,18 +330,20 @@ class Scope:
             OwnerClosed: the scope is closing or closed; *fn* is called nevertheless, by the close in progress or by
                 one that this starts, because what it would release was acquired already.
         """
-        if self._state is not OPEN:
+        if self._state is not OPEN or _trace.sink is not None:
             self._offer(CallbackEntry(fn, args, kwargs))
-        (self._run or self._begin_run()).append((fn, args, kwargs))
+        else:
+            (self._run or self._begin_run()).append((fn, args, kwargs))
         return fn
 
     def push_async_callback(
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Callable[P, Awaitable[T]]:
         """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`."""
-        if self._state is not OPEN:
+        if self._state is not OPEN or _trace.sink is not None:
             self._offer(CallbackEntry(fn, args, kwargs))
-        (self._run or self._begin_run()).append((fn, args, kwargs))
+        else:
+            (self._run or self._begin_run()).append((fn, args, kwargs))
         return fn
 
     def pop_all(self) -> Scope:
@@ -351,6 +356,8 @@ class Scope:
         heir = Scope(self.name, close_timeout=self.close_timeout)
         heir._ledger, self._ledger = self._ledger, heir._ledger
         heir._errors, self._errors = self._errors, heir._errors
+        heir._tokens, self._tokens = self._tokens, heir._tokens
+        heir._token, self._token = self._token, heir._token
         heir._opened = count_kinds(heir._ledger).total() - count_calls(heir._ledger)
         heir._run, self._run = self._run, None
         self._opened -= heir._opened
@@ -415,6 +422,22 @@ class Scope:
         self._ledger[entry] = None
         self._opened += 1
         self._run = None
+        if _trace.sink is not None:
+            self._report_opened(entry)
+
+    def _report_opened(self, entry: Any) -> None:
+        """Tell whoever looks of a new entry, and of this scope with its first."""
+        if self._token is None:
+            owner = self._place.parent._token if self._place is not None else None
+            self._token = _trace.opened("scope", self.name, owner)
+        if self._tokens is None:
+            self._tokens = {}
+        if entry.kind != "scope":
+            self._tokens[entry] = _trace.opened(entry.kind, getattr(entry, "name", None) or entry.label, self._token)
+
+    def _report_closed(self, entry: Any) -> None:
+        assert self._tokens is not None
+        _trace.closed(self._tokens.pop(entry, None))
 
     def _begin_run(self) -> list[Any]:
         """Put a run of callbacks on top of the ledger, until something else comes to lie there."""
@@ -428,6 +451,8 @@ class Scope:
         if self._ledger.pop(entry, _ABSENT) is _ABSENT:
             return False
         self._released += 1
+        if self._tokens:
+            self._report_closed(entry)
         return True
 
     def _replace(self, entry: Any, successor: Any) -> None:
@@ -435,6 +460,8 @@ class Scope:
         del self._ledger[entry]
         self._ledger[successor] = None
         self._run = None
+        if self._tokens:
+            self._tokens[successor] = self._tokens.pop(entry, None)
 
     def _offer(self, entry: Any) -> None:
         """Take an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
@@ -458,6 +485,8 @@ class Scope:
         self._ledger[handle] = None
         self._opened += 1
         self._run = None
+        if _trace.sink is not None:
+            self._report_opened(handle)
         if len(self._ledger) > self._sweep_at:
             self._sweep()
             self._sweep_at = 4 * len(self._ledger) + 1000
@@ -485,12 +514,10 @@ class Scope:
             entry._sweep()
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        if self._ledger.pop(handle, _ABSENT) is not _ABSENT:
-            self._released += 1
+        self._forget(handle)
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        if self._ledger.pop(handle, _ABSENT) is not _ABSENT:
-            self._released += 1
+        self._forget(handle)
         if handle._status is FAILED:
             error = handle._outcome
             assert isinstance(error, BaseException)
@@ -583,6 +610,9 @@ class Scope:
                 self._closing_ended = None
             if self._place is not None:
                 self._place.leave()
+            if self._token is not None:
+                _trace.closed(self._token)
+                self._token = None
 
     async def _close_alone(self) -> None:
         """Close a scope that has no body to interrupt; its errors go to its parent, or wait for `aclose`."""

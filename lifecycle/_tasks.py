@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Protocol, Self, TypeVar
 from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
+from . import _trace
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
 from ._handle import CANCELLED, PENDING, TaskHandle, checked_coroutine, coroutine_of, name_of
@@ -105,6 +106,8 @@ class TaskManager:
         self._state = OPEN
         self._loop: AbstractEventLoop | None = None
         self._clock: Callable[[], float] = self._bind
+        self._token: _trace.Token | None = None  # while somebody looks
+        self._tokens: dict[TaskHandle[Any], _trace.Token | None] = {}
         self._closed: Future[None] | None = None
         self._report = DrainReport()
         self._watchers: list[tuple[Future[None], frozenset[Any]]] = []
@@ -322,6 +325,9 @@ class TaskManager:
         self._closed = kernel.new_future()
         held = await self._shut_down()
         self._state = CLOSED
+        if self._token is not None:
+            _trace.closed(self._token)
+            self._token = None
         self._closed.set_result(None)
         if held is not None:
             raise held
@@ -442,7 +448,7 @@ class TaskManager:
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
         plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
-        self._special = self._watched or not plain
+        self._special = self._watched or not plain or _trace.sink is not None
         return self._clock()
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
@@ -456,6 +462,8 @@ class TaskManager:
 
     def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running.add(handle)
+        if _trace.sink is not None:
+            self._report_opened(handle)
         if len(self._running) > self._sweep_at:
             self._sweep_often_enough()
         if self._hooks:
@@ -477,6 +485,13 @@ class TaskManager:
         """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
         self._sweep()
         self._sweep_at = 4 * len(self._running) + 1000
+
+    def _report_opened(self, handle: TaskHandle[Any]) -> None:
+        """Tell whoever looks of a task, and of this manager with its first."""
+        self._watched = True
+        if self._token is None:
+            self._token = _trace.opened("task manager", self.name)
+        self._tokens[handle] = _trace.opened("task", handle.name, self._token)
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
         self._running.discard(handle)
@@ -502,6 +517,8 @@ class TaskManager:
 
     def _after_end(self, handle: TaskHandle[Any]) -> None:
         self._left_behind.discard(handle)
+        if self._tokens:
+            _trace.closed(self._tokens.pop(handle, None))
         if self._hooks:
             self._call_hooks("after", handle)
         self._slots.serve()

@@ -48,6 +48,10 @@ class Closing(Protocol):
     _opened: int
     _released: int
     _releasing: Any
+    _tokens: Any
+
+    def _forget(self, entry: Any) -> bool: ...
+    def _report_closed(self, entry: Any) -> None: ...
 
 
 class Unwinding:
@@ -205,9 +209,10 @@ class Unwinding:
         if not entry.leaves:
             self._scope._releasing = None
             self._scope._released += 1
-        elif entry in self._scope._ledger:  # a task that would not end; its own end finds it gone
-            del self._scope._ledger[entry]
-            self._scope._released += 1
+            if self._scope._tokens:
+                self._scope._report_closed(entry)
+        else:  # a task that would not end; its own end finds it gone
+            self._scope._forget(entry)
 
     # Errors
 
@@ -278,8 +283,7 @@ class Unwinding:
                     self.hold(error)
         if self._expired:
             self._take_outcome(task, None, None)
-        if task in self._scope._ledger:
-            self._settle(task)
+        self._settle(task)
 
     async def _delegate(self) -> None:
         """Have the closer await the pending release and go on; return when it can go no further."""
