@@ -368,7 +368,10 @@ async def test_a_cancelled_command_is_ended_as_a_group(tmp_path: Path, command: 
 
 async def test_a_command_that_leaves_processes_with_its_pipes_open_ends_all_the_same(tmp_path: Path) -> None:
     """What it leaves in its group is ended with it; one that made a group of its own keeps only itself."""
-    daemon = f'{sys.executable} -c \'import os, time; os.setsid(); open(\\"daemon\\", \\"w\\").write(str(os.getpid())); time.sleep(60)\''
+    (tmp_path / "daemon.py").write_text(
+        "import os, time\nos.setsid()\nopen('daemon', 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    daemon = f"{sys.executable} daemon.py"
     text = f"""
         [blocks.a]
         shell = "sleep 60 & echo $! > left; echo done"
