@@ -75,8 +75,9 @@ def list_jobs(
     rows = db.execute(
         f"""
         SELECT {_COLUMNS.replace("jobs.state", state)} {_FROM}
-        WHERE (?1 IS NULL OR {state} = ?1) AND (?2 IS NULL OR jobs.run = ?2) ORDER BY jobs.id DESC LIMIT ?3""",
-        (status.value if status else None, run, limit),
+        WHERE (:status IS NULL OR {state} = :status) AND (:run IS NULL OR jobs.run = :run)
+        ORDER BY jobs.id DESC LIMIT :limit""",
+        {"status": status.value if status else None, "run": run, "limit": limit},
     ).fetchall()
     return [_record(row) for row in reversed(rows)]
 
