@@ -1,0 +1,293 @@
+"""Random programs on a scope: whatever happens to them, the account closes.
+
+A program is a list of steps: acquire, register, enter, spawn, open a child, wait, fail; something may happen to its
+body meanwhile: a native cancellation, one by an anyio scope, ``scope.cancel()``, a close by somebody else. Every
+thing writes a diary; afterwards the diary must show that all that was opened was released, once, newest first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lifecycle import OwnerClosed, ReleaseTimeout, Scope
+from lifecycle.testing import Bubble, run_virtual
+
+CLOSE_TIMEOUT = 5.0
+STUCK = 20.0  # seconds for which a stuck release ignores its cancellation
+
+
+class Planned(Exception):
+    """An error that a program plans; its number says which."""
+
+
+@dataclass
+class Diary:
+    """What happened, in order: ``(moment, thing)``."""
+
+    entries: list[tuple[str, int]] = field(default_factory=list)
+    errors: set[int] = field(default_factory=set)
+    homes: dict[int, Scope] = field(default_factory=dict)
+    stuck: set[int] = field(default_factory=set)
+    over: set[int] = field(default_factory=set)  # tasks that came to their end by themselves
+    count: int = 0
+
+    def new(self, scope: Scope) -> int:
+        self.count += 1
+        self.homes[self.count] = scope
+        return self.count
+
+    def note(self, moment: str, thing: int) -> None:
+        self.entries.append((moment, thing))
+
+    def error(self, thing: int) -> Planned:
+        self.errors.add(thing)
+        return Planned(thing)
+
+    def position(self, moment: str, thing: int) -> int | None:
+        found = [at for at, entry in enumerate(self.entries) if entry == (moment, thing)]
+        assert len(found) <= 1, f"{moment} {thing} happened {len(found)} times"
+        return found[0] if found else None
+
+
+delays = st.sampled_from([0.0, 0.0, 0.1, 1.0])
+endings = st.sampled_from(["well", "well", "well", "badly", "stuck"])
+
+makes = st.tuples(st.just("acquire"), delays, st.sampled_from(["well", "well", "badly"]), delays, endings)
+callbacks = st.tuples(st.just("callback"), delays, endings)
+enters = st.tuples(st.sampled_from(["enter", "enter inline"]), delays, st.sampled_from(["well", "badly"]), delays, endings)
+spawns = st.tuples(st.just("spawn"), st.sampled_from([0.0, 0.3, 50.0]), delays, endings)
+waits = st.tuples(st.just("wait"), st.sampled_from([0.0, 0.2, 2.0]))
+steps = st.one_of(makes, callbacks, enters, spawns, waits)
+children = st.tuples(st.just("child"), st.lists(steps, max_size=4))
+programs = st.lists(st.one_of(steps, steps, steps, children), max_size=8)
+happenings = st.none() | st.tuples(
+    st.sampled_from(["cancel", "cancel twice", "anyio cancel", "scope.cancel", "aclose elsewhere", "timeout"]),
+    st.sampled_from([0.0, 0.1, 0.25, 1.0, 3.0]),
+)
+ends = st.sampled_from(["fall through", "wait", "raise"])
+
+
+async def end(diary: Diary, thing: int, delay: float, ending: str) -> None:
+    """Release a thing: takes its time, and ends as planned."""
+    diary.note("release", thing)
+    try:
+        if ending == "stuck":
+            diary.stuck.add(thing)
+            await ignore_cancellation(STUCK)
+        elif delay:
+            await asyncio.sleep(delay)
+        if ending == "badly":
+            raise diary.error(thing)
+    finally:
+        diary.note("released", thing)
+
+
+async def ignore_cancellation(seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while loop.time() < until:
+        try:
+            await asyncio.sleep(until - loop.time())
+        except asyncio.CancelledError:
+            continue
+
+
+class Thing:
+    """A context manager that writes into the diary."""
+
+    def __init__(self, diary: Diary, scope: Scope, step: tuple[Any, ...]) -> None:
+        self.diary, self.thing = diary, diary.new(scope)
+        _, self.delay, self.start, self.end_delay, self.ending = step
+
+    async def __aenter__(self) -> Thing:
+        await asyncio.sleep(self.delay)
+        if self.start == "badly":
+            raise Planned(-1)
+        self.diary.note("open", self.thing)
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        await end(self.diary, self.thing, self.end_delay, self.ending)
+
+
+async def work(diary: Diary, thing: int, seconds: float, clean_up: float, ending: str) -> None:
+    try:
+        await asyncio.sleep(seconds)
+        diary.over.add(thing)
+    finally:
+        await end(diary, thing, clean_up, ending)
+
+
+async def play(scope: Scope, program: list[tuple[Any, ...]], diary: Diary) -> None:
+    """Run the steps of a program in the body of *scope*."""
+    for step in program:
+        try:
+            await play_step(scope, step, diary)
+        except (Planned, OwnerClosed) as error:
+            if isinstance(error, Planned) and error.args != (-1,):
+                raise
+        check_account(scope)
+
+
+async def play_step(scope: Scope, step: tuple[Any, ...], diary: Diary) -> None:
+    match step:
+        case ("acquire", delay, start, end_delay, ending):
+            thing = diary.new(scope)
+
+            async def make() -> int:
+                await asyncio.sleep(delay)
+                if start == "badly":
+                    raise Planned(-1)
+                diary.note("open", thing)
+                return thing
+
+            await scope.acquire(make, release=lambda thing: end(diary, thing, end_delay, ending))
+        case ("callback", delay, ending):
+            thing = diary.new(scope)
+            diary.note("open", thing)
+            scope.push_async_callback(end, diary, thing, delay, ending)
+        case ("enter", *_):
+            await scope.enter(Thing(diary, scope, step))
+        case ("enter inline", delay, start, end_delay, ending):
+            calm = "well" if ending == "stuck" else ending  # the weaker promise: it cannot be left behind
+            await scope.enter_async_context(Thing(diary, scope, ("", delay, start, end_delay, calm)))
+        case ("spawn", seconds, clean_up, ending):
+            thing = diary.new(scope)
+            diary.note("open", thing)
+            try:
+                scope.start_soon(work, diary, thing, seconds, clean_up, ending)
+            except OwnerClosed:
+                diary.note("release", thing)
+                diary.note("released", thing)
+                raise
+        case ("child", program):
+            await play(scope.child(), program, diary)
+        case ("wait", seconds):
+            await asyncio.sleep(seconds)
+
+
+def check_account(scope: Scope) -> None:
+    statistics = scope.statistics()
+    assert statistics.opened == statistics.live + statistics.released, statistics
+
+
+def check_diary(diary: Diary) -> None:
+    """All that was opened was released once, and newest first within its scope."""
+    opened = [thing for moment, thing in diary.entries if moment == "open"]
+    for thing in opened:
+        assert diary.position("release", thing) is not None, f"{thing} was never released: {diary.entries}"
+        assert diary.position("released", thing) is not None
+    for older, newer in pairs(opened):
+        if diary.homes[older] is not diary.homes[newer]:
+            continue
+        began = diary.position("release", older)
+        done = diary.position("release" if newer in diary.stuck else "released", newer)
+        born = diary.position("open", newer)
+        assert began is not None
+        assert done is not None
+        assert born is not None
+        in_order = done < began or began < born or older in diary.over
+        assert in_order, f"{older} before {newer}: {diary.entries}"
+
+
+def pairs(things: list[int]) -> Iterator[tuple[int, int]]:
+    for index, older in enumerate(things):
+        for newer in things[index + 1 :]:
+            yield older, newer
+
+
+def leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    elif error is not None:
+        yield error
+
+
+async def run_program(
+    bubble: Bubble, program: list[tuple[Any, ...]], happening: tuple[str, float] | None, ending: str
+) -> None:
+    diary = Diary()
+    loop = asyncio.get_running_loop()
+    host: asyncio.Task[Any] | None = None
+    scope = Scope("program", close_timeout=CLOSE_TIMEOUT)
+    caught: list[BaseException] = []
+
+    async def body() -> None:
+        async with scope:
+            await play(scope, program, diary)
+            if ending == "wait":
+                await asyncio.sleep(4)
+            elif ending == "raise":
+                raise diary.error(0)
+
+    async def hosted() -> None:
+        try:
+            if happening and happening[0] == "timeout":
+                async with asyncio.timeout(happening[1]):
+                    await body()
+            elif happening and happening[0] == "anyio cancel":
+                with anyio.move_on_after(happening[1]):
+                    await body()
+            else:
+                await body()
+        except BaseException as error:
+            caught.append(error)
+        try:  # a cancellation that came together with an error is delivered at the next wait
+            await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            caught.append(error)
+
+    async def close_elsewhere() -> None:
+        try:
+            await scope.aclose()
+        except BaseException as error:
+            caught.append(error)
+
+    host = asyncio.create_task(hosted())
+    closers: list[asyncio.Task[None]] = []
+    if happening:
+        kind, moment = happening
+        actions = {
+            "cancel": lambda: host.cancel(),
+            "cancel twice": lambda: (host.cancel(), loop.call_later(0.1, host.cancel)),
+            "scope.cancel": lambda: scope.cancel("planned"),
+            "aclose elsewhere": lambda: closers.append(asyncio.create_task(close_elsewhere())),
+        }
+        if kind in actions:
+            loop.call_later(moment, actions[kind])
+    await asyncio.wait([host])
+    if closers:
+        await asyncio.wait(closers)
+    assert scope.closed
+    check_account(scope)
+    assert scope.statistics().live == 0, scope.statistics()
+    await asyncio.sleep(STUCK * 20)  # whatever was left behind ends now
+    check_diary(diary)
+    check_errors(diary, caught)
+
+
+def check_errors(diary: Diary, caught: list[BaseException]) -> None:
+    """No error was lost, and none was raised twice; every stuck thing was named."""
+    found = [leaf for error in caught for leaf in leaves(error)]
+    planned = [leaf.args[0] for leaf in found if isinstance(leaf, Planned)]
+    assert len(planned) == len(set(planned)), planned
+    assert set(planned) == diary.errors, (planned, diary.errors, diary.entries)
+    timeouts = [leaf for leaf in found if isinstance(leaf, ReleaseTimeout)]
+    assert len(timeouts) <= len(diary.stuck)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(programs, happenings, ends)
+def test_the_account_of_every_program_closes(
+    program: list[tuple[Any, ...]], happening: tuple[str, float] | None, ending: str
+) -> None:
+    """Opened equals released, nothing twice, strict reverse order, no error lost, no task left."""
+    run_virtual(lambda bubble: run_program(bubble, program, happening, ending))
