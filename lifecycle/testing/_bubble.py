@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _trace
 from .._errors import LeakError
-from ._determinism import numbered_scopes
+from ._determinism import numbered_scopes, restart_numbers
 from ._ledger import Ledger
 from ._loop import VirtualIOLoop, VirtualLoop
 from ._network import MemoryNetwork
@@ -92,6 +92,7 @@ def open_bubble(*, seed: int | None, io: bool, max_steps: int, patience: float) 
     _trace.sink = bubble.ledger
     try:
         with numbered_scopes():
+            restart_numbers()
             yield bubble
     finally:
         try:

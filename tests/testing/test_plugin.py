@@ -40,7 +40,7 @@ def test_a_leaked_task_is_an_error_with_name_path_and_site(pytester: pytest.Pyte
     result.stdout.re_match_lines(
         [
             r".*LeakError: the test left 1 thing\(s\) behind:",
-            r".*task '.* / reader' at .*test_a_leaked.*:\d+ in forgotten.*",
+            r".*task '(.* / )?reader' at .*test_a_leaked.*:\d+ in forgotten.*",
             r".*made at .*test_a_leaked.* in spawn < .*",
         ]
     )

@@ -1,0 +1,55 @@
+"""The table of scenarios, and what they are made of: connections that take time, work that holds something."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from lifecycle.testing import Bubble, Token
+
+Scenario = Callable[[Bubble], Coroutine[Any, Any, Any]]
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(function: Scenario) -> Scenario:
+    """Enter a scenario into the table."""
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+# What scenarios use: a connection that takes time to make and to release, and work that holds something.
+
+
+async def connect(bubble: Bubble, name: str) -> Token:
+    await asyncio.sleep(0.01)
+    return bubble.ledger.acquire(name, kind="connection")
+
+
+async def disconnect(token: Token) -> None:
+    await asyncio.sleep(0.01)
+    token.release()
+
+
+@contextlib.asynccontextmanager
+async def session(bubble: Bubble, name: str) -> AsyncIterator[Token]:
+    token = bubble.ledger.acquire(name, kind="session")
+    try:
+        yield token
+    finally:
+        try:  # whoever may be struck again during its clean-up must not leave the release behind a wait
+            await asyncio.sleep(0.01)
+        finally:
+            token.release()
+
+
+async def work(bubble: Bubble, name: str, seconds: float) -> str:
+    with bubble.ledger.acquire(name, kind="work"):
+        await asyncio.sleep(seconds)
+    return name
+
+
+def ignore_error(handle: object, error: BaseException) -> None:
+    """Errors of background tasks are expected here: they were injected."""

@@ -1,0 +1,138 @@
+"""TaskGroup, gather, amap, as_completed and race: joining, limits, failures, nesting, late arrivals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lifecycle._gather import amap, gather, race
+from lifecycle._groups import TaskGroup
+
+from ._table import scenario, work
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from lifecycle.testing import Bubble
+
+
+@scenario
+async def group_joins(bubble: Bubble) -> None:
+    """Three members, one of them late, in a limit of two."""
+    async with TaskGroup(limit=2) as group:
+        for number in range(3):
+            group.start_soon(work, bubble, f"member {number}", 0.02)
+        await asyncio.sleep(0.01)
+        group.create_task(work(bubble, "late", 0.01))
+
+
+@scenario
+async def group_fails_fast(bubble: Bubble) -> None:
+    """One member fails, the others are cancelled with their clean-up, in a group within a group."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.02)
+        raise KeyError("planned")
+
+    async with TaskGroup() as outer:
+        outer.start_soon(work, bubble, "neighbour", 0.05)
+        with contextlib.suppress(BaseExceptionGroup):
+            async with TaskGroup() as inner:
+                inner.start_soon(fails)
+                inner.start_soon(work, bubble, "sibling", 1)
+                await asyncio.sleep(5)
+        await asyncio.sleep(0)
+
+
+@scenario
+async def group_collects(bubble: Bubble) -> None:
+    """Errors cancel nobody; they come together in the end."""
+
+    async def fails(delay: float) -> None:
+        await asyncio.sleep(delay)
+        raise KeyError("planned")
+
+    with contextlib.suppress(BaseExceptionGroup):
+        async with TaskGroup(policy="collect") as group:
+            group.start_soon(fails, 0.01)
+            group.start_soon(fails, 0.02)
+            group.start_soon(work, bubble, "member", 0.03)
+    await asyncio.sleep(0)
+
+
+@scenario
+async def group_times_out(bubble: Bubble) -> None:
+    """The group's own timeout inside a longer one and around a shielded section."""
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await work(bubble, "shielded", 0.04)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1), TaskGroup(timeout=0.02) as group:
+            group.start_soon(shielded)
+            group.start_soon(work, bubble, "member", 1)
+            await asyncio.sleep(5)
+    await asyncio.sleep(0)
+
+
+@scenario
+async def group_start_and_cancel(bubble: Bubble) -> None:
+    """A handshake, then a cancel of the whole group from inside."""
+
+    async def serves(*, task_status: anyio.abc.TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
+        with bubble.ledger.acquire("server"):
+            await asyncio.sleep(0.01)
+            task_status.started("ready")
+            await asyncio.sleep(1)
+
+    async with TaskGroup() as group:
+        await group.start(serves)
+        group.start_soon(work, bubble, "member", 1)
+        await asyncio.sleep(0.01)
+        group.cancel("enough")
+
+
+@scenario
+async def gather_with_a_limit(bubble: Bubble) -> None:
+    """Four coroutines through two slots, and a fifth that fails."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.03)
+        raise KeyError("planned")
+
+    with contextlib.suppress(KeyError):
+        await gather(*[work(bubble, f"job {number}", 0.01) for number in range(4)], fails(), limit=2)
+    await asyncio.sleep(0)
+
+
+@scenario
+async def amap_over_an_async_source(bubble: Bubble) -> None:
+    """A map over items that come slowly, and one over items that are there."""
+
+    async def source() -> AsyncIterator[int]:
+        with bubble.ledger.acquire("source"):
+            for number in range(3):
+                await asyncio.sleep(0.01)
+                yield number
+
+    async def double(number: int) -> int:
+        await work(bubble, f"item {number}", 0.01)
+        return 2 * number
+
+    await amap(double, source(), limit=2)
+    await amap(double, range(3), limit=2)
+
+
+@scenario
+async def race_of_three(bubble: Bubble) -> None:
+    """The fastest wins, the others end with their clean-up."""
+
+    async def runner(delay: float) -> float:
+        await work(bubble, f"runner {delay}", delay)
+        return delay
+
+    await race(lambda: runner(0.01), lambda: runner(0.02), lambda: runner(5))

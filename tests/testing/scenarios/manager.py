@@ -1,0 +1,76 @@
+"""TaskManager: draining, slots, producers that wait, tasks that do not end, a limit that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from lifecycle import OwnerClosed, TaskManager
+
+from ._table import ignore_error, scenario, session, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble
+
+
+@scenario
+async def manager_drains(bubble: Bubble) -> None:
+    """Two running, two waiting for a slot, one late, and a drain."""
+    async with TaskManager("jobs", limit=2, on_error=ignore_error) as jobs:
+        for number in range(4):
+            jobs.start_soon(work, bubble, f"job {number}", 0.02)
+        await asyncio.sleep(0.01)
+        jobs.start_soon(work, bubble, "late", 0.01)
+
+
+@scenario
+async def manager_spawn_waits_for_a_slot(bubble: Bubble) -> None:
+    """Producers that wait for slots beside tasks that queue for them, and a closer that comes early."""
+    jobs = TaskManager("jobs", limit=1, drain_timeout=0.05, on_error=ignore_error)
+
+    async def produces(name: str) -> None:
+        with contextlib.suppress(OwnerClosed):
+            await jobs.spawn(work, bubble, name, 0.02)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(produces(f"producer {number}"))
+            jobs.start_soon(work, bubble, "queued", 0.02)
+            await asyncio.sleep(0.03)
+            group.create_task(jobs.aclose())
+            group.create_task(produces("late"))
+    finally:
+        await jobs.aclose()
+
+
+@scenario
+async def manager_cancels_what_does_not_end(bubble: Bubble) -> None:
+    """Draining runs out: what is left is cancelled, with its clean-up, and reported."""
+
+    async def lingers() -> None:
+        async with session(bubble, "lingering"):
+            await asyncio.sleep(60)
+
+    async with TaskManager("jobs", drain_timeout=0.02, on_error=ignore_error) as jobs:
+        jobs.start_soon(lingers)
+        jobs.start_soon(work, bubble, "quick", 0.01)
+        await asyncio.sleep(0.01)
+        handle = jobs.start_soon(lingers)
+        await asyncio.sleep(0)
+        handle.cancel("no longer wanted")
+
+
+@scenario
+async def manager_limit_changes(bubble: Bubble) -> None:
+    """The limit goes up and down while tasks run and wait."""
+    async with TaskManager("jobs", limit=1, on_error=ignore_error) as jobs:
+        handles = [jobs.start_soon(work, bubble, f"job {number}", 0.02) for number in range(4)]
+        await asyncio.sleep(0.01)
+        jobs.limit = 3
+        handles[3].cancel()
+        await asyncio.sleep(0.01)
+        jobs.limit = 1
+        with contextlib.suppress(BaseException):
+            await handles[3].wait()

@@ -1,0 +1,117 @@
+"""Registry: single flight, leases against expiry, replacement, clear and close while everything is in use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from lifecycle import OwnerClosed
+from lifecycle._registry import Registry
+from lifecycle.testing import Bubble, Token
+
+from ._table import connect, disconnect, scenario
+
+
+@scenario
+async def registry_single_flight(bubble: Bubble) -> None:
+    """Three callers of one key, one of them late, one of another key."""
+    async with Registry[str, Token]("clients", finalizer=disconnect) as clients:
+
+        async def user(key: str, arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            async with clients.lease(key, lambda: connect(bubble, key)) as client:
+                await _use(client)
+
+        async with asyncio.TaskGroup() as group:
+            for key, arrives in (("a", 0), ("a", 0), ("a", 0.01), ("b", 0)):
+                group.create_task(user(key, arrives))
+
+
+async def _use(client: Token) -> None:
+    for _ in range(2):
+        assert not client.releases, f"{client.name} was finalized under its user"
+        await asyncio.sleep(0.01)
+    assert not client.releases, f"{client.name} was finalized under its user"
+
+
+@scenario
+async def registry_expiry_under_a_lease(bubble: Bubble) -> None:
+    """Values expire while they are leased, and are made anew meanwhile."""
+    async with Registry[str, Token]("clients", ttl=0.015, finalizer=disconnect) as clients:
+
+        async def user(arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            async with clients.lease("key", lambda: connect(bubble, "client")) as client:
+                await _use(client)
+
+        async with asyncio.TaskGroup() as group:
+            for arrives in (0, 0.02, 0.025):
+                group.create_task(user(arrives))
+
+
+@scenario
+async def registry_closed_while_in_use(bubble: Bubble) -> None:
+    """A holder, a creator, a late caller and two closers."""
+    clients = Registry[str, Token]("clients", finalizer=disconnect)
+    try:
+
+        async def user(key: str, arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            with contextlib.suppress(OwnerClosed):
+                async with clients.lease(key, lambda: connect(bubble, key)) as client:
+                    await _use(client)
+
+        async def closer(arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            await clients.aclose()
+
+        async with asyncio.TaskGroup() as group:
+            for key, arrives in (("a", 0), ("b", 0.01), ("c", 0.02)):
+                group.create_task(user(key, arrives))
+            for arrives in (0.015, 0.02):
+                group.create_task(closer(arrives))
+    finally:
+        await clients.aclose()
+
+
+@scenario
+async def registry_replaces_and_evicts(bubble: Bubble) -> None:
+    """A full registry, replacements, pops and a clear."""
+    async with Registry[str, Token]("clients", max_size=2, finalizer=disconnect) as clients:
+        for key in ("a", "b", "a", "c"):
+            clients.put(key, await connect(bubble, key))
+        with clients.try_lease("a") as client:
+            clients.discard("a")
+            await _use(client)
+        taken = clients.pop("c", None)
+        if taken is not None:
+            taken.release()
+        await clients.clear()
+        clients.put("d", await connect(bubble, "d"))
+
+
+@scenario
+async def registry_factory_fails(bubble: Bubble) -> None:
+    """A factory that fails for all who wait, and one whose callers all leave."""
+
+    async def fails() -> Token:
+        token = await connect(bubble, "half made")
+        token.release()
+        raise KeyError("planned")
+
+    async with Registry[str, Token]("clients", finalizer=disconnect) as clients:
+
+        async def user() -> None:
+            with contextlib.suppress(KeyError):
+                await clients.get_or_create("key", fails)
+
+        async def impatient() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.005):
+                    await clients.get_or_create("slow", lambda: connect(bubble, "slow"))
+            await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(user())
+                group.create_task(impatient())

@@ -1,0 +1,117 @@
+"""Scope: unwinding, children, closers, failing tasks, timeouts around it, handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lifecycle import OwnerClosed, Scope
+
+from ._table import connect, disconnect, scenario, session, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble, Token
+
+
+@scenario
+async def scope_unwinds_in_order(bubble: Bubble) -> None:
+    """Resources, tasks and context managers in one ledger: each task ends before what is older goes."""
+    async with Scope("session") as scope:
+        first = await scope.acquire(connect, bubble, "first", release=disconnect)
+        scope.start_soon(_uses, bubble, first)
+        second = await scope.enter(session(bubble, "second"))
+        scope.start_soon(_uses, bubble, second)
+        scope.callback(_check_released, second)
+        await asyncio.sleep(0.03)
+
+
+async def _uses(bubble: Bubble, token: Token) -> None:
+    try:
+        await work(bubble, f"user of {token.name}", 1)
+    finally:
+        assert not token.releases, f"{token.name} was released under its user"
+
+
+def _check_released(token: Token) -> None:
+    assert not token.releases
+
+
+@scenario
+async def scope_children(bubble: Bubble) -> None:
+    """A tree of scopes, one closed early, the others by their owner."""
+    async with Scope("root") as root:
+        left, right = root.child("left"), root.child("right")
+        await left.acquire(connect, bubble, "in left", release=disconnect)
+        right.start_soon(work, bubble, "in right", 1)
+        await right.acquire(connect, bubble, "deep", release=disconnect)
+        await left.aclose()
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def scope_closed_by_another_task(bubble: Bubble) -> None:
+    """Two closers, a task that acquires while they close, and one that comes too late."""
+    scope = Scope("shared")
+    try:
+        await scope.acquire(connect, bubble, "held", release=disconnect)
+
+        async def acquires() -> None:
+            with contextlib.suppress(OwnerClosed):
+                await scope.acquire(connect, bubble, "late", release=disconnect)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(acquires())
+            group.create_task(scope.aclose())
+            group.create_task(scope.aclose())
+            await asyncio.sleep(0.01)
+            group.create_task(acquires())
+    finally:
+        await scope.aclose()
+
+
+@scenario
+async def scope_with_a_failing_task(bubble: Bubble) -> None:
+    """A task that fails interrupts the body; everything is unwound and the error raised."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.02)
+        raise KeyError("planned")
+
+    with contextlib.suppress(KeyError):
+        async with Scope("failing") as scope:
+            await scope.acquire(connect, bubble, "held", release=disconnect)
+            scope.start_soon(fails)
+            scope.start_soon(work, bubble, "bystander", 1)
+            await asyncio.sleep(5)
+    await asyncio.sleep(0)  # a cancellation that came together with the error is delivered at the next wait
+
+
+@scenario
+async def scope_inside_timeouts_and_groups(bubble: Bubble) -> None:
+    """A scope inside asyncio.timeout, inside an anyio task group, with a timeout that fires."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(work, bubble, "neighbour", 0.05)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.03), Scope("inner") as scope:
+                await scope.acquire(connect, bubble, "held", release=disconnect)
+                scope.start_soon(work, bubble, "worker", 1)
+                await asyncio.sleep(5)
+
+
+@scenario
+async def scope_start_handshake(bubble: Bubble) -> None:
+    """A task that reports when it is ready, one that is slow to, and a body that waits for both."""
+
+    async def serves(delay: float, *, task_status: anyio.abc.TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
+        with bubble.ledger.acquire(f"server {delay}"):
+            await asyncio.sleep(delay)
+            task_status.started("ready")
+            await asyncio.sleep(1)
+
+    async with Scope("servers") as scope:
+        assert await scope.start(serves, 0.01) == "ready"
+        assert await scope.start(serves, 0.02) == "ready"
+        await asyncio.sleep(0.01)

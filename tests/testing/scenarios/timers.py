@@ -1,0 +1,53 @@
+"""Timers: overlapping runs, a stop from inside, a late trigger, an owner that ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from lifecycle import Scope, TaskManager
+from lifecycle._timers import after, fixed_delay, fixed_rate
+
+from ._table import ignore_error, scenario, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble
+
+
+@scenario
+async def timers_in_a_scope(bubble: Bubble) -> None:
+    """A fast one, a slow one whose runs miss their time, and one that fires once; all end with their owner."""
+    async with Scope("timers") as scope:
+        scope.start_soon(fixed_rate(lambda: work(bubble, "fast", 0.005), 0.01, name="fast"))
+        scope.start_soon(fixed_delay(lambda: work(bubble, "slow", 0.02), 0.01, name="slow"))
+        scope.start_soon(after(lambda: work(bubble, "once", 0.01), 0.015))
+        await asyncio.sleep(0.035)
+
+
+@scenario
+async def timer_stopped_in_a_run(bubble: Bubble) -> None:
+    """A stop while a run is under way, a trigger that comes too late, and a drain."""
+    async with TaskManager("timers", drain_timeout=1, on_error=ignore_error) as manager:
+        timer = fixed_rate(lambda: work(bubble, "run", 0.02), 0.01, name="beat")
+        manager.start_soon(timer)
+        await asyncio.sleep(0.015)
+        timer.stop()
+        with contextlib.suppress(RuntimeError):
+            timer.trigger()
+
+
+@scenario
+async def timer_stops_itself(bubble: Bubble) -> None:
+    """A run that stops its own timer, and an overrun that is cut off."""
+
+    async def run() -> None:
+        await work(bubble, "run", 0.01)
+        timer.stop()
+
+    timer = fixed_rate(run, 0.02, name="self")
+    slow = fixed_rate(lambda: work(bubble, "cut off", 5), 0.02, name="slow", run_timeout=0.01, max_runs=2)
+    async with Scope("timers") as scope:
+        scope.start_soon(timer)
+        scope.start_soon(slow)
+        await asyncio.sleep(0.05)
