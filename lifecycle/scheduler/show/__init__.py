@@ -6,14 +6,17 @@ import sys
 
 from ._display import Display
 from ._json import JsonDisplay
-from ._live import LiveDisplay
 from ._plain import PlainDisplay
 
-__all__ = ["Display", "JsonDisplay", "LiveDisplay", "PlainDisplay", "choose_display"]
+__all__ = ["Display", "JsonDisplay", "PlainDisplay", "choose_display"]
 
 
 def choose_display(*, as_json: bool) -> Display:
     """Return the display that fits where the output goes."""
     if as_json:
         return JsonDisplay()
-    return LiveDisplay() if sys.stdout.isatty() else PlainDisplay()
+    if not sys.stdout.isatty():
+        return PlainDisplay()
+    from ._live import LiveDisplay  # rich takes a tenth of a second, which only a terminal is worth
+
+    return LiveDisplay()

@@ -87,7 +87,7 @@ class LiveDisplay(Display):
             table.add_row(escape(job.name), text, str(job.attempts), duration(job.seconds), note)
         self._console.print(table)
         if left_out:
-            self._console.print(f"[dim]... and {left_out:,} more that succeeded at once[/dim]")
+            self._console.print(f"[dim]{left_out}[/dim]")
         style = STYLES.get(outcome.status.value, "default")
         self._console.print(f"[{style}]{escape(headline(outcome, seconds))}[/]")
 

@@ -37,7 +37,7 @@ class PlainDisplay(Display):
         for line in aligned(("job", "outcome", "attempts", "time", ""), rows, right=(2, 3)):
             self._lines.write(line)
         if left_out:
-            self._lines.write(f"... and {left_out:,} more that succeeded at once")
+            self._lines.write(left_out)
         self._lines.write("")
         self._lines.write(headline(outcome, seconds))
 

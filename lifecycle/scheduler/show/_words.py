@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,29 +32,29 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], int]:
-    """Return the jobs to show and how many are left out: all of a few, of many those that matter."""
+def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], str]:
+    """Return the jobs to show (all of a few, of many those that matter) and a line on those that are left out."""
     jobs = outcome.jobs
     if len(jobs) <= ROWS:
-        return jobs, 0
-    notable = [job for job in jobs if job.status.value != "succeeded" or job.attempts > 1]
+        return jobs, ""
+    notable = [job for job in jobs if job.attempts > 1 or job.status.value not in ("succeeded", "pending")]
     slow = sorted(jobs, key=lambda job: -(job.seconds or 0.0))[:10]
     chosen = {job.id for job in [*notable[: ROWS - len(slow)], *slow]}
-    shown = [job for job in jobs if job.id in chosen]
-    return shown, len(jobs) - len(shown)
+    others = [job for job in jobs if job.id not in chosen]
+    return [job for job in jobs if job.id in chosen], f"... and {counts_of(others)} more"
 
 
-def counts_of(outcome: RunOutcome) -> str:
+def counts_of(jobs: Sequence[JobRecord]) -> str:
     """Return "12 succeeded, 1 failed"."""
-    counts = outcome.counts()
-    return ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in ORDER if status in counts)
+    counts = Counter(job.status.value for job in jobs)
+    return ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in ORDER if counts[status])
 
 
 def headline(outcome: RunOutcome, seconds: float) -> str:
     """Return the run's end in one sentence."""
     status = outcome.status.value.replace("_", " ")
     text = f"{outcome.flow}: run {outcome.run_id} {status} in {duration(seconds)}"
-    return f"{text} ({plural(len(outcome.jobs), 'job')}: {counts_of(outcome)})" if outcome.jobs else text
+    return f"{text} ({plural(len(outcome.jobs), 'job')}: {counts_of(outcome.jobs)})" if outcome.jobs else text
 
 
 def note_of(job: JobRecord) -> str:
