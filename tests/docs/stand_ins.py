@@ -33,6 +33,11 @@ async def work(*_: object) -> None:
     await asyncio.sleep(0)
 
 
+async def page(url: str) -> str:
+    """Return a page."""
+    return url
+
+
 #: What each example needs, by the name of the public thing whose docstring it is in.
 WORLD: dict[str, dict[str, Any]] = {
     "lifecycle.Scope": {
@@ -43,5 +48,7 @@ WORLD: dict[str, dict[str, Any]] = {
         "serve": work,
     },
     "lifecycle.scheduler.Scheduler": {"fetch": work, "url": "somewhere"},
+    "lifecycle.TaskGroup": {"fetch": work, "urls": ["one", "two"]},
+    "lifecycle.as_completed": {"fetch": page, "urls": ["one", "two"]},
     "lifecycle.TaskManager": {"send_welcome": work, "user": "ann"},
 }

@@ -1,0 +1,91 @@
+"""Source: an iterable of either kind, taken from one item at a time, and closed when it is left early."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Generator, Iterable, Iterator, Sized
+from inspect import isasyncgen, isawaitable, iscoroutine
+from typing import Any, Generic, TypeVar
+
+from anyio import CancelScope
+
+T = TypeVar("T")
+
+#: After so many items that may not have suspended, others get a turn, and a cancellation can arrive.
+BREATH_EVERY = 32
+
+
+class Source(Generic[T]):
+    """Items of an iterable, asynchronous or not.
+
+    Raises:
+        TypeError: *items* cannot be iterated.
+    """
+
+    def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
+        self._sync: Iterator[T] | None = None
+        self._async: AsyncIterator[T] | None = None
+        self._is_lazy = not isinstance(items, Sized)
+        self._pulled = 0
+        if isinstance(items, AsyncIterable):
+            self._async = aiter(items)
+        else:
+            self._sync = iter(items)
+
+    async def pull(self) -> T:
+        """Return the next item.
+
+        Cancellation: whatever it means to the iterable.
+
+        Raises:
+            StopAsyncIteration: there is none.
+        """
+        self._pulled += 1
+        if self._is_lazy and self._pulled % BREATH_EVERY == 0:
+            await Breath()
+        if self._async is not None:
+            return await anext(self._async)
+        assert self._sync is not None
+        for item in self._sync:
+            return item
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End an asynchronous generator that has not come to its end; leave every other iterable to its owner.
+
+        Cancellation: shielded from anyio scopes, and passed on to the generator when it is native.
+        """
+        if isasyncgen(self._async):
+            with CancelScope(shield=True):
+                await self._async.aclose()
+
+    def discard_rest(self) -> None:
+        """Close the coroutines that were handed over in a collection and have not been taken."""
+        if not self._is_lazy and self._sync is not None:
+            for item in self._sync:
+                if iscoroutine(item):
+                    item.close()
+
+
+class Breath:
+    """What ``asyncio.sleep(0)`` waits for: the next iteration of the loop."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+def coroutine_for(aw: object) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine that awaits *aw*.
+
+    Raises:
+        TypeError: it is no awaitable.
+    """
+    if iscoroutine(aw):
+        return aw
+    if not isawaitable(aw):
+        raise TypeError(f"expected an awaitable, got {aw!r}; call the function to get its coroutine")
+    return await_it(aw)
+
+
+async def await_it(aw: Awaitable[T]) -> T:
+    """Await *aw*."""
+    return await aw

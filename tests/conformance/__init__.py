@@ -1,0 +1,1 @@
+"""Programs written for the standard library's owners, run on those and on ours."""
