@@ -8,6 +8,7 @@ import pytest
 
 import lifecycle
 
+from ..tracked import core_modules, tracked
 from .markdown import DOCUMENTS, ROOT, anchors_of, links_of
 
 GUARANTEES = ROOT / "docs" / "explanation" / "guarantees.md"
@@ -101,10 +102,8 @@ def test_the_house_is_described_as_it_stands() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:lifecycle|tests|benchmarks|docs|\.ci)/[\w./-]*)`", text))
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
-    rooms = [path for path in (ROOT / "lifecycle").iterdir() if path.is_dir() and (path / "__init__.py").exists()]
-    files = [f"lifecycle/{path.name}" for path in (ROOT / "lifecycle").glob("*.py")]
-    assert not [name for name in sorted(files) if name not in named]
-    assert not [room.name for room in sorted(rooms) if f"lifecycle/{room.name}/" not in named]
+    rooms = {f"lifecycle/{path.parent.name}/" for path in tracked() if path.parent.parent == ROOT / "lifecycle"}
+    assert not [name for name in [*core_modules(), *sorted(rooms)] if name not in named]
 
 
 def test_the_readme_names_the_two_commands() -> None:
