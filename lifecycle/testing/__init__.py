@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ._loop import VirtualIOLoop, VirtualLoop
     from ._network import FaultPlan, MemoryNetwork
     from ._report import ExplorationReport, Failure
-    from ._strategies import FIFO, PCT, Choices, DelayBounded, RandomWalk, Strategy
+    from ._strategies import FIFO, PCT, Choices, DelayBounded, Deviations, RandomWalk, Strategy
 
 _HOME = {
     "_bubble": "Bubble run_virtual",
@@ -49,7 +49,7 @@ _HOME = {
     "_loop": "VirtualIOLoop VirtualLoop",
     "_network": "FaultPlan MemoryNetwork",
     "_report": "ExplorationReport Failure",
-    "_strategies": "FIFO PCT Choices DelayBounded RandomWalk Strategy",
+    "_strategies": "FIFO PCT Choices DelayBounded Deviations RandomWalk Strategy",
 }
 _home_of = {name: module for module, names in _HOME.items() for name in names.split()}
 
@@ -74,6 +74,7 @@ __all__ = [
     "Choices",
     "DeadlockError",
     "DelayBounded",
+    "Deviations",
     "ExplorationReport",
     "Failure",
     "Fault",

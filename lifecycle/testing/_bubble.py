@@ -15,7 +15,7 @@ from ._ledger import Ledger
 from ._loop import VirtualIOLoop, VirtualLoop
 from ._network import MemoryNetwork
 from ._residue import end_everything, find_residue
-from ._strategies import RandomWalk
+from ._strategies import RandomWalk, Strategy
 
 if TYPE_CHECKING:
     import asyncio
@@ -105,6 +105,7 @@ def run_virtual(
     scenario: Scenario[T],
     *,
     seed: int | None = None,
+    schedule: Strategy | None = None,
     io: bool = False,
     check: bool = True,
     max_steps: int = 200_000,
@@ -119,6 +120,7 @@ def run_virtual(
         scenario: ``async def scenario(bubble)``.
         seed: None runs tasks in asyncio's order; a number chooses the order of ready tasks by a random walk
             with that seed, the same in every run. It also seeds ``bubble.random``.
+        schedule: another way to choose the order: a strategy, which gets the seed, or what Hypothesis drew.
         io: allow real sockets, pipes and subprocesses; the clock then jumps only when they are silent.
         check: look for what is left after a scenario that returned: tasks, timers, ledger entries, errors
             that only the loop's exception handler saw.
@@ -132,7 +134,9 @@ def run_virtual(
     """
     with open_bubble(seed=seed, io=io, max_steps=max_steps, patience=patience) as bubble:
         loop = bubble.loop
-        if seed is not None:
+        if schedule is not None:
+            loop.chooser = schedule.chooser(seed or 0)
+        elif seed is not None:
             loop.chooser = RandomWalk().chooser(seed)
         main: asyncio.Task[T] = loop.create_task(scenario(bubble), name="main")
         loop.run_main(main)

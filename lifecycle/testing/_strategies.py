@@ -136,6 +136,27 @@ class Choices(Strategy):
         return "c-" + ".".join(str(choice) for choice in self.choices)
 
 
+@dataclass(frozen=True)
+class Deviations(Strategy):
+    """asyncio's order, but at the n-th choice the task at another place in the queue; readable, and short."""
+
+    deviations: tuple[tuple[int, int], ...] = ()
+
+    def chooser(self, seed: int) -> Chooser:
+        places = dict(self.deviations)
+        made = -1
+
+        def choose(steps: list[Any]) -> int:
+            nonlocal made
+            made += 1
+            return min(places.get(made, 0), len(steps) - 1)
+
+        return choose
+
+    def token(self, seed: int) -> str:
+        return "d-" + "_".join(f"{step}.{place}" for step, place in self.deviations)
+
+
 def _task_number(step: Any) -> int:
     return getattr(step._callback.__self__, "number", 0)
 
@@ -149,6 +170,9 @@ def strategy_from_token(text: str) -> tuple[Strategy, int]:
         return RandomWalk(), int(rest)
     if kind == "c":
         return Choices(tuple(int(choice) for choice in rest.split(".") if choice)), 0
+    if kind == "d":
+        pairs = [part.split(".") for part in rest.split("_") if part]
+        return Deviations(tuple((int(step), int(place)) for step, place in pairs)), 0
     for prefix, make in (("pct", PCT), ("db", DelayBounded)):
         if kind.startswith(prefix):
             first, _, second = kind.removeprefix(prefix).partition(".")

@@ -1,0 +1,118 @@
+"""A machine for anything that keeps live values by key."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule
+
+from ._base import LoopMachine, pick, picks
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from .._ledger import Token
+
+keys = st.sampled_from("abc")
+
+
+class RegistryMachine(LoopMachine):
+    """Puts, gets, leases, removes and expires values, cancels users, and checks that each is finalized once.
+
+    Override :meth:`make`. A registry that is not shaped like ours also overrides :meth:`put`, :meth:`get`,
+    :meth:`remove`, :meth:`lease` and :meth:`close`. Values are ledger tokens; the finalizer releases them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made = 0
+        self._leased: list[Token] = []
+        self.registry: Any = None
+        self.finish(self._open())
+
+    async def _open(self) -> None:
+        self.registry = self.make(self.finalize)
+
+    # To override.
+
+    def make(self, finalizer: Any) -> Any:
+        """Make the registry; it calls ``await finalizer(value)`` for each value that has left it."""
+        raise NotImplementedError
+
+    def put(self, key: str, value: Any) -> None:
+        self.registry.put(key, value)
+
+    def get(self, key: str) -> Any:
+        return self.registry.get(key)
+
+    def remove(self, key: str) -> None:
+        self.registry.discard(key)
+
+    def lease(self, key: str, factory: Any) -> AbstractAsyncContextManager[Any]:
+        lease: AbstractAsyncContextManager[Any] = self.registry.lease(key, factory)
+        return lease
+
+    async def close(self) -> None:
+        await self.registry.aclose()
+
+    # Values.
+
+    async def new_value(self) -> Token:
+        """The factory: takes time, and enters what it made into the ledger."""
+        await asyncio.sleep(0.1)
+        return self._new_token()
+
+    def _new_token(self) -> Token:
+        self._made += 1
+        return self.bubble.ledger.acquire(f"value {self._made}", kind="value")
+
+    async def finalize(self, value: Token) -> None:
+        """The finalizer: takes time, and strikes the value out."""
+        assert value not in self._leased, f"{value} is finalized under its user"
+        await asyncio.sleep(0.1)
+        value.release()
+
+    # Rules.
+
+    @rule(key=keys)
+    def put_value(self, key: str) -> None:
+        self.inside(self.put, key, self._new_token())
+
+    @rule(key=keys)
+    def get_value(self, key: str) -> None:
+        value = self.inside(self.get, key)
+        assert value is None or not value.releases, f"{value} was handed out after it was finalized"
+
+    @rule(key=keys)
+    def remove_value(self, key: str) -> None:
+        self.inside(self.remove, key)
+
+    @rule(key=keys, tenths=st.integers(0, 5))
+    def use_value(self, key: str, tenths: int) -> None:
+        self.start(self._use(key, tenths / 10), f"user of {key}")
+
+    async def _use(self, key: str, seconds: float) -> None:
+        async with self.lease(key, self.new_value) as value:
+            assert not value.releases, f"{value} was leased after it was finalized"
+            self._leased.append(value)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self._leased.remove(value)
+                assert not value.releases, f"{value} was finalized under its user"
+
+    @precondition(lambda self: self.running())
+    @rule(number=picks)
+    def cancel_a_user(self, number: int) -> None:
+        pick(self.running(), number).cancel()
+
+    @invariant()
+    def accounts_close(self) -> None:
+        check = getattr(self.registry, "_check_invariants", None)
+        if check is not None:
+            check()
+
+    async def shut_down(self) -> None:
+        await self.close()
