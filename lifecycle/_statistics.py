@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._registrations import RemovalCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +121,97 @@ class DrainReport:
     def clean(self) -> bool:
         """Whether everything ended by itself."""
         return not (self.cancelled or self.discarded or self.abandoned or self.running)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStatistics:
+    """What a registry has done, and what it holds at one moment.
+
+    The account closes at every await: ``opened == live + retired + closed``.
+
+    Attributes:
+        name: the registry's name.
+        state: ``"open"``, ``"closing"`` or ``"closed"``.
+        hits: look-ups that found a live value.
+        misses: look-ups that found none.
+        loads: values that factories made.
+        load_failures: factories that raised, or took too long.
+        loading: creations in progress.
+        removals: how many values have left, by cause; those that a mass removal is still working off come later.
+        live: values that are found under their keys; some may be due and not yet swept.
+        retired: values that have left and are not finalized yet, because they are leased or in line.
+        leases: leases that are out.
+        pending_close: retired values that no lease holds: in line for their finalizer, or in it.
+        close_errors: finalizers that raised or took too long.
+        weight: total weight of the live values; their number where there is no weigher.
+        opened: values ever taken in.
+        closed: values finalized or handed out.
+        handed_out: values that ``pop`` has handed out, which were not finalized.
+    """
+
+    name: str
+    state: str
+    hits: int
+    misses: int
+    loads: int
+    load_failures: int
+    loading: int
+    removals: Mapping[RemovalCause, int]
+    live: int
+    retired: int
+    leases: int
+    pending_close: int
+    close_errors: int
+    weight: int
+    opened: int
+    closed: int
+    handed_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """What a pool has done, and what it holds at one moment.
+
+    The account closes at every await: ``created == idle + checking + lent + resetting + destroying + destroyed``.
+
+    Attributes:
+        name: the pool's name.
+        state: ``"open"``, ``"closing"`` or ``"closed"``.
+        max_size: how many values it may have.
+        size: how many it has, those included that are being made or ended.
+        creating: values in the making.
+        idle: values that are free.
+        checking: values that are looked at before they are lent.
+        lent: values in somebody's hands.
+        resetting: values that came back and are made ready.
+        destroying: values that are being ended.
+        waiting: borrowers in line.
+        created: values ever made.
+        destroyed: values ended, or given up because ending them took too long.
+        create_failures: creations that raised or took too long.
+        check_failures: values that failed their check.
+        destroy_errors: ends that raised or took too long.
+        discarded: values that were not lent again: after an error, by ``discard()``, or because their reset failed.
+        timeouts: borrowers that waited too long.
+        refused: borrowers that were refused because too many waited.
+    """
+
+    name: str
+    state: str
+    max_size: int
+    size: int
+    creating: int
+    idle: int
+    checking: int
+    lent: int
+    resetting: int
+    destroying: int
+    waiting: int
+    created: int
+    destroyed: int
+    create_failures: int
+    check_failures: int
+    destroy_errors: int
+    discarded: int
+    timeouts: int
+    refused: int

@@ -1,0 +1,132 @@
+"""``@cached``: an async function whose results live in a registry, made once per key however many ask at once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar, cast
+
+from typing_extensions import ParamSpec
+
+from . import _kernel as kernel
+from ._registry import Registry
+from ._statistics import RegistryStatistics
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_KEYWORDS = object()
+
+
+def key_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    """Return the key of a call: its arguments, keywords in any order."""
+    if not kwargs:
+        return args
+    return (*args, _KEYWORDS, *sorted(kwargs.items(), key=lambda item: item[0]))
+
+
+class CachedFunction(Generic[P, T]):
+    """An async function with a registry of its results; made by `cached`.
+
+    Each event loop has a registry of its own: a result is never handed to a loop that did not make it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, Coroutine[Any, Any, T]],
+        key: Callable[P, Hashable] | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._function = function
+        self._key = key
+        self._options = options
+        self._registry: Registry[Hashable, T] | None = None
+        self._loop: object = None
+        functools.update_wrapper(cast("Callable[..., object]", self), function)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the result for these arguments, made by the function where there is none.
+
+        Cancellation: hurts no other caller; when the last one has left, the function is cancelled. See
+        `Registry.get_or_create`.
+        """
+        key = key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs)
+        return await self.registry.get_or_create(key, lambda: self._function(*args, **kwargs))
+
+    @property
+    def registry(self) -> Registry[Hashable, T]:
+        """The registry of the running loop's results."""
+        loop = kernel.running_loop()
+        if self._registry is None or self._loop is not loop:
+            name = getattr(self._function, "__qualname__", "cached function")
+            self._registry = Registry(name, **self._options)
+            self._loop = loop
+        return self._registry
+
+    def discard(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the result for these arguments; return whether there was one."""
+        return self.registry.discard(key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs))
+
+    async def clear(self) -> None:
+        """Forget all results. See `Registry.clear`."""
+        await self.registry.clear()
+
+    async def aclose(self) -> None:
+        """Close the running loop's registry; the next call opens another. See `Registry.aclose`.
+
+        Cancellation: as in `Registry.aclose`.
+        """
+        registry, self._registry = self.registry, None
+        await registry.aclose()
+
+    def statistics(self) -> RegistryStatistics:
+        """Return what the running loop's registry has done and holds."""
+        return self.registry.statistics()
+
+    def __get__(self, instance: object, owner: type[object] | None = None) -> Any:
+        """Bind to an instance, which becomes the first argument and thereby part of the key."""
+        return self if instance is None else functools.partial(self, instance)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"<cached {getattr(self._function, '__qualname__', self._function)!r}>"
+
+
+def cached(
+    *,
+    ttl: float | None = None,
+    idle_ttl: float | None = None,
+    max_size: int | None = 1024,
+    key: Callable[P, Hashable] | None = None,
+    failure_ttl: float | None = None,
+    create_timeout: float | None = 60.0,
+    clock: Callable[[], float] | None = None,
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], CachedFunction[P, T]]:
+    """Keep the results of an async function, and run it once per key however many callers ask at once.
+
+    Do not use it for results that need an end of their own, such as connections: that is a ``Registry`` with a
+    finalizer and leases. On a method the instance is part of the key and lives as long as its results.
+
+    Example::
+
+        @cached(ttl=60.0)
+        async def profile(user_id: int) -> dict:
+            return await fetch(user_id)
+
+    Args:
+        ttl: seconds that a result lives, None for no bound.
+        idle_ttl: seconds without a call after which it goes, None for no bound.
+        max_size: how many results are kept; the least recently used go first. None for no bound.
+        key: makes the key of a call from its arguments; by default the arguments themselves, which must be hashable.
+        failure_ttl: seconds for which an error answers further calls; None, not at all: failures are not kept.
+        create_timeout: seconds that the function may take, None for ever.
+        clock: seconds that never go back; by default the loop's clock.
+    """
+    options = {
+        "ttl": ttl,
+        "idle_ttl": idle_ttl,
+        "max_size": max_size,
+        "failure_ttl": failure_ttl,
+        "create_timeout": create_timeout,
+        "clock": clock,
+    }
+    return lambda function: CachedFunction(function, key, options)

@@ -1,0 +1,209 @@
+"""What a registry and a pool share: the block, and a bounded close that any task may ask for."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError, Future, Task
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from . import _kernel as kernel
+from . import _trace
+from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
+from ._errors import ReleaseTimeout, combine
+
+logger = logging.getLogger("lifecycle.registry")
+
+OPEN, CLOSING, CLOSED = OwnerState
+
+
+class StillLent(ReleaseTimeout):
+    """An owner closed while values that it had lent were still in use; each is ended when it comes back.
+
+    Attributes:
+        borrowed: what is still out, one line each.
+    """
+
+    def __init__(self, owner: str, timeout: float, borrowed: Sequence[str]) -> None:
+        self.resource = owner
+        self.timeout = timeout
+        self.abandoned = True
+        self.stack = ()
+        self.borrowed = tuple(borrowed)
+        Exception.__init__(
+            self,
+            f"{owner} closed while {len(self.borrowed)} of its values were still lent after {timeout:g} s: "
+            f"{'; '.join(self.borrowed)}. Each is ended when it comes back; return them before the owner closes",
+        )
+
+
+class Lender:
+    """Owns values that others borrow.
+
+    A subclass ends everything in `_begin_closing`, answers `_is_quiet`, and calls `_progress` whenever the answer may
+    have changed.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closed_future",
+        "_closing_in",
+        "_errors",
+        "_state",
+        "_token",
+        "_watchers",
+        "close_timeout",
+        "name",
+    )
+
+    def __init__(self, name: str, close_timeout: float | None) -> None:
+        self.name = name
+        self.close_timeout = checked_timeout(close_timeout, "close_timeout")
+        self._state = OPEN
+        self._errors: list[BaseException] = []
+        self._closing_in: Task[Any] | None = None
+        self._closed_future: Future[None] | None = None
+        self._watchers: list[tuple[Future[None], Callable[[], bool]]] = []
+        self._token: _trace.Token | None = None
+
+    # What a subclass answers
+
+    def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
+        """Begin to end everything but *exempt* tasks, which wait for it; called once."""
+        raise NotImplementedError
+
+    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
+        """Whether everything has ended, except for what *exempt* tasks do, and for loans if those do not count."""
+        raise NotImplementedError
+
+    def _borrowed(self) -> list[str]:
+        """Name what is still lent."""
+        raise NotImplementedError
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        self._check_open("an async with block")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        failure, held = await self._close()
+        if isinstance(error, CancelledError):
+            held = error
+        elif failure is not None and error is not None:
+            failure = combine(f"errors in and while closing {self}", [error, failure])
+        if failure is not None:
+            if held is not None:
+                kernel.deliver_later(held)
+            raise failure
+        if held is not None and held is not error:
+            raise held
+
+    async def aclose(self) -> None:
+        """End everything that is owned; from any task, and final. Idempotent.
+
+        What is lent is waited for, at most ``close_timeout`` seconds, and never ended under its borrower's hands: what
+        is still out then is named in the error and ended when it comes back. A second caller waits for the first.
+
+        Cancellation: held back until all is over, then raised, once. A second caller just stops waiting.
+
+        Raises:
+            BaseException: the single error met while closing, as it is.
+            BaseExceptionGroup: several of them, all.
+            StillLent: values were still lent after ``close_timeout``.
+        """
+        failure, held = await self._close()
+        if failure is not None:
+            if held is not None:
+                kernel.deliver_later(held)
+            raise failure
+        if held is not None:
+            raise held
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has closed, for good."""
+        return self._state is CLOSED
+
+    # The books
+
+    def _check_open(self, offer: str) -> None:
+        if self._state is not OPEN:
+            refuse(self, offer, f"it is {self._state.value}")
+
+    def _report_error(self, what: str, error: BaseException) -> None:
+        """Keep the error of an ending for `aclose`, or log it where nobody waits for it."""
+        if self._state is CLOSING and self._closed_future is not None:
+            self._errors.append(error)
+        else:
+            logger.error("%s: %s failed", self, what, exc_info=error, extra={"owner": self.name})
+
+    def _progress(self) -> None:
+        """Wake whoever waits for something that has come true."""
+        for future, ready in self._watchers:
+            if not future.done() and ready():
+                future.set_result(None)
+
+    # Closing
+
+    async def _close(self) -> tuple[BaseException | None, CancelledError | None]:
+        if self._state is CLOSED:
+            return None, None
+        if self._closed_future is not None:
+            # Not through a cancellation: the first closer may be waiting for this very task.
+            if self._closing_in not in closing_tasks() and not self._closes_from_inside():
+                await kernel.wait_shielded(self._closed_future)
+            return None, None
+        self._closed_future = kernel.new_future()
+        self._closing_in = kernel.current_task()
+        held = await self._shut_down()
+        self._state = CLOSED
+        self._closing_in = None
+        _trace.closed(self._token)
+        self._closed_future.set_result(None)
+        errors, self._errors = self._errors, []
+        return (combine(f"errors while closing {self}", errors) if errors else None), held
+
+    def _closes_from_inside(self) -> bool:
+        """Whether the calling task is one of the owner's own, for which the closing in progress waits."""
+        return False
+
+    async def _shut_down(self) -> CancelledError | None:
+        exempt = closing_tasks()
+        self._state = CLOSING
+        self._begin_closing(exempt)
+        held = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=True), self.close_timeout)
+        lent = self._borrowed()
+        if lent:
+            self._errors.append(StillLent(str(self), self.close_timeout, lent))
+        # Every chore and finalizer has a deadline of its own.
+        again = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=False), kernel.FOREVER)
+        return held or again
+
+    async def _wait_through(self, ready: Callable[[], bool], timeout: float) -> CancelledError | None:
+        """Wait until *ready*, whatever happens to the calling task; return the cancellation held back."""
+        if ready():
+            return None
+        watcher = (kernel.new_future(), ready)
+        self._watchers.append(watcher)
+        try:
+            return await kernel.wait_through(watcher[0], timeout)
+        finally:
+            self._watchers.remove(watcher)
+
+    async def _wait_until(self, ready: Callable[[], bool], timeout: float = kernel.FOREVER) -> bool:
+        """Wait until *ready*, or the time is up; return whether it came true."""
+        if ready():
+            return True
+        watcher = (kernel.new_future(), ready)
+        self._watchers.append(watcher)
+        try:
+            return await kernel.wait(watcher[0], timeout)
+        finally:
+            self._watchers.remove(watcher)
