@@ -16,6 +16,7 @@ from ._loop import VirtualIOLoop, VirtualLoop
 from ._network import MemoryNetwork
 from ._residue import end_everything, find_residue
 from ._strategies import RandomWalk, Strategy
+from ._tracking import open_descriptors
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +47,7 @@ class Bubble:
         self._seed = seed or 0
         self._random: random.Random | None = None
         self._network: MemoryNetwork | None = None
+        self.descriptors = open_descriptors() if isinstance(loop, VirtualIOLoop) else None
 
     @property
     def random(self) -> random.Random:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import _trace
 from .._errors import LeakError
 from ._sites import Frames, format_site, raw_frames
+from ._tracking import question_for, report_closing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
+
+
+T = TypeVar("T")
 
 
 class Token:
@@ -25,13 +29,14 @@ class Token:
         releases: how often it has been released; more than once is a violation.
     """
 
-    __slots__ = ("_children", "_ledger", "kind", "name", "number", "owner", "releases", "site")
+    __slots__ = ("_children", "_ended", "_ledger", "kind", "name", "number", "owner", "releases", "site")
 
     def __init__(
         self, ledger: Ledger, kind: str, name: str, owner: Token | str | None, number: int, site: Frames
     ) -> None:
         self._ledger = ledger
         self._children = 0
+        self._ended: Callable[[], bool] | None = None
         self.kind = kind
         self.name = name
         self.owner = owner
@@ -93,6 +98,33 @@ class Ledger:
         """
         return self._enter(kind, name, owner)
 
+    def track(self, thing: T, name: str | None = None, *, owner: Token | str | None = None) -> T:
+        """Enter a file, socket, process, transport, stream writer, or anything with ``aclose`` or ``close``.
+
+        A thing of a known kind is asked whether it has ended; of any other, the closing method reports the end.
+
+        Args:
+            thing: what lives.
+            name: what it is called in a report; its repr by default.
+            owner: the token or the name of what owns it.
+
+        Returns:
+            The thing, to be used from now on; a stand-in for it where its class has slots.
+
+        Raises:
+            TypeError: it can be neither asked nor closed.
+        """
+        ended = question_for(thing)
+        token = self._enter(type(thing).__name__, name or repr(thing), owner)
+        if ended is not None:
+            token._ended = ended
+            return thing
+        try:
+            return report_closing(thing, token.release)  # type: ignore[no-any-return]
+        except TypeError:
+            self.closed(token)
+            raise
+
     def opened(self, kind: str, name: str, owner: _trace.Token | str | None) -> Token:
         """Enter what a primitive reports; the sink's side of :mod:`lifecycle._trace`."""
         known = owner if isinstance(owner, Token) or owner is None else str(getattr(owner, "path", owner))
@@ -124,11 +156,13 @@ class Ledger:
     @property
     def live(self) -> list[Token]:
         """What lives now, oldest first."""
+        for token in [token for token in self._live.values() if token._ended is not None and token._ended()]:
+            self.closed(token)
         return list(self._live.values())
 
     def residue(self) -> list[str]:
         """Everything that speaks against this ledger: what still lives, and every violation."""
-        return [token.describe() for token in self._live.values()] + self.violations
+        return [token.describe() for token in self.live] + self.violations
 
     def assert_clean(self) -> None:
         """Check that nothing lives and nothing was released wrongly.

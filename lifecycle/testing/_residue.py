@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._network import MemoryTransport
 from ._sites import describe_task
+from ._tracking import open_descriptors
 
 if TYPE_CHECKING:
     from ._bubble import Bubble
@@ -24,8 +25,15 @@ def find_residue(bubble: Bubble) -> list[str]:
         loop.settle()
     residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers() if not _is_wire(timer)]
     residue += bubble.ledger.residue()
+    if bubble.descriptors is not None:
+        residue += _new_descriptors(bubble.descriptors)
     residue += [describe_problem(problem) for problem in loop.problems]
     return residue
+
+
+def _new_descriptors(before: dict[str, str]) -> list[str]:
+    now = open_descriptors()
+    return [f"file descriptor {name} to {now[name]}" for name in now if now[name] != before.get(name)]
 
 
 def _is_wire(timer: Any) -> bool:
