@@ -7,12 +7,16 @@ import contextlib
 import gc
 import os
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ._text import plural, shorten
+
+THREAD_TIME = 1.0
+"""Seconds that threads have to end before they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,16 @@ def still_owned(threads_before: Collection[threading.Thread], store: Path | None
         threads_before: the threads that are not ours.
         store: the store's file, None when there is none.
     """
-    threads = [thread.name for thread in threading.enumerate() if thread not in threads_before]
-    return Owned(_tasks(), tuple(threads), _children(), _open_files(store))
+    return Owned(_tasks(), _threads(threads_before), _children(), _open_files(store))
+
+
+def _threads(before: Collection[threading.Thread]) -> tuple[str, ...]:
+    # The worker threads of a loop are told to end when it closes, and nobody waits for them: give them a moment.
+    deadline = time.monotonic() + THREAD_TIME
+    for thread in threading.enumerate():
+        if thread not in before:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return tuple(thread.name for thread in threading.enumerate() if thread not in before)
 
 
 def _tasks() -> tuple[str, ...]:

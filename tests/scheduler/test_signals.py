@@ -99,7 +99,7 @@ def test_a_signal_drains_and_the_run_goes_on_later(cli: Cli, number: signal.Sign
     assert (events[0]["resumed"], events[0]["unfinished"], events[0]["jobs"]) == (True, 2, 3)
     assert {job["job"]: job["attempts"] for job in events[-2]["jobs"]} == {"quick": 1, "slow": 2, "after": 1}
     assert lines_in(notes)[-2:] == ["slow ended", "after"]
-    shown = json.loads(cli.run("jobs", "show", "slow", "--db", db, "--json").stdout)
+    shown = json.loads(cli.call("jobs", "show", "slow", "--db", db, "--json").stdout)
     assert (shown["attempts"], shown["failures"]) == (2, 0)
 
 
@@ -172,15 +172,15 @@ def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> N
     assert {name: job["status"] for name, job in jobs.items()} == {
         "runs": "running", "waits": "pending", "later": "pending", "below": "pending", "long": "running",
     }  # fmt: skip
-    assert "kind       shell" in cli.run("jobs", "show", jobs["runs"]["id"], "--db", db).stdout
+    assert "kind       shell" in cli.call("jobs", "show", jobs["runs"]["id"], "--db", db).stdout
     began = time.monotonic()
-    cancelled = cli.run("jobs", "cancel", "later", jobs["runs"]["id"], "--reason", "not today", "--db", db)
+    cancelled = cli.call("jobs", "cancel", "later", jobs["runs"]["id"], "--reason", "not today", "--db", db)
     assert cancelled.returncode == 0, cancelled.stderr
     assert "is being stopped" in cancelled.stdout
     wait_until(lambda: {job["status"] for name, job in cli.jobs(db).items() if name != "long"} == {"cancelled"})
     assert time.monotonic() - began < 8
-    assert cli.run("jobs", "cancel", "runs", "--db", db).returncode == 1
-    assert cli.run("jobs", "cancel", "--run", 1, "--db", db).returncode == 0
+    assert cli.call("jobs", "cancel", "runs", "--db", db).returncode == 1
+    assert cli.call("jobs", "cancel", "--run", 1, "--db", db).returncode == 0
     ended = end_of(process)
     assert ended.returncode == 1
     told = {event["job"]: event for event in events_of(ended.stdout) if event["event"] == "job_finished"}
