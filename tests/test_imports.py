@@ -18,7 +18,7 @@ CORE = [path for path in sorted(PACKAGE.glob("*.py")) if path.name not in {"__ma
 FOUNDATION = {"anyio", "typing_extensions"}
 
 #: Optional, imported in the function that needs it.
-OPTIONAL = {"_kernel.py": {"uvloop"}}
+OPTIONAL = {"_cron.py": {"cronsim"}, "_kernel.py": {"uvloop"}}
 
 _LOADED = """
 import sys

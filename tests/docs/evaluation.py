@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -26,6 +26,8 @@ from .markdown import ROOT, Block
 SETTING_UP = ("apt", "git", "make", "pip", "python3 -m venv", "uv", ".ci/run", ".venv/bin/")
 
 _SECONDS = 60
+
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
 class Document:
@@ -38,8 +40,13 @@ class Document:
         for name in ("docs", "benchmarks"):
             (directory / name).symlink_to(ROOT / name)
 
-    def run_python(self, block: Block) -> str:
-        """Run a block, or write it to the file that it names; return what it printed."""
+    def run_python(self, block: Block, *, under: Run | None = None) -> str:
+        """Run a block, or write it to the file that it names; return what it printed.
+
+        Args:
+            block: the block.
+            under: what to run it with instead of the document's own loop.
+        """
         if block.title:
             compile(block.text, str(block), "exec")
             (self.directory / block.title).write_text(block.text, encoding="utf-8")
@@ -49,11 +56,18 @@ class Document:
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(source, str(block.path), "exec", flags=flags, dont_inherit=True)
         function = FunctionType(code, self.namespace)
+
+        async def awaited() -> None:
+            if inspect.isawaitable(done := function()):
+                await done
+
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            if code.co_flags & inspect.CO_COROUTINE:
-                self.runner.run(function())
+            if under is not None:
+                under(awaited)
+            elif code.co_flags & inspect.CO_COROUTINE:
+                self.runner.run(awaited())
             else:
-                function()
+                function()  # it may want to run a loop of its own
         return printed.getvalue()
 
     def run_console(self, block: Block) -> None:

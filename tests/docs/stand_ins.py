@@ -10,7 +10,15 @@ class Connection:
     closed = False
 
     async def aclose(self) -> None:
+        """Release it."""
         self.closed = True
+
+    close = aclose
+
+    async def execute(self, *_: object) -> None:
+        """Do something with it."""
+
+    run = execute
 
 
 async def connect(*_: object) -> Connection:
@@ -38,8 +46,13 @@ async def page(url: str) -> str:
     return url
 
 
+#: The examples that speak of a program under ``lifecycle.run``.
+UNDER_RUN = {"lifecycle.background", "lifecycle.create_background_task"}
+
 #: What each example needs, by the name of the public thing whose docstring it is in.
 WORLD: dict[str, dict[str, Any]] = {
+    "lifecycle.Pool": {"Connection": Connection, "connect": connect},
+    "lifecycle.Registry": {"Client": Connection, "cluster": "north", "connect": connect, "job": "count"},
     "lifecycle.Scope": {
         "address": ("localhost", 1),
         "connect": connect,
@@ -50,5 +63,8 @@ WORLD: dict[str, dict[str, Any]] = {
     "lifecycle.scheduler.Scheduler": {"fetch": work, "url": "somewhere"},
     "lifecycle.TaskGroup": {"fetch": work, "urls": ["one", "two"]},
     "lifecycle.as_completed": {"fetch": page, "urls": ["one", "two"]},
+    "lifecycle.background": {"user": "ann"},
+    "lifecycle.fixed_rate": {"poll": work},
+    "lifecycle.resource": {"connect": connect},
     "lifecycle.TaskManager": {"send_welcome": work, "user": "ann"},
 }

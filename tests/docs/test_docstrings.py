@@ -10,9 +10,11 @@ from types import ModuleType
 
 import pytest
 
+from lifecycle import run
+
 from .evaluation import opened
 from .markdown import Block
-from .stand_ins import WORLD
+from .stand_ins import UNDER_RUN, WORLD
 
 FACES = ("lifecycle", "lifecycle.testing", "lifecycle.scheduler")
 
@@ -48,7 +50,8 @@ def test_the_example_of_a_docstring_runs(name: str, text: str, tmp_path: Path) -
             module = importlib.import_module(face)
             document.namespace.update((public, getattr(module, public)) for public in module.__all__)
         document.namespace.update(WORLD.get(name, {}))
-        document.run_python(Block(Path(f"<the docstring of {name}>"), "python", None, 1, text))
+        block = Block(Path(f"<the docstring of {name}>"), "python", None, 1, text)
+        document.run_python(block, under=run if name in UNDER_RUN else None)
 
 
 def test_there_are_examples() -> None:
