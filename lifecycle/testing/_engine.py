@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._bubble import Bubble, open_bubble
 from ._errors import DeadlockError, LivelockError
-from ._faults import CANCEL_BEFORE_START, Fault, Raise, Target
+from ._faults import CANCEL_BEFORE_START, Fault, Raise, Target, without_wrapper
 from ._residue import describe_problem, find_residue
 from ._sites import call_chain
 from ._strategies import recording
@@ -107,7 +107,7 @@ class Striker:
         if task is not None and not task.done():
             if not self._outcome.fired:
                 self._outcome.check = self._loop.trace
-                self._outcome.chain = call_chain(task)
+                self._outcome.chain = without_wrapper(call_chain(task))
                 self._outcome.target = task.get_name()
             injection.fault.strike(target, self._bubble)
             self._outcome.fired += 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anyio._backends._asyncio import CancelScope
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
     from ._bubble import Bubble
 
@@ -193,6 +193,13 @@ class _ThrowingCoroutine(Coroutine[Any, Any, Any]):
 
     def __getattr__(self, name: str) -> Any:  # cr_frame, cr_await, __name__: dumps and anyio look at them
         return getattr(self._coro, name)
+
+
+def without_wrapper(chain: list[tuple[CodeType, int]]) -> list[tuple[CodeType, int]]:
+    """Leave out of a call chain what a fault has put around the target's coroutine."""
+    while chain and chain[0][0].co_filename == __file__:
+        chain = chain[1:]
+    return chain
 
 
 class Raise(Fault):

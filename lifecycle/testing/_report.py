@@ -122,9 +122,19 @@ class ExplorationReport:
         for fault, (runs, failed) in self.by_fault.items():
             if failed:
                 lines.append(f"  {fault}: {failed} of {runs} runs failed")
-        for failure in self.failures[:SHOWN]:
+        stories = self._stories()
+        for failure, number in stories[:SHOWN]:
             lines.append("")
             lines.append(str(failure))
-        if len(self.failures) > SHOWN:
-            lines.append(f"\n... and {len(self.failures) - SHOWN} more")
+            if number > 1:
+                lines.append(f"  and {number - 1} more that end like this")
+        if len(stories) > SHOWN:
+            lines.append(f"\n... and {len(stories) - SHOWN} more stories; see report.failures")
         return "\n".join(lines)
+
+    def _stories(self) -> list[tuple[Failure, int]]:
+        """Return the first failure of each kind, with how many there are: those that were left with the same."""
+        kinds: dict[tuple[str, ...], list[Failure]] = {}
+        for failure in self.failures:
+            kinds.setdefault(failure.residue, []).append(failure)
+        return [(alike[0], len(alike)) for alike in kinds.values()]
