@@ -215,11 +215,12 @@ class _Half(Entry):
     once, and the entry stays in the ledger until that has happened.
     """
 
-    __slots__ = ("_arrival", "_cancellation", "_left", "_scope", "error", "name", "task")
+    __slots__ = ("_arrival", "_begun", "_cancellation", "_left", "_scope", "error", "name", "task")
 
     def __init__(self, scope: Ledger, name: str) -> None:
         self._scope = scope
         self._left = False
+        self._begun = False
         self._cancellation: kernel.Cancellation | None = None
         self._arrival = kernel.new_future()
         self.name = name
@@ -273,10 +274,18 @@ class _Half(Entry):
         return await kernel.wait_through(self._arrival, self._scope.close_timeout)
 
     def _cancel_making(self) -> bool:
+        """Cancel the making; return False where that has to wait for the end of a shielded section."""
         assert self.task is not None
+        if not self._begun:
+            return True  # it finds at its first step that it is not wanted
         if self._cancellation is None:
             self._cancellation = kernel.cancel(self.task, f"{self.label} is not wanted any more")
         return self._cancellation.delivered
+
+    def _stop_cancelling(self) -> None:
+        """Keep a cancellation that waits for the end of a shielded section from hitting what comes after the making."""
+        if self._cancellation is not None:
+            self._cancellation.withdraw()
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
         """Nothing is left to try: the making has been cancelled."""
@@ -284,6 +293,14 @@ class _Half(Entry):
 
     def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
         return kernel.suspended_at(self.task) if self.task is not None else ()
+
+    def _begin_making(self) -> bool:
+        """Return whether it is still wanted, at the first step of its task."""
+        self._begun = True
+        if self._left:
+            self._scope._forget(self)
+            self._announce(CancelledError(f"{self.label} was not wanted any more"))
+        return not self._left
 
     def _undo_arrived(self) -> None:
         """Undo what arrived in the very step in which its caller left."""
@@ -304,12 +321,11 @@ class _Half(Entry):
 class Acquisition(_Half, Generic[T]):
     """A value that an asynchronous factory is making; when it is there, a `Resource` takes its place."""
 
-    __slots__ = ("_coro", "_ran", "_release", "resource")
+    __slots__ = ("_coro", "_release", "resource")
 
     def __init__(self, scope: Ledger, name: str, coro: Awaitable[T], release: Release | None) -> None:
         super().__init__(scope, name)
         self._coro = coro
-        self._ran = False
         self._release = release
         self.resource: Resource[T] | None = None
 
@@ -319,7 +335,8 @@ class Acquisition(_Half, Generic[T]):
 
     async def make(self) -> None:
         """Await the factory, and put its value into the ledger in the step in which it arrives."""
-        self._ran = True
+        if not self._begin_making():
+            return
         try:
             value = await self._coro
             resource = Resource(self.name, value, self._release)
@@ -327,6 +344,7 @@ class Acquisition(_Half, Generic[T]):
             self._scope._forget(self)
             self._announce(error)
             return
+        self._stop_cancelling()
         if self._left:
             await self._undo(resource)
         else:
@@ -357,9 +375,9 @@ class Acquisition(_Half, Generic[T]):
             kernel.spawn_kept(self._undo(self.resource), f"late release of {self.name!r}")
 
     def _making_ended(self, task: Task[None]) -> None:
-        if not self._ran:
-            if inspect.iscoroutine(self._coro):
-                self._coro.close()
+        if self.resource is None and inspect.iscoroutine(self._coro):
+            self._coro.close()
+        if not self._begun:
             super()._making_ended(task)
 
 
@@ -386,12 +404,15 @@ class Holder(_Half, Generic[T]):
 
     async def make(self) -> bool:
         """Enter, hold until told otherwise, leave; returns the context manager's verdict on the error in flight."""
+        if not self._begin_making():
+            return False
         try:
             self.value = await self._cm.__aenter__()
         except BaseException as error:
             self._scope._forget(self)
             self._announce(error)
             return False
+        self._stop_cancelling()
         self.held = True
         error_in_flight = None
         if not self._left:

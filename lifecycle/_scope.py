@@ -468,7 +468,7 @@ class Scope:
         self._own(entry)
         if self._state is not OPEN:
             if self._state is CLOSED:
-                kernel.spawn_kept(self._close_late(), f"late release by {self}")
+                kernel.spawn_kept(self._close_alone(), f"late release by {self}")
             self._check_open(entry.label)
 
     def _check_open(self, offer: str) -> None:
@@ -615,7 +615,7 @@ class Scope:
                 self._token = None
 
     async def _close_alone(self) -> None:
-        """Close a scope that has no body to interrupt; its errors go to its parent, or wait for `aclose`."""
+        """Close where nobody waits for it; the errors go to the parent, or wait for the end of the block or `aclose`."""
         place = self._place
         failure, _ = await self._close(None, through=False)
         if failure is None:
@@ -624,7 +624,7 @@ class Scope:
             place.parent._fail(failure, f"{self} failed")
         else:
             self._errors.append(failure)
-            logger.error("%s failed and has been closed; aclose() raises the error", self, exc_info=failure)
+            logger.error("%s failed and has been closed; its end raises the error", self, exc_info=failure)
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""
@@ -633,12 +633,6 @@ class Scope:
             self._interrupt(f"the parent of {self} is closing")
             await kernel.wait(self._closing_begun, self.close_timeout)
         await self.aclose()
-
-    async def _close_late(self) -> None:
-        """Release what was offered to a closed scope."""
-        failure, _ = await self._close(None, through=False)
-        if failure is not None:
-            logger.error("late release by %s failed", self, exc_info=failure)
 
 
 def raise_as_is(error: BaseException) -> None:

@@ -59,12 +59,13 @@ class Diary:
 delays = st.sampled_from([0.0, 0.0, 0.1, 1.0])
 endings = st.sampled_from(["well", "well", "well", "badly", "stuck"])
 
-makes = st.tuples(st.just("acquire"), delays, st.sampled_from(["well", "well", "badly"]), delays, endings)
+makes = st.tuples(st.just("acquire"), delays, st.sampled_from(["well", "well", "late", "badly"]), delays, endings)
 callbacks = st.tuples(st.just("callback"), delays, endings)
+at_once = st.tuples(st.sampled_from(["sync callback", "sync acquire"]), st.sampled_from(["well", "badly"]))
 enters = st.tuples(st.sampled_from(["enter", "enter inline"]), delays, st.sampled_from(["well", "badly"]), delays, endings)
 spawns = st.tuples(st.just("spawn"), st.sampled_from([0.0, 0.3, 50.0]), delays, endings)
 waits = st.tuples(st.just("wait"), st.sampled_from([0.0, 0.2, 2.0]))
-steps = st.one_of(makes, callbacks, enters, spawns, waits)
+steps = st.one_of(makes, callbacks, at_once, enters, spawns, waits)
 children = st.tuples(st.just("child"), st.lists(steps, max_size=4))
 programs = st.lists(st.one_of(steps, steps, steps, children), max_size=8)
 happenings = st.none() | st.tuples(
@@ -87,6 +88,14 @@ async def end(diary: Diary, thing: int, delay: float, ending: str) -> None:
             raise diary.error(thing)
     finally:
         diary.note("released", thing)
+
+
+def end_at_once(diary: Diary, thing: int, ending: str) -> None:
+    """Release a thing without waiting."""
+    diary.note("release", thing)
+    diary.note("released", thing)
+    if ending == "badly":
+        raise diary.error(thing)
 
 
 async def ignore_cancellation(seconds: float) -> None:
@@ -145,6 +154,9 @@ async def play_step(scope: Scope, step: tuple[Any, ...], diary: Diary) -> None:
                 await asyncio.sleep(delay)
                 if start == "badly":
                     raise Planned(-1)
+                if start == "late":  # as a call in a worker thread: it cannot be cancelled
+                    with anyio.CancelScope(shield=True):
+                        await asyncio.sleep(1)
                 diary.note("open", thing)
                 return thing
 
@@ -153,6 +165,18 @@ async def play_step(scope: Scope, step: tuple[Any, ...], diary: Diary) -> None:
             thing = diary.new(scope)
             diary.note("open", thing)
             scope.push_async_callback(end, diary, thing, delay, ending)
+        case ("sync callback", ending):
+            thing = diary.new(scope)
+            diary.note("open", thing)
+            scope.callback(end_at_once, diary, thing, ending)
+        case ("sync acquire", ending):
+            thing = diary.new(scope)
+
+            def make_at_once() -> int:
+                diary.note("open", thing)
+                return thing
+
+            await scope.acquire(make_at_once, release=lambda thing: end_at_once(diary, thing, ending))
         case ("enter", *_):
             await scope.enter(Thing(diary, scope, step))
         case ("enter inline", delay, start, end_delay, ending):
@@ -252,12 +276,13 @@ async def run_program(
             caught.append(error)
 
     host = asyncio.create_task(hosted())
+    requests: list[bool] = []
     closers: list[asyncio.Task[None]] = []
     if happening:
         kind, moment = happening
         actions = {
-            "cancel": lambda: host.cancel(),
-            "cancel twice": lambda: (host.cancel(), loop.call_later(0.1, host.cancel)),
+            "cancel": lambda: requests.append(host.cancel()),
+            "cancel twice": lambda: (requests.append(host.cancel()), loop.call_later(0.1, host.cancel)),
             "scope.cancel": lambda: scope.cancel("planned"),
             "aclose elsewhere": lambda: closers.append(asyncio.create_task(close_elsewhere())),
         }
@@ -270,8 +295,21 @@ async def run_program(
     check_account(scope)
     assert scope.statistics().live == 0, scope.statistics()
     await asyncio.sleep(STUCK * 20)  # whatever was left behind ends now
+    for late in {home for home in diary.homes.values() if home.closed}:
+        # What was offered to a closed scope was released by a close of its own; who asks gets its error.
+        try:
+            await late.aclose()
+        except BaseException as error:
+            caught.append(error)
     check_diary(diary)
     check_errors(diary, caught)
+    cancellations = [error for error in caught if isinstance(error, asyncio.CancelledError)]
+    if happening is None or happening[0] == "cancel":
+        assert len(cancellations) == sum(requests), f"{len(cancellations)} of {sum(requests)} requests were raised"
+    elif happening[0] == "cancel twice":
+        assert len(cancellations) >= sum(requests)
+    else:
+        assert not cancellations
 
 
 def check_errors(diary: Diary, caught: list[BaseException]) -> None:
