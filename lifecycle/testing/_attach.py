@@ -8,9 +8,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ._errors import DeadlockError
-from ._loop import BUSY_TURNS, is_virtual
+from ._loop import is_virtual
 from ._outside import IO_SILENCE
 from ._sites import dump_tasks
+from ._turns import BUSY_TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

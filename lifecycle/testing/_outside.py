@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-    from ._loop import VirtualMixin
+    from ._turns import VirtualMixin
 
 # With real descriptors registered, how long (real seconds) they must be silent before the clock jumps.
 IO_SILENCE = 0.05

@@ -12,7 +12,7 @@ from ._tracking import open_descriptors
 
 if TYPE_CHECKING:
     from ._bubble import Bubble
-    from ._loop import VirtualMixin
+    from ._turns import VirtualMixin
 
 
 def find_residue(bubble: Bubble) -> list[str]:

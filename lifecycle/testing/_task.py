@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from contextvars import Context
 
-    from ._loop import VirtualLoop
+    from ._turns import VirtualMixin
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class VirtualFuture(asyncio.Future[T]):
 
     __slots__ = ("number",)
 
-    def __init__(self, *, loop: VirtualLoop) -> None:
+    def __init__(self, *, loop: VirtualMixin) -> None:
         self.number = loop.next_number()
         super().__init__(loop=loop)
 
@@ -50,7 +50,7 @@ class VirtualTask(asyncio.Task[T]):
         self,
         coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
         *,
-        loop: VirtualLoop,
+        loop: VirtualMixin,
         name: str | None = None,
         context: Context | None = None,
         eager_start: bool = False,
