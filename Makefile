@@ -17,7 +17,7 @@ TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test nightly lint types contracts check coverage bench clean
+.PHONY: help demo test nightly lint types contracts check coverage bench house clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -53,6 +53,9 @@ coverage: $(TEST) ## measure branch coverage; the report names the lines that no
 bench: $(DEV) ## run every benchmark, ours beside its peers
 	@for path in benchmarks/[a-z]*.py; do \
 		module=benchmarks.$$(basename $$path .py); echo "== $$module"; $(BIN)/python -m $$module || exit 1; done
+
+house: $(TEST) ## write the list of modules in CONTRIBUTING.md anew
+	$(BIN)/python -m tests.docs.house
 
 clean: ## remove what these commands have made
 	rm -rf $(VENV) .ci/venv-* .coverage .coverage.* htmlcov build dist demo-output
