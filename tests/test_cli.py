@@ -43,9 +43,11 @@ sleep = 0
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """The command line, in real processes."""
-    return Cli(tmp_path)
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """The command line, in a directory of its own."""
+    cli = Cli(tmp_path)
+    yield cli
+    cli.close()
 
 
 def test_a_good_flow_ends_with_zero_and_owns_nothing(cli: Cli) -> None:

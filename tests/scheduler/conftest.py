@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from .tools import Cli
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """The command line, in real processes."""
-    return Cli(tmp_path)
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """The command line, in a directory of its own."""
+    cli = Cli(tmp_path)
+    yield cli
+    cli.close()

@@ -147,13 +147,14 @@ def test_a_reader_that_goes_away_does_not_end_the_run(cli: Cli) -> None:
     flow = cli.write(
         "flow.toml", f"handlers = 'handlers.py'\n[blocks.a]\nsequence = [{{sleep = 0.3}}, {note('done')}]\n"
     )
-    with cli.start("run", flow) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(30) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == ""
+    process = cli.start("run", flow)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stdout = None  # so that the end of the test does not read it
     assert lines_in(cli.directory / "notes") == ["done"]
 
 
@@ -192,7 +193,7 @@ def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> N
 
 def test_a_second_process_does_not_take_a_run_away(cli: Cli) -> None:
     """It says who has it, exits with 2, and changes nothing; after a SIGKILL the run can be taken over."""
-    flow = cli.write("flow.toml", "[blocks.a]\nshell = 'echo x >> started; sleep 0.8'\n")
+    flow = cli.write("flow.toml", "[blocks.a]\nshell = 'echo x >> started; while [ ! -e go ]; do sleep 0.02; done'\n")
     db = cli.directory / "jobs.sqlite"
     process = cli.start("run", flow, "--db", db)
     wait_until(lambda: bool(lines_in(cli.directory / "started")))
@@ -202,9 +203,10 @@ def test_a_second_process_does_not_take_a_run_away(cli: Cli) -> None:
     process.send_signal(signal.SIGKILL)
     end_of(process)
     assert cli.jobs(db)["a"]["status"] == "interrupted"
+    (cli.directory / "go").touch()
     third = cli.run("run", flow, "--db", db)
     assert third.returncode == 0, third.stderr
     assert lines_in(cli.directory / "started") == ["x", "x"]
     assert subprocess.run(["ls", cli.directory], capture_output=True, text=True, check=True).stdout.split() == [
-        "flow.toml", "jobs.sqlite", "started",
+        "flow.toml", "go", "jobs.sqlite", "started",
     ]  # fmt: skip

@@ -45,6 +45,14 @@ class Cli:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._started: list[subprocess.Popen[str]] = []
+
+    def close(self) -> None:
+        """Kill what a failed test has left running."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
     def write(self, name: str, text: str) -> Path:
         """Write a file and return its path."""
@@ -54,7 +62,7 @@ class Cli:
 
     def start(self, *args: object) -> subprocess.Popen[str]:
         """Start a command."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "lifecycle", *map(str, args)],
             cwd=self.directory,
             stdout=subprocess.PIPE,
@@ -63,11 +71,12 @@ class Cli:
             text=True,
             env={**os.environ, "PYTHONWARNINGS": "", "COLUMNS": "200"},
         )
+        self._started.append(process)
+        return process
 
     def run(self, *args: object, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        with self.start(*args) as process:
-            return end_of(process, timeout)
+        return end_of(self.start(*args), timeout)
 
     def call(self, *args: object) -> subprocess.CompletedProcess[str]:
         """Run a command to its end in this process, which is faster where a process of its own does not matter."""
