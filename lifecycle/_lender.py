@@ -149,6 +149,9 @@ class Lender:
         for future, ready in self._watchers:
             if not future.done() and ready():
                 future.set_result(None)
+        if self._token is not None and self._state is CLOSED and self._is_quiet(frozenset(), loans_too=True):
+            token, self._token = self._token, None
+            _trace.closed(token)
 
     # Closing
 
@@ -165,8 +168,8 @@ class Lender:
         held = await self._shut_down()
         self._state = CLOSED
         self._closing_in = None
-        _trace.closed(self._token)
         self._closed_future.set_result(None)
+        self._progress()
         errors, self._errors = self._errors, []
         return (combine(f"errors while closing {self}", errors) if errors else None), held
 

@@ -15,7 +15,7 @@ from . import _trace
 from ._errors import PoolFull
 
 if TYPE_CHECKING:
-    from ._pool_books import PoolBooks
+    from ._pool_lending import Lending
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Claim(Generic[T]):
 
     __slots__ = ("_pool", "_slot", "_spoiled")
 
-    def __init__(self, pool: PoolBooks[T]) -> None:
+    def __init__(self, pool: Lending[T]) -> None:
         self._pool = pool
         self._slot: Slot[T] | None = None
         self._spoiled = False
@@ -118,7 +118,7 @@ class Loan(Claim[T]):
 
     __slots__ = ("_timeout",)
 
-    def __init__(self, pool: PoolBooks[T], timeout: float | None) -> None:
+    def __init__(self, pool: Lending[T], timeout: float | None) -> None:
         self._pool = pool
         self._slot = None
         self._spoiled = False

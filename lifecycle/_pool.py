@@ -9,14 +9,15 @@ from typing import Self, TypeVar
 from . import _trace
 from ._closing import OwnerState, checked_timeout
 from ._loans import Loan, SlotState, TryLoan
-from ._pool_books import IDLE, LENT, OPEN, PoolBooks, checked_callable
+from ._pool_books import IDLE, LENT, OPEN, checked_callable
+from ._pool_lending import Lending
 from ._slots import checked_limit
 from ._statistics import PoolStatistics
 
 T = TypeVar("T")
 
 
-class Pool(PoolBooks[T]):
+class Pool(Lending[T]):
     """Keeps interchangeable values (connections, sessions, workers) and lends each to one borrower at a time.
 
     Borrowers are served first come first served, by direct hand-over: no slot, wake-up or cancellation is ever lost.

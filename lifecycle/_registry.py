@@ -25,7 +25,8 @@ from . import _trace
 from ._closing import checked_timeout, closing_tasks
 from ._leases import Lease, TryLease
 from ._registrations import Registration
-from ._registry_books import EXPLICIT, FOREVER, OPEN, REPLACED, SIZE, Books
+from ._registry_books import EXPLICIT, FOREVER, OPEN, REPLACED, SIZE
+from ._registry_creation import CreatingBooks
 from ._statistics import RegistryStatistics
 
 K = TypeVar("K")
@@ -35,7 +36,7 @@ D = TypeVar("D")
 _MISSING: Any = object()
 
 
-class Registry(Books[K, V]):
+class Registry(CreatingBooks[K, V]):
     """Keeps live values by key: clients, connections, sessions, results that are dear to make.
 
     A value leaves by its time to live, its idle time, the size, a replacement, an explicit call or the close, and is
@@ -344,28 +345,6 @@ class Registry(Books[K, V]):
         registration._leases += 1
         self._leases_out += 1
         return registration
-
-    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
-        """Return the value's registration, leased once for the caller, whose look-up has missed."""
-        while True:
-            self._check_open(f"the creation of {key!r}")
-            registration = self._live.get(key)
-            if registration is not None and not self._is_due(registration):
-                self._claim(registration)
-                return registration
-            flight = self._flights.get(key)
-            if flight is not None and flight.dying:
-                await flight.over()
-                continue
-            if flight is None:
-                remembered = self._failures.recall(key, self._clock()) if self._failures is not None else None
-                if remembered is not None:
-                    raise remembered
-                begun = self._take_off(key, factory)
-                if isinstance(begun, Registration):
-                    return begun
-                flight = begun
-            return await flight.join()
 
     # The books
 

@@ -7,20 +7,18 @@ the crew, which ends it in the background and comes back to `Books._ended`. Noth
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, BaseEventLoop, Future, Handle, Task
+from asyncio import BaseEventLoop, Future, Handle
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from inspect import isawaitable
 from itertools import islice
-from time import monotonic, perf_counter
-from typing import Any, Generic, NoReturn, TypeVar
+from time import monotonic
+from typing import Generic, NoReturn, TypeVar
 
 from . import _kernel as kernel
 from . import _trace
-from ._chores import Chore, Chores
+from ._chores import Chores
 from ._closing import OwnerState, checked_timeout, refuse
-from ._errors import OwnerClosed
-from ._finalizing import STEPS, TURN, Crew
+from ._finalizing import Crew
 from ._flights import Failures, Flight
 from ._lender import Lender
 from ._registrations import CLOSED, LIVE, RETIRED, Registration, RemovalCause
@@ -40,14 +38,6 @@ FINEST, COARSEST = 0.001, 0.1
 
 #: How many of the least recently used values are looked at for one that is not leased.
 SPARED = 16
-
-
-def loop_if_running() -> AbstractEventLoop | None:
-    """Return the running loop, None outside of one: a registry with a clock of its own may be filled before."""
-    try:
-        return kernel.running_loop()
-    except RuntimeError:
-        return None
 
 
 class Books(Lender, Generic[K, V]):
@@ -194,6 +184,12 @@ class Books(Lender, Generic[K, V]):
             self._token = _trace.opened("registry", self.name)
         self._tokens[registration] = _trace.opened("entry", repr(registration.key), owner=self._token)
 
+    def _open_bucket(self, expires_at: float) -> dict[Registration[K, V], None]:
+        """Return the wheel's bucket for a time, and see that the timer wakes for it."""
+        raise NotImplementedError
+
+    # Making room
+
     def _weigh_in(self, registration: Registration[K, V], weight: int) -> None:
         """Count a new value's weight, and make room for it."""
         registration._weight = weight
@@ -297,86 +293,15 @@ class Books(Lender, Generic[K, V]):
             future.set_result(None)
         self._progress()
 
+    def _is_observed(self) -> bool:
+        """Whether anybody waits for the end of a registration, or keeps a ledger."""
+        return bool(self._tokens or self._endings or self._watchers)
+
     async def _wait_closed(self, registration: Registration[K, V]) -> None:
         future = self._endings.get(registration)
         if future is None:
             future = self._endings[registration] = kernel.new_future()
         await kernel.wait(future)
-
-    # Creating
-
-    def _take_off(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
-        """Begin a creation; a synchronous factory has made its value when this returns, and it is leased."""
-        made = factory()
-        if not isawaitable(made):
-            self._loads += 1
-            return self._put_claimed(key, made)
-        flight: Flight[K, V] = Flight(self, key)
-        self._flights[key] = flight
-        try:
-            flight.chore = self._chores.begin(
-                made,
-                f"creation of {key!r} in {self}",
-                timeout=self.create_timeout,
-                settle=lambda chore: self._land(flight, chore),
-                late=lambda value: self._undo(key, value, UNWANTED),
-            )
-        except BaseException:
-            del self._flights[key]
-            raise
-        return flight
-
-    def _land(self, flight: Flight[K, V], chore: Chore[V]) -> None:
-        """Take in what a factory made or raised, and tell those who wait."""
-        key = flight.key
-        del self._flights[key]
-        error = chore.error
-        registration = None
-        if error is None:
-            registration, error = self._take_delivery(flight, chore.result)
-        elif not flight.dying:
-            self._load_failures += 1
-            if self._failures is not None:
-                self._failures.remember(key, error, self._clock())
-                self._arm(min(self._armed_for, self._failures.next_due()))
-        if flight.dying and self._state is not OPEN:
-            error = OwnerClosed(
-                f"{self} closed while it created the value of {key!r}; create it before the owner closes"
-            )
-        flight.land(registration, error)
-        if registration is not None:
-            self._release(registration)
-        if self._watchers:
-            self._progress()
-
-    def _take_delivery(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
-        """Return what is under the flight's key now, leased once, or why there is nothing."""
-        if flight.dying or self._state is not OPEN:
-            self._undo(flight.key, value, UNWANTED if self._state is OPEN else SHUT)
-            return None, None
-        self._loads += 1
-        present = self._live.get(flight.key)
-        if present is not None and not self._is_due(present):
-            self._undo(flight.key, value, REPLACED)
-            self._claim(present)
-            return present, None
-        try:
-            return self._put_claimed(flight.key, value), None
-        except BaseException as error:  # of the weigher
-            self._undo(flight.key, value, UNWANTED)
-            return None, error
-
-    def _undo(self, key: K, value: V, cause: RemovalCause) -> None:
-        self._admit(key, value, cause if self._state is OPEN else SHUT)
-
-    def _put_claimed(self, key: K, value: V) -> Registration[K, V]:
-        """Put what a factory made, and lease it once in the same step: also what is too heavy to stay."""
-        if self._weigher is not None and self._weigher(key, value) > self._largest:
-            registration = self._admit(key, value, SIZE, leases=1)
-        else:
-            registration = self.put(key, value)
-            self._claim(registration)
-        return registration
 
     # Time
 
@@ -402,151 +327,3 @@ class Books(Lender, Generic[K, V]):
 
     def _cause_of_time(self, registration: Registration[K, V]) -> RemovalCause:
         return IDLE if self._idles and registration.expires_at < registration._limit else EXPIRED
-
-    def _open_bucket(self, expires_at: float) -> dict[Registration[K, V], None]:
-        due = self._wheel.end_of(expires_at)
-        if due < self._armed_for:
-            self._arm(due)
-        return self._wheel.open(expires_at)
-
-    def _arm(self, due: float) -> None:
-        """Have the timer wake at *due*."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        loop = loop_if_running()
-        self._armed_for = due if loop is not None else FOREVER
-        if due != FOREVER and loop is not None:
-            delay = max(due - self._clock(), self._wheel.width)
-            self._timer = loop.call_later(delay, self._sweep_turn)
-
-    def _sweep_turn(self) -> None:
-        """Work for a fraction of a millisecond on what is due; come back in the next iteration, or when more is due."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        ends = perf_counter() + TURN
-        while self._sweep_some(STEPS):
-            if perf_counter() >= ends:
-                self._armed_for = 0.0
-                self._timer = kernel.running_loop().call_soon(self._sweep_turn)
-                return
-        failures = self._failures.next_due() if self._failures is not None else FOREVER
-        self._arm(min(self._wheel.next_due(), failures))
-
-    def _sweep_some(self, steps: int) -> bool:
-        """Work on up to *steps* registrations that are due; return whether there may be more."""
-        if self._condemned:
-            self._work_off(steps)
-            return True
-        now = self._clock()
-        if self._failures is not None:
-            self._failures.expire(now)
-        bucket = self._wheel.due(now)
-        if bucket is None:
-            return False
-        self._empty(bucket, now, steps)
-        return True
-
-    def _empty(self, bucket: dict[Registration[K, V], None], now: float, steps: int) -> int:
-        """Retire up to *steps* registrations of a bucket that is due, or file them anew; return how many left."""
-        live = self._live
-        plain = not self._idles and self._crew is None and self._weigher is None and not self._is_observed()
-        removed = closed = 0
-        for _ in range(min(steps, len(bucket))):
-            registration, _ = bucket.popitem()
-            if plain and not registration._leases:  # what `_retire` comes to, without its calls: a million may be due
-                del live[registration.key]
-                registration._state = CLOSED
-                registration._cause = EXPIRED
-                closed += 1
-            else:
-                removed += self._expire_or_file(registration, now)
-        self._closed += closed
-        self._removals[EXPIRED] += closed
-        return removed + closed
-
-    def _expire_or_file(self, registration: Registration[K, V], now: float) -> bool:
-        """Retire a registration out of a bucket that is due; file it anew if it was used since, or is in use."""
-        registration._bucket = None
-        if registration.expires_at <= now and self._is_over(registration, now):
-            return True
-        if registration.expires_at <= now:
-            registration.expires_at = min(now + self._idle_ttl, registration._limit)
-        registration._bucket = bucket = self._wheel.open(max(registration.expires_at, now + self._wheel.width))
-        bucket[registration] = None
-        return False
-
-    def _is_observed(self) -> bool:
-        """Whether anybody waits for the end of a registration, or keeps a ledger."""
-        return bool(self._tokens or self._endings or self._watchers)
-
-    # Everything at once
-
-    def _condemn(self, cause: RemovalCause) -> None:
-        """Take everything out in one step, whatever its number, and begin to work it off."""
-        if self._live:
-            self._condemned.append((self._live, cause))
-            self._weight = 0
-            self._open_books()
-            self._sweep_turn()
-
-    def _work_off(self, steps: int) -> None:
-        """Dispose of up to *steps* registrations that were taken out all at once, oldest first."""
-        batch, cause = self._condemned[0]
-        registrations = list(islice(batch.values(), steps))
-        for registration in registrations:
-            del batch[registration.key]
-            if registration._bucket is not None:
-                del registration._bucket[registration]
-            self._dispose(registration, cause)
-        if not batch:
-            self._condemned.popleft()
-            self._progress()
-
-    # Closing
-
-    def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
-        for flight in list(self._flights.values()):
-            if flight.chore is not None and flight.chore.task not in exempt:
-                flight.abandon(f"{self} is closing")
-        if self._failures is not None:
-            self._failures.clear()
-        self._condemn(SHUT)
-        if not self._condemned:
-            self._arm(FOREVER)
-
-    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if self._condemned or (loans_too and self._lingering):
-            return False
-        return self._chores.idle(exempt) and (self._crew is None or self._crew.idle(exempt))
-
-    def _borrowed(self) -> list[str]:
-        return [f"{registration.key!r} ({registration._leases} leases)" for registration in self._lingering]
-
-    def _closes_from_inside(self) -> bool:
-        task = kernel.current_task()
-        return self._chores.has(task) or (self._crew is not None and self._crew.has(task))
-
-    # Checking
-
-    def _check_invariants(self) -> None:
-        """Check that the accounts close; called by tests after every step."""
-        condemned = sum(len(batch) for batch, _ in self._condemned)
-        retired = len(self._lingering) + condemned + (len(self._crew) if self._crew is not None else 0)
-        assert self._opened == len(self._live) + retired + self._closed, (self._opened, len(self._live), retired)
-        assert sum(self._removals.values()) + len(self._live) + condemned == self._opened, self._removals
-        filed = 0
-        for key, registration in self._live.items():
-            assert registration.key is key, f"{key!r} is filed under another key object"
-            assert registration._state is LIVE, registration
-            assert (registration._bucket is not None) == (registration.expires_at != FOREVER), registration
-            filed += registration._bucket is not None
-            assert registration._bucket is None or registration in registration._bucket, registration
-        assert len(self._wheel) == filed, (len(self._wheel), filed)
-        for registration in self._lingering:
-            assert registration._state is RETIRED, registration
-            assert registration._leases > 0, registration
-        if self._weigher is not None:
-            assert self._weight == sum(registration._weight for registration in self._live.values())
-        assert (self._weight if self._weigher is not None else len(self._live)) <= self._largest
