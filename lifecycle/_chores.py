@@ -16,6 +16,9 @@ from ._errors import LifecycleError, TaskCancelled, is_fatal
 
 T = TypeVar("T")
 
+#: Makes the error of a chore that took too long: from its seconds, whether it was given up, and where it hung.
+Overdue = Callable[[float, bool, tuple[str, ...]], BaseException]
+
 #: Seconds that a cancelled chore has to end before it is given up, at most; less where its timeout is shorter.
 GRACE = 1.0
 
@@ -54,6 +57,7 @@ class Chore(Generic[T]):
         "_coro",
         "_ended",
         "_late",
+        "_overdue",
         "_owner",
         "_settle",
         "_settled",
@@ -78,6 +82,7 @@ class Chore(Generic[T]):
         timeout: float,
         settle: Callable[[Chore[T]], None],
         late: Callable[[T], None] | None,
+        overdue: Overdue | None,
     ) -> None:
         self.name = name
         self.error: BaseException | None = None
@@ -86,6 +91,7 @@ class Chore(Generic[T]):
         self._timeout = timeout
         self._settle = settle
         self._late = late
+        self._overdue = overdue or (lambda timeout, _, stack: CreationTimeout(name, timeout, stack))
         self._started = self._ended = self._settled = self._timed_out = False
         self._stack: tuple[str, ...] = ()
         self._timer: TimerHandle | None = None
@@ -153,7 +159,7 @@ class Chore(Generic[T]):
     def _named(self, error: BaseException) -> BaseException:
         """Return the error that those who wait are told: a cancellation of the chore is none of theirs."""
         if self._timed_out and isinstance(error, (CancelledError, TimeoutError)):
-            return CreationTimeout(self.name, self._timeout, self._stack)
+            return self._overdue(self._timeout, False, self._stack)
         if isinstance(error, CancelledError):
             return TaskCancelled(f"{self.name} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
         return error
@@ -173,7 +179,7 @@ class Chore(Generic[T]):
         """Wait no longer: it may end whenever it likes, and counts no more."""
         self._timer = None
         self._settled = True
-        self.error = CreationTimeout(self.name, self._timeout, self._stack or kernel.suspended_at(self.task))
+        self.error = self._overdue(self._timeout, True, self._stack or kernel.suspended_at(self.task))
         self._owner._give_up(self)
         self._settle(self)
 
@@ -206,6 +212,7 @@ class Chores:
         timeout: float,
         settle: Callable[[Chore[T]], None],
         late: Callable[[T], None] | None = None,
+        overdue: Overdue | None = None,
     ) -> Chore[T]:
         """Start a chore.
 
@@ -215,8 +222,9 @@ class Chores:
             timeout: seconds it may take.
             settle: called exactly once, in the step in which the chore ends or is given up; never before this returns.
             late: called with the result of one that was given up and returned nevertheless.
+            overdue: makes the error of one that took too long; by default a CreationTimeout.
         """
-        chore = Chore(self, as_coroutine(work), name, timeout, settle, late)
+        chore = Chore(self, as_coroutine(work), name, timeout, settle, late, overdue)
         self.live[chore] = None
         return chore
 

@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 
 from . import _kernel as kernel
 from . import _trace
-from ._chores import Chores
+from ._chores import Chores, Overdue
 from ._closing import OwnerState, checked_timeout
 from ._errors import OwnerClosed, PoolTimeout
 from ._lender import Lender
@@ -188,6 +188,7 @@ class PoolBooks(Lender, Generic[T]):
         slot: Slot[T],
         name: str,
         then: Callable[[Slot[T], BaseException | None, object], None],
+        overdue: Overdue | None = None,
     ) -> None:
         """Call ``work(value)``, and *then* with what came of it: at once, or when the chore it takes has ended."""
         try:
@@ -201,6 +202,7 @@ class PoolBooks(Lender, Generic[T]):
                 name,
                 timeout=self.close_timeout,
                 settle=lambda chore: then(slot, chore.error, chore.result if chore.error is None else None),
+                overdue=overdue,
             )
         else:
             then(slot, None, pending)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from . import _kernel as kernel
 from . import _trace
 from ._chores import Chore
+from ._errors import ReleaseTimeout
 from ._lender import logger
 from ._loans import Slot
 from ._pool_books import CHECKING, DESTROYING, FOREVER, IDLE, LENT, OPEN, RETRY, PoolBooks
@@ -156,7 +157,14 @@ class PoolValues(PoolBooks[T]):
     def _end(self, slot: Slot[T]) -> None:
         """Destroy a slot's value; the slot keeps its place until that is over."""
         slot.state = DESTROYING
-        self._begin(self._destroy, slot, f"end of {self._label(slot)}", self._destroy_ended)
+        label = self._label(slot)
+        self._begin(
+            self._destroy,
+            slot,
+            f"end of {label}",
+            self._destroy_ended,
+            lambda timeout, abandoned, stack: ReleaseTimeout(label, timeout, abandoned=abandoned, stack=stack),
+        )
 
     def _destroy_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
         self._destroyed += 1
