@@ -5,10 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Final
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Event:
     job: str | None = None
     run_id: int | None = None
     attempt: int | None = None
-    data: Mapping[str, Any] = field(default=_NOTHING)
+    data: Mapping[str, Any] = field(default_factory=dict)
     at: float = field(default_factory=time.time)
 
     def to_dict(self) -> dict[str, Any]:
