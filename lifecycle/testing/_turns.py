@@ -32,6 +32,9 @@ Chooser = Callable[[list[Handle]], int]
 # Turns in which no task ran before the clock jumps all the same: anyio re-sends a cancellation every turn to
 # a task that cannot take it yet, which would otherwise hold the clock for ever.
 IDLE_TURNS = 64
+# Turns in a row in which anyio re-sent a cancellation to a task that took it and waited on, as the join of an
+# asyncio.TaskGroup does.
+REDELIVERY_TURNS = 128
 # Turns at one instant, tasks running, before the clock jumps all the same: a busy loop ended by a real clock.
 BUSY_TURNS = 5_000
 
@@ -66,6 +69,8 @@ class VirtualMixin(base_events.BaseEventLoop):
         self._numbers = 0
         self._turns_here = 0
         self._idle_turns = 0
+        self._redeliveries = 0
+        self._redelivered = False
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.outside = OutsideWorld(self)
         self._own_factory: Any = virtual_task_factory
@@ -132,7 +137,9 @@ class VirtualMixin(base_events.BaseEventLoop):
         ran_task = self._run_batch(len(ready)) if chooser is None else self._run_chosen(chooser)
         self._turns_here += 1
         self._idle_turns = 0 if ran_task else self._idle_turns + 1
-        if self._idle_turns > IDLE_TURNS or self._turns_here > BUSY_TURNS:
+        self._redeliveries = self._redeliveries + 1 if self._redelivered else 0
+        self._redelivered = False
+        if self._idle_turns > IDLE_TURNS or self._redeliveries > REDELIVERY_TURNS or self._turns_here > BUSY_TURNS:
             self._jump_while_busy()
 
     def _run_batch(self, count: int) -> bool:
@@ -184,6 +191,8 @@ class VirtualMixin(base_events.BaseEventLoop):
             self.trace = hash((self.trace, getattr(task, "number", 0)))
             if self.steps > self.max_steps:
                 raise LivelockError(f"{self.max_steps} steps were not enough, at {self.time():g} s", self.dump())
+        elif getattr(handle._callback, "__name__", "") == "_deliver_cancellation":
+            self._redelivered = True
         handle._run()
         return task is not None
 
@@ -210,7 +219,7 @@ class VirtualMixin(base_events.BaseEventLoop):
 
     def _jump(self, when: float) -> None:
         self.clock.now = max(self.clock.now, when)
-        self._turns_here = self._idle_turns = 0
+        self._turns_here = self._idle_turns = self._redeliveries = 0
 
     def _jump_while_busy(self) -> None:
         when = self._next_timer()
