@@ -100,7 +100,7 @@ def test_the_tests_of_a_guarantee_exist(number: int) -> None:
 
 def test_the_house_is_described_as_it_stands() -> None:
     """CONTRIBUTING.md lists every module of the core with its first line; `make house` writes the list."""
-    assert house.written() == house.table()
+    assert house.written() == house.table(), "the list of modules is out of date: run `make house`"
 
 
 def test_the_rooms_are_described_as_they_stand() -> None:
