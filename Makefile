@@ -17,7 +17,7 @@ TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test nightly lint types contracts check coverage bench house clean
+.PHONY: environment environment-dev help demo test nightly lint types contracts check coverage bench house clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +61,10 @@ clean: ## remove what these commands have made
 	rm -rf $(VENV) .ci/venv-* .coverage .coverage.* htmlcov build dist demo-output
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment only: .ci/run makes several at once.
+environment: $(TEST)
+environment-dev: $(DEV)
 
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; name one: make PYTHON=/path/to/python" >&2; exit 2; }

@@ -1,0 +1,23 @@
+"""Which tests take so long, and depend so little on the version of Python, that one version has to do.
+
+A test may also carry ``pytest.mark.slow`` itself; what stands here was measured with ``pytest --durations``.
+"""
+
+import pytest
+
+#: Beginnings of node ids.
+SLOW = (
+    "tests/testing/test_machines.py::test_our_",
+    "tests/testing/test_mutants.py::",
+    "tests/testing/test_scenarios.py::test_nothing_stays_behind[registry",
+    "tests/testing/test_scenarios.py::test_nothing_stays_behind[pool",
+    "tests/testing/test_scenarios.py::test_nothing_stays_behind[timers",
+    "tests/test_cron.py::test_the_next_occurrence_from_any_instant_is_the_nearest",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
