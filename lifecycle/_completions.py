@@ -212,6 +212,9 @@ class Harvest(ResultGroup, Generic[T]):
             self._consumer.give()
             await self._source.aclose()
 
+    def _needs_all_ends(self) -> bool:
+        return True
+
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
         super()._member_ended(member, status, outcome)
         if isinstance(member, TaskHandle):

@@ -6,7 +6,7 @@ from asyncio import CancelledError, Task, TimerHandle
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
 
 from typing_extensions import TypeVarTuple, Unpack
@@ -16,7 +16,7 @@ from . import _trace
 from ._body import Body, propagate
 from ._closing import OwnerState, checked_timeout
 from ._errors import OwnerClosed, TaskNotFinished, is_fatal
-from ._handle import FAILED, FINISHED, TaskHandle, TaskStatus, coroutine_of, name_of
+from ._handle import FAILED, FINISHED, TaskHandle, TaskStatus, checked_coroutine, name_of
 from ._members import Member, Members, was_cancelled
 from ._slots import checked_limit
 from ._startup import Startup
@@ -97,7 +97,7 @@ class TaskGroup:
             joined, and ``TimeoutError`` is raised. None for no bound.
         policy: ``"fail_fast"``: the first error cancels the others and interrupts the body. ``"collect"``: an error
             cancels nobody, and all are raised together in the end. ``"race"``: the first task that returns cancels
-            the others, ends the block, and is the `winner`; errors are raised if nobody wins. ``KeyboardInterrupt``
+            the others, ends the block, and is the `winner`; errors are raised if all fail. ``KeyboardInterrupt``
             and ``SystemExit`` end a group of every policy, and are raised bare.
         name: for errors and statistics.
 
@@ -118,8 +118,9 @@ class TaskGroup:
         self.name = name or "group"
         self.policy: Policy = policy
         self.timeout = checked_timeout(timeout, "timeout")
-        self._members = Members(self, checked_limit(limit))
+        self._members = Members(self, checked_limit(limit), all_ends=self._needs_all_ends())
         self._errors: list[BaseException] = []
+        self._lost: list[BaseException] = []  # errors of tasks that have lost a race
         self._state = OPEN
         self._refusal: str | None = "has not been entered"
         self._ending: str | None = None  # why the tasks are being cancelled
@@ -217,7 +218,9 @@ class TaskGroup:
         """
         if self._refusal is not None:
             self._refuse(name or name_of(fn))
-        coro = coroutine_of(fn, args)
+        coro = fn(*args)
+        if type(coro) is not CoroutineType:
+            checked_coroutine(coro)
         return self._members.add_handle(coro, name or name_of(coro))
 
     async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
@@ -270,6 +273,9 @@ class TaskGroup:
             raise RuntimeError(f"{message}; use `async with`")
         raise TaskGroupClosed(f"{message}; start tasks before the group ends, or use another owner")
 
+    def _needs_all_ends(self) -> bool:
+        return self.policy == "race"
+
     # What becomes of the others
 
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
@@ -278,14 +284,15 @@ class TaskGroup:
             self._take_error(member, outcome)
         elif status is FINISHED and self.policy == "race" and self._ending is None:
             self._winner = outcome
-            self._errors.clear()  # of those who have lost before
             self._end(f"{self} has a winner")
-        if self._state is CLOSING and not self._members:
-            self._refusal = "is finished"
+
+    def _members_gone(self) -> None:
+        self._refusal = "is finished"
 
     def _take_error(self, member: Member, error: BaseException) -> None:
-        if self._winner is not _NOTHING and not was_cancelled(member) and not is_fatal(error):
-            return  # it lost by itself, in the very moment in which another won
+        if self.policy == "race" and not was_cancelled(member) and not is_fatal(error):
+            self._lost.append(error)
+            return
         self._errors.append(error)
         if self._body.host.done():
             context = {"message": f"a task of {self} failed after its block was abandoned", "exception": error}
@@ -341,14 +348,19 @@ class TaskGroup:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._members.dissolve()
         if self._token is not None:
             _trace.closed(self._token)
 
     def _conclude(self, error: BaseException | None) -> bool:
         """Raise what has to be raised; return whether *error*, with which the body was left, is dealt with."""
         errors, self._errors = self._errors, []
-        if error is not None and not is_request(error):
-            errors.append(error)
+        lost, self._lost = self._lost, []
+        failed = error is not None and not is_request(error)
+        if failed or self._ending is None:  # not ended by a winner, a timeout or a request
+            errors = lost + errors
+        if failed:
+            errors.append(cast("BaseException", error))
         if errors:
             if self._timed_out:
                 errors.append(self._timeout_error())

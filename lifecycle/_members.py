@@ -24,6 +24,9 @@ class MembersOwner(Protocol):
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
         """Take note of a member's end: its value, its error or None; called once for each, when it has left."""
 
+    def _members_gone(self) -> None:
+        """Take note that no member is left, although one has been waited for."""
+
 
 class Members:
     """The tasks of one group from the moment they are handed over until they have ended.
@@ -37,8 +40,9 @@ class Members:
     task be cancelled.
 
     Args:
-        owner: is told of every end.
+        owner: is told of ends.
         limit: how many may run at once, None for no bound.
+        all_ends: tell the owner of those that return, too.
     """
 
     __slots__ = (
@@ -52,6 +56,7 @@ class Members:
         "_retrying",
         "_running",
         "_slots",
+        "_special",
         "_starting",
         "_waiting",
         "_watching",
@@ -59,16 +64,20 @@ class Members:
         "created",
         "failed",
         "finished",
+        "limit",
     )
 
     _loop: AbstractEventLoop
     _clock: Callable[[], float]
 
-    def __init__(self, owner: MembersOwner, limit: int | None) -> None:
+    def __init__(self, owner: MembersOwner, limit: int | None, *, all_ends: bool) -> None:
         self._owner = owner
+        # True when the end of one that returns means more than leaving the books.
+        self._special = all_ends or limit is not None
         self._plain = False
         self._live: set[Member] = set()
         self._running: set[object] = set()  # those that have a slot; kept only under a limit
+        self.limit = limit
         self._slots = None if limit is None else Slots(self._running, limit, self._start_queued)
         self._waiting: dict[Task[Any], Coroutine[Any, Any, Any]] = {}
         self._retrying: dict[Task[Any], kernel.Cancellation] = {}
@@ -86,11 +95,6 @@ class Members:
 
     def __len__(self) -> int:
         return len(self._live)
-
-    @property
-    def limit(self) -> int | None:
-        """How many members may run at once."""
-        return None if self._slots is None else self._slots.limit
 
     @property
     def queued(self) -> int:
@@ -230,48 +234,73 @@ class Members:
         self._expect_first_steps(handles)
 
     def _task_done(self, task: Task[Any]) -> None:
-        if self._retrying and task in self._retrying:
-            self._retrying.pop(task).withdraw()
-        if self._waiting and task in self._waiting:  # it ended in line
-            self._waiting.pop(task).close()
+        if self._retrying or self._waiting:
+            self._forget(task)
         if task.cancelled():
-            self.cancelled += 1
             self._see_off(task, CANCELLED, None)
         elif (error := task.exception()) is not None:
-            self.failed += 1
             self._see_off(task, FAILED, error)
-        else:
-            self.finished += 1
+        elif self._special:
             self._see_off(task, FINISHED, task.result())
+        else:
+            self._count_out(task)
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        self.finished += 1
-        self._see_off(handle, FINISHED, handle._outcome)
+        if self._special or handle._cancellation is not None:
+            self._task_ended(handle)
+        else:
+            self._count_out(handle)
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        if handle._status is CANCELLED:
-            self.cancelled += 1
-        else:
-            self.failed += 1
+        if handle._cancellation is not None:
+            handle._cancellation.withdraw()  # it may still wait for the end of a shield
         self._see_off(handle, handle._status, handle._outcome)
+
+    def _forget(self, task: Task[Any]) -> None:
+        """Let go of what a native task had besides itself: a cancellation under way, a coroutine that had no slot."""
+        if task in self._retrying:
+            self._retrying.pop(task).withdraw()
+        if task in self._waiting:
+            self._waiting.pop(task).close()
+
+    def _count_out(self, member: Member) -> None:
+        """See a member off that has returned, where that means nothing to anybody: the path that has to be fast."""
+        self.finished += 1
+        self._live.discard(member)
+        if self._idle is not None and not self._live:
+            self._report_idle()
 
     def _see_off(self, member: Member, status: TaskStatus, outcome: object) -> None:
         self._live.discard(member)
+        if status is FINISHED:
+            self.finished += 1
+        elif status is FAILED:
+            self.failed += 1
+        else:
+            self.cancelled += 1
         self._owner._member_ended(member, status, outcome)
         if self._slots is not None:
             self._running.discard(member)
             if not self._dropping:
                 self._slots.serve()
-        if self._idle is not None and not self._live and not self._idle.done():
+        if self._idle is not None and not self._live:
+            self._report_idle()
+
+    def _report_idle(self) -> None:
+        if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+            self._owner._members_gone()
+
+    def dissolve(self) -> None:
+        """Let go of the owner and the line; for when no member is left, so that no cycle keeps the group."""
+        if not self._live:
+            self._slots = None
+            del self._owner
 
     def _check_invariants(self) -> None:
         assert self.created == len(self._live) + self.finished + self.failed + self.cancelled
-        if self._slots is None:
-            assert not self._running
-        else:
-            assert self._slots.limit is None or len(self._running) <= self._slots.limit
-            assert len(self._running) + self.queued == len(self._live)
+        assert self.limit is None or len(self._running) <= self.limit
+        assert self._slots is None or len(self._running) + self.queued == len(self._live)
 
 
 class CancellationAfterFirstStep(kernel.Cancellation):
@@ -294,6 +323,7 @@ def awaits_first_step(task: Task[Any]) -> bool:
 
 
 def was_cancelled(member: Member) -> bool:
-    """Return whether *member* was cancelled by anybody before it ended."""
-    task = member._task if isinstance(member, TaskHandle) else member
-    return task is not None and task.cancelling() > 0
+    """Return whether an ended *member* had been cancelled before."""
+    if isinstance(member, TaskHandle):
+        return member._cancellation is not None and member._cancellation.delivered
+    return member.cancelling() > 0
