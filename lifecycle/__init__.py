@@ -28,6 +28,7 @@ from ._registrations import Registration, RegistrationState, RemovalCause
 from ._registry import Registry
 from ._run import create_background_task, run
 from ._scope import Scope
+from ._snapshot import Growth, Snapshot, SnapshotDiff, SnapshotNode, take_snapshot
 from ._statistics import (
     DrainReport,
     LeftBehind,
@@ -49,6 +50,7 @@ __all__ = [
     "ConnectError",
     "CreationTimeout",
     "DrainReport",
+    "Growth",
     "LeakError",
     "Lease",
     "LeftBehind",
@@ -72,6 +74,9 @@ __all__ = [
     "RunOutcome",
     "Scope",
     "ScopeStatistics",
+    "Snapshot",
+    "SnapshotDiff",
+    "SnapshotNode",
     "StillLent",
     "TaskCancelled",
     "TaskGroup",
@@ -102,4 +107,5 @@ __all__ = [
     "race",
     "resource",
     "run",
+    "take_snapshot",
 ]

@@ -17,13 +17,15 @@ import inspect
 import logging
 from asyncio import CancelledError, Future, Task
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from . import _kernel as kernel
 from ._closing import refuse
 from ._errors import LifecycleError
 from ._handle import TaskHandle, name_of
+from ._roots import Thing, as_owner
+from ._trace import Token
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -124,6 +126,11 @@ class Resource(Entry, Generic[T]):
     def label(self) -> str:
         return f"resource {self.name!r}"
 
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self.value
+
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         result = self._release(self.value)
         return result if inspect.isawaitable(result) else None
@@ -132,7 +139,7 @@ class Resource(Entry, Generic[T]):
 class InlineExit(Entry):
     """A context manager, or an exit function, that was entered in the body's task and is left in the closing one."""
 
-    __slots__ = ("_name", "exit", "is_async")
+    __slots__ = ("_name", "exit", "is_async", "owned")
 
     inline = True
     exits = True
@@ -142,6 +149,7 @@ class InlineExit(Entry):
         self._name = name
         self.exit = exit
         self.is_async = is_async
+        self.owned: object = getattr(exit, "__self__", None)
 
     @property
     def label(self) -> str:
@@ -198,6 +206,11 @@ class Child(Entry):
     @property
     def label(self) -> str:
         return repr(self.scope)
+
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self.scope
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         closing: Awaitable[None] = self.scope._close_for_parent()
@@ -402,6 +415,18 @@ class Holder(_Half, Generic[T]):
     def label(self) -> str:
         return f"context manager {self.name!r}"
 
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self._cm
+
+    @property
+    def state(self) -> str:
+        """Where it is in its life, for a snapshot."""
+        if not self.held:
+            return "entering"
+        return "leaving" if self._told.done() else "held"
+
     async def make(self) -> bool:
         """Enter, hold until told otherwise, leave; returns the context manager's verdict on the error in flight."""
         if not self._begin_making():
@@ -484,6 +509,20 @@ class Holder(_Half, Generic[T]):
     def _undo_arrived(self) -> None:
         if not self._told.done():
             self._told.set_result(None)
+
+
+def describe(entry: Any, tokens: Mapping[Any, Token | None] | None) -> Thing:
+    """Return how an entry looks in a snapshot."""
+    token = tokens.get(entry) if tokens else None
+    if isinstance(entry, OwnTask):
+        state = "cancelling" if entry.cancelling else entry.status.value
+        return Thing("task", entry.name, state, entry.started_at, token=token, task=entry._task)
+    if isinstance(entry, CallbackRun):
+        return Thing("callback", "callbacks", count=len(entry.calls))
+    owner = as_owner(getattr(entry, "owned", None))
+    if isinstance(entry, Holder):
+        return Thing(entry.kind, entry.name, entry.state, owner=owner, token=token, task=entry.task)
+    return Thing(entry.kind, getattr(entry, "name", None) or entry.label, owner=owner, token=token)
 
 
 def count_calls(ledger: Iterable[Any]) -> int:

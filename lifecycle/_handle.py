@@ -12,7 +12,7 @@ import enum
 from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Coroutine, Generator
 from inspect import iscoroutine
-from types import CoroutineType
+from types import CoroutineType, TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import TypeVarTuple, Unpack
@@ -75,6 +75,7 @@ class TaskHandle(Generic[T_co]):
         "_started_at",
         "_status",
         "_task",
+        "_traceback",
         "_waiters",
         "name",
     )
@@ -82,6 +83,7 @@ class TaskHandle(Generic[T_co]):
     # Set when they come to be, because every store at the start is paid by every task.
     _outcome: object
     _started_at: float
+    _traceback: TracebackType | None
 
     def __init__(self, owner: TaskOwner, coro: Coroutine[Any, Any, T_co], name: str) -> None:
         self._owner = owner
@@ -129,9 +131,13 @@ class TaskHandle(Generic[T_co]):
             BaseException: whatever the task raised, as it is.
         """
         error = self.exception
-        if error is not None:
-            raise error
-        return cast("T_co", self._outcome)
+        if error is None:
+            return cast("T_co", self._outcome)
+        try:
+            # Every time with the frames of the task alone, or they would pile up with every caller.
+            raise error.with_traceback(self._traceback)
+        finally:
+            del self, error  # which the traceback would keep alive: a cycle
 
     @property
     def return_value(self) -> T_co:
@@ -168,6 +174,8 @@ class TaskHandle(Generic[T_co]):
         if self._cancellation is not None:
             self._cancellation.withdraw()
         self._cancellation = kernel.Cancellation(reason)
+        if self._waiters is None:
+            self._waiters = {}  # so that `_settle` comes to be called
         if self._status is RUNNING:
             assert self._task is not None
             self._cancellation.deliver_to(self._task)
@@ -192,7 +200,10 @@ class TaskHandle(Generic[T_co]):
 
     def __await__(self) -> Generator[Any, None, T_co]:
         yield from self.wait().__await__()
-        return self.result
+        try:
+            return self.result
+        finally:
+            del self  # as in `result`
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.name!r} {self._status.value}>"
@@ -247,17 +258,20 @@ class TaskHandle(Generic[T_co]):
             self._outcome = await self._coro
         except (CancelledError, GeneratorExit):
             self._end(CANCELLED, None)
+            del self, owner  # the traceback keeps this frame, and the native task the traceback
             raise
         except BaseException as error:
             # Without this frame, which refers to the handle, which keeps the error: a cycle.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             self._end(FAILED, error)
+            del self, owner  # as above: the frames in the traceback lead back to this one
             if is_fatal(error):  # it has to end the loop; anything else is the owner's to report
                 raise
         else:  # what `_end` does, without its calls: this is the path that has to be fast
             self._status = FINISHED
+            self._task = None  # whose context a kept handle would keep
             if self._waiters is not None:
-                self._wake_waiters()
+                self._settle()
             owner._task_finished(self)
 
     def _catch_up(self) -> None:
@@ -270,13 +284,19 @@ class TaskHandle(Generic[T_co]):
     def _end(self, status: TaskStatus, outcome: object) -> None:
         self._status = status
         self._outcome = outcome
+        if isinstance(outcome, BaseException):
+            self._traceback = outcome.__traceback__
         self._task = None  # whose CancelledError keeps the frame that refers to this handle: a cycle
         self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
+        del self._coro  # which before Python 3.13 keeps its arguments if it never ran
         if self._waiters is not None:
-            self._wake_waiters()
+            self._settle()
         self._owner._task_ended(self)
 
-    def _wake_waiters(self) -> None:
+    def _settle(self) -> None:
+        """Tell whoever waits, and stop trying to cancel a task that has ended inside its shield."""
+        if self._cancellation is not None:
+            self._cancellation.withdraw()
         waiters, self._waiters = self._waiters or {}, None
         for waiter in waiters:
             if not waiter.done():

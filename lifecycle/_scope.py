@@ -28,10 +28,12 @@ from ._entries import (
     Resource,
     count_calls,
     count_kinds,
+    describe,
     logger,
 )
 from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of, name_of
 from ._kernel import NativeTask
+from ._roots import Portrait, enroll
 from ._startup import Startup
 from ._statistics import ScopeStatistics
 from ._unwind import Unwinding
@@ -84,6 +86,7 @@ class Scope:
     _released = 0
     _state = OPEN
     _place: Child | None = None  # in the parent's ledger
+    _since: float | None = None  # when the first thing came in
     _plain_loop: AbstractEventLoop | None = None
     _closing_in: Task[Any] | None = None
     _closing_begun: Future[None] | None = None
@@ -103,6 +106,7 @@ class Scope:
         )
         self._ledger: dict[Any, None] = {}
         self._errors: list[BaseException] = []
+        enroll(self)
 
     # The block
 
@@ -406,6 +410,11 @@ class Scope:
             released=self._released,
         )
 
+    def _portrait(self) -> Portrait:
+        self._sweep()
+        things = [describe(entry, self._tokens) for entry in self._ledger]
+        return Portrait("scope", self.name, self._state.value, self._since, things, token=self._token)
+
     def __repr__(self) -> str:
         return f"scope {self.name!r}"
 
@@ -422,6 +431,8 @@ class Scope:
         self._ledger[entry] = None
         self._opened += 1
         self._run = None
+        if self._since is None:
+            self._since = self._clock()
         if _trace.sink is not None:
             self._report_opened(entry)
 
@@ -485,6 +496,8 @@ class Scope:
         self._ledger[handle] = None
         self._opened += 1
         self._run = None
+        if self._since is None:
+            self._since = self._clock()
         if _trace.sink is not None:
             self._report_opened(handle)
         if len(self._ledger) > self._sweep_at:
@@ -608,14 +621,15 @@ class Scope:
             if self._closing_ended is not None:
                 self._closing_ended.set_result(None)
                 self._closing_ended = None
-            if self._place is not None:
-                self._place.leave()
+            place, self._place = self._place, None
+            if place is not None:
+                place.leave()
             if self._token is not None:
                 _trace.closed(self._token)
                 self._token = None
 
     async def _close_alone(self) -> None:
-        """Close where nobody waits for it; the errors go to the parent, or wait for the end of the block or `aclose`."""
+        """Close where nobody waits; the errors go to the parent, or wait for the end of the block or `aclose`."""
         place = self._place
         failure, _ = await self._close(None, through=False)
         if failure is None:

@@ -20,6 +20,7 @@ the test kit itself; a primitive reports a task only to give it an owner path.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
@@ -79,3 +80,42 @@ def creation_site(depth: int = 3, *, skip: int = 1) -> Frames:
         kept.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return tuple(kept[skip:])
+
+
+class SiteToken:
+    """A live thing of which only the place is kept where it was made."""
+
+    __slots__ = ("name", "owner", "site")
+
+    def __init__(self, name: str, owner: Token | str | None, site: Frames) -> None:
+        self.name = name
+        self.owner = owner
+        self.site = site
+
+    @property
+    def path(self) -> str:
+        """Names of the owners, outermost first, and of the thing itself."""
+        above = self.owner if isinstance(self.owner, str) else self.owner and self.owner.path
+        return f"{above} / {self.name}" if above else self.name
+
+
+class SiteRecorder:
+    """A sink that gives every live thing its creation site, for snapshots to show."""
+
+    def opened(self, kind: str, name: str, owner: Token | str | None) -> SiteToken:
+        """Keep three frames of the caller, this package's own left out."""
+        frames = creation_site(depth=24, skip=2)
+        return SiteToken(name, owner, tuple(frame for frame in frames if not _is_ours(frame[0]))[:3])
+
+    def closed(self, token: Token) -> None:
+        """Nothing is kept, so there is nothing to forget."""
+
+
+def _is_ours(code: CodeType) -> bool:
+    return os.path.dirname(code.co_filename) == _HERE
+
+
+_HERE = os.path.dirname(__file__)
+
+if os.environ.get("LIFECYCLE_TRACE") == "1":
+    sink = SiteRecorder()
