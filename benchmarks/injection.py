@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import _trace
-from lifecycle.testing import CANCEL, CANCELS, DEFAULT_FAULTS, Bubble, Ledger, explore_cancellation
+from lifecycle.testing import CANCEL, CANCELS, DEFAULT_FAULTS, Bubble, Ledger, explore_cancellation, no_busy_loop
 from lifecycle.testing._watch import watched_tasks
 
 ROUNDS = 7
@@ -123,7 +123,7 @@ def soak(seconds: float, share: int, workers: int) -> tuple[int, int, dict[str, 
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, scenario in mine:
-            report = explore_cancellation(scenario, schedules=3, seed=seed)
+            report = explore_cancellation(scenario, schedules=3, seed=seed, invariants=[no_busy_loop])
             injected += report.fired
             failures += len(report.failures)
             if seed == 0:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ._loop import VirtualIOLoop, VirtualLoop
     from ._network import FaultPlan, MemoryNetwork
     from ._report import ExplorationReport, Failure
+    from ._residue import no_busy_loop
     from ._strategies import FIFO, PCT, Choices, DelayBounded, Deviations, RandomWalk, Strategy
 
 _HOME = {
@@ -49,6 +50,7 @@ _HOME = {
     "_loop": "VirtualIOLoop VirtualLoop",
     "_network": "FaultPlan MemoryNetwork",
     "_report": "ExplorationReport Failure",
+    "_residue": "no_busy_loop",
     "_strategies": "FIFO PCT Choices DelayBounded Deviations RandomWalk Strategy",
 }
 _home_of = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -93,6 +95,7 @@ __all__ = [
     "VirtualLoop",
     "explore_cancellation",
     "explore_schedules",
+    "no_busy_loop",
     "replay",
     "run_virtual",
 ]

@@ -31,6 +31,12 @@ def find_residue(bubble: Bubble) -> list[str]:
     return residue
 
 
+def no_busy_loop(bubble: Bubble) -> str | None:
+    """An invariant: nobody waits by running in circles, as a task that takes a re-sent cancellation and goes on."""
+    times = bubble.loop.jumps_while_busy
+    return f"busy loop: {times} time(s) tasks ran in circles until the clock was moved" if times else None
+
+
 def _new_descriptors(before: dict[str, str]) -> list[str]:
     now = open_descriptors()
     return [f"file descriptor {name} to {now[name]}" for name in now if now[name] != before.get(name)]

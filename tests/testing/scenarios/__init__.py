@@ -4,7 +4,7 @@ A primitive joins by a function in one of these files, marked ``@scenario``. Wha
 bubble's ledger, in the step in which it exists, so that the exploration sees what is left.
 """
 
-from . import groups, manager, registry, scope, timers
+from . import groups, manager, pool, registry, scope, timers
 from ._table import SCENARIOS
 
-__all__ = ["SCENARIOS", "groups", "manager", "registry", "scope", "timers"]
+__all__ = ["SCENARIOS", "groups", "manager", "pool", "registry", "scope", "timers"]

@@ -51,5 +51,29 @@ async def work(bubble: Bubble, name: str, seconds: float) -> str:
     return name
 
 
+class Gauge:
+    """Counts who works at the same time, and complains above a limit."""
+
+    def __init__(self, bubble: Bubble, limit: int) -> None:
+        self._bubble = bubble
+        self._limit = limit
+        self._working = 0
+
+    async def work(self, name: str, seconds: float) -> None:
+        self._working += 1
+        try:
+            assert self._working <= self._limit, f"{self._working} at work, {self._limit} are allowed"
+            await work(self._bubble, name, seconds)
+        finally:
+            self._working -= 1
+
+
 def ignore_error(handle: object, error: BaseException) -> None:
     """Errors of background tasks are expected here: they were injected."""
+
+
+def fail_on_assertion(handle: object, error: BaseException) -> None:
+    """Hand a failed assertion of a background task to the loop's exception handler, which fails the run."""
+    if isinstance(error, AssertionError):
+        context = {"message": "an assertion of a background task failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)

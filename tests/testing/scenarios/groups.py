@@ -80,6 +80,13 @@ async def group_times_out(bubble: Bubble) -> None:
 
 
 @scenario
+async def group_ends_in_time(bubble: Bubble) -> None:
+    """A timeout that is not needed leaves no timer."""
+    async with TaskGroup(timeout=5) as group:
+        group.start_soon(work, bubble, "member", 0.01)
+
+
+@scenario
 async def group_start_and_cancel(bubble: Bubble) -> None:
     """A handshake, then a cancel of the whole group from inside."""
 

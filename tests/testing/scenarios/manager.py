@@ -7,8 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from lifecycle import OwnerClosed, TaskManager
+from lifecycle._groups import TaskGroup
 
-from ._table import ignore_error, scenario, session, work
+from ._table import Gauge, fail_on_assertion, ignore_error, scenario, session, work
 
 if TYPE_CHECKING:
     from lifecycle.testing import Bubble
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 @scenario
 async def manager_drains(bubble: Bubble) -> None:
     """Two running, two waiting for a slot, one late, and a drain."""
-    async with TaskManager("jobs", limit=2, on_error=ignore_error) as jobs:
+    gauge = Gauge(bubble, 2)
+    async with TaskManager("jobs", limit=2, on_error=fail_on_assertion) as jobs:
         for number in range(4):
-            jobs.start_soon(work, bubble, f"job {number}", 0.02)
+            jobs.start_soon(gauge.work, f"job {number}", 0.02)
         await asyncio.sleep(0.01)
-        jobs.start_soon(work, bubble, "late", 0.01)
+        jobs.start_soon(gauge.work, "late", 0.01)
 
 
 @scenario
@@ -34,7 +36,7 @@ async def manager_spawn_waits_for_a_slot(bubble: Bubble) -> None:
             await jobs.spawn(work, bubble, name, 0.02)
 
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for number in range(3):
                 group.create_task(produces(f"producer {number}"))
             jobs.start_soon(work, bubble, "queued", 0.02)
@@ -74,3 +76,50 @@ async def manager_limit_changes(bubble: Bubble) -> None:
         jobs.limit = 1
         with contextlib.suppress(BaseException):
             await handles[3].wait()
+
+
+@scenario
+async def manager_slots_survive_their_waiters(bubble: Bubble) -> None:
+    """Producers that leave the line at any moment, and one slot that must still be there afterwards."""
+    async with TaskManager("jobs", limit=1, on_error=ignore_error) as jobs:
+
+        async def produces(name: str) -> None:
+            handle = await jobs.spawn(work, bubble, name, 0.01)
+            await handle.wait()
+
+        await asyncio.gather(*[produces(f"producer {number}") for number in range(3)], return_exceptions=True)
+        try:
+            async with asyncio.timeout(5):
+                await jobs.spawn(work, bubble, "the last", 0.01)
+        except TimeoutError:
+            raise AssertionError("the slot has been lost") from None
+
+
+@scenario
+async def manager_drops_what_waits(bubble: Bubble) -> None:
+    """Draining runs out while tasks stand in line: they never start, and nothing of them stays."""
+    async with TaskManager("jobs", limit=1, drain_timeout=0.02, on_error=ignore_error) as jobs:
+        for number in range(3):
+            jobs.start_soon(work, bubble, f"long {number}", 60)
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def manager_two_closers(bubble: Bubble) -> None:
+    """Whoever has waited for the close finds it done."""
+    jobs = TaskManager("jobs", on_error=ignore_error)
+
+    async def closes() -> None:
+        await jobs.aclose()
+        assert not len(jobs), "aclose() returned, and tasks are running"
+
+    jobs.start_soon(work, bubble, "job", 0.02)
+    closers = [asyncio.create_task(closes()) for _ in range(2)]
+    try:
+        await asyncio.gather(*closers, return_exceptions=True)
+        for closer in closers:
+            error = None if closer.cancelled() else closer.exception()
+            if isinstance(error, AssertionError):
+                raise error
+    finally:
+        await jobs.aclose()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from lifecycle import OwnerClosed, Scope
+from lifecycle._gather import gather
+from lifecycle._groups import TaskGroup
 
 from ._table import connect, disconnect, scenario, session, work
 
@@ -62,7 +64,7 @@ async def scope_closed_by_another_task(bubble: Bubble) -> None:
             with contextlib.suppress(OwnerClosed):
                 await scope.acquire(connect, bubble, "late", release=disconnect)
 
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(acquires())
             group.create_task(scope.aclose())
             group.create_task(scope.aclose())
@@ -115,3 +117,38 @@ async def scope_start_handshake(bubble: Bubble) -> None:
         assert await scope.start(serves, 0.01) == "ready"
         assert await scope.start(serves, 0.02) == "ready"
         await asyncio.sleep(0.01)
+
+
+@scenario
+async def scope_late_values(bubble: Bubble) -> None:
+    """Three tasks acquire from one scope; what one of them did not get is gone before the scope is closed."""
+    got: list[Token] = []
+    async with Scope("shared") as scope:
+
+        async def acquires(name: str) -> None:
+            got.append(await scope.acquire(connect, bubble, name, release=disconnect))
+
+        await gather(*[acquires(name) for name in "abc"], return_exceptions=True)
+        await asyncio.sleep(0.05)
+        alive = [token for token in bubble.ledger.live if token.kind == "connection"]
+        assert len(alive) == len(got), f"{len(alive)} connections are alive, {len(got)} were handed out"
+
+
+@scenario
+async def scope_factory_that_cannot_be_cancelled(bubble: Bubble) -> None:
+    """A value that arrives after its caller's timeout, one after its caller's cancel, and one in time."""
+
+    async def shielded(name: str) -> Token:
+        with anyio.CancelScope(shield=True):
+            return await connect(bubble, name)
+
+    async with Scope("shared") as scope:
+        await scope.acquire(shielded, "in time", release=disconnect)
+        with contextlib.suppress(TimeoutError):
+            await scope.acquire(shielded, "too late", release=disconnect, timeout=0.005)
+        leaver = asyncio.create_task(scope.acquire(shielded, "left alone", release=disconnect))
+        try:
+            await asyncio.sleep(0.005)
+        finally:
+            leaver.cancel()
+            await asyncio.gather(leaver, return_exceptions=True)
