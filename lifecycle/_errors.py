@@ -37,7 +37,7 @@ class ReleaseTimeout(LifecycleError, TimeoutError):
         self.resource = resource
         self.timeout = timeout
         self.abandoned = abandoned
-        self.stack = tuple(stack)
+        self.stack: tuple[str, ...] = tuple(stack)
         fate = "ignored its cancellation and was left behind" if abandoned else "was cancelled"
         where = f", suspended at {self.stack[-1]}" if self.stack else ""
         super().__init__(
@@ -82,7 +82,7 @@ class ConnectError(LifecycleError, ConnectionError):
     ) -> None:
         self.stage = stage
         self.attempts = attempts
-        self.rollback_errors = tuple(rollback_errors)
+        self.rollback_errors: tuple[BaseException, ...] = tuple(rollback_errors)
         super().__init__(message)
 
 

@@ -115,9 +115,9 @@ class TaskGroup:
     ) -> None:
         if policy not in get_args(Policy):
             raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
-        self.name = name or "group"
+        self.name: str = name or "group"
         self.policy: Policy = policy
-        self.timeout = checked_timeout(timeout, "timeout")
+        self.timeout: float = checked_timeout(timeout, "timeout")
         self._members = Members(self, checked_limit(limit), all_ends=self._needs_all_ends())
         self._errors: list[BaseException] = []
         self._lost: list[BaseException] = []  # errors of tasks that have lost a race

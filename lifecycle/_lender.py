@@ -29,8 +29,8 @@ class StillLent(ReleaseTimeout):
         self.resource = owner
         self.timeout = timeout
         self.abandoned = True
-        self.stack = ()
-        self.borrowed = tuple(borrowed)
+        self.stack: tuple[str, ...] = ()
+        self.borrowed: tuple[str, ...] = tuple(borrowed)
         Exception.__init__(
             self,
             f"{owner} closed while {len(self.borrowed)} of its values were still lent after {timeout:g} s: "
@@ -58,8 +58,8 @@ class Lender:
     )
 
     def __init__(self, name: str, close_timeout: float | None) -> None:
-        self.name = name
-        self.close_timeout = checked_timeout(close_timeout, "close_timeout")
+        self.name: str = name
+        self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
         self._state = OPEN
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None

@@ -109,9 +109,9 @@ class PoolBooks(Lender, Generic[T]):
             raise ValueError(f"min_size must be at most max_size, got {min_size} and {max_size}")
         if not 0.0 <= lifetime_jitter < 1.0:
             raise ValueError(f"lifetime_jitter must be a part from 0 to less than 1, got {lifetime_jitter}")
-        self.max_size = max_size
-        self.min_size = min_size
-        self.create_timeout = checked_timeout(create_timeout, "create_timeout")
+        self.max_size: int = max_size
+        self.min_size: int = min_size
+        self.create_timeout: float = checked_timeout(create_timeout, "create_timeout")
         self._create = create
         self._destroy = destroy
         self._check = check

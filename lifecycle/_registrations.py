@@ -23,7 +23,8 @@ class RemovalCause(enum.Enum):
     CLOSED = "closed"  #: its registry closed
     UNWANTED = "unwanted"  #: its factory finished after everybody who had asked for it had left
 
-    __hash__ = object.__hash__  # Enum's own is a Python function; this one is a key in the books of every removal
+    if not TYPE_CHECKING:  # Enum's own is a Python function; this one is a key in the books of every removal
+        __hash__ = object.__hash__
 
 
 class RegistrationState(enum.Enum):
@@ -70,9 +71,9 @@ class Registration(Generic[K, V]):
 
     def __init__(self, registry: Books[K, V], key: K, value: V, expires_at: float) -> None:
         self._registry = registry
-        self.key = key
-        self.value = value
-        self.expires_at = expires_at
+        self.key: K = key
+        self.value: V = value
+        self.expires_at: float = expires_at
         self._bucket: dict[Registration[K, V], None] | None = None  # of the expiry wheel
         self._leases = 0
         self._state = LIVE

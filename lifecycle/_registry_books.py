@@ -96,7 +96,7 @@ class Books(Lender, Generic[K, V]):
         failure_ttl: float | None,
     ) -> None:
         super().__init__(name, close_timeout)
-        self.create_timeout = checked_timeout(create_timeout, "create_timeout")
+        self.create_timeout: float = checked_timeout(create_timeout, "create_timeout")
         self._ttl = checked_timeout(ttl, "ttl")
         self._idle_ttl = checked_timeout(idle_ttl, "idle_ttl")
         checked_limit(max_size, what="max_size")

@@ -40,7 +40,8 @@ class Timer:
         self._life: TimerLife | None = None
         self._paused = False
         self.name: str = name if name is not None else name_of_body(fn)
-        self.__name__ = self.__qualname__ = self.name
+        self.__name__: str = self.name
+        self.__qualname__ = self.name
 
     def __call__(self) -> Coroutine[Any, Any, None]:
         """Return the coroutine that keeps the time: what an owner runs as a task.

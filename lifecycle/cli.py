@@ -31,7 +31,7 @@ BAD_INPUT = 2
 STUCK_TIME = 60.0
 """Seconds that closing may take beyond draining, before the process is forced to end."""
 
-existing_file = click.Path(path_type=Path)
+_existing_file = click.Path(path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -41,8 +41,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("flow", type=existing_file)
-@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed goes on.")
+@click.argument("flow", type=_existing_file)
+@click.option("--db", type=_existing_file, help="Keep the jobs in this SQLite file; a run that was killed goes on.")
 @click.option("--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Jobs at once.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
 @click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
@@ -109,9 +109,9 @@ class _Running:
             # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
             run_process(self._main, drain_timeout=drain_timeout + STUCK_TIME)
         except KeyboardInterrupt:
-            return 130, []
+            return self._interrupted(130), []
         except SystemExit as ended:
-            return int(ended.code or 0), []
+            return self._interrupted(int(ended.code or 0)), []
         except (LifecycleError, ExceptionGroup) as error:
             lines = _lines(error)
             if lines is None:
@@ -119,6 +119,10 @@ class _Running:
             return BAD_INPUT, lines
         assert self.outcome is not None
         return (0 if self.outcome.succeeded else 1), []
+
+    def _interrupted(self, code: int) -> int:
+        """Return the exit code after a signal: that of the signal, unless nothing was left to interrupt."""
+        return 0 if self.outcome is not None and self.outcome.succeeded else code
 
     async def _main(self) -> None:
         with self._shown():
@@ -164,7 +168,7 @@ def _refusing(display: Display, step: Callable[[], T]) -> T:
 
 
 @cli.command()
-@click.argument("flow", type=existing_file)
+@click.argument("flow", type=_existing_file)
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
 @click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
 def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
@@ -184,13 +188,13 @@ def jobs() -> None:
     """Look at the jobs in a database, and cancel some, while schedulers work on it or not."""
 
 
-database = click.option("--db", type=existing_file, required=True, help="The SQLite file.")
-as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
+_database = click.option("--db", type=_existing_file, required=True, help="The SQLite file.")
+_as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 
 
 @jobs.command("list")
-@database
-@as_json_option
+@_database
+@_as_json_option
 @click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only those in this state.")
 @click.option("--run", "run_id", type=click.IntRange(1), help="Only those of this run.")
 @click.option(
@@ -205,8 +209,8 @@ def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, l
 
 @jobs.command()
 @click.argument("job")
-@database
-@as_json_option
+@_database
+@_as_json_option
 def show(job: str, db: Path, as_json: bool) -> None:
     """Show everything of JOB: a number, or a name (then the newest)."""
     record = _refusing(PlainDisplay(), lambda: StoreFile(db).show(job))
@@ -219,8 +223,8 @@ def show(job: str, db: Path, as_json: bool) -> None:
 @click.argument("job", nargs=-1)
 @click.option("--run", "run_id", type=click.IntRange(1), help="Cancel the whole run with this number.")
 @click.option("--reason", default="cancelled from the command line", show_default=True, help="Why; it is kept.")
-@database
-@as_json_option
+@_database
+@_as_json_option
 @click.pass_context
 def cancel(
     context: click.Context, job: tuple[str, ...], run_id: int | None, reason: str, db: Path, as_json: bool

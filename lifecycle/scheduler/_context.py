@@ -124,8 +124,8 @@ class Context:
     def __init__(self, job: JobContext, block: str, scope: Scope, stop: threading.Event) -> None:
         self._job = job
         self._stop = stop
-        self.block = block
-        self.scope = scope
+        self.block: str = block
+        self.scope: Scope = scope
 
     @property
     def job(self) -> str:

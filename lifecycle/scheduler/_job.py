@@ -103,13 +103,13 @@ class FlowRun(_Awaited[RunOutcome]):
         self, flow: Flow, params: Mapping[str, Any], opened: OpenedRun, scope: Scope, cancel: Canceller
     ) -> None:
         super().__init__()
-        self.id = opened.run_id
+        self.id: int = opened.run_id
         self.flow = flow
         self.params = params
-        self.resumed = opened.resumed
-        self.jobs = opened.jobs
-        self.unfinished = opened.unfinished
-        self.cancelled = False
+        self.resumed: bool = opened.resumed
+        self.jobs: int = opened.jobs
+        self.unfinished: int = opened.unfinished
+        self.cancelled: bool = False
         self._scope = scope
         self._cancel = cancel
 

@@ -91,8 +91,8 @@ class Scheduler:
         on_event: Callable[[Event], object] | None = None,
         adopt: bool = True,
     ) -> None:
-        self.name = name or "scheduler"
-        self.workers = _checked_count(workers, "workers")
+        self.name: str = name or "scheduler"
+        self.workers: int = _checked_count(workers, "workers")
         self._threads = _checked_count(threads or workers + (os.cpu_count() or 1), "threads")
         self._store = _make_store(store, self.name)
         self._adopt = adopt

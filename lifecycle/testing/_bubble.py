@@ -40,14 +40,14 @@ class Bubble:
     def __init__(self, loop: VirtualLoop | VirtualIOLoop, seed: int | None) -> None:
         self.loop = loop
         self.clock: VirtualClock = loop.clock
-        self.ledger = Ledger()
+        self.ledger: Ledger = Ledger()
         if isinstance(loop, VirtualLoop):
             loop.make_network = lambda: self.network
-        self.state = SimpleNamespace()
+        self.state: SimpleNamespace = SimpleNamespace()
         self._seed = seed or 0
         self._random: random.Random | None = None
         self._network: MemoryNetwork | None = None
-        self.descriptors = open_descriptors() if isinstance(loop, VirtualIOLoop) else None
+        self.descriptors: dict[str, str] | None = open_descriptors() if isinstance(loop, VirtualIOLoop) else None
 
     @property
     def random(self) -> random.Random:

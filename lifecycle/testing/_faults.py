@@ -34,11 +34,11 @@ class Target:
     __slots__ = ("cancelled", "handle", "is_group_child", "number", "task")
 
     def __init__(self, number: int) -> None:
-        self.number = number
-        self.is_group_child = False
+        self.number: int = number
+        self.is_group_child: bool = False
         self.task: asyncio.Task[Any] | None = None
         self.handle: Any = None
-        self.cancelled = False
+        self.cancelled: bool = False
 
 
 class Fault:
@@ -52,11 +52,11 @@ class Fault:
         again: whether it strikes a second time, during the clean-up that the first has caused.
     """
 
-    name = "fault"
+    name: str = "fault"
     code = "?"
-    needs_start = False
+    needs_start: bool = False
     on_step = False
-    again = False
+    again: bool = False
 
     def wrap(self, coro: Any, target: Target) -> Any:
         """Put what the fault needs around the target's coroutine, before its task is made."""
@@ -82,7 +82,8 @@ def _task(target: Target) -> asyncio.Task[Any]:
 class NativeCancel(Fault):
     """``task.cancel()``: delivered once, pierces anyio's shields."""
 
-    name, code = "cancel", "C"
+    name: str = "cancel"
+    code: str = "C"
 
     def strike(self, target: Target, bubble: Bubble) -> None:
         target.cancelled |= _task(target).cancel(CANCEL_MESSAGE)
@@ -94,13 +95,16 @@ class NativeCancel(Fault):
 class CancelTwice(NativeCancel):
     """``task.cancel()``, and again when the task has run one step of the clean-up that it caused."""
 
-    name, code, again = "cancel twice", "CC", True
+    name: str = "cancel twice"
+    code: str = "CC"
+    again: bool = True
 
 
 class CancelBeforeStart(NativeCancel):
     """``task.cancel()`` on a task that has not run its first step: its body never runs."""
 
-    name, code = "cancel before start", "C0"
+    name: str = "cancel before start"
+    code: str = "C0"
 
 
 def _swallowed(target: Target) -> str | None:
@@ -124,7 +128,8 @@ def _holds_cancellation(error: BaseException) -> bool:
 class ScopeCancel(Fault):
     """The cancel scope around the task is cancelled: delivered again at every wait, held off by shields."""
 
-    name, code = "scope cancel", "S"
+    name: str = "scope cancel"
+    code: str = "S"
 
     def wrap(self, coro: Any, target: Target) -> Any:
         target.handle = CancelScope()
@@ -147,7 +152,9 @@ async def _in_scope(coro: Coroutine[Any, Any, Any], scope: CancelScope, is_group
 class TimeoutNow(Fault):
     """An ``asyncio.timeout`` around the task expires at this instant."""
 
-    name, code, needs_start = "timeout", "T", True
+    name: str = "timeout"
+    code: str = "T"
+    needs_start: bool = True
 
     def wrap(self, coro: Any, target: Target) -> Any:
         target.handle = asyncio.Timeout(None)
@@ -213,8 +220,8 @@ class Raise(Fault):
 
     def __init__(self, error: type[BaseException]) -> None:
         self.error = error
-        self.name = f"raise {error.__name__}"
-        self.code = f"R{error.__name__}"
+        self.name: str = f"raise {error.__name__}"
+        self.code: str = f"R{error.__name__}"
 
     def wrap(self, coro: Any, target: Target) -> Any:
         target.handle = _ThrowingCoroutine(coro)
@@ -227,7 +234,8 @@ class Raise(Fault):
 class KillTransport(Fault):
     """Every open connection of the memory network is reset."""
 
-    name, code = "transport killed", "K"
+    name: str = "transport killed"
+    code: str = "K"
 
     def strike(self, target: Target, bubble: Bubble) -> None:
         bubble.network.kill_all()

@@ -37,12 +37,12 @@ class Token:
         self._ledger = ledger
         self._children = 0
         self._ended: Callable[[], bool] | None = None
-        self.kind = kind
-        self.name = name
-        self.owner = owner
-        self.number = number
-        self.site = site
-        self.releases = 0
+        self.kind: str = kind
+        self.name: str = name
+        self.owner: Token | str | None = owner
+        self.number: int = number
+        self.site: Frames = site
+        self.releases: int = 0
 
     @property
     def path(self) -> str:

@@ -60,7 +60,7 @@ class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
     """A virtual loop with real sockets, pipes and subprocesses: the clock jumps only when they are silent."""
 
     def __init__(self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0) -> None:
-        self.clock = VirtualClock() if clock is None else clock
+        self.clock: VirtualClock = VirtualClock() if clock is None else clock
         super().__init__()
         self._set_up(clock, max_steps, patience)
         self.outside.watch_selector()

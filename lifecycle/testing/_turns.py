@@ -50,12 +50,12 @@ class VirtualMixin(base_events.BaseEventLoop):
     _stopping: bool
 
     def _set_up(self, clock: VirtualClock | None, max_steps: int, patience: float) -> None:
-        self.clock = VirtualClock() if clock is None else clock
+        self.clock: VirtualClock = VirtualClock() if clock is None else clock
         self.max_steps = max_steps
         self.patience = patience
-        self.steps = 0
-        self.trace = 0
-        self.jumps_while_busy = 0
+        self.steps: int = 0
+        self.trace: int = 0
+        self.jumps_while_busy: int = 0
         self.site_depth = 3
         self.watch_makers = False
         # Weak, so that a lost task is still lost. asyncio's own register is shared by all loops, and slow.
@@ -72,7 +72,7 @@ class VirtualMixin(base_events.BaseEventLoop):
         self._redeliveries = 0
         self._redelivered = False
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self.outside = OutsideWorld(self)
+        self.outside: OutsideWorld = OutsideWorld(self)
         self._own_factory: Any = virtual_task_factory
 
     # Numbering.

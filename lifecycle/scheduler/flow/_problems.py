@@ -15,9 +15,9 @@ class Problems:
     """
 
     def __init__(self, source: str) -> None:
-        self.source = one_line(shorten(source, 200))
+        self.source: str = one_line(shorten(source, 200))
         self.lines: list[str] = []
-        self.count = 0
+        self.count: int = 0
 
     def add(self, path: str, message: str) -> None:
         """Remember one problem at *path* (empty for the file as a whole)."""

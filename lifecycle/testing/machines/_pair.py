@@ -22,7 +22,7 @@ class Half:
         self._machine = machine
         self._name = name
         self._order: asyncio.Future[str] | None = None
-        self.running = False
+        self.running: bool = False
 
     async def loop(self, *args: Any) -> None:
         """Run until told to end, or until stopped."""
@@ -51,11 +51,12 @@ class PairMachine(LoopMachine):
         patience: seconds within which the other loop must be gone.
     """
 
-    patience = 30.0
+    patience: float = 30.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.reader, self.worker = Half(self, "reader"), Half(self, "worker")
+        self.reader: Half = Half(self, "reader")
+        self.worker: Half = Half(self, "worker")
         self._whole: asyncio.Task[Any] | None = None
 
     # To override.
