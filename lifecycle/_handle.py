@@ -88,7 +88,7 @@ class TaskHandle(Generic[T_co]):
     def __init__(self, owner: TaskOwner, coro: Coroutine[Any, Any, T_co], name: str) -> None:
         self._owner = owner
         self._coro = coro
-        self.name = name
+        self.name: str = name
         self._status = PENDING
         self._task: Task[None] | None = None
         self._waiters: dict[Future[None], None] | None = None

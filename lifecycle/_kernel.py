@@ -149,6 +149,7 @@ class Cancellation:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        self._task = None  # whose CancelledError may keep frames that lead back here: a cycle
         return self.delivered
 
     def _attempt(self) -> None:

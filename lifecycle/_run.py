@@ -84,7 +84,7 @@ def create_background_task(
         NoSurroundingRun: the caller does not run under `run`; *coro* has been closed.
         OwnerClosed: the process is ending; *coro* has been closed.
     """
-    checked_coroutine(coro)
+    coro = checked_coroutine(coro)
     manager = _background.get(None)
     if manager is None:
         coro.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Future
+from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Sized
 from contextvars import Context
@@ -12,6 +12,8 @@ from . import _kernel as kernel
 from ._handle import TaskHandle
 
 Waiting = TaskHandle[Any] | Future[None]
+
+_ABSENT = object()
 
 
 def checked_limit(limit: int | None, *, what: str = "limit", least: int = 1) -> int | None:
@@ -42,7 +44,7 @@ class Slots:
         start: starts a queued task that has got its slot.
     """
 
-    __slots__ = ("_granted", "_limit", "_line", "_running", "_start", "queued")
+    __slots__ = ("_granted", "_limit", "_line", "_running", "_serving", "_start", "queued")
 
     def __init__(
         self, running: Sized, limit: int | None, start: Callable[[TaskHandle[Any], Context | None], None]
@@ -53,6 +55,7 @@ class Slots:
         # Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
         self._line: OrderedDict[Waiting, Context | None] = OrderedDict()
         self._granted = 0
+        self._serving = False
         #: How many tasks stand in line, callers that wait for a slot not counted.
         self.queued = 0
 
@@ -69,7 +72,12 @@ class Slots:
     @property
     def free(self) -> bool:
         """Whether a newcomer may start at once: a slot is free and nobody waits for it."""
-        return self._limit is None or (not self._line and self._has_room())
+        return self._limit is None or (not self._line and self.has_room)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a free slot, whoever waits for it."""
+        return self._limit is None or len(self._running) + self._granted < self._limit
 
     def queued_tasks(self) -> list[TaskHandle[Any]]:
         """Return the tasks in line, first come first."""
@@ -96,6 +104,8 @@ class Slots:
     async def wait_for_slot(self) -> None:
         """Wait in line for a slot, which is kept for the caller until it calls `take` in the same step.
 
+        Does not suspend where a slot is free.
+
         Cancellation: leaves the line; a slot that was granted meanwhile goes to the next.
         """
         if self.free:
@@ -105,9 +115,9 @@ class Slots:
         self._line[place] = None
         try:
             await place
-        except CancelledError:
-            self._line.pop(place, None)
-            if not place.cancelled():  # the slot had been granted in the same loop iteration
+        except BaseException:
+            stood_in_line = self._line.pop(place, _ABSENT) is not _ABSENT
+            if not stood_in_line and not place.cancelled():  # the slot had been granted in the same loop iteration
                 self.give_back()
             raise
 
@@ -122,14 +132,25 @@ class Slots:
 
     def serve(self) -> None:
         """Hand free slots to the head of the line, as long as there are both."""
-        while self._line and self._has_room():
-            entry, context = self._line.popitem(last=False)
-            if isinstance(entry, TaskHandle):
-                self.queued -= 1
-                self._start(entry, context)
-            elif not entry.done():
-                self._granted += 1
-                entry.set_result(None)
+        if not self._line or self._serving:
+            return
+        # A task that starts eagerly may end at once and get here again: it leaves the rest to the loop below, or a
+        # long line would nest as deep as it is long.
+        self._serving = True
+        try:
+            while self._line and self.has_room:
+                self._serve_head()
+        finally:
+            self._serving = False
+
+    def _serve_head(self) -> None:
+        entry, context = self._line.popitem(last=False)
+        if isinstance(entry, TaskHandle):
+            self.queued -= 1
+            self._start(entry, context)
+        elif not entry.done():
+            self._granted += 1
+            entry.set_result(None)
 
     def dismiss(self) -> None:
         """Wake every caller that waits for a slot: the owner is closed, and they will find it so."""
@@ -138,6 +159,3 @@ class Slots:
             if not entry.done():
                 self._granted += 1
                 entry.set_result(None)
-
-    def _has_room(self) -> bool:
-        return self._limit is None or len(self._running) + self._granted < self._limit

@@ -29,6 +29,8 @@ class Startup(TaskStatus[Any]):
         Raises:
             RuntimeError: it had been called before.
         """
+        if self._ready.cancelled():
+            return  # nobody waits any more
         if self._ready.done():
             raise RuntimeError(f"task {self.name!r} called task_status.started() twice")
         self._value = value
@@ -36,6 +38,8 @@ class Startup(TaskStatus[Any]):
 
     async def run(self) -> Any:
         """Run the task; an error before ``started`` goes to whoever waits in `wait`, and nowhere else.
+
+        If nobody waits any more it is raised.
 
         Cancellation: passed on to the task.
         """
@@ -63,11 +67,16 @@ class Startup(TaskStatus[Any]):
         try:
             await kernel.wait(self._ready)
         except BaseException:
+            self._ready.cancel()  # from now on an error is the owner's to report
             handle.cancel(f"the start of {self.name!r} was cancelled")
             raise
-        if self._error is not None:
-            raise self._error
-        return self._value
+        error, self._error = self._error, None
+        if error is None:
+            return self._value
+        try:
+            raise error
+        finally:
+            del error  # which its traceback would keep alive: a cycle
 
     def _never_started(self) -> RuntimeError:
         return RuntimeError(f"task {self.name!r} was cancelled before it called task_status.started()")

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from types import CoroutineType, TracebackType
-from typing import Any, NoReturn, Protocol, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
 from . import _trace
-from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
+from ._closing import OwnerState, checked_timeout, refuse
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
 from ._handle import CANCELLED, PENDING, TaskHandle, checked_coroutine, coroutine_of, name_of
+from ._hooks import Hooks, TaskHooks, log_error, logger
+from ._idleness import Idleness, describe, sweep, watch_unstarted
 from ._kernel import NativeTask
+from ._roots import Portrait, Thing, enroll
 from ._slots import Slots, checked_limit
 from ._startup import Startup
 from ._statistics import DrainReport, LeftBehind, TaskManagerStatistics
 
+__all__ = ["TaskHooks", "TaskManager"]
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-logger = logging.getLogger("lifecycle.tasks")
-
 OPEN, CLOSING, CLOSED = OwnerState
-
-
-class TaskHooks(Protocol):
-    """What a hook of a task manager looks like; leave out the methods that you do not need.
-
-    Hooks are synchronous and run in the loop. An error that one raises is logged and hurts nobody.
-    """
-
-    def before(self, handle: TaskHandle[Any]) -> None:
-        """Called when *handle* was taken in and has a slot, before its first step."""
-
-    def after(self, handle: TaskHandle[Any]) -> None:
-        """Called when *handle* has ended in whatever way, also if it never started: look at its status."""
-
-    def rejected(self, name: str, error: Exception) -> None:
-        """Called when a task called *name* was refused; *error* is what its sender gets."""
 
 
 class TaskManager:
@@ -97,9 +83,10 @@ class TaskManager:
         self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
         self._running: set[TaskHandle[Any]] = set()
         self._left_behind: set[TaskHandle[Any]] = set()
-        self._slots = Slots(self._running, limit, self._launch)
+        self._slots = Slots(self._running, limit, self._launch_queued)
         self._bounded = limit is not None
-        self._hooks = tuple(hooks)
+        self._idleness = Idleness(self._running, self._slots)
+        self._hooks = Hooks(tuple(hooks), self.name)
         self._on_error = on_error or log_error
         self._context = context
         self._eager = eager
@@ -108,15 +95,17 @@ class TaskManager:
         self._clock: Callable[[], float] = self._bind
         self._token: _trace.Token | None = None  # while somebody looks
         self._tokens: dict[TaskHandle[Any], _trace.Token | None] = {}
+        self._since: float | None = None  # when it came to its loop
         self._closed: Future[None] | None = None
         self._report = DrainReport()
-        self._watchers: list[tuple[Future[None], frozenset[Any]]] = []
+        self._fresh: list[TaskHandle[Any]] = []  # launched in this loop iteration
         # True when the end of a task means more than leaving the books: somebody waits, is in line, or looks on.
         self._watched = self._bounded or bool(self._hooks)
         # True when taking in a task means more than starting it, and until the loop is known.
         self._special = True
         self._sweep_at = 1000
         self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
+        enroll(self)
 
     # Taking work in
 
@@ -139,9 +128,11 @@ class TaskManager:
         if self._state is not OPEN or self._bounded:
             self._check_admission(name or name_of(fn))
         coro = fn(*args)
-        if type(coro) is not CoroutineType:
-            checked_coroutine(coro)
-        handle = TaskHandle(self, coro, name or coro.__qualname__)
+        if type(coro) is CoroutineType:
+            label = name or coro.__qualname__
+        else:
+            label = name or name_of(checked_coroutine(coro))
+        handle = TaskHandle(self, coro, label)
         self._accepted += 1
         if self._special:
             self._place(handle, context)
@@ -150,7 +141,13 @@ class TaskManager:
             running.add(handle)
             if len(running) > self._sweep_at:
                 self._sweep_often_enough()
-            handle._task = NativeTask(handle._run(), loop=self._loop, name=handle.name, context=context)
+            wrapper = handle._run()
+            try:
+                handle._task = NativeTask(wrapper, loop=self._loop, name=handle.name, context=context)
+            except BaseException:  # the loop that the manager belongs to is closed
+                wrapper.close()
+                handle._discard()
+                raise
         return handle
 
     def create_task(
@@ -162,9 +159,9 @@ class TaskManager:
             OwnerClosed, PendingLimitReached: the task was refused, and *coro* has been closed.
             TypeError: *coro* is no coroutine.
         """
-        checked_coroutine(coro)
+        label = name or name_of(checked_coroutine(coro))
         try:
-            return self.start_soon(lambda: coro, name=name or getattr(coro, "__qualname__", None), context=context)
+            return self.start_soon(lambda: coro, name=label, context=context)
         except BaseException:
             coro.close()
             raise
@@ -188,17 +185,20 @@ class TaskManager:
         """
         label = name or name_of(fn)
         self._check_open(label)
-        if self._bounded and not self._slots.free:
-            await self._slots.wait_for_slot()
-            self._slots.take()
-            if self._state is not OPEN:
-                self._slots.serve()
-                self._check_open(label)
+        bounded = self._bounded
+        if bounded:
+            await self._slots.wait_for_slot()  # and the slot is kept while fn makes its coroutine
         try:
+            self._check_open(label)
+            if self._loop is None:
+                self._bind()
             handle = TaskHandle(self, coroutine_of(fn, args), label)
         except BaseException:
-            self._slots.serve()
+            if bounded:
+                self._slots.give_back()
             raise
+        if bounded:
+            self._slots.take()
         self._accepted += 1
         self._launch(handle, context)
         return handle
@@ -276,7 +276,13 @@ class TaskManager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        report = await self.aclose()
+        try:
+            report = await self.aclose()
+        except CancelledError as held:
+            if error is None or isinstance(error, CancelledError):
+                raise
+            kernel.deliver_later(held)  # not instead of the body's error
+            return
         if report.abandoned and error is None:
             worst = report.abandoned[0]
             names = ", ".join(left.name for left in report.abandoned)
@@ -303,8 +309,8 @@ class TaskManager:
         """
         limit = checked_timeout(timeout, "timeout")
         before = self._ended
-        await self._wait_idle(partial(kernel.wait, timeout=limit))
-        return DrainReport(finished=self._ended - before, running=self._names())
+        in_time = await self._wait_idle(partial(kernel.wait, timeout=limit))
+        return DrainReport(finished=self._ended - before, running=self._names() if in_time is False else ())
 
     async def aclose(self) -> DrainReport:
         """Refuse new work, drain, cancel what is left, and return what became of it all. Idempotent.
@@ -318,16 +324,15 @@ class TaskManager:
         """
         if self._state is CLOSED:
             return self._report
-        if self._closed is not None:
-            # Not through a cancellation: the first closer may be waiting for this very task.
-            await kernel.wait_shielded(self._closed)
-            return self._report
-        self._closed = kernel.new_future()
-        held = await self._shut_down()
-        self._state = CLOSED
-        if self._token is not None:
-            _trace.closed(self._token)
-            self._token = None
+        with self._idleness.exempt_caller():
+            if self._closed is not None:
+                # Not through a cancellation: the first closer may be waiting for this very task.
+                await kernel.wait_shielded(self._closed)
+                return self._report
+            self._closed = kernel.new_future()
+            held = await self._shut_down()
+            self._state = CLOSED
+        self._report_closed()
         self._closed.set_result(None)
         if held is not None:
             raise held
@@ -352,7 +357,7 @@ class TaskManager:
         """Cancel all tasks and see them off; one that swallows its first cancellation gets a second at half time."""
         held = None
         for _ in range(2):
-            for handle in self._others():
+            for handle in self._idleness.others():
                 handle.cancel(f"{self} is closing")
             wait = partial(kernel.wait_through, timeout=self.cancel_timeout / 2)
             held = await self._wait_idle(wait) or held
@@ -366,7 +371,7 @@ class TaskManager:
 
     def _leave_behind(self) -> tuple[LeftBehind, ...]:
         """Stop counting the tasks that would not end, and say who they are."""
-        left = self._others()
+        left = self._idleness.others()
         self._running.difference_update(left)
         self._left_behind.update(left)
         records = tuple(describe(handle, self._clock()) for handle in left)
@@ -375,47 +380,18 @@ class TaskManager:
         return records
 
     async def _wait_idle(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]]) -> T | None:
-        """Wait in the given way until nothing is left but the tasks that wait for this very close."""
-        self._sweep()
-        watcher = (kernel.new_future(), closing_tasks())
-        if self._is_idle(watcher[1]):
-            return None
-        self._watchers.append(watcher)
+        """Wait in the given way until nothing is left but tasks that themselves wait for that."""
         self._watched = True
-        kernel.running_loop().call_soon(self._watch_unstarted)
-        try:
-            return await wait(watcher[0])
-        finally:
-            self._watchers.remove(watcher)
-
-    def _watch_unstarted(self) -> None:
-        """See, while somebody waits, the end of tasks that somebody else cancels before their first step.
-
-        Called one loop iteration late, when nearly all have made it.
-        """
-        self._sweep()
-        for handle in self._running:
-            if handle.status is PENDING:
-                handle._watch_native_task()
-
-    def _is_idle(self, exempt: frozenset[Any]) -> bool:
-        if self._slots.queued:
-            return False
-        few = len(self._running) <= len(exempt)
-        return few and all(handle._task in exempt for handle in self._running)
-
-    def _others(self) -> list[TaskHandle[Any]]:
-        exempt = closing_tasks()
-        return [handle for handle in self._running if handle._task not in exempt]
+        return await self._idleness.wait(wait)
 
     def _names(self) -> tuple[str, ...]:
-        return tuple(handle.name for handle in self._others())
+        return tuple(handle.name for handle in self._idleness.others())
 
     # The books
 
     def statistics(self) -> TaskManagerStatistics:
         """Return what the manager has done and holds at this moment; costs a look at every running task."""
-        self._sweep()
+        sweep(self._running)
         pending = self._slots.queued
         return TaskManagerStatistics(
             name=self.name,
@@ -433,6 +409,18 @@ class TaskManager:
             abandoned=len(self._left_behind),
         )
 
+    def _portrait(self) -> Portrait:
+        sweep(self._running)
+        things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._left_behind)]
+        counts = {"limit": self.limit} if self.limit is not None else {}
+        return Portrait("task manager", self.name, self._state.value, self._since, things, counts, self._token)
+
+    def _thing(self, handle: TaskHandle[Any]) -> Thing:
+        state = "cancelling" if handle.cancelling else handle.status.value
+        state = "left behind" if handle in self._left_behind else state
+        token = self._tokens.get(handle)
+        return Thing("task", handle.name, state, handle.started_at, token=token, task=handle._task)
+
     def __len__(self) -> int:
         return len(self._running) + self._slots.queued
 
@@ -447,6 +435,7 @@ class TaskManager:
         """Tie the manager to the running loop; stands in for its clock until then."""
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
+        self._since = self._clock()
         plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
         self._special = self._watched or not plain or _trace.sink is not None
         return self._clock()
@@ -454,11 +443,25 @@ class TaskManager:
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
         if self._loop is None:
-            self._bind()
+            try:
+                self._bind()
+            except RuntimeError:  # there is no loop
+                self._accepted -= 1
+                handle._coro.close()
+                raise
         if self._bounded and not self._slots.free:
             self._slots.enqueue(handle, context)
+            if self._hooks:
+                self._hooks.call("queued", handle)
         else:
             self._launch(handle, context)
+
+    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start a task that has got its slot; there is no caller to raise an error to, but a task that has ended."""
+        try:
+            self._launch(handle, context)
+        except Exception:
+            logger.exception("task could not be started", extra={"manager": self.name, "task": handle.name})
 
     def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running.add(handle)
@@ -467,7 +470,7 @@ class TaskManager:
         if len(self._running) > self._sweep_at:
             self._sweep_often_enough()
         if self._hooks:
-            self._call_hooks("before", handle)
+            self._hooks.call("before", handle)
         if context is None and self._context is not None:
             context = self._context.copy()
         try:
@@ -475,15 +478,22 @@ class TaskManager:
         except BaseException:
             handle._discard()
             raise
+        if self._watched and handle._status is PENDING:
+            self._watch_first_step(handle)
 
-    def _sweep(self) -> None:
-        """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
-        for handle in [handle for handle in self._running if handle._task is not None and handle._task.done()]:
-            handle._sweep()
+    def _watch_first_step(self, handle: TaskHandle[Any]) -> None:
+        """See to it that a task that somebody else cancels before its first step gives its slot back at once."""
+        if not self._fresh:
+            kernel.running_loop().call_soon(self._look_at_fresh)
+        self._fresh.append(handle)
+
+    def _look_at_fresh(self) -> None:
+        handles, self._fresh = self._fresh, []
+        watch_unstarted(handles)
 
     def _sweep_often_enough(self) -> None:
         """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
-        self._sweep()
+        sweep(self._running)
         self._sweep_at = 4 * len(self._running) + 1000
 
     def _report_opened(self, handle: TaskHandle[Any]) -> None:
@@ -492,6 +502,12 @@ class TaskManager:
         if self._token is None:
             self._token = _trace.opened("task manager", self.name)
         self._tokens[handle] = _trace.opened("task", handle.name, self._token)
+
+    def _report_closed(self) -> None:
+        """Tell whoever looks that the manager is closed, and has nothing left: a task that closed it ends after it."""
+        if self._token is not None and self._state is CLOSED and not self._tokens:
+            _trace.closed(self._token)
+            self._token = None
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
         self._running.discard(handle)
@@ -519,12 +535,11 @@ class TaskManager:
         self._left_behind.discard(handle)
         if self._tokens:
             _trace.closed(self._tokens.pop(handle, None))
+            self._report_closed()
         if self._hooks:
-            self._call_hooks("after", handle)
+            self._hooks.call("after", handle)
         self._slots.serve()
-        for idle, exempt in self._watchers:
-            if not idle.done() and self._is_idle(exempt):
-                idle.set_result(None)
+        self._idleness.check()
 
     def _report_error(self, handle: TaskHandle[Any]) -> None:
         error = handle._outcome
@@ -534,16 +549,6 @@ class TaskManager:
         except Exception:
             logger.exception("on_error failed", extra={"manager": self.name, "task": handle.name})
             log_error(handle, error)
-
-    def _call_hooks(self, moment: str, *args: object) -> None:
-        for hook in self._hooks:
-            call = getattr(hook, moment, None)
-            if call is None:
-                continue
-            try:
-                call(*args)
-            except Exception:
-                logger.exception("hook failed", extra={"manager": self.name, "hook": f"{hook!r}.{moment}"})
 
     # Refusing
 
@@ -571,23 +576,11 @@ class TaskManager:
 
     def _tell_rejected(self, name: str, error: Exception) -> None:
         self._rejected += 1
-        self._call_hooks("rejected", name, error)
+        self._hooks.call("rejected", name, error)
 
     def _check_invariants(self) -> None:
         statistics = self.statistics()
         ended = statistics.finished + statistics.failed + statistics.cancelled
         assert statistics.started == statistics.running + ended + statistics.abandoned, statistics
-        assert statistics.limit is None or not self._slots.queued or statistics.running >= statistics.limit, statistics
+        assert not self._slots.queued or not self._slots.has_room, statistics
         assert self._state is not CLOSED or not self._slots.waiting, statistics
-
-
-def describe(handle: TaskHandle[Any], now: float) -> LeftBehind:
-    """Return the record of a task that would not end."""
-    started = handle.started_at if handle.started_at is not None else now
-    stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
-    return LeftBehind(handle.name, now - started, stack)
-
-
-def log_error(handle: TaskHandle[Any], error: BaseException) -> None:
-    """Log *error* of a background task with its name: what a manager does unless it is told otherwise."""
-    logger.error("background task %r failed", handle.name, exc_info=error, extra={"task": handle.name})

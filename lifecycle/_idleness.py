@@ -1,0 +1,134 @@
+"""Idleness: waiting until a task manager holds nothing but tasks that themselves wait for just that."""
+
+from __future__ import annotations
+
+from asyncio import Future, Task
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from . import _kernel as kernel
+from ._closing import closing_tasks
+from ._handle import PENDING, TaskHandle
+from ._slots import Slots
+from ._statistics import LeftBehind
+
+T = TypeVar("T")
+
+NOBODY: frozenset[Task[Any]] = frozenset()
+
+
+class Wait:
+    """One caller that waits until the manager is idle."""
+
+    __slots__ = ("exempt", "idle", "is_member", "tasks")
+
+    def __init__(self, tasks: frozenset[Task[Any]], is_member: bool) -> None:
+        self.idle = kernel.new_future()
+        self.tasks = tasks  # which depend on this wait: they cannot end before it does
+        self.is_member = is_member
+        self.exempt = tasks
+
+
+class Idleness:
+    """Who waits for a manager's tasks to end, and for which of them nobody waits, because they would wait in a circle.
+
+    1. A task does not wait for itself, nor for a task that waits for it through a release.
+    2. Nobody waits for a task that closes the manager, whoever came first.
+    3. Tasks of the manager that drain it do not wait for each other; everybody else waits for them.
+
+    Args:
+        running: the manager's running tasks.
+        slots: where its other tasks wait.
+    """
+
+    def __init__(self, running: set[TaskHandle[Any]], slots: Slots) -> None:
+        self._running = running
+        self._slots = slots
+        self._waits: list[Wait] = []
+        self._closers = NOBODY
+
+    async def wait(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]]) -> T | None:
+        """Wait in the given way until the manager is idle; None if it is so already.
+
+        Cancellation: as *wait* does it; leaves nothing behind.
+        """
+        sweep(self._running)
+        tasks = closing_tasks()
+        entry = Wait(tasks, any(handle._task in tasks for handle in self._running))
+        self._waits.append(entry)
+        try:
+            self._review()
+            if entry.idle.done():
+                return None
+            kernel.running_loop().call_soon(self._watch_unstarted)
+            return await wait(entry.idle)
+        finally:
+            self._waits.remove(entry)
+            self._review()
+
+    @contextmanager
+    def exempt_caller(self) -> Iterator[None]:
+        """Let nobody wait for the calling task meanwhile: it closes the manager."""
+        before = self._closers
+        tasks = closing_tasks() - before
+        self._closers = before | tasks
+        self._review()
+        try:
+            yield
+        finally:
+            self._closers -= tasks
+            self._review()
+
+    def others(self) -> list[TaskHandle[Any]]:
+        """Return the running tasks that the calling task may wait for."""
+        exempt = closing_tasks() | self._closers
+        return [handle for handle in self._running if handle._task not in exempt]
+
+    def check(self) -> None:
+        """Wake whoever waits for what is now so; called when a task has ended."""
+        for entry in self._waits:
+            if not entry.idle.done() and self._is_idle(entry.exempt):
+                entry.idle.set_result(None)
+
+    def _review(self) -> None:
+        """Work out again who waits for whom: somebody has come or gone."""
+        members = NOBODY.union(*(entry.tasks for entry in self._waits if entry.is_member))
+        for entry in self._waits:
+            entry.exempt = entry.tasks | self._closers | (members if entry.is_member else NOBODY)
+        self.check()
+
+    def _is_idle(self, exempt: frozenset[Task[Any]]) -> bool:
+        if self._slots.queued:
+            return False
+        few = len(self._running) <= len(exempt)
+        return few and all(handle._task in exempt for handle in self._running)
+
+    def _watch_unstarted(self) -> None:
+        """See, while somebody waits, the end of tasks that somebody else cancels before their first step.
+
+        Called one loop iteration late, when nearly all have made it.
+        """
+        watch_unstarted(list(self._running))
+
+
+def sweep(running: set[TaskHandle[Any]]) -> None:
+    """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
+    for handle in [handle for handle in running if handle._task is not None and handle._task.done()]:
+        handle._sweep()
+
+
+def watch_unstarted(handles: list[TaskHandle[Any]]) -> None:
+    """End those of *handles* that were cancelled before their first step, and learn at once of others that will be."""
+    for handle in handles:
+        if handle._status is PENDING:
+            handle._sweep()
+            if handle._status is PENDING and handle._task is not None:
+                handle._watch_native_task()
+
+
+def describe(handle: TaskHandle[Any], now: float) -> LeftBehind:
+    """Return the record of a task that would not end."""
+    started = handle.started_at if handle.started_at is not None else now
+    stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
+    return LeftBehind(handle.name, now - started, stack)
