@@ -35,7 +35,7 @@ Release = Callable[[Any], object]
 logger = logging.getLogger("lifecycle.scope")
 
 
-class Ledger(Protocol):
+class Keeper(Protocol):
     """What an entry needs of the scope whose ledger it is in."""
 
     close_timeout: float
@@ -194,7 +194,7 @@ class Child(Entry):
     bounded = False
     kind = "scope"
 
-    def __init__(self, parent: Ledger, scope: Any) -> None:
+    def __init__(self, parent: Keeper, scope: Any) -> None:
         self._scope = parent
         self.scope = scope
 
@@ -230,7 +230,7 @@ class _Half(Entry):
 
     __slots__ = ("_arrival", "_begun", "_cancellation", "_left", "_scope", "error", "name", "task")
 
-    def __init__(self, scope: Ledger, name: str) -> None:
+    def __init__(self, scope: Keeper, name: str) -> None:
         self._scope = scope
         self._left = False
         self._begun = False
@@ -336,7 +336,7 @@ class Acquisition(_Half, Generic[T]):
 
     __slots__ = ("_coro", "_release", "resource")
 
-    def __init__(self, scope: Ledger, name: str, coro: Awaitable[T], release: Release | None) -> None:
+    def __init__(self, scope: Keeper, name: str, coro: Awaitable[T], release: Release | None) -> None:
         super().__init__(scope, name)
         self._coro = coro
         self._release = release
@@ -402,7 +402,7 @@ class Holder(_Half, Generic[T]):
     exits = True
     kind = "context manager"
 
-    def __init__(self, scope: Ledger, name: str, cm: Any) -> None:
+    def __init__(self, scope: Keeper, name: str, cm: Any) -> None:
         super().__init__(scope, name)
         self._cm = cm
         self._told: Future[None] = kernel.new_future()

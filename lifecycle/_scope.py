@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from asyncio import AbstractEventLoop, CancelledError, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
@@ -15,11 +13,11 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from . import _kernel as kernel
 from . import _trace
-from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
+from ._closing import checked_timeout
+from ._ending import EndingLedger
 from ._entries import (
     Acquisition,
     CallbackEntry,
-    CallbackRun,
     Child,
     Holder,
     InlineExit,
@@ -28,36 +26,26 @@ from ._entries import (
     Resource,
     count_calls,
     count_kinds,
-    describe,
-    logger,
 )
-from ._handle import FAILED, TaskHandle, checked_coroutine, coroutine_of, name_of
-from ._kernel import NativeTask
-from ._roots import Portrait, enroll
+from ._handle import TaskHandle, checked_coroutine, coroutine_of, name_of
+from ._ledger import OPEN
 from ._startup import Startup
-from ._statistics import ScopeStatistics
-from ._unwind import Unwinding
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
-OPEN, CLOSING, CLOSED = OwnerState
 
-_ABSENT = object()
-
-
-class Scope:
+class Scope(EndingLedger):
     """Owns tasks and resources that live as long as it does, and releases them newest first.
 
     Tasks and resources share one ledger: a task that was started after a resource was acquired has *ended* before
     that resource's release begins. Releases are shielded from every cancellation, each has a deadline, all are
     attempted and no error is lost. What ends by itself leaves the ledger at once.
 
-    A failing task interrupts the ``async with`` body; everything is unwound and the error is raised. A scope need not
-    be
-    entered: ``scope = Scope()`` and, from any task, ``await scope.aclose()`` do as well; a failing task then closes
-    the scope, and `aclose` raises the error.
+    A failing task interrupts the ``async with`` body; everything is unwound and the error is raised. A scope need
+    not be entered: ``scope = Scope()`` and, from any task, ``await scope.aclose()`` do as well; a failing task then
+    closes the scope, and `aclose` raises the error.
 
     Do not use it for work that should end by itself before the block is left: that is a ``TaskGroup``. Do not use it
     for many short, independent tasks: it stops them one after the other; a ``TaskManager`` drains them together.
@@ -78,35 +66,6 @@ class Scope:
     Raises:
         TypeError, ValueError: ``close_timeout`` is no number of seconds.
     """
-
-    # What a scope has until it needs something else. On the class, because many scopes live and die without.
-    _run: list[Any] | None = None  # the callbacks on top of the ledger
-    _releasing: Any = None
-    _opened = 0  # without the callbacks that are in the ledger now
-    _released = 0
-    _state = OPEN
-    _place: Child | None = None  # in the parent's ledger
-    _since: float | None = None  # when the first thing came in
-    _plain_loop: AbstractEventLoop | None = None
-    _closing_in: Task[Any] | None = None
-    _closing_begun: Future[None] | None = None
-    _closing_ended: Future[None] | None = None
-    _sweep_at = 1000
-    _token: _trace.Token | None = None  # while somebody looks
-    _tokens: dict[Any, _trace.Token | None] | None = None
-    # The async with body: who runs it, how often it had been cancelled before, and how we interrupted it.
-    _host: Task[Any] | None = None
-    _cancelling_before = 0
-    _interruption: kernel.Cancellation | None = None
-
-    def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
-        self.name = name or "scope"
-        self.close_timeout = (
-            close_timeout if type(close_timeout) is float else checked_timeout(close_timeout, "close_timeout")
-        )
-        self._ledger: dict[Any, None] = {}
-        self._errors: list[BaseException] = []
-        enroll(self)
 
     # The block
 
@@ -387,266 +346,6 @@ class Scope:
         child._place = Child(self, child)
         self._own(child._place)
         return child
-
-    # The books
-
-    @property
-    def closed(self) -> bool:
-        """Whether everything has been released, for good."""
-        return self._state is CLOSED
-
-    def statistics(self) -> ScopeStatistics:
-        """Return what the scope owns at this moment; costs a look at every entry."""
-        self._sweep()
-        kinds = count_kinds(self._ledger)
-        tasks, children = kinds["task"], kinds["scope"]
-        return ScopeStatistics(
-            name=self.name,
-            state=self._state.value,
-            tasks=tasks,
-            resources=kinds.total() - tasks - children + (self._releasing is not None),
-            children=children,
-            opened=self._opened + count_calls(self._ledger),
-            released=self._released,
-        )
-
-    def _portrait(self) -> Portrait:
-        self._sweep()
-        things = [describe(entry, self._tokens) for entry in self._ledger]
-        return Portrait("scope", self.name, self._state.value, self._since, things, token=self._token)
-
-    def __repr__(self) -> str:
-        return f"scope {self.name!r}"
-
-    def __del__(self) -> None:
-        if getattr(self, "_ledger", None) and self._state is OPEN:
-            warnings.warn(
-                f"{self} was dropped with {len(self._ledger)} things in it; close it with `await scope.aclose()`",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-
-    def _own(self, entry: Any) -> None:
-        self._ledger[entry] = None
-        self._opened += 1
-        self._run = None
-        if self._since is None:
-            self._since = self._clock()
-        if _trace.sink is not None:
-            self._report_opened(entry)
-
-    def _report_opened(self, entry: Any) -> None:
-        """Tell whoever looks of a new entry, and of this scope with its first."""
-        if self._token is None:
-            owner = self._place.parent._token if self._place is not None else None
-            self._token = _trace.opened("scope", self.name, owner)
-        if self._tokens is None:
-            self._tokens = {}
-        if entry.kind != "scope":
-            self._tokens[entry] = _trace.opened(entry.kind, getattr(entry, "name", None) or entry.label, self._token)
-
-    def _report_closed(self, entry: Any) -> None:
-        assert self._tokens is not None
-        _trace.closed(self._tokens.pop(entry, None))
-
-    def _begin_run(self) -> list[Any]:
-        """Put a run of callbacks on top of the ledger, until something else comes to lie there."""
-        run = CallbackRun()
-        self._ledger[run] = None
-        self._run = run.calls
-        return run.calls
-
-    def _forget(self, entry: Any) -> bool:
-        """Take an entry that has ended by itself out of the ledger; return whether it was still in it."""
-        if self._ledger.pop(entry, _ABSENT) is _ABSENT:
-            return False
-        self._released += 1
-        if self._tokens:
-            self._report_closed(entry)
-        return True
-
-    def _replace(self, entry: Any, successor: Any) -> None:
-        """Put *successor* on top of the ledger in place of *entry*, which it continues."""
-        del self._ledger[entry]
-        self._ledger[successor] = None
-        self._run = None
-        if self._tokens:
-            self._tokens[successor] = self._tokens.pop(entry, None)
-
-    def _offer(self, entry: Any) -> None:
-        """Take an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
-        self._own(entry)
-        if self._state is not OPEN:
-            if self._state is CLOSED:
-                kernel.spawn_kept(self._close_alone(), f"late release by {self}")
-            self._check_open(entry.label)
-
-    def _check_open(self, offer: str) -> None:
-        if self._state is not OPEN:
-            refuse(self, offer, f"it is {self._state.value}")
-
-    def _clock(self) -> float:
-        """Return the loop's time; binds the scope to the loop's clock the first time."""
-        self._clock = kernel.clock()  # type: ignore[method-assign]
-        return self._clock()
-
-    def _launch(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> TaskHandle[T]:
-        handle = OwnTask(self, coro, name or name_of(coro))
-        self._ledger[handle] = None
-        self._opened += 1
-        self._run = None
-        if self._since is None:
-            self._since = self._clock()
-        if _trace.sink is not None:
-            self._report_opened(handle)
-        if len(self._ledger) > self._sweep_at:
-            self._sweep()
-            self._sweep_at = 4 * len(self._ledger) + 1000
-        if self._plain_loop is not None:
-            handle._task = NativeTask(handle._run(), loop=self._plain_loop, name=handle.name, context=context)
-        else:
-            self._start_with_care(handle, context)
-        return handle
-
-    def _start_with_care(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Start the first task, and every task where a task factory may refuse it."""
-        loop = kernel.running_loop()
-        if kernel.is_plain(loop):
-            self._plain_loop = loop
-        try:
-            handle._start(context)
-        except BaseException:
-            self._forget(handle)
-            handle._coro.close()
-            raise
-
-    def _sweep(self) -> None:
-        """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
-        for entry in [entry for entry in self._ledger if isinstance(entry, OwnTask)]:
-            entry._sweep()
-
-    def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        self._forget(handle)
-
-    def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        self._forget(handle)
-        if handle._status is FAILED:
-            error = handle._outcome
-            assert isinstance(error, BaseException)
-            self._fail(error, f"task {handle.name!r} failed")
-
-    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
-        raise AssertionError(f"{handle} of {self} has no native task")  # a scope starts every task at once
-
-    # Failing and interrupting
-
-    def _record_error(self, error: BaseException) -> None:
-        if self._state is CLOSED:
-            logger.error("error after %s was closed", self, exc_info=error)
-        else:
-            self._errors.append(error)
-
-    def _fail(self, error: BaseException, reason: str) -> None:
-        """Take the error of something that we own, and end the body: what it stands on is gone."""
-        self._record_error(error)
-        if self._state is OPEN:
-            self._interrupt(reason)
-
-    def _interrupt(self, reason: str) -> None:
-        if self._body_runs():
-            assert self._host is not None
-            if self._interruption is None:
-                self._interruption = kernel.cancel(self._host, reason)
-        else:
-            kernel.spawn_kept(self._close_alone(), f"closer of {self}")
-
-    def _body_runs(self) -> bool:
-        return self._host is not None and not self._host.done() and self._state is OPEN
-
-    async def _settle_interruption(self, error: BaseException | None) -> BaseException | None:
-        """Take our own interruption of the body back; return what the body itself raised, if anything."""
-        interruption, self._interruption = self._interruption, None
-        host = self._host
-        if interruption is None or not interruption.withdraw() or host is not kernel.current_task():
-            return error
-        host.uncancel()
-        if host.cancelling() > self._cancelling_before:
-            return error  # somebody else cancelled it as well
-        if isinstance(error, CancelledError) and not kernel.is_scope_cancellation(error):
-            return None
-        await kernel.absorb_cancellation(host, self._cancelling_before)
-        return error
-
-    # Closing
-
-    async def _close(
-        self, error: BaseException | None, *, through: bool
-    ) -> tuple[BaseException | None, CancelledError | None]:
-        """Empty the ledger; return the error that carries all errors, and the cancellation to deliver.
-
-        A close in progress is waited for: *through* every cancellation at the end of the block, whose owner this is;
-        elsewhere a cancellation ends the waiting, because the first closer may itself be waiting for this task.
-        """
-        held = None
-        if self._closing_in is not None:
-            if self._closing_in in closing_tasks():
-                return error, None  # a release closes the very scope that waits for it
-            self._closing_ended = self._closing_ended or kernel.new_future()
-            if through:
-                held = await kernel.wait_through(self._closing_ended)
-            else:
-                await kernel.wait_shielded(self._closing_ended)
-        unwinding = Unwinding(self, error)
-        if held is not None:
-            unwinding.hold(held)
-        if self._ledger or self._state is OPEN:
-            await self._unwind(unwinding)
-        failure = unwinding.error()
-        self._errors = []
-        return failure, unwinding.cancellation
-
-    async def _unwind(self, unwinding: Unwinding) -> None:
-        self._state = CLOSING
-        self._closing_in = kernel.current_task()
-        if self._closing_begun is not None:
-            self._closing_begun.set_result(None)
-        try:
-            unwinding.call_callbacks()
-            if self._ledger or unwinding.unfinished:
-                await unwinding.run()
-        finally:
-            self._state = CLOSED
-            self._closing_in = None
-            if self._closing_ended is not None:
-                self._closing_ended.set_result(None)
-                self._closing_ended = None
-            place, self._place = self._place, None
-            if place is not None:
-                place.leave()
-            if self._token is not None:
-                _trace.closed(self._token)
-                self._token = None
-
-    async def _close_alone(self) -> None:
-        """Close where nobody waits; the errors go to the parent, or wait for the end of the block or `aclose`."""
-        place = self._place
-        failure, _ = await self._close(None, through=False)
-        if failure is None:
-            return
-        if place is not None and not place.parent.closed:
-            place.parent._fail(failure, f"{self} failed")
-        else:
-            self._errors.append(failure)
-            logger.error("%s failed and has been closed; its end raises the error", self, exc_info=failure)
-
-    async def _close_for_parent(self) -> None:
-        """Close in the parent's turn; a body that runs in some other task is ended first."""
-        if self._body_runs() and self._host not in closing_tasks():
-            self._closing_begun = kernel.new_future()
-            self._interrupt(f"the parent of {self} is closing")
-            await kernel.wait(self._closing_begun, self.close_timeout)
-        await self.aclose()
 
 
 def raise_as_is(error: BaseException) -> None:
