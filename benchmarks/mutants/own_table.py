@@ -30,12 +30,16 @@ POOL = ("pool",)
 OWN = [
     # Shields, and cancellations that are held back.
     OwnMutant(
-        "wait without a shield", "_kernel.wait_through", "with shield_from_scopes():", "if True:", (*MANAGER, *GROUP)
+        "wait without a shield", "_kernel.wait_through", "with shield_from_scopes():", "if True:", ("manager_cancels",)
     ),
     OwnMutant("a shield that does not shield", "_kernel.shield", "shield=True", "shield=False", SCOPE),
-    OwnMutant("the held cancellation is forgotten", "_kernel.wait_through", "held = error", "pass", (*MANAGER, *GROUP)),
+    OwnMutant(
+        "the held cancellation is forgotten", "_kernel.wait_through", "held = error", "pass", ("manager_cancels",)
+    ),
     OwnMutant("a wait keeps its timer", "_kernel.wait", "timer.cancel()", "pass", (*MANAGER, *SCOPE)),
-    OwnMutant("no redelivery beside an error", "_kernel.deliver_later", "task.cancel(*held.args)", "pass", SCOPE),
+    OwnMutant(
+        "no redelivery beside an error", "_kernel.deliver_later", "task.cancel(*held.args)", "pass", ("scope_with",)
+    ),
     OwnMutant(
         "the closing host forgets its cancellation",
         "_unwind.Unwinding.hold",
@@ -72,26 +76,32 @@ OWN = [
         "_tasks.TaskManager._discard_pending",
         "self._drop_unstarted(handle)",
         "pass",
-        MANAGER,
+        ("manager_drops",),
     ),
     OwnMutant(
         "the second closer does not wait",
         "_tasks.TaskManager.aclose",
         "await kernel.wait_shielded(self._closed)",
         "pass",
-        MANAGER,
+        ("manager_two",),
     ),
     OwnMutant("members are not cancelled", "_members.Members.cancel_all", "member.cancel(reason)", "pass", GROUP),
     OwnMutant("a group is not joined", "_groups.TaskGroup.__aexit__", "await self._join()", "pass", GROUP),
     OwnMutant("a group keeps its timer", "_groups.TaskGroup._close", "self._timer.cancel()", "pass", GROUP),
     # Acquisitions: values that come late.
-    OwnMutant("a late value is not undone", "_entries._Half.leave", "self._undo_arrived()", "self._announce()", SCOPE),
+    OwnMutant(
+        "a late value is not undone",
+        "_entries._Half.leave",
+        "self._undo_arrived()",
+        "self._announce()",
+        ("scope_late",),
+    ),
     OwnMutant(
         "a value for nobody is kept",
         "_entries.Acquisition.make",
         "await self._undo(resource)",
         "self._scope._forget(self); self._announce()",
-        SCOPE,
+        ("scope_factory",),
     ),
     OwnMutant(
         "making is not cancelled", "_entries._Half._cancel_making", "if self._cancellation is None:", "if False:", SCOPE
@@ -116,9 +126,13 @@ OWN = [
         MANAGER,
     ),
     OwnMutant(
-        "a granted slot is lost with its waiter", "_slots.Slots.wait_for_slot", "self.give_back()", "pass", MANAGER
+        "a granted slot is lost with its waiter",
+        "_slots.Slots.wait_for_slot",
+        "self.give_back()",
+        "pass",
+        ("manager_slots",),
     ),
-    OwnMutant("a slot given back serves nobody", "_slots.Slots.give_back", "self.serve()", "pass", MANAGER),
+    OwnMutant("a slot given back serves nobody", "_slots.Slots.give_back", "self.serve()", "pass", ("manager_slots",)),
     OwnMutant("one task too many", "_slots.Slots.has_room", "< self._limit", "<= self._limit", MANAGER),
     OwnMutant("a line that stands still", "_tasks.TaskManager._after_end", "self._slots.serve()", "pass", MANAGER),
     # Leases and single flight.
@@ -137,7 +151,7 @@ OWN = [
         "_flights.Flight._leave",
         'self.abandon("nobody waits for it any more")',
         "pass",
-        REGISTRY,
+        ("registry_factory",),
     ),
     OwnMutant(
         "a lease that came too late",
@@ -148,7 +162,9 @@ OWN = [
     ),
     OwnMutant("followers are not told", "_flights.Flight.land", "place.set_result(None)", "pass", REGISTRY),
     # Loans.
-    OwnMutant("a broken value is lent again", "_loans.Loan.__aexit__", "spoiled=True", "spoiled=False", POOL),
+    OwnMutant(
+        "a broken value is lent again", "_loans.Loan.__aexit__", "spoiled=True", "spoiled=False", ("pool_discards",)
+    ),
     OwnMutant("a loan is not given back", "_loans.Loan.__aexit__", "pool._take_back(slot)\n", "pass\n", POOL),
     OwnMutant("a value handed over is lost", "_pool_books.PoolBooks._leave_line", "self._supply(", "id(", POOL),
     OwnMutant("idle values are not destroyed", "_pool_lending.Lending._begin_closing", "self._end(slot)", "pass", POOL),
