@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 
 from . import _kernel as kernel
 from ._gather import ResultGroup
-from ._groups import OPEN
+from ._groups import CLOSED, OPEN
 from ._handle import TaskHandle, TaskStatus, name_of
 from ._members import Member
 from ._slots import checked_limit
@@ -172,7 +172,9 @@ class Harvest(ResultGroup, Generic[T]):
 
     def abandon(self) -> bool:
         """Cancel the rest although nobody can wait for it; return whether there was any."""
-        if not self.opened or not self._members:
+        if self._state is CLOSED:
+            return False
+        if not self._members:
             self._source.discard_rest()
             self._close()
             return False

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, 
 from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, Generic, TypeVar
 
-from anyio import CancelScope
-
 T = TypeVar("T")
 
 #: After so many items that may not have suspended, others get a turn, and a cancellation can arrive.
@@ -52,11 +50,11 @@ class Source(Generic[T]):
     async def aclose(self) -> None:
         """End an asynchronous generator that has not come to its end; leave every other iterable to its owner.
 
-        Cancellation: shielded from anyio scopes, and passed on to the generator when it is native.
+        Cancellation: passed on to the generator's clean-up. Not shielded: the generator may hold anyio scopes that
+        were entered in this task, and those cannot be left inside a younger one.
         """
         if isasyncgen(self._async):
-            with CancelScope(shield=True):
-                await self._async.aclose()
+            await self._async.aclose()
 
     def discard_rest(self) -> None:
         """Close the coroutines that were handed over in a collection and have not been taken."""
