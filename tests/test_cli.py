@@ -213,6 +213,7 @@ def test_jobs_are_listed_and_shown_after_the_run(cli: Cli) -> None:
     shown = json.loads(cli.call("jobs", "show", "b", "--db", db, "--json").stdout)
     assert (shown["name"], shown["status"], shown["needs"]) == ("b", "cancelled", ["a"])
     assert "traceback  " in cli.call("jobs", "show", "a", "--db", db).stdout
+    assert sorted(path.name for path in cli.directory.iterdir()) == ["bad.toml", "jobs.sqlite"]
 
 
 def test_a_finished_run_is_followed_by_a_new_one(cli: Cli) -> None:

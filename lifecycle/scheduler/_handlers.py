@@ -83,12 +83,11 @@ def _accepts(hint: Any, value: Any) -> bool:
 
 def make_handler(function: Callable[..., Any], name: str | None = None) -> Handler:
     """Return *function* described as a handler, named as it is marked or called."""
-    mark = getattr(function, _MARK, None)
     signature = _signature(function)
     parameters = dict(signature.parameters) if signature else {}
     wants_context = parameters.pop("context", None) is not None
     return Handler(
-        name=name or (mark if isinstance(mark, str) else _name_of(function)),
+        name=name or name_of(function),
         function=function,
         is_async=is_async(function),
         wants_context=wants_context,
@@ -97,7 +96,11 @@ def make_handler(function: Callable[..., Any], name: str | None = None) -> Handl
     )
 
 
-def _name_of(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name that *function* is marked with, or else what Python calls it."""
+    mark = getattr(function, _MARK, None)
+    if isinstance(mark, str):
+        return mark
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__qualname__", type(function).__qualname__))

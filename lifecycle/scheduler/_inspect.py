@@ -108,8 +108,10 @@ class StoreFile:
         if not self._path.exists():
             raise StoreError(f"{self._shown}: there is no such file; `lifecycle run FLOW --db {self._shown}` makes it")
         try:
-            db = connect(self._path, self._shown, mode=mode)
+            # Also for reading: a connection that may not write leaves the -wal and -shm files behind when it closes.
+            db = connect(self._path, self._shown, mode="rw")
             try:
+                db.execute(f"PRAGMA query_only = {mode == 'ro'}")
                 db.execute("BEGIN IMMEDIATE" if mode == "rw" else "BEGIN")
                 yield db
                 db.execute("COMMIT")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._handlers import Handler, HandlerTable, make_handler
+from ._handlers import Handler, HandlerTable, make_handler, name_of
 from ._limits import RESULT_BYTES
 from ._text import one_line, shorten
 from ._values import to_plain
@@ -29,15 +29,15 @@ def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, du
         return known
     if not callable(submitted):
         raise TypeError(f"expected a function, the name of a handler, or a flow, got {submitted!r}")
-    handler = make_handler(submitted)
+    known = table.get(name_of(submitted))
+    if known is not None and known.function is submitted:
+        return known
     if durable:
-        known = table.get(handler.name)
-        if known is None or known.function is not submitted:
-            raise TypeError(
-                f"{handler.name} has no name that a durable store could find it by after a restart; "
-                "mark it with @handler(NAME)"
-            )
-    return handler
+        raise TypeError(
+            f"{name_of(submitted)} has no name that a durable store could find it by after a restart; "
+            "mark it with @handler(NAME)"
+        )
+    return make_handler(submitted)
 
 
 def new_job(
