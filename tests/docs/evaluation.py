@@ -97,12 +97,13 @@ class Document:
         return done.stdout
 
     def close(self) -> None:
-        """Close the loop; nothing may be left in it."""
+        """Close the loop; nothing may be left in it. What the examples made goes, so that no other document sees it."""
         try:
             left = asyncio.all_tasks(self.runner.get_loop())
             assert not left, f"the document's examples left tasks behind: {left}"
         finally:
             self.runner.close()
+            self.namespace.clear()
 
 
 @contextlib.contextmanager
