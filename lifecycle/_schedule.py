@@ -13,8 +13,7 @@ All three keep the grid's phase: ``due(n) = anchor + n * period``, never a sum o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 MissedPolicy = Literal["skip", "coalesce", "burst"]
 
@@ -22,8 +21,7 @@ MissedPolicy = Literal["skip", "coalesce", "burst"]
 SHORTEST, LONGEST = 1e-6, 36525 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(NamedTuple):
     """One instant at which a run is due.
 
     Attributes:

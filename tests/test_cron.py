@@ -1,7 +1,6 @@
 """Cron rules: every occurrence against an independent calculation, clock changes, and what is refused."""
 
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks._cron_oracle import occurrences as occurrences_by_walking
 from lifecycle._cron import CronGrid, CronRule
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "America/Havana"]
@@ -26,51 +26,6 @@ def occurrences(expression: str, zone: str, begin: str, end: str) -> list[str]:
         found.append(f"{datetime.fromtimestamp(later, ZoneInfo(zone)):%m-%dT%H:%M%z}")
         instant = later
     return found
-
-
-def matches(field: str, value: int, low: int, high: int) -> bool:
-    """Read one plain cron field: stars, numbers, ranges, lists and steps."""
-    for part in field.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        begin, end = (low, high) if span == "*" else (int(first), int(last or (high if step else first)))
-        if begin <= value <= end and (value - begin) % int(step or 1) == 0:
-            return True
-    return False
-
-
-def shows(expression: str, wall: datetime) -> bool:
-    """Whether the plain five-field *expression* names this minute of the wall clock."""
-    minute, hour, day, month, weekday = expression.split()
-    days = [matches(day, wall.day, 1, 31), matches(weekday, wall.isoweekday() % 7, 0, 6)]
-    day_matches = all(days) if day.startswith("*") or weekday.startswith("*") else any(days)
-    return (
-        matches(minute, wall.minute, 0, 59)
-        and matches(hour, wall.hour, 0, 23)
-        and matches(month, wall.month, 1, 12)
-        and day_matches
-    )
-
-
-def by_brute_force(expression: str, zone: ZoneInfo, begin: datetime, minutes: int) -> Iterator[float]:
-    """Walk over the minutes of UTC and ask what the wall clock shows: another way to the same answer.
-
-    An expression that names hours: a minute counts if the clock shows it for the first time, and so does the first
-    minute after a gap if the gap holds a named time.
-    """
-    every_hour = expression.split()[1] == "*"
-    for number in range(1, minutes + 1):
-        instant = begin + timedelta(minutes=number)
-        before, wall = ((instant - back).astimezone(zone) for back in (timedelta(minutes=1), timedelta()))
-        if every_hour:
-            named = shows(expression, wall)
-        else:
-            naive, skipped = wall.replace(tzinfo=None), before.replace(tzinfo=None, fold=0)
-            named = wall.fold == 0 and shows(expression, wall)
-            while (skipped := skipped + timedelta(minutes=1)) < naive:
-                named = named or shows(expression, skipped)
-        if named:
-            yield instant.timestamp()
 
 
 EXPRESSIONS = [
@@ -94,7 +49,7 @@ def test_a_year_of_occurrences_agrees_with_brute_force(expression: str, zone: st
     """Every occurrence around each clock change of a year, and in a plain week, compared with the other calculation."""
     rule, there = CronRule(expression, zone), ZoneInfo(zone)
     for day in weeks_that_matter(there, 2023):
-        expected = list(by_brute_force(expression, there, day, 4 * 1440))
+        expected = list(occurrences_by_walking(expression, there, day, 4 * 1440))
         instant, found = day.timestamp(), []
         while (later := rule.after(instant)) is not None and later <= day.timestamp() + 4 * DAY:
             found.append(later)
@@ -128,7 +83,7 @@ def test_the_next_occurrence_from_any_instant_is_the_nearest(expression: str, zo
     assert found is not None
     minute = instant.replace(second=0, microsecond=0)
     span = min(int((found - minute.timestamp()) // 60), 3 * 1440)
-    expected = list(by_brute_force(expression, ZoneInfo(zone), minute, span))
+    expected = list(occurrences_by_walking(expression, ZoneInfo(zone), minute, span))
     assert expected == ([found] if found <= minute.timestamp() + span * 60 else [])
 
 
