@@ -131,7 +131,8 @@ class TaskManager:
         if type(coro) is CoroutineType:
             label = name or coro.__qualname__
         else:
-            label = name or name_of(checked_coroutine(coro))
+            coro = checked_coroutine(coro)
+            label = name or name_of(coro)
         handle = TaskHandle(self, coro, label)
         self._accepted += 1
         if self._special:
@@ -159,7 +160,8 @@ class TaskManager:
             OwnerClosed, PendingLimitReached: the task was refused, and *coro* has been closed.
             TypeError: *coro* is no coroutine.
         """
-        label = name or name_of(checked_coroutine(coro))
+        coro = checked_coroutine(coro)
+        label = name or name_of(coro)
         try:
             return self.start_soon(lambda: coro, name=label, context=context)
         except BaseException:

@@ -495,11 +495,13 @@ async def test_what_is_no_coroutine_is_refused(bubble: Bubble) -> None:
     async with TaskManager() as manager:
         for offer in (lambda: 5, lambda: bubble.loop.create_future()):
             with pytest.raises(TypeError, match="pass the function itself"):
+                manager.start_soon(offer, name="named")  # type: ignore[arg-type,type-var,unused-ignore]
+            with pytest.raises(TypeError, match="pass the function itself"):
                 manager.start_soon(offer)  # type: ignore[arg-type,type-var,unused-ignore]
             with pytest.raises(TypeError, match="pass the function itself"):
                 await manager.spawn(offer)  # type: ignore[arg-type,type-var,unused-ignore]
         with pytest.raises(TypeError, match="got <function"):
-            manager.create_task(give)  # type: ignore[arg-type]
+            manager.create_task(give, name="named")  # type: ignore[arg-type]
         assert manager.statistics().accepted == 0
         manager._check_invariants()
 
