@@ -16,10 +16,8 @@ from . import _trace
 from ._closing import checked_timeout
 from ._ending import EndingLedger
 from ._entries import (
-    Acquisition,
     CallbackEntry,
     Child,
-    Holder,
     InlineExit,
     OwnTask,
     Release,
@@ -29,6 +27,7 @@ from ._entries import (
 )
 from ._handle import TaskHandle, checked_coroutine, coroutine_of, name_of
 from ._ledger import OPEN
+from ._making import Acquisition, Holder
 from ._startup import Startup
 
 T = TypeVar("T")

@@ -16,8 +16,6 @@ GOAL = 300
 
 #: Longer than the rule allows, with the length that each must not outgrow. The only way is down.
 TOO_LONG = {
-    "lifecycle/_entries.py": 495,
-    "lifecycle/_scope.py": 665,
     "lifecycle/_tasks.py": 600,
 }
 
