@@ -21,12 +21,12 @@ NOBODY: frozenset[Task[Any]] = frozenset()
 class Wait:
     """One caller that waits until the manager is idle."""
 
-    __slots__ = ("exempt", "idle", "is_member", "tasks")
+    __slots__ = ("drains_from_inside", "exempt", "idle", "tasks")
 
-    def __init__(self, tasks: frozenset[Task[Any]], is_member: bool) -> None:
+    def __init__(self, tasks: frozenset[Task[Any]], *, drains_from_inside: bool) -> None:
         self.idle = kernel.new_future()
         self.tasks = tasks  # which depend on this wait: they cannot end before it does
-        self.is_member = is_member
+        self.drains_from_inside = drains_from_inside
         self.exempt = tasks
 
 
@@ -48,14 +48,19 @@ class Idleness:
         self._waits: list[Wait] = []
         self._closers = NOBODY
 
-    async def wait(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]]) -> T | None:
+    async def wait(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool) -> T | None:
         """Wait in the given way until the manager is idle; None if it is so already.
+
+        Args:
+            wait: the way, which gets a future.
+            draining: whether it is a drain that waits, and not a close.
 
         Cancellation: as *wait* does it; leaves nothing behind.
         """
         sweep(self._running)
         tasks = closing_tasks()
-        entry = Wait(tasks, any(handle._task in tasks for handle in self._running))
+        inside = draining and any(handle._task in tasks for handle in self._running)
+        entry = Wait(tasks, drains_from_inside=inside)
         self._waits.append(entry)
         try:
             self._review()
@@ -93,9 +98,9 @@ class Idleness:
 
     def _review(self) -> None:
         """Work out again who waits for whom: somebody has come or gone."""
-        members = NOBODY.union(*(entry.tasks for entry in self._waits if entry.is_member))
+        drainers = NOBODY.union(*(entry.tasks for entry in self._waits if entry.drains_from_inside))
         for entry in self._waits:
-            entry.exempt = entry.tasks | self._closers | (members if entry.is_member else NOBODY)
+            entry.exempt = entry.tasks | self._closers | (drainers if entry.drains_from_inside else NOBODY)
         self.check()
 
     def _is_idle(self, exempt: frozenset[Task[Any]]) -> bool:

@@ -311,7 +311,7 @@ class TaskManager:
         """
         limit = checked_timeout(timeout, "timeout")
         before = self._ended
-        in_time = await self._wait_idle(partial(kernel.wait, timeout=limit))
+        in_time = await self._wait_idle(partial(kernel.wait, timeout=limit), draining=True)
         return DrainReport(finished=self._ended - before, running=self._names() if in_time is False else ())
 
     async def aclose(self) -> DrainReport:
@@ -381,10 +381,12 @@ class TaskManager:
             logger.error("task left behind: %s", record, extra={"manager": self.name, "task": record.name})
         return records
 
-    async def _wait_idle(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]]) -> T | None:
+    async def _wait_idle(
+        self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False
+    ) -> T | None:
         """Wait in the given way until nothing is left but tasks that themselves wait for that."""
         self._watched = True
-        return await self._idleness.wait(wait)
+        return await self._idleness.wait(wait, draining=draining)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(handle.name for handle in self._idleness.others())
