@@ -17,7 +17,8 @@ from ._events import Event
 from ._handlers import handler
 from ._job import FlowRun, Job
 from ._outcome import Outcome, RunOutcome
-from ._scheduler import Scheduler, SchedulerStatistics
+from ._scheduler import Scheduler
+from ._statistics import SchedulerStatistics
 from .flow._load import load_flow, read_flow
 from .flow._model import Flow
 from .store._records import JobRecord, JobStatus

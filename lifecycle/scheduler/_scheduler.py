@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -17,32 +16,14 @@ from ._engine import Engine
 from ._events import Event
 from ._feed import BUFFER, Feed
 from ._handlers import registered_handlers
+from ._intake import submit_call, submit_flow
 from ._job import FlowRun, Job
-from ._submission import find_handler, new_job, new_run
+from ._statistics import SchedulerStatistics
 from .flow._model import Flow
 from .store._memory import MemoryStore
 from .store._protocol import Store
 from .store._records import JobStatus
 from .store._sqlite import SqliteStore
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerStatistics:
-    """What a scheduler does at one moment, and what it has done.
-
-    Attributes:
-        name: the scheduler's name.
-        workers: how many jobs run at most.
-        running: how many run.
-        runs: unfinished runs of flows.
-        ended: for each status how many jobs have ended so, by its value.
-    """
-
-    name: str
-    workers: int
-    running: int
-    runs: int
-    ended: Mapping[str, int]
 
 
 class Scheduler:
@@ -200,8 +181,8 @@ class Scheduler:
         """
         engine = self._opened()
         if isinstance(work, Flow):
-            return await self._submit_flow(engine, work, *args, **settings)
-        return await self._submit_call(engine, work, args, **settings)
+            return await submit_flow(engine, self._scope, self._feed, work, *args, **settings)
+        return await submit_call(engine, work, args, **settings)
 
     async def cancel(self, job_id: int, reason: str | None = None) -> bool:
         """Ask the job with this number to end, queued or running; return False when there is none or it had ended.
@@ -274,60 +255,6 @@ class Scheduler:
             state = "has not been entered" if self._engine is None else "is closing or closed"
             raise OwnerClosed(f"scheduler {self.name!r} {state}; submit inside of its async with block")
         return self._engine
-
-    # Submitting
-
-    async def _submit_call(
-        self,
-        engine: Engine,
-        work: Callable[..., Any] | str,
-        args: tuple[Any, ...],
-        *,
-        priority: int = 0,
-        delay: float = 0.0,
-        retries: int = 0,
-        backoff: tuple[float, float] = (0.1, 10.0),
-        timeout: float | None = None,
-        name: str | None = None,
-    ) -> Job:
-        durable = self._store.durable
-        handler = find_handler(work, registered_handlers(), durable=durable)
-        new = new_job(
-            handler,
-            args,
-            durable=durable,
-            name=name,
-            priority=priority,
-            delay=delay,
-            retries=retries,
-            backoff=backoff,
-            timeout=timeout,
-        )
-        job = Job(await self._store.add_job(new), new.name, engine.cancel_job)
-        engine.jobs[job.id] = job
-        engine.wake()
-        return job
-
-    async def _submit_flow(
-        self,
-        engine: Engine,
-        flow: Flow,
-        *,
-        params: Mapping[str, Any] | None = None,
-        resume: bool = False,
-        fresh: bool = False,
-    ) -> FlowRun:
-        bound = flow.bind(params)
-        opened = await self._store.open_run(new_run(flow, bound), resume=resume, fresh=fresh)
-        scope = self._scope.child(f"run {opened.run_id} of {flow.name}")
-        run = FlowRun(flow, bound, opened, scope, engine.cancel_run)
-        engine.runs[run.id] = run
-        scope.callback(engine.runs.pop, run.id, None)
-        scope.push_async_callback(engine.close_run, run)
-        data = {"flow": flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
-        self._feed.tell(Event("run_started", run_id=run.id, data=data))
-        engine.wake()
-        return run
 
 
 def _make_store(store: str | os.PathLike[str] | Store | None, name: str) -> Store:
