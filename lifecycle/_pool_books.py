@@ -72,6 +72,7 @@ class PoolBooks(Lender, Generic[T]):
         "_random",
         "_refused",
         "_reset",
+        "_retry_at",
         "_retry_delay",
         "_simple",
         "_slots",
@@ -135,7 +136,7 @@ class PoolBooks(Lender, Generic[T]):
         self._chores = Chores()
         self._timer: Handle | None = None
         self._armed_for = FOREVER
-        self._retry_delay = 0.0
+        self._retry_delay = self._retry_at = 0.0
         self._counter = self._created = self._destroyed = self._discarded = 0
         self._create_failures = self._check_failures = self._destroy_errors = self._timeouts = self._refused = 0
 
@@ -214,15 +215,19 @@ class PoolBooks(Lender, Generic[T]):
 
     # Questions
 
-    def _coming(self) -> int:
-        """How many values are on their way to the line."""
-        return sum(slot.state in (CREATING, CHECKING, RESETTING) for slot in self._slots)
+    def _coming(self, *states: SlotState) -> int:
+        """How many values in one of these states are on their way to the line, or back to being idle."""
+        return sum(slot.state in states for slot in self._slots)
+
+    def _has_room(self) -> bool:
+        """Whether another value may be made."""
+        return len(self._slots) < self.max_size and self._closed_future is None
 
     def _is_over(self, slot: Slot[T], now: float) -> bool:
         """Whether an idle value has had its time."""
         if slot.outdated or slot.dies_at <= now:
             return True
-        return now - slot.since >= self._max_idle and len(self._slots) > self.min_size
+        return now >= slot.since + self._max_idle and len(self._slots) > self.min_size
 
     def _needs_check(self, slot: Slot[T], now: float) -> bool:
         return self._check is not None and now - slot.since >= self._bypass
@@ -261,9 +266,9 @@ class PoolBooks(Lender, Generic[T]):
         assert self._created == with_value + self._destroyed, (self._created, with_value, self._destroyed)
         assert {slot for slot in self._slots if slot.state is IDLE} == set(self._idle)
         assert len(set(self._idle)) == len(self._idle)
-        assert not (self._idle and any(not place.done() for place in self._line)), "waiters beside idle values"
         waiting = sum(not place.done() for place in self._line)
-        coming = self._coming()
+        coming = self._coming(CREATING, CHECKING, RESETTING)
+        assert not self._idle or waiting <= self._coming(CREATING, CHECKING), "waiters beside idle values"
         full = len(self._slots) >= self.max_size
         assert not waiting or coming >= waiting or full or self._closed_future is not None, "a waiter nobody works for"
         if self._state is OwnerState.CLOSED:

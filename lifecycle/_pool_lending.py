@@ -10,7 +10,7 @@ from . import _trace
 from ._closing import checked_timeout
 from ._errors import OwnerClosed, PoolFull
 from ._loans import Slot
-from ._pool_books import FOREVER, IDLE, LENT, RESETTING
+from ._pool_books import CHECKING, CREATING, FOREVER, IDLE, LENT, RESETTING
 from ._pool_values import PoolValues
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Lending(PoolValues[T]):
         if self._max_waiting is None:
             return
         spare = len(self._idle) + max(0, self.max_size - len(self._slots))
-        if len(self._line) - self._coming() - spare >= self._max_waiting:
+        if len(self._line) - self._coming(CREATING, CHECKING, RESETTING) - spare >= self._max_waiting:
             self._refused += 1
             raise PoolFull(
                 f"{self} has {len(self._line)} borrowers waiting and allows {self._max_waiting}: {self._account()}. "

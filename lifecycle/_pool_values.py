@@ -12,7 +12,7 @@ from ._chores import Chore
 from ._errors import ReleaseTimeout
 from ._lender import logger
 from ._loans import Slot
-from ._pool_books import CHECKING, DESTROYING, FOREVER, IDLE, LENT, OPEN, RETRY, PoolBooks
+from ._pool_books import CHECKING, CREATING, DESTROYING, FOREVER, IDLE, LENT, OPEN, RESETTING, RETRY, PoolBooks
 
 T = TypeVar("T")
 
@@ -26,13 +26,10 @@ class PoolValues(PoolBooks[T]):
 
     def _pump(self) -> None:
         """Start as many creations and checks as the line needs and the pool has room for."""
-        while self._idle or (len(self._slots) < self.max_size and self._closed_future is None):
-            if self._coming() >= len(self._line):
-                return
-            if self._idle:
-                self._prepare(self._idle.pop())
-            else:
-                self._make()
+        while self._idle and self._coming(CREATING, CHECKING) < len(self._line):
+            self._prepare(self._idle.pop())
+        while self._has_room() and self._coming(CREATING, CHECKING, RESETTING) < len(self._line):
+            self._make()
 
     def _prepare(self, slot: Slot[T]) -> None:
         """Lend an idle value to the line, checked first where it needs to be."""
@@ -104,7 +101,7 @@ class PoolValues(PoolBooks[T]):
 
     def _arrive(self, slot: Slot[T], value: T) -> None:
         self._created += 1
-        self._retry_delay = 0.0
+        self._retry_delay = self._retry_at = 0.0
         slot.value = value
         slot.ready = self._done(value)
         if self._lifetime != FOREVER:
@@ -133,7 +130,8 @@ class PoolValues(PoolBooks[T]):
         elif self._closed_future is None:
             self._report_error(f"creation of {self._label(slot)}", error)
             self._retry_delay = min(max(2 * self._retry_delay, RETRY[0]), RETRY[1])
-            self._arm(self._clock() + self._retry_delay)
+            self._retry_at = self._clock() + self._retry_delay
+            self._arm(self._retry_at)
 
     # Looking at them
 
@@ -165,6 +163,8 @@ class PoolValues(PoolBooks[T]):
             self._destroy_ended,
             lambda timeout, abandoned, stack: ReleaseTimeout(label, timeout, abandoned=abandoned, stack=stack),
         )
+        if self._line:  # somebody may have counted on this value
+            self._pump()
 
     def _destroy_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
         self._destroyed += 1
@@ -194,7 +194,7 @@ class PoolValues(PoolBooks[T]):
             if self._timer is not None:
                 self._timer.cancel()
             self._armed_for = due
-            self._timer = kernel.running_loop().call_later(max(due - self._clock(), 0.0), self._upkeep)
+            self._timer = kernel.running_loop().call_at(due, self._upkeep)
 
     def _upkeep(self) -> None:
         """End what has been idle or alive too long, report what is lent too long, refill, and come back in time."""
@@ -212,12 +212,15 @@ class PoolValues(PoolBooks[T]):
             elif slot.state is IDLE:
                 idle_until = slot.since + self._max_idle if len(self._slots) > self.min_size else FOREVER
                 due = min(due, slot.dies_at, idle_until)
-        self._arm(due)
         self._refill()
+        self._arm(due)
 
     def _refill(self) -> None:
-        """Create what is missing below ``min_size``, unless the last try has failed just now."""
-        if self._state is not OPEN or (self._retry_delay and self._armed_for != FOREVER):
+        """Create what is missing below ``min_size``, or see that it is tried later when it has just failed."""
+        if self._state is not OPEN or len(self._slots) >= min(self.min_size, self.max_size):
+            return
+        if self._clock() < self._retry_at:
+            self._arm(self._retry_at)
             return
         while len(self._slots) < min(self.min_size, self.max_size) and self._closed_future is None:
             failures = self._create_failures

@@ -1,0 +1,306 @@
+"""Random lives of a registry: one machine against an exact model, one with factories and finalizers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+
+from lifecycle import OwnerClosed, Registration, RegistrationState, Registry, RemovalCause
+from lifecycle.testing.machines import LoopMachine, RegistryMachine
+from lifecycle.testing.machines._base import pick, picks
+
+KEYS = st.sampled_from("abcd")
+FOREVER = float("inf")
+
+
+@dataclass(eq=False)
+class Value:
+    """A value that knows what happened to it."""
+
+    number: int
+    weight: int = 1
+    leases: int = 0
+    finalized: int = 0
+
+
+@dataclass
+class Record:
+    """What the model knows of a value that is live."""
+
+    value: Value
+    registration: Registration[str, Value]
+    limit: float
+    expires_at: float
+
+
+class ModelledRegistry(LoopMachine):
+    """Every step that a registry can make by itself or be told to, beside a model that does the same by brute force."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[str, Record] = {}  # in order of use, oldest first
+        self.gone: list[tuple[Record, RemovalCause]] = []
+        self.handed_out: list[Value] = []
+        self.held: list[tuple[Any, Value]] = []
+        self.values: list[Value] = []
+
+    @initialize(
+        ttl=st.sampled_from([None, 5.0]),
+        idle_ttl=st.sampled_from([None, 2.0]),
+        max_size=st.sampled_from([None, 2, 5]),
+        weighs=st.booleans(),
+    )
+    def open_it(self, ttl: float | None, idle_ttl: float | None, max_size: int | None, weighs: bool) -> None:
+        self.ttl, self.idle_ttl = ttl or FOREVER, idle_ttl or FOREVER
+        self.max_size = max_size or FOREVER
+        self.weighs = weighs and max_size is not None
+        weigher = (lambda key, value: value.weight) if self.weighs else None
+        self.registry = Registry[str, Value](
+            "machine",
+            ttl=ttl,
+            idle_ttl=idle_ttl,
+            max_size=max_size,
+            weigher=weigher,
+            finalizer=self.finalize,
+            close_timeout=3.0,
+        )
+
+    async def finalize(self, value: Value) -> None:
+        assert not value.leases, f"{value} is finalized while it is leased"
+        value.finalized += 1
+        assert value.finalized == 1, f"{value} is finalized twice"
+        if value.number % 3 == 0:
+            await asyncio.sleep(0.3)
+        if value.number % 7 == 0:
+            raise OSError(value.number)
+        if value.number % 11 == 0:
+            await asyncio.sleep(1000)
+
+    # The model
+
+    @property
+    def now(self) -> float:
+        return self.bubble.clock.now
+
+    def leave(self, key: str, cause: RemovalCause) -> None:
+        self.gone.append((self.live.pop(key), cause))
+
+    def expire(self) -> None:
+        """Take out of the model what is due; a leased value has not been idle."""
+        for key, record in list(self.live.items()):
+            if record.value.leases and record.expires_at < record.limit:
+                record.expires_at = max(record.expires_at, min(self.now + self.idle_ttl, record.limit))
+            if record.expires_at <= self.now:
+                self.leave(key, RemovalCause.IDLE if record.expires_at < record.limit else RemovalCause.EXPIRED)
+
+    def use(self, key: str) -> Record | None:
+        record = self.live.get(key)
+        if record is not None:
+            record.expires_at = min(self.now + self.idle_ttl, record.limit)
+            self.live[key] = self.live.pop(key)
+        return record
+
+    def size(self) -> float:
+        return sum(record.value.weight if self.weighs else 1 for record in self.live.values())
+
+    # The steps
+
+    def at_the_same_time(self) -> None:
+        """Bring both up to the moment: the registry's own sweep may come a little later."""
+        self.inside(self.registry.sweep)
+        self.expire()
+
+    @rule(key=KEYS, weight=st.integers(1, 6), own=st.sampled_from([None, 0.0, 1.0, FOREVER]))
+    def put(self, key: str, weight: int, own: float | None) -> None:
+        self.at_the_same_time()
+        value = Value(len(self.values), weight)
+        self.values.append(value)
+        registration = self.inside(lambda: self.registry.put(key, value, ttl=own))
+        limit = self.now + (self.ttl if own is None else own)
+        record = Record(value, registration, limit, min(limit, self.now + self.idle_ttl))
+        if key in self.live:
+            self.leave(key, RemovalCause.REPLACED)
+        self.live[key] = record
+        if self.weighs and weight > self.max_size:
+            self.leave(key, RemovalCause.SIZE)
+        while self.size() > self.max_size:
+            others = [other for other in self.live if other != key]
+            free = [other for other in others if not self.live[other].value.leases]
+            self.leave((free or others)[0], RemovalCause.SIZE)
+
+    @rule(key=KEYS)
+    def get(self, key: str) -> None:
+        self.at_the_same_time()
+        found = self.inside(self.registry.get, key)
+        record = self.use(key)
+        assert found is (None if record is None else record.value)
+
+    @rule(key=KEYS, later=st.booleans())
+    def lease(self, key: str, later: bool) -> None:
+        self.at_the_same_time()
+        lease = self.registry.try_lease(key)
+        record = self.use(key)
+        if record is None:
+            try:
+                self.inside(lease.__enter__)
+            except KeyError:
+                return
+            raise AssertionError("a lease of nothing")
+        assert self.inside(lease.__enter__) is record.value
+        record.value.leases += 1
+        self.held.append((lease, record.value))
+
+    @precondition(lambda self: self.held)
+    @rule(number=picks, discard=st.booleans())
+    def release(self, number: int, discard: bool) -> None:
+        self.at_the_same_time()
+        entry = pick(self.held, number)
+        lease, value = entry
+        key = next((key for key, record in self.live.items() if record.value is value), None)
+        if discard:
+            assert self.inside(lease.discard) == (key is not None)
+            if key is not None:
+                self.leave(key, RemovalCause.EXPLICIT)
+        elif key is not None:
+            self.live[key].expires_at = min(self.now + self.idle_ttl, self.live[key].limit)
+        self.held.remove(entry)
+        value.leases -= 1
+        self.inside(lease.__exit__)
+
+    @rule(key=KEYS)
+    def discard(self, key: str) -> None:
+        self.at_the_same_time()
+        assert self.inside(self.registry.discard, key) == (key in self.live)
+        if key in self.live:
+            self.leave(key, RemovalCause.EXPLICIT)
+
+    @precondition(lambda self: self.values)
+    @rule(number=picks, late=st.booleans())
+    def remove(self, number: int, late: bool) -> None:
+        self.at_the_same_time()
+        records = [record for record, _ in self.gone] if late else list(self.live.values())
+        if records:
+            record = pick(records, number)
+            key = next((key for key, other in self.live.items() if other is record), None)
+            assert self.inside(record.registration.remove) == (key is not None)
+            if key is not None:
+                self.leave(key, RemovalCause.EXPLICIT)
+
+    @rule(key=KEYS)
+    def pop(self, key: str) -> None:
+        self.at_the_same_time()
+        value = self.inside(self.registry.pop, key, None)
+        record = self.live.get(key)
+        assert value is (None if record is None else record.value)
+        if value is not None:
+            self.leave(key, RemovalCause.EXPLICIT)
+            self.handed_out.append(value)
+
+    @rule()
+    def clear(self) -> None:
+        self.at_the_same_time()
+        self.start(self.registry.clear(), "clear")
+        self.settle()
+        for key in list(self.live):
+            self.leave(key, RemovalCause.EXPLICIT)
+
+    # What must hold
+
+    @precondition(lambda self: hasattr(self, "registry"))
+    @invariant()
+    def both_agree(self) -> None:
+        self.at_the_same_time()
+        assert self.inside(lambda: set(self.registry)) == set(self.live)
+        if self.max_size != FOREVER:
+            assert self.inside(lambda: list(self.registry)) == list(self.live)
+        for record, cause in self.gone:
+            assert record.registration.cause is cause, (record, cause)
+        for record in self.live.values():
+            assert record.registration.state is RegistrationState.LIVE
+        statistics = self.registry.statistics()
+        assert statistics.opened == statistics.live + statistics.retired + statistics.closed == len(self.values)
+        assert statistics.leases == len(self.held)
+        self.registry._check_invariants()
+
+    async def shut_down(self) -> None:
+        if not hasattr(self, "registry"):
+            return
+        held, self.held = self.held, []
+        for lease, value in held:
+            value.leases -= 1
+            lease.__exit__()
+        with contextlib.suppress(OSError, TimeoutError, BaseExceptionGroup):
+            await self.registry.aclose()
+        for value in self.values:
+            assert value.finalized == (0 if value in self.handed_out else 1), value
+        assert self.registry.statistics().closed == len(self.values)
+        await asyncio.sleep(2000)
+
+
+class ContendedRegistry(RegistryMachine):
+    """Users that share, leave, are cancelled and close, with factories and finalizers that fail, hang and refuse."""
+
+    def make(self, finalizer: Any) -> Any:
+        async def end(value: Any) -> None:
+            await finalizer(value)
+            if self._made % 5 == 0:
+                raise OSError("planned")
+            if self._made % 7 == 0:
+                await asyncio.sleep(1000)
+
+        limits = {"ttl": 2.0, "idle_ttl": 1.0, "create_timeout": 1.0, "close_timeout": 1.0}
+        return Registry("machine", finalizer=end, max_size=2, **limits)
+
+    async def new_value(self) -> Any:
+        self._asked = getattr(self, "_asked", 0) + 1
+        manner = self._asked % 6
+        if manner == 1:
+            raise OSError("planned")
+        if manner == 2:
+            await asyncio.sleep(1000)
+        if manner == 3:
+            try:
+                await asyncio.sleep(0.2)
+            except asyncio.CancelledError:
+                return self._new_token()  # late, and unwanted
+        return await super().new_value()
+
+    async def _use(self, key: str, seconds: float) -> None:
+        with contextlib.suppress(OSError, TimeoutError, OwnerClosed):
+            await super()._use(key, seconds)
+
+    @rule(key=KEYS)
+    def ask_without_a_lease(self, key: str) -> None:
+        self.start(self._ask(key), f"asks for {key}")
+
+    async def _ask(self, key: str) -> None:
+        with contextlib.suppress(OSError, TimeoutError, OwnerClosed):
+            await self.registry.get_or_create(key, self.new_value)
+
+    @rule()
+    def clear(self) -> None:
+        self.start(self.registry.clear(), "clears")
+
+    @invariant()
+    def one_factory_per_key(self) -> None:
+        keys = [chore.name for chore in self.registry._chores.live]
+        assert len(keys) == len(set(keys)), keys
+
+    async def close(self) -> None:
+        with contextlib.suppress(OSError, TimeoutError, BaseExceptionGroup):
+            await super().close()
+        await asyncio.sleep(3000)
+        statistics = self.registry.statistics()
+        assert statistics.opened == statistics.closed, statistics
+
+
+TestModelledRegistry = ModelledRegistry.TestCase
+TestModelledRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestContendedRegistry = ContendedRegistry.TestCase
+TestContendedRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
