@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from asyncio import Future
+from asyncio import BaseEventLoop, Future
+from math import ceil
 
 from . import _kernel as kernel
+
+#: Timers per second of a loop that is not asyncio's own: uvloop counts, and rounds, in milliseconds.
+TICKS = 1000
 
 
 class Alarm:
@@ -13,10 +17,11 @@ class Alarm:
     Do not use it for two sleepers at once.
     """
 
-    __slots__ = ("_loop", "_rung", "_sleeper")
+    __slots__ = ("_coarse", "_loop", "_rung", "_sleeper")
 
     def __init__(self) -> None:
         self._loop = kernel.running_loop()
+        self._coarse = not isinstance(self._loop, BaseEventLoop)
         self._rung = False
         self._sleeper: Future[None] | None = None
 
@@ -29,6 +34,8 @@ class Alarm:
         self._sleeper = self._loop.create_future()
         if self._rung:
             seconds = 0.0
+        if self._coarse and seconds != kernel.FOREVER:
+            seconds = ceil(seconds * TICKS) / TICKS  # rounded down it would wake early, and again, and again
         timer = self._loop.call_later(seconds, self.ring) if seconds != kernel.FOREVER else None
         try:
             await self._sleeper
