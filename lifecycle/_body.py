@@ -61,10 +61,7 @@ class Body:
         Cancellation: held.
         """
         if self._interrupted:
-            try:
-                await kernel.absorb_cancellation(self.host, self._cancelling_before)
-            except CancelledError as error:
-                self.hold(error)
+            self.hold(await kernel.absorb_cancellation(self.host, self._cancelling_before))
 
     @property
     def _count_is_up(self) -> bool:

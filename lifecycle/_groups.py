@@ -18,6 +18,7 @@ from ._closing import OwnerState, checked_timeout
 from ._errors import OwnerClosed, TaskNotFinished, is_fatal
 from ._handle import FAILED, FINISHED, TaskHandle, TaskStatus, checked_coroutine, name_of
 from ._members import Member, Members, was_cancelled
+from ._roots import Portrait, enroll
 from ._slots import checked_limit
 from ._startup import Startup
 
@@ -129,6 +130,7 @@ class TaskGroup:
         self._winner: object = _NOTHING
         self._entered = False
         self._body: Body  # from the moment on in which it is entered
+        self._since: float | None = None
         self._token: _trace.Token | None = None
 
     # The block
@@ -142,11 +144,12 @@ class TaskGroup:
         self._entered = True
         self._body = Body(host)
         self._members.bind()
+        self._since = self._members.now()
         self._refusal = None
+        enroll(self)
         self._token = _trace.opened("task group", self.name) if _trace.sink is not None else None
         if self.timeout != kernel.FOREVER:
-            loop = kernel.running_loop()
-            self._timer = loop.call_at(loop.time() + self.timeout, self._expire)
+            self._timer = kernel.running_loop().call_at(self._since + self.timeout, self._expire)
         if self._ending is not None:  # cancelled before it was entered
             self._refusal = "is shutting down"
             self._body.interrupt(self._ending)
@@ -263,6 +266,11 @@ class TaskGroup:
             failed=members.failed,
             cancelled=members.cancelled,
         )
+
+    def _portrait(self) -> Portrait:
+        counts = {"limit": self._members.limit} if self._members.limit is not None else {}
+        things = list(self._members.things())
+        return Portrait("task group", self.name, self._state.value, self._since, things, counts, self._token)
 
     def __repr__(self) -> str:
         return f"task group {self.name!r}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, CancelledError, Future, Task
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from . import _kernel as kernel
 from ._handle import CANCELLED, FAILED, FINISHED, PENDING, TaskHandle, TaskStatus
 from ._kernel import NativeTask
+from ._roots import Thing
 from ._slots import Slots
 
 T = TypeVar("T")
@@ -93,6 +94,10 @@ class Members:
         self._clock = self._loop.time
         self._plain = kernel.is_plain(self._loop)
 
+    def now(self) -> float:
+        """Return the time of the loop in seconds."""
+        return self._clock()
+
     def __len__(self) -> int:
         return len(self._live)
 
@@ -100,6 +105,16 @@ class Members:
     def queued(self) -> int:
         """How many members wait for a slot."""
         return 0 if self._slots is None else len(self._waiting) + self._slots.queued
+
+    def things(self) -> Iterator[Thing]:
+        """Yield how each member looks in a snapshot."""
+        for member in self._live:
+            if isinstance(member, TaskHandle):
+                state = "cancelling" if member.cancelling else member.status.value
+                yield Thing("task", member.name, state, member.started_at, task=member._task)
+            else:
+                state = "cancelling" if member.cancelling() else "pending" if member in self._waiting else "running"
+                yield Thing("task", member.get_name(), state, task=member)
 
     # Taking members in
 
@@ -281,8 +296,7 @@ class Members:
         self._owner._member_ended(member, status, outcome)
         if self._slots is not None:
             self._running.discard(member)
-            if not self._dropping:
-                self._slots.serve()
+            self._slots.serve()
         if self._idle is not None and not self._live:
             self._report_idle()
 

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import OwnerClosed, TaskGroup, TaskGroupClosed, TaskHandle, TaskManager, TaskNotFinished
+from lifecycle import OwnerClosed, TaskGroup, TaskGroupClosed, TaskHandle, TaskManager, TaskNotFinished, take_snapshot
 from lifecycle.testing import CANCEL, Bubble, explore_cancellation, explore_schedules, run_virtual
 
 from .conformance import loops
@@ -238,6 +238,29 @@ def test_an_error_drops_what_is_in_line(run: Run, start: Any) -> None:
         group._members._check_invariants()
 
     run(main)
+    assert began == []
+
+
+def test_a_task_that_gets_its_slot_in_the_moment_of_an_error_does_not_begin() -> None:
+    """It finds a free slot in its first step, but the group has begun to end."""
+    began: list[str] = []
+
+    async def work() -> None:
+        began.append("work")
+
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup):
+            async with TaskGroup(limit=1) as group:
+                group.create_task(after(0))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                task = group.create_task(work())
+                raise Boom
+        assert task.cancelled()
+
+    for name, run_on in loops.RUNS.items():
+        if name != "eager":  # there it begins before the error
+            run_on(main)
     assert began == []
 
 
@@ -1169,6 +1192,31 @@ def test_a_group_in_a_task_of_another_owner(run: Run) -> None:
 
     run(main)
     assert log == ["task"]
+
+
+def test_a_snapshot_shows_the_group_and_its_tasks(run: Run) -> None:
+    """While it lives; its tasks are not among those that nobody owns."""
+
+    async def main() -> None:
+        async with TaskGroup(limit=3, name="pages") as group:
+            group.create_task(after(10), name="native")
+            group.start_soon(after, 10, name="handle")
+            group.create_task(after(10), name="other")
+            group.create_task(after(10), name="in line")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            snapshot = take_snapshot()
+            (node,) = [node for node in snapshot.roots if node.name == "pages"]
+            assert (node.kind, node.state, node.counts) == ("task group", "open", {"limit": 3})
+            shown = {(child.name, child.state) for child in node.children}
+            assert shown == {("native", "running"), ("handle", "running"), ("other", "running"), ("in line", "pending")}
+            assert not {"native", "handle", "other", "in line"} & {node.name for node in snapshot.unowned}
+            group.cancel()
+            assert {child.state for node in take_snapshot().roots for child in node.children} == {"cancelling"}
+        del group
+        assert not [node for node in take_snapshot().roots if node.name == "pages"]
+
+    run(main)
 
 
 # Everywhere
