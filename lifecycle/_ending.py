@@ -57,37 +57,40 @@ class EndingLedger(Ledger):
     def _body_runs(self) -> bool:
         return self._host is not None and not self._host.done() and self._state is OPEN
 
-    async def _settle_interruption(self, error: BaseException | None) -> BaseException | None:
-        """Take our own interruption of the body back; return what the body itself raised, if anything."""
+    async def _settle_interruption(
+        self, error: BaseException | None
+    ) -> tuple[BaseException | None, CancelledError | None]:
+        """Take our own interruption of the body back.
+
+        Returns what the body itself raised, if anything, and a cancellation that came while we did so.
+        """
         interruption, self._interruption = self._interruption, None
         host = self._host
         if interruption is None or not interruption.withdraw() or host is not kernel.current_task():
-            return error
+            return error, None
         host.uncancel()
         if host.cancelling() > self._cancelling_before:
-            return error  # somebody else cancelled it as well
+            return error, None  # somebody else cancelled it as well
         if isinstance(error, CancelledError) and not kernel.is_scope_cancellation(error):
-            return None
-        await kernel.absorb_cancellation(host, self._cancelling_before)
-        return error
+            return None, None
+        return error, await kernel.absorb_cancellation(host, self._cancelling_before)
 
     # Closing
 
     async def _close(
-        self, error: BaseException | None, *, through: bool
+        self, error: BaseException | None, held: CancelledError | None = None, *, through: bool
     ) -> tuple[BaseException | None, CancelledError | None]:
         """Empty the ledger; return the error that carries all errors, and the cancellation to deliver.
 
         A close in progress is waited for: *through* every cancellation at the end of the block, whose owner this is;
         elsewhere a cancellation ends the waiting, because the first closer may itself be waiting for this task.
         """
-        held = None
         if self._closing_in is not None:
             if self._closing_in in closing_tasks():
                 return error, None  # a release closes the very scope that waits for it
             self._closing_ended = self._closing_ended or kernel.new_future()
             if through:
-                held = await kernel.wait_through(self._closing_ended)
+                held = await kernel.wait_through(self._closing_ended) or held
             else:
                 await kernel.wait_shielded(self._closing_ended)
         unwinding = Unwinding(self, error)

@@ -149,19 +149,29 @@ class Cancellation:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if self._task is not None and not self.delivered:
+            self._task.remove_done_callback(self._task_done)
         self._task = None  # whose CancelledError may keep frames that lead back here: a cycle
         return self.delivered
 
+    def _task_done(self, _: Task[Any]) -> None:
+        """Leave no timer behind for a task that ended inside its shield."""
+        self.withdraw()
+
     def _attempt(self) -> None:
-        self._retry = None
         assert self._task is not None
+        first, self._retry = self._retry is None, None
         if self._task.done():
             return
         if in_shielded_section(self._task):
+            if first:
+                self._task.add_done_callback(self._task_done)
             self._retry = self._task.get_loop().call_later(self._delay, self._attempt)
             self._delay = min(self._delay * 2, SHIELD_POLL[1])
         else:
             self.delivered = True
+            if not first:
+                self._task.remove_done_callback(self._task_done)
             self._task.cancel(self.reason)
 
 
@@ -319,21 +329,22 @@ def deliver_later(held: CancelledError) -> None:
     get_running_loop().call_soon(cancel_again)
 
 
-async def absorb_cancellation(task: Task[Any], still_asked: int) -> None:
+async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledError | None:
     """Take a cancellation that was requested and then taken back out of the calling *task*.
 
     Before 3.13 ``Task.uncancel`` leaves a request that has not been delivered in place, and it would be raised at
     some later, innocent await.
 
-    Cancellation: one that is requested meanwhile (``cancelling()`` above *still_asked*) is raised.
+    Cancellation: one that somebody else requests meanwhile (``cancelling()`` above *still_asked*) is returned.
     """
     if not task._must_cancel:  # type: ignore[attr-defined]
-        return
+        return None
     try:
         await asyncio.sleep(0)
-    except CancelledError:
+    except CancelledError as error:
         if task.cancelling() > still_asked:
-            raise
+            return error
+    return None
 
 
 # The loop itself

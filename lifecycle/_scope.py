@@ -82,8 +82,10 @@ class Scope(EndingLedger):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        body_error = error if self._interruption is None else await self._settle_interruption(error)
-        failure, cancellation = await self._close(body_error, through=True)
+        body_error, held = error, None
+        if self._interruption is not None:
+            body_error, held = await self._settle_interruption(error)
+        failure, cancellation = await self._close(body_error, held, through=True)
         if failure is not None:
             if cancellation is not None:
                 kernel.deliver_later(cancellation)

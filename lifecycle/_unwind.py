@@ -82,6 +82,7 @@ class Unwinding:
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
         self._scope = scope
         self.errors = scope._errors
+        self._body_error = error
         if error is not None:
             if isinstance(error, CancelledError):
                 self.cancellation = error
@@ -136,14 +137,14 @@ class Unwinding:
 
     def _call_run(self, run: CallbackRun, size: int) -> bool:
         """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
-        ledger, calls, errors = self._scope._ledger, run.calls, self.errors
+        ledger, calls = self._scope._ledger, run.calls
         called = len(calls)
         while calls and len(ledger) == size:  # a callback may register another, which goes first
             fn, args, kwargs = calls.pop()
             try:
                 pending = fn(*args, **kwargs)
             except BaseException as error:
-                errors.append(error)
+                self._add_error(error)
                 continue
             if pending is not None and iscoroutine(pending):
                 self._pending = pending
@@ -222,7 +223,7 @@ class Unwinding:
 
     def _take_error(self, entry: Any, error: BaseException) -> None:
         if not entry.exits:
-            self.errors.append(error)
+            self._add_error(error)
         elif error is self._given:
             pass
         elif isinstance(error, CancelledError) and entry.inline:
@@ -230,7 +231,18 @@ class Unwinding:
         elif self._given is not None and carries(error, self._given):
             self.errors[:] = [error]
         else:
-            self.errors.append(error)
+            self._add_error(error)
+
+    def _add_error(self, error: BaseException) -> None:
+        """Add an error; the body's is no context of it once suppressed, though it is still being handled."""
+        self.errors.append(error)
+        body = self._body_error
+        if body is not None and body not in self.errors:
+            while error.__context__ is not None:
+                if error.__context__ is body:
+                    error.__context__ = None
+                    return
+                error = error.__context__
 
     def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
         """Note how the pending release of *entry* has ended."""
@@ -265,7 +277,7 @@ class Unwinding:
         except BaseException as raised:
             error = raised
         if self._expired and not isinstance(error, CancelledError):
-            await kernel.absorb_cancellation(self._host, 0)
+            self.hold(await kernel.absorb_cancellation(self._host, self._host.cancelling() - 1))
         self._take_outcome(entry, error, verdict)
         self._settle(entry)
         self._scopes_around = None  # it may have been one
