@@ -139,7 +139,13 @@ class Striker:
 
 
 def run_plan(
-    scenario: Scenario, plan: Plan, rules: Rules, *, survey: bool = False, choices: list[int] | None = None
+    scenario: Scenario,
+    plan: Plan,
+    rules: Rules,
+    *,
+    survey: bool = False,
+    sites: bool = True,
+    choices: list[int] | None = None,
 ) -> Outcome:
     """Run a scenario once under a plan and judge what is left.
 
@@ -148,6 +154,7 @@ def run_plan(
         plan: what strikes, and the schedule.
         rules: what holds for all runs.
         survey: note the points; after the last injection, where there is one.
+        sites: capture where things are made; a run that goes well does not need them.
         choices: write the schedule's choices down here.
     """
     outcome = Outcome()
@@ -155,6 +162,8 @@ def run_plan(
         loop = bubble.loop
         loop.chooser = _chooser(plan, choices)
         loop.watch_makers = survey
+        if not sites:
+            loop.site_depth = bubble.ledger.depth = 0
         striker = Striker(plan, bubble, outcome, rules.targets if survey else None)
         if plan.injections:
             loop.observer = striker.observe

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Pairs of cancellations grow with the square of the points.
 PAIRS_UP_TO = 40
 # Runs between two collections of garbage.
-COLLECT_EVERY = 256
+COLLECT_EVERY = 32
 # CPython 3.12 starts with a few hundred frozen objects; more means that somebody froze their heap on purpose.
 FROZEN_AT_START = 2_000
 
@@ -114,8 +114,11 @@ class Explorer:
         if self._stopped:
             return None
         report = self.report
-        outcome = run_plan(self._scenario, plan, self._rules, survey=survey)
+        outcome = run_plan(self._scenario, plan, self._rules, survey=survey, sites=False)
         self._take_warnings(outcome)
+        if outcome.complaints:  # once more, equal to the step, for the sites
+            outcome = run_plan(self._scenario, plan, self._rules, survey=survey)
+            self._take_warnings(outcome)
         report.runs += 1
         if plan.injections:
             if outcome.fired == len(plan.injections):

@@ -82,7 +82,7 @@ class Ledger:
     """
 
     def __init__(self, *, depth: int = 3) -> None:
-        self._depth = depth
+        self.depth = depth
         self._live: dict[int, Token] = {}
         self._opened = 0
         self.released: list[str] = []
@@ -132,7 +132,7 @@ class Ledger:
 
     def _enter(self, kind: str, name: str, owner: Token | str | None) -> Token:
         self._opened = number = self._opened + 1
-        token = Token(self, kind, name, owner, number, raw_frames(self._depth, 2))
+        token = Token(self, kind, name, owner, number, raw_frames(self.depth, 2))
         self._live[number] = token
         if isinstance(owner, Token):
             owner._children += 1

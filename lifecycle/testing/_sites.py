@@ -29,6 +29,7 @@ SPAWN_VERBS = frozenset({
 
 # Below this frame a loop runs a callback; whoever runs the loop did not make what the callback makes.
 _LOOP_EDGE = asyncio.Handle._run.__code__
+_own_loop_edge: CodeType | None = None
 
 _kinds: dict[str, str] = {}
 
@@ -50,17 +51,25 @@ def _classify(filename: str) -> str:
     return "user"
 
 
+def mark_loop_edge(run_callback: Any) -> None:
+    """Say which function of a virtual loop runs callbacks."""
+    global _own_loop_edge
+    _own_loop_edge = run_callback.__code__
+
+
 def raw_frames(depth: int, skip: int = 1) -> Frames:
     """Capture the innermost ``depth`` frames of the running step outside asyncio, anyio and this package.
 
     No frame object is kept (it would pin its locals) and no source line is read.
     """
+    if not depth:
+        return ()
     frame: FrameType | None = sys._getframe(skip)
     kept: list[tuple[CodeType, int]] = []
     kinds = _kinds
     while frame is not None:
         code = frame.f_code
-        if code is _LOOP_EDGE:
+        if code is _LOOP_EDGE or code is _own_loop_edge:
             break
         kind = kinds.get(code.co_filename) or file_kind(code.co_filename)
         if kind != "runtime":

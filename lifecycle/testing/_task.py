@@ -27,9 +27,8 @@ class VirtualFuture(asyncio.Future[T]):
 
     __slots__ = ("number",)
 
-    def __init__(self, *, loop: VirtualMixin) -> None:
-        self.number = loop.next_number()
-        super().__init__(loop=loop)
+    # Set by the loop that makes it; an __init__ of its own would cost as much as the future.
+    number: int
 
     def __hash__(self) -> int:
         return self.number
@@ -59,8 +58,9 @@ class VirtualTask(asyncio.Task[T]):
         self.site: Frames = raw_frames(loop.site_depth, 2)
         self.by_user: bool | None = None
         loop.tasks_made.append(weakref.ref(self))
-        if loop.watch_makers or loop.targets:
+        if loop.watch_makers:
             self.by_user = made_by_user(sys._getframe(1))
+        if self.number in loop.targets:
             coro = loop.adopt(self, coro)
         if name is None:
             name = f"Task-{self.number}"

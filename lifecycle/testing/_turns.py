@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ._clock import VirtualClock
 from ._errors import DeadlockError, LivelockError
 from ._outside import OutsideWorld
-from ._sites import dump_tasks, made_by_anyio
+from ._sites import dump_tasks, made_by_anyio, mark_loop_edge
 from ._task import VirtualFuture, VirtualTask, eager_virtual_task_factory, virtual_task_factory
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class VirtualMixin(base_events.BaseEventLoop):
         return coro
 
     def create_future(self) -> asyncio.Future[Any]:
-        return VirtualFuture(loop=self)
+        future: VirtualFuture[Any] = VirtualFuture(loop=self)
+        self._numbers = future.number = self._numbers + 1
+        return future
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None, **options: Any) -> Any:
         self._check_closed()  # type: ignore[attr-defined]
@@ -179,7 +181,8 @@ class VirtualMixin(base_events.BaseEventLoop):
         return True
 
     def _run_handle(self, handle: Any) -> bool:
-        task = _task_of(handle)
+        owner = getattr(handle._callback, "__self__", None)
+        task = owner if isinstance(owner, asyncio.Task) else None
         if self.observer is not None:
             self.observer(handle, task)
             if handle._cancelled:
@@ -193,7 +196,13 @@ class VirtualMixin(base_events.BaseEventLoop):
                 raise LivelockError(f"{self.max_steps} steps were not enough, at {self.time():g} s", self.dump())
         elif getattr(handle._callback, "__name__", "") == "_deliver_cancellation":
             self._redelivered = True
-        handle._run()
+        try:  # what Handle._run does, without its frame
+            handle._context.run(handle._callback, *handle._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            message = f"Exception in callback {handle!r}"
+            self.call_exception_handler({"message": message, "exception": error, "handle": handle})
         return task is not None
 
     # Blocking.
@@ -304,6 +313,9 @@ class VirtualMixin(base_events.BaseEventLoop):
         """Call the handler of a signal as if the process had received it."""
         callback, args = self.signal_handlers[sig]
         self.call_soon(callback, *args)
+
+
+mark_loop_edge(VirtualMixin._run_handle)
 
 
 def _task_of(handle: Any) -> asyncio.Task[Any] | None:
