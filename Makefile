@@ -14,10 +14,11 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 RUNTIME := $(VENV)/.installed-scheduler
 TEST := $(VENV)/.installed-test
+CHECK := $(VENV)/.installed-check
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: environment environment-dev help demo test nightly lint types contracts check coverage bench house clean
+.PHONY: environment environment-to-check help demo test nightly lint types contracts check coverage bench house clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,15 +34,15 @@ nightly: $(TEST) ## run the tests that are sized for a night
 
 check: lint types contracts ## all that is checked without running anything
 
-lint: $(DEV) ## check style and formatting
+lint: $(CHECK) ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(DEV) ## check the types, and that the public face is fully typed
+types: $(CHECK) ## check the types, and that the public face is fully typed
 	$(BIN)/mypy --strict
 	PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" basedpyright --verifytypes lifecycle --ignoreexternal
 
-contracts: $(DEV) ## check who imports whom
+contracts: $(CHECK) ## check who imports whom
 	$(BIN)/lint-imports
 
 coverage: $(TEST) ## measure branch coverage; the report names the lines that no test reaches
@@ -64,7 +65,7 @@ clean: ## remove what these commands have made
 
 # The environment only: .ci/run makes several at once.
 environment: $(TEST)
-environment-dev: $(DEV)
+environment-to-check: $(CHECK)
 
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; name one: make PYTHON=/path/to/python" >&2; exit 2; }
@@ -78,6 +79,10 @@ $(TEST): pyproject.toml | $(BIN)/pip
 	$(INSTALL) -e '.[test]'
 	@touch $@ $(RUNTIME)
 
+$(CHECK): pyproject.toml | $(BIN)/pip
+	$(INSTALL) -e '.[test,lint]'
+	@touch $@ $(TEST) $(RUNTIME)
+
 $(DEV): pyproject.toml | $(BIN)/pip
 	$(INSTALL) -e '.[dev]'
-	@touch $@ $(TEST) $(RUNTIME)
+	@touch $@ $(CHECK) $(TEST) $(RUNTIME)
