@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CANCEL_MESSAGE = "injected by lifecycle.testing"
 
+_by_code: dict[str, Fault] = {}
+
 
 class InjectedBaseException(BaseException):
     """A BaseException that is no Exception, no cancellation and no request to exit."""
@@ -222,6 +224,7 @@ class Raise(Fault):
         self.error = error
         self.name: str = f"raise {error.__name__}"
         self.code: str = f"R{error.__name__}"
+        _by_code[self.code] = self  # so that a token of yours can be replayed
 
     def wrap(self, coro: Any, target: Target) -> Any:
         target.handle = _ThrowingCoroutine(coro)
@@ -263,7 +266,7 @@ RAISES: tuple[Fault, ...] = (
 )
 DEFAULT_FAULTS: tuple[Fault, ...] = (*CANCELS, *RAISES, KILL_TRANSPORT)
 
-_by_code = {fault.code: fault for fault in DEFAULT_FAULTS}
+_by_code.update({fault.code: fault for fault in DEFAULT_FAULTS})
 
 
 def fault_by_code(code: str) -> Fault:
@@ -272,8 +275,3 @@ def fault_by_code(code: str) -> Fault:
     if known is None:
         raise ValueError(f"unknown fault {code!r} in a replay token; known are {', '.join(_by_code)}")
     return known
-
-
-def register_fault(fault: Fault) -> Fault:
-    """Make a fault of your own known to replay tokens; returns it."""
-    return _by_code.setdefault(fault.code, fault)
