@@ -350,11 +350,19 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledErr
 # The loop itself
 
 
-def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, None]], *, use_uvloop: bool, thread_timeout: float) -> None:
+def run_in_new_loop(
+    main: Callable[[], Coroutine[Any, Any, None]],
+    on_fatal: Callable[[BaseException], None],
+    *,
+    use_uvloop: bool,
+    thread_timeout: float,
+) -> None:
     """Run ``main()`` in a new event loop and close the loop, waiting for nothing but its default executor.
 
     Args:
         main: must leave no task behind that it could have ended; what it leaves is not waited for.
+        on_fatal: called in the loop with a ``KeyboardInterrupt`` or ``SystemExit`` that some task has raised, which
+            stops asyncio's loop; ``main`` goes on and should come to its end.
         use_uvloop: make a loop of uvloop's.
         thread_timeout: seconds that threads of the default executor may take to end.
 
@@ -367,12 +375,25 @@ def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, None]], *, use_uvloop
     loop = _new_loop(use_uvloop=use_uvloop)
     try:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(main())
+        _run_through(loop, main(), on_fatal)
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(_shut_executor_down(thread_timeout))
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _run_through(
+    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, None], on_fatal: Callable[[BaseException], None]
+) -> None:
+    task = loop.create_task(coro)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if task.done():
+                raise
+            loop.call_soon(on_fatal, error)
 
 
 def _new_loop(*, use_uvloop: bool) -> asyncio.AbstractEventLoop:

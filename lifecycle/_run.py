@@ -12,13 +12,13 @@ from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
 from ._closing import checked_timeout
-from ._errors import NoSurroundingRun
+from ._errors import NoSurroundingRun, combine
 from ._handle import TaskHandle, checked_coroutine, coroutine_of
 from ._statistics import LeftBehind
 from ._tasks import TaskManager
@@ -58,7 +58,8 @@ def run(
     Raises:
         KeyboardInterrupt: a SIGINT ended *main*. The interpreter turns it into exit code 130.
         SystemExit: a SIGTERM ended *main*; the exit code is 143.
-        BaseException: what *main* raised. (If it *returned* in spite of a signal, its value is returned.)
+        BaseException: what *main* raised. (If it *returned* in spite of a signal, its value is returned.) A
+            ``SystemExit`` or ``KeyboardInterrupt`` that a background task raised, which ends *main* as a signal does.
         RuntimeError: a loop is running in this thread already.
         ImportError: ``use_uvloop`` without uvloop.
     """
@@ -68,7 +69,10 @@ def run(
     )
     process: _Process[T] = _Process(*limits)
     kernel.run_in_new_loop(
-        lambda: process.supervise(coroutine_of(main, args)), use_uvloop=use_uvloop, thread_timeout=limits[1]
+        lambda: process.supervise(coroutine_of(main, args)),
+        process.on_fatal,
+        use_uvloop=use_uvloop,
+        thread_timeout=limits[1],
     )
     return process.outcome()
 
@@ -135,6 +139,7 @@ class _Process(Generic[T]):
         self._cancel_timeout = cancel_timeout
         self._threads_before = set(threading.enumerate())
         self._signals: list[signal.Signals] = []
+        self._fatal: BaseException | None = None
         self._main: Task[T] | None = None
         self._forced: Future[None] | None = None
         self._stuck: list[LeftBehind] = []
@@ -161,11 +166,28 @@ class _Process(Generic[T]):
             tell(f"still running, left behind: {left}")
         if self._signals:
             self._leave_threads(128 + self._signals[0])
+        if self._fatal is not None:
+            self._raise_fatal(self._fatal)
         if self._signals and (not self._main.done() or self._main.cancelled()):
             if self._signals[0] is signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + self._signals[0])
         return self._main.result()
+
+    def on_fatal(self, error: BaseException) -> None:
+        """End the process for a task that wants it to end: as a signal does, and with *error* at the end."""
+        assert self._main is not None
+        if self._fatal is None:
+            self._fatal = error
+            kernel.cancel(self._main, f"the process is ending: {error!r}")
+            self._force_later()
+
+    def _raise_fatal(self, error: BaseException) -> NoReturn:
+        """Raise *error*, with what main raised meanwhile as its context."""
+        main = self._main
+        assert main is not None
+        other = main.exception() if main.done() and not main.cancelled() else None
+        raise combine("errors of a run", [error] if other in (None, error) else [error, other])
 
     async def _join(self, task: Task[Any]) -> None:
         """Wait for *task*; once the end is forced, cancel it and wait ``cancel_timeout`` at most."""
