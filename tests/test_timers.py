@@ -606,6 +606,8 @@ def test_8_a_body_that_swallows_its_timeout_is_left_alone() -> None:
         async with Scope() as scope:
             await scope.start_soon(timer)
         assert (timer.statistics().succeeded, timer.statistics().timed_out) == (2, 0)
+        outcomes = [seen for seen in recorder.seen if isinstance(seen, RunOutcome)]
+        assert [outcome.status for outcome in outcomes] == [TaskStatus.FINISHED] * 2
 
     run_virtual(scenario)
 
@@ -1088,6 +1090,25 @@ def test_11_a_clock_that_lags_behind_the_loop_does_not_spin() -> None:
     assert looks < 100
 
 
+def test_11_a_clock_that_stands_still_just_before_the_run_does_not_spin() -> None:
+    """A tenth of a millisecond before the run it stops for two seconds: a look per millisecond, not per tenth."""
+    looks = 0
+
+    async def scenario(bubble: Bubble) -> None:
+        def clock() -> float:
+            nonlocal looks
+            looks += 1
+            return MIDNIGHT + max(min(bubble.clock.now, 59.9999), bubble.clock.now - 2)
+
+        timer = cron(nothing, "* * * * *", timezone="UTC", clock=clock, max_runs=1)
+        async with Scope() as scope:
+            await scope.start_soon(timer)
+        assert bubble.clock.now == pytest.approx(62)
+
+    run_virtual(scenario)
+    assert looks < 2500
+
+
 def test_11_a_suspended_machine_is_one_late_run() -> None:
     """The wall clock is an hour further while the loop's clock stood still; with coalesce too there is one run."""
     for missed in ("skip", "coalesce"):
@@ -1195,10 +1216,15 @@ def test_13_each_run_has_a_fresh_copy_of_the_context_of_the_start() -> None:
         async def body() -> None:
             seen.append(request.get())
             request.set("changed by a run")
+            await asyncio.sleep(1.5)
+
+        class Hook:
+            def missed(self, timer: str, due: float, count: int) -> None:
+                request.set("changed by a hook in the timer's own task")
 
         request.set("of the starter")
         async with Scope() as scope:
-            handle = scope.start_soon(fixed_rate(body, 1, max_runs=3))
+            handle = scope.start_soon(fixed_rate(body, 1, max_runs=3, hooks=[Hook()]))
             request.set("changed by the starter")
             await handle
         assert seen == ["of the starter"] * 3
@@ -1320,6 +1346,37 @@ def test_13_a_closing_task_manager_stops_its_timers() -> None:
         assert report.clean
         assert journal.ended == [3]
         assert bubble.clock.now == 3
+
+    run_virtual(scenario)
+
+
+def test_13_bodies_that_are_equal_or_unhashable_are_kept_apart() -> None:
+    """One record per run, never keyed by what a user hands in: case A of the casebook."""
+
+    class Body:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            self.runs = 0
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        async def __call__(self) -> None:
+            self.runs += 1
+            await asyncio.sleep(1.5)
+
+    async def scenario(bubble: Bubble) -> None:
+        bodies = [Body(), Body()]
+        timers = [fixed_rate(body, 1, max_instances=2, hooks=[Recorder()]) for body in bodies]
+        async with Scope() as scope:
+            for timer in timers:
+                scope.start_soon(timer)
+            await asyncio.sleep(4.2)
+        assert [body.runs for body in bodies] == [5, 5]
+        for timer in timers:
+            timer._check_invariants()
+            assert timer.statistics().running == 0
 
     run_virtual(scenario)
 
