@@ -122,8 +122,8 @@ class TaskManager:
 
         Raises:
             OwnerClosed: the manager is closing or closed; *fn* was not called.
-            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. It is an
-            ``anyio.WouldBlock``. TypeError: *fn* did not make a coroutine.
+            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. (An ``anyio.WouldBlock``.)
+            TypeError: *fn* did not make a coroutine.
         """
         if self._state is not OPEN or self._bounded:
             self._check_admission(name or name_of(fn))
