@@ -140,7 +140,7 @@ def soak_all(seconds: float, workers: int) -> None:
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         shares = [(seconds, share, workers) for share in range(workers)]
         results = pool.starmap(soak, shares)
-        again = pool.starmap(soak, [(0.0001, share, workers) for share in range(workers)])
+        again = pool.starmap(soak, [(seconds / 6, share, workers) for share in range(workers)])
     injected, failures = sum(result[0] for result in results), sum(result[1] for result in results)
     first = {name: digest for result in results for name, digest in result[2].items()}
     second = {name: digest for result in again for name, digest in result[2].items()}

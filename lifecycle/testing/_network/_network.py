@@ -13,7 +13,8 @@ from typing import Any
 
 from ._plan import PERFECT, FaultPlan
 from ._server import MemoryServer
-from ._transport import MemoryTransport, Wire
+from ._transport import MemoryTransport
+from ._wire import Wire
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
 ANY_HOST = ("0.0.0.0", "::", "", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from .._sites import Frames, format_site, raw_frames
 from ._socket import Address, MemorySocket
@@ -12,27 +12,11 @@ from ._socket import Address, MemorySocket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._plan import FaultPlan
+    from ._wire import Side, Wire
+
 
 # Bytes that lie unread at the receiver before the sender has to wait, as in a kernel.
 RECEIVE_BUFFER = 64 * 1024
-
-Side = Literal["client", "server"]
-
-
-class Wire:
-    """What both ends of one connection share: its fault plan and how many bytes have arrived."""
-
-    __slots__ = ("arrived", "dead", "plan")
-
-    def __init__(self, plan: FaultPlan) -> None:
-        self.plan = plan
-        self.arrived = 0
-        self.dead = False
-
-    def left(self, limit: int | None) -> int | None:
-        """Return how many bytes may still pass before a limit, None without one."""
-        return None if limit is None else max(0, limit - self.arrived)
 
 
 class MemoryTransport(asyncio.Transport):
@@ -231,12 +215,9 @@ class MemoryTransport(asyncio.Transport):
         self._all_carried()
 
     def _carry_piece(self, room: int) -> None:
-        wire, plan = self._wire, self._wire.plan
+        wire = self._wire
         data = self._outgoing.popleft()
-        limits = [room, plan.short_write, wire.left(plan.black_hole_at), wire.left(plan.reset_at)]
-        if self.side == "server" and plan.half_close_at is not None:
-            limits.append(max(0, plan.half_close_at - self.peer._received) or None)
-        size = min([len(data), *[limit for limit in limits if limit is not None]])
+        size = wire.piece(self.side, len(data), room, self.peer._received)
         if size < len(data):
             self._outgoing.appendleft(data[size:])
         self._outgoing_size -= size
