@@ -810,6 +810,34 @@ def test_a_cancellation_by_somebody_else_before_the_first_step(run: Run) -> None
     run(main)
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+def test_such_a_cancellation_while_the_group_joins(limit: int | None) -> None:
+    """Of a task that was started, or got its slot, after the body had been left."""
+
+    async def main() -> None:
+        host = me()
+
+        def cancel_all_but_the_host() -> None:
+            for task in asyncio.all_tasks() - {host}:
+                task.cancel()
+
+        async def starter(group: TaskGroup) -> TaskHandle[None]:
+            await asyncio.sleep(0)
+            handle = group.start_soon(after, 10)
+            loop = asyncio.get_running_loop()
+            if limit is None:
+                cancel_all_but_the_host()
+            else:
+                loop.call_soon(loop.call_soon, cancel_all_but_the_host)  # between getting its slot and its first step
+            return handle
+
+        async with TaskGroup(limit=limit) as group:
+            group.create_task(starter(group))
+        assert group.statistics().cancelled >= 1
+
+    loops.RUNS["virtual"](main)  # which says so when nobody can run any more
+
+
 def test_a_shield_of_a_task_is_respected(run: Run, start: Any) -> None:
     """The section ends, then the task is cancelled; a task that ends with its section is not."""
     log: list[str] = []
