@@ -36,6 +36,7 @@ class Idleness:
     1. A task does not wait for itself, nor for a task that waits for it through a release.
     2. Nobody waits for a task that closes the manager, whoever came first.
     3. Tasks of the manager that drain it do not wait for each other; everybody else waits for them.
+    4. A task of the manager that waits here has lent its slot to those that it waits for.
 
     Args:
         running: the manager's running tasks.
@@ -57,17 +58,17 @@ class Idleness:
 
         Cancellation: as *wait* does it; leaves nothing behind.
         """
-        sweep(self._running)
         tasks = closing_tasks()
-        inside = draining and any(handle._task in tasks for handle in self._running)
-        entry = Wait(tasks, drains_from_inside=inside)
+        own = self._count(tasks) if draining else 0
+        entry = Wait(tasks, drains_from_inside=own > 0)
         self._waits.append(entry)
         try:
-            self._review()
-            if entry.idle.done():
-                return None
-            kernel.running_loop().call_soon(self._watch_unstarted)
-            return await wait(entry.idle)
+            with self._slots.lent(own):
+                self._review()
+                if entry.idle.done():
+                    return None
+                kernel.running_loop().call_soon(self._watch_unstarted)
+                return await wait(entry.idle)
         finally:
             self._waits.remove(entry)
             self._review()
@@ -80,7 +81,8 @@ class Idleness:
         self._closers = before | tasks
         self._review()
         try:
-            yield
+            with self._slots.lent(self._count(tasks)):
+                yield
         finally:
             self._closers -= tasks
             self._review()
@@ -89,6 +91,10 @@ class Idleness:
         """Return the running tasks that the calling task may wait for."""
         exempt = closing_tasks() | self._closers
         return [handle for handle in self._running if handle._task not in exempt]
+
+    def _count(self, tasks: frozenset[Task[Any]]) -> int:
+        """Return how many of *tasks* are running tasks of the manager."""
+        return sum(handle._task in tasks for handle in self._running)
 
     def check(self) -> None:
         """Wake whoever waits for what is now so; called when a task has ended."""

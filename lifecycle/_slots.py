@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
@@ -44,7 +45,7 @@ class Slots:
         start: starts a queued task that has got its slot.
     """
 
-    __slots__ = ("_granted", "_limit", "_line", "_running", "_serving", "_start", "queued")
+    __slots__ = ("_granted", "_lent", "_limit", "_line", "_running", "_serving", "_start", "queued")
 
     def __init__(
         self, running: Sized, limit: int | None, start: Callable[[TaskHandle[Any], Context | None], None]
@@ -55,6 +56,7 @@ class Slots:
         # Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
         self._line: OrderedDict[Waiting, Context | None] = OrderedDict()
         self._granted = 0
+        self._lent = 0
         self._serving = False
         #: How many tasks stand in line, callers that wait for a slot not counted.
         self.queued = 0
@@ -77,7 +79,7 @@ class Slots:
     @property
     def has_room(self) -> bool:
         """Whether there is a free slot, whoever waits for it."""
-        return self._limit is None or len(self._running) + self._granted < self._limit
+        return self._limit is None or len(self._running) + self._granted - self._lent < self._limit
 
     def queued_tasks(self) -> list[TaskHandle[Any]]:
         """Return the tasks in line, first come first."""
@@ -129,6 +131,19 @@ class Slots:
         """Hand the slot that `wait_for_slot` kept to the next in line."""
         self._granted -= 1
         self.serve()
+
+    @contextmanager
+    def lent(self, number: int) -> Iterator[None]:
+        """Let others have the slots of so many running tasks, which do nothing meanwhile but wait for them.
+
+        When those tasks go on, more may run than the limit allows, until one of them ends.
+        """
+        self._lent += number
+        self.serve()
+        try:
+            yield
+        finally:
+            self._lent -= number
 
     def serve(self) -> None:
         """Hand free slots to the head of the line, as long as there are both."""

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -132,6 +133,8 @@ async def test_on_alarm_may_start_a_task(bubble: Bubble) -> None:
     manager = TaskManager(hooks=[alarm])
     manager.start_soon(work, 9)
     manager.start_soon(work, 9)
+    await asyncio.sleep(2.5)
+    assert timers_of(bubble, alarm) == 1
     await manager.drain()
     assert (alarm.alarms, bubble.clock.time()) == (4, 4.0)
     await manager.aclose()
@@ -145,10 +148,8 @@ async def test_tasks_that_are_left_behind_are_still_watched(bubble: Bubble) -> N
 
     async def stubborn() -> None:
         while not may_end.is_set():
-            try:
+            with suppress(asyncio.CancelledError):
                 await may_end.wait()
-            except asyncio.CancelledError:
-                pass
 
     alarm = RunAlarm(5, lambda handle: told.append(handle.name))
     manager = TaskManager(drain_timeout=1, cancel_timeout=1, hooks=[alarm])
@@ -167,10 +168,8 @@ def test_alarms_keep_nothing_alive(new_loop: Any) -> None:
 
     async def main() -> None:
         alarms = [QueueAlarm(0.02, lambda handle: told.append("queue")), RunAlarm(0.02, lambda handle: handle.cancel())]
-        gone = []
         async with TaskManager(limit=1, hooks=alarms) as manager:
-            for n in range(4):
-                gone.append(weakref.ref(manager.start_soon(work, 0.001 if n % 2 else 1)))
+            gone = [weakref.ref(manager.start_soon(work, 0.001 if n % 2 else 1)) for n in range(4)]
         await asyncio.sleep(0.001)
         assert [ref() for ref in gone] == [None] * 4
         assert [len(alarm) for alarm in alarms] == [0, 0]

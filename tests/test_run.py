@@ -8,7 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -74,7 +74,7 @@ def test_an_error_that_ends_the_process_still_sees_everything_off(error: BaseExc
         await work("main", 60)
 
     with pytest.raises(type(error)) as caught:
-        run(main)
+        run(main, drain_timeout=None)
     assert caught.value is error
     assert sorted(ended) == (["background"] if where == "main" else ["background", "main"])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -268,10 +268,8 @@ def test_what_is_stuck_is_named_and_left(capfd: pytest.CaptureFixture[str]) -> N
 
     async def stubborn() -> None:
         while True:
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                pass
 
     kept: list[Any] = []
 

@@ -162,6 +162,34 @@ async def test_nobody_takes_a_slot_that_is_kept_for_somebody(bubble: Bubble) -> 
 
 
 @virtual
+async def test_nobody_takes_a_slot_while_the_line_is_served(bubble: Bubble) -> None:
+    """A hook that starts a task while two slots are handed out: it goes behind those that were there before."""
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        order.append(name)
+        await asyncio.sleep(1)
+
+    class Starter:
+        """Starts a task when it sees the first from the line."""
+
+        def before(self, handle: TaskHandle[Any]) -> None:
+            """Start it once."""
+            if handle.name == "first in line":
+                manager.start_soon(work, "newcomer")
+
+    manager = TaskManager(limit=1, hooks=[Starter()])
+    async with manager:
+        manager.start_soon(work, "running")
+        manager.start_soon(work, "first in line", name="first in line")
+        manager.start_soon(work, "second in line")
+        manager.limit = 3
+        await asyncio.sleep(0.5)
+        assert order == ["running", "first in line", "second in line"]
+        manager._check_invariants()
+
+
+@virtual
 async def test_a_pending_task_that_is_cancelled_leaves_the_line(bubble: Bubble) -> None:
     """It never runs, its coroutine is closed, those behind it move up."""
     async with TaskManager(limit=1) as manager:
@@ -267,7 +295,7 @@ def test_a_task_cancelled_from_outside_before_its_first_step_gives_its_slot_back
             foreign_cancel()
             following = manager.start_soon(hold, 0.0)
             async with asyncio.timeout(1):
-                while not following.done:  # noqa: ASYNC110 - looking must not wake anybody
+                while not following.done:
                     await asyncio.sleep(0.001)
             assert lost.status is TaskStatus.CANCELLED
 

@@ -180,6 +180,25 @@ async def test_a_task_whose_caller_left_reports_its_error_itself(bubble: Bubble)
 
 
 @virtual
+async def test_an_error_that_comes_when_nobody_waits_is_reported(bubble: Bubble) -> None:
+    """The task never becomes ready, and fails after its caller has left."""
+
+    async def fails_later(*, task_status: AnyioTaskStatus[None]) -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            raise Failure("in the clean-up")
+
+    options: dict[str, Any] = {}
+    errors = errors_of(options)
+    async with TaskManager(**options) as manager:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await manager.start(fails_later)
+    assert [str(error) for error in errors] == ["in the clean-up"]
+
+
+@virtual
 async def test_a_task_that_is_cancelled_before_it_is_ready(bubble: Bubble) -> None:
     """Its caller gets an error that says so; it has not been cancelled itself."""
     async with TaskManager() as manager:

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -460,10 +461,8 @@ async def test_the_account_closes(bubble: Bubble) -> None:
 
     async def stubborn() -> None:
         for _ in range(3):
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(20)
-            except asyncio.CancelledError:
-                pass
 
     await manager.start_soon(asyncio.sleep, 0)
     await manager.start_soon(fail).wait()
