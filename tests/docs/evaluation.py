@@ -11,6 +11,7 @@ import contextlib
 import doctest
 import inspect
 import io
+import logging
 import os
 import re
 import subprocess
@@ -108,8 +109,8 @@ class Document:
 
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[Document]:
-    """Have a document's blocks run in *directory*."""
-    before = Path.cwd()
+    """Have a document's blocks run in *directory*; what they set for the whole process is set back."""
+    before, disabled = Path.cwd(), logging.root.manager.disable
     os.chdir(directory)
     document = Document(directory)
     try:
@@ -121,6 +122,7 @@ def opened(directory: Path) -> Iterator[Document]:
         document.close()
     finally:
         os.chdir(before)
+        logging.disable(disabled)
 
 
 def evaluate(blocks: list[Block], document: Document, validate_toml: Callable[[Block], None]) -> None:

@@ -1,5 +1,6 @@
 """The evaluator of the documentation fails where an example is wrong."""
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,14 @@ def test_an_error_names_the_line_of_the_document(check: Check) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         check("# Title\n\n```python\nfirst = 1\n1 / 0\n```\n")
     assert caught.traceback[-1].lineno == 5 - 1
+
+
+def test_what_an_example_sets_for_the_process_is_set_back(check: Check) -> None:
+    """A document that silences the logs, or goes elsewhere, does so for itself only."""
+    before = Path.cwd()
+    check("```python\nimport logging, os\nlogging.disable(logging.ERROR)\nos.chdir('/')\n```\n")
+    assert logging.root.manager.disable == logging.NOTSET
+    assert Path.cwd() == before
 
 
 def test_a_titled_block_is_a_file_for_a_command(check: Check) -> None:
