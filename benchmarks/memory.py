@@ -156,9 +156,8 @@ async def soak(total: int) -> None:
     print(f"{total / seconds:,.0f} tasks/s over {seconds:.0f} s")
     if first is not None:
         grown = count_objects() - first[1]
-        print(
-            f"RSS {(resident_bytes() - first[0]) / 1e6:+.2f} MB since the first 100,000; objects that grew: {dict(grown)}"
-        )
+        megabytes = (resident_bytes() - first[0]) / 1e6
+        print(f"RSS {megabytes:+.2f} MB since the first 100,000; objects that grew: {dict(grown)}")
 
 
 def main() -> None:

@@ -1,111 +1,51 @@
-"""Owners for everything that lives in an asyncio service: a scope stops, a group joins, a manager drains its tasks."""
+"""Owners for everything that lives in an asyncio service: a scope stops, a group joins, a manager drains its tasks.
 
-from ._cached import CachedFunction, cached
-from ._chores import CreationTimeout
-from ._completions import Completions, as_completed
-from ._decorators import OwnedResource, ResourceFactory, background, resource
-from ._errors import (
-    ConnectError,
-    LeakError,
-    LifecycleError,
-    NoSurroundingRun,
-    OwnerClosed,
-    PendingLimitReached,
-    PoolFull,
-    PoolTimeout,
-    ReleaseTimeout,
-    TaskCancelled,
-    TaskNotFinished,
-)
-from ._gather import amap, gather, race
-from ._groups import TaskGroup, TaskGroupClosed, TaskGroupStatistics
-from ._handle import TaskHandle, TaskStatus
-from ._leases import Lease, TryLease
-from ._lender import StillLent
-from ._loans import Loan, TryLoan
-from ._pool import Pool
-from ._registrations import Registration, RegistrationState, RemovalCause
-from ._registry import Registry
-from ._run import create_background_task, run
-from ._scope import Scope
-from ._snapshot import Growth, Snapshot, SnapshotDiff, SnapshotNode, take_snapshot
-from ._statistics import (
-    DrainReport,
-    LeftBehind,
-    PoolStatistics,
-    RegistryStatistics,
-    ScopeStatistics,
-    TaskManagerStatistics,
-)
-from ._tasks import TaskHooks, TaskManager
-from ._timer import Timer
-from ._timer_records import RunOutcome, TimerHooks, TimerRun, TimerStatistics
-from ._timers import after, cron, fixed_delay, fixed_rate
+Each name is loaded from its home when it is first used: who needs a scope does not pay for a pool. The same names,
+spelled out for type checkers, are in ``__init__.pyi``.
+"""
+
+import importlib
 
 __version__ = "0.1.0.dev0"
 
-__all__ = [
-    "CachedFunction",
-    "Completions",
-    "ConnectError",
-    "CreationTimeout",
-    "DrainReport",
-    "Growth",
-    "LeakError",
-    "Lease",
-    "LeftBehind",
-    "LifecycleError",
-    "Loan",
-    "NoSurroundingRun",
-    "OwnedResource",
-    "OwnerClosed",
-    "PendingLimitReached",
-    "Pool",
-    "PoolFull",
-    "PoolStatistics",
-    "PoolTimeout",
-    "Registration",
-    "RegistrationState",
-    "Registry",
-    "RegistryStatistics",
-    "ReleaseTimeout",
-    "RemovalCause",
-    "ResourceFactory",
-    "RunOutcome",
-    "Scope",
-    "ScopeStatistics",
-    "Snapshot",
-    "SnapshotDiff",
-    "SnapshotNode",
-    "StillLent",
-    "TaskCancelled",
-    "TaskGroup",
-    "TaskGroupClosed",
-    "TaskGroupStatistics",
-    "TaskHandle",
-    "TaskHooks",
-    "TaskManager",
-    "TaskManagerStatistics",
-    "TaskNotFinished",
-    "TaskStatus",
-    "Timer",
-    "TimerHooks",
-    "TimerRun",
-    "TimerStatistics",
-    "TryLease",
-    "TryLoan",
-    "after",
-    "amap",
-    "as_completed",
-    "background",
-    "cached",
-    "create_background_task",
-    "cron",
-    "fixed_delay",
-    "fixed_rate",
-    "gather",
-    "race",
-    "resource",
-    "run",
-    "take_snapshot",
-]
+_NAMES = {
+    "_cached": "CachedFunction cached",
+    "_chores": "CreationTimeout",
+    "_completions": "Completions as_completed",
+    "_decorators": "OwnedResource ResourceFactory background resource",
+    "_errors": "ConnectError LeakError LifecycleError NoSurroundingRun OwnerClosed PendingLimitReached PoolFull "
+    "PoolTimeout ReleaseTimeout TaskCancelled TaskNotFinished",
+    "_gather": "amap gather race",
+    "_groups": "TaskGroup TaskGroupClosed TaskGroupStatistics",
+    "_handle": "TaskHandle TaskStatus",
+    "_leases": "Lease TryLease",
+    "_lender": "StillLent",
+    "_loans": "Loan TryLoan",
+    "_overdue": "QueueAlarm RunAlarm",
+    "_pool": "Pool",
+    "_registrations": "Registration RegistrationState RemovalCause",
+    "_registry": "Registry",
+    "_run": "create_background_task run",
+    "_scope": "Scope",
+    "_snapshot": "Growth Snapshot SnapshotDiff SnapshotNode take_snapshot",
+    "_statistics": "DrainReport LeftBehind PoolStatistics RegistryStatistics ScopeStatistics TaskManagerStatistics",
+    "_tasks": "TaskHooks TaskManager",
+    "_timer": "Timer",
+    "_timer_records": "RunOutcome TimerHooks TimerRun TimerStatistics",
+    "_timers": "after cron fixed_delay fixed_rate",
+}
+_home_of = {name: home for home, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_home_of)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _home_of:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_home_of[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -24,6 +24,36 @@ class EndingLedger(Ledger):
     _cancelling_before = 0
     _interruption: kernel.Cancellation | None = None
 
+    async def aclose(self) -> None:
+        """Stop the tasks and release the resources, newest first; from any task, and final. Idempotent.
+
+        A second caller waits for the first. A task of the scope that closes it is neither stopped nor waited for.
+
+        Cancellation: held back until everything is released, then raised, once; ``Task.cancelling()`` stays exact.
+        Should a release fail as well, its error is raised here and the cancellation at the caller's next suspension.
+        A second caller just stops waiting.
+
+        Raises:
+            BaseException: the single error of a task or a release, as it is.
+            BaseExceptionGroup: several of them, all.
+            ReleaseTimeout: a release took longer than ``close_timeout``.
+        """
+        failure, cancellation = await self._close(None, through=False)
+        if failure is not None:
+            if cancellation is not None:
+                kernel.deliver_later(cancellation)
+            raise_as_is(failure)
+        if cancellation is not None:
+            raise cancellation
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the scope to end: interrupt its body, which ends the block without an error, or close it if it has none.
+
+        Without a body the closing runs in the background; what it meets is raised by `aclose`.
+        """
+        if self._state is OPEN:
+            self._interrupt(reason or f"{self} was cancelled")
+
     def _offer(self, entry: Any) -> None:
         """Take an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
         self._own(entry)
@@ -143,3 +173,12 @@ class EndingLedger(Ledger):
             self._interrupt(f"the parent of {self} is closing")
             await kernel.wait(self._closing_begun, self.close_timeout)
         await self.aclose()
+
+
+def raise_as_is(error: BaseException) -> None:
+    """Raise *error* without adding what happens to be handled here to its context."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context

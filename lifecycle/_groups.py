@@ -223,7 +223,7 @@ class TaskGroup:
             self._refuse(name or name_of(fn))
         coro = fn(*args)
         if type(coro) is not CoroutineType:
-            checked_coroutine(coro)
+            coro = checked_coroutine(coro)
         return self._members.add_handle(coro, name or name_of(coro))
 
     async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:

@@ -42,7 +42,9 @@ PENDING, RUNNING, FINISHED, FAILED, CANCELLED = TaskStatus
 class TaskOwner(Protocol):
     """What a handle needs of whoever owns it."""
 
-    _clock: Callable[[], float]
+    @property
+    def _clock(self) -> Callable[[], float]:
+        """The loop's clock."""
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
         """Take a task that has returned out of the books, in the step in which it ends."""

@@ -26,11 +26,6 @@ from typing import Any, TypeVar, cast
 
 from anyio import CancelScope
 
-try:
-    from anyio._backends._asyncio import _task_states
-except ImportError:  # pragma: no cover - an anyio that keeps its scopes elsewhere
-    _task_states = None
-
 T = TypeVar("T")
 
 _PACKAGE = os.path.dirname(__file__)
@@ -192,9 +187,16 @@ def in_shielded_section(task: Task[Any]) -> bool:
     return False
 
 
+_task_states: Any = None
+
+
 def _innermost_scope(task: Task[Any]) -> CancelScope | None:
-    if _task_states is None:  # pragma: no cover - an anyio that keeps its scopes elsewhere
-        return None
+    global _task_states
+    if _task_states is None:
+        backend = sys.modules.get("anyio._backends._asyncio")
+        if backend is None:
+            return None  # nobody has loaded what scopes are made of, and we need not either
+        _task_states = backend._task_states
     state = _task_states.get(task)
     return None if state is None else state.cancel_scope
 
@@ -295,7 +297,7 @@ def shield_from_scopes() -> AbstractContextManager[object]:
 
 def in_scope(task: Task[Any]) -> bool:
     """Return whether *task* is inside an anyio scope at this moment."""
-    return _task_states is None or _innermost_scope(task) is not None
+    return _innermost_scope(task) is not None
 
 
 def shield() -> CancelScope:

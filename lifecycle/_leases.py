@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Lease(Claim[K, V]):
 
     __slots__ = ("_factory",)
 
-    def __init__(self, registry: Registry[K, V], key: K, factory: Callable[[], object] | None) -> None:
+    def __init__(self, registry: Registry[K, V], key: K, factory: Callable[[], Awaitable[V] | V] | None) -> None:
         self._registry = registry
         self._key = key
         self._registration = None

@@ -188,5 +188,9 @@ class Ledger:
             assert isinstance(error, BaseException)
             self._fail(error, f"task {handle.name!r} failed")
 
+    def _fail(self, error: BaseException, reason: str) -> None:
+        """Take the error of something that is owned; see ``_ending``."""
+        raise NotImplementedError
+
     def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
         raise AssertionError(f"{handle} of {self} has no native task")  # a scope starts every task at once

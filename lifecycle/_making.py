@@ -35,9 +35,9 @@ class HalfMade(Entry):
         self._arrival = kernel.new_future()
         self.name = name
         self.error: BaseException | None = None
-        self.task: Task[None] | None = None
+        self.task: Task[Any] | None = None
 
-    def begin(self, making: Coroutine[Any, Any, None]) -> None:
+    def begin(self, making: Coroutine[Any, Any, object]) -> None:
         """Start making it; the ledger has the entry from this step on."""
         self._scope._own(self)
         self.task = kernel.spawn(making, f"{self.label} of {self._scope}", kernel.context_of_caller())
@@ -121,7 +121,7 @@ class HalfMade(Entry):
         if not self._arrival.done():
             self._arrival.set_result(None)
 
-    def _making_ended(self, _: Task[None]) -> None:
+    def _making_ended(self, _: Task[Any]) -> None:
         """See to the caller of a task that could not: somebody else cancelled it, or the scope closed."""
         if not self._arrival.done():
             self._scope._forget(self)
@@ -184,7 +184,7 @@ class Acquisition(HalfMade, Generic[T]):
             self._scope._own(self)
             kernel.spawn_kept(self._undo(self.resource), f"late release of {self.name!r}")
 
-    def _making_ended(self, task: Task[None]) -> None:
+    def _making_ended(self, task: Task[Any]) -> None:
         if self.resource is None and inspect.iscoroutine(self._coro):
             self._coro.close()
         if not self._begun:

@@ -35,11 +35,11 @@ class Overdue:
     __slots__ = ("_due", "_on_alarm", "_timer", "alarms", "seconds")
 
     def __init__(self, seconds: float, on_alarm: OnAlarm) -> None:
-        self.seconds = checked_timeout(seconds, "seconds")
+        self.seconds: float = checked_timeout(seconds, "seconds")
         if self.seconds in (0.0, kernel.FOREVER):
             raise ValueError(f"seconds must be more than 0 and finite, got {seconds}")
         #: How many tasks it has told of.
-        self.alarms = 0
+        self.alarms: int = 0
         self._on_alarm = on_alarm
         self._due: OrderedDict[TaskHandle[Any], float] = OrderedDict()  # the loop time at which each is overdue
         self._timer: TimerHandle | None = None

@@ -14,7 +14,7 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 from . import _kernel as kernel
 from . import _trace
 from ._closing import checked_timeout
-from ._ending import EndingLedger
+from ._ending import EndingLedger, raise_as_is
 from ._entries import (
     CallbackEntry,
     Child,
@@ -96,36 +96,6 @@ class Scope(EndingLedger):
             raise cancellation
         return cancellation is None
 
-    async def aclose(self) -> None:
-        """Stop the tasks and release the resources, newest first; from any task, and final. Idempotent.
-
-        A second caller waits for the first. A task of the scope that closes it is neither stopped nor waited for.
-
-        Cancellation: held back until everything is released, then raised, once; ``Task.cancelling()`` stays exact.
-        Should a release fail as well, its error is raised here and the cancellation at the caller's next suspension.
-        A second caller just stops waiting.
-
-        Raises:
-            BaseException: the single error of a task or a release, as it is.
-            BaseExceptionGroup: several of them, all.
-            ReleaseTimeout: a release took longer than ``close_timeout``.
-        """
-        failure, cancellation = await self._close(None, through=False)
-        if failure is not None:
-            if cancellation is not None:
-                kernel.deliver_later(cancellation)
-            raise_as_is(failure)
-        if cancellation is not None:
-            raise cancellation
-
-    def cancel(self, reason: str | None = None) -> None:
-        """Ask the scope to end: interrupt its body, which ends the block without an error, or close it if it has none.
-
-        Without a body the closing runs in the background; what it meets is raised by `aclose`.
-        """
-        if self._state is OPEN:
-            self._interrupt(reason or f"{self} was cancelled")
-
     # Tasks
 
     def start_soon(
@@ -156,7 +126,7 @@ class Scope(EndingLedger):
             OwnerClosed: the scope is closing or closed; *coro* has been closed.
             TypeError: *coro* is no coroutine.
         """
-        checked_coroutine(coro)
+        coro = checked_coroutine(coro)
         if self._state is not OPEN:
             coro.close()
             self._check_open(f"task {name or name_of(coro)!r}")
@@ -210,11 +180,11 @@ class Scope(EndingLedger):
         limit = checked_timeout(timeout, "timeout")
         label = name or name_of(factory)
         self._check_open(f"resource {label!r}")
-        value = factory(*args)
-        if not inspect.isawaitable(value):
-            self._own(Resource(label, value, release))
-            return value
-        acquisition = Acquisition(self, label, value, release)
+        made = factory(*args)
+        if not inspect.isawaitable(made):
+            self._own(Resource(label, made, release))
+            return made
+        acquisition: Acquisition[T] = Acquisition(self, label, made, release)
         acquisition.begin(acquisition.make())
         await acquisition.arrival(limit)
         assert acquisition.resource is not None
@@ -347,15 +317,6 @@ class Scope(EndingLedger):
         child._place = Child(self, child)
         self._own(child._place)
         return child
-
-
-def raise_as_is(error: BaseException) -> None:
-    """Raise *error* without adding what happens to be handled here to its context."""
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context
 
 
 def require_methods(thing: object, *methods: str, what: str) -> None:

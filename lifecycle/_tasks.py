@@ -77,9 +77,9 @@ class TaskManager:
         context: Context | None = None,
         eager: bool = False,
     ) -> None:
-        self.name = name or "tasks"
-        self.drain_timeout = checked_timeout(drain_timeout, "drain_timeout")
-        self.cancel_timeout = checked_timeout(cancel_timeout, "cancel_timeout")
+        self.name: str = name or "tasks"
+        self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
+        self.cancel_timeout: float = checked_timeout(cancel_timeout, "cancel_timeout")
         self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
         self._running: set[TaskHandle[Any]] = set()
         self._left_behind: set[TaskHandle[Any]] = set()
