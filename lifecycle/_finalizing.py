@@ -7,12 +7,13 @@ cancelled, one that ignores that is given up together with its worker, and the o
 
 from __future__ import annotations
 
-import inspect
 import logging
 from asyncio import CancelledError, Task, TimerHandle, sleep
 from collections import deque
 from collections.abc import Callable
+from inspect import isawaitable
 from time import perf_counter
+from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from . import _kernel as kernel
@@ -75,6 +76,11 @@ class Crew(Generic[E]):
         self._timer: TimerHandle | None = None
         self._turn_ends = 0.0
         self._taken = 0
+        self._clock: Callable[[], float] = self._bind_clock
+
+    def _bind_clock(self) -> float:
+        self._clock = kernel.clock()
+        return self._clock()
 
     def submit(self, entry: E) -> None:
         """Have *entry* ended soon."""
@@ -90,6 +96,10 @@ class Crew(Generic[E]):
         """Whether nothing is left to end but what *exempt* tasks, which wait for the asker, are ending."""
         busy = any(worker.entry is not None and worker.task not in exempt for worker in self._workers)
         return not busy and not self._queue
+
+    def tasks(self) -> list[Task[None]]:
+        """Return the tasks of the crew, those that were given up included."""
+        return [worker.task for worker in (*self._workers, *self._given_up) if worker.task is not None]
 
     def has(self, task: Task[Any]) -> bool:
         """Whether *task* is one of the crew."""
@@ -134,7 +144,7 @@ class Crew(Generic[E]):
             self._taken = worker.number = self._taken + 1
             try:
                 pending = self._finalize(entry)
-                if pending is not None and inspect.isawaitable(pending):
+                if pending is not None and (type(pending) is CoroutineType or isawaitable(pending)):
                     self._watch(worker)
                     await pending
                 error = None
@@ -149,8 +159,7 @@ class Crew(Generic[E]):
 
     def _watch(self, worker: Worker[E]) -> None:
         """Give a finalizer that may suspend its time, and the queue another worker meanwhile."""
-        now = kernel.clock()()
-        worker.since = now
+        worker.since = now = self._clock()
         self._suspended += 1
         if self._timer is None and self._timeout != kernel.FOREVER:
             self._timer = kernel.running_loop().call_at(now + self._timeout, self._look)
@@ -204,7 +213,7 @@ class Crew(Generic[E]):
     def _look(self) -> None:
         """Cancel or give up the finalizers that are due, and come back when the next one is."""
         self._timer = None
-        now = kernel.clock()()
+        now = self._clock()
         due = kernel.FOREVER
         for worker in list(self._workers):
             deadline = worker.since + self._timeout + (min(GRACE, self._timeout) if worker.expired else 0.0)

@@ -12,6 +12,7 @@ from . import _kernel as kernel
 from . import _trace
 from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
 from ._errors import ReleaseTimeout, combine
+from ._roots import Portrait
 
 logger = logging.getLogger("lifecycle.registry")
 
@@ -79,6 +80,10 @@ class Lender:
 
     def _borrowed(self) -> list[str]:
         """Name what is still lent."""
+        raise NotImplementedError
+
+    def _portrait(self) -> Portrait:
+        """Describe what is owned, for a snapshot."""
         raise NotImplementedError
 
     # The block

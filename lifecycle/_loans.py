@@ -7,7 +7,7 @@ that is done. This is what an uncontended loan costs so little by.
 from __future__ import annotations
 
 import enum
-from asyncio import Future, Task
+from asyncio import Future, Task, current_task
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -30,6 +30,10 @@ class SlotState(enum.Enum):
     RESETTING = "resetting"  #: its value came back and is made ready for the next
     DESTROYING = "destroying"  #: its value is being ended
     GONE = "gone"  #: it is no slot any more
+
+
+# Bound to names of modules because an attribute of an enum class costs a look-up on every loan.
+CREATING, IDLE, CHECKING, LENT, RESETTING, DESTROYING, GONE = SlotState
 
 
 class Slot(Generic[T]):
@@ -132,24 +136,36 @@ class Loan(Claim[T]):
         """
         if self._slot is not None:
             self._check_free()
-        slot = self._pool._lend_idle()
-        if slot is None:
+        pool = self._pool
+        if pool._untimed and pool._idle:  # what `_lend_idle` comes to, without the call
+            slot = pool._idle.pop()
+            slot.state = LENT
+            slot.borrower = current_task()
+            self._slot = slot
+            return slot.ready
+        found = pool._lend_idle()
+        if found is None:
             return self._wait()
-        self._slot = slot
-        return slot.ready
+        self._slot = found
+        return found.ready
 
     def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> Awaitable[None]:
         """Give the value back, in one step that never suspends; after an error it is destroyed, not lent again."""
         pool = self._pool
         slot = self._slot
         self._slot = None
-        if slot is not None:
-            if kind is None and not self._spoiled:
-                pool._take_back(slot)
-            else:
-                self._spoiled = False
-                pool._take_back(slot, spoiled=True)
-        return pool._nothing
+        nothing = pool._nothing
+        assert nothing is not None  # there has been a loop since the loan was made
+        if slot is None:
+            return nothing
+        if kind is None and pool._simple and not (self._spoiled or pool._line or slot.outdated or pool._watchers):
+            slot.state = IDLE  # what `_take_back` comes to, without the call
+            slot.borrower = None
+            pool._idle.append(slot)
+        else:
+            spoiled, self._spoiled = self._spoiled or kind is not None, False
+            pool._take_back(slot, spoiled=spoiled)
+        return nothing
 
     async def _wait(self) -> T:
         slot = self._slot = await self._pool._stand_in_line(self._timeout)

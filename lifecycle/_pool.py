@@ -8,9 +8,10 @@ from typing import Self, TypeVar
 
 from . import _trace
 from ._closing import OwnerState, checked_timeout
-from ._loans import Loan, SlotState, TryLoan
-from ._pool_books import IDLE, LENT, OPEN, checked_callable
+from ._loans import IDLE, LENT, Loan, SlotState, TryLoan
+from ._pool_books import OPEN, checked_callable
 from ._pool_lending import Lending
+from ._roots import enroll
 from ._slots import checked_limit
 from ._statistics import PoolStatistics
 
@@ -98,6 +99,7 @@ class Pool(Lending[T]):
             create_timeout=create_timeout,
             close_timeout=close_timeout,
         )
+        enroll(self)  # last: whoever looks finds it whole
 
     async def __aenter__(self) -> Self:
         """Start to create ``min_size`` values, in the background."""

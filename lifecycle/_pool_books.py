@@ -30,14 +30,13 @@ from ._chores import Chores, Overdue
 from ._closing import OwnerState, checked_timeout
 from ._errors import OwnerClosed, PoolTimeout
 from ._lender import Lender
-from ._loans import Slot, SlotState
+from ._loans import CHECKING, CREATING, DESTROYING, GONE, IDLE, LENT, RESETTING, Slot, SlotState
 from ._slots import checked_limit
 
 T = TypeVar("T")
 
 OPEN = OwnerState.OPEN
 FOREVER = kernel.FOREVER
-CREATING, IDLE, CHECKING, LENT, RESETTING, DESTROYING, GONE = SlotState
 
 #: Seconds before a value that is missing below ``min_size`` is tried again: the first time, and at most.
 RETRY = (0.5, 30.0)
@@ -79,6 +78,7 @@ class PoolBooks(Lender, Generic[T]):
         "_timed",
         "_timeouts",
         "_timer",
+        "_untimed",
         "create_timeout",
         "max_size",
         "min_size",
@@ -127,12 +127,14 @@ class PoolBooks(Lender, Generic[T]):
         self._clock: Callable[[], float] = self._bind_clock
         times = (self._max_idle, self._lifetime, self._leak_threshold)
         self._timed = check is not None or any(seconds != FOREVER for seconds in times)
+        self._untimed = not self._timed
         self._simple = not self._timed and reset is None  # whether what comes back well is idle, and that is all
         self._slots: dict[Slot[T], None] = {}
         self._idle: list[Slot[T]] = []  # the last to come back is the first to go out
         # Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
         self._line: OrderedDict[Future[Slot[T] | BaseException], None] = OrderedDict()
-        self._nothing: Any = None  # a future that is done, once there is a loop: what leaving a loan returns
+        # A future that is done, once there is a loop: what leaving a loan returns.
+        self._nothing: Future[None] | None = None
         self._chores = Chores()
         self._timer: Handle | None = None
         self._armed_for = FOREVER

@@ -9,9 +9,10 @@ from . import _kernel as kernel
 from . import _trace
 from ._closing import checked_timeout
 from ._errors import OwnerClosed, PoolFull
-from ._loans import Slot
-from ._pool_books import CHECKING, CREATING, FOREVER, IDLE, LENT, RESETTING
+from ._loans import CHECKING, CREATING, IDLE, LENT, RESETTING, Slot
+from ._pool_books import FOREVER
 from ._pool_values import PoolValues
+from ._roots import Portrait, Thing
 
 T = TypeVar("T")
 
@@ -134,6 +135,15 @@ class Lending(PoolValues[T]):
     def _borrowed_line(self, slot: Slot[T]) -> str:
         stack = self._stack_of(slot)
         return self._borrower_of(slot) + (f", suspended at {stack[-1]}" if stack else "")
+
+    def _portrait(self) -> Portrait:
+        """Describe the values, the work on them, and how many wait, for a snapshot."""
+        things = [Thing("task", chore.name, "running", task=chore.task) for chore in self._chores.live]
+        for slot in self._slots:
+            who = f" to {slot.borrower.get_name()!r}" if slot.borrower is not None else ""
+            things.append(Thing("connection", f"value {slot.number}", slot.state.value + who, token=slot.token))
+        counts = {"max_size": self.max_size, "waiting": len(self._line)}
+        return Portrait("pool", self.name, self._state.value, None, things, counts, self._token)
 
     def _closes_from_inside(self) -> bool:
         return self._chores.has(kernel.current_task())

@@ -11,8 +11,8 @@ from . import _trace
 from ._chores import Chore
 from ._errors import ReleaseTimeout
 from ._lender import logger
-from ._loans import Slot
-from ._pool_books import CHECKING, CREATING, DESTROYING, FOREVER, IDLE, LENT, OPEN, RESETTING, RETRY, PoolBooks
+from ._loans import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot
+from ._pool_books import FOREVER, OPEN, RETRY, PoolBooks
 
 T = TypeVar("T")
 

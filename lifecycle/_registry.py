@@ -27,6 +27,7 @@ from ._leases import Lease, TryLease
 from ._registrations import Registration
 from ._registry_books import EXPLICIT, FOREVER, OPEN, REPLACED, SIZE
 from ._registry_creation import CreatingBooks
+from ._roots import enroll
 from ._statistics import RegistryStatistics
 
 K = TypeVar("K")
@@ -103,6 +104,7 @@ class Registry(CreatingBooks[K, V]):
             close_timeout=close_timeout,
             failure_ttl=failure_ttl,
         )
+        enroll(self)  # last: whoever looks finds it whole
 
     # Looking
 
@@ -167,10 +169,12 @@ class Registry(CreatingBooks[K, V]):
         live = self._live
         now = self._clock() if self._timed else 0.0
         expires_at = now + lifetime
-        weight = 0 if self._weigher is None else self._weigher(key, value)
+        weight = 0
+        if self._weigher is not None:
+            weight = self._weigher(key, value)
         if key in live:
             self._give_way(live[key], now)
-        if weight > self._largest:
+        if weight and weight > self._largest:
             return self._admit(key, value, SIZE)
         live[key] = registration = Registration(self, key, value, expires_at)
         if self._idles:

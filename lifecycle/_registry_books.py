@@ -45,6 +45,7 @@ class Books(Lender, Generic[K, V]):
 
     __slots__ = (
         "_armed_for",
+        "_bare",
         "_chores",
         "_clock",
         "_close_errors",
@@ -119,6 +120,7 @@ class Books(Lender, Generic[K, V]):
                 label=lambda registration: f"{registration.key!r} of {self}",
                 done=self._ended,
             )
+        self._bare = finalizer is None and weigher is None  # whether a value that leaves is just forgotten
         self._weight = 0
         self._flights: dict[K, Flight[K, V]] = {}
         self._chores = Chores()
@@ -138,7 +140,8 @@ class Books(Lender, Generic[K, V]):
         self._live: dict[K, Registration[K, V]] = {}
         self._touch = None
         if self._ordered:
-            self._live = live = OrderedDict()
+            live: OrderedDict[K, Registration[K, V]] = OrderedDict()
+            self._live = live
             self._touch = live.move_to_end
         if self._idles:
             self._touch = self._use
@@ -200,7 +203,7 @@ class Books(Lender, Generic[K, V]):
     def _evict_one(self) -> None:
         """Retire the least recently used value that is not leased."""
         live = self._live
-        key, oldest = live.popitem(last=False)  # type: ignore[call-arg]
+        key, oldest = live.popitem(False)  # type: ignore[call-arg]
         if oldest._leases:
             live[key] = oldest
             live.move_to_end(key, last=False)  # type: ignore[attr-defined]
@@ -209,6 +212,14 @@ class Books(Lender, Generic[K, V]):
         bucket = oldest._bucket
         if bucket is not None:
             del bucket[oldest]
+        if (
+            self._bare and not oldest._leases and not (self._tokens or self._endings or self._watchers)
+        ):  # what `_dispose` comes to
+            oldest._cause = SIZE
+            oldest._state = CLOSED
+            self._closed += 1
+            self._removals[SIZE] += 1
+            return
         if self._weigher is not None:
             self._weight -= oldest._weight
         self._dispose(oldest, SIZE)
@@ -259,7 +270,7 @@ class Books(Lender, Generic[K, V]):
         elif self._crew is None:
             registration._state = CLOSED
             self._closed += 1
-            if self._tokens or self._endings or self._watchers:
+            if self._is_observed():
                 self._announce_end(registration)
         else:
             registration._state = RETIRED
@@ -282,7 +293,8 @@ class Books(Lender, Generic[K, V]):
     def _end(self, registration: Registration[K, V]) -> None:
         registration._state = CLOSED
         self._closed += 1
-        self._announce_end(registration)
+        if self._token is not None or self._is_observed():
+            self._announce_end(registration)
 
     def _announce_end(self, registration: Registration[K, V]) -> None:
         """Tell whoever looks, or waits for it."""

@@ -14,9 +14,13 @@ from ._flights import Flight
 from ._registrations import LIVE, RETIRED, Registration, RemovalCause
 from ._registry_books import FOREVER, OPEN, REPLACED, SHUT, SIZE, UNWANTED
 from ._registry_time import TimedBooks
+from ._roots import Portrait, Thing
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+#: A snapshot names the values of a registry one by one up to this number.
+LISTED = 200
 
 
 class CreatingBooks(TimedBooks[K, V]):
@@ -142,6 +146,24 @@ class CreatingBooks(TimedBooks[K, V]):
     def _closes_from_inside(self) -> bool:
         task = kernel.current_task()
         return self._chores.has(task) or (self._crew is not None and self._crew.has(task))
+
+    # Looking
+
+    def _portrait(self) -> Portrait:
+        tokens = self._tokens
+        things = [Thing("task", chore.name, "creating", task=chore.task) for chore in self._chores.live]
+        if self._crew is not None:
+            things += [Thing("task", "finalizer", "finalizing", task=task) for task in self._crew.tasks()]
+        for registration in self._lingering:
+            things.append(Thing("entry", repr(registration.key), "retired, leased", token=tokens.get(registration)))
+        if len(self._live) <= LISTED:
+            for registration in self._live.values():
+                state = "leased" if registration._leases else ""
+                things.append(Thing("entry", repr(registration.key), state, token=tokens.get(registration)))
+        else:
+            things.append(Thing("entry", "any", count=len(self._live)))
+        counts = {"hits": self._hits, "misses": self._misses, "leases": self._leases_out}
+        return Portrait("registry", self.name, self._state.value, None, things, counts, self._token)
 
     # Checking
 

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from . import _kernel as kernel
-from ._finalizing import STEPS, TURN
+from ._finalizing import TURN
 from ._registrations import CLOSED, Registration, RemovalCause
 from ._registry_books import EXPIRED, FOREVER, Books
 
@@ -22,6 +22,10 @@ def loop_if_running() -> AbstractEventLoop | None:
         return kernel.running_loop()
     except RuntimeError:
         return None
+
+
+#: After how many values a sweep looks at the time.
+STEPS = 64
 
 
 class TimedBooks(Books[K, V]):
@@ -80,21 +84,30 @@ class TimedBooks(Books[K, V]):
 
     def _empty(self, bucket: dict[Registration[K, V], None], now: float, steps: int) -> int:
         """Retire up to *steps* registrations of a bucket that is due, or file them anew; return how many left."""
+        whole = len(bucket) <= steps
+        registrations = list(bucket) if whole else [bucket.popitem()[0] for _ in range(steps)]
+        if whole:
+            bucket.clear()
+        if self._idles or not self._bare or self._is_observed():
+            return sum(self._expire_or_file(registration, now) for registration in registrations)
+        return self._forget_all(registrations)
+
+    def _forget_all(self, registrations: list[Registration[K, V]]) -> int:
+        """Do what `_retire` comes to where nobody looks, without its calls: a million may be due at once."""
         live = self._live
-        plain = not self._idles and self._crew is None and self._weigher is None and not self._is_observed()
-        removed = closed = 0
-        for _ in range(min(steps, len(bucket))):
-            registration, _ = bucket.popitem()
-            if plain and not registration._leases:  # what `_retire` comes to, without its calls: a million may be due
+        leased = 0
+        for registration in registrations:
+            if registration._leases:
+                leased += 1
+                registration._bucket = None
+                self._retire(registration, EXPIRED)
+            else:
                 del live[registration.key]
                 registration._state = CLOSED
                 registration._cause = EXPIRED
-                closed += 1
-            else:
-                removed += self._expire_or_file(registration, now)
-        self._closed += closed
-        self._removals[EXPIRED] += closed
-        return removed + closed
+        self._closed += len(registrations) - leased
+        self._removals[EXPIRED] += len(registrations) - leased
+        return len(registrations)
 
     def _expire_or_file(self, registration: Registration[K, V], now: float) -> bool:
         """Retire a registration out of a bucket that is due; file it anew if it was used since, or is in use."""

@@ -19,6 +19,7 @@ from lifecycle import (
     ReleaseTimeout,
     Scope,
     StillLent,
+    take_snapshot,
 )
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules, run_virtual
 
@@ -712,6 +713,21 @@ def test_bad_arguments_are_refused(options: dict[str, Any], error: type[Exceptio
         Pool(object, print, **options)
     with pytest.raises(TypeError, match="destroy must be a function"):
         Pool(object, None, max_size=1)  # type: ignore[arg-type]
+
+
+def test_a_snapshot_shows_what_a_pool_holds() -> None:
+    """Values with their borrowers, work on them, and how many wait."""
+
+    async def scenario(bubble: Bubble) -> None:
+        async with Server().pool(max_size=1) as pool:
+            tasks = [asyncio.create_task(use(pool), name=f"borrower {number}") for number in range(2)]
+            await asyncio.sleep(0.5)
+            text = str(take_snapshot())
+            for line in ("pool 'db'", "waiting 1", "connection 'value 1', lent to 'borrower 0'"):
+                assert line in text, text
+            await asyncio.gather(*tasks)
+
+    run_virtual(scenario)
 
 
 # Every await struck

@@ -20,6 +20,7 @@ from lifecycle import (
     Scope,
     StillLent,
     TaskCancelled,
+    take_snapshot,
 )
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules, run_virtual
 
@@ -1134,3 +1135,25 @@ def test_no_interruption_leaves_anything(scenario: Any) -> None:
 def test_no_order_leaves_anything(scenario: Any) -> None:
     """A few hundred orders of the ready tasks."""
     explore_schedules(scenario, runs=300).assert_clean()
+
+
+def test_a_snapshot_shows_what_a_registry_holds() -> None:
+    """Values, leases, creations and finalizers, under the registry's name."""
+
+    async def scenario(bubble: Bubble) -> None:
+        async def slow() -> Client:
+            await asyncio.sleep(1)
+            return Client("slow")
+
+        async with Registry[str, Client]("clients", finalizer=close) as registry:
+            registry.put("a", Client("a"))
+            caller = asyncio.create_task(registry.get_or_create("slow", slow))
+            async with registry.lease("a"):
+                registry.put("a", Client("b"))
+                await asyncio.sleep(0)
+                text = str(take_snapshot())
+            for line in ("registry 'clients'", "entry \"'a'\", retired, leased", "creation of 'slow'", "leases 1"):
+                assert line in text, text
+            await caller
+
+    run_virtual(scenario)
