@@ -178,6 +178,22 @@ async def test_a_value_is_not_lost_with_its_waiter(bubble: Bubble) -> None:
 
 
 @virtual
+async def test_a_waiter_that_is_cancelled_in_the_last_step_of_the_task(bubble: Bubble) -> None:
+    """It is cancelled, although the task ends before it notices; the others are told."""
+
+    async def cancel_one_and_end() -> int:
+        await asyncio.sleep(1)
+        waiters[0].cancel()
+        return 7
+
+    async with TaskManager() as manager:
+        handle = manager.start_soon(cancel_one_and_end)
+        waiters = [asyncio.ensure_future(handle.wait()) for _ in range(2)]
+        await asyncio.wait(waiters)
+        assert [waiter.cancelled() for waiter in waiters] == [True, False]
+
+
+@virtual
 async def test_wait_does_not_ask_how(bubble: Bubble) -> None:
     """wait() returns after every kind of end, at once when the task is done."""
     async with TaskManager(on_error=ignore_error) as manager:
@@ -373,9 +389,12 @@ def test_a_kept_handle_does_not_keep_the_arguments(way: str) -> None:
             for task in asyncio.all_tasks() - {current_task()}:
                 task.cancel()
         elif way.startswith("is"):
+            await asyncio.sleep(0)
             handle.cancel()
-        await handle.wait()
-        await asyncio.sleep(0.001)  # the loop lets go of the task
+        for _ in range(5):  # not handle.wait(): nobody needs to ask
+            await asyncio.sleep(0.001)
+        manager.statistics()
+        assert handle.done
         assert gone() is None
         if way == "is dropped":
             blocker.cancel()

@@ -80,6 +80,22 @@ def test_an_error_that_ends_the_process_still_sees_everything_off(error: BaseExc
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+def test_the_first_error_that_ends_the_process_counts() -> None:
+    """Two tasks that both want it to end."""
+
+    async def leave(code: int) -> None:
+        sys.exit(code)
+
+    async def main() -> None:
+        create_background_task(leave(3))
+        create_background_task(leave(4))
+        await asyncio.sleep(60)
+
+    with pytest.raises(SystemExit) as caught:
+        run(main, drain_timeout=None)
+    assert caught.value.code == 3
+
+
 def test_an_error_of_main_is_not_lost_to_one_that_ends_the_process() -> None:
     """It travels as the other's context."""
 

@@ -396,6 +396,20 @@ async def test_records_of_foreign_cancellations_do_not_pile_up(bubble: Bubble) -
 # Threads
 
 
+def test_any_first_offer_ties_a_manager_to_its_loop() -> None:
+    """A manager that was not entered, and is offered its first task by spawn(), takes work from threads."""
+
+    async def main() -> None:
+        manager = TaskManager()
+        await manager.spawn(asyncio.sleep, 0)
+        await anyio.to_thread.run_sync(manager.start_soon_threadsafe, asyncio.sleep, 0)
+        await asyncio.sleep(0.001)
+        assert manager.statistics().accepted == 2
+        await manager.aclose()
+
+    asyncio.run(main())
+
+
 @on_every_loop
 def test_work_from_threads(new_loop: Any) -> None:
     """Each of a hundred tasks from ten threads runs once, in the loop's thread."""
