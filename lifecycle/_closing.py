@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 import math
 from asyncio import Task
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from . import _kernel as kernel
 from ._errors import OwnerClosed
@@ -45,6 +47,21 @@ def checked_timeout(seconds: float | None, what: str) -> float:
     if math.isnan(seconds) or seconds < 0:
         raise ValueError(f"{what} must be 0 or more seconds, or None for no bound, got {seconds}")
     return float(seconds)
+
+
+_stops: WeakKeyDictionary[Coroutine[Any, Any, Any], Callable[[], object]] = WeakKeyDictionary()
+
+
+def stop_with_owner(coro: Coroutine[Any, Any, Any], stop: Callable[[], object]) -> None:
+    """Have *stop* called by an owner that drains the task of *coro*: such a task never ends by itself."""
+    _stops[coro] = stop
+
+
+def stop_endless(coro: Coroutine[Any, Any, Any]) -> None:
+    """Stop what *coro* runs, if it never ends by itself, so that it can be drained."""
+    stop = _stops.get(coro)
+    if stop is not None:
+        stop()
 
 
 _closers: ContextVar[frozenset[Task[Any]]] = ContextVar("lifecycle_closers", default=frozenset())

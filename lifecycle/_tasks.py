@@ -13,7 +13,7 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
 from . import _trace
-from ._closing import OwnerState, checked_timeout, refuse
+from ._closing import OwnerState, checked_timeout, refuse, stop_endless
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
 from ._handle import CANCELLED, PENDING, TaskHandle, checked_coroutine, coroutine_of, name_of
 from ._hooks import Hooks, TaskHooks, log_error, logger
@@ -342,6 +342,8 @@ class TaskManager:
 
     async def _shut_down(self) -> CancelledError | None:
         self.close()
+        for handle in (*self._running, *self._slots.queued_tasks()):
+            stop_endless(handle._coro)
         held = None
         ended = self._ended
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, cast
 
-from ._closing import checked_timeout
+from ._closing import checked_timeout, stop_with_owner
 from ._plan import Plan, RatePlan
 from ._timer_life import TimerLife
 from ._timer_records import Tally, TimerSettings, TimerStatistics
@@ -59,6 +60,7 @@ class Timer:
         self._life = life = TimerLife(self.name, self._fn, self._plan, self._settings, self._tally, paused=self._paused)
         coro: Any = self._keep_time(life)
         coro.__name__ = coro.__qualname__ = self.name  # owners name a task after its coroutine
+        stop_with_owner(coro, functools.partial(life.stop, math.inf))  # for as long as the owner drains
         return cast("Coroutine[Any, Any, None]", coro)
 
     async def _keep_time(self, life: TimerLife) -> None:

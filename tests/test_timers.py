@@ -1331,9 +1331,6 @@ def test_13_a_run_may_close_the_owner_of_its_timer() -> None:
     run_virtual(scenario)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="core: a task manager does not tell timers that it closes, and drains them in vain"
-)
 def test_13_a_closing_task_manager_stops_its_timers() -> None:
     """A timer never ends by itself: the manager has to stop it, and to drain only its current run."""
 
