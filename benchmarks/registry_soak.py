@@ -28,10 +28,15 @@ async def end(value: int) -> None:
         raise OSError(value)
 
 
+def key_of(number: int) -> int:
+    """Return a key that comes back now and then while its value is still there."""
+    return number * 7_919 % 10_007 // 2
+
+
 async def soak(cycles: int) -> None:
     now = 0.0
     registry = Registry[int, int](
-        "soak", ttl=100.0, idle_ttl=50.0, max_size=2 * SIZE, finalizer=end, clock=lambda: now, failure_ttl=1.0
+        "soak", ttl=100.0, idle_ttl=60.0, max_size=SIZE, finalizer=end, clock=lambda: now, failure_ttl=1.0
     )
     process = psutil.Process()
     report = max(1, cycles // 10)
@@ -42,9 +47,9 @@ async def soak(cycles: int) -> None:
             async with registry.lease(number % SIZE, lambda number=number: number) as _:
                 registry.discard(number % SIZE)
         else:
-            registry.put(number % (3 * SIZE), number)
-        now += 100.0 / SIZE
-        registry.get((number - 17) % (3 * SIZE))
+            registry.put(key_of(number), number, ttl=30.0 if number % 3 == 0 else None)
+        now += 50.0 / SIZE
+        registry.get(key_of(number - 2 * SIZE // 3))
         if number % 500 == 0:
             registry.sweep()
             await asyncio.sleep(0)

@@ -6,6 +6,7 @@ told, and what it may still produce goes to its ``late`` function.
 
 from __future__ import annotations
 
+import logging
 from asyncio import CancelledError, Task, TimerHandle
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
@@ -15,6 +16,8 @@ from . import _kernel as kernel
 from ._errors import LifecycleError, TaskCancelled, is_fatal
 
 T = TypeVar("T")
+
+logger = logging.getLogger("lifecycle.registry")
 
 #: Makes the error of a chore that took too long: from its seconds, whether it was given up, and where it hung.
 Overdue = Callable[[float, bool, tuple[str, ...]], BaseException]
@@ -153,13 +156,18 @@ class Chore(Generic[T]):
             self._settled = True
             self.error = None if error is None else self._named(error)
             self._settle(self)
-        elif error is None and self._late is not None:
+        elif error is not None:
+            if not isinstance(error, CancelledError):
+                logger.error("%s, which had been given up, failed", self.name, exc_info=error)
+        elif self._late is not None:
             self._late(self.result)
 
     def _named(self, error: BaseException) -> BaseException:
         """Return the error that those who wait are told: a cancellation of the chore is none of theirs."""
         if self._timed_out and isinstance(error, (CancelledError, TimeoutError)):
             return self._overdue(self._timeout, False, self._stack)
+        if is_fatal(error):  # it ends the process, from the chore's own task
+            return TaskCancelled(f"{self.name} ended with {error!r}")
         if isinstance(error, CancelledError):
             return TaskCancelled(f"{self.name} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
         return error

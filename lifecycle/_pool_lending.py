@@ -125,7 +125,7 @@ class Lending(PoolValues[T]):
             self._end(slot)
 
     def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if loans_too and any(slot.state is LENT for slot in self._slots):
+        if loans_too and any(slot.state is LENT and slot.borrower not in exempt for slot in self._slots):
             return False
         return self._chores.idle(exempt)
 

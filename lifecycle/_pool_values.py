@@ -138,6 +138,7 @@ class PoolValues(PoolBooks[T]):
     def _check_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
         if error is not None or verdict is False:
             self._check_failures += 1
+            logger.info("%s failed its check", self._label(slot), exc_info=error, extra={"pool": self.name})
             self._end(slot)
         else:
             self._supply(slot)

@@ -584,6 +584,23 @@ def test_a_close_waits_for_loans_and_names_those_that_stay() -> None:
     run_virtual(scenario)
 
 
+def test_a_borrower_that_closes_the_pool_is_told_at_once() -> None:
+    """It would wait for itself; its value is ended when it comes back."""
+
+    async def scenario(bubble: Bubble) -> None:
+        server = Server()
+        pool = server.pool(close_timeout=30.0)
+        async with pool.acquire():
+            with pytest.raises(StillLent, match="value 1"):
+                await pool.aclose()
+            assert bubble.clock.now < 1.0
+            assert server.open == 1
+        await asyncio.sleep(1)
+        assert server.open == 0
+
+    run_virtual(scenario)
+
+
 def test_a_close_tells_those_in_line_and_ends_creations() -> None:
     """They get OwnerClosed; nothing that is made nevertheless is left open."""
 
