@@ -50,7 +50,7 @@ class Body:
 
         A native one goes before one by an anyio scope, which anyio repeats.
         """
-        if error is None or self._is_ours(error):
+        if error is None or self._was_ours:
             return
         if self.held is None or kernel.is_scope_cancellation(self.held):
             self.held = error
@@ -67,8 +67,10 @@ class Body:
     def _count_is_up(self) -> bool:
         return self.host.cancelling() > self._cancelling_before
 
-    def _is_ours(self, error: CancelledError) -> bool:
-        return self._interrupted and not self._count_is_up and not kernel.is_scope_cancellation(error)
+    @property
+    def _was_ours(self) -> bool:
+        """Whether a cancellation that arrives now is our own interruption."""
+        return self._interrupted and not self._count_is_up
 
 
 def propagate(error: BaseException, in_flight: BaseException | None) -> Literal[False]:

@@ -222,7 +222,6 @@ class Harvest(ResultGroup, Generic[T]):
         if isinstance(member, TaskHandle):
             self._working -= 1
             self._ready.append(member)
-            self._feeder.give()
         self._consumer.give()
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from inspect import isawaitable
 from itertools import islice
 from typing import Any, Literal, TypeVar, cast, overload
 
-from . import _kernel as kernel
 from ._body import propagate
 from ._errors import TaskCancelled, combine, is_fatal
 from ._groups import Policy, TaskGroup
@@ -50,10 +48,7 @@ class ResultGroup(TaskGroup):
             super()._take_error(member, error)
 
     def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
-        try:
-            propagate(combine(f"errors in {self.name}", errors), in_flight)
-        finally:
-            del errors, in_flight
+        propagate(combine(f"errors in {self.name}", errors), in_flight)
 
 
 # gather
@@ -104,11 +99,12 @@ async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = 
         group = ResultGroup("gather", limit=limit, keep_errors=return_exceptions)
         async with group:
             await start_each(group, source, handles.append)
+        if return_exceptions:
+            return [outcome_of(handle) for handle in handles]
+        return [handle.result for handle in handles]
     finally:
         source.discard_rest()
-    if return_exceptions:
-        return [outcome_of(handle) for handle in handles]
-    return [handle.result for handle in handles]
+        handles.clear()  # an error refers to this frame, and its handle to the error
 
 
 async def start_each(group: TaskGroup, source: Source[Awaitable[Any]], note: Callable[[TaskHandle[Any]], None]) -> None:
@@ -120,11 +116,7 @@ async def start_each(group: TaskGroup, source: Source[Awaitable[Any]], note: Cal
     try:
         while True:
             await members.reserve_slot()
-            try:
-                coro = coroutine_for(await source.pull())
-            except BaseException:
-                members.give_slot_back()
-                raise
+            coro = coroutine_for(await source.pull())
             if group._ending is not None:  # a task that was started eagerly has failed
                 coro.close()
                 return
@@ -193,20 +185,15 @@ async def work(
 ) -> None:
     """Call *fn* with *item*, and then with what is left in *feed*, which other workers share."""
     done = 0
-    try:
-        while True:
-            results[index] = await fn(item)
-            done += 1
-            if done % BREATH_EVERY == 0:
-                await Breath()
-            pulled = next(feed, None)
-            if pulled is None:
-                return
-            index, item = pulled
-    except CancelledError as error:
-        if kernel.current_task().cancelling() == 0:
-            raise TaskCancelled(f"the call of {name_of(fn)!r} for item {index} was cancelled by itself") from error
-        raise
+    while True:
+        results[index] = await fn(item)
+        done += 1
+        if done % BREATH_EVERY == 0:
+            await Breath()
+        pulled = next(feed, None)
+        if pulled is None:
+            return
+        index, item = pulled
 
 
 async def call_each(fn: Callable[[T], Awaitable[R]], items: AsyncIterable[T]) -> AsyncIterator[Awaitable[R]]:

@@ -362,19 +362,21 @@ class TaskGroup:
 
     def _conclude(self, error: BaseException | None) -> bool:
         """Raise what has to be raised; return whether *error*, with which the body was left, is dealt with."""
-        errors, self._errors = self._errors, []
-        lost, self._lost = self._lost, []
         failed = error is not None and not is_request(error)
         if failed or self._ending is None:  # not ended by a winner, a timeout or a request
-            errors = lost + errors
+            self._errors[:0] = self._lost
+        self._lost.clear()
         if failed:
-            errors.append(cast("BaseException", error))
-        if errors:
+            self._errors.append(cast("BaseException", error))
+        if self._errors:
             if self._timed_out:
-                errors.append(self._timeout_error())
+                self._errors.append(self._timeout_error())
             if self._body.asked_from_outside:
                 kernel.deliver_later(self._body.held or CancelledError())
-            self._raise(errors, error)
+            try:
+                self._raise(self._errors, error)
+            finally:
+                self._errors.clear()  # what is raised refers to this frame, and so to the group
             return False
         if self._body.held is not None:
             return propagate(self._body.held, error)
@@ -385,15 +387,12 @@ class TaskGroup:
     def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
         """Raise *errors*; return to let *in_flight*, with which the body was left, go on."""
         fatal = next(filter(is_fatal, errors), None)
-        try:
-            if fatal is None:
-                raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
-            others = [error for error in errors if error is not fatal]
-            if others:
-                fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)
-            propagate(fatal, in_flight)
-        finally:
-            del errors, in_flight, fatal  # they refer to this frame: a cycle
+        if fatal is None:
+            raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
+        others = [error for error in errors if error is not fatal]
+        if others:
+            fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)
+        propagate(fatal, in_flight)
 
     def _timeout_error(self) -> TimeoutError:
         return TimeoutError(f"{self} did not end within {self.timeout:g} s, and was cancelled")

@@ -151,17 +151,12 @@ class Members:
         return handle
 
     async def reserve_slot(self) -> None:
-        """Wait in line for a slot and keep it, for one `add_handle` or one `give_slot_back`.
+        """Wait in line for a slot and keep it for one `add_handle`; one that is never used goes with the group.
 
         Cancellation: the place in line is given up.
         """
         if self._slots is not None:
             await self._slots.wait_for_slot()
-
-    def give_slot_back(self) -> None:
-        """Hand the slot on that `reserve_slot` got and nobody will use."""
-        if self._slots is not None:
-            self._slots.give_back()
 
     def _add_bounded_task(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> Task[T]:
         assert self._slots is not None

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import contextvars
+import gc
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
@@ -292,6 +294,63 @@ def test_a_generator_is_closed_when_gather_ends_early(run: Run) -> None:
     run(main)
 
 
+def test_a_gather_without_a_limit_leaves_room_for_others(run: Run) -> None:
+    """A lazy source that never suspends can be cancelled while it is read."""
+
+    async def main() -> None:
+        aws = (after(0) for _ in range(1_000_000))
+        task = asyncio.create_task(gather(aws))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main)
+
+
+def test_an_error_at_the_very_start_is_alone(run: Run) -> None:
+    """Also where tasks begin eagerly, and the group is ending before the next could be started."""
+
+    async def fail(number: int = 0) -> None:
+        if number == 0:
+            raise Boom
+        await asyncio.sleep(10)
+
+    async def main() -> None:
+        with pytest.raises(Boom):
+            await gather(fail(), after(10), after(10))
+        with pytest.raises(Boom):
+            await amap(fail, range(5))
+        with pytest.raises(Boom):
+            await gather(fail(), after(10), after(10), limit=1)
+
+    run(main)
+
+
+def test_no_cycle_keeps_an_error() -> None:
+    """It is gone when the last reference to it is."""
+
+    async def fail(_: int = 0) -> None:
+        await asyncio.sleep(0)
+        raise Boom
+
+    async def main() -> list[Any]:
+        watched = []
+        for call in (lambda: gather(fail(), after(1)), lambda: amap(fail, [1]), lambda: race(fail)):
+            try:
+                await call()
+            except Boom as error:
+                watched.append(weakref.ref(error))
+        return [reference() for reference in watched]
+
+    gc.disable()
+    try:
+        assert asyncio.run(main()) == [None] * 3
+    finally:
+        gc.enable()
+
+
 # amap
 
 
@@ -398,20 +457,34 @@ def test_a_call_that_is_cancelled_by_itself_is_an_error(run: Run) -> None:
 
 def test_a_cancelled_amap_cancels_and_joins(run: Run) -> None:
     """Natively and by a scope."""
-    log: list[str] = []
+    began: list[int] = []
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        began.append(number)
+        await forever(ended, number)
 
     async def main() -> None:
-        task = asyncio.create_task(amap(lambda item: forever(log, item), range(100), limit=3))
-        await asyncio.sleep(0.001)
+        task = asyncio.create_task(amap(work, range(100), limit=3))
+        while len(began) < 3:
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        with anyio.move_on_after(0.001) as scope:
-            await amap(lambda item: forever(log, item), each(range(100)), limit=2)
+        with anyio.CancelScope() as scope:
+            task = asyncio.create_task(cancel_when_two_began(scope))
+            await amap(work, each(range(100)), limit=2)
         assert scope.cancelled_caught
+        await task
+
+    async def cancel_when_two_began(scope: anyio.CancelScope) -> None:
+        began.clear()
+        while len(began) < 2:
+            await asyncio.sleep(0)
+        scope.cancel()
 
     run(main)
-    assert sorted(log) == [0, 0, 1, 1, 2]
+    assert sorted(ended) == [0, 0, 1, 1, 2]
 
 
 def test_amap_refuses_nonsense(run: Run) -> None:
@@ -501,6 +574,26 @@ def test_an_endless_source(run: Run, asynchronous: bool) -> None:
     assert run(main) == 8
     assert gauge.most == 3
     assert log == (["closed"] if asynchronous else [])
+
+
+def test_a_source_that_ignores_its_cancellation(run: Run) -> None:
+    """What it yields after the block has been left is closed, not started."""
+    log: list[str] = []
+
+    async def stubborn() -> AsyncIterator[Any]:
+        yield after(0, 1)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        log.append("goes on")
+        yield forever(log)
+
+    async def main() -> None:
+        async with as_completed(stubborn(), limit=2) as completions:
+            await anext(completions)
+            await asyncio.sleep(0)
+
+    run(main)
+    assert log == ["goes on"]
 
 
 def test_an_error_of_the_iterable_comes_after_what_has_ended(run: Run) -> None:

@@ -444,7 +444,8 @@ def test_collect_lets_everybody_end(run: Run, start: Any) -> None:
     assert log == ["a", "b", "c"]
 
 
-def test_collect_ends_with_a_cancelled_host(run: Run) -> None:
+@pytest.mark.parametrize("where", ["body", "joining"])
+def test_collect_ends_with_a_cancelled_host(run: Run, where: str) -> None:
     """That is no error, but the end."""
     log: list[str] = []
 
@@ -452,6 +453,8 @@ def test_collect_ends_with_a_cancelled_host(run: Run) -> None:
         async def host() -> None:
             async with TaskGroup(policy="collect") as group:
                 group.create_task(forever(log))
+                if where == "body":
+                    await asyncio.sleep(10)
 
         task = asyncio.create_task(host())
         await asyncio.sleep(0.001)
@@ -929,6 +932,39 @@ def test_a_host_in_a_cancelled_scope_joins_without_spinning(run: Run) -> None:
     run(main)
     assert log == ["task", "task"]
     assert turns < 20
+
+
+def test_a_native_cancellation_is_not_lost_behind_one_by_a_scope() -> None:
+    """Both reach the host, and a task fails: errors first, then, outside the scope, the native one."""
+
+    async def fail_slowly() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await asyncio.sleep(1)
+            raise Boom
+
+    async def host(log: list[str]) -> None:
+        try:
+            with anyio.move_on_after(1):
+                async with TaskGroup() as group:
+                    group.create_task(fail_slowly())
+                    await asyncio.sleep(10)
+        except* Boom:
+            log.append("errors")
+        await asyncio.sleep(1)
+        log.append("never")
+
+    async def scenario(bubble: Bubble) -> None:
+        log: list[str] = []
+        task = asyncio.create_task(host(log))
+        await asyncio.sleep(1.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert log == ["errors"]
+
+    run_virtual(scenario)
 
 
 def test_the_loop_sleeps_while_a_cancelled_host_joins() -> None:

@@ -573,9 +573,12 @@ def test_a_cancellation_while_it_is_left_loses_no_release(run: Run, stack_class:
                 stack.callback(log.append, "oldest")
                 await stack.enter_async_context(Noted(log, "a"))
                 await stack.enter_async_context(Noted(log, "slow", slow=0.01))
+                log.append("body")
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.004)
+        while "body" not in log:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

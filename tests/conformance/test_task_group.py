@@ -619,6 +619,25 @@ def test_a_group_is_used_inside_its_block_only(run: Run, group_class: Any) -> No
     run(main)
 
 
+def test_a_group_whose_last_task_has_ended_is_finished(run: Run, group_class: Any) -> None:
+    """Although its block has not gone on yet."""
+    refused: list[str] = []
+
+    async def main() -> None:
+        def start_another(_: Any) -> None:
+            try:
+                group.create_task(after(0))
+            except RuntimeError as error:
+                refused.append(str(error))
+
+        async with group_class() as group:
+            task = group.create_task(after(0.001))
+            task.add_done_callback(start_another)
+
+    run(main)
+    assert "is finished" in refused[0]
+
+
 def test_endless_growth_ends_with_an_error(run: Run, group_class: Any) -> None:
     """Two new tasks for each that is cancelled do not outgrow a group that takes no more."""
     heads = 0
