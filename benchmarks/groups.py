@@ -153,6 +153,15 @@ def mapping() -> dict[str, AsyncCase]:
 
         await asyncio.gather(*(work(item) for item in range(count)))
 
+    async def floor(count: int) -> None:
+        items = iter(range(count))
+
+        async def work() -> None:
+            for item in items:
+                await one_yield_for(item)
+
+        await asyncio.gather(*(work() for _ in range(LIMIT)))
+
     async def ours(count: int) -> None:
         await amap(one_yield_for, range(count), limit=LIMIT)
 
@@ -169,6 +178,7 @@ def mapping() -> dict[str, AsyncCase]:
 
     return {
         "asyncio.gather + Semaphore": idiom,
+        "(floor: tasks share the items, no results)": floor,
         "lifecycle.amap": ours,
         "lifecycle.gather(limit), lazy": ours_gather,
         "lifecycle.as_completed(limit), lazy": ours_as_completed,

@@ -184,16 +184,13 @@ async def work(
     fn: Callable[[T], Awaitable[R]], index: int, item: T, feed: Iterator[tuple[int, T]], results: dict[int, R]
 ) -> None:
     """Call *fn* with *item*, and then with what is left in *feed*, which other workers share."""
-    done = 0
-    while True:
-        results[index] = await fn(item)
-        done += 1
+    results[index] = await fn(item)
+    done = 1
+    for index, item in feed:
         if done % BREATH_EVERY == 0:
             await Breath()
-        pulled = next(feed, None)
-        if pulled is None:
-            return
-        index, item = pulled
+        results[index] = await fn(item)
+        done += 1
 
 
 async def call_each(fn: Callable[[T], Awaitable[R]], items: AsyncIterable[T]) -> AsyncIterator[Awaitable[R]]:

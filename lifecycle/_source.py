@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 #: After so many items that may not have suspended, others get a turn, and a cancellation can arrive.
-BREATH_EVERY = 32
+BREATH_EVERY = 64
 
 
 class Source(Generic[T]):
