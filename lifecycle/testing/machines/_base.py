@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from typing_extensions import TypeVarTuple, Unpack
@@ -28,7 +29,10 @@ class LoopMachine(RuleBasedStateMachine):
 
     Attributes:
         bubble: the world of this machine: ``bubble.ledger``, ``bubble.clock``, ``bubble.network``.
+        expected: errors with which a task may end that was still running when the machine shut down.
     """
+
+    expected: tuple[type[BaseException], ...] = (anyio.ClosedResourceError, ConnectionError)
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,6 +40,7 @@ class LoopMachine(RuleBasedStateMachine):
         opened = open_bubble(seed=None, io=False, max_steps=200_000, patience=5.0)
         self.bubble: Bubble = self._stack.enter_context(opened)
         self._tasks: list[asyncio.Task[Any]] = []
+        self._closing = False
 
     # What rules are made of.
 
@@ -65,7 +70,12 @@ class LoopMachine(RuleBasedStateMachine):
 
     def running(self) -> list[asyncio.Task[Any]]:
         """Tasks that were started and have not ended."""
+        ended = [task for task in self._tasks if task.done()]
         self._tasks = [task for task in self._tasks if not task.done()]
+        for task in ended:
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not (self._closing and isinstance(error, self.expected)):
+                raise error
         return self._tasks
 
     # Rules of every machine.
@@ -95,11 +105,14 @@ class LoopMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Close everything, and see that nothing is left."""
         try:
+            self.running()
+            self._closing = True
             self.finish(self.shut_down())
             self.end_tasks()
-            for task in self._tasks:
+            for task in self.running():
                 task.cancel()
             self.settle()
+            self.running()
             residue = find_residue(self.bubble)
             assert not residue, "left at the end:\n  " + "\n  ".join(residue)
         finally:

@@ -69,7 +69,8 @@ class PairMachine(LoopMachine):
 
     @initialize()
     def open_pair(self) -> None:
-        self._whole = self.start(self.run_pair(self.reader.loop, self.worker.loop), "pair")
+        whole = self.run_pair(self.reader.loop, self.worker.loop)
+        self._whole = self.bubble.loop.create_task(whole, name="pair")
 
     @precondition(lambda self: self.reader.running)
     @rule(how=ends)
