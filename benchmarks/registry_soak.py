@@ -1,4 +1,4 @@
-"""Ten million put/expire cycles at constant size: resident memory and live objects, from start to end.
+"""Ten million put/expire cycles at constant size: resident memory, live objects and memory blocks, start to end.
 
     python -m benchmarks.registry_soak [--cycles N]
 
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import sys
 import time
 
 import psutil
@@ -41,7 +42,7 @@ async def soak(cycles: int) -> None:
     process = psutil.Process()
     report = max(1, cycles // 10)
     began = time.perf_counter()
-    print(f"{'cycles':>12} {'RSS MB':>8} {'objects':>10} {'live':>7} {'retired':>8}")
+    print(f"{'cycles':>12} {'RSS MB':>8} {'objects':>10} {'blocks':>10} {'live':>7} {'retired':>8}")
     for number in range(cycles + 1):
         if number % 97 == 0:
             async with registry.lease(number % SIZE, lambda number=number: number) as _:
@@ -61,6 +62,7 @@ async def soak(cycles: int) -> None:
             statistics = registry.statistics()
             print(
                 f"{number:>12,} {process.memory_info().rss / 1e6:>8.1f} {len(gc.get_objects()):>10,} "
+                f"{sys.getallocatedblocks():>10,} "
                 f"{statistics.live:>7,} {statistics.retired:>8,}",
                 flush=True,
             )

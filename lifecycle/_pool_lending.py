@@ -10,7 +10,7 @@ from . import _trace
 from ._closing import checked_timeout
 from ._errors import OwnerClosed, PoolFull
 from ._loans import CHECKING, CREATING, IDLE, LENT, RESETTING, Slot
-from ._pool_books import FOREVER
+from ._pool_books import FOREVER, OPEN
 from ._pool_values import PoolValues
 from ._roots import Portrait, Thing
 
@@ -44,13 +44,17 @@ class Lending(PoolValues[T]):
 
     async def _stand_in_line(self, timeout: float | None) -> Slot[T]:
         """Wait for a slot in order of arrival."""
-        limit = checked_timeout(timeout, "timeout")
-        self._check_open("a loan")
-        self._check_line()
-        place: Future[Slot[T] | BaseException] = kernel.running_loop().create_future()
+        limit = FOREVER if timeout is None else checked_timeout(timeout, "timeout")
+        if self._state is not OPEN:
+            self._check_open("a loan")
+        if self._max_waiting is not None:
+            self._check_line(self._max_waiting)
+        loop = kernel.running_loop()
+        place: Future[Slot[T] | BaseException] = loop.create_future()
         self._line[place] = None
-        self._pump()
-        timer = kernel.running_loop().call_later(limit, self._time_out, place, limit) if limit != FOREVER else None
+        if self._idle or len(self._slots) < self.max_size:
+            self._pump()
+        timer = loop.call_later(limit, self._time_out, place, limit) if limit != FOREVER else None
         try:
             answer = await place
         except BaseException:
@@ -66,15 +70,13 @@ class Lending(PoolValues[T]):
             self._note_borrower(answer, self._clock())
         return answer
 
-    def _check_line(self) -> None:
+    def _check_line(self, most: int) -> None:
         """Refuse a newcomer that would have to wait, where as many wait as may."""
-        if self._max_waiting is None:
-            return
         spare = len(self._idle) + max(0, self.max_size - len(self._slots))
-        if len(self._line) - self._coming(CREATING, CHECKING, RESETTING) - spare >= self._max_waiting:
+        if len(self._line) - self._coming(CREATING, CHECKING, RESETTING) - spare >= most:
             self._refused += 1
             raise PoolFull(
-                f"{self} has {len(self._line)} borrowers waiting and allows {self._max_waiting}: {self._account()}. "
+                f"{self} has {len(self._line)} borrowers waiting and allows {most}: {self._account()}. "
                 "Try again later, return values sooner, or raise max_waiting or max_size"
             )
 
@@ -91,7 +93,11 @@ class Lending(PoolValues[T]):
     def _take_back(self, slot: Slot[T], *, spoiled: bool = False) -> None:
         """Decide what becomes of a value that came back."""
         slot.borrower = None
-        if self._simple and not spoiled and not self._line and not slot.outdated:
+        if self._simple and not spoiled and not slot.outdated:
+            place = self._first_in_line()
+            if place is not None:
+                place.set_result(slot)
+                return
             slot.state = IDLE
             self._idle.append(slot)
             if self._watchers:
