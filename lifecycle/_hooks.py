@@ -43,9 +43,6 @@ class Hooks:
         self._hooks = hooks
         self._manager = manager
 
-    def __bool__(self) -> bool:
-        return bool(self._hooks)
-
     def call(self, moment: str, *args: object) -> None:
         """Call the method *moment* of each hook that has it."""
         for hook in self._hooks:

@@ -48,6 +48,8 @@ class Idleness:
         self._slots = slots
         self._waits: list[Wait] = []
         self._closers = NOBODY
+        #: While more tasks run than this, nobody needs to `check`.
+        self.threshold = -1
 
     async def wait(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool) -> T | None:
         """Wait in the given way until the manager is idle; None if it is so already.
@@ -97,7 +99,7 @@ class Idleness:
         return sum(handle._task in tasks for handle in self._running)
 
     def check(self) -> None:
-        """Wake whoever waits for what is now so; called when a task has ended."""
+        """Wake whoever waits for what is now so; called when a task has ended, at the `threshold` and below."""
         for entry in self._waits:
             if not entry.idle.done() and self._is_idle(entry.exempt):
                 entry.idle.set_result(None)
@@ -107,13 +109,11 @@ class Idleness:
         drainers = NOBODY.union(*(entry.tasks for entry in self._waits if entry.drains_from_inside))
         for entry in self._waits:
             entry.exempt = entry.tasks | self._closers | (drainers if entry.drains_from_inside else NOBODY)
+        self.threshold = max((len(entry.exempt) for entry in self._waits), default=-1)
         self.check()
 
     def _is_idle(self, exempt: frozenset[Task[Any]]) -> bool:
-        if self._slots.queued:
-            return False
-        few = len(self._running) <= len(exempt)
-        return few and all(handle._task in exempt for handle in self._running)
+        return not self._slots.queued and all(handle._task in exempt for handle in self._running)
 
     def _watch_unstarted(self) -> None:
         """See, while somebody waits, the end of tasks that somebody else cancels before their first step.

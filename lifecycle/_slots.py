@@ -45,7 +45,7 @@ class Slots:
         start: starts a queued task that has got its slot.
     """
 
-    __slots__ = ("_granted", "_lent", "_limit", "_line", "_running", "_serving", "_start", "queued")
+    __slots__ = ("_granted", "_lent", "_limit", "_running", "_serving", "_start", "line", "queued")
 
     def __init__(
         self, running: Sized, limit: int | None, start: Callable[[TaskHandle[Any], Context | None], None]
@@ -53,8 +53,9 @@ class Slots:
         self._running = running
         self._limit = checked_limit(limit)
         self._start = start
-        # Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
-        self._line: OrderedDict[Waiting, Context | None] = OrderedDict()
+        #: Tasks and callers that wait, first come first, with what tasks start with; to look at.
+        #: Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
+        self.line: OrderedDict[Waiting, Context | None] = OrderedDict()
         self._granted = 0
         self._lent = 0
         self._serving = False
@@ -74,7 +75,7 @@ class Slots:
     @property
     def free(self) -> bool:
         """Whether a newcomer may start at once: a slot is free and nobody waits for it."""
-        return self._limit is None or (not self._line and self.has_room)
+        return self._limit is None or (not self.line and self.has_room)
 
     @property
     def has_room(self) -> bool:
@@ -83,24 +84,31 @@ class Slots:
 
     def queued_tasks(self) -> list[TaskHandle[Any]]:
         """Return the tasks in line, first come first."""
-        return [entry for entry in self._line if isinstance(entry, TaskHandle)]
+        return [entry for entry in self.line if isinstance(entry, TaskHandle)]
 
     @property
     def waiting(self) -> int:
         """How many stand in line: queued tasks and callers that wait for a slot."""
-        return len(self._line)
+        return len(self.line)
 
     def enqueue(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Put a task in line."""
-        self._line[handle] = context
+        self.line[handle] = context
         self.queued += 1
 
     def leave(self, handle: TaskHandle[Any]) -> bool:
         """Take a task out of the line; return whether it stood there."""
-        if handle not in self._line:
+        if handle not in self.line:
             return False
-        del self._line[handle]
+        del self.line[handle]
         self.queued -= 1
+        return True
+
+    def keep(self) -> bool:
+        """Keep a free slot for the caller, until it calls `take` or `give_back` in the same step; False if none is."""
+        if self.line or not self.has_room:
+            return False
+        self._granted += 1
         return True
 
     async def wait_for_slot(self) -> None:
@@ -110,15 +118,14 @@ class Slots:
 
         Cancellation: leaves the line; a slot that was granted meanwhile goes to the next.
         """
-        if self.free:
-            self._granted += 1
+        if self.keep():
             return
         place = kernel.new_future()
-        self._line[place] = None
+        self.line[place] = None
         try:
             await place
         except BaseException:
-            stood_in_line = self._line.pop(place, _ABSENT) is not _ABSENT
+            stood_in_line = self.line.pop(place, _ABSENT) is not _ABSENT
             if not stood_in_line and not place.cancelled():  # the slot had been granted in the same loop iteration
                 self.give_back()
             raise
@@ -147,30 +154,27 @@ class Slots:
 
     def serve(self) -> None:
         """Hand free slots to the head of the line, as long as there are both."""
-        if not self._line or self._serving:
+        if not self.line or self._serving:
             return
         # A task that starts eagerly may end at once and get here again: it leaves the rest to the loop below, or a
         # long line would nest as deep as it is long.
         self._serving = True
         try:
-            while self._line and self.has_room:
-                self._serve_head()
+            while self.line and self.has_room:
+                entry, context = self.line.popitem(last=False)
+                if isinstance(entry, TaskHandle):
+                    self.queued -= 1
+                    self._start(entry, context)
+                elif not entry.done():
+                    self._granted += 1
+                    entry.set_result(None)
         finally:
             self._serving = False
 
-    def _serve_head(self) -> None:
-        entry, context = self._line.popitem(last=False)
-        if isinstance(entry, TaskHandle):
-            self.queued -= 1
-            self._start(entry, context)
-        elif not entry.done():
-            self._granted += 1
-            entry.set_result(None)
-
     def dismiss(self) -> None:
         """Wake every caller that waits for a slot: the owner is closed, and they will find it so."""
-        for entry in [entry for entry in self._line if not isinstance(entry, TaskHandle)]:
-            del self._line[entry]
+        for entry in [entry for entry in self.line if not isinstance(entry, TaskHandle)]:
+            del self.line[entry]
             if not entry.done():
                 self._granted += 1
                 entry.set_result(None)

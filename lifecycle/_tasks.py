@@ -86,7 +86,7 @@ class TaskManager:
         self._slots = Slots(self._running, limit, self._launch_queued)
         self._bounded = limit is not None
         self._idleness = Idleness(self._running, self._slots)
-        self._hooks = Hooks(tuple(hooks), self.name)
+        self._hooks = Hooks(tuple(hooks), self.name) if hooks else None
         self._on_error = on_error or log_error
         self._context = context
         self._eager = eager
@@ -100,7 +100,7 @@ class TaskManager:
         self._report = DrainReport()
         self._fresh: list[TaskHandle[Any]] = []  # launched in this loop iteration
         # True when the end of a task means more than leaving the books: somebody waits, is in line, or looks on.
-        self._watched = self._bounded or bool(self._hooks)
+        self._watched = self._bounded or bool(hooks)
         # True when taking in a task means more than starting it, and until the loop is known.
         self._special = True
         self._sweep_at = 1000
@@ -137,7 +137,7 @@ class TaskManager:
         self._accepted += 1
         if self._special:
             self._place(handle, context)
-        else:  # what `_launch` does in the plain case, without its calls: this is the path that has to be fast
+        else:  # what `_launch` does in the plain case, without most calls: this is the path that has to be fast
             running = self._running
             running.add(handle)
             if len(running) > self._sweep_at:
@@ -188,8 +188,9 @@ class TaskManager:
         label = name or name_of(fn)
         self._check_open(label)
         bounded = self._bounded
-        if bounded:
-            await self._slots.wait_for_slot()  # and the slot is kept while fn makes its coroutine
+        # The slot is kept while fn makes its coroutine, because fn may start tasks itself.
+        if bounded and not self._slots.keep():
+            await self._slots.wait_for_slot()
         try:
             self._check_open(label)
             if self._loop is None:
@@ -485,17 +486,17 @@ class TaskManager:
             handle._discard()
             raise
         if self._watched and handle._status is PENDING:
-            self._watch_first_step(handle)
-
-    def _watch_first_step(self, handle: TaskHandle[Any]) -> None:
-        """See to it that a task that somebody else cancels before its first step gives its slot back at once."""
-        if not self._fresh:
-            kernel.running_loop().call_soon(self._look_at_fresh)
-        self._fresh.append(handle)
+            if not self._fresh:
+                kernel.running_loop().call_soon(self._look_at_fresh)
+            self._fresh.append(handle)
 
     def _look_at_fresh(self) -> None:
+        """See to it that a task that somebody else cancels before its first step gives its slot back at once."""
+        # This comes after the first step of the first of them; those of the others follow in this loop iteration.
         handles, self._fresh = self._fresh, []
-        watch_unstarted(handles)
+        unstarted = [handle for handle in handles if handle._status is PENDING]
+        if unstarted:
+            kernel.running_loop().call_soon(watch_unstarted, unstarted)
 
     def _sweep_often_enough(self) -> None:
         """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
@@ -544,8 +545,10 @@ class TaskManager:
             self._report_closed()
         if self._hooks:
             self._hooks.call("after", handle)
-        self._slots.serve()
-        self._idleness.check()
+        if self._slots.line:
+            self._slots.serve()
+        if len(self._running) <= self._idleness.threshold:
+            self._idleness.check()
 
     def _report_error(self, handle: TaskHandle[Any]) -> None:
         error = handle._outcome
@@ -582,7 +585,8 @@ class TaskManager:
 
     def _tell_rejected(self, name: str, error: Exception) -> None:
         self._rejected += 1
-        self._hooks.call("rejected", name, error)
+        if self._hooks:
+            self._hooks.call("rejected", name, error)
 
     def _check_invariants(self) -> None:
         statistics = self.statistics()
