@@ -9,6 +9,7 @@ error, so that the list cannot rot in silence. The function's code object is exc
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import logging
@@ -20,18 +21,35 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import lifecycle
 from lifecycle.testing import explore_cancellation, no_busy_loop
 
 from .own_table import OWN, OwnMutant
 
 
+@functools.cache
+def core() -> list[Any]:
+    """Return the modules of the core; a mutant is known by class and function, wherever they live."""
+    directory = Path(lifecycle.__file__).parent
+    return [importlib.import_module(f"lifecycle.{path.stem}") for path in sorted(directory.glob("_[a-z]*.py"))]
+
+
 def find(where: str) -> FunctionType:
-    """Return the function that a mutant changes."""
-    module, _, path = where.partition(".")
-    found: Any = importlib.import_module(f"lifecycle.{module}")
-    for part in path.split("."):
-        found = inspect.getattr_static(found, part)
-    return found.fget if isinstance(found, property) else found
+    """Return the function that a mutant changes.
+
+    Raises:
+        LookupError: no module of the core defines it any more.
+    """
+    first, *rest = where.split(".")
+    for module in core():
+        found = vars(module).get(first)
+        if getattr(found, "__module__", None) != module.__name__:
+            continue
+        with contextlib.suppress(AttributeError):
+            for part in rest:
+                found = inspect.getattr_static(found, part)
+            return found.fget if isinstance(found, property) else found
+    raise LookupError(f"{where} is not there any more")
 
 
 @contextlib.contextmanager
@@ -41,10 +59,7 @@ def applied(mutant: OwnMutant) -> Iterator[None]:
     Raises:
         LookupError: its text is not there any more.
     """
-    try:
-        function = find(mutant.where)
-    except (AttributeError, ImportError) as error:
-        raise LookupError(f"{mutant.where} is not there any more: {error}") from error
+    function = find(mutant.where)
     lines, first = inspect.getsourcelines(function)
     source = textwrap.dedent("".join(lines))
     if mutant.old not in source:

@@ -33,8 +33,12 @@ async def group_joins(bubble: Bubble) -> None:
 async def group_fails_fast(bubble: Bubble) -> None:
     """One member fails, the others are cancelled with their clean-up, in a group within a group."""
 
+    failed = False
+
     async def fails() -> None:
+        nonlocal failed
         await asyncio.sleep(0.02)
+        failed = True
         raise KeyError("planned")
 
     async with TaskGroup() as outer:
@@ -44,6 +48,7 @@ async def group_fails_fast(bubble: Bubble) -> None:
                 inner.start_soon(fails)
                 inner.start_soon(work, bubble, "sibling", 1)
                 await asyncio.sleep(5)
+        assert not failed or bubble.clock.time() < 0.5, "the group waited for siblings of one that failed"
         await asyncio.sleep(0)
 
 
@@ -143,3 +148,4 @@ async def race_of_three(bubble: Bubble) -> None:
         return delay
 
     await race(lambda: runner(0.01), lambda: runner(0.02), lambda: runner(5))
+    assert bubble.clock.time() < 1, "the race waited for those who lost it"
