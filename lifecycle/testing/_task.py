@@ -57,7 +57,6 @@ class VirtualTask(asyncio.Task[T]):
         self.number = loop.next_number()
         self.site: Frames = raw_frames(loop.site_depth, 2)
         self.by_user: bool | None = None
-        loop.tasks_made.append(weakref.ref(self))
         if loop.watch_makers:
             self.by_user = made_by_user(sys._getframe(1))
         if self.number in loop.targets:
@@ -68,6 +67,7 @@ class VirtualTask(asyncio.Task[T]):
             super().__init__(coro, loop=loop, name=name, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
         else:
             super().__init__(coro, loop=loop, name=name, context=context)
+        loop.tasks_made.append(weakref.ref(self))  # only now: half a task, of what is no coroutine, crashes who asks it
 
     def __hash__(self) -> int:
         return self.number

@@ -12,7 +12,7 @@ import pytest
 
 from lifecycle import _trace
 from lifecycle._errors import LeakError
-from lifecycle.testing import Bubble, DeadlockError, LivelockError, run_virtual
+from lifecycle.testing import Bubble, DeadlockError, LivelockError, explore_cancellation, run_virtual
 
 
 def test_time_jumps_when_everything_is_blocked() -> None:
@@ -275,3 +275,17 @@ def test_eager_tasks_keep_their_numbers() -> None:
         await loop.create_task(child(), name="named")
 
     run_virtual(scenario)
+
+
+def test_a_task_that_could_not_be_made_is_no_task() -> None:
+    """What create_task refuses is not in the loop's account, though the error keeps the half-made task alive."""
+
+    async def scenario(bubble: Bubble) -> BaseException:
+        with pytest.raises(TypeError) as refused:
+            asyncio.get_running_loop().create_task("no coroutine")  # type: ignore[arg-type]
+        assert [task.get_name() for task in bubble.loop.live_tasks()] == ["main"]
+        await asyncio.sleep(1)
+        return refused.value
+
+    assert isinstance(run_virtual(scenario), TypeError)
+    explore_cancellation(scenario).assert_clean()
