@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from lifecycle._gather import amap, gather, race
-from lifecycle._groups import TaskGroup
+from lifecycle import TaskGroup, TaskGroupClosed, amap, as_completed, gather, race
 
-from ._table import scenario, work
+from ._table import Gauge, scenario, work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from lifecycle.testing import Bubble
 
@@ -149,3 +149,75 @@ async def race_of_three(bubble: Bubble) -> None:
 
     await race(lambda: runner(0.01), lambda: runner(0.02), lambda: runner(5))
     assert bubble.clock.time() < 1, "the race waited for those who lost it"
+
+
+@scenario
+async def group_contended_and_closed(bubble: Bubble) -> None:
+    """Two members work and two wait in line; one comes late, one leaves the line, and one ends it all."""
+    gauge = Gauge(bubble, 2)
+    async with TaskGroup(limit=2) as group:
+        members = [group.create_task(gauge.work(f"member {number}", 0.03)) for number in range(4)]
+
+        async def comes_late() -> None:
+            await asyncio.sleep(0.02)
+            with contextlib.suppress(TaskGroupClosed):
+                group.start_soon(gauge.work, "late", 0.03)
+
+        async def ends_it() -> None:
+            await asyncio.sleep(0.045)
+            group.cancel("enough")
+
+        async with TaskGroup() as others:
+            others.create_task(comes_late())
+            others.create_task(ends_it())
+            await asyncio.sleep(0.01)
+            members[3].cancel()
+
+
+@scenario
+async def group_race_in_line(bubble: Bubble) -> None:
+    """A race through two slots: one fails, one wins, the third never begins or loses."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise KeyError("planned")
+
+    with contextlib.suppress(BaseExceptionGroup):
+        async with TaskGroup(limit=2, policy="race") as group:
+            group.start_soon(fails)
+            group.start_soon(work, bubble, "winner", 0.02)
+            group.start_soon(work, bubble, "loser", 0.03)
+    await asyncio.sleep(0)
+
+
+@scenario
+async def as_completed_to_the_end(bubble: Bubble) -> None:
+    """Four through two slots, one of them fails; whoever consumes is slower than they are."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise KeyError("planned")
+
+    jobs = [work(bubble, "long", 0.03), fails(), work(bubble, "short", 0.01), work(bubble, "last", 0.01)]
+    async with as_completed(jobs, limit=2) as completions:
+        async for handle in completions:
+            assert handle.done, "a task was handed out before its end"
+            await asyncio.sleep(0.005)
+
+
+@scenario
+async def as_completed_left_early(bubble: Bubble) -> None:
+    """The first two of a slow source without end; the source and the rest are seen off."""
+
+    async def source() -> AsyncIterator[Coroutine[Any, Any, str]]:
+        with bubble.ledger.acquire("source"):
+            for number in itertools.count():
+                await asyncio.sleep(0.005)
+                yield work(bubble, f"job {number}", 0.01)
+
+    seen = 0
+    async with as_completed(source(), limit=2) as completions:
+        async for _ in completions:
+            seen += 1
+            if seen == 2:
+                break

@@ -152,3 +152,43 @@ async def scope_factory_that_cannot_be_cancelled(bubble: Bubble) -> None:
         finally:
             leaver.cancel()
             await asyncio.gather(leaver, return_exceptions=True)
+
+
+@scenario
+async def scope_handed_over(bubble: Bubble) -> None:
+    """What was made is handed to an heir while a task of it runs; the heir is closed by two, one of them late."""
+    async with Scope("maker") as maker:
+        await maker.acquire(connect, bubble, "held", release=disconnect)
+        maker.start_soon(work, bubble, "worker", 1)
+        heir = maker.pop_all()
+    try:
+        async with TaskGroup() as group:
+            group.create_task(heir.aclose())
+            await asyncio.sleep(0.005)
+            group.create_task(heir.aclose())
+    finally:
+        await heir.aclose()
+
+
+@scenario
+async def scope_callbacks(bubble: Bubble) -> None:
+    """Calls of both kinds between resources, and one that comes while they are made."""
+    made = bubble.ledger.acquire("buffer")
+
+    async def late() -> None:
+        await asyncio.sleep(0.01)
+        with contextlib.suppress(OwnerClosed):
+            scope.push_async_callback(asyncio.sleep, 0.01)
+
+    async with TaskGroup() as group, Scope("calls") as scope:
+        scope.callback(made.release)
+        for _ in range(2):
+            scope.push_async_callback(asyncio.sleep, 0.01)
+        held = await scope.acquire(connect, bubble, "held", release=disconnect)
+        scope.callback(_check_held, held)
+        scope.push_async_callback(asyncio.sleep, 0.01)
+        group.create_task(late())
+
+
+def _check_held(token: Token) -> None:
+    assert not token.releases, f"{token.name} was released before what came after it"

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from lifecycle import Scope, TaskManager
-from lifecycle._timers import after, fixed_delay, fixed_rate
+from lifecycle import Scope, TaskGroup, TaskManager, after, cron, fixed_delay, fixed_rate
 
-from ._table import ignore_error, scenario, work
+from ._table import Gauge, fail_on_assertion, ignore_error, scenario, work
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lifecycle.testing import Bubble
 
 
@@ -51,3 +52,37 @@ async def timer_stops_itself(bubble: Bubble) -> None:
         scope.start_soon(timer)
         scope.start_soon(slow)
         await asyncio.sleep(0.05)
+
+
+@scenario
+async def timer_that_many_handle(bubble: Bubble) -> None:
+    """Two runs at a time; triggered, paused, resumed and stopped by tasks of their own, one of which comes late."""
+    gauge = Gauge(bubble, 2)
+    async with TaskManager("timers", drain_timeout=1, on_error=fail_on_assertion) as manager:
+        timer = fixed_rate(lambda: gauge.work("run", 0.015), 0.01, name="beat", max_instances=2)
+        manager.start_soon(timer)
+
+        async def handles(arrives: float, act: Callable[[], object]) -> None:
+            await asyncio.sleep(arrives)
+            with contextlib.suppress(RuntimeError):  # it may have ended: its owner was told to
+                act()
+
+        async with TaskGroup() as group:
+            for arrives, act in (
+                (0.002, timer.trigger),
+                (0.002, timer.trigger),
+                (0.006, timer.pause),
+                (0.012, timer.resume),
+                (0.025, timer.stop),
+                (0.025, timer.trigger),
+            ):
+                group.create_task(handles(arrives, act))
+
+
+@scenario
+async def timer_of_a_calendar(bubble: Bubble) -> None:
+    """A cron timer whose wall clock is the bubble's; its owner ends while a run is under way."""
+    calendar = cron(lambda: work(bubble, "run", 5), "* * * * *", timezone="UTC", clock=bubble.clock.time, name="cron")
+    async with Scope("timers") as scope:
+        scope.start_soon(calendar)
+        await asyncio.sleep(122)
