@@ -7,7 +7,7 @@ told, and what it may still produce goes to its ``late`` function.
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError, Task, TimerHandle
+from asyncio import CancelledError, Task, TimerHandle, sleep
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
 from typing import Any, Generic, TypeVar
@@ -43,16 +43,40 @@ class CreationTimeout(LifecycleError, TimeoutError):
         )
 
 
+def as_failure(error: BaseException, what: str) -> BaseException:
+    """Return the error that those who wait for *what* are told: a cancellation of its task is none of theirs."""
+    if is_fatal(error):  # it ends the process, from where it was raised
+        return TaskCancelled(f"{what} ended with {error!r}")
+    if isinstance(error, CancelledError):
+        return TaskCancelled(f"{what} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
+    return error
+
+
+def end_process(error: BaseException) -> None:
+    """Raise a fatal *error* out of the loop, after the step that met it; that step comes to its end."""
+
+    def end() -> None:
+        raise error
+
+    kernel.running_loop().call_soon(end)
+
+
+def _forget_it(_: object) -> None:
+    """Stand in for whoever has been told already."""
+
+
 class Chore(Generic[T]):
     """One task with a deadline, and who is told of its end.
 
-    A chore that is cancelled before its first step makes it, so that what was handed to it reaches its body.
+    A chore that is cancelled before its first step makes it, so that what was handed to it reaches its body. Where
+    the loop starts tasks eagerly, the first step waits until whoever began the chore has come to the end of its own.
 
     Attributes:
         name: for errors and logs.
-        task: the native task.
-        result: what the work returned; meaningful where `error` is None.
-        error: what kept the chore from its result, never a bare cancellation; meaningful once it has settled.
+        task: the native task; None only while it is being made.
+        result: what the work returned; meaningful where `error` is None, while it settles.
+        error: what kept the chore from its result, never a bare cancellation; meaningful while it settles. Neither
+            is kept, so that a value and the frames of an error live no longer than those who hold them.
     """
 
     __slots__ = (
@@ -64,6 +88,7 @@ class Chore(Generic[T]):
         "_owner",
         "_settle",
         "_settled",
+        "_spawned",
         "_stack",
         "_started",
         "_timed_out",
@@ -76,6 +101,7 @@ class Chore(Generic[T]):
     )
 
     result: T
+    task: Task[None]
 
     def __init__(
         self,
@@ -95,11 +121,12 @@ class Chore(Generic[T]):
         self._settle = settle
         self._late = late
         self._overdue = overdue or (lambda timeout, _, stack: CreationTimeout(name, timeout, stack))
-        self._started = self._ended = self._settled = self._timed_out = False
+        self._spawned = self._started = self._ended = self._settled = self._timed_out = False
         self._stack: tuple[str, ...] = ()
         self._timer: TimerHandle | None = None
         self._cancellation: kernel.Cancellation | str | None = None  # a reason alone before the first step
         self.task = kernel.spawn(self._run(), name)
+        self._spawned = True
         self.task.add_done_callback(self._native_task_done)
         self._set_timer(timeout, self._time_is_up)
 
@@ -123,6 +150,8 @@ class Chore(Generic[T]):
         self._cancellation = kernel.cancel(self.task, reason)
 
     async def _run(self) -> None:
+        if not self._spawned:  # an eager first step, inside the step that begins the chore
+            await sleep(0)
         self._started = True
         if isinstance(self._cancellation, str):
             self._cancellation = kernel.cancel(self.task, self._cancellation)
@@ -153,24 +182,30 @@ class Chore(Generic[T]):
             self._cancellation.withdraw()
         self._owner._forget(self)
         if not self._settled:
-            self._settled = True
-            self.error = None if error is None else self._named(error)
-            self._settle(self)
+            self._settle_with(None if error is None else self._named(error))
         elif error is not None:
             if not isinstance(error, CancelledError):
                 logger.error("%s, which had been given up, failed", self.name, exc_info=error)
         elif self._late is not None:
             self._late(self.result)
+        if error is None:
+            del self.result
+
+    def _settle_with(self, error: BaseException | None) -> None:
+        """Tell whoever waits, and keep neither it nor them."""
+        self._settled = True
+        self.error = error
+        settle, self._settle = self._settle, _forget_it
+        try:
+            settle(self)
+        finally:
+            self.error = None
 
     def _named(self, error: BaseException) -> BaseException:
-        """Return the error that those who wait are told: a cancellation of the chore is none of theirs."""
+        """Return the error that those who wait are told."""
         if self._timed_out and isinstance(error, (CancelledError, TimeoutError)):
             return self._overdue(self._timeout, False, self._stack)
-        if is_fatal(error):  # it ends the process, from the chore's own task
-            return TaskCancelled(f"{self.name} ended with {error!r}")
-        if isinstance(error, CancelledError):
-            return TaskCancelled(f"{self.name} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
-        return error
+        return as_failure(error, self.name)
 
     def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:
@@ -186,10 +221,8 @@ class Chore(Generic[T]):
     def _give_up(self) -> None:
         """Wait no longer: it may end whenever it likes, and counts no more."""
         self._timer = None
-        self._settled = True
-        self.error = self._overdue(self._timeout, True, self._stack or kernel.suspended_at(self.task))
         self._owner._give_up(self)
-        self._settle(self)
+        self._settle_with(self._overdue(self._timeout, True, self._stack or kernel.suspended_at(self.task)))
 
     def __repr__(self) -> str:
         return f"<chore {self.name!r}>"

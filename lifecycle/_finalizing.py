@@ -138,6 +138,8 @@ class Crew(Generic[E]):
             self._timer = None
 
     async def _work(self, worker: Worker[E]) -> None:
+        if worker.task is None:  # an eager first step, inside the step that submits
+            await self._rest()
         steps = 0
         while self._queue and not worker.given_up:
             worker.entry = entry = self._queue.popleft()
@@ -153,6 +155,7 @@ class Crew(Generic[E]):
             self._take_outcome(worker, entry, error)
             if error is not None and is_fatal(error):
                 raise error
+            error = pending = None  # what it refers to must not live until the next one
             steps += 1
             if steps % STEPS == 0 and self._turn_is_over():
                 await self._rest()

@@ -7,9 +7,10 @@ that it cannot be finalized between that step and the caller's next one.
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Future
+from asyncio import CancelledError, Future, Task
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _kernel as kernel
 
@@ -22,8 +23,22 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+class Crash:
+    """How a flight ended that made nothing."""
+
+    __slots__ = ("error", "traceback", "unaware")
+
+    def __init__(self, error: BaseException, told: int) -> None:
+        self.error = error
+        self.traceback: TracebackType | None = error.__traceback__  # as the factory left it: callers add their own
+        self.unaware = told  # of all who were told, how many have not left without looking
+
+
 class Flight(Generic[K, V]):
     """One creation in progress.
+
+    What became of it is in the callers' futures and not here: an error refers to the frames it went through, and
+    whatever these refer to must not refer to the error.
 
     Attributes:
         key: whose value is being made.
@@ -31,22 +46,18 @@ class Flight(Generic[K, V]):
         waiters: a future per caller, in order of arrival.
         dying: true when nobody wants the value any more; it is on its way out.
         landed: true when it is over, well or badly.
-        error: what went wrong, once it has landed.
-        registration: what it made, once it has landed.
     """
 
-    __slots__ = ("_over", "_registry", "chore", "dying", "error", "key", "landed", "registration", "waiters")
+    __slots__ = ("_over", "_registry", "chore", "dying", "key", "landed", "waiters")
 
     def __init__(self, registry: Books[K, V], key: K) -> None:
         self._registry = registry
         self._over: Future[None] | None = None
         self.key = key
         self.chore: Chore[V] | None = None
-        self.waiters: dict[Future[None], None] = {}
+        self.waiters: dict[Future[Registration[K, V] | Crash], None] = {}
         self.dying = False
         self.landed = False
-        self.error: BaseException | None = None
-        self.registration: Registration[K, V] | None = None
 
     async def join(self) -> Registration[K, V]:
         """Wait for the value and return its registration, leased for the caller.
@@ -54,17 +65,23 @@ class Flight(Generic[K, V]):
         Cancellation: leaves; the last to leave cancels the factory and waits for its clean-up, at most the
         registry's ``close_timeout`` and not for a shielded section.
         """
-        place = kernel.new_future()
+        place: Future[Registration[K, V] | Crash] = kernel.running_loop().create_future()
         self.waiters[place] = None
+        task = kernel.current_task()
+        self._registry._awaited[task] = self
         try:
-            await place
+            outcome = await place
         except CancelledError:
             await self._leave(place)
             raise
-        if self.error is not None:
-            raise self.error
-        assert self.registration is not None
-        return self.registration
+        finally:
+            del self._registry._awaited[task]
+        if not isinstance(outcome, Crash):
+            return outcome
+        try:
+            raise outcome.error.with_traceback(outcome.traceback)
+        finally:
+            del place, outcome  # which the error's traceback would refer to: a cycle
 
     async def over(self) -> None:
         """Wait until a dying flight has ended.
@@ -75,10 +92,9 @@ class Flight(Generic[K, V]):
             self._over = self._over or kernel.new_future()
             await kernel.wait(self._over)
 
-    async def _leave(self, place: Future[None]) -> None:
+    async def _leave(self, place: Future[Registration[K, V] | Crash]) -> None:
         if place.done() and not place.cancelled():  # it landed in the same loop iteration
-            if self.registration is not None:
-                self._registry._release(self.registration)
+            self._decline(place.result())
             return
         self.waiters.pop(place, None)
         if self.waiters or self.dying or self.chore is None:
@@ -87,6 +103,24 @@ class Flight(Generic[K, V]):
         if not self.landed and not self.chore.unreachable:
             self._over = self._over or kernel.new_future()
             await kernel.wait_through(self._over, self._registry.close_timeout)
+
+    def _decline(self, outcome: Registration[K, V] | Crash) -> None:
+        """See to what a caller was told in the step in which it was cancelled."""
+        if not isinstance(outcome, Crash):
+            self._registry._release(outcome)
+            return
+        outcome.unaware -= 1
+        if not outcome.unaware:
+            self._registry._report_error(f"the creation of {self.key!r}", outcome.error)
+
+    def is_awaited_by(self, task: Task[Any]) -> bool:
+        """Whether the factory waits for *task* to make something, by itself or through other factories."""
+        flight: Flight[K, V] | None = self
+        while flight is not None and flight.chore is not None:
+            if flight.chore.task is task:
+                return True
+            flight = self._registry._awaited.get(flight.chore.task)
+        return False
 
     def abandon(self, reason: str) -> None:
         """Cancel the factory; what it still makes is undone."""
@@ -97,14 +131,15 @@ class Flight(Generic[K, V]):
     def land(self, registration: Registration[K, V] | None, error: BaseException | None) -> None:
         """Tell everybody who waits; called in the step in which the factory ended."""
         self.landed = True
-        self.registration = registration
-        self.error = error
-        for place in self.waiters:
-            if not place.done():
-                if registration is not None:
-                    self._registry._claim(registration)
-                place.set_result(None)
+        places = [place for place in self.waiters if not place.done()]
         self.waiters.clear()
+        crash = None if error is None else Crash(error, len(places))
+        for place in places:
+            if registration is not None:
+                self._registry._claim(registration)
+                place.set_result(registration)
+            elif crash is not None:
+                place.set_result(crash)
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
@@ -131,11 +166,11 @@ class Failures(Generic[K]):
             if len(self._errors) > self._limit:
                 self._errors.popitem(last=False)
 
-    def recall(self, key: K, now: float) -> Exception | None:
-        """Return the error that answers for *key*, if any."""
+    def check(self, key: K, now: float) -> None:
+        """Raise the error that answers for *key*, if any."""
         self.expire(now)
-        known = self._errors.get(key)
-        return None if known is None else known[1].with_traceback(None)
+        if key in self._errors:
+            raise self._errors[key][1].with_traceback(None)
 
     def forget(self, key: K) -> None:
         """Let the next caller try again."""

@@ -83,6 +83,9 @@ class Lease(Claim[K, V]):
             if self._factory is None:
                 raise KeyError(self._key)
             registration = await registry._obtain(self._key, self._factory)
+            if self._registration is not None:  # another task has entered it meanwhile
+                registry._release(registration)
+                self._check_free()
         self._registration = registration
         return registration.value
 

@@ -26,9 +26,9 @@ from typing import Any, Generic, TypeVar
 
 from . import _kernel as kernel
 from . import _trace
-from ._chores import Chores, Overdue
+from ._chores import Chores, Overdue, as_failure, end_process
 from ._closing import OwnerState, checked_timeout
-from ._errors import OwnerClosed, PoolTimeout
+from ._errors import OwnerClosed, PoolTimeout, is_fatal
 from ._lender import Lender
 from ._loans import CHECKING, CREATING, DESTROYING, GONE, IDLE, LENT, RESETTING, Slot, SlotState
 from ._slots import checked_limit
@@ -68,6 +68,7 @@ class PoolBooks(Lender, Generic[T]):
         "_max_idle",
         "_max_waiting",
         "_nothing",
+        "_pumping",
         "_random",
         "_refused",
         "_reset",
@@ -120,6 +121,8 @@ class PoolBooks(Lender, Generic[T]):
         self._bypass = checked_timeout(check_bypass, "check_bypass")
         self._max_idle = checked_timeout(max_idle, "max_idle")
         self._lifetime = checked_timeout(max_lifetime, "max_lifetime")
+        if not self._lifetime:
+            raise ValueError("max_lifetime must be more than 0 seconds, or None for no bound: nothing could be lent")
         self._leak_threshold = checked_timeout(leak_threshold, "leak_threshold")
         self._jitter = lifetime_jitter
         self._max_waiting = checked_limit(max_waiting, what="max_waiting", least=0)
@@ -136,6 +139,7 @@ class PoolBooks(Lender, Generic[T]):
         # A future that is done, once there is a loop: what leaving a loan returns.
         self._nothing: Future[None] | None = None
         self._chores = Chores()
+        self._pumping = False
         self._timer: Handle | None = None
         self._armed_for = FOREVER
         self._retry_delay = self._retry_at = 0.0
@@ -193,11 +197,16 @@ class PoolBooks(Lender, Generic[T]):
         then: Callable[[Slot[T], BaseException | None, object], None],
         overdue: Overdue | None = None,
     ) -> None:
-        """Call ``work(value)``, and *then* with what came of it: at once, or when the chore it takes has ended."""
+        """Call ``work(value)``, and *then* with what came of it: at once, or when the chore it takes has ended.
+
+        Nothing that ``work`` raises reaches the step that this is part of, which may be somebody else's.
+        """
         try:
             pending = work(slot.value)
-        except Exception as error:
-            then(slot, error, None)
+        except BaseException as error:
+            if is_fatal(error):
+                end_process(error)
+            then(slot, as_failure(error, name), None)
             return
         if isawaitable(pending):
             self._chores.begin(

@@ -64,7 +64,10 @@ class Lending(PoolValues[T]):
             if timer is not None:
                 timer.cancel()
         if isinstance(answer, BaseException):
-            raise answer
+            try:
+                raise answer
+            finally:
+                del place, answer  # which its traceback would refer to: a cycle
         answer.borrower = kernel.current_task()
         if self._timed:
             self._note_borrower(answer, self._clock())

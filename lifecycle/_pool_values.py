@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from . import _kernel as kernel
 from . import _trace
-from ._chores import Chore
-from ._errors import ReleaseTimeout
+from ._chores import Chore, as_failure, end_process
+from ._errors import ReleaseTimeout, is_fatal
 from ._lender import logger
 from ._loans import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot
 from ._pool_books import FOREVER, OPEN, RETRY, PoolBooks
@@ -25,11 +25,20 @@ class PoolValues(PoolBooks[T]):
     # Supply and demand
 
     def _pump(self) -> None:
-        """Start as many creations and checks as the line needs and the pool has room for."""
-        while self._idle and self._coming(CREATING, CHECKING) < len(self._line):
-            self._prepare(self._idle.pop())
-        while self._has_room() and self._coming(CREATING, CHECKING, RESETTING) < len(self._line):
-            self._make()
+        """Start as many creations and checks as the line needs and the pool has room for.
+
+        What ends at once comes back here, as deep as there are values; so only the outermost call does the work.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._idle and self._coming(CREATING, CHECKING) < len(self._line):
+                self._prepare(self._idle.pop())
+            while self._has_room() and self._coming(CREATING, CHECKING, RESETTING) < len(self._line):
+                self._make()
+        finally:
+            self._pumping = False
 
     def _prepare(self, slot: Slot[T]) -> None:
         """Lend an idle value to the line, checked first where it needs to be."""
@@ -74,12 +83,11 @@ class PoolValues(PoolBooks[T]):
         name = f"creation of {self._label(slot)}"
         try:
             made = self._create()
-        except Exception as error:
-            self._creation_failed(slot, error)
+        except BaseException as error:
+            if is_fatal(error):
+                end_process(error)
+            self._creation_failed(slot, as_failure(error, name))
             return
-        except BaseException:
-            self._forget(slot)
-            raise
         if isawaitable(made):
             self._chores.begin(
                 made,

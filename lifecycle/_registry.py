@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Self, TypeVar, overload
 
+from . import _kernel as kernel
 from . import _trace
 from ._closing import checked_timeout, closing_tasks
 from ._leases import Lease, TryLease
@@ -158,7 +159,8 @@ class Registry(CreatingBooks[K, V]):
 
         Raises:
             OwnerClosed: the registry is closing or closed; *value* is finalized.
-            TypeError, ValueError: *ttl* is no number of seconds, or *key* is not hashable; nothing has changed.
+            TypeError, ValueError: *ttl* is no number of seconds, *key* is not hashable, or the weigher's answer is no
+                whole number from 0; nothing has changed, and *value* is still yours.
         """
         if self._state is not OPEN:
             self._refuse_value(key, value)
@@ -171,7 +173,7 @@ class Registry(CreatingBooks[K, V]):
         expires_at = now + lifetime
         weight = 0
         if self._weigher is not None:
-            weight = self._weigher(key, value)
+            weight = self._weigh(key, value)
         if key in live:
             self._give_way(live[key], now)
         if weight and weight > self._largest:
@@ -254,6 +256,7 @@ class Registry(CreatingBooks[K, V]):
         Raises:
             OwnerClosed: the registry is closed, or was closed meanwhile.
             CreationTimeout: the factory took longer than ``create_timeout``.
+            RuntimeError: the factory of *key* asks for *key*, by itself or through other factories.
             BaseException: what the factory raised; every caller that waits gets it, the next call tries again.
         """
         try:
@@ -312,19 +315,22 @@ class Registry(CreatingBooks[K, V]):
     async def clear(self) -> None:
         """Take everything out, and wait until all that is not leased has been finalized.
 
+        Called by a finalizer it does not wait for finalizers: two of them would wait for each other.
+
         Cancellation: ends the waiting; everything has left and is finalized all the same.
         """
         if self._failures is not None:
             self._failures.clear()
         self._condemn(EXPLICIT)
         await self._wait_until(lambda: not self._condemned)
-        if self._crew is not None:
+        if self._crew is not None and not self._crew.has(kernel.current_task()):
             await self._wait_until(self._crew.fence(closing_tasks()))
 
     async def __aenter__(self) -> Self:
         self._check_open("an async with block")
         if _trace.sink is not None and self._token is None:
             self._token = _trace.opened("registry", self.name)
+        self._arm(self._wheel.next_due())  # what was put in before there was a loop
         return self
 
     # Steps

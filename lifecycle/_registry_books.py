@@ -7,12 +7,12 @@ the crew, which ends it in the background and comes back to `Books._ended`. Noth
 
 from __future__ import annotations
 
-from asyncio import BaseEventLoop, Future, Handle
+from asyncio import BaseEventLoop, Future, Handle, Task
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from . import _kernel as kernel
 from . import _trace
@@ -45,6 +45,7 @@ class Books(Lender, Generic[K, V]):
 
     __slots__ = (
         "_armed_for",
+        "_awaited",
         "_bare",
         "_chores",
         "_clock",
@@ -123,6 +124,7 @@ class Books(Lender, Generic[K, V]):
         self._bare = finalizer is None and weigher is None  # whether a value that leaves is just forgotten
         self._weight = 0
         self._flights: dict[K, Flight[K, V]] = {}
+        self._awaited: dict[Task[Any], Flight[K, V]] = {}  # by the task that waits
         self._chores = Chores()
         self._lingering: dict[Registration[K, V], None] = {}  # retired, and still leased
         self._condemned: deque[tuple[dict[K, Registration[K, V]], RemovalCause]] = deque()  # taken out all at once
@@ -192,6 +194,16 @@ class Books(Lender, Generic[K, V]):
         raise NotImplementedError
 
     # Making room
+
+    def _weigh(self, key: K, value: V) -> int:
+        """Return what a value weighs; nothing has changed when it is not fit to be counted."""
+        assert self._weigher is not None
+        weight = self._weigher(key, value)
+        if not isinstance(weight, int):
+            raise TypeError(f"the weigher of {self} must return a whole number, got {weight!r} for {key!r}")
+        if weight < 0:
+            raise ValueError(f"the weigher of {self} must return 0 or more, got {weight} for {key!r}")
+        return weight
 
     def _weigh_in(self, registration: Registration[K, V], weight: int) -> None:
         """Count a new value's weight, and make room for it."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from . import _kernel as kernel
 from ._chores import Chore
-from ._errors import OwnerClosed
+from ._errors import OwnerClosed, TaskCancelled
 from ._flights import Flight
 from ._registrations import LIVE, RETIRED, Registration, RemovalCause
 from ._registry_books import FOREVER, OPEN, REPLACED, SHUT, SIZE, UNWANTED
@@ -41,18 +41,26 @@ class CreatingBooks(TimedBooks[K, V]):
                 await flight.over()
                 continue
             if flight is None:
-                remembered = self._failures.recall(key, self._clock()) if self._failures is not None else None
-                if remembered is not None:
-                    raise remembered
+                if self._failures is not None:
+                    self._failures.check(key, self._clock())
                 begun = self._take_off(key, factory)
                 if isinstance(begun, Registration):
                     return begun
                 flight = begun
+            elif flight.is_awaited_by(kernel.current_task()):
+                raise RuntimeError(
+                    f"the factory of {key!r} in {self} asks for {key!r} itself, or through other factories, and would "
+                    "wait for ever; make what factories share under a key of its own"
+                )
             return await flight.join()
 
     def _take_off(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
         """Begin a creation; a synchronous factory has made its value when this returns, and it is leased."""
-        made = factory()
+        try:
+            made = factory()
+        except BaseException as error:
+            self._note_failure(key, error)
+            raise
         if not isawaitable(made):
             self._loads += 1
             return self._put_claimed(key, made)
@@ -80,10 +88,9 @@ class CreatingBooks(TimedBooks[K, V]):
         if error is None:
             registration, error = self._take_delivery(flight, chore.result)
         elif not flight.dying:
-            self._load_failures += 1
-            if self._failures is not None:
-                self._failures.remember(key, error, self._clock())
-                self._arm(min(self._armed_for, self._failures.next_due()))
+            self._note_failure(key, error)
+        elif not isinstance(error, TaskCancelled):  # which is how a creation that is given up should end
+            self._report_error(f"giving up the creation of {key!r}", error)
         if registration is None and self._state is not OPEN and (error is None or flight.dying):
             error = OwnerClosed(
                 f"{self} closed while it created the value of {key!r}; create it before the owner closes"
@@ -93,6 +100,12 @@ class CreatingBooks(TimedBooks[K, V]):
             self._release(registration)
         if self._watchers:
             self._progress()
+
+    def _note_failure(self, key: K, error: BaseException) -> None:
+        self._load_failures += 1
+        if self._failures is not None:
+            self._failures.remember(key, error, self._clock())
+            self._arm(min(self._armed_for, self._failures.next_due()))
 
     def _take_delivery(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
         """Return what is under the flight's key now, leased once, or why there is nothing."""
@@ -108,7 +121,6 @@ class CreatingBooks(TimedBooks[K, V]):
         try:
             return self._put_claimed(flight.key, value), None
         except BaseException as error:  # of the weigher
-            self._undo(flight.key, value, UNWANTED)
             return None, error
 
     def _undo(self, key: K, value: V, cause: RemovalCause) -> None:
@@ -116,11 +128,16 @@ class CreatingBooks(TimedBooks[K, V]):
 
     def _put_claimed(self, key: K, value: V) -> Registration[K, V]:
         """Put what a factory made, and lease it once in the same step: also what is too heavy to stay."""
-        if self._weigher is not None and self._weigher(key, value) > self._largest:
-            registration = self._admit(key, value, SIZE, leases=1)
-        else:
+        opened = self._opened
+        try:
+            if self._weigher is not None and self._weigh(key, value) > self._largest:
+                return self._admit(key, value, SIZE, leases=1)
             registration = self.put(key, value)
-            self._claim(registration)
+        except BaseException:
+            if self._opened == opened:  # it could not be weighed, and nobody has it
+                self._undo(key, value, UNWANTED)
+            raise
+        self._claim(registration)
         return registration
 
     # Closing
