@@ -4,9 +4,11 @@
 
 A mutant names a function of the core and a text in it that is replaced; one whose text is not there any more is an
 error, so that the list cannot rot in silence. The function's code object is exchanged while the mutant is explored.
+First comes what leak checkers do, a clean run; a mutant that survives it in all its scenarios is struck everywhere.
 """
 
 from __future__ import annotations
+import __future__
 
 import contextlib
 import functools
@@ -22,9 +24,14 @@ from types import FunctionType
 from typing import Any
 
 import lifecycle
-from lifecycle.testing import explore_cancellation, no_busy_loop
+from lifecycle.testing import DEFAULT_FAULTS, Fault, explore_cancellation, no_busy_loop
 
 from .own_table import OWN, OwnMutant
+
+# The core's files begin with it.
+FUTURE_FLAG = __future__.annotations.compiler_flag
+
+CHECKS: dict[str, tuple[Fault, ...]] = {"clean run": (), "struck": DEFAULT_FAULTS}
 
 
 @functools.cache
@@ -64,11 +71,12 @@ def applied(mutant: OwnMutant) -> Iterator[None]:
     source = textwrap.dedent("".join(lines))
     if mutant.old not in source:
         raise LookupError(f"{mutant.where} has no {mutant.old!r} any more")
-    changed = "\n" * (first - 1) + source.replace(mutant.old, mutant.new, 1)
+    # In a class, so that what says super() has one around it.
+    changed = "\n" * (first - 2) + "class Around:\n" + textwrap.indent(source.replace(mutant.old, mutant.new, 1), " ")
     namespace: dict[str, Any] = {}
-    code = compile("from __future__ import annotations\n" + changed, function.__code__.co_filename, "exec")
+    code = compile(changed, function.__code__.co_filename, "exec", FUTURE_FLAG)
     exec(code, function.__globals__, namespace)  # noqa: S102 - our own source, one line changed
-    new = namespace[function.__name__]
+    new = vars(namespace["Around"])[function.__name__]
     plain = function.__code__
     function.__code__ = (new.fget if isinstance(new, property) else new).__code__
     try:
@@ -77,17 +85,22 @@ def applied(mutant: OwnMutant) -> Iterator[None]:
         function.__code__ = plain
 
 
-def kill(mutant: OwnMutant, scenarios: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the scenario that noticed a mutant, and what it says; None for a survivor."""
+def kill(mutant: OwnMutant, scenarios: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Return the check that noticed a mutant, the scenario, and what it says; None for a survivor."""
+    noticing = [
+        (name, scenario)
+        for prefix in mutant.scenarios
+        for name, scenario in scenarios.items()
+        if name.startswith(prefix)
+    ]
     with applied(mutant):
-        for prefix in mutant.scenarios:
-            for name, scenario in scenarios.items():
-                if name.startswith(prefix):
-                    report = explore_cancellation(
-                        scenario, stop_at_first=True, max_steps=5_000, invariants=[no_busy_loop]
-                    )
-                    if report.failures:
-                        return name, report.failures[0].residue[0].splitlines()[0][:80]
+        for check, faults in CHECKS.items():
+            for name, scenario in noticing:
+                report = explore_cancellation(
+                    scenario, faults=faults, stop_at_first=True, max_steps=5_000, invariants=[no_busy_loop]
+                )
+                if report.failures:
+                    return check, name, report.failures[0].residue[0].splitlines()[0][:80]
     return None
 
 
@@ -98,6 +111,7 @@ def main() -> None:
 
     began = time.perf_counter()
     survivors, rotten = [], []
+    killed = dict.fromkeys(CHECKS, 0)
     for mutant in OWN:
         try:
             found = kill(mutant, SCENARIOS)
@@ -107,12 +121,17 @@ def main() -> None:
         if found is None:
             survivors.append(f"{mutant.what} ({mutant.where})")
         else:
-            print(f"{mutant.what:44} {found[0]:32} {found[1]}")
-    print(f"\n{len(OWN) - len(survivors) - len(rotten)} of {len(OWN)} killed in {time.perf_counter() - began:.1f} s")
-    for survivor in survivors:
-        print(f"survived: {survivor}")
+            killed[found[0]] += 1
+            print(f"{mutant.what:44} {found[0]:10} {found[1]:32} {found[2]}")
+    print()
+    total = 0
+    for check, number in killed.items():
+        total += number
+        print(f"{check:10} {total:3} of {len(OWN) - len(rotten)} that apply")
+    print(f"survivors: {', '.join(survivors) or 'none'}")
     for text in rotten:
         print(f"does not apply: {text}")
+    print(f"{time.perf_counter() - began:.1f} s")
     sys.exit(1 if survivors or rotten else 0)
 
 

@@ -25,7 +25,7 @@ class OwnMutant:
 
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
-POOL = ("pool",)
+POOL, TIMER, COMPLETED = ("pool",), ("timer",), ("as_completed",)
 
 OWN = [
     # Shields, and cancellations that are held back.
@@ -139,15 +139,53 @@ OWN = [
     ),
     OwnMutant(
         "a lease that came too late",
-        "Flight._leave",
-        "self._registry._release(self.registration)",
+        "Flight._decline",
+        "self._registry._release(outcome)",
         "pass",
         REGISTRY,
     ),
-    OwnMutant("followers are not told", "Flight.land", "place.set_result(None)", "pass", REGISTRY),
+    OwnMutant("followers are not told", "Flight.land", "place.set_result(registration)", "pass", REGISTRY),
     # Loans.
     OwnMutant("a broken value is lent again", "Loan.__aexit__", "spoiled=spoiled", "spoiled=False", ("pool_discards",)),
     OwnMutant("a loan is not given back", "Loan.__aexit__", "pool._idle.append(slot)", "pass", POOL),
     OwnMutant("a value handed over is lost", "PoolBooks._leave_line", "self._supply(", "id(", POOL),
     OwnMutant("idle values are not destroyed", "Lending._begin_closing", "self._end(slot)", "pass", POOL),
+    OwnMutant("a borrower that gives up stays in line", "Lending._stand_in_line", "timer.cancel()", "pass", POOL),
+    OwnMutant("borrowers in line are not told", "Lending._begin_closing", "place.set_result(", "id(", ("pool_closed",)),
+    OwnMutant("the next in line is passed over", "Lending._take_back", "place.set_result(slot)", "pass", POOL),
+    # Groups, and what is built on them.
+    OwnMutant("a member in line is not closed", "Members._forget", "self._waiting.pop(task).close()", "pass", GROUP),
+    OwnMutant("a member in line is not dropped", "Members._drop_unstarted", "handle._discard()", "pass", GROUP),
+    OwnMutant("a member keeps its slot", "Members._see_off", "self._slots.serve()", "pass", GROUP),
+    OwnMutant("members go on", "TaskGroup._end", "self._members.cancel_all(reason)", "pass", GROUP),
+    OwnMutant(
+        "a group forgets why it was left",
+        "TaskGroup._leave_body",
+        "self._body.hold(error)",
+        "pass",
+        GROUP,
+    ),
+    OwnMutant("a join swallows", "TaskGroup._join", "self._body.hold(error)", "pass", GROUP),
+    OwnMutant("errors hide a cancellation", "TaskGroup._conclude", "kernel.deliver_later(", "id(", ("group_coll",)),
+    OwnMutant("a source is not closed", "start_each", "await source.aclose()", "pass", ("amap",)),
+    OwnMutant("what was not taken is not closed", "gather", "source.discard_rest()", "pass", ("gather",)),
+    OwnMutant("a place among the completed is lost", "Harvest._member_ended", "self._working -= 1", "pass", COMPLETED),
+    OwnMutant("nobody tells who consumes", "Harvest._member_ended", "self._consumer.give()", "pass", COMPLETED),
+    OwnMutant("the feeder keeps its source", "Harvest._feed", "await self._source.aclose()", "pass", COMPLETED),
+    OwnMutant("the rest is not cancelled", "Harvest.leave", 'self._end(f"{self} was left")', "pass", COMPLETED),
+    # Timers.
+    OwnMutant("a run keeps its deadline", "Run._call_within", "deadline.cancel()", "pass", TIMER),
+    OwnMutant("one run too many", "TimerLife._wait", ">= self._settings.max_instances", "> 99", ("timer_that",)),
+    OwnMutant("a timer without end", "TimerLife._wait", "if self.stopping:", "if False:", ("timers_that",)),
+    OwnMutant("a timer is not told to stop", "TimerLife.stop", "self._ring()", "pass", ("timers_that",)),
+    OwnMutant("the end of a run is not noticed", "TimerLife._take_end", "self._alarm.ring()", "pass", ("timers_that",)),
+    OwnMutant("a timer swallows", "TimerLife.keep_time", "cancellation = error", "pass", TIMER),
+    # Closing.
+    OwnMutant("a close keeps its watchdog", "Unwinding.run", "self._timer.cancel()", "pass", SCOPE),
+    OwnMutant("the baton is dropped", "Unwinding._delegate", "closer.add_done_callback(", "id(", SCOPE),
+    OwnMutant("an heir without tasks", "Scope.pop_all", "entry._owner = heir", "pass", ("scope_handed",)),
+    OwnMutant("values stay when a registry closes", "CreatingBooks._begin_closing", "_condemn(SHUT)", "name", REGISTRY),
+    OwnMutant("a sweep keeps its timer", "TimedBooks._arm", "self._timer.cancel()", "pass", REGISTRY),
+    OwnMutant("a leased value is finalized", "Books._dispose", "if registration._leases:", "if False:", REGISTRY),
+    OwnMutant("finalizers are not hired", "Crew.submit", "self._hire()", "pass", REGISTRY),
 ]

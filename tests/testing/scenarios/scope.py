@@ -160,8 +160,11 @@ async def scope_handed_over(bubble: Bubble) -> None:
     async with Scope("maker") as maker:
         await maker.acquire(connect, bubble, "held", release=disconnect)
         maker.start_soon(work, bubble, "worker", 1)
+        maker.start_soon(work, bubble, "quick worker", 0.01)
         heir = maker.pop_all()
     try:
+        await asyncio.sleep(0.02)
+        assert heir.statistics().tasks < 2, "the heir keeps a task that has ended"
         async with TaskGroup() as group:
             group.create_task(heir.aclose())
             await asyncio.sleep(0.005)

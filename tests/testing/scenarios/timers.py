@@ -59,7 +59,7 @@ async def timer_that_many_handle(bubble: Bubble) -> None:
     """Two runs at a time; triggered, paused, resumed and stopped by tasks of their own, one of which comes late."""
     gauge = Gauge(bubble, 2)
     async with TaskManager("timers", drain_timeout=1, on_error=fail_on_assertion) as manager:
-        timer = fixed_rate(lambda: gauge.work("run", 0.015), 0.01, name="beat", max_instances=2)
+        timer = fixed_rate(lambda: gauge.work("run", 0.015), 0.01, name="beat", max_instances=2, on_error="raise")
         manager.start_soon(timer)
 
         async def handles(arrives: float, act: Callable[[], object]) -> None:
@@ -77,6 +77,20 @@ async def timer_that_many_handle(bubble: Bubble) -> None:
                 (0.025, timer.trigger),
             ):
                 group.create_task(handles(arrives, act))
+
+
+@scenario
+async def timers_that_end_by_themselves(bubble: Bubble) -> None:
+    """One has had its last run, one is stopped long before its next, and somebody waits for both."""
+    async with TaskManager("timers", drain_timeout=1, on_error=ignore_error) as manager:
+        short = manager.start_soon(fixed_delay(lambda: work(bubble, "short", 0.01), 0.01, max_runs=2, name="short"))
+        rare = fixed_rate(lambda: work(bubble, "rare", 0.01), 60, name="rare")
+        rarely = manager.start_soon(rare)
+        await asyncio.sleep(0.02)
+        rare.stop()
+        await short.wait()
+        await rarely.wait()
+        assert bubble.clock.time() < 1, "a timer that had ended, or was stopped, went on"
 
 
 @scenario
