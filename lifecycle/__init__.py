@@ -22,6 +22,7 @@ _NAMES = {
     "_lender": "StillLent",
     "_loans": "Loan TryLoan",
     "_overdue": "QueueAlarm RunAlarm",
+    "_pair": "LoopEnd PairOutcome ReaderWorker link",
     "_pool": "Pool",
     "_registrations": "Registration RegistrationState RemovalCause",
     "_registry": "Registry",

@@ -35,6 +35,10 @@ from ._loans import Loan as Loan
 from ._loans import TryLoan as TryLoan
 from ._overdue import QueueAlarm as QueueAlarm
 from ._overdue import RunAlarm as RunAlarm
+from ._pair import LoopEnd as LoopEnd
+from ._pair import PairOutcome as PairOutcome
+from ._pair import ReaderWorker as ReaderWorker
+from ._pair import link as link
 from ._pool import Pool as Pool
 from ._registrations import Registration as Registration
 from ._registrations import RegistrationState as RegistrationState

@@ -21,6 +21,14 @@ class Connection:
     run = execute
 
 
+class Terminal(Connection):
+    """Something that gives lines."""
+
+    async def readline(self) -> str:
+        """Return the end of the input."""
+        return ""
+
+
 async def connect(*_: object) -> Connection:
     """Return something to own."""
     return Connection()
@@ -52,6 +60,7 @@ UNDER_RUN = {"lifecycle.background", "lifecycle.create_background_task"}
 #: What each example needs, by the name of the public thing whose docstring it is in.
 WORLD: dict[str, dict[str, Any]] = {
     "lifecycle.Pool": {"Connection": Connection, "connect": connect},
+    "lifecycle.ReaderWorker": {"connection": Terminal()},
     "lifecycle.Registry": {"Client": Connection, "cluster": "north", "connect": connect, "job": "count"},
     "lifecycle.Scope": {
         "address": ("localhost", 1),

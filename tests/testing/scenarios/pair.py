@@ -1,0 +1,110 @@
+"""ReaderWorker and link: a slow worker, a blocked read, a worker that leaves first, and a close from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from lifecycle import OwnerClosed, ReaderWorker, TaskGroup, link
+
+from ._table import scenario, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble
+
+Send = Callable[[int], Coroutine[Any, Any, None]]
+
+
+class Wire:
+    """A connection: reads until it is closed, which takes time."""
+
+    def __init__(self, bubble: Bubble) -> None:
+        self._token = bubble.ledger.acquire("wire", kind="connection")
+        self._over = asyncio.get_running_loop().create_future()
+
+    async def read(self) -> None:
+        await asyncio.shield(self._over)
+
+    async def close(self) -> None:
+        try:
+            await asyncio.sleep(0.01)
+        finally:
+            self._token.release()
+            if not self._over.done():
+                self._over.set_result(None)
+
+
+@scenario
+async def pair_drains_what_was_read(bubble: Bubble) -> None:
+    """A reader that is faster than its worker, and returns; a worker that comes to its end has got everything."""
+    wire = Wire(bubble)
+    sent: list[int] = []
+    got: list[int] = []
+
+    async def reader(send: Send) -> None:
+        for number in range(4):
+            await send(number)
+            sent.append(number)
+        await asyncio.sleep(0.005)
+
+    async def worker(receive: AsyncIterator[int]) -> None:
+        async for number in receive:
+            got.append(number)
+            await work(bubble, "item", 0.01)
+
+    async with ReaderWorker(reader, worker, capacity=1, close=wire.close, name="draining") as pair:
+        outcome = await pair.wait()
+        assert len(outcome.ends) == 2
+        if outcome.ends[-1].name == "worker" and outcome.ends[-1].how == "returned":
+            assert got[: len(sent)] == sent, f"{sent} was sent, {got} was received"
+
+
+@scenario
+async def pair_whose_worker_leaves(bubble: Bubble) -> None:
+    """The reader sits in a send, a helper of it in another; the worker returns, and somebody closes the pair."""
+    wire = Wire(bubble)
+
+    async def reader(send: Send) -> None:
+        async def helper() -> None:
+            with contextlib.suppress(OwnerClosed):
+                await send(2)
+
+        async with TaskGroup() as group:
+            group.create_task(helper())
+            with contextlib.suppress(OwnerClosed):
+                await send(1)
+                await send(3)
+            await wire.read()
+
+    async def worker(receive: AsyncIterator[int]) -> None:
+        await anext(receive)
+        await work(bubble, "item", 0.01)
+
+    async def closer(pair: ReaderWorker[int]) -> None:
+        await asyncio.sleep(0.015)
+        await pair.aclose()
+
+    pair = ReaderWorker(reader, worker, capacity=1, close=wire.close, name="leaving")
+    async with pair, TaskGroup() as group:
+        group.create_task(closer(pair))
+        group.create_task(closer(pair))
+        await pair.wait()
+
+
+@scenario
+async def linked_loops(bubble: Bubble) -> None:
+    """Three loops, one of which ends, one of which takes its time to stop."""
+    wire = Wire(bubble)
+
+    async def slow_to_stop() -> None:
+        try:
+            await wire.read()
+        finally:
+            await work(bubble, "clean-up", 0.01)
+
+    outcome = await link(
+        lambda: work(bubble, "first", 0.01), slow_to_stop, lambda: work(bubble, "long", 5), close=wire.close
+    )
+    assert len(outcome.ends) == 3
