@@ -1,12 +1,10 @@
-"""What all owners share about closing: states, refusals, timeouts, and who waits for whom."""
+"""What all owners share about closing: states, refusals, timeouts, and what never ends by itself."""
 
 from __future__ import annotations
 
 import enum
 import math
-from asyncio import Task
-from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -57,24 +55,10 @@ def stop_with_owner(coro: Coroutine[Any, Any, Any], stop: Callable[[], object]) 
     _stops[coro] = stop
 
 
-def stop_endless(coro: Coroutine[Any, Any, Any]) -> None:
-    """Stop what *coro* runs, if it never ends by itself, so that it can be drained."""
-    stop = _stops.get(coro)
-    if stop is not None:
-        stop()
-
-
-_closers: ContextVar[frozenset[Task[Any]]] = ContextVar("lifecycle_closers", default=frozenset())
-
-
-def closing_tasks() -> frozenset[Task[Any]]:
-    """Return the calling task and every task that waits, through releases, for what the calling task does.
-
-    An owner that closes must wait for none of them: it would wait for itself.
-    """
-    return _closers.get() | {kernel.current_task()}
-
-
-def adopt_closers(tasks: frozenset[Task[Any]]) -> None:
-    """Make *tasks* and the calling task part of `closing_tasks` for all that runs in this context from here on."""
-    _closers.set(tasks | {kernel.current_task()})
+def stop_endless(coros: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Stop those of *coros* that never end by themselves, so that they can be drained."""
+    if not _stops:
+        return
+    for stop in [_stops.get(coro) for coro in coros]:
+        if stop is not None:
+            stop()

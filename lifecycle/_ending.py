@@ -7,10 +7,10 @@ from typing import Any
 
 from . import _kernel as kernel
 from . import _trace
-from ._closing import closing_tasks
 from ._entries import logger
 from ._ledger import CLOSED, CLOSING, OPEN, Ledger
 from ._unwind import Unwinding
+from ._waiting import closing_tasks
 
 
 class EndingLedger(Ledger):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from asyncio import Future, Task
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from . import _kernel as kernel
-from ._closing import closing_tasks
 from ._handle import PENDING, TaskHandle
 from ._slots import Slots
 from ._statistics import LeftBehind
+from ._waiting import begin_awaiting, closing_tasks, end_awaiting
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Idleness:
         slots: where its other tasks wait.
     """
 
-    def __init__(self, running: set[TaskHandle[Any]], slots: Slots) -> None:
+    def __init__(self, running: Mapping[TaskHandle[Any], None], slots: Slots) -> None:
         self._running = running
         self._slots = slots
         self._waits: list[Wait] = []
@@ -51,10 +51,13 @@ class Idleness:
         #: While more tasks run than this, nobody needs to `check`.
         self.threshold = -1
 
-    async def wait(self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool) -> T | None:
+    async def wait(
+        self, manager: object, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool
+    ) -> T | None:
         """Wait in the given way until the manager is idle; None if it is so already.
 
         Args:
+            manager: the owner of all the tasks.
             wait: the way, which gets a future.
             draining: whether it is a drain that waits, and not a close.
 
@@ -64,6 +67,7 @@ class Idleness:
         own = self._count(tasks) if draining else 0
         entry = Wait(tasks, drains_from_inside=own > 0)
         self._waits.append(entry)
+        begin_awaiting(manager, tasks)
         try:
             with self._slots.lent(own):
                 self._review()
@@ -72,6 +76,7 @@ class Idleness:
                 kernel.running_loop().call_soon(self._watch_unstarted)
                 return await wait(entry.idle)
         finally:
+            end_awaiting(manager, tasks)
             self._waits.remove(entry)
             self._review()
 
@@ -123,7 +128,7 @@ class Idleness:
         watch_unstarted(list(self._running))
 
 
-def sweep(running: set[TaskHandle[Any]]) -> None:
+def sweep(running: Mapping[TaskHandle[Any], None]) -> None:
     """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
     for handle in [handle for handle in running if handle._task is not None and handle._task.done()]:
         handle._sweep()

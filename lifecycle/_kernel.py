@@ -21,7 +21,7 @@ from asyncio import CancelledError, Future, Task, get_running_loop
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from types import CodeType
+from types import FrameType
 from typing import Any, TypeVar, cast
 
 from anyio import CancelScope
@@ -425,19 +425,20 @@ def other_tasks() -> set[Task[Any]]:
 def suspended_at(task: Task[Any]) -> tuple[str, ...]:
     """Return where *task* is suspended, outermost call first, as ``file:line in function``."""
     return tuple(
-        f"{code.co_filename}:{line} in {code.co_qualname}"
-        for code, line in _suspended_frames(task.get_coro())
-        if os.path.dirname(code.co_filename) != _PACKAGE
+        f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+        for frame in suspended_frames(task.get_coro())
+        if os.path.dirname(frame.f_code.co_filename) != _PACKAGE
     )
 
 
-def _suspended_frames(awaited: object) -> Iterator[tuple[CodeType, int]]:
+def suspended_frames(awaited: object) -> Iterator[FrameType]:
+    """Yield the frames of a coroutine, a generator, or whatever else can be awaited, outermost first."""
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
         frame = frame or getattr(awaited, "gi_frame", None)
         if frame is None:
             return
-        yield frame.f_code, frame.f_lineno
+        yield frame
         awaited = (
             getattr(awaited, "cr_await", None)
             or getattr(awaited, "ag_await", None)

@@ -10,13 +10,24 @@ from typing import Any, Self
 
 from . import _kernel as kernel
 from . import _trace
-from ._closing import OwnerState, checked_timeout, closing_tasks, refuse
+from ._closing import OwnerState, checked_timeout, refuse
 from ._errors import ReleaseTimeout, combine
 from ._roots import Portrait
+from ._waiting import closing_tasks
 
 logger = logging.getLogger("lifecycle.registry")
 
 OPEN, CLOSING, CLOSED = OwnerState
+
+
+def borrower_in_words(task: Task[Any] | None) -> str:
+    """Return who has borrowed something, and where that task is now."""
+    if task is None:
+        return "no task"
+    if task.done():
+        return f"task {task.get_name()!r} (which has ended)"
+    stack = kernel.suspended_at(task)
+    return f"task {task.get_name()!r}" + (f", suspended at {stack[-1]}" if stack else "")
 
 
 class StillLent(ReleaseTimeout):

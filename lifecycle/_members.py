@@ -76,10 +76,10 @@ class Members:
         # True when the end of one that returns means more than leaving the books.
         self._special = all_ends or limit is not None
         self._plain = False
-        self._live: set[Member] = set()
+        self._live: dict[Member, None] = {}  # in order, so that what happens to them is
         self._running: set[object] = set()  # those that have a slot; kept only under a limit
         self.limit = limit
-        self._slots = None if limit is None else Slots(self._running, limit, self._start_queued)
+        self._slots = None if limit is None else Slots(self._running, limit)
         self._waiting: dict[Task[Any], Coroutine[Any, Any, Any]] = {}
         self._retrying: dict[Task[Any], kernel.Cancellation] = {}
         self._starting: list[TaskHandle[Any]] = []
@@ -123,7 +123,7 @@ class Members:
         spawn = kernel.spawn if self._slots is None else self._add_bounded_task
         task = spawn(coro, name, context)
         self.created += 1
-        self._live.add(task)
+        self._live[task] = None
         if task.done():  # it was started eagerly
             self._task_done(task)
         else:
@@ -134,7 +134,7 @@ class Members:
         """Return the handle of a task that runs *coro*: at once, in the slot *reserved*, or when it gets one."""
         handle = TaskHandle(self, coro, name)
         self.created += 1
-        self._live.add(handle)
+        self._live[handle] = None
         if self._slots is not None:
             if reserved:
                 self._slots.take()
@@ -195,7 +195,7 @@ class Members:
         except BaseException as error:  # a task factory refused
             handle._end(FAILED, error)
 
-    def _start_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
+    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running.add(handle)
         self._start(handle, context)
         if self._watching:
@@ -276,12 +276,12 @@ class Members:
     def _count_out(self, member: Member) -> None:
         """See a member off that has returned, where that means nothing to anybody: the path that has to be fast."""
         self.finished += 1
-        self._live.discard(member)
+        self._live.pop(member, None)
         if self._idle is not None and not self._live:
             self._report_idle()
 
     def _see_off(self, member: Member, status: TaskStatus, outcome: object) -> None:
-        self._live.discard(member)
+        self._live.pop(member, None)
         if status is FINISHED:
             self.finished += 1
         elif status is FAILED:
@@ -301,9 +301,8 @@ class Members:
             self._owner._members_gone()
 
     def dissolve(self) -> None:
-        """Let go of the owner and the line; for when no member is left, so that no cycle keeps the group."""
+        """Let go of the owner; for when no member is left, so that no cycle keeps the group."""
         if not self._live:
-            self._slots = None
             del self._owner
 
     def _check_invariants(self) -> None:

@@ -23,13 +23,14 @@ from typing import Any, Self, TypeVar, overload
 
 from . import _kernel as kernel
 from . import _trace
-from ._closing import checked_timeout, closing_tasks
+from ._closing import checked_timeout
 from ._leases import Lease, TryLease
 from ._registrations import Registration
 from ._registry_books import EXPLICIT, FOREVER, OPEN, REPLACED, SIZE
 from ._registry_creation import CreatingBooks
 from ._roots import enroll
 from ._statistics import RegistryStatistics
+from ._waiting import closing_tasks
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 from . import _kernel as kernel
 from ._handle import TaskHandle
@@ -33,6 +33,13 @@ def checked_limit(limit: int | None, *, what: str = "limit", least: int = 1) -> 
     return limit
 
 
+class SlotOwner(Protocol):
+    """The owner of a task that stands in line."""
+
+    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start a task that has got its slot; there is nobody to raise an error to."""
+
+
 class Slots:
     """A bound on the number of running tasks, with direct hand-over in order of arrival.
 
@@ -42,17 +49,13 @@ class Slots:
     Args:
         running: the container of running tasks; its length counts.
         limit: how many may run at once, None for no bound.
-        start: starts a queued task that has got its slot.
     """
 
-    __slots__ = ("_granted", "_lent", "_limit", "_running", "_serving", "_start", "line", "queued")
+    __slots__ = ("_granted", "_lent", "_limit", "_running", "_serving", "line", "queued")
 
-    def __init__(
-        self, running: Sized, limit: int | None, start: Callable[[TaskHandle[Any], Context | None], None]
-    ) -> None:
+    def __init__(self, running: Sized, limit: int | None) -> None:
         self._running = running
         self._limit = checked_limit(limit)
-        self._start = start
         #: Tasks and callers that wait, first come first, with what tasks start with; to look at.
         #: Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
         self.line: OrderedDict[Waiting, Context | None] = OrderedDict()
@@ -164,7 +167,9 @@ class Slots:
                 entry, context = self.line.popitem(last=False)
                 if isinstance(entry, TaskHandle):
                     self.queued -= 1
-                    self._start(entry, context)
+                    # Through the handle: with a method of its owner in here, owner and slots would be a cycle.
+                    owner: SlotOwner = entry._owner  # type: ignore[assignment]
+                    owner._launch_queued(entry, context)
                 elif not entry.done():
                     self._granted += 1
                     entry.set_result(None)

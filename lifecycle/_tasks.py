@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, CancelledError, Future
+from asyncio import CancelledError, Future
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from types import CoroutineType, TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
 from . import _kernel as kernel
-from . import _trace
 from ._closing import OwnerState, checked_timeout, refuse, stop_endless
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
-from ._handle import CANCELLED, PENDING, TaskHandle, checked_coroutine, coroutine_of, name_of
-from ._hooks import Hooks, TaskHooks, log_error, logger
-from ._idleness import Idleness, describe, sweep, watch_unstarted
+from ._handle import TaskHandle, checked_coroutine, coroutine_of, name_of
+from ._hooks import TaskHooks, logger
+from ._idleness import describe
 from ._kernel import NativeTask
-from ._roots import Portrait, Thing, enroll
-from ._slots import Slots, checked_limit
+from ._slots import checked_limit
 from ._startup import Startup
-from ._statistics import DrainReport, LeftBehind, TaskManagerStatistics
+from ._statistics import DrainReport, LeftBehind
+from ._task_books import TaskBooks
 
 __all__ = ["TaskHooks", "TaskManager"]
 
@@ -32,7 +31,7 @@ Ts = TypeVarTuple("Ts")
 OPEN, CLOSING, CLOSED = OwnerState
 
 
-class TaskManager:
+class TaskManager(TaskBooks):
     """Owns background tasks: work that outlives the function that starts it, and that nobody waits for.
 
     A failing task is reported and the others go on. Closing the manager refuses new work, waits for what is in
@@ -64,6 +63,8 @@ class TaskManager:
         TypeError, ValueError: an argument is out of its range.
     """
 
+    __slots__ = ("_closed", "_report", "cancel_timeout", "drain_timeout")
+
     def __init__(
         self,
         name: str | None = None,
@@ -77,35 +78,11 @@ class TaskManager:
         context: Context | None = None,
         eager: bool = False,
     ) -> None:
-        self.name: str = name or "tasks"
+        super().__init__(name or "tasks", limit, pending_limit, hooks, on_error, context, eager)
         self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
         self.cancel_timeout: float = checked_timeout(cancel_timeout, "cancel_timeout")
-        self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
-        self._running: set[TaskHandle[Any]] = set()
-        self._left_behind: set[TaskHandle[Any]] = set()
-        self._slots = Slots(self._running, limit, self._launch_queued)
-        self._bounded = limit is not None
-        self._idleness = Idleness(self._running, self._slots)
-        self._hooks = Hooks(tuple(hooks), self.name) if hooks else None
-        self._on_error = on_error or log_error
-        self._context = context
-        self._eager = eager
-        self._state = OPEN
-        self._loop: AbstractEventLoop | None = None
-        self._clock: Callable[[], float] = self._bind
-        self._token: _trace.Token | None = None  # while somebody looks
-        self._tokens: dict[TaskHandle[Any], _trace.Token | None] = {}
-        self._since: float | None = None  # when it came to its loop
         self._closed: Future[None] | None = None
         self._report = DrainReport()
-        self._fresh: list[TaskHandle[Any]] = []  # launched in this loop iteration
-        # True when the end of a task means more than leaving the books: somebody waits, is in line, or looks on.
-        self._watched = self._bounded or bool(hooks)
-        # True when taking in a task means more than starting it, and until the loop is known.
-        self._special = True
-        self._sweep_at = 1000
-        self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
-        enroll(self)
 
     # Taking work in
 
@@ -139,7 +116,7 @@ class TaskManager:
             self._place(handle, context)
         else:  # what `_launch` does in the plain case, without most calls: this is the path that has to be fast
             running = self._running
-            running.add(handle)
+            running[handle] = None
             if len(running) > self._sweep_at:
                 self._sweep_often_enough()
             wrapper = handle._run()
@@ -343,8 +320,7 @@ class TaskManager:
 
     async def _shut_down(self) -> CancelledError | None:
         self.close()
-        for handle in (*self._running, *self._slots.queued_tasks()):
-            stop_endless(handle._coro)
+        stop_endless(handle._coro for handle in (*self._running, *self._slots.queued_tasks()))
         held = None
         ended = self._ended
         try:
@@ -377,8 +353,9 @@ class TaskManager:
     def _leave_behind(self) -> tuple[LeftBehind, ...]:
         """Stop counting the tasks that would not end, and say who they are."""
         left = self._idleness.others()
-        self._running.difference_update(left)
-        self._left_behind.update(left)
+        for handle in left:
+            del self._running[handle]
+            self._left_behind[handle] = None
         records = tuple(describe(handle, self._clock()) for handle in left)
         for record in records:
             logger.error("task left behind: %s", record, extra={"manager": self.name, "task": record.name})
@@ -389,208 +366,7 @@ class TaskManager:
     ) -> T | None:
         """Wait in the given way until nothing is left but tasks that themselves wait for that."""
         self._watched = True
-        return await self._idleness.wait(wait, draining=draining)
+        return await self._idleness.wait(self, wait, draining=draining)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(handle.name for handle in self._idleness.others())
-
-    # The books
-
-    def statistics(self) -> TaskManagerStatistics:
-        """Return what the manager has done and holds at this moment; costs a look at every running task."""
-        sweep(self._running)
-        pending = self._slots.queued
-        return TaskManagerStatistics(
-            name=self.name,
-            state=self._state.value,
-            limit=self.limit,
-            running=len(self._running),
-            pending=pending,
-            accepted=self._accepted,
-            started=self._accepted - pending - self._discarded,
-            finished=self._finished,
-            failed=self._failed,
-            cancelled=self._cancelled,
-            rejected=self._rejected,
-            discarded=self._discarded,
-            abandoned=len(self._left_behind),
-        )
-
-    def _portrait(self) -> Portrait:
-        sweep(self._running)
-        things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._left_behind)]
-        counts = {"limit": self.limit} if self.limit is not None else {}
-        return Portrait("task manager", self.name, self._state.value, self._since, things, counts, self._token)
-
-    def _thing(self, handle: TaskHandle[Any]) -> Thing:
-        state = "cancelling" if handle.cancelling else handle.status.value
-        state = "left behind" if handle in self._left_behind else state
-        token = self._tokens.get(handle)
-        return Thing("task", handle.name, state, handle.started_at, token=token, task=handle._task)
-
-    def __len__(self) -> int:
-        return len(self._running) + self._slots.queued
-
-    def __repr__(self) -> str:
-        return f"task manager {self.name!r}"
-
-    @property
-    def _ended(self) -> int:
-        return self._finished + self._failed + self._cancelled + self._discarded
-
-    def _bind(self) -> float:
-        """Tie the manager to the running loop; stands in for its clock until then."""
-        self._loop = kernel.running_loop()
-        self._clock = self._loop.time
-        self._since = self._clock()
-        plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
-        self._special = self._watched or not plain or _trace.sink is not None
-        return self._clock()
-
-    def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Start a task that was taken in, or put it in line for a slot."""
-        if self._loop is None:
-            try:
-                self._bind()
-            except RuntimeError:  # there is no loop
-                self._accepted -= 1
-                handle._coro.close()
-                raise
-        if self._bounded and not self._slots.free:
-            self._slots.enqueue(handle, context)
-            if self._hooks:
-                self._hooks.call("queued", handle)
-        else:
-            self._launch(handle, context)
-
-    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Start a task that has got its slot; there is no caller to raise an error to, but a task that has ended."""
-        try:
-            self._launch(handle, context)
-        except Exception:
-            logger.exception("task could not be started", extra={"manager": self.name, "task": handle.name})
-
-    def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        self._running.add(handle)
-        if _trace.sink is not None:
-            self._report_opened(handle)
-        if len(self._running) > self._sweep_at:
-            self._sweep_often_enough()
-        if self._hooks:
-            self._hooks.call("before", handle)
-        if context is None and self._context is not None:
-            context = self._context.copy()
-        try:
-            handle._start(context, eager=self._eager)
-        except BaseException:
-            handle._discard()
-            raise
-        if self._watched and handle._status is PENDING:
-            if not self._fresh:
-                kernel.running_loop().call_soon(self._look_at_fresh)
-            self._fresh.append(handle)
-
-    def _look_at_fresh(self) -> None:
-        """See to it that a task that somebody else cancels before its first step gives its slot back at once."""
-        # This comes after the first step of the first of them; those of the others follow in this loop iteration.
-        handles, self._fresh = self._fresh, []
-        unstarted = [handle for handle in handles if handle._status is PENDING]
-        if unstarted:
-            kernel.running_loop().call_soon(watch_unstarted, unstarted)
-
-    def _sweep_often_enough(self) -> None:
-        """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
-        sweep(self._running)
-        self._sweep_at = 4 * len(self._running) + 1000
-
-    def _report_opened(self, handle: TaskHandle[Any]) -> None:
-        """Tell whoever looks of a task, and of this manager with its first."""
-        self._watched = True
-        if self._token is None:
-            self._token = _trace.opened("task manager", self.name)
-        self._tokens[handle] = _trace.opened("task", handle.name, self._token)
-
-    def _report_closed(self) -> None:
-        """Tell whoever looks that the manager is closed, and has nothing left: a task that closed it ends after it."""
-        if self._token is not None and self._state is CLOSED and not self._tokens:
-            _trace.closed(self._token)
-            self._token = None
-
-    def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        self._running.discard(handle)
-        self._finished += 1
-        if self._watched:
-            self._after_end(handle)
-
-    def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        self._running.discard(handle)
-        if handle._status is CANCELLED:
-            self._cancelled += 1
-        else:
-            self._failed += 1
-            self._report_error(handle)
-        if self._watched:
-            self._after_end(handle)
-
-    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
-        if self._slots.leave(handle):
-            self._discarded += 1
-            self._cancelled -= 1  # which `_task_ended` adds: it never ran
-            handle._discard()
-
-    def _after_end(self, handle: TaskHandle[Any]) -> None:
-        self._left_behind.discard(handle)
-        if self._tokens:
-            _trace.closed(self._tokens.pop(handle, None))
-            self._report_closed()
-        if self._hooks:
-            self._hooks.call("after", handle)
-        if self._slots.line:
-            self._slots.serve()
-        if len(self._running) <= self._idleness.threshold:
-            self._idleness.check()
-
-    def _report_error(self, handle: TaskHandle[Any]) -> None:
-        error = handle._outcome
-        assert isinstance(error, BaseException)
-        try:
-            self._on_error(handle, error)
-        except Exception:
-            logger.exception("on_error failed", extra={"manager": self.name, "task": handle.name})
-            log_error(handle, error)
-
-    # Refusing
-
-    def _check_open(self, what: str) -> None:
-        if self._state is not OPEN:
-            self._reject(what)
-
-    def _check_admission(self, name: str) -> None:
-        self._check_open(name)
-        if self._pending_limit is None or self._slots.free or self._slots.waiting < self._pending_limit:
-            return
-        error = PendingLimitReached(
-            f"{self} has {self._slots.waiting} tasks waiting, its pending_limit; task {name!r} was refused. "
-            "Wait for a slot with `await manager.spawn(...)`, or raise the limit"
-        )
-        self._tell_rejected(name, error)
-        raise error
-
-    def _reject(self, name: str) -> NoReturn:
-        try:
-            refuse(self, f"task {name!r}", f"it is {self._state.value}")
-        except OwnerClosed as error:
-            self._tell_rejected(name, error)
-            raise
-
-    def _tell_rejected(self, name: str, error: Exception) -> None:
-        self._rejected += 1
-        if self._hooks:
-            self._hooks.call("rejected", name, error)
-
-    def _check_invariants(self) -> None:
-        statistics = self.statistics()
-        ended = statistics.finished + statistics.failed + statistics.cancelled
-        assert statistics.started == statistics.running + ended + statistics.abandoned, statistics
-        assert not self._slots.queued or not self._slots.has_room, statistics
-        assert self._state is not CLOSED or not self._slots.waiting, statistics

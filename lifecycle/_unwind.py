@@ -26,10 +26,10 @@ from inspect import iscoroutine
 from typing import Any, Protocol
 
 from . import _kernel as kernel
-from ._closing import adopt_closers, closing_tasks
 from ._entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
 from ._errors import ReleaseTimeout, combine
 from ._handle import PENDING, RUNNING
+from ._waiting import adopt_closers, begin_awaiting, closing_tasks, end_awaiting
 
 UNFINISHED = (PENDING, RUNNING)
 
@@ -78,6 +78,7 @@ class Unwinding:
     _expired = False
     _scopes_around: bool | None = None
     _interruption: kernel.Cancellation | None = None
+    _stopping: OwnTask[Any] | None = None  # whose end is awaited
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
         self._scope = scope
@@ -105,6 +106,7 @@ class Unwinding:
                 else:
                     await self._delegate()
         finally:
+            self._stop_awaiting()
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -196,6 +198,9 @@ class Unwinding:
         if not entry.leaves:
             del self._scope._ledger[entry]
             self._scope._releasing = entry
+        elif isinstance(entry, OwnTask):
+            self._stopping = entry
+            begin_awaiting(entry, self._exempt)
         self._entry = entry
         try:
             self._pending = entry.release(self._given)
@@ -212,8 +217,14 @@ class Unwinding:
             self._scope._released += 1
             if self._scope._tokens:
                 self._scope._report_closed(entry)
-        else:  # a task that would not end; its own end finds it gone
-            self._scope._forget(entry)
+            return
+        self._stop_awaiting()
+        self._scope._forget(entry)  # a task that would not end; its own end finds it gone
+
+    def _stop_awaiting(self) -> None:
+        if self._stopping is not None:
+            end_awaiting(self._stopping, self._exempt)
+            self._stopping = None
 
     # Errors
 

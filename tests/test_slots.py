@@ -452,7 +452,7 @@ async def test_a_queued_task_that_cannot_be_started_hurts_nobody(
 async def test_a_waiting_caller_may_be_cancelled_between_two_servings(bubble: Bubble) -> None:
     """A place whose caller was cancelled, and has not noticed yet, is passed over."""
     running: set[Any] = {1}
-    slots = Slots(running, 1, lambda handle, context: None)
+    slots = Slots(running, 1)
     waiting = [asyncio.create_task(slots.wait_for_slot()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -478,7 +478,7 @@ def test_who_does_not_stand_in_line_cannot_leave_it() -> None:
 
     coro = hold()
     handle: TaskHandle[None] = TaskHandle(Owner(), coro, "absent")  # type: ignore[arg-type]
-    slots = Slots(set(), 1, lambda handle, context: None)
+    slots = Slots(set(), 1)
     assert not slots.leave(handle)
     slots.enqueue(handle, None)
     assert slots.queued_tasks() == [handle]

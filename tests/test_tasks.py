@@ -319,6 +319,24 @@ def test_offers_to_a_manager_whose_loop_is_closed() -> None:
     manager._check_invariants()
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_manager_that_nobody_closed_is_gone_with_its_last_reference(limit: int | None) -> None:
+    """It is in no cycle, before its first task and after its last; a snapshot that follows does not show it."""
+
+    async def scenario() -> list[weakref.ref[TaskManager]]:
+        unused, used = TaskManager(limit=limit), TaskManager(limit=limit)
+        handles = [used.start_soon(give) for _ in range(3)]
+        await handles[-1]
+        return [weakref.ref(unused), weakref.ref(used)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert [reference() for reference in asyncio.run(scenario())] == [None, None]
+    finally:
+        gc.enable()
+
+
 @virtual
 async def test_a_task_factory_that_refuses(bubble: Bubble) -> None:
     """Its error is raised, the coroutine closed, the account balanced."""

@@ -1311,21 +1311,20 @@ def test_13_a_run_may_cancel_the_owner_of_its_timer() -> None:
     run_virtual(scenario)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="core: an exempt task that is not the closing one is neither stopped nor waited for"
-)
-def test_13_a_run_may_close_the_owner_of_its_timer() -> None:
-    """G7 for what an owner's task owns: no deadlock, no stall."""
+@pytest.mark.parametrize("owner_type", [Scope, TaskManager])
+def test_13_a_run_may_close_the_owner_of_its_timer(owner_type: type[Scope | TaskManager]) -> None:
+    """G7 for what an owner's task owns: no deadlock, no stall, and the run goes on to its end."""
 
     async def scenario(bubble: Bubble) -> None:
-        scope = Scope()
+        owner = owner_type()
         closed = []
 
         async def body() -> None:
-            await scope.aclose()
+            await owner.aclose()
             closed.append(bubble.clock.now)
 
-        await scope.start_soon(fixed_rate(body, 1)).wait()
+        await owner.start_soon(fixed_rate(body, 1)).wait()
+        await bubble.wait_all_blocked()
         assert closed == [0]
 
     run_virtual(scenario)

@@ -382,6 +382,53 @@ def test_a_task_that_closes_its_own_owner_does_not_wait_for_itself(owner_type: t
     assert diary.events == ["closed by its own task"]
 
 
+@pytest.mark.parametrize("outer_type", [Scope, TaskManager])
+def test_a_task_may_close_the_owner_of_its_owner(outer_type: type[Scope] | type[TaskManager]) -> None:
+    """G7: the task between them waits for the one that closes, so it is not waited for in a circle."""
+    diary = Diary()
+
+    async def scenario(bubble: Bubble) -> None:
+        outer = outer_type()
+
+        async def closes() -> None:
+            await asyncio.sleep(1)
+            await outer.aclose()
+            diary.write("closed from below")
+
+        async def between() -> None:
+            async with TaskManager() as inner:
+                inner.start_soon(closes)
+
+        await outer.start_soon(between).wait()
+        assert bubble.clock.time() == 1
+
+    run_virtual(scenario, check=False)  # as above
+    assert diary.events == ["closed from below"]
+
+
+def test_a_scope_that_stops_a_task_waits_for_nobody_who_waits_for_it() -> None:
+    """G7: the cancelled task closes the owner of the one that asked for it all."""
+    diary = Diary()
+
+    async def scenario(bubble: Bubble) -> None:
+        scope = Scope()
+
+        async def closes() -> None:
+            await scope.aclose()
+            diary.write("closed from below")
+
+        async def between() -> None:
+            async with TaskManager() as inner:
+                await inner.start_soon(closes).wait()
+
+        await scope.start_soon(between).wait()
+        await bubble.wait_all_blocked()
+        assert bubble.clock.time() == 0
+
+    run_virtual(scenario, check=False)  # as above
+    assert diary.events == ["closed from below"]
+
+
 def test_a_release_that_closes_its_own_scope_does_not_wait_for_itself() -> None:
     """G7: the close that is under way is enough."""
     diary = Diary()

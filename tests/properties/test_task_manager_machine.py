@@ -253,7 +253,7 @@ class ManagerMachine(RuleBasedStateMachine):
         assert manager._rejected == self.hooked["rejected"]
         alive = len(manager._running) + len(manager._left_behind) + manager._slots.queued
         assert alive == ends[TaskStatus.PENDING] + ends[TaskStatus.RUNNING]
-        assert self.live == manager._running | manager._left_behind
+        assert self.live == {*manager._running, *manager._left_behind}
         assert self.hooked["after"] == len(self.handles) - alive
         assert manager.limit is None or manager._slots._granted <= manager.limit or manager._state.value != "open"
         assert not self.loop.problems, self.loop.problems
