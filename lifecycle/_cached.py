@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar, cast
 
@@ -40,8 +41,7 @@ class CachedFunction(Generic[P, T]):
         self._function = function
         self._key = key
         self._options = options
-        self._registry: Registry[Hashable, T] | None = None
-        self._loop: object = None
+        self._registries: dict[AbstractEventLoop, Registry[Hashable, T]] = {}
         functools.update_wrapper(cast("Callable[..., object]", self), function)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -57,11 +57,19 @@ class CachedFunction(Generic[P, T]):
     def registry(self) -> Registry[Hashable, T]:
         """The registry of the running loop's results."""
         loop = kernel.running_loop()
-        if self._registry is None or self._loop is not loop:
-            name = getattr(self._function, "__qualname__", "cached function")
-            self._registry = Registry(name, **self._options)
-            self._loop = loop
-        return self._registry
+        try:
+            return self._registries[loop]
+        except KeyError:
+            self._forget_closed_loops()
+        name = getattr(self._function, "__qualname__", "cached function")
+        registry = self._registries[loop] = Registry(name, **self._options)
+        return registry
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of results that nobody can ask for any more; loops of other threads may come and go meanwhile."""
+        for loop in list(self._registries):
+            if loop.is_closed():
+                self._registries.pop(loop, None)
 
     def discard(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result for these arguments; return whether there was one."""
@@ -76,8 +84,9 @@ class CachedFunction(Generic[P, T]):
 
         Cancellation: as in `Registry.aclose`.
         """
-        registry, self._registry = self.registry, None
-        await registry.aclose()
+        registry = self._registries.pop(kernel.running_loop(), None)
+        if registry is not None:
+            await registry.aclose()
 
     def statistics(self) -> RegistryStatistics:
         """Return what the running loop's registry has done and holds."""

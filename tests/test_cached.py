@@ -9,13 +9,13 @@ from lifecycle import CachedFunction, cached
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
 
-def counted(**options: Any) -> tuple[CachedFunction[..., Any], list[Any]]:
+def counted(*, seconds: float = 1.0, **options: Any) -> tuple[CachedFunction[..., Any], list[Any]]:
     calls: list[Any] = []
 
     @cached(**options)
     async def function(*args: Any, **kwargs: Any) -> Any:
         calls.append((args, kwargs))
-        await asyncio.sleep(1)
+        await asyncio.sleep(seconds)
         if "fail" in args:
             raise OSError("planned")
         return len(calls)
@@ -145,6 +145,34 @@ def test_each_loop_has_its_own_results() -> None:
     run_virtual(ask)
     run_virtual(ask)
     assert len(calls) == 4
+
+
+def test_loops_of_several_threads_keep_apart() -> None:
+    """Two loops that take turns keep what each has made, and nothing is kept of a loop that has closed."""
+    function, calls = counted(seconds=0.001)
+
+    async def ask(number: int) -> Any:
+        return await function(number)
+
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    try:
+        for loop in loops * 3:
+            loop.run_until_complete(ask(1))
+        assert len(calls) == 2
+        for loop in loops:
+            loop.run_until_complete(function.aclose())
+            loop.run_until_complete(function.aclose())  # of nothing
+            loop.run_until_complete(ask(1))
+    finally:
+        for loop in loops:
+            loop.close()
+
+    async def look(bubble: Bubble) -> None:
+        await function(1)
+        assert len(function._registries) == 1
+        await function.aclose()
+
+    run_virtual(look)
 
 
 def test_no_interruption_leaves_anything() -> None:
