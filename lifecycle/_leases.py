@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio import Task, current_task
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from ._registrations import Registration
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+def task_if_any() -> Task[Any] | None:
+    """Return the calling task; a synchronous lease may be taken where there is none."""
+    try:
+        return current_task()
+    except RuntimeError:
+        return None
 
 
 class Claim(Generic[K, V]):
@@ -42,10 +51,6 @@ class Claim(Generic[K, V]):
         """
         return self._registry.remove(self.registration)
 
-    def _hold(self, registration: Registration[K, V]) -> V:
-        self._registration = registration
-        return registration.value
-
     def _check_free(self) -> None:
         if self._registration is not None:
             raise RuntimeError(f"{self!r} is held already; ask the registry for another lease")
@@ -53,6 +58,7 @@ class Claim(Generic[K, V]):
     def _give_back(self) -> None:
         registration, self._registration = self._registration, None
         if registration is not None:
+            del self._registry._holders[self]
             self._registry._release(registration)
 
     def __repr__(self) -> str:
@@ -87,6 +93,7 @@ class Lease(Claim[K, V]):
                 registry._release(registration)
                 self._check_free()
         self._registration = registration
+        registry._holders[self] = current_task()
         return registration.value
 
     async def __aexit__(self, *_: object) -> None:
@@ -104,7 +111,9 @@ class TryLease(Claim[K, V]):
         registration = self._registry._claim_live(self._key)
         if registration is None:
             raise KeyError(self._key)
-        return self._hold(registration)
+        self._registration = registration
+        self._registry._holders[self] = task_if_any()
+        return registration.value
 
     def __exit__(self, *_: object) -> None:
         self._give_back()

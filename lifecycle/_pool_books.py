@@ -29,7 +29,7 @@ from . import _trace
 from ._chores import Chores, Overdue, as_failure, end_process
 from ._closing import OwnerState, checked_timeout
 from ._errors import OwnerClosed, PoolTimeout, is_fatal
-from ._lender import Lender
+from ._lender import Lender, borrower_in_words
 from ._loans import CHECKING, CREATING, DESTROYING, GONE, IDLE, LENT, RESETTING, Slot, SlotState
 from ._slots import checked_limit
 
@@ -263,7 +263,7 @@ class PoolBooks(Lender, Generic[T]):
         task = slot.borrower
         if task is None:
             return f"{self._label(slot)}, on its way to a borrower"
-        return f"{self._label(slot)}, lent to task {task.get_name()!r}{' (which has ended)' if task.done() else ''}"
+        return f"{self._label(slot)}, lent to {borrower_in_words(task)}"
 
     def _account(self) -> str:
         lent = sum(slot.state is LENT for slot in self._slots)

@@ -139,11 +139,7 @@ class Lending(PoolValues[T]):
         return self._chores.idle(exempt)
 
     def _borrowed(self) -> list[str]:
-        return [self._borrowed_line(slot) for slot in self._slots if slot.state is LENT]
-
-    def _borrowed_line(self, slot: Slot[T]) -> str:
-        stack = self._stack_of(slot)
-        return self._borrower_of(slot) + (f", suspended at {stack[-1]}" if stack else "")
+        return [self._borrower_of(slot) for slot in self._slots if slot.state is LENT]
 
     def _portrait(self) -> Portrait:
         """Describe the values, the work on them, and how many wait, for a snapshot."""

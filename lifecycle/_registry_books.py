@@ -20,6 +20,7 @@ from ._chores import Chores
 from ._closing import OwnerState, checked_timeout, refuse
 from ._finalizing import Crew
 from ._flights import Failures, Flight
+from ._leases import Claim
 from ._lender import Lender
 from ._registrations import CLOSED, LIVE, RETIRED, Registration, RemovalCause
 from ._slots import checked_limit
@@ -58,6 +59,7 @@ class Books(Lender, Generic[K, V]):
         "_flights",
         "_handed_out",
         "_hits",
+        "_holders",
         "_idle_ttl",
         "_idles",
         "_largest",
@@ -126,6 +128,7 @@ class Books(Lender, Generic[K, V]):
         self._flights: dict[K, Flight[K, V]] = {}
         self._awaited: dict[Task[Any], Flight[K, V]] = {}  # by the task that waits
         self._chores = Chores()
+        self._holders: dict[Claim[K, V], Task[Any] | None] = {}  # who has a lease out
         self._lingering: dict[Registration[K, V], None] = {}  # retired, and still leased
         self._condemned: deque[tuple[dict[K, Registration[K, V]], RemovalCause]] = deque()  # taken out all at once
         self._endings: dict[Registration[K, V], Future[None]] = {}

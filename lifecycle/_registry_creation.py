@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Task
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from . import _kernel as kernel
 from ._chores import Chore
 from ._errors import OwnerClosed, TaskCancelled
 from ._flights import Flight
+from ._lender import borrower_in_words
 from ._registrations import LIVE, RETIRED, Registration, RemovalCause
 from ._registry_books import FOREVER, OPEN, REPLACED, SHUT, SIZE, UNWANTED
 from ._registry_time import TimedBooks
@@ -153,12 +155,26 @@ class CreatingBooks(TimedBooks[K, V]):
             self._arm(FOREVER)
 
     def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if self._condemned or (loans_too and self._lingering):
+        if self._condemned or (loans_too and self._is_leased_by_others(exempt)):
             return False
         return self._chores.idle(exempt) and (self._crew is None or self._crew.idle(exempt))
 
+    def _is_leased_by_others(self, exempt: frozenset[Task[Any]]) -> bool:
+        """Whether a value that has left is leased by anybody but *exempt* tasks, which wait for the asker."""
+        if not self._lingering:
+            return False
+        own = Counter(claim.registration for claim, task in self._holders.items() if task in exempt)
+        return any(registration._leases > own[registration] for registration in self._lingering)
+
     def _borrowed(self) -> list[str]:
-        return [f"{registration.key!r} ({registration._leases} leases)" for registration in self._lingering]
+        holders: dict[Registration[K, V], list[str]] = {registration: [] for registration in self._lingering}
+        for claim, task in self._holders.items():
+            if claim.registration in holders:
+                holders[claim.registration].append(borrower_in_words(task))
+        return [
+            f"{registration.key!r}, leased by {', '.join(who) or 'whoever it was made for'}"
+            for registration, who in holders.items()
+        ]
 
     def _closes_from_inside(self) -> bool:
         task = kernel.current_task()

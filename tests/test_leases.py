@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lifecycle import Pool, Registry, RegistryStatistics
+from lifecycle import Pool, Registry, RegistryStatistics, StillLent
 from lifecycle.testing import Bubble
 
 from .loops import virtual
@@ -100,3 +100,50 @@ async def test_what_was_put_in_before_there_was_a_loop_expires_in_it(bubble: Bub
     async with registry:
         await asyncio.sleep(6)
         assert ended == [1]
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+@virtual
+async def test_a_holder_that_closes_the_registry_is_told_at_once(bubble: Bubble, synchronous: bool) -> None:
+    """It would wait for itself; the value is finalized when its lease ends."""
+    ended: list[int] = []
+    registry = Registry[str, int]("clients", finalizer=ended.append, close_timeout=30.0)
+    registry.put("a", 1)
+
+    async def close_it() -> None:
+        with pytest.raises(StillLent, match=r"'a', leased by task '.*'"):
+            await registry.aclose()
+        assert ended == []
+
+    if synchronous:
+        with registry.try_lease("a"):
+            await close_it()
+    else:
+        async with registry.lease("a"):
+            await close_it()
+    await asyncio.sleep(0.1)
+    assert ended == [1]
+    assert bubble.clock.now < 1.0
+    assert not registry._holders
+
+
+@virtual
+async def test_a_holder_that_closes_waits_for_the_other_holders(bubble: Bubble) -> None:
+    """Then it is told of its own lease alone; an error names who holds what, and where that task is."""
+    registry = Registry[str, int]("clients", finalizer=lambda value: None, close_timeout=5.0)
+    registry.put("a", 1)
+
+    async def hold(seconds: float) -> None:
+        async with registry.lease("a"):
+            await asyncio.sleep(seconds)
+
+    holders = [asyncio.create_task(hold(seconds), name=f"for {seconds:g} s") for seconds in (2.0, 20.0)]
+    await asyncio.sleep(1)
+    async with registry.lease("a"):
+        with pytest.raises(StillLent) as caught:
+            await registry.aclose()
+        assert bubble.clock.now == 6.0
+        (line,) = caught.value.borrowed
+        assert "leased by task 'for 20 s', suspended at " in line
+        assert "for 2 s" not in line
+    await asyncio.gather(*holders)
