@@ -9,10 +9,15 @@ import importlib
 __version__ = "0.1.0.dev0"
 
 _NAMES = {
+    "_attempt": "ConnectAttempt",
+    "_attempt_state": "AttemptState",
     "_cached": "CachedFunction cached",
     "_chores": "CreationTimeout",
     "_completions": "Completions as_completed",
+    "_connect": "connect",
+    "_connect_errors": "ConnectTimeout",
     "_decorators": "OwnedResource ResourceFactory background resource",
+    "_dial": "dial dial_tcp dial_tls dial_unix",
     "_errors": "ConnectError LeakError LifecycleError NoSurroundingRun OwnerClosed PendingLimitReached PoolFull "
     "PoolTimeout ReleaseTimeout TaskCancelled TaskNotFinished",
     "_gather": "amap gather race",
@@ -26,9 +31,11 @@ _NAMES = {
     "_pool": "Pool",
     "_registrations": "Registration RegistrationState RemovalCause",
     "_registry": "Registry",
+    "_retry": "Retry",
     "_run": "create_background_task run",
     "_scope": "Scope",
     "_snapshot": "Growth Snapshot SnapshotDiff SnapshotNode take_snapshot",
+    "_stages": "Stages",
     "_statistics": "DrainReport LeftBehind PoolStatistics RegistryStatistics ScopeStatistics TaskManagerStatistics",
     "_tasks": "TaskHooks TaskManager",
     "_timer": "Timer",

@@ -1,14 +1,22 @@
 """What `lifecycle` exports, for those who read types; `__init__.py` loads each from its home when it is first used."""
 
+from ._attempt import ConnectAttempt as ConnectAttempt
+from ._attempt_state import AttemptState as AttemptState
 from ._cached import CachedFunction as CachedFunction
 from ._cached import cached as cached
 from ._chores import CreationTimeout as CreationTimeout
 from ._completions import Completions as Completions
 from ._completions import as_completed as as_completed
+from ._connect import connect as connect
+from ._connect_errors import ConnectTimeout as ConnectTimeout
 from ._decorators import OwnedResource as OwnedResource
 from ._decorators import ResourceFactory as ResourceFactory
 from ._decorators import background as background
 from ._decorators import resource as resource
+from ._dial import dial as dial
+from ._dial import dial_tcp as dial_tcp
+from ._dial import dial_tls as dial_tls
+from ._dial import dial_unix as dial_unix
 from ._errors import ConnectError as ConnectError
 from ._errors import LeakError as LeakError
 from ._errors import LifecycleError as LifecycleError
@@ -44,6 +52,7 @@ from ._registrations import Registration as Registration
 from ._registrations import RegistrationState as RegistrationState
 from ._registrations import RemovalCause as RemovalCause
 from ._registry import Registry as Registry
+from ._retry import Retry as Retry
 from ._run import create_background_task as create_background_task
 from ._run import run as run
 from ._scope import Scope as Scope
@@ -52,6 +61,7 @@ from ._snapshot import Snapshot as Snapshot
 from ._snapshot import SnapshotDiff as SnapshotDiff
 from ._snapshot import SnapshotNode as SnapshotNode
 from ._snapshot import take_snapshot as take_snapshot
+from ._stages import Stages as Stages
 from ._statistics import DrainReport as DrainReport
 from ._statistics import LeftBehind as LeftBehind
 from ._statistics import PoolStatistics as PoolStatistics

@@ -1,11 +1,15 @@
 """What the short examples in docstrings leave out: the world that they speak of, in its smallest form."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 
 class Connection:
     """Something to own."""
+
+    def __init__(self, *_: object) -> None:
+        """Make one, wherever it may lead."""
 
     closed = False
 
@@ -19,6 +23,9 @@ class Connection:
         """Do something with it."""
 
     run = execute
+    ping = execute
+    get = execute
+    work = execute
 
 
 class Terminal(Connection):
@@ -72,7 +79,17 @@ WORLD: dict[str, dict[str, Any]] = {
     "lifecycle.scheduler.Scheduler": {"fetch": work, "url": "somewhere"},
     "lifecycle.TaskGroup": {"fetch": work, "urls": ["one", "two"]},
     "lifecycle.as_completed": {"fetch": page, "urls": ["one", "two"]},
+    "lifecycle.connect": {"Session": Connection, "close_stream": disconnect, "log_in": work, "open_stream": connect},
+    "lifecycle.dial": {
+        "address": "north",
+        "asyncpg": SimpleNamespace(connect=connect),
+        "health": "/",
+        "httpx": SimpleNamespace(AsyncClient=Connection),
+        "redis": SimpleNamespace(asyncio=SimpleNamespace(from_url=Connection)),
+        "url": "north",
+    },
     "lifecycle.background": {"user": "ann"},
+    "lifecycle.Retry": {"asyncpg": SimpleNamespace(CannotConnectNowError=OSError)},
     "lifecycle.fixed_rate": {"poll": work},
     "lifecycle.resource": {"connect": connect},
     "lifecycle.TaskManager": {"send_welcome": work, "user": "ann"},

@@ -1,0 +1,48 @@
+"""What the tests of `connect` connect to: a peer that takes its time, refuses, and knows what it was left with."""
+
+from __future__ import annotations
+
+import asyncio
+
+from lifecycle import Stages
+
+
+class Peer:
+    """Makes and releases things by name, and writes both down.
+
+    Args:
+        seconds: how long making, releasing and the handshake take, each.
+        failures: how many of the first attempts the handshake refuses.
+        bad_releases: the names of those whose release fails.
+    """
+
+    def __init__(self, *, seconds: float = 0.01, failures: int = 0, bad_releases: str = "") -> None:
+        self.seconds = seconds
+        self.failures = failures
+        self.bad_releases = bad_releases
+        self.events: list[str] = []
+        self.live: list[str] = []
+
+    async def make(self, name: str) -> str:
+        """Make something."""
+        await asyncio.sleep(self.seconds)
+        self.events.append(f"made {name}")
+        self.live.append(name)
+        return name
+
+    async def release(self, name: str) -> None:
+        """Release something that was made."""
+        await asyncio.sleep(self.seconds)
+        self.live.remove(name)
+        self.events.append(f"released {name}")
+        if name in self.bad_releases:
+            raise ValueError(f"{name} is stuck")
+
+    async def connector(self, stages: Stages, names: str) -> str:
+        """Acquire each name, and shake hands."""
+        for name in names:
+            await stages.acquire(self.make, name, release=self.release, stage=name)
+        await stages.step(asyncio.sleep(self.seconds), stage="hello")
+        if stages.attempt <= self.failures:
+            raise ConnectionRefusedError("refused")
+        return f"connected to {names}"

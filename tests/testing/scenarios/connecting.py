@@ -1,0 +1,199 @@
+"""connect: stages, retries, polls, late values, closers, and a success that nobody takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lifecycle import AttemptState, ConnectAttempt, ConnectError, Retry, Scope, Stages, connect
+from lifecycle._gather import gather
+
+from ._table import connect as make
+from ._table import disconnect, scenario, session, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble, Token
+
+
+class Connector:
+    """Two stages with something to undo, a task of the connection, and a handshake; and an eye on who is alive."""
+
+    def __init__(self, bubble: Bubble, *, failures: int = 0, handshake: float = 0.01) -> None:
+        self.bubble = bubble
+        self.failures = failures
+        self.handshake = handshake
+
+    async def __call__(self, stages: Stages, name: str) -> Token:
+        assert not alive(self.bubble, name), f"attempt {stages.attempt} began before the one before it had ended"
+        first = await stages.acquire(make, self.bubble, f"{name} first", release=disconnect, stage="first")
+        stages.start_soon(uses, self.bubble, first)
+        second = await stages.enter(session(self.bubble, f"{name} second"), stage="second")
+        await stages.step(asyncio.sleep(self.handshake), stage="handshake")
+        if stages.attempt <= self.failures:
+            raise ConnectionRefusedError("planned")
+        return second
+
+
+async def uses(bubble: Bubble, token: Token) -> None:
+    """Use what was made first until the end of the connection."""
+    try:
+        await work(bubble, f"{token.name} user", 1000)
+    finally:
+        assert not token.releases, f"{token.name} was released under its user"
+
+
+def alive(bubble: Bubble, name: str) -> list[Token]:
+    """Return what lives of one connect."""
+    return [token for token in bubble.ledger.live if token.name.startswith(f"{name} ")]
+
+
+def quick(attempts: int | None = None) -> Retry:
+    """Return a retry that leaves nothing to chance."""
+    return Retry(attempts=attempts, backoff=(0.01, 0.01), jitter=0.0)
+
+
+@scenario
+async def connect_as_a_context_manager(bubble: Bubble) -> None:
+    """The first attempt fails, the second is used for a while."""
+    async with connect(Connector(bubble, failures=1), "db", retry=quick(2), name="db") as token:
+        await asyncio.sleep(0.01)
+        assert not token.releases
+    assert not alive(bubble, "db")
+
+
+@scenario
+async def connect_awaited(bubble: Bubble) -> None:
+    """Awaited, and released by the scope of the connection."""
+    attempt = connect(Connector(bubble), "db", name="db")
+    async with Scope("user") as scope:
+        scope.push_async_callback(close_all_of, attempt)
+        await attempt
+        await asyncio.sleep(0.01)
+    assert not alive(bubble, "db")
+
+
+@scenario
+async def connect_that_fails_for_good(bubble: Bubble) -> None:
+    """Both attempts are refused after all stages have been made."""
+    with contextlib.suppress(ConnectError):
+        await connect(Connector(bubble, failures=9), "db", name="db", retry=quick(2))
+        raise AssertionError("it must not succeed")
+    assert not alive(bubble, "db")
+    await asyncio.sleep(0)
+
+
+@scenario
+async def connect_that_is_too_slow(bubble: Bubble) -> None:
+    """The handshake takes longer than the connect may."""
+    with contextlib.suppress(ConnectError):
+        await connect(Connector(bubble, handshake=1.0), "db", name="db", timeout=0.03)
+        raise AssertionError("it must not succeed")
+    assert not alive(bubble, "db")
+    await asyncio.sleep(0)
+
+
+async def close_all_of(attempt: ConnectAttempt[Token]) -> None:
+    """Close an attempt, and the connection if somebody has taken it."""
+    await attempt.aclose()
+    attempt._check_invariants()
+    if attempt.state is AttemptState.CONNECTED:
+        await attempt.scope.aclose()
+
+
+@scenario
+async def connect_polled(bubble: Bubble) -> None:
+    """One is polled until it is there, one is closed on the way, one is connected when it is closed, unseen."""
+    polled, closed, unseen = (connect(Connector(bubble), name, name=name) for name in ("polled", "closed", "unseen"))
+    async with Scope("polls") as scope:
+        for attempt in (polled, closed, unseen):
+            scope.push_async_callback(close_all_of, attempt)
+        unseen.poll()
+        while closed.stage != "handshake" and not closed.poll():
+            polled.poll()
+            await asyncio.sleep(0.005)
+        await closed.aclose()
+        assert not alive(bubble, "closed")
+        while not polled.poll():
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+        assert unseen.state is AttemptState.CONNECTED
+    assert not alive(bubble, "unseen")
+
+
+@scenario
+async def connect_with_late_values(bubble: Bubble) -> None:
+    """A value that cannot be cancelled comes after the timeout, one in the very tick of it; the next attempt waits."""
+
+    async def stubborn(seconds: float) -> Token:
+        with anyio.CancelScope(shield=True):
+            await asyncio.sleep(seconds)
+            return await make(bubble, "late value")
+
+    async def connector(stages: Stages, seconds: float) -> Token:
+        assert not alive(bubble, "late"), "another attempt began before the late value was gone"
+        return await stages.acquire(stubborn, seconds, release=disconnect, stage="stubborn")
+
+    for seconds in (0.03, 0.01):
+        with contextlib.suppress(ConnectError):
+            async with connect(connector, seconds, timeout=0.02, retry=quick(2)):
+                await asyncio.sleep(0.01)
+        assert not alive(bubble, "late")
+        await asyncio.sleep(0)
+
+
+@scenario
+async def connect_ended_by_others(bubble: Bubble) -> None:
+    """Two wait for one connect, another cancels and closes it."""
+    attempt: ConnectAttempt[Token] = connect(Connector(bubble, failures=1), "db", retry=quick(), name="db")
+
+    async def waits() -> None:
+        with contextlib.suppress(ConnectError):
+            await attempt
+        await asyncio.sleep(0)
+
+    async def closes(after: float) -> None:
+        await asyncio.sleep(after)
+        attempt.cancel("no longer needed")
+        await attempt.aclose()
+
+    async with Scope("users") as scope:
+        scope.push_async_callback(close_all_of, attempt)
+        await gather(waits(), waits(), closes(0.015), return_exceptions=True)
+    assert not alive(bubble, "db")
+
+
+@scenario
+async def connect_entered_in_a_scope(bubble: Bubble) -> None:
+    """A scope holds a connection whose task fails while the scope's body waits."""
+
+    async def fails(token: Token) -> None:
+        await asyncio.sleep(0.03)
+        raise LookupError("the reader failed")
+
+    async def connector(stages: Stages) -> Token:
+        token = await stages.acquire(make, bubble, "db value", release=disconnect)
+        stages.start_soon(fails, token)
+        await stages.step(asyncio.sleep(0.01))
+        return token
+
+    with contextlib.suppress(LookupError):
+        async with Scope("owner") as scope:
+            await scope.enter(connect(connector, name="db"))
+            await asyncio.sleep(5)
+    await asyncio.sleep(0)
+
+
+@scenario
+async def connect_in_two_stages(bubble: Bubble) -> None:
+    """Short enough for all pairs of cancellations."""
+
+    async def connector(stages: Stages) -> Token:
+        token = await stages.acquire(make, bubble, "db value", release=disconnect)
+        await stages.step(asyncio.sleep(0.01))
+        return token
+
+    async with connect(connector, name="db") as token:
+        assert not token.releases
