@@ -51,6 +51,11 @@ class Idleness:
         #: While more tasks run than this, nobody needs to `check`.
         self.threshold = -1
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waits)
+
     async def wait(
         self, manager: object, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool
     ) -> T | None:

@@ -25,7 +25,7 @@ class TaskBooks:
     """The tasks of one manager, from the moment they are taken in until they have ended.
 
     Every change is one plain step. A handle tells of its end through `_task_finished` or `_task_ended`; both lead to
-    `_after_end`, where somebody waits, is in line, or looks on.
+    `_after_end`, where somebody is in line or looks on.
 
     Args: see ``TaskManager``.
     """
@@ -49,6 +49,7 @@ class TaskBooks:
         "_loop",
         "_on_error",
         "_pending_limit",
+        "_plain",
         "_rejected",
         "_running",
         "_since",
@@ -91,9 +92,11 @@ class TaskBooks:
         self._tokens: dict[TaskHandle[Any], _trace.Token | None] = {}
         self._since: float | None = None  # when it came to its loop
         self._fresh: list[TaskHandle[Any]] = []  # launched in this loop iteration
-        # True when the end of a task means more than leaving the books: somebody waits, is in line, or looks on.
+        # True when the end of a task means more than leaving the books: somebody may be in line, or looks on.
         self._watched = self._bounded or bool(hooks)
-        # True when taking in a task means more than starting it, and until the loop is known.
+        # True when a task can be started in the shortest way, which the loop decides.
+        self._plain = False
+        # True when taking in a task means more than that.
         self._special = True
         self._sweep_at = 1000
         self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
@@ -106,8 +109,13 @@ class TaskBooks:
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
         self._since = self._clock()
-        plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
-        self._special = self._watched or not plain or _trace.sink is not None
+        self._plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
+        self._watched = self._watched or _trace.sink is not None
+        self._review()
+
+    def _review(self) -> None:
+        """Find out again whether tasks can be started in the shortest way."""
+        self._special = not self._plain or self._watched or self._idleness.awaited
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
@@ -147,7 +155,7 @@ class TaskBooks:
         except BaseException:
             handle._discard()
             raise
-        if self._watched and handle._status is PENDING:
+        if self._special and handle._status is PENDING:
             if not self._fresh:
                 kernel.running_loop().call_soon(self._look_at_fresh)
             self._fresh.append(handle)
@@ -201,6 +209,8 @@ class TaskBooks:
         self._finished += 1
         if self._watched:
             self._after_end(handle)
+        elif len(self._running) <= self._idleness.threshold:
+            self._idleness.check()
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
         self._running.pop(handle, None)
@@ -211,6 +221,8 @@ class TaskBooks:
             self._report_error(handle)
         if self._watched:
             self._after_end(handle)
+        elif len(self._running) <= self._idleness.threshold:
+            self._idleness.check()
 
     def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
         if self._slots.leave(handle):

@@ -240,7 +240,7 @@ class TaskManager(TaskBooks):
         checked_limit(limit)
         self._bounded = self._bounded or limit is not None
         self._watched = self._watched or self._bounded
-        self._special = self._special or self._bounded
+        self._review()
         self._slots.limit = limit
 
     # Closing
@@ -353,6 +353,7 @@ class TaskManager(TaskBooks):
     def _leave_behind(self) -> tuple[LeftBehind, ...]:
         """Stop counting the tasks that would not end, and say who they are."""
         left = self._idleness.others()
+        self._watched = self._watched or bool(left)
         for handle in left:
             del self._running[handle]
             self._left_behind[handle] = None
@@ -365,8 +366,11 @@ class TaskManager(TaskBooks):
         self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False
     ) -> T | None:
         """Wait in the given way until nothing is left but tasks that themselves wait for that."""
-        self._watched = True
-        return await self._idleness.wait(self, wait, draining=draining)
+        self._special = True
+        try:
+            return await self._idleness.wait(self, wait, draining=draining)
+        finally:
+            self._review()
 
     def _names(self) -> tuple[str, ...]:
         return tuple(handle.name for handle in self._idleness.others())

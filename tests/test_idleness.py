@@ -166,6 +166,22 @@ def test_a_drain_sees_foreign_cancellations_on_every_loop(new_loop: Any, turns: 
     assert run_on(new_loop, main()) < 5
 
 
+@virtual
+async def test_a_drain_sees_foreign_cancellations_of_what_starts_meanwhile(bubble: Bubble) -> None:
+    """Before the first step, of a task that another task has started during the drain."""
+    async with TaskManager() as manager:
+
+        async def starts() -> None:
+            await asyncio.sleep(1)
+            handle = manager.start_soon(work, 9.0)
+            assert handle._task is not None
+            handle._task.cancel()
+
+        manager.start_soon(starts)
+        await manager.drain()
+        assert bubble.clock.time() == 1.0
+
+
 # Who waits for whom
 
 
