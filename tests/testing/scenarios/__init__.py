@@ -7,9 +7,9 @@ the bubble's ledger, in the step in which it exists, so that the exploration see
 import importlib
 import pkgutil
 
-from ._table import SCENARIOS
+from ._table import SCENARIOS, unreported
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     importlib.import_module(_module.name)
 
-__all__ = ["SCENARIOS"]
+__all__ = ["SCENARIOS", "unreported"]
