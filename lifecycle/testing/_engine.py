@@ -52,7 +52,7 @@ class Outcome:
 
     Attributes:
         fired: how many of the plan's injections struck.
-        check: hash of all steps before the first strike; tells whether two runs were equal so far.
+        check: hash of all steps before the first strike, or of all without one; tells whether runs were equal so far.
         trace: hash of all steps.
         chain: where the target stood when it was first struck.
         complaints: everything that is wrong; empty for a good run.
@@ -172,6 +172,8 @@ def run_plan(
             loop.observer = outcome.survey.observe
         _run_and_judge(scenario, rules, bubble, striker, outcome)
     outcome.trace = loop.trace
+    if not plan.injections:
+        outcome.check = outcome.trace
     if not outcome.complaints:  # what is killed while the bubble is taken down only repeats what was said
         outcome.complaints += [describe_problem(problem) for problem in outcome.problems]
     outcome.problems.clear()

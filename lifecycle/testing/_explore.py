@@ -62,6 +62,9 @@ def explore_cancellation(
 
     Returns:
         The report; call its ``assert_clean()``.
+
+    Raises:
+        ReplayError: the scenario is not deterministic: two equal runs took different steps.
     """
     rules = Rules(then, tuple(invariants), frozenset(may_swallow), targets, io, max_steps)
     explorer = Explorer(scenario, rules, budget=_settings.budget(budget), stop_at_first=stop_at_first)
@@ -99,16 +102,21 @@ def explore_schedules(
         then: a check after the scenario in the same bubble.
         stop_at_first: end with the first failure.
         max_steps: step budget of one run.
+
+    Raises:
+        ReplayError: the scenario is not deterministic: one order, taken twice, took different steps.
     """
     rules = Rules(then, tuple(invariants), max_steps=max_steps)
     explorer = Explorer(scenario, rules, budget=_settings.budget(None), stop_at_first=stop_at_first)
     replayed = _settings.replay_of(scenario)
     if replayed is not None:
         return replay(replayed, scenario, then=then, invariants=invariants)
+    order = strategy or RandomWalk()
     base = _settings.seed(seed)
     with explorer.running() as report:
+        explorer.check_determinism(Plan((), order, base))
         for number in range(runs):
-            explorer.run(Plan((), strategy or RandomWalk(), base + number))
+            explorer.run(Plan((), order, base + number))
     return report
 
 

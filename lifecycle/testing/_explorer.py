@@ -83,12 +83,26 @@ class Explorer:
         if first is None or second is None or first.survey is None or second.survey is None:
             return None
         if first.trace != second.trace or first.survey.boundary != second.survey.boundary:
-            raise ReplayError(
-                f"{self.report.scenario} is not deterministic: two equal runs took different steps. Look for "
-                "the real clock, threads, random or uuid, sets of strings (set PYTHONHASHSEED), state kept "
-                "between runs"
-            )
+            raise self._not_deterministic()
         return second.survey
+
+    def check_determinism(self, base: Plan) -> None:
+        """Make one run twice, uncounted; unequal ones mean that something is not under our control.
+
+        Raises:
+            ReplayError: they took different steps.
+        """
+        first, second = (run_plan(self._scenario, base, self._rules, sites=False) for _ in range(2))
+        self._warned.clear()
+        if first.trace != second.trace:
+            raise self._not_deterministic()
+
+    def _not_deterministic(self) -> ReplayError:
+        return ReplayError(
+            f"{self.report.scenario} is not deterministic: two equal runs took different steps. Look for "
+            "the real clock, threads, random or uuid, sets of strings (set PYTHONHASHSEED), state kept "
+            "between runs"
+        )
 
     def _explore_pairs(self, base: Plan, first: Injection) -> None:
         if self._stopped:

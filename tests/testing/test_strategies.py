@@ -176,3 +176,33 @@ def test_an_error_of_your_own_is_a_fault_like_any_other() -> None:
     assert replay(report.failures[0].token).failures
     with pytest.raises(ReplayError, match="unknown fault"):
         replay(report.failures[0].token.replace("ROwnError", "RNoError"))
+
+
+def test_orders_of_a_scenario_that_is_not_deterministic_are_refused() -> None:
+    """One order taken twice must take equal steps; else no token of an order could be trusted."""
+    runs = 0
+
+    async def scenario(bubble: Bubble) -> None:
+        nonlocal runs
+        runs += 1
+        for _ in range(runs):
+            await asyncio.sleep(0)
+
+    with pytest.raises(ReplayError, match="is not deterministic"):
+        explore_schedules(scenario, runs=2)
+
+
+def test_the_token_of_an_order_is_refused_when_the_code_has_changed() -> None:
+    """A replay that takes other steps is no replay, also where nothing was struck."""
+    turns = 1
+
+    async def scenario(bubble: Bubble) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise AssertionError("found")
+
+    token = explore_schedules(scenario, runs=1).failures[0].token
+    assert replay(token, scenario).failures
+    turns = 2
+    with pytest.raises(ReplayError, match="does not fit"):
+        replay(token, scenario)
