@@ -31,6 +31,12 @@ WORKERS = 16
 TURN = 0.0003
 STEPS = 16
 
+#: A turn of finalizing may hold it this many times as long as the rest of the loop has taken since the last one, and
+#: so many seconds at most: whoever makes values leave faster would otherwise outrun the crew, and what is still to be
+#: finalized would grow for ever.
+SHARE = 3.0
+LONGEST_TURN = 0.003
+
 
 class Worker(Generic[E]):
     """One task of the crew, and the finalizer it is in."""
@@ -75,6 +81,7 @@ class Crew(Generic[E]):
         self._suspended = 0  # workers inside a finalizer that may suspend; the others will look at the queue
         self._timer: TimerHandle | None = None
         self._turn_ends = 0.0
+        self._rests_since = kernel.FOREVER  # when the last turn was over
         self._taken = 0
         self._clock: Callable[[], float] = self._bind_clock
 
@@ -133,9 +140,11 @@ class Crew(Generic[E]):
         self._given_up.pop(worker, None)
         if self._suspended == len(self._workers):
             self._hire()
-        if not self._workers and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if not self._workers:
+            self._rests_since = kernel.FOREVER
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     async def _work(self, worker: Worker[E]) -> None:
         if worker.task is None:  # an eager first step, inside the step that submits
@@ -198,9 +207,13 @@ class Crew(Generic[E]):
     def _turn_is_over(self) -> bool:
         now = perf_counter()
         if self._turn_ends == 0.0:
-            self._turn_ends = now + TURN
+            of_the_others, self._rests_since = now - self._rests_since, kernel.FOREVER
+            self._turn_ends = now + min(max(TURN, SHARE * of_the_others), LONGEST_TURN)
             kernel.running_loop().call_soon(self._new_turn)
-        return now >= self._turn_ends
+        if now < self._turn_ends:
+            return False
+        self._rests_since = min(self._rests_since, now)
+        return True
 
     def _new_turn(self) -> None:
         self._turn_ends = 0.0
