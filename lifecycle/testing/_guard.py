@@ -8,13 +8,14 @@ import contextlib
 import fnmatch
 import functools
 import warnings
+from asyncio.base_events import BaseEventLoop
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._errors import LeakError
 from ._errors import LeakWarning
 from ._ledger import Ledger
-from ._watch import describe_leak, end_tasks, left_since, path_of, watched_tasks
+from ._watch import describe_leak, end_tasks, is_virtual_loop, left_since, path_of, watched_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,29 +81,41 @@ class Guard:
 
     @contextlib.contextmanager
     def watching_runners(self) -> Iterator[None]:
-        """Watch a plain test that runs loops itself: look when ``asyncio.run`` is about to cancel what is left."""
-        cancel_all, run = asyncio.runners._cancel_all_tasks, asyncio.Runner.run  # type: ignore[attr-defined]
-        guard = self
+        """Watch a plain test that runs loops itself: look before ``asyncio.run`` cancels, or a loop closes."""
+        cancel_all = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
+        run, close = BaseEventLoop.run_until_complete, BaseEventLoop.close
 
         def look_then_cancel(loop: Any) -> None:
-            left = [task for task in asyncio.all_tasks(loop) if not guard._is_allowed(task)]
-            guard._found += sorted(describe_leak(task) for task in left)
+            self._look_at(loop)
             cancel_all(loop)
 
+        @functools.wraps(close)
+        def look_then_close(loop: Any) -> None:
+            self._look_at(loop)
+            close(loop)
+
         @functools.wraps(run)
-        def run_watched(self: Any, coro: Any, **options: Any) -> Any:
-            with watched_tasks(self.get_loop()):
-                return run(self, coro, **options)
+        def run_watched(loop: Any, main: Any) -> Any:
+            with watched_tasks(loop):
+                return run(loop, main)
 
         asyncio.runners._cancel_all_tasks = look_then_cancel  # type: ignore[attr-defined]
-        asyncio.Runner.run = run_watched  # type: ignore[method-assign]
+        BaseEventLoop.run_until_complete = run_watched  # type: ignore[assignment,method-assign]
+        BaseEventLoop.close = look_then_close  # type: ignore[assignment,method-assign]
         try:
             with self._ledger.recording():
                 yield
         finally:
             asyncio.runners._cancel_all_tasks = cancel_all  # type: ignore[attr-defined]
-            asyncio.Runner.run = run  # type: ignore[method-assign]
+            BaseEventLoop.run_until_complete = run  # type: ignore[method-assign]
+            BaseEventLoop.close = close  # type: ignore[method-assign]
         self._report()
+
+    def _look_at(self, loop: Any) -> None:
+        """Note what is left in a loop that is about to be closed; a virtual one has a report of its own."""
+        if not loop.is_closed() and not is_virtual_loop(loop):
+            left = [task for task in asyncio.all_tasks(loop) if not self._is_allowed(task)]
+            self._found += sorted(describe_leak(task) for task in left)
 
     def _report(self) -> None:
         found = self._found + [

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from ._clock import VirtualClock
-    from ._guard import Guard
+    from ._guard import Guard, Severity
     from ._ledger import Ledger
     from ._network import MemoryNetwork
 
@@ -87,27 +88,38 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Put ourselves around the test function itself: the runner of its plugin closes only after it."""
     if not isinstance(item, pytest.Function):
         return (yield)
-    guard = _guard_of(item)
-    if inspect.iscoroutinefunction(item.obj):
-        return (yield from _call_async(item, guard))
-    if guard is None:
+    severity = _severity_of(item)
+    # Hypothesis calls the test itself, once per example; its plugins make it awaitable only after us.
+    holder, attribute = item, "obj"
+    if hasattr(item.obj, "hypothesis"):
+        holder, attribute = item.obj.hypothesis, "inner_test"
+    if inspect.iscoroutinefunction(getattr(holder, attribute)) and not _is_of_unittest(item):
+        return (yield from _call_async(item, severity, holder, attribute))
+    if severity == "off":
         return (yield)
-    with guard.watching_runners():
+    with _guard_of(item, severity).watching_runners():
         return (yield)
 
 
-def _call_async(item: pytest.Function, guard: Guard | None) -> Generator[None, Any, Any]:
-    plain = item.obj
+def _is_of_unittest(item: pytest.Function) -> bool:
+    """Whether unittest runs the test: its async tests then have a runner of their own, which it also closes."""
+    unittest = sys.modules.get("unittest.case")
+    return unittest is not None and item.cls is not None and issubclass(item.cls, unittest.TestCase)
+
+
+def _call_async(item: pytest.Function, severity: Severity, holder: Any, attribute: str) -> Generator[None, Any, Any]:
+    plain = getattr(holder, attribute)
     clock, network = item.funcargs.get("virtual_clock"), item.funcargs.get("memory_network")
-    if guard is not None or clock is not None or network is not None:
-        item.obj = _wrapped(plain, guard, clock, network)
+    if severity != "off" or clock is not None or network is not None:
+        make_guard = functools.partial(_guard_of, item, severity) if severity != "off" else None
+        setattr(holder, attribute, _wrapped(plain, make_guard, clock, network))
     try:
         return (yield)
     finally:
-        item.obj = plain
+        setattr(holder, attribute, plain)
 
 
-def _wrapped(test: Any, guard: Guard | None, clock: Any, network: Any) -> Any:
+def _wrapped(test: Any, make_guard: Callable[[], Guard] | None, clock: Any, network: Any) -> Any:
     @functools.wraps(test)
     async def run(*args: Any, **kwargs: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -118,23 +130,26 @@ def _wrapped(test: Any, guard: Guard | None, clock: Any, network: Any) -> Any:
                 stack.enter_context(attached(clock, loop))
             if network is not None:
                 stack.enter_context(network.installed(loop))
-            if guard is None:
+            if make_guard is None:
                 return await test(*args, **kwargs)
-            return await guard.run(test(*args, **kwargs))
+            return await make_guard().run(test(*args, **kwargs))
 
     return run
 
 
-def _guard_of(item: pytest.Function) -> Guard | None:
-    """Make the guard of a test, None where leaks do not matter."""
+def _severity_of(item: pytest.Function) -> Severity:
+    """Return what a leak of this test is: its own mark, else the command line, else the setting."""
     severity = item.config.getoption("--lifecycle-leaks") or item.config.getini("lifecycle_leaks")
     own = item.get_closest_marker("leaks")
     if own is not None:
         severity = own.args[0]
     if severity not in SEVERITIES:
         raise pytest.UsageError(f"leaks({severity!r}): use one of {', '.join(SEVERITIES)}")
-    if severity == "off":
-        return None
+    return severity  # type: ignore[no-any-return]
+
+
+def _guard_of(item: pytest.Function, severity: Severity) -> Guard:
+    """Make the guard of a test, or of one example of it."""
     from ._guard import Allowed, Guard
 
     tasks: list[str] = []

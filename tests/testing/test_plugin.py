@@ -29,6 +29,12 @@ KINDS = {
     "anyio": '@pytest.mark.anyio\n@pytest.mark.parametrize("anyio_backend", ["asyncio"])\n'
     "async def test_it(anyio_backend):\n    {}\n",
     "plain": "async def main():\n    {}\n\ndef test_it():\n    asyncio.run(main())\n",
+    "own-loop": "async def main():\n    {}\n\ndef test_it():\n    loop = asyncio.new_event_loop()\n"
+    "    loop.run_until_complete(main())\n    loop.run_until_complete(asyncio.sleep(0))\n    loop.close()\n",
+    "unittest": "import unittest\n\n"
+    "class TestIt(unittest.IsolatedAsyncioTestCase):\n    async def test_it(self):\n        {}\n",
+    "hypothesis": "from hypothesis import given, settings, strategies\n\n@pytest.mark.asyncio\n"
+    "@settings(max_examples=3, database=None)\n@given(strategies.booleans())\nasync def test_it(drawn):\n    {}\n",
 }
 
 
@@ -59,9 +65,10 @@ def test_off_is_the_default(pytester: pytest.Pytester, kind: str) -> None:
     run(pytester, KINDS[kind].format("globals()['kept'] = spawn()")).assert_outcomes(passed=1)
 
 
-def test_warn_reports_and_passes(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("kind", ["pytest-asyncio", "anyio", "plain"])
+def test_warn_reports_and_passes(pytester: pytest.Pytester, kind: str) -> None:
     """A warning of its own class, so that filters can aim at it."""
-    body = KINDS["pytest-asyncio"].format("globals()['kept'] = spawn()")
+    body = KINDS[kind].format("globals()['kept'] = spawn()")
     result = run(pytester, body, "--lifecycle-leaks=warn", inside=False)
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*LeakWarning: the test left 1 thing(s) behind:*"])
