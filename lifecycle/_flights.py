@@ -110,7 +110,7 @@ class Flight(Generic[K, V]):
             self._registry._release(outcome)
             return
         outcome.unaware -= 1
-        if not outcome.unaware:
+        if not outcome.unaware and not self.dying:  # what a dying one met has been reported; the rest is our own word
             self._registry._report_error(f"the creation of {self.key!r}", outcome.error)
 
     def is_awaited_by(self, task: Task[Any]) -> bool:
