@@ -32,9 +32,7 @@ async def cached_for_many(bubble: Bubble) -> None:
 
     async def closes(arrives: float) -> None:
         await asyncio.sleep(arrives)
-        with contextlib.suppress(OwnerClosed):  # of a creation that it ended, when all who waited left with it
-            await answer.aclose()
-        await asyncio.sleep(0)  # a cancellation that came together with it is delivered at the next wait
+        await answer.aclose()
 
     try:
         async with TaskGroup() as group:
