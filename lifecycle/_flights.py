@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _kernel as kernel
+from ._registrations import in_words
 
 if TYPE_CHECKING:
     from ._chores import Chore
@@ -111,7 +112,7 @@ class Flight(Generic[K, V]):
             return
         outcome.unaware -= 1
         if not outcome.unaware and not self.dying:  # what a dying one met has been reported; the rest is our own word
-            self._registry._report_error(f"the creation of {self.key!r}", outcome.error)
+            self._registry._report_error(f"the creation of {in_words(self.key)}", outcome.error)
 
     def is_awaited_by(self, task: Task[Any]) -> bool:
         """Whether the factory waits for *task* to make something, by itself or through other factories."""

@@ -13,7 +13,7 @@ from . import _trace
 from ._closing import OwnerState, checked_timeout, refuse
 from ._errors import ReleaseTimeout, combine
 from ._roots import Portrait
-from ._waiting import closing_tasks
+from ._waiting import awaiting_tasks_of, closing_tasks
 
 logger = logging.getLogger("lifecycle.registry")
 
@@ -91,6 +91,10 @@ class Lender:
 
     def _borrowed(self) -> list[str]:
         """Name what is still lent."""
+        raise NotImplementedError
+
+    def _employs(self, task: Task[Any]) -> bool:
+        """Whether *task* is one of the owner's own, for which a close waits."""
         raise NotImplementedError
 
     def _portrait(self) -> Portrait:
@@ -176,7 +180,7 @@ class Lender:
             return None, None
         if self._closed_future is not None:
             # Not through a cancellation: the first closer may be waiting for this very task.
-            if self._closing_in not in closing_tasks() and not self._closes_from_inside():
+            if self._closing_in not in closing_tasks() and not self._employs(kernel.current_task()):
                 await kernel.wait_shielded(self._closed_future)
             return None, None
         self._closed_future = kernel.new_future()
@@ -189,20 +193,17 @@ class Lender:
         errors, self._errors = self._errors, []
         return (combine(f"errors while closing {self}", errors) if errors else None), held
 
-    def _closes_from_inside(self) -> bool:
-        """Whether the calling task is one of the owner's own, for which the closing in progress waits."""
-        return False
-
     async def _shut_down(self) -> CancelledError | None:
         exempt = closing_tasks()
         self._state = CLOSING
-        self._begin_closing(exempt)
-        held = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=True), self.close_timeout)
-        lent = self._borrowed()
-        if lent:
-            self._errors.append(StillLent(str(self), self.close_timeout, lent))
-        # Every chore and finalizer has a deadline of its own.
-        again = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=False), kernel.FOREVER)
+        with awaiting_tasks_of(self._employs, exempt):
+            self._begin_closing(exempt)
+            held = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=True), self.close_timeout)
+            lent = self._borrowed()
+            if lent:
+                self._errors.append(StillLent(str(self), self.close_timeout, lent))
+            # Every chore and finalizer has a deadline of its own.
+            again = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=False), kernel.FOREVER)
         return held or again
 
     async def _wait_through(self, ready: Callable[[], bool], timeout: float) -> CancelledError | None:

@@ -150,5 +150,5 @@ class Lending(PoolValues[T]):
         counts = {"max_size": self.max_size, "waiting": len(self._line)}
         return Portrait("pool", self.name, self._state.value, None, things, counts, self._token)
 
-    def _closes_from_inside(self) -> bool:
-        return self._chores.has(kernel.current_task())
+    def _employs(self, task: Task[Any]) -> bool:
+        return self._chores.has(task)

@@ -12,6 +12,14 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+def in_words(key: object) -> str:
+    """Return what a person calls a key, also one whose own answer is an error: the books must not depend on it."""
+    try:
+        return repr(key)
+    except Exception:
+        return object.__repr__(key)
+
+
 class RemovalCause(enum.Enum):
     """Why a value left its registry."""
 
@@ -106,4 +114,4 @@ class Registration(Generic[K, V]):
             await self._registry._wait_closed(self)
 
     def __repr__(self) -> str:
-        return f"<Registration {self.key!r} {self._state.value}>"
+        return f"<Registration {in_words(self.key)} {self._state.value}>"

@@ -22,7 +22,7 @@ from ._finalizing import Crew
 from ._flights import Failures, Flight
 from ._leases import Claim
 from ._lender import Lender
-from ._registrations import CLOSED, LIVE, RETIRED, Registration, RemovalCause
+from ._registrations import CLOSED, LIVE, RETIRED, Registration, RemovalCause, in_words
 from ._slots import checked_limit
 from ._wheel import ExpiryWheel
 
@@ -120,7 +120,7 @@ class Books(Lender, Generic[K, V]):
             self._crew = Crew(
                 lambda registration: finalizer(registration.value),
                 timeout=self.close_timeout,
-                label=lambda registration: f"{registration.key!r} of {self}",
+                label=lambda registration: f"{in_words(registration.key)} of {self}",
                 done=self._ended,
             )
         self._bare = finalizer is None and weigher is None  # whether a value that leaves is just forgotten
@@ -185,12 +185,12 @@ class Books(Lender, Generic[K, V]):
 
     def _refuse_value(self, key: K, value: V) -> NoReturn:
         self._admit(key, value, SHUT)
-        refuse(self, f"the value of {key!r}", f"it is {self._state.value}; the value is finalized")
+        refuse(self, f"the value of {in_words(key)}", f"it is {self._state.value}; the value is finalized")
 
     def _report_opened(self, registration: Registration[K, V]) -> None:
         if self._token is None:
             self._token = _trace.opened("registry", self.name)
-        self._tokens[registration] = _trace.opened("entry", repr(registration.key), owner=self._token)
+        self._tokens[registration] = _trace.opened("entry", in_words(registration.key), owner=self._token)
 
     def _open_bucket(self, expires_at: float) -> dict[Registration[K, V], None]:
         """Return the wheel's bucket for a time, and see that the timer wakes for it."""
@@ -203,9 +203,9 @@ class Books(Lender, Generic[K, V]):
         assert self._weigher is not None
         weight = self._weigher(key, value)
         if not isinstance(weight, int):
-            raise TypeError(f"the weigher of {self} must return a whole number, got {weight!r} for {key!r}")
+            raise TypeError(f"the weigher of {self} must return a whole number, got {weight!r} for {in_words(key)}")
         if weight < 0:
-            raise ValueError(f"the weigher of {self} must return 0 or more, got {weight} for {key!r}")
+            raise ValueError(f"the weigher of {self} must return 0 or more, got {weight} for {in_words(key)}")
         return weight
 
     def _weigh_in(self, registration: Registration[K, V], weight: int) -> None:
@@ -302,7 +302,7 @@ class Books(Lender, Generic[K, V]):
         """The crew's answer: the finalizer is over."""
         if error is not None:
             self._close_errors += 1
-            self._report_error(f"finalizing {registration.key!r}", error)
+            self._report_error(f"finalizing {in_words(registration.key)}", error)
         self._end(registration)
 
     def _end(self, registration: Registration[K, V]) -> None:

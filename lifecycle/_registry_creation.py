@@ -13,7 +13,7 @@ from ._chores import Chore
 from ._errors import OwnerClosed, TaskCancelled
 from ._flights import Flight
 from ._lender import borrower_in_words
-from ._registrations import LIVE, RETIRED, Registration, RemovalCause
+from ._registrations import LIVE, RETIRED, Registration, RemovalCause, in_words
 from ._registry_books import FOREVER, OPEN, REPLACED, SHUT, SIZE, UNWANTED
 from ._registry_time import TimedBooks
 from ._roots import Portrait, Thing
@@ -33,7 +33,8 @@ class CreatingBooks(TimedBooks[K, V]):
     async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
         """Return the value's registration, leased once for the caller, whose look-up has missed."""
         while True:
-            self._check_open(f"the creation of {key!r}")
+            if self._state is not OPEN:
+                self._check_open(f"the creation of {in_words(key)}")
             registration = self._live.get(key)
             if registration is not None and not self._is_due(registration):
                 self._claim(registration)
@@ -50,11 +51,15 @@ class CreatingBooks(TimedBooks[K, V]):
                     return begun
                 flight = begun
             elif flight.is_awaited_by(kernel.current_task()):
-                raise RuntimeError(
-                    f"the factory of {key!r} in {self} asks for {key!r} itself, or through other factories, and would "
-                    "wait for ever; make what factories share under a key of its own"
-                )
+                raise self._circle(key)
             return await flight.join()
+
+    def _circle(self, key: K) -> RuntimeError:
+        name = in_words(key)
+        return RuntimeError(
+            f"the factory of {name} in {self} asks for {name} itself, or through other factories, and would wait for "
+            "ever; make what factories share under a key of its own"
+        )
 
     def _take_off(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
         """Begin a creation; a synchronous factory has made its value when this returns, and it is leased."""
@@ -71,7 +76,7 @@ class CreatingBooks(TimedBooks[K, V]):
         try:
             flight.chore = self._chores.begin(
                 made,
-                f"creation of {key!r} in {self}",
+                f"creation of {in_words(key)} in {self}",
                 timeout=self.create_timeout,
                 settle=lambda chore: self._land(flight, chore),
                 late=lambda value: self._undo(key, value, UNWANTED),
@@ -92,10 +97,10 @@ class CreatingBooks(TimedBooks[K, V]):
         elif not flight.dying:
             self._note_failure(key, error)
         elif not isinstance(error, TaskCancelled):  # which is how a creation that is given up should end
-            self._report_error(f"giving up the creation of {key!r}", error)
+            self._report_error(f"giving up the creation of {in_words(key)}", error)
         if registration is None and self._state is not OPEN and (error is None or flight.dying):
             error = OwnerClosed(
-                f"{self} closed while it created the value of {key!r}; create it before the owner closes"
+                f"{self} closed while it created the value of {in_words(key)}; create it before the owner closes"
             )
         flight.land(registration, error)
         if registration is not None:
@@ -172,12 +177,11 @@ class CreatingBooks(TimedBooks[K, V]):
             if claim.registration in holders:
                 holders[claim.registration].append(borrower_in_words(task))
         return [
-            f"{registration.key!r}, leased by {', '.join(who) or 'whoever it was made for'}"
+            f"{in_words(registration.key)}, leased by {', '.join(who) or 'whoever it was made for'}"
             for registration, who in holders.items()
         ]
 
-    def _closes_from_inside(self) -> bool:
-        task = kernel.current_task()
+    def _employs(self, task: Task[Any]) -> bool:
         return self._chores.has(task) or (self._crew is not None and self._crew.has(task))
 
     # Looking
@@ -188,11 +192,11 @@ class CreatingBooks(TimedBooks[K, V]):
         if self._crew is not None:
             things += [Thing("task", "finalizer", "finalizing", task=task) for task in self._crew.tasks()]
         for registration in self._lingering:
-            things.append(Thing("entry", repr(registration.key), "retired, leased", token=tokens.get(registration)))
+            things.append(Thing("entry", in_words(registration.key), "retired, leased", token=tokens.get(registration)))
         if len(self._live) <= LISTED:
             for registration in self._live.values():
                 state = "leased" if registration._leases else ""
-                things.append(Thing("entry", repr(registration.key), state, token=tokens.get(registration)))
+                things.append(Thing("entry", in_words(registration.key), state, token=tokens.get(registration)))
         else:
             things.append(Thing("entry", "any", count=len(self._live)))
         counts = {"hits": self._hits, "misses": self._misses, "leases": self._leases_out}
@@ -208,7 +212,7 @@ class CreatingBooks(TimedBooks[K, V]):
         assert sum(self._removals.values()) + len(self._live) + condemned == self._opened, self._removals
         filed = 0
         for key, registration in self._live.items():
-            assert registration.key is key, f"{key!r} is filed under another key object"
+            assert registration.key is key, f"{in_words(key)} is filed under another key object"
             assert registration._state is LIVE, registration
             assert (registration._bucket is not None) == (registration.expires_at != FOREVER), registration
             filed += registration._bucket is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from asyncio import Task
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, cast
@@ -19,6 +20,9 @@ _closers: ContextVar[Tasks] = ContextVar("lifecycle_closers", default=frozenset(
 #: Whose end is awaited, by whom: a task of ours by its handle, all tasks of an owner by the owner.
 _awaited: dict[object, list[Tasks]] = {}
 
+#: Owners whose tasks have no handle: whether a task is one of theirs, and who waits for all of them.
+_awaited_lenders: dict[Callable[[Task[Any]], bool], Tasks] = {}
+
 
 def closing_tasks() -> Tasks:
     """Return the calling task and every task that waits, through releases and closes, for what it does.
@@ -26,7 +30,7 @@ def closing_tasks() -> Tasks:
     An owner that closes must wait for none of them: it would wait for itself.
     """
     found = _closers.get() | {kernel.current_task()}
-    if _awaited:
+    if _awaited or _awaited_lenders:
         unseen = list(found)
         while unseen:
             for waiters in _waiters_of(unseen.pop()):
@@ -52,7 +56,20 @@ def end_awaiting(awaited: object, waiters: Tasks) -> None:
         del _awaited[awaited]
 
 
+@contextmanager
+def awaiting_tasks_of(has: Callable[[Task[Any]], bool], waiters: Tasks) -> Iterator[None]:
+    """Note, inside the block, that *waiters* wait in a close for every task that *has* says yes to."""
+    _awaited_lenders[has] = waiters
+    try:
+        yield
+    finally:
+        del _awaited_lenders[has]
+
+
 def _waiters_of(task: Task[Any]) -> Iterator[Tasks]:
+    for has, waiters in _awaited_lenders.items():
+        if has(task):
+            yield waiters
     handle = handle_of(task)
     if handle is not None:
         yield from _awaited.get(handle, ())

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from lifecycle import OwnerClosed, Pool, PoolFull, PoolTimeout
-from lifecycle.testing.machines import PoolMachine
+from lifecycle.testing.machines import LoopMachine, PoolMachine
 
 MANNERS = st.sampled_from(["well", "well", "well", "badly", "never", "stubbornly"])
 
@@ -186,3 +187,11 @@ TestMisbehaving = Misbehaving.TestCase
 TestMisbehaving.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestInOrder = InOrder.TestCase
 TestInOrder.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("machine", [Misbehaving, InOrder])
+def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
+    """The same, at length."""
+    many = settings(max_examples=4000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(machine, settings=many)  # type: ignore[no-untyped-call]

@@ -7,9 +7,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from lifecycle import OwnerClosed, Registration, RegistrationState, Registry, RemovalCause
 from lifecycle.testing.machines import LoopMachine, RegistryMachine
@@ -304,3 +305,11 @@ TestModelledRegistry = ModelledRegistry.TestCase
 TestModelledRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestContendedRegistry = ContendedRegistry.TestCase
 TestContendedRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("machine", [ModelledRegistry, ContendedRegistry])
+def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
+    """The same, at length."""
+    many = settings(max_examples=4000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(machine, settings=many)  # type: ignore[no-untyped-call]
