@@ -34,6 +34,7 @@ _NAMES = {
     "_retry": "Retry",
     "_run": "create_background_task run",
     "_scope": "Scope",
+    "_serve": "ServedStream Server ServerStatistics serve_tcp serve_unix",
     "_snapshot": "Growth Snapshot SnapshotDiff SnapshotNode take_snapshot",
     "_stages": "Stages",
     "_statistics": "DrainReport LeftBehind PoolStatistics RegistryStatistics ScopeStatistics TaskManagerStatistics",

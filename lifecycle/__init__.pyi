@@ -56,6 +56,11 @@ from ._retry import Retry as Retry
 from ._run import create_background_task as create_background_task
 from ._run import run as run
 from ._scope import Scope as Scope
+from ._serve import ServedStream as ServedStream
+from ._serve import Server as Server
+from ._serve import ServerStatistics as ServerStatistics
+from ._serve import serve_tcp as serve_tcp
+from ._serve import serve_unix as serve_unix
 from ._snapshot import Growth as Growth
 from ._snapshot import Snapshot as Snapshot
 from ._snapshot import SnapshotDiff as SnapshotDiff

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._clock import VirtualClock
+from ._network._listener import MemoryListener
 from ._turns import VirtualMixin
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class VirtualLoop(VirtualMixin):
 
     async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> Any:
         return self._memory_network().getaddrinfo(host, port, **how)
+
+    async def open_listeners(self, host: Any, port: Any) -> list[MemoryListener]:
+        """Listen without a socket: what `serve_tcp` and `serve_unix` ask a loop of this kind for."""
+        return [await MemoryListener.open(self._memory_network(), host, port)]
 
     def _memory_network(self) -> Any:
         if self.network is None:

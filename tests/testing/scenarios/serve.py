@@ -1,0 +1,80 @@
+"""serve_tcp: clients that stay, leave and break off, over the limit, while the server closes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from lifecycle import ReaderWorker, ServedStream, TaskGroup, serve_tcp
+
+from ._table import ignore_error, scenario, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble
+
+
+def answering(bubble: Bubble) -> Callable[[ServedStream], Coroutine[Any, Any, None]]:
+    """Return a handler that holds something while it answers."""
+
+    async def handler(stream: ServedStream) -> None:
+        with bubble.ledger.acquire("session", kind="session"):
+            async for data in stream:
+                await asyncio.sleep(0.01)
+                await stream.send(data)
+
+    return handler
+
+
+async def client(bubble: Bubble, *, arrives: float, stays: float, rude: bool = False) -> None:
+    """Ask something, wait for the answer, and leave."""
+    await asyncio.sleep(arrives)
+    with contextlib.suppress(ConnectionError):
+        reader, writer = await asyncio.open_connection("host", 1)
+        try:
+            writer.write(b"question")
+            if not rude:
+                await reader.read(100)
+            await asyncio.sleep(stays)
+        finally:
+            writer.transport.abort()
+
+
+@scenario
+async def server_with_clients(bubble: Bubble) -> None:
+    """Two at a time, a third in line, a rude one, and one that is still there when the server closes."""
+    server = serve_tcp(answering(bubble), "host", 1, limit=2, on_error=ignore_error, drain_timeout=0.05)
+    async with server, TaskGroup() as group:
+        group.create_task(client(bubble, arrives=0, stays=0.01))
+        group.create_task(client(bubble, arrives=0, stays=0.02, rude=True))
+        group.create_task(client(bubble, arrives=0.005, stays=0.01))
+        group.create_task(client(bubble, arrives=0.02, stays=1))
+        await asyncio.sleep(0.06)
+        await server.aclose()
+    counts = server.statistics()
+    ended = counts.finished + counts.departed + counts.failed + counts.idle + counts.handshake_failures + counts.cut
+    assert counts.accepted == ended + counts.live, f"the account does not close: {counts}"
+
+
+@scenario
+async def server_of_pairs(bubble: Bubble) -> None:
+    """A reader and a worker per connection; one client leaves in the middle of an answer, and the server closes."""
+
+    async def handler(stream: ServedStream) -> None:
+        async def reader(send: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+            async for data in stream:
+                await send(data)
+
+        async def worker(receive: AsyncIterator[bytes]) -> None:
+            async for data in receive:
+                await work(bubble, "answer", 0.01)
+                await stream.send(data)
+
+        async with ReaderWorker(reader, worker, close=stream.aclose, drain_timeout=0.05) as pair:
+            await pair.wait()
+
+    async with serve_tcp(handler, "host", 1, on_error=ignore_error, drain_timeout=0.1), TaskGroup() as group:
+        group.create_task(client(bubble, arrives=0, stays=0.01))
+        group.create_task(client(bubble, arrives=0, stays=0, rude=True))
+        await asyncio.sleep(0.015)
