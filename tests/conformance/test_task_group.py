@@ -62,7 +62,7 @@ def test_results_are_there_after_the_block(run: Run, group_class: Any) -> None:
     async def main() -> list[Any]:
         async with group_class() as group:
             tasks = [group.create_task(after(0.002, 1)), group.create_task(after(0.001, 2))]
-            await asyncio.sleep(0.0015)
+            await tasks[1]
             tasks.append(group.create_task(after(0, 3)))
         assert all(isinstance(task, asyncio.Task) for task in tasks)
         return [task.result() for task in tasks]
@@ -173,6 +173,12 @@ def test_errors_at_the_same_time_come_together(run: Run, group_class: Any) -> No
     """Also those of tasks that fail while they are being cancelled."""
 
     async def main() -> None:
+        now = asyncio.Event()
+
+        async def fail(error: Exception) -> None:
+            await now.wait()
+            raise error
+
         async def fail_late() -> None:
             try:
                 await asyncio.Event().wait()
@@ -182,8 +188,9 @@ def test_errors_at_the_same_time_come_together(run: Run, group_class: Any) -> No
         with pytest.raises(ExceptionGroup) as caught:
             async with group_class() as group:
                 group.create_task(fail_late())
-                group.create_task(after(0.001, Boom()))
-                group.create_task(after(0.001, ValueError()))
+                group.create_task(fail(Boom()))
+                group.create_task(fail(ValueError()))
+                asyncio.get_running_loop().call_later(0.001, now.set)
         assert kinds(caught.value) == [Boom, KeyError, ValueError]
 
     run(main)

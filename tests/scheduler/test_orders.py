@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import types
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,12 @@ async def test_a_cancel_at_any_depth_stops_within_a_second(depth: int) -> None:
         assert len(asyncio.all_tasks()) <= 4
 
 
+def belongs_to_jobs(thing: object) -> bool:
+    """Return whether it may be something that a job has left: ours, a task, a coroutine, an error and its traceback."""
+    kinds = (asyncio.Future, types.CoroutineType, BaseException, types.TracebackType)
+    return isinstance(thing, kinds) or type(thing).__module__.startswith("lifecycle")
+
+
 @pytest.mark.asyncio
 async def test_two_thousand_hostile_jobs_leave_as_many_objects_as_there_were() -> None:
     """Success, failure, timeout, cancellation, retry: what is in memory is in flight (casebook C1, C2, C5, C6)."""
@@ -149,7 +157,7 @@ async def test_two_thousand_hostile_jobs_leave_as_many_objects_as_there_were() -
             await job.cancel()
         await job.wait()
 
-    async def many(scheduler: Scheduler, first: int, count: int) -> int:
+    async def many(scheduler: Scheduler, first: int, count: int) -> Counter[str]:
         numbers = iter(range(first, first + count))
 
         async def member() -> None:
@@ -161,7 +169,7 @@ async def test_two_thousand_hostile_jobs_leave_as_many_objects_as_there_were() -
                 group.start_soon(member)
         await anyio.sleep(0.01)
         gc.collect()
-        return len(gc.get_objects())
+        return Counter(type(thing).__qualname__ for thing in gc.get_objects() if belongs_to_jobs(thing))
 
     async with Scheduler(workers=50) as scheduler:
         await many(scheduler, 0, 500)
@@ -169,4 +177,4 @@ async def test_two_thousand_hostile_jobs_leave_as_many_objects_as_there_were() -
         after = await many(scheduler, 1_000, 1_000)
         ended = scheduler.statistics().ended
     assert sum(ended.values()) == 2_000
-    assert abs(after - before) < 100
+    assert not {name: number for name, number in (after - before).items() if number > 5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,7 @@ def connect(
         if mode == "rwc":
             bring_up_to_date(db, shown)
             # Only now: a file that is refused has not been touched.
-            db.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(db, lock_timeout)
             db.execute("PRAGMA journal_size_limit = 16777216")
         else:
             check_version(db, shown)
@@ -51,6 +52,19 @@ def connect(
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: sqlite3.Connection, lock_timeout: float) -> None:
+    """Set the journal mode, which does not wait for other processes as a transaction does: it is busy at once."""
+    deadline = time.monotonic() + lock_timeout
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
 
 
 def explain(shown: str, error: Exception) -> str:

@@ -123,9 +123,11 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
 
 
 def _checked_version(db: sqlite3.Connection, path: str) -> int:
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    # In one statement, or another process might make the tables between two.
+    application, version, tables = db.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
     if application != APPLICATION_ID and (application or version or tables):
         raise StoreError(f"{path}: is an SQLite database of another program; give another file")
     if version > VERSION:
@@ -133,4 +135,4 @@ def _checked_version(db: sqlite3.Connection, path: str) -> int:
             f"{path}: the database is of version {version}, this lifecycle knows up to {VERSION}; "
             "use the newer lifecycle that made it, or another file"
         )
-    return version
+    return int(version)
