@@ -15,6 +15,7 @@ from . import _trace
 from ._errors import PoolFull
 
 if TYPE_CHECKING:
+    from ._chores import Chore
     from ._pool_lending import Lending
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Slot(Generic[T]):
     Attributes:
         number: counts the pool's slots.
         state: see `SlotState`; every move is made by the pool.
+        creation: the chore that makes the value, while it does.
         value: the value, once it is there.
         ready: a future that is done with the value.
         dies_at: when its lifetime is over, on the loop's clock.
@@ -53,6 +55,7 @@ class Slot(Generic[T]):
 
     __slots__ = (
         "borrower",
+        "creation",
         "dies_at",
         "number",
         "outdated",
@@ -75,6 +78,7 @@ class Slot(Generic[T]):
         self.since = 0.0
         self.outdated = False
         self.reported = False
+        self.creation: Chore[T] | None = None
         self.borrower: Task[Any] | None = None
         self.site: _trace.Frames = ()
         self.token: _trace.Token | None = None

@@ -126,9 +126,9 @@ class Lending(PoolValues[T]):
             self._timer = None
         while (place := self._first_in_line()) is not None:
             place.set_result(OwnerClosed(f"{self} closed while its borrower waited; borrow before the owner closes"))
-        for chore in [chore for chore in self._chores.live if chore.name.startswith("creation")]:
-            if chore.task not in exempt:
-                chore.stop(f"{self} is closing", self.close_timeout)
+        for creation in [slot.creation for slot in self._slots if slot.state is CREATING]:
+            if creation is not None and creation.task not in exempt:
+                creation.stop(f"{self} is closing", self.close_timeout)
         idle, self._idle = self._idle, []
         for slot in idle:
             self._end(slot)

@@ -89,7 +89,7 @@ class PoolValues(PoolBooks[T]):
             self._creation_failed(slot, as_failure(error, name))
             return
         if isawaitable(made):
-            self._chores.begin(
+            slot.creation = self._chores.begin(
                 made,
                 name,
                 timeout=self.create_timeout,
@@ -100,6 +100,7 @@ class PoolValues(PoolBooks[T]):
             self._arrive(slot, made)
 
     def _creation_ended(self, slot: Slot[T], chore: Chore[T]) -> None:
+        slot.creation = None
         if chore.error is None:
             self._arrive(slot, chore.result)
         else:

@@ -32,7 +32,7 @@ async def test_two_registries_whose_finalizers_close_each_other(bubble: Bubble) 
 
 @virtual
 async def test_a_finalizer_that_closes_the_manager_of_the_closer(bubble: Bubble) -> None:
-    """The manager's task closes the registry, and waits for the finalizer; so the manager does not wait for the task."""
+    """Its task closes the registry and waits for the finalizer; so the manager does not wait for that task."""
 
     async def end(value: int) -> None:
         await manager.aclose()

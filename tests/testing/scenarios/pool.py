@@ -71,6 +71,41 @@ async def pool_discards_what_broke(bubble: Bubble) -> None:
 
 
 @scenario
+async def pool_checks_and_resets(bubble: Bubble) -> None:
+    """A value that is reset after every loan and checked before the next; what is not fit to be lent is replaced."""
+    dirty: set[Token] = set()
+
+    async def reset(value: Token) -> None:
+        await asyncio.sleep(0.01)
+        dirty.discard(value)
+
+    async def check(value: Token) -> bool:
+        await asyncio.sleep(0.01)
+        return value not in dirty
+
+    async with Pool(
+        lambda: connect(bubble, "value"),
+        disconnect,
+        max_size=1,
+        check=check,
+        check_bypass=0.0,
+        reset=reset,
+        name="pool",
+    ) as pool:
+
+        async def borrower(arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            async with pool.acquire() as value:
+                assert value not in dirty, "lent before it was reset"
+                dirty.add(value)
+                await use(value)
+
+        async with TaskGroup() as group:
+            for arrives in (0, 0, 0.05):
+                group.create_task(borrower(arrives))
+
+
+@scenario
 async def pool_closed_while_lent(bubble: Bubble) -> None:
     """A borrower, two in line, and two closers."""
     pool = small_pool(bubble, 1)

@@ -92,6 +92,34 @@ async def registry_replaces_and_evicts(bubble: Bubble) -> None:
 
 
 @scenario
+async def registry_factories_that_need_each_other(bubble: Bubble) -> None:
+    """A value made of two others that are shared, one of them in a circle, which is refused at once."""
+    async with Registry[str, Token]("clients", finalizer=disconnect) as clients:
+
+        async def joined() -> Token:
+            async with clients.lease("part", lambda: connect(bubble, "part")) as part:
+                await _use(part)
+                return await connect(bubble, "whole")
+
+        async def circular() -> Token:
+            return await clients.get_or_create("circle", circular)
+
+        async def user(key: str) -> None:
+            async with clients.lease(key, joined) as client:
+                await _use(client)
+
+        async def lost() -> None:
+            with contextlib.suppress(RuntimeError):
+                async with asyncio.timeout(5):
+                    await clients.get_or_create("circle", circular)
+
+        async with TaskGroup() as group:
+            for key in ("a", "a", "b"):
+                group.create_task(user(key))
+            group.create_task(lost())
+
+
+@scenario
 async def registry_factory_fails(bubble: Bubble) -> None:
     """A factory that fails for all who wait, and one whose callers all leave."""
 
