@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _trace
 from .._errors import LeakError
-from ._determinism import numbered_scopes, restart_numbers
+from ._determinism import start_anew, under_control
 from ._ledger import Ledger
 from ._loop import VirtualIOLoop, VirtualLoop
 from ._network import MemoryNetwork
@@ -51,7 +51,7 @@ class Bubble:
 
     @property
     def random(self) -> random.Random:
-        """A random generator with the run's seed: use it instead of the global one."""
+        """A random generator with the run's seed; the ``random`` module has been seeded with the same."""
         if self._random is None:
             self._random = random.Random(self._seed)
         return self._random
@@ -93,8 +93,8 @@ def open_bubble(*, seed: int | None, io: bool, max_steps: int, patience: float) 
     sink = _trace.sink
     _trace.sink = bubble.ledger
     try:
-        with numbered_scopes():
-            restart_numbers()
+        with under_control():
+            start_anew(seed or 0)
             yield bubble
     finally:
         try:

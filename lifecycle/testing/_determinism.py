@@ -1,11 +1,14 @@
-"""What else would make two equal runs differ: sets ordered by address, and tasks made past the task factory."""
+"""What else would make two equal runs differ: sets ordered by address, random numbers, a watch on the real time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
+import random
 import sys
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +24,21 @@ _depth = 0
 _counter = itertools.count(1)
 
 
-def restart_numbers() -> None:
-    """Number anew from one, at the start of each bubble: the order of a set depends on the numbers themselves."""
+def start_anew(seed: int) -> None:
+    """Begin a bubble: number from one, because the order of a set depends on the numbers, and seed ``random``."""
     global _counter
     _counter = itertools.count(1)
+    random.setstate(_random_state(seed))
+
+
+@functools.lru_cache(maxsize=64)
+def _random_state(seed: int) -> Any:
+    return random.Random(seed).getstate()
 
 
 @contextlib.contextmanager
-def numbered_scopes() -> Iterator[None]:
-    """Make everything that is put into sets hash by number, and our own core make numbered tasks.
+def under_control() -> Iterator[None]:
+    """Make everything that is put into sets hash by number, our own core make numbered tasks, and keep ``random``.
 
     A cancel scope of anyio keeps its inner scopes in a set, and our task managers keep handles in one; both cancel
     in the order of that set. They are compared by identity, so any constant hash is correct.
@@ -39,13 +48,15 @@ def numbered_scopes() -> Iterator[None]:
         yield
         return
     _depth += 1
+    drawn = random.getstate()
     try:
         with contextlib.ExitStack() as stack:
             for kind in _kinds_in_sets():
                 stack.enter_context(_numbered(kind))
-            stack.enter_context(_numbered_core_tasks())
+            stack.enter_context(_controlled_core())
             yield
     finally:
+        random.setstate(drawn)
         _depth -= 1
 
 
@@ -79,28 +90,37 @@ def _numbered(kind: Any) -> Iterator[None]:
             kind.__hash__ = own
 
 
+def _standing_watch() -> float:
+    return 0.0
+
+
+# What our core knows by a name of its own, and what stands there in a bubble.
+_STAND_INS: tuple[tuple[Any, Any], ...] = ((asyncio.Task, VirtualTask), (time.perf_counter, _standing_watch))
+
+
 @contextlib.contextmanager
-def _numbered_core_tasks() -> Iterator[None]:
+def _controlled_core() -> Iterator[None]:
     """Let our own core make numbered tasks where it bypasses the loop's task factory, as it does in production.
 
     A virtual loop therefore shows no task factory: with one, the core would take another path, and its eager
-    tasks would never be explored.
+    tasks would never be explored. The watch by which the core sees that it has held the loop for long stands still:
+    on a busy machine it would tell another time in every run.
     """
-    places = _core_names_of_task()
-    for module, name in places:
-        setattr(module, name, VirtualTask)
+    places = _places_in_core()
+    for module, name, _, stand_in in places:
+        setattr(module, name, stand_in)
     try:
         yield
     finally:
-        for module, name in places:
-            setattr(module, name, asyncio.Task)
+        for module, name, original, _ in places:
+            setattr(module, name, original)
 
 
-_known: tuple[int, list[tuple[Any, str]]] = (-1, [])
+_known: tuple[int, list[tuple[Any, str, Any, Any]]] = (-1, [])
 
 
-def _core_names_of_task() -> list[tuple[Any, str]]:
-    """Find the names under which modules of the core know ``asyncio.Task``; anew when modules were added."""
+def _places_in_core() -> list[tuple[Any, str, Any, Any]]:
+    """Find the names under which modules of the core know what has a stand-in; anew when modules were added."""
     global _known
     count = len(sys.modules)
     if _known[0] != count:
@@ -109,6 +129,12 @@ def _core_names_of_task() -> list[tuple[Any, str]]:
             for name, module in list(sys.modules.items())
             if name.startswith(f"{_PACKAGE}.") and not name.startswith(f"{_PACKAGE}.testing")
         ]
-        found = [(module, name) for module in modules for name, value in vars(module).items() if value is asyncio.Task]
+        found = [
+            (module, name, original, stand_in)
+            for original, stand_in in _STAND_INS
+            for module in modules
+            for name, value in vars(module).items()
+            if value is original
+        ]
         _known = count, found
     return _known[1]

@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import _trace
-from ._determinism import numbered_scopes
+from ._determinism import under_control
 from ._engine import Outcome, Rules, Scenario, run_plan
 from ._errors import ReplayError
 from ._faults import CANCEL, Fault
@@ -53,7 +53,7 @@ class Explorer:
         self._began = time.perf_counter()
         sink = _trace.sink
         try:
-            with collected_warnings() as self._warned, numbered_scopes(), deliberate_collection():
+            with collected_warnings() as self._warned, under_control(), deliberate_collection():
                 yield self.report
                 self._collect()
         finally:
@@ -100,7 +100,7 @@ class Explorer:
     def _not_deterministic(self) -> ReplayError:
         return ReplayError(
             f"{self.report.scenario} is not deterministic: two equal runs took different steps. Look for "
-            "the real clock, threads, random or uuid, sets of strings (set PYTHONHASHSEED), state kept "
+            "the real clock, threads, uuid or secrets, sets of strings (set PYTHONHASHSEED), state kept "
             "between runs"
         )
 

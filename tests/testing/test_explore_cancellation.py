@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import random
+import time
 from typing import Any
 
 import anyio
 import pytest
 
+from lifecycle import Registry, TaskManager, fixed_rate
 from lifecycle._errors import LeakError
 from lifecycle.testing import (
     CANCEL,
@@ -414,3 +417,43 @@ def test_schedules_find_a_race_that_the_usual_order_hides() -> None:
     assert 0 < len(report.failures) < 100
     assert len(replay(report.failures[0].token).failures) == 1
     assert explore_schedules(lost_update, RandomWalk(), runs=100).digest == report.digest
+
+
+def test_the_random_module_is_the_same_in_every_run() -> None:
+    """Jitter, of ours or of yours, is no hidden nondeterminism; outside of the bubble nothing has been drawn."""
+
+    async def scenario(bubble: Bubble) -> None:
+        for _ in range(random.randrange(1000)):
+            await asyncio.sleep(0)
+        async with TaskManager() as jobs:
+            jobs.start_soon(fixed_rate(_nothing, 1.0, jitter=0.5, max_runs=3))
+            await asyncio.sleep(2.2)
+
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+    explore_cancellation(scenario, faults=[CANCEL], budget=5)
+    assert random.random() == expected
+
+
+async def _nothing() -> None: ...
+
+
+def test_a_machine_that_is_busy_does_not_change_a_run() -> None:
+    """Where our own code measures how long it holds the loop, no time passes in a bubble."""
+    runs = 0
+
+    async def scenario(bubble: Bubble) -> None:
+        nonlocal runs
+        runs += 1
+
+        def finalize(value: int) -> None:
+            if runs % 2:
+                time.sleep(0.0005)
+
+        async with Registry[int, int](ttl=0.01, finalizer=finalize) as values:
+            for number in range(40):
+                values.put(number, number)
+            await asyncio.sleep(0.05)
+
+    explore_schedules(scenario, runs=2).assert_clean()

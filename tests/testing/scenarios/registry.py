@@ -145,3 +145,22 @@ async def registry_factory_fails(bubble: Bubble) -> None:
                 group.create_task(user())
                 group.create_task(impatient())
         assert "slow" not in clients, "a value that nobody waited for any more is kept"
+
+
+@scenario
+async def registry_of_long_and_short_lives(bubble: Bubble) -> None:
+    """Values for an hour and for an instant; a sweep and a user of another one beside them."""
+    async with Registry[str, Token]("clients", ttl=3600, finalizer=disconnect) as clients:
+        clients.put("long", await connect(bubble, "long"))
+        clients.put("short", await connect(bubble, "short"), ttl=0.01)
+
+        async def user() -> None:
+            for _ in range(3):
+                async with clients.lease("used", lambda: connect(bubble, "used")) as client:
+                    await _use(client)
+
+        async with TaskGroup() as group:
+            group.create_task(user())
+            await asyncio.sleep(0.015)
+            clients.sweep()
+            assert "short" not in clients, "a value is offered after its time"
