@@ -25,7 +25,7 @@ class OwnMutant:
 
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
-POOL, TIMER, COMPLETED = ("pool",), ("timer",), ("as_completed",)
+POOL, TIMER, COMPLETED, CONNECT = ("pool",), ("timer",), ("as_completed",), ("connect",)
 
 OWN = [
     # Shields, and cancellations that are held back.
@@ -188,4 +188,32 @@ OWN = [
     OwnMutant("a sweep keeps its timer", "TimedBooks._arm", "self._timer.cancel()", "pass", REGISTRY),
     OwnMutant("a leased value is finalized", "Books._dispose", "if registration._leases:", "if False:", REGISTRY),
     OwnMutant("finalizers are not hired", "Crew.submit", "self._hire()", "pass", REGISTRY),
+    # Connects.
+    OwnMutant(
+        "a rollback is skipped",
+        "Trial._roll_back",
+        "await self._scope._close(None, through=True)",
+        "(0, None)",
+        CONNECT,
+    ),
+    OwnMutant("a success without its ledger", "Trial._connect", "scope.pop_all()", "Scope()", CONNECT),
+    OwnMutant("a success too late counts", "Trial._connect", "self._unwanted is None and ", "", CONNECT),
+    OwnMutant("a failed task of a connection is none", "Trial._connect", " and not scope._errors", "", CONNECT),
+    OwnMutant("a deadline keeps its timer", "Trial._end_connecting", "self._drop_timer()", "pass", CONNECT),
+    OwnMutant("a stop reaches no connector", "Trial.stop", "self._cancel_connector()", "pass", ("connect_that_is",)),
+    OwnMutant(
+        "whoever leaves does not wait",
+        "ConnectAttempt._leave",
+        "return await self._wait_through()",
+        "return None",
+        CONNECT,
+    ),
+    OwnMutant("whoever leaves ends nothing", "ConnectAttempt._leave", "self._end(", "id(", CONNECT),
+    OwnMutant("a close does not wait", "ConnectAttempt.aclose", "await self._wait_through()", "None", CONNECT),
+    OwnMutant("a close forgets its cancellation", "ConnectAttempt.aclose", "raise held", "pass", CONNECT),
+    OwnMutant("a rollback's error hides it", "ConnectAttempt._arrival", "kernel.deliver_later(", "id(", CONNECT),
+    OwnMutant("a block that is no body", "ConnectAttempt.__aenter__", "await scope.__aenter__()", "pass", CONNECT),
+    OwnMutant("a success that nobody took stays", "Connecting.stop", "self._undo_success()", "pass", CONNECT),
+    OwnMutant("a pause keeps its timer", "Connecting.stop", "self._pause.cancel()", "pass", CONNECT),
+    OwnMutant("nobody is told of the end", "Connecting._finish", "self.ended.set_result(None)", "pass", CONNECT),
 ]

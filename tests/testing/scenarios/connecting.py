@@ -87,11 +87,13 @@ async def connect_that_fails_for_good(bubble: Bubble) -> None:
 
 @scenario
 async def connect_that_is_too_slow(bubble: Bubble) -> None:
-    """The handshake takes longer than the connect may."""
+    """The handshake takes longer than the connect may; it is over soon after its time."""
+    ends = asyncio.get_running_loop().time() + 0.2
     with contextlib.suppress(ConnectError):
         await connect(Connector(bubble, handshake=1.0), "db", name="db", timeout=0.03)
         raise AssertionError("it must not succeed")
     assert not alive(bubble, "db")
+    assert asyncio.get_running_loop().time() < ends, "the deadline did not reach the connector"
     await asyncio.sleep(0)
 
 
@@ -169,8 +171,12 @@ async def connect_ended_by_others(bubble: Bubble) -> None:
 async def connect_entered_in_a_scope(bubble: Bubble) -> None:
     """A scope holds a connection whose task fails while the scope's body waits."""
 
+    failed_at = float("inf")
+
     async def fails(token: Token) -> None:
+        nonlocal failed_at
         await asyncio.sleep(0.03)
+        failed_at = asyncio.get_running_loop().time()
         raise LookupError("the reader failed")
 
     async def connector(stages: Stages) -> Token:
@@ -183,6 +189,50 @@ async def connect_entered_in_a_scope(bubble: Bubble) -> None:
         async with Scope("owner") as scope:
             await scope.enter(connect(connector, name="db"))
             await asyncio.sleep(5)
+    assert asyncio.get_running_loop().time() < failed_at + 1, "the failure of the reader interrupted nobody"
+    await asyncio.sleep(0)
+
+
+@scenario
+async def connect_that_swallows_its_end(bubble: Bubble) -> None:
+    """A connector that returns a value after its deadline, and one that does although its reader has failed."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise LookupError("the reader failed")
+
+    async def connector(stages: Stages, name: str) -> Token:
+        token = await stages.acquire(make, bubble, f"{name} value", release=disconnect)
+        if name == "reader":
+            stages.start_soon(fails)
+        with contextlib.suppress(asyncio.CancelledError):
+            await stages.step(asyncio.sleep(1))
+        return token
+
+    for name in ("late", "reader"):
+        with contextlib.suppress(ConnectError):
+            async with connect(connector, name, timeout=0.03, name=name):
+                raise AssertionError("it must not succeed")
+        assert not alive(bubble, name)
+        await asyncio.sleep(0)
+
+
+@scenario
+async def connect_whose_rollback_fails(bubble: Bubble) -> None:
+    """The error of a release reaches whoever waits, also one who was cancelled, and the cancellation comes after it."""
+
+    async def bad(token: Token) -> None:
+        await disconnect(token)
+        raise LookupError("planned")
+
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(make, bubble, "db value", release=bad)
+        await stages.step(asyncio.sleep(0.01))
+        raise ConnectionRefusedError("planned")
+
+    with contextlib.suppress(ConnectError):
+        await connect(connector, name="db")
+    assert not alive(bubble, "db")
     await asyncio.sleep(0)
 
 
