@@ -225,6 +225,15 @@ class TaskHandle(Generic[T_co]):
             if self._waiters is not None:
                 self._watch_native_task()
 
+    def _start_plainly(self, loop: Any, context: Any = None) -> None:
+        """Do the same in a loop that is plain, where nobody waits yet."""
+        wrapper = self._run()
+        try:
+            self._task = kernel.NativeTask(wrapper, loop=loop, name=self.name, context=context)
+        except BaseException:  # the loop is closed
+            wrapper.close()
+            raise
+
     def _add_waiter(self, waiter: Future[None]) -> None:
         """Have *waiter* completed when the task ends, which it has not yet."""
         if self._waiters is None:

@@ -151,7 +151,10 @@ class TaskBooks:
         if context is None and self._context is not None:
             context = self._context.copy()
         try:
-            handle._start(context, eager=self._eager)
+            if self._plain:
+                handle._start_plainly(self._loop, context)
+            else:
+                handle._start(context, eager=self._eager)
         except BaseException:
             handle._discard()
             raise
