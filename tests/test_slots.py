@@ -422,25 +422,27 @@ async def test_a_queued_task_that_cannot_be_started_hurts_nobody(
 ) -> None:
     """Its sender is gone: it is logged and counts as cancelled; the task whose end made room is not disturbed."""
 
-    def refuse(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        raise RuntimeError("no more tasks")
+    refusing = False
 
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        if refusing:
+            raise RuntimeError("no more tasks")
+        return asyncio.Task(coro, loop=loop, **options)
+
+    bubble.loop.set_task_factory(factory)
     async with TaskManager(limit=1) as manager:
         manager.start_soon(hold)
         refused = manager.start_soon(hold, name="refused")
         behind = manager.start_soon(hold)
         await asyncio.sleep(0.5)
-        factory = bubble.loop.get_task_factory()
-        bubble.loop.set_task_factory(refuse)
+        refusing = True
         manager.limit = 2
-        bubble.loop.set_task_factory(factory)
         assert refused.status is TaskStatus.CANCELLED
         assert behind.status is TaskStatus.CANCELLED
         assert "task could not be started" in caplog.text
         with pytest.raises(RuntimeError, match="no more tasks"):
-            bubble.loop.set_task_factory(refuse)
             manager.start_soon(hold)
-        bubble.loop.set_task_factory(factory)
+        refusing = False
         assert await manager.start_soon(hold) is None
         manager._check_invariants()
 

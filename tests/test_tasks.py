@@ -345,8 +345,8 @@ async def test_a_task_factory_that_refuses(bubble: Bubble) -> None:
         raise RuntimeError("no more tasks")
 
     factory = bubble.loop.get_task_factory()
+    bubble.loop.set_task_factory(refuse)
     async with TaskManager() as manager:
-        bubble.loop.set_task_factory(refuse)
         try:
             for _ in range(2):
                 coro = give()
