@@ -275,6 +275,7 @@ class Connecting(Generic[T]):
         state = self.state
         assert (self._trial is not None) == (state is CONNECTING or (state is ROLLING_BACK and self._undoing is None))
         assert (self._pause is not None) == (state is WAITING)
-        assert (self.connection is not None) == (state is CONNECTED)
+        assert (self.connection is not None) >= (state is CONNECTED)
+        assert (self.connection is not None) <= (state is CONNECTED or self._undoing is not None)
         assert (self.error is not None) >= (state in SETTLED and state is not CONNECTED)
         assert (self._call is None) == (state in SETTLED or self._undoing is not None)
