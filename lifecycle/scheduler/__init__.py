@@ -12,6 +12,7 @@ from ._errors import (
     RunConflict,
     ShellFailed,
     StoreError,
+    WaitedInVain,
 )
 from ._events import Event
 from ._handlers import handler
@@ -45,6 +46,7 @@ __all__ = [
     "SchedulerStatistics",
     "ShellFailed",
     "StoreError",
+    "WaitedInVain",
     "handler",
     "load_flow",
     "read_flow",

@@ -54,6 +54,24 @@ class BlockTimeout(LifecycleError, TimeoutError):
     """A block took longer than its ``timeout``."""
 
 
+class WaitedInVain(LifecycleError, TimeoutError):
+    """A ``wait_for`` looked as often as it may, and what it waits for was not there."""
+
+
+class HttpFailed(LifecycleError, RuntimeError):
+    """An HTTP request was answered with a status that is none of those that count as success.
+
+    Attributes:
+        status: the status of the answer.
+        text: the beginning of its body.
+    """
+
+    def __init__(self, message: str, *, status: int, text: str) -> None:
+        self.status = status
+        self.text = text
+        super().__init__(message)
+
+
 class ShellFailed(LifecycleError, RuntimeError):
     """A shell command ended with another exit code than 0.
 

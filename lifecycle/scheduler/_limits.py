@@ -16,8 +16,14 @@ VALUE_DEPTH: Final = 100
 BLOCK_DEPTH: Final = 32
 """Blocks nested deeper than this are refused, with the path in the error."""
 
+CONDITION_DEPTH: Final = 16
+"""Conditions nested deeper than this are refused."""
+
+SUBFLOW_DEPTH: Final = 8
+"""Flows that run flows that run flows, deeper than this, are refused, with the chain in the error."""
+
 BLOCKS: Final = 20_000
-"""A flow with more blocks than this, nested ones included, is refused."""
+"""A flow with more blocks than this, nested ones and those of its subflows included, is refused."""
 
 PROBLEMS: Final = 20
 """So many problems of a flow are told in full; the others are counted."""
@@ -30,6 +36,9 @@ FOREACH_ITEMS: Final = 100_000
 
 SHELL_BYTES: Final = 65_536
 """So much of a command's standard output, and of its standard error, is kept: half head, half tail."""
+
+HTTP_BYTES: Final = 256 * 1024
+"""So much of an HTTP answer is read when the flow does not say; a longer one fails the block."""
 
 LOG_LINES: Final = 50
 """So many of a job's last log lines are kept."""

@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
 from lifecycle.cli import cli as main
-from lifecycle.scheduler import Flow, FlowError, read_flow
+from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, read_flow
 from lifecycle.scheduler._handlers import HandlerTable, make_handler
 
 
@@ -38,6 +39,35 @@ def problems_of(text: str, **handlers: Callable[..., Any]) -> list[str]:
         problems = list(error.problems)
     assert all("\n" not in line for line in problems), "a problem is one line"
     return problems
+
+
+@dataclass
+class Ran:
+    """What a run of a flow has left."""
+
+    jobs: dict[str, JobRecord]
+    outputs: dict[str, Any]
+    events: list[Event]
+
+    def error(self, job: str) -> str:
+        """Return the error of a job that did not succeed."""
+        return self.jobs[job].error or ""
+
+    def log(self, job: str) -> list[str]:
+        """Return the lines that a job logged."""
+        return [event.data["message"] for event in self.events if event.kind == "job_log" and event.job == job]
+
+
+async def run_flow(flow: Flow, params: Mapping[str, Any] | None = None, **settings: Any) -> Ran:
+    """Run a flow; return record and output of each of its jobs, and what was told meanwhile."""
+    events: list[Event] = []
+    async with Scheduler(on_event=events.append, **settings) as scheduler:
+        run = await scheduler.submit(flow, params=params)
+        forget, scheduler._store.forget = scheduler._store.forget, lambda _run_id: None  # type: ignore[method-assign]
+        outcome = await run.wait()
+        outputs = dict(await scheduler._store.outputs(run.id, list(flow.jobs)))
+        forget(run.id)
+    return Ran({job.name: job for job in outcome.jobs}, outputs, events)
 
 
 class Cli:

@@ -8,15 +8,17 @@ from .._text import did_you_mean, listing, quote
 from ._block import Block
 from ._reader import BlockReader, FlowReading
 from .call import Call
+from .conditional import If
 from .foreach import Foreach
 from .parallel import Parallel
 from .retry import Retry
 from .sequence import Sequence
 from .shell import Shell
 from .sleep import Sleep
+from .wait_for import WaitFor
 
 KINDS: Final[dict[str, type[Block]]] = {
-    kind.kind: kind for kind in (Call, Shell, Sequence, Parallel, Foreach, Retry, Sleep)
+    kind.kind: kind for kind in (Call, Shell, Sequence, Parallel, Foreach, Retry, If, WaitFor, Sleep)
 }
 
 __all__ = ["KINDS", "Block", "BlockReader", "FlowReading", "read_block"]
@@ -42,4 +44,4 @@ def _unknown_kind(reader: BlockReader) -> str:
         if hint := did_you_mean(key, KINDS):
             return f"unknown block {quote(key)}{hint}"
     keys = f"; its keys are {listing(reader.unread())}" if reader.unread() else ", but the table is empty"
-    return f"unknown block: expected one of the keys {listing(KINDS)}{keys}"
+    return f"unknown block: expected one of the keys {listing(KINDS, limit=20)}{keys}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from .._handlers import HandlerTable
 from .._limits import BLOCK_DEPTH, BLOCKS
 from .._text import quote
+from ..flow._conditions import condition_problems
 from ..flow._expressions import Template, compile_value, references
 from ..flow._names import Names
 from ..flow._problems import Problems
@@ -75,17 +76,26 @@ class BlockReader(TableReader):
         name = self._name or (self.text("name") or None)
         return {"path": self.path, "name": name, "timeout": self.seconds("timeout", positive=True)}
 
-    def value(self, key: str, default: Any = None) -> Any:
-        """Return the value of *key* compiled, its expressions checked."""
+    def value(self, key: str, default: Any = None, *, names: Names | None = None) -> Any:
+        """Return the value of *key* compiled, its expressions checked; they may use *names*."""
         try:
             compiled = compile_value(self.raw(key, default))
         except ValueError as error:
             self.problem(key, str(error))
             return default
         for reference in references(compiled):
-            if message := self.available.problem(reference):
+            if message := (names or self.available).problem(reference):
                 self.problem(key, message)
         return compiled
+
+    def condition(self, key: str, names: Names | None = None) -> Any:
+        """Return the condition in *key* compiled; its expressions may use *names*."""
+        if key not in self:
+            self.problem(key, "missing; expected a condition")
+            return False
+        condition = self.value(key, names=names)
+        condition_problems(condition, key, self.problem)
+        return condition
 
     def setting(self, key: str, problem: Callable[[Any], str | None], default: Any = None) -> Any:
         """Return a number, or the expression that will be one, checked by *problem* as far as it is known."""
