@@ -190,6 +190,7 @@ TestInOrder.settings = settings(max_examples=40, stateful_step_count=30, deadlin
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", [Misbehaving, InOrder])
 def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
     """The same, at length."""

@@ -308,6 +308,7 @@ TestContendedRegistry.settings = settings(max_examples=80, stateful_step_count=4
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", [ModelledRegistry, ContendedRegistry])
 def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
     """The same, at length."""
