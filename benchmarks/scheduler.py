@@ -245,10 +245,8 @@ def print_table(results: dict[str, list[Result]]) -> None:
         ours = next((rate for name, rate in rates.items() if name.startswith("lifecycle")), None)
         best = max((rate for name, rate in rates.items() if not name.startswith(("lifecycle", "FLOOR"))), default=None)
         if ours and best:
-            verdict = "reached" if ours >= goal * best else "missed"
-            print(
-                f"{'durable' if is_durable else 'in memory'}: {ours / best:.1f}x the best peer, goal {goal:g}: {verdict}"
-            )
+            kind, verdict = ("durable" if is_durable else "in memory"), ("reached" if ours >= goal * best else "missed")
+            print(f"{kind}: {ours / best:.1f}x the best peer, goal {goal:g}: {verdict}")
 
 
 if __name__ == "__main__":
