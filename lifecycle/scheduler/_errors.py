@@ -23,6 +23,10 @@ class ExpressionError(LifecycleError, LookupError):
     """An expression of a flow named a value that is not there when the block ran."""
 
 
+class PathNotAllowed(LifecycleError, PermissionError):
+    """A path of a flow leads out of the flow's directory, and nobody allowed that."""
+
+
 class StoreError(LifecycleError, OSError):
     """The store could not be opened, read or written; what was committed before is still there."""
 

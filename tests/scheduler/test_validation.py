@@ -145,7 +145,7 @@ def test_a_flow_with_everything_is_right() -> None:
         ("[blocks.a]\nshell = ['']", "flow.toml: blocks.a.shell[0]: expected a program's name"),
         ("[blocks.a]\nshell = ['ls', []]", "flow.toml: blocks.a.shell[1]: expected a string or a number"),
         ("[blocks.a]\nshell = 'ls'\nok = [256]", "flow.toml: blocks.a.ok: expected a list of exit codes"),
-        ("[blocks.a]\nshell = 'ls'\ncwd = 3", "flow.toml: blocks.a.cwd: expected a directory, got 3"),
+        ("[blocks.a]\nshell = 'ls'\ncwd = 3", "flow.toml: blocks.a.cwd: expected a path, got 3"),
         ("[blocks.a]\nshell = 'ls'\nenv = {'a=b' = 1}", "flow.toml: blocks.a.env: expected a variable's name"),
         ("[blocks.a]\nshell = 'ls'\nenv = {A = []}", "flow.toml: blocks.a.env.A: expected a string or a number"),
         # the blocks that hold others

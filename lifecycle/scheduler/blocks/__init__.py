@@ -10,6 +10,7 @@ from ._reader import BlockReader, FlowReading
 from .call import Call
 from .conditional import If
 from .foreach import Foreach
+from .http import Http
 from .parallel import Parallel
 from .retry import Retry
 from .sequence import Sequence
@@ -18,7 +19,7 @@ from .sleep import Sleep
 from .wait_for import WaitFor
 
 KINDS: Final[dict[str, type[Block]]] = {
-    kind.kind: kind for kind in (Call, Shell, Sequence, Parallel, Foreach, Retry, If, WaitFor, Sleep)
+    kind.kind: kind for kind in (Call, Shell, Http, Sequence, Parallel, Foreach, Retry, If, WaitFor, Sleep)
 }
 
 __all__ = ["KINDS", "Block", "BlockReader", "FlowReading", "read_block"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from .._errors import PathNotAllowed
 from .._handlers import HandlerTable
 from .._limits import BLOCK_DEPTH, BLOCKS
 from .._text import quote
 from ..flow._conditions import condition_problems
 from ..flow._expressions import Template, compile_value, references
 from ..flow._names import Names
+from ..flow._paths import Boundary
 from ..flow._problems import Problems
 from ..flow._table import TableReader
 
@@ -37,7 +38,7 @@ class FlowReading:
 
     problems: Problems
     handlers: HandlerTable | None
-    directory: Path
+    boundary: Boundary
     read_block: Callable[[BlockReader], Block | None]
     blocks: int = field(default=0)
 
@@ -96,6 +97,19 @@ class BlockReader(TableReader):
         condition = self.value(key, names=names)
         condition_problems(condition, key, self.problem)
         return condition
+
+    def path_to(self, key: str) -> Any:
+        """Return a path compiled, empty when there is none; a literal one must be inside of the flow's boundary."""
+        path = self.value(key, "")
+        if isinstance(path, str) and path:
+            try:
+                self.flow.boundary.inside(path, "the path")
+            except (PathNotAllowed, ValueError) as error:
+                self.problem(key, str(error))
+        elif not isinstance(path, (str, Template)):
+            self.problem(key, f"expected a path, got {quote(path)}")
+            return ""
+        return path
 
     def setting(self, key: str, problem: Callable[[Any], str | None], default: Any = None) -> Any:
         """Return a number, or the expression that will be one, checked by *problem* as far as it is known."""

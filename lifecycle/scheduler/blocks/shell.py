@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .._process import Command, run_command
 from .._text import quote
 from ..flow._expressions import Reference, Template, as_text, references
+from ..flow._paths import Boundary
 from ._block import Block
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Shell(Block):
         command: a list of arguments, compiled, or one line for the shell.
         env: variables added to the environment, compiled.
         cwd: the directory to run in, compiled; relative to the flow's.
+        boundary: where that directory may be.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
         ok: the exit codes that count as success.
     """
@@ -40,6 +42,7 @@ class Shell(Block):
     command: Any
     env: dict[str, Any]
     cwd: Any
+    boundary: Boundary
     grace: float
     ok: tuple[int, ...]
 
@@ -49,14 +52,12 @@ class Shell(Block):
         interpolate = reader.flag("interpolate")
         command = reader.raw("shell")
         command = _read_line(reader, command, interpolate) if isinstance(command, str) else _read_list(reader)
-        cwd = reader.value("cwd", "")
-        if not isinstance(cwd, (str, Template)):
-            reader.problem("cwd", f"expected a directory, got {quote(cwd)}")
         return cls(
             **reader.common(),
             command=command,
             env=_read_env(reader),
-            cwd=cwd,
+            cwd=reader.path_to("cwd"),
+            boundary=reader.flow.boundary,
             grace=reader.seconds("grace", 5.0) or 0.0,
             ok=_read_codes(reader),
         )
@@ -67,7 +68,7 @@ class Shell(Block):
         if isinstance(command, list):
             command = [as_text(argument) for argument in frame.resolve(command)]
         env = {name: as_text(value) for name, value in frame.resolve(self.env).items()}
-        cwd = frame.directory / as_text(frame.resolve(self.cwd))
+        cwd = self.boundary.inside(as_text(frame.resolve(self.cwd)), "cwd")
         return await run_command(frame, Command(command, env, cwd, self.grace, self.ok, self.path))
 
     def references(self) -> Iterator[Reference]:

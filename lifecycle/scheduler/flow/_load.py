@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._errors import PathNotAllowed
 from .._handler_loading import HandlerModuleError, load_handlers
 from .._handlers import HandlerTable, registered_handlers
 from .._text import quote
@@ -18,13 +19,16 @@ from ._model import Flow, JobSpec
 from ._names import Names
 from ._needs import Needs
 from ._params import Param, read_params
+from ._paths import Boundary
 from ._problems import Problems
 from ._table import NAME, TableReader
 
 PRIORITY_BOUND = 1_000_000
 
 
-def load_flow(path: str | os.PathLike[str], *, handlers: str | None = None) -> Flow:
+def load_flow(
+    path: str | os.PathLike[str], *, handlers: str | None = None, allow_paths: Iterable[str | os.PathLike[str]] = ()
+) -> Flow:
     """Return the flow in the file at *path*, read as JSON when its name ends in ``.json``, else as TOML.
 
     The module that the flow names in ``handlers`` is imported, which runs its top level.
@@ -33,6 +37,8 @@ def load_flow(path: str | os.PathLike[str], *, handlers: str | None = None) -> F
         path: the flow file.
         handlers: a handler module (a ``.py`` path relative to the current directory, or a dotted name)
             whose handlers are added to the flow's own.
+        allow_paths: directories outside of the flow's own that its paths may lead to, besides those that it allows
+            itself.
 
     Raises:
         FlowError: the file cannot be read or the flow is not right; all problems found are told.
@@ -40,7 +46,12 @@ def load_flow(path: str | os.PathLike[str], *, handlers: str | None = None) -> F
     path = Path(path)
     document = read_document(path)
     return read_flow(
-        document, source=path.name, directory=path.absolute().parent, path=path.absolute(), handlers=handlers
+        document,
+        source=path.name,
+        directory=path.absolute().parent,
+        path=path.absolute(),
+        handlers=handlers,
+        allow_paths=allow_paths,
     )
 
 
@@ -51,6 +62,7 @@ def read_flow(
     directory: Path | None = None,
     path: Path | None = None,
     handlers: str | HandlerTable | None = None,
+    allow_paths: Iterable[str | os.PathLike[str]] = (),
 ) -> Flow:
     """Return the flow that a plain table describes.
 
@@ -60,6 +72,7 @@ def read_flow(
         directory: what relative paths in it are relative to, by default the current directory.
         path: the file it was read from, if any.
         handlers: further handlers, as a table or as a module to load.
+        allow_paths: directories outside of the flow's own that its paths may lead to.
 
     Raises:
         FlowError: the flow is not right; all problems found are told.
@@ -69,11 +82,12 @@ def read_flow(
     problems.raise_if_any()
     directory = directory or Path.cwd()
     reader = TableReader(document, "", problems)
+    boundary = Boundary(directory, (*_read_allowed(reader, directory), *(Path(p).absolute() for p in allow_paths)))
     name = _read_name(reader, source)
     description = reader.text("description")
-    params = _read_params(reader, directory)
-    table = _read_handlers(reader, directory, handlers)
-    jobs = _read_jobs(reader, params, FlowReading(problems, table, directory, read_block))
+    params = _read_params(reader, boundary)
+    table = _read_handlers(reader, boundary, handlers)
+    jobs = _read_jobs(reader, params, FlowReading(problems, table, boundary, read_block))
     reader.finish()
     problems.raise_if_any()
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
@@ -87,20 +101,38 @@ def _read_name(reader: TableReader, source: str) -> str:
     return name
 
 
-def _read_params(reader: TableReader, directory: Path) -> dict[str, Param]:
+def _read_allowed(reader: TableReader, directory: Path) -> tuple[Path, ...]:
+    return tuple((directory / Path(place).expanduser()).absolute() for place in reader.texts("allow_paths"))
+
+
+def _read_params(reader: TableReader, boundary: Boundary) -> dict[str, Param]:
     inner = TableReader(reader.table("params"), "params", reader.problems)
-    return read_params(inner, directory)
+    params = read_params(inner, boundary.directory)
+    for name, param in params.items():
+        if param.type == "path" and isinstance(param.default, str) and param.default:
+            _check_inside(reader, boundary, f"params.{name}.default", param.default)
+    return params
 
 
-def _read_handlers(reader: TableReader, directory: Path, extra: str | HandlerTable | None) -> HandlerTable | None:
+def _check_inside(reader: TableReader, boundary: Boundary, place: str, path: str) -> bool:
+    try:
+        boundary.inside(path, "the path")
+    except (PathNotAllowed, ValueError) as error:
+        reader.problem(place, str(error))
+        return False
+    return True
+
+
+def _read_handlers(reader: TableReader, boundary: Boundary, extra: str | HandlerTable | None) -> HandlerTable | None:
     """Return all handlers that the flow can name, None when a module failed (which has been reported)."""
     table = registered_handlers()
-    modules = [(reader.text("handlers"), directory, "handlers")]
+    own = reader.text("handlers")
+    failed = own.endswith(".py") and not _check_inside(reader, boundary, "handlers", own)
+    modules = [] if failed else [(own, boundary.directory, "handlers")]
     if isinstance(extra, HandlerTable):
         table = table.merged(extra)
     elif extra:
         modules.append((extra, Path.cwd(), "--handlers"))
-    failed = False
     for module, base, place in modules:
         if module.strip():
             try:

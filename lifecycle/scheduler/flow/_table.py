@@ -116,6 +116,14 @@ class TableReader:
             self.problem(key, f"the name {quote(name)} stands twice")
         return tuple(dict.fromkeys(value))
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings that are not empty."""
+        value = self.raw(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
+            self.problem(key, f"expected a list of strings that are not empty, got {quote(value)}")
+            return ()
+        return tuple(value)
+
     def table(self, key: str) -> dict[str, Any]:
         """Return a table, empty when there is none."""
         value = self.raw(key, {})
