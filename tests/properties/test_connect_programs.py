@@ -145,12 +145,14 @@ programs = st.builds(
 )
 
 
-async def use(attempt: ConnectAttempt[str], program: Program) -> None:
+async def use(attempt: ConnectAttempt[str], program: Program, world: World) -> None:
     """Connect in the program's manner, and release what came of it."""
+    wanted = [number for number, stage in enumerate(program.stages) if stage.kind not in ("task", "step")]
     if program.manner == "block":
         async with attempt as value:
             assert value == "connected"
             await asyncio.sleep(0.5)
+            assert [number for _, number in world.live] == wanted
         return
     try:
         if program.manner == "awaited":
@@ -160,6 +162,7 @@ async def use(attempt: ConnectAttempt[str], program: Program) -> None:
                 attempt._check_invariants()
                 await asyncio.sleep(0.25)
         await asyncio.sleep(0.5)
+        assert [number for _, number in world.live] == wanted
     finally:
         await attempt.aclose()
         if attempt.state is AttemptState.CONNECTED:
@@ -172,7 +175,7 @@ async def run(program: Program, world: World) -> ConnectAttempt[str]:
     attempt = connect(
         world.connector, program, timeout=program.timeout, retry=retry, close_timeout=CLOSE_TIMEOUT, name="program"
     )
-    task = asyncio.create_task(within(attempt, program))
+    task = asyncio.create_task(within(attempt, program, world))
     if program.leaves_after is not None:
         await asyncio.sleep(program.leaves_after)
         if program.leaves_by.startswith("cancel"):
@@ -190,17 +193,17 @@ async def run(program: Program, world: World) -> ConnectAttempt[str]:
     return attempt
 
 
-async def within(attempt: ConnectAttempt[str], program: Program) -> None:
+async def within(attempt: ConnectAttempt[str], program: Program, world: World) -> None:
     """Use an attempt, within a timeout if that is how its caller leaves."""
     limit = program.leaves_after
     if limit is not None and program.leaves_by == "timeout":
         async with asyncio.timeout(limit):
-            await use(attempt, program)
+            await use(attempt, program, world)
     elif limit is not None and program.leaves_by == "scope":
         with anyio.move_on_after(limit):
-            await use(attempt, program)
+            await use(attempt, program, world)
     else:
-        await use(attempt, program)
+        await use(attempt, program, world)
 
 
 def leaves_of(error: BaseException | None) -> Iterator[BaseException]:
