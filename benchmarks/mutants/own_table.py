@@ -51,7 +51,9 @@ OWN = [
         SCOPE,
     ),
     OwnMutant("a release is skipped", "Unwinding._begin", "self._pending = entry.release(self._given)", "pass", SCOPE),
-    OwnMutant("the closer is not awaited", "Unwinding._delegate", "while not closer.done()", "while False", SCOPE),
+    OwnMutant(
+        "the closer is not awaited", "Unwinding._delegate", "while not closer.done()", "if not closer.done()", SCOPE
+    ),
     OwnMutant(
         "tasks of a manager are not cancelled",
         "TaskManager._shut_down",
