@@ -88,6 +88,7 @@ class Connecting(Generic[T]):
         self._close_timeout = close_timeout
         self._last_deadline = kernel.FOREVER
         self._ending: str | None = None  # why somebody wants it to end
+        self._stopped = False  # and that is what has ended the present attempt
         self._trial: Trial[T] | None = None
         self._stage: str | None = None
         self._complete = True
@@ -138,7 +139,7 @@ class Connecting(Generic[T]):
             self._finish(CANCELLED, self._cancelled(reason))
         elif self._trial is not None:
             self._ending = reason
-            self._trial.stop(reason)
+            self._stopped = self._trial.stop(reason)
 
     def let_go_of_value(self) -> None:
         """Leave a connection to whoever has its value, where that is all there is to release."""
@@ -187,13 +188,13 @@ class Connecting(Generic[T]):
             return
         self.rollback_errors.extend(trial.rollback_errors)
         self._complete = trial.complete
-        if self._ending is not None:
-            ended = self._cancelled(self._ending)
-            ended.__cause__ = None if isinstance(trial.error, CancelledError) else trial.error
-            self._finish(CANCELLED, ended)
-            return
         error = self._error_of(trial)
         pause = self._pause_after(error, trial)
+        if self._ending is not None and (self._stopped or pause is not None):
+            ended = self._cancelled(self._ending)
+            ended.__cause__ = None if isinstance(trial.error, CancelledError) and self._stopped else error
+            self._finish(CANCELLED, ended)
+            return
         if pause is None:
             self._finish(FAILED, error)
             return
@@ -218,6 +219,7 @@ class Connecting(Generic[T]):
         self._undoing = run_surely(self._close_connection, f"rollback of connect {self._name!r}")
 
     async def _close_connection(self) -> None:
+        self._undoing = kernel.current_task()
         scope, self.connection = self.connection, None
         assert scope is not None
         del self.value

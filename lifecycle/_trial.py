@@ -36,6 +36,7 @@ class Trial(Generic[T]):
         error: what kept it from success, otherwise.
         stage: the stage in which it failed.
         rollback_errors: what the undoing met.
+        task: what it waits for: the task of the connector, then that of the undoing.
         timed_out: whether its deadline passed.
         complete: whether nothing of it is left, which a retry requires.
     """
@@ -77,14 +78,15 @@ class Trial(Generic[T]):
 
     # Stopping
 
-    def stop(self, reason: str) -> None:
-        """Have the connector cancelled, and all that it made undone; does nothing once that has begun."""
+    def stop(self, reason: str) -> bool:
+        """Have the connector cancelled, and all that it made undone; return False once that has begun anyway."""
         if self._unwanted is not None or self._over:
-            return
+            return False
         self._unwanted = reason
         if self._began:  # otherwise its first step finds it
             self._cancel_connector()
         self._set_timer(self._scope.close_timeout, self._cancel_again)
+        return True
 
     def _time_is_up(self) -> None:
         self.timed_out = True
@@ -191,6 +193,7 @@ class Trial(Generic[T]):
 
         Cancellation: held back, and returned.
         """
+        self.task = kernel.current_task()  # another one than the connector's, if that has been left behind
         errors = self._scope._errors
         _, held = await self._scope._close(None, through=True)
         self.rollback_errors = tuple(errors)
@@ -235,6 +238,5 @@ def run_surely(work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> Task[
 
 def _without_our_frame(error: BaseException) -> BaseException:
     """Return *error* without the frame of this module, which refers to the trial, which keeps the error: a cycle."""
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
     return error

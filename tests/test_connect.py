@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from lifecycle import (
     take_snapshot,
 )
 from lifecycle._attempt_state import MOVES, moved
-from lifecycle.testing import Bubble
+from lifecycle.testing import Bubble, run_virtual
 
 from .connecting import Peer
 from .loops import on_every_loop, run_on, virtual
@@ -376,6 +377,20 @@ async def test_a_reason_reaches_the_connector_and_whoever_waits(bubble: Bubble) 
 
 
 @virtual
+async def test_a_close_during_the_rollback_of_a_failure_changes_only_what_follows(bubble: Bubble) -> None:
+    """What failed for good has failed; what would have been tried again is cancelled, with the failure as its cause."""
+    for retry, state in ((None, AttemptState.FAILED), (QUICK, AttemptState.CANCELLED)):
+        attempt = connect(Peer(seconds=1).connector, "ab", timeout=2.5, retry=retry)
+        waiter = asyncio.ensure_future(attempt)
+        await asyncio.sleep(3)
+        assert attempt.state is AttemptState.ROLLING_BACK
+        await attempt.aclose()
+        (error,) = await asyncio.gather(waiter, return_exceptions=True)
+        assert attempt.state is state
+        assert isinstance(error if retry is None else getattr(error, "__cause__", None), ConnectTimeout)
+
+
+@virtual
 async def test_a_connector_may_close_its_own_attempt_but_not_await_it(bubble: Bubble) -> None:
     """Neither waits for itself."""
     found: list[str] = []
@@ -484,6 +499,49 @@ async def test_a_rollback_that_fails_for_a_cancelled_awaiter_is_told_first(bubbl
 
 
 @virtual
+async def test_a_cancelled_closer_waits_for_the_rollback(bubble: Bubble) -> None:
+    """It is cancelled afterwards; if the rollback met errors these come first."""
+    for bad in ("", "a"):
+        peer = Peer(seconds=1, bad_releases=bad)
+        attempt = connect(peer.connector, "ab")
+        attempt.poll()
+        await asyncio.sleep(2.5)
+        errors: list[str] = []
+
+        async def closes(attempt: ConnectAttempt[str] = attempt, errors: list[str] = errors) -> None:
+            try:
+                await attempt.aclose()
+            except ValueError as error:
+                errors.append(str(error))
+            await asyncio.sleep(10)
+
+        task = asyncio.create_task(closes())
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (peer.live, errors) == ([], ["a is stuck"] if bad else [])
+
+
+@virtual
+async def test_a_native_cancellation_during_the_rollback_of_a_scope_goes_first(bubble: Bubble) -> None:
+    """An anyio scope ends the connect, and a native cancellation comes on top: the task is cancelled."""
+    peer = Peer(seconds=1)
+
+    async def awaits() -> None:
+        with anyio.move_on_after(2.5):
+            await connect(peer.connector, "ab")
+        raise AssertionError("the native cancellation was swallowed")
+
+    task = asyncio.create_task(awaits())
+    await asyncio.sleep(3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert peer.live == []
+
+
+@virtual
 async def test_two_wait_for_one_connect(bubble: Bubble) -> None:
     """Both get the value; it runs once."""
     peer = Peer()
@@ -536,6 +594,24 @@ async def test_the_undoing_of_a_success_survives_a_stranger(bubble: Bubble) -> N
     assert (attempt.state, peer.live) == (AttemptState.CANCELLED, [])
 
 
+@virtual
+async def test_a_stranger_who_cancels_the_undoing_of_a_success_is_held_off(bubble: Bubble) -> None:
+    """Everything is released; the task that did so ends cancelled."""
+    peer = Peer(seconds=1)
+    attempt = connect(peer.connector, "ab")
+    attempt.poll()
+    await asyncio.sleep(5)
+    attempt.cancel()
+    await asyncio.sleep(0.5)
+    task = attempt._connecting.task
+    assert task is not None
+    task.cancel()
+    await attempt.aclose()
+    assert (attempt.state, peer.live) == (AttemptState.CANCELLED, [])
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+
+
 # Late values
 
 
@@ -584,6 +660,56 @@ async def test_a_connector_that_ignores_every_cancellation_is_left_behind(bubble
     assert refused[-1] == "OwnerClosed"
     may_end.set()
     await asyncio.sleep(1)
+
+
+@virtual
+async def test_a_release_may_close_the_attempt_whose_connector_was_left_behind(bubble: Bubble) -> None:
+    """The undoing runs in a task of its own then, and does not wait for itself either."""
+
+    async def release(_: object) -> None:
+        await attempt.aclose()
+
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(object, release=release)
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(50)
+
+    attempt = connect(connector, timeout=1, close_timeout=2)
+    with pytest.raises(ConnectTimeout) as caught:
+        await attempt
+    assert caught.value.rollback_errors == ()
+    await asyncio.sleep(200)
+
+
+def test_a_connector_that_was_left_behind_and_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for it any more; its error is not lost."""
+
+    async def connector(stages: Stages) -> None:
+        for _ in range(2):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(50)
+        await asyncio.sleep(50)
+        raise OSError("much later")
+
+    async def scenario(bubble: Bubble) -> None:
+        with pytest.raises(ConnectTimeout):
+            await connect(connector, timeout=1, close_timeout=2, name="db")
+        await asyncio.sleep(200)
+
+    run_virtual(scenario)
+    assert "abandoned connector 'db' failed" in caplog.text
+
+
+@virtual
+async def test_without_a_close_timeout_a_rollback_may_take_its_time(bubble: Bubble) -> None:
+    """Nobody is hurried."""
+    peer = Peer(seconds=1000)
+    attempt = connect(peer.connector, "a", close_timeout=None)
+    attempt.poll()
+    await asyncio.sleep(1500)
+    await attempt.aclose()
+    assert peer.live == []
 
 
 @virtual
@@ -735,6 +861,32 @@ async def test_a_task_that_fails_after_success_interrupts_the_block(bubble: Bubb
     with pytest.raises(EOFError):
         async with connect(connector):
             await asyncio.sleep(100)
+    assert peer.live == []
+
+
+@virtual
+async def test_a_connection_that_has_ended_by_itself_may_be_dropped(bubble: Bubble) -> None:
+    """A task of it failed, everything has been released: there is nothing to warn of."""
+    peer = Peer()
+
+    async def reader() -> None:
+        await asyncio.sleep(1)
+        raise EOFError("hung up")
+
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(peer.make, "a", release=peer.release)
+        stages.start_soon(reader)
+
+    logging.disable(logging.CRITICAL)
+    try:
+        attempt: ConnectAttempt[None] | None = connect(connector)
+        assert attempt is not None
+        await attempt
+        await asyncio.sleep(5)
+    finally:
+        logging.disable(logging.NOTSET)
+    attempt = None
+    gc.collect()
     assert peer.live == []
 
 

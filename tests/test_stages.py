@@ -144,7 +144,15 @@ async def test_what_cannot_be_released_or_entered_is_refused(bubble: Bubble) -> 
     async def no_timeout(stages: Stages) -> None:
         await stages.step(asyncio.sleep(1), timeout=-1)
 
-    for connector, kind in ((nothing_to_close, TypeError), (no_manager, TypeError), (no_timeout, ValueError)):
+    async def no_timeout_for_a_future(stages: Stages) -> None:
+        await stages.step(asyncio.get_running_loop().create_future(), timeout=-1)
+
+    for connector, kind in (
+        (nothing_to_close, TypeError),
+        (no_manager, TypeError),
+        (no_timeout, ValueError),
+        (no_timeout_for_a_future, ValueError),
+    ):
         with pytest.raises(ConnectError) as caught:
             await connect(connector)
         assert type(caught.value.__cause__) is kind
