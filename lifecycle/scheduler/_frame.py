@@ -85,6 +85,14 @@ class Frame:
         """Return this frame with further names."""
         return replace(self, names={**self.names, **names})
 
+    def renamed(self, names: Mapping[str, Any]) -> Frame:
+        """Return this frame with other names instead of its own."""
+        return replace(self, names=names)
+
+    def moved(self, directory: Path) -> Frame:
+        """Return this frame in another directory."""
+        return replace(self, directory=directory)
+
     def with_step(self, name: str, output: Any) -> Frame:
         """Return this frame for what comes after a named step."""
         return self.with_names({"steps": {**self.names.get("steps", {}), name: {"output": output}}})

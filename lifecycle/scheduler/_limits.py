@@ -22,6 +22,9 @@ CONDITION_DEPTH: Final = 16
 SUBFLOW_DEPTH: Final = 8
 """Flows that run flows that run flows, deeper than this, are refused, with the chain in the error."""
 
+SUBFLOWS: Final = 1_000
+"""A flow that names more subflows than this, and they further ones, is refused."""
+
 BLOCKS: Final = 20_000
 """A flow with more blocks than this, nested ones and those of its subflows included, is refused."""
 

@@ -16,10 +16,11 @@ from .retry import Retry
 from .sequence import Sequence
 from .shell import Shell
 from .sleep import Sleep
+from .subflow import Subflow
 from .wait_for import WaitFor
 
 KINDS: Final[dict[str, type[Block]]] = {
-    kind.kind: kind for kind in (Call, Shell, Http, Sequence, Parallel, Foreach, Retry, If, WaitFor, Sleep)
+    kind.kind: kind for kind in (Call, Shell, Http, Sequence, Parallel, Foreach, Retry, If, WaitFor, Subflow, Sleep)
 }
 
 __all__ = ["KINDS", "Block", "BlockReader", "FlowReading", "read_block"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from .._errors import PathNotAllowed
 from .._handlers import HandlerTable
-from .._limits import BLOCK_DEPTH, BLOCKS
+from .._limits import BLOCK_DEPTH, BLOCKS, SUBFLOWS
 from .._text import quote
 from ..flow._conditions import condition_problems
 from ..flow._expressions import Template, compile_value, references
@@ -18,6 +18,9 @@ from ..flow._problems import Problems
 from ..flow._table import TableReader
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..flow._model import Flow
     from ._block import Block
 
 JOB_KEYS: Final = frozenset({"needs", "priority", "delay", "retries", "backoff"})
@@ -33,14 +36,54 @@ class Common(TypedDict):
 
 
 @dataclass(slots=True)
+class Tally:
+    """Counts the blocks of a flow and all its subflows, and the subflows."""
+
+    blocks: int = 0
+    subflows: int = 0
+
+
+@dataclass(slots=True)
 class FlowReading:
-    """What is the same for all blocks while one flow is read."""
+    """What is the same for all blocks while one flow is read.
+
+    Attributes:
+        problems: where problems go.
+        handlers: what ``call`` can name, None when a module could not be loaded.
+        boundary: where paths may lead.
+        read_block: reads one block.
+        load_subflow: reads the flow that a block names.
+        chain: the files that are being read, the outermost first, this flow's own last.
+        prefix: what the paths of its blocks begin with: where a subflow stands.
+        depth: how many blocks are around it.
+        tally: counts blocks.
+        digests: those of its subflows.
+    """
 
     problems: Problems
     handlers: HandlerTable | None
     boundary: Boundary
     read_block: Callable[[BlockReader], Block | None]
-    blocks: int = field(default=0)
+    load_subflow: Callable[[BlockReader, str], Flow | None]
+    chain: tuple[Path, ...] = ()
+    prefix: str = ""
+    depth: int = 0
+    tally: Tally = field(default_factory=Tally)
+    digests: list[str] = field(default_factory=list)
+
+    def count_block(self, path: str) -> bool:
+        """Count one block; return False, which has been reported, when there are too many."""
+        self.tally.blocks += 1
+        if self.tally.blocks == BLOCKS + 1:
+            self.problems.add(path, f"more than {BLOCKS:,} blocks in one flow")
+        return self.tally.blocks <= BLOCKS
+
+    def count_subflow(self, path: str) -> bool:
+        """Count one subflow; return False, which has been reported, when there are too many."""
+        self.tally.subflows += 1
+        if self.tally.subflows == SUBFLOWS + 1:
+            self.problems.add(path, f"more than {SUBFLOWS:,} subflows in one flow")
+        return self.tally.subflows <= SUBFLOWS
 
 
 class BlockReader(TableReader):
@@ -75,7 +118,7 @@ class BlockReader(TableReader):
         """Return what every kind has: path, name, timeout (and read the description away)."""
         self.text("description")
         name = self._name or (self.text("name") or None)
-        return {"path": self.path, "name": name, "timeout": self.seconds("timeout", positive=True)}
+        return {"path": self.flow.prefix + self.path, "name": name, "timeout": self.seconds("timeout", positive=True)}
 
     def value(self, key: str, default: Any = None, *, names: Names | None = None) -> Any:
         """Return the value of *key* compiled, its expressions checked; they may use *names*."""
@@ -157,10 +200,7 @@ class BlockReader(TableReader):
         if self.depth + 1 >= BLOCK_DEPTH:
             self.problems.add(path, f"blocks nested deeper than {BLOCK_DEPTH} levels")
             return None
-        self.flow.blocks += 1
-        if self.flow.blocks > BLOCKS:
-            if self.flow.blocks == BLOCKS + 1:
-                self.problems.add(path, f"more than {BLOCKS:,} blocks in one flow")
+        if not self.flow.count_block(path):
             return None
         reader = BlockReader(table, path, self.flow, names, depth=self.depth + 1)
         for key in JOB_KEYS & table.keys():

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import anyio
-
-from .._backoff import pause_before
 from .._text import quote
 from ..flow._table import TableReader
+from ._again import run_again
 from ._block import Block
 
 if TYPE_CHECKING:
@@ -56,18 +54,7 @@ class Retry(Block):
     async def run(self, frame: Frame) -> object:
         """Run the block; after a failure wait and run it again, until the attempts are used up."""
         assert self.do is not None  # a flow with problems never runs
-        for attempt in range(1, self.attempts):
-            try:
-                return await frame.run(self.do)
-            except Exception as error:
-                if frame.left_something(error):
-                    raise
-                pause = pause_before(attempt, self.backoff)
-                frame.log(
-                    f"{self.do.path}: attempt {attempt} of {self.attempts} failed, next in {pause:.2f} s: {error}"
-                )
-            await anyio.sleep(pause)
-        return await frame.run(self.do)
+        return await run_again(frame, self.do, self.attempts, self.backoff)
 
     def children(self) -> Iterator[Block]:
         """Yield the block."""

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._errors import PathNotAllowed
 from .._handler_loading import HandlerModuleError, load_handlers
 from .._handlers import HandlerTable, registered_handlers
+from .._limits import SUBFLOW_DEPTH
 from .._text import quote
 from ..blocks import Block, BlockReader, FlowReading, read_block
 from ._document import Table, check_plain, read_document
@@ -78,20 +80,107 @@ def read_flow(
         FlowError: the flow is not right; all problems found are told.
     """
     problems = Problems(source)
+    origin = Origin(source, directory or Path.cwd(), path)
+    flow = _read(document, origin, problems, handlers, tuple(Path(place).absolute() for place in allow_paths))
+    problems.raise_if_any()
+    return flow
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a flow comes from.
+
+    Attributes:
+        source: what messages call it.
+        directory: what relative paths in it are relative to.
+        path: the file, if any.
+    """
+
+    source: str
+    directory: Path
+    path: Path | None
+
+
+def _read(
+    document: Table,
+    origin: Origin,
+    problems: Problems,
+    handlers: str | HandlerTable | None,
+    allowed: tuple[Path, ...],
+    around: BlockReader | None = None,
+) -> Flow:
+    """Return the flow that a table describes, of use only when no problem was found; *around* is what runs it."""
     check_plain(document, "", problems)
     problems.raise_if_any()
-    directory = directory or Path.cwd()
     reader = TableReader(document, "", problems)
-    boundary = Boundary(directory, (*_read_allowed(reader, directory), *(Path(p).absolute() for p in allow_paths)))
-    name = _read_name(reader, source)
+    boundary = Boundary(origin.directory, (*allowed, *_read_allowed(reader, origin.directory)))
+    name = _read_name(reader, origin.source)
     description = reader.text("description")
     params = _read_params(reader, boundary)
-    table = _read_handlers(reader, boundary, handlers)
-    jobs = _read_jobs(reader, params, FlowReading(problems, table, boundary, read_block))
+    reading = FlowReading(
+        problems,
+        _read_handlers(reader, boundary, handlers),
+        boundary,
+        read_block,
+        _load_subflow,
+        _chain(origin, around),
+    )
+    if around is not None:
+        reading.prefix = f"{around.flow.prefix}{around.path}/"
+        reading.depth = around.depth + 1
+        reading.tally = around.flow.tally
+    jobs = _read_jobs(reader, params, reading)
     reader.finish()
-    problems.raise_if_any()
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
-    return Flow(name, description, source, path, directory, digest, params, jobs)
+    digest = _digest(document, reading.digests)
+    return Flow(name, description, origin.source, origin.path, origin.directory, digest, params, jobs)
+
+
+def _chain(origin: Origin, around: BlockReader | None) -> tuple[Path, ...]:
+    own = () if origin.path is None else (Path(os.path.realpath(origin.path)),)
+    return (*(around.flow.chain if around is not None else ()), *own)
+
+
+def _digest(document: Table, subflows: list[str]) -> str:
+    text = json.dumps(document, sort_keys=True) + "".join(subflows)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
+    """Return the flow in the file that a block names; None after a problem, which has been reported."""
+    try:
+        path = reader.flow.boundary.inside(name, "the path")
+        problem = _chain_problem(reader.flow.chain, path)
+        if problem:
+            reader.problem("subflow", problem)
+            return None
+        if not reader.flow.count_subflow(reader.path):
+            return None
+        problems = Problems(path.name)
+        flow = _read(
+            read_document(path),
+            Origin(path.name, path.absolute().parent, path.absolute()),
+            problems,
+            reader.flow.handlers,
+            reader.flow.boundary.allowed,
+            around=reader,
+        )
+        problems.raise_if_any()
+    except (PathNotAllowed, ValueError) as error:
+        for line in str(error).splitlines():
+            reader.problem("subflow", line)
+        return None
+    reader.flow.digests.append(flow.digest)
+    return flow
+
+
+def _chain_problem(chain: tuple[Path, ...], path: Path) -> str | None:
+    resolved = Path(os.path.realpath(path))
+    names = " -> ".join(file.name for file in (*chain, resolved))
+    if resolved in chain:
+        return f"a flow cannot run itself: {names}"
+    if len(chain) > SUBFLOW_DEPTH:
+        return f"subflows nested deeper than {SUBFLOW_DEPTH} levels: {names}"
+    return None
 
 
 def _read_name(reader: TableReader, source: str) -> str:
@@ -153,7 +242,9 @@ def _read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReadi
         if name not in tables:
             blocks.problem(name, f"expected a block (a table), got {quote(blocks.raw(name))}")
     readers = {
-        name: BlockReader(table, f"blocks.{name}", flow, _no_names(), name=name) for name, table in tables.items()
+        name: BlockReader(table, f"blocks.{name}", flow, _no_names(), depth=flow.depth, name=name)
+        for name, table in tables.items()
+        if not flow.prefix or flow.count_block(f"blocks.{name}")
     }
     needs = {name: block.names("needs") for name, block in readers.items()}
     graph = Needs({**dict.fromkeys(names, ()), **needs})
