@@ -14,6 +14,7 @@ SLOW = (
     "tests/test_timers.py::test_11_gap_and_fold",
     "tests/testing/test_machines.py::test_our_",
     "tests/testing/test_mutants.py::",
+    "tests/testing/test_scenarios.py::test_nothing_stays_behind[connect_polled",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[registry",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[pool",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[timers",
