@@ -12,7 +12,7 @@ from ._attempt_state import CANCELLED, CONNECTED, NEW, SETTLED, AttemptState
 from ._connecting import Connecting
 from ._ending import raise_as_is
 from ._errors import LifecycleError, combine
-from ._ledger import CLOSED
+from ._ledger import CLOSED, OPEN
 from ._retry import Retry
 from ._roots import Portrait, Thing, enroll
 from ._scope import Scope
@@ -137,8 +137,8 @@ class ConnectAttempt(Generic[T]):
         """
         value = await self._arrival()
         scope = self.scope
-        if scope.closed and scope._host is None:  # a task of it failed in between
-            await scope.aclose()
+        if scope._state is not OPEN and scope._host is None:
+            await scope.aclose()  # a task of it has failed in between: raises its error
         await scope.__aenter__()
         return value
 

@@ -892,8 +892,13 @@ async def test_a_connection_that_has_ended_by_itself_may_be_dropped(bubble: Bubb
 
 @virtual
 async def test_a_task_that_fails_before_the_block_is_entered_fails_the_block(bubble: Bubble) -> None:
-    """The connection had ended by itself when somebody came to use it."""
-    peer = Peer()
+    """The connection had ended by itself, or was ending, when somebody came to use it."""
+    for seconds in (0.01, 5.5):
+        await enter_a_connection_that_fails(Peer(seconds=seconds))
+
+
+async def enter_a_connection_that_fails(peer: Peer) -> None:
+    """Connect, wait until a task of the connection has failed, and come to use it."""
 
     async def reader() -> None:
         await asyncio.sleep(1)
@@ -906,10 +911,10 @@ async def test_a_task_that_fails_before_the_block_is_entered_fails_the_block(bub
     attempt = connect(connector)
     await attempt
     await asyncio.sleep(5)
-    assert peer.live == []
     with pytest.raises(EOFError):
         async with attempt:
             raise AssertionError("entered a dead connection")
+    assert peer.live == []
 
 
 @virtual
