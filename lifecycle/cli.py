@@ -1,4 +1,4 @@
-"""The command line: ``lifecycle run``, ``lifecycle validate`` and ``lifecycle jobs``."""
+"""The command line: ``lifecycle run``, ``lifecycle serve``, ``lifecycle validate`` and ``lifecycle jobs``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .scheduler._inspect import StoreFile
 from .scheduler._owned import still_owned
 from .scheduler._text import plural
 from .scheduler.flow._params import params_from_text
-from .scheduler.show import Display, PlainDisplay, choose_display
+from .scheduler.show import Display, JsonDisplay, PlainDisplay, choose_display
 from .scheduler.show._jobs import print_job, print_jobs
 
 T = TypeVar("T")
@@ -82,6 +82,60 @@ def run(
     running = _Running(scheduler, loaded, values, fresh, display)
     code, problems = running.to_its_end(drain_timeout)
     display.problems(problems)
+    owned = still_owned(threads, db)
+    display.owned(owned)
+    context.exit(code or (1 if owned else 0))
+
+
+@cli.command()
+@click.argument("flows", nargs=-1, type=_existing_file)
+@click.option("--db", type=_existing_file, help="Keep the jobs in this SQLite file; what was interrupted goes on.")
+@click.option("--control", "address", default="127.0.0.1:6480", show_default=True, metavar="HOST:PORT", help="Where.")
+@click.option(
+    "--password-file", type=_existing_file, help="Clients must give what this file holds; needed beyond this machine."
+)
+@click.option("--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Jobs at once.")
+@click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(0, 86_400),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for running jobs to end after SIGTERM or Ctrl-C; the rest is interrupted.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
+@click.pass_context
+def serve(
+    context: click.Context,
+    flows: tuple[Path, ...],
+    db: Path | None,
+    address: str,
+    password_file: Path | None,
+    workers: int,
+    handlers: str | None,
+    drain_timeout: float,
+    as_json: bool,
+) -> None:
+    """Run jobs until SIGTERM or Ctrl-C, and take them from Redis clients: the flows in the files FLOWS, and handlers.
+
+    Exit code 0 when it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
+    """
+    from .scheduler._service import Service  # the control server is worth its loading only here
+
+    display = JsonDisplay() if as_json else PlainDisplay()
+    threads = frozenset(threading.enumerate())
+    service = _refusing(display, lambda: Service.read(flows, handlers, address, password_file))
+    scheduler = Scheduler(
+        db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
+    )
+    try:
+        run_process(service.run, scheduler, display.event, drain_timeout=drain_timeout + STUCK_TIME)
+    except (KeyboardInterrupt, SystemExit):
+        code = 0
+    except (LifecycleError, OSError, ExceptionGroup) as error:
+        display.problems(_lines(error) or [str(error)])
+        code = BAD_INPUT
     owned = still_owned(threads, db)
     display.owned(owned)
     context.exit(code or (1 if owned else 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -22,7 +22,7 @@ from ._statistics import SchedulerStatistics
 from .flow._model import Flow
 from .store._memory import MemoryStore
 from .store._protocol import Store
-from .store._records import JobStatus
+from .store._records import JobRecord, JobStatus
 from .store._sqlite import SqliteStore
 
 
@@ -190,6 +190,37 @@ class Scheduler:
         Cancellation: the wish may have been noted.
         """
         return await self._opened().cancel_job(job_id, reason or "cancelled")
+
+    async def job(self, job_id: int) -> JobRecord | None:
+        """Return what the store knows of the job with this number, None when there is none.
+
+        A store in memory forgets a job that has ended, with its run.
+
+        Cancellation: nothing has happened.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        return await self._opened().store.job(job_id)
+
+    async def jobs(
+        self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
+    ) -> Sequence[JobRecord]:
+        """Return the newest jobs that the store knows, the newest last, without results, logs and traces.
+
+        Cancellation: nothing has happened.
+
+        Args:
+            status: only those in this state.
+            run: only those of this run.
+            limit: how many at most.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        return await self._opened().store.jobs(status=status, run=run, limit=limit)
 
     def events(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
         """Return an iterator over what happens from its first step on, until the scheduler is closed.

@@ -78,6 +78,8 @@ def sentence(event: Event) -> str | None:
         why = f": {data['error']}" if data.get("error") else ""
         took = f" in {duration(data['seconds'])}" if data["seconds"] else ""
         return f"{event.job}: {data['status'].replace('_', ' ')}{took}{why}"
+    if event.kind == "listening":
+        return f"control server: redis-cli -h {data['host']} -p {data['port']}"
     if event.kind == "draining":
         return f"draining: waiting for {plural(data['count'], 'job')} ({shorten(', '.join(data['running']), 100)})"
     return None

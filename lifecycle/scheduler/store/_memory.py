@@ -171,6 +171,18 @@ class MemoryStore:
         job = self._jobs.get(job_id)
         return _record(job) if job is not None else None
 
+    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
+        """Return the newest jobs that have not been forgotten, the newest last."""
+        known = dict(self._jobs)
+        for kept in self._runs.values():
+            known |= {job.id: job for job in kept.jobs.values()}
+        found = [
+            _record(job)
+            for _, job in sorted(known.items())
+            if (status is None or job.status is status) and (run is None or (job.run is not None and job.run.id == run))
+        ]
+        return found[-limit:]
+
     def forget(self, run_id: int) -> None:
         """Let go of a finished run."""
         self._runs.pop(run_id, None)

@@ -10,6 +10,7 @@ from ._records import (
     Claims,
     Ending,
     JobRecord,
+    JobStatus,
     NewJob,
     NewRun,
     Notice,
@@ -78,6 +79,9 @@ class Store(Protocol):
 
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job with everything."""
+
+    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
+        """Return the newest jobs, the newest last, without results, logs and traces."""
 
     def forget(self, run_id: int) -> None:
         """Let go of a finished run, for a store in memory."""

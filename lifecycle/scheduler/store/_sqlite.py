@@ -17,7 +17,7 @@ from . import _owners as owners
 from . import _views as views
 from ._connect import connect, explain
 from ._owner import OwnerLock
-from ._records import Cancelling, Claims, Ending, JobRecord, NewJob, NewRun, Notice, OpenedRun, Outputs, Settled
+from ._records import Cancelling, Claims, Ending, JobRecord, JobStatus, NewJob, NewRun, Notice, OpenedRun, Outputs, Settled
 from ._thread import Operation, SqliteThread
 
 T = TypeVar("T")
@@ -137,6 +137,10 @@ class SqliteStore:
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job with everything."""
         return await self._read(lambda db: views.job(db, job_id))
+
+    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
+        """Return the newest jobs, the newest last, without results, logs and traces."""
+        return await self._read(lambda db: views.list_jobs(db, status=status, run=run, limit=limit))
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the file."""

@@ -1,0 +1,114 @@
+"""Service: what ``lifecycle serve`` runs: a scheduler with a control server, until it is told to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from ._errors import FlowError
+from ._events import Event
+from ._handler_loading import HandlerModuleError, load_handlers
+from ._handlers import registered_handlers
+from ._scheduler import Scheduler
+from .control import ControlServer
+from .control._server import is_loopback
+from .flow._load import load_flow
+from .flow._model import Flow
+
+
+@dataclass(frozen=True)
+class Service:
+    """What to serve, and where.
+
+    Attributes:
+        flows: flows that clients may run.
+        host, port: where the control server listens.
+        password: what clients have to give.
+    """
+
+    flows: Sequence[Flow]
+    host: str
+    port: int
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, flows: Sequence[Path], handlers: str | None, address: str, password_file: Path | None) -> Service:
+        """Return the service that a command line describes; handlers are registered.
+
+        Raises:
+            FlowError: something is not right; all problems found are told.
+        """
+        problems: list[str] = []
+        loaded: dict[str, Flow] = {}
+        if handlers:
+            _register(handlers, problems)
+        for path in flows:
+            try:
+                flow = load_flow(path, handlers=handlers)
+            except FlowError as error:
+                problems.extend(error.problems)
+                continue
+            if flow.name in loaded:
+                problems.append(f"{path}: there is another flow {flow.name!r}, in {loaded[flow.name].source}")
+            loaded[flow.name] = flow
+        host, port = _read_address(address, problems)
+        password = _read_password(password_file, problems)
+        if password is None and not is_loopback(host) and not problems:
+            problems.append(f"--control {address}: only with --password-file beyond this machine")
+        if problems:
+            raise FlowError(problems)
+        return cls(tuple(loaded.values()), host, port, password)
+
+    async def run(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> None:
+        """Serve until cancelled.
+
+        Cancellation: clients get the answers to what they have asked, then the scheduler drains.
+
+        Raises:
+            StoreError: the store cannot be opened, or not be used any more.
+            OSError: the address cannot be listened on.
+        """
+        control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=self.flows)
+        async with scheduler, control:
+            tell(Event("listening", data={"host": self.host, "port": control.port}))
+            await anyio.sleep_forever()
+
+
+def _register(module: str, problems: list[str]) -> None:
+    try:
+        table = load_handlers(module, Path.cwd())
+    except HandlerModuleError as error:
+        problems.append(f"--handlers: {error}")
+        return
+    for name in table:
+        handler = table.get(name)
+        assert handler is not None
+        try:
+            registered_handlers().add(handler)
+        except ValueError as error:
+            problems.append(f"--handlers: {error}")
+
+
+def _read_address(address: str, problems: list[str]) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        problems.append(f"--control: expected HOST:PORT, got {address!r}")
+        return "127.0.0.1", 0
+    return host, int(port)
+
+
+def _read_password(path: Path | None, problems: list[str]) -> str | None:
+    if path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"--password-file: {error}")
+        return None
+    if not password:
+        problems.append(f"--password-file: {path} is empty")
+    return password

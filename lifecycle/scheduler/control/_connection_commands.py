@@ -1,0 +1,165 @@
+"""Commands about the connection and the server: what Redis clients say before they say anything of their own."""
+
+from __future__ import annotations
+
+import fnmatch
+import hmac
+from typing import TYPE_CHECKING
+
+from lifecycle import __version__
+
+from ._commands import COMMANDS, CommandError, command, shown
+from ._encoder import OK, PONG, bulk, encode
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+
+@command("PING", 0, 1)
+def ping(session: Session, words: list[bytes]) -> bytes:
+    """Answer PONG, or with the argument."""
+    return PONG if len(words) == 1 else bulk(words[1])
+
+
+@command("ECHO", 1, 1)
+def echo(session: Session, words: list[bytes]) -> bytes:
+    """Answer with the argument."""
+    return bulk(words[1])
+
+
+@command("QUIT", 0, None, before_auth=True)
+def quit_(session: Session, words: list[bytes]) -> bytes:
+    """Answer, and close the connection."""
+    session.leaving = True
+    return OK
+
+
+@command("ABORT", 0, 0)
+def abort(session: Session, words: list[bytes]) -> bytes:
+    """Close the connection at once, without an answer."""
+    session.leaving = True
+    session.cut("ABORT")
+    return b""
+
+
+@command("SELECT", 1, 1)
+def select(session: Session, words: list[bytes]) -> bytes:
+    """Answer OK for database 0, the only one."""
+    if words[1] != b"0":
+        raise CommandError("DB index is out of range")
+    return OK
+
+
+@command("AUTH", 1, 2, before_auth=True)
+def auth(session: Session, words: list[bytes]) -> bytes:
+    """Give the password."""
+    if session.server.password is None:
+        raise CommandError("AUTH called without any password configured; no password is needed")
+    log_in(session, words[1] if len(words) == 3 else b"default", words[-1])
+    return OK
+
+
+def log_in(session: Session, user: bytes, password: bytes) -> None:
+    """Let a client in.
+
+    Raises:
+        CommandError: the user or the password is wrong; which of them is not told.
+    """
+    expected = session.server.password
+    # Both are compared, and in constant time, so that the time taken tells nothing.
+    right = hmac.compare_digest(password, expected.encode()) if expected is not None else True
+    known = hmac.compare_digest(user, b"default")
+    if not (right and known):
+        session.server.count("refused")
+        raise CommandError("invalid username-password pair or user is disabled.", "WRONGPASS")
+    session.authenticated = True
+
+
+@command("HELLO", 0, None, before_auth=True)
+def hello(session: Session, words: list[bytes]) -> bytes:
+    """Choose the version of the protocol, and tell about the server."""
+    resp, rest = session.resp, words[1:]
+    if rest:
+        if rest[0] not in (b"2", b"3"):
+            raise CommandError("unsupported protocol version", "NOPROTO")
+        resp, rest = int(rest[0]), rest[1:]
+    name: bytes | None = None
+    while rest:
+        option = rest[0].upper()
+        if option == b"AUTH" and len(rest) >= 3:
+            log_in(session, rest[1], rest[2])
+            rest = rest[3:]
+        elif option == b"SETNAME" and len(rest) >= 2:
+            name, rest = checked_name(rest[1]), rest[2:]
+        else:
+            raise CommandError(f"Syntax error in HELLO option {shown(rest[0])}")
+    if not session.authenticated:
+        raise CommandError("HELLO must be called with the client already authenticated, or with AUTH", "NOAUTH")
+    session.resp = resp
+    session.name = name if name is not None else session.name
+    about = {
+        "server": "lifecycle",
+        "version": __version__,
+        "proto": resp,
+        "id": session.id,
+        "mode": "standalone",
+        "role": "master",
+        "modules": [],
+    }
+    return encode(about, resp)
+
+
+def checked_name(name: bytes) -> bytes:
+    """Return a client's name.
+
+    Raises:
+        CommandError: it has blanks or line ends, or is very long.
+    """
+    if len(name) > 256 or any(byte < 33 or byte > 126 for byte in name):
+        raise CommandError("Client names cannot contain spaces, newlines or special characters.")
+    return name
+
+
+@command("CONFIG", 1, None)
+def config(session: Session, words: list[bytes]) -> bytes:
+    """CONFIG GET pattern ...: tell of settings."""
+    if words[1].upper() != b"GET" or len(words) < 3:
+        raise CommandError("unknown subcommand or wrong number of arguments; try CONFIG GET pattern")
+    settings = {"appendonly": "no", "databases": "1", "maxclients": str(session.server.limit), "save": ""}
+    patterns = [word.decode("utf-8", "replace").lower() for word in words[2:10]]
+    found = {key: text for key, text in settings.items() if any(fnmatch.fnmatch(key, one) for one in patterns)}
+    return encode(found, session.resp)
+
+
+@command("INFO", 0, None)
+def info(session: Session, words: list[bytes]) -> bytes:
+    """Tell about the server, its clients and the scheduler."""
+    sections = {word.decode("utf-8", "replace").lower() for word in words[1:]} - {"all", "default", "everything"}
+    lines: list[str] = []
+    for title, facts in session.server.facts().items():
+        if not sections or title.lower() in sections:
+            lines += [f"# {title}", *(f"{key}:{value}" for key, value in facts.items()), ""]
+    return bulk("\r\n".join(lines).encode())
+
+
+@command("COMMAND", 0, None)
+def command_(session: Session, words: list[bytes]) -> bytes:
+    """Tell which commands there are."""
+    entries = sorted(COMMANDS.values(), key=lambda entry: entry.name)
+    word = words[1].upper() if len(words) > 1 else b""
+    wanted = {one.upper() for one in words[2:]}
+    if word == b"COUNT":
+        return encode(len(entries), session.resp)
+    if word == b"DOCS":
+        docs = {
+            entry.name.lower(): {"summary": entry.summary, "since": __version__, "group": "lifecycle"}
+            for entry in entries
+            if not wanted or entry.name.encode() in wanted
+        }
+        return encode(docs, session.resp)
+    if word not in (b"", b"INFO", b"LIST"):
+        raise CommandError(f"unknown subcommand {shown(words[1])}; try COMMAND, COMMAND COUNT or COMMAND DOCS")
+    if word == b"LIST":
+        return encode([entry.name.lower() for entry in entries], session.resp)
+    chosen = [entry for entry in entries if not wanted or entry.name.encode() in wanted]
+    return encode([[entry.name.lower(), entry.arity, ["loading"], 0, 0, 0] for entry in chosen], session.resp)
