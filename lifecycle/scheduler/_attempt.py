@@ -15,7 +15,8 @@ from ._context import JobContext
 from ._failures import describe, left_something, trace
 from .store._records import Claimed, Ending, JobStatus
 
-Work = Callable[["Attempt", Scope, JobContext], Awaitable[Any]]
+Report = Callable[[Claimed, str, Mapping[str, Any]], None]
+Work = Callable[["Attempt", Scope], Awaitable[Any]]
 
 
 class Attempt:
@@ -23,10 +24,24 @@ class Attempt:
 
     Args:
         claimed: what is to be done.
-        report: called as ``report(kind, data)`` with its log lines and progress.
+        report: called as ``report(claimed, kind, data)`` with its log lines and progress.
     """
 
-    def __init__(self, claimed: Claimed, report: Callable[[str, Mapping[str, Any]], None]) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_began",
+        "_limit",
+        "_log",
+        "_reason",
+        "_report",
+        "_result",
+        "_returned",
+        "_scope",
+        "claimed",
+        "exception",
+    )
+
+    def __init__(self, claimed: Claimed, report: Report) -> None:
         self.claimed = claimed
         self.exception: BaseException | None = None
         self._report = report
@@ -36,7 +51,7 @@ class Attempt:
         self._result: Any = None
         self._limit: anyio.CancelScope | None = None
         self._log = ""
-        self._began = time.monotonic()
+        self._began = 0.0
 
     @property
     def seconds(self) -> float:
@@ -55,40 +70,41 @@ class Attempt:
             if self._scope is not None:
                 self._scope.cancel(reason)
 
-    async def run(self, work: Work, *, close_timeout: float, on_exit: Callable[[], object]) -> Ending:
+    async def run(self, work: Work, *, close_timeout: float) -> Ending:
         """Do the work in a Scope of its own and return how it ended.
 
         Cancellation: passes through after everything is released; the attempt is then *interrupted*.
 
         Args:
-            work: does it.
+            work: does it; not called when the attempt was cancelled before.
             close_timeout: seconds that each release may take.
-            on_exit: called when the Scope has released everything else.
         """
+        self._began = time.monotonic()
         error: BaseException | None = None
         try:
-            async with Scope(f"job {self.claimed.name}", close_timeout=close_timeout) as scope:
-                scope.callback(on_exit)
-                self._scope = scope
-                await self._work(work, scope)
+            if self._reason is None:
+                async with Scope(f"job {self.claimed.name}", close_timeout=close_timeout) as scope:
+                    self._scope = scope
+                    await self._work(work, scope)
         except Exception as raised:
             error = raised
         self._scope = None
         return self._ending(error)
 
     async def _work(self, work: Work, scope: Scope) -> None:
-        claimed = self.claimed
-        make = partial(JobContext, claimed.name, claimed.attempt, {}, self._report)
-        context = await scope.acquire(make, release=self._clear, name="context")
-        if self._reason is not None:
-            scope.cancel(self._reason)
-        if claimed.timeout is None:
-            self._result = await work(self, scope, context)
+        if self.claimed.timeout is None:
+            self._result = await work(self, scope)
             self._returned = True
             return
-        with anyio.move_on_after(claimed.timeout) as self._limit:
-            self._result = await work(self, scope, context)
+        with anyio.move_on_after(self.claimed.timeout) as self._limit:
+            self._result = await work(self, scope)
             self._returned = True
+
+    async def open_context(self, scope: Scope) -> JobContext:
+        """Return a context, owned by *scope*: for what logs, tells its progress or uses expressions."""
+        claimed = self.claimed
+        make = partial(JobContext, claimed.name, claimed.attempt, {}, partial(self._report, claimed))
+        return await scope.acquire(make, release=self._clear, name="context")
 
     def _clear(self, context: JobContext) -> None:
         self._log = context.tail()

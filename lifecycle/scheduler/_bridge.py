@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -38,6 +38,39 @@ def cancel_again() -> None:
     task.cancel()
 
 
+class Bell:
+    """Wakes the one task that waits; what rings while nobody waits is remembered."""
+
+    __slots__ = ("_rung", "_waiter")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Wake the task that waits, or the next one that does."""
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Return as soon as it has rung, or after *timeout* seconds; the ringing is used up.
+
+        Cancellation: ends the waiting; a ringing is kept for the next one that waits.
+        """
+        if not self._rung:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = None if timeout is None else loop.call_later(timeout, self.ring)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        self._rung = False
+
+
 class Reply(Generic[T]):
     """One answer that a task waits for and a thread gives, through `Bridge.call`."""
 
@@ -56,9 +89,9 @@ class Reply(Generic[T]):
         if not self._future.done():
             self._future.set_exception(error)
 
-    async def wait(self) -> T:
+    def __await__(self) -> Generator[Any, None, T]:
         """Return the answer.
 
         Cancellation: ends the waiting; what was asked for is done nevertheless.
         """
-        return await self._future
+        return self._future.__await__()

@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ._ahead import Ahead
 from ._attempt import Attempt
 from ._backoff import pause_before
+from ._bridge import Bell
 from ._errors import StoreError
 from ._events import Event
 from ._limits import LOG_CHARACTERS
 from ._outcome import Outcome, RunOutcome, run_status
 from ._text import one_line, shorten
 from ._work import run_block_of, run_handler
-from .store._records import Claimed, Ending, JobRecord, JobStatus, Settled
+from .store._records import ALONE, Claimed, Ending, JobRecord, JobStatus, Settled
 
 if TYPE_CHECKING:
     from lifecycle import Scope, TaskManager
 
-    from ._context import JobContext
     from ._feed import Feed
     from ._job import FlowRun, Job
     from .store._protocol import Store
@@ -35,8 +36,8 @@ logger = logging.getLogger("lifecycle.scheduler")
 RECONCILE_INTERVAL = 0.25
 """Seconds between two looks at what other processes have asked of our jobs."""
 
-LONGEST_WAIT = 30.0
-"""Seconds after which a waiting dispatcher looks at the wall clock again: it may have been set."""
+PATIENCE = 0.05
+"""Seconds that a job which was taken ahead waits for a worker before it is given back to the store."""
 
 
 class Engine:
@@ -65,7 +66,7 @@ class Engine:
         self.workers = workers
         self.failure: Exception | None = None
         self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
-        # Entries of these two are taken out by the Scope of the job and of the run.
+        # What has been taken from the store and not ended; the second is taken out by the Scope of the run.
         self.running: dict[int, Attempt] = {}
         self.runs: dict[int, FlowRun] = {}
         # Weak: who does not care how a job ends drops its handle, and a million pending jobs cost no memory here.
@@ -74,13 +75,18 @@ class Engine:
         self._feed = feed
         self._limiter = limiter
         self._close_timeout = close_timeout
-        self._work_to_do = anyio.Event()
-        self._somebody_cares = anyio.Event()
+        self._busy = 0
+        self._draining = False
+        self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
+        self._ahead = Ahead(workers)
+        self._queued = Bell()
+        self._somebody_cares = Bell()
+        self._failed = Bell()
 
-    # The two loops
+    # The loops
 
     async def dispatch(self) -> None:
-        """Take ready jobs from the store whenever a worker is free, for ever.
+        """Take ready jobs from the store and begin them as workers are free, for ever.
 
         Cancellation: a job that was just taken is found interrupted when the store is closed.
 
@@ -88,33 +94,58 @@ class Engine:
             StoreError: the store cannot be used any more.
         """
         while True:
-            self._work_to_do = anyio.Event()
-            wait = await self._take_work()
-            if self.failure is not None:
-                raise self.failure
-            with anyio.move_on_after(wait):
-                await self._work_to_do.wait()
+            await self._take_work()
 
-    async def _take_work(self) -> float:
-        """Start what is ready, as far as there are workers; return for how long there is nothing more to start.
+    async def _take_work(self) -> None:
+        """Take some jobs, once; a function of its own, so that no local variable of who waits holds on to a job."""
+        for claimed in await self.store.take(self._room):
+            attempt = self.running[claimed.id] = Attempt(claimed, self._tell)
+            self._line.append(attempt)
+        if self.store.durable:
+            self._ahead.arrived()
+        self._fill_workers()
+        if self._line:
+            self._queued.ring()
 
-        A function of its own, so that no local variable of the waiting dispatcher holds on to a job.
+    def _room(self) -> int:
+        """Return how many more jobs to take; the store's thread asks as well."""
+        return self.workers + self._ahead.jobs - len(self.running)
+
+    async def return_the_late(self) -> None:
+        """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""
+        while True:
+            await self._queued.wait()
+            first = self._line[0].claimed.id if self._line else None
+            await anyio.sleep(PATIENCE)
+            if self._line:
+                if self._line[0].claimed.id == first:
+                    await self.give_back()
+                self._queued.ring()
+
+    async def give_back(self) -> None:
+        """Give the jobs back to the store that were taken and not begun.
+
+        Cancellation: they may be given back or not; the store's close sees to those that are not.
         """
-        free = self.workers - len(self.running)
-        if free <= 0:
-            return LONGEST_WAIT
-        claims = await self.store.claim(free, time.time())
-        for claimed in claims.jobs:
-            self._launch(claimed)
-        if claims.next_due is None:
-            return LONGEST_WAIT
-        return min(LONGEST_WAIT, max(0.0, claims.next_due - time.time()))
+        late = list(self._line)
+        self._line.clear()
+        self._ahead.none()
+        try:
+            given = await self.store.give_back([attempt.claimed for attempt in late])
+        except StoreError as error:
+            self.fail(error)
+            return
+        for attempt in late:
+            if attempt.claimed.id in given:
+                self.running.pop(attempt.claimed.id, None)
+            else:  # somebody has asked it to end: it does so before it begins, and is recorded
+                self._begin(attempt)
+        self.store.look_again()
 
     async def reconcile(self) -> None:
         """Look at what other processes have asked of our jobs: one query for all, none while there are no jobs."""
         while True:
-            if not (self.running or self.runs or self.jobs):
-                self._somebody_cares = anyio.Event()
+            while not (self.running or self.runs or self.jobs):
                 await self._somebody_cares.wait()
             await anyio.sleep(RECONCILE_INTERVAL)
             try:
@@ -126,49 +157,74 @@ class Engine:
                 self.fail(error)
                 return
 
-    def wake(self) -> None:
-        """Have the dispatcher look for work."""
-        self._work_to_do.set()
-        self._somebody_cares.set()
+    async def raise_failure(self) -> None:
+        """Wait until the store fails, and raise what it failed with.
+
+        Cancellation: ends the waiting.
+
+        Raises:
+            StoreError: the store cannot be used any more.
+        """
+        while self.failure is None:
+            await self._failed.wait()
+        raise self.failure
+
+    def care(self) -> None:
+        """Have the reconciler look after a job or a run that was put in."""
+        self._somebody_cares.ring()
 
     def fail(self, error: Exception) -> None:
         """Stop the scheduler because the ends of jobs cannot be recorded any more."""
         if self.failure is None:
             self.failure = error
-        self.wake()
+        self._failed.ring()
 
     # One attempt
 
-    def _launch(self, claimed: Claimed) -> None:
-        attempt = Attempt(claimed, partial(self._tell, claimed))
-        self.running[claimed.id] = attempt
-        self._tell(claimed, "job_started", {})
-        self._tasks.start_soon(self._perform, attempt, name=f"job {claimed.name}")
+    @property
+    def busy(self) -> int:
+        """How many attempts have begun and not ended."""
+        return self._busy
+
+    def _fill_workers(self) -> None:
+        line = self._line
+        while line and self._busy < self.workers:
+            self._begin(line.popleft())
+
+    def _begin(self, attempt: Attempt) -> None:
+        self._busy += 1
+        if self._feed.heard:
+            self._tell(attempt.claimed, "job_started", {})
+        self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
+
+    def _over(self, attempt: Attempt) -> None:
+        """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
+        self.running.pop(attempt.claimed.id, None)
+        self._busy -= 1
+        self._ahead.turned += 1
+        if self._line and not self._draining:
+            self._fill_workers()
 
     async def _perform(self, attempt: Attempt) -> None:
-        claimed = attempt.claimed
         try:
-            ending = await attempt.run(
-                self._work, close_timeout=self._close_timeout, on_exit=partial(self.running.pop, claimed.id, None)
-            )
+            ending = await attempt.run(self._work, close_timeout=self._close_timeout)
         except BaseException:
+            self._over(attempt)
             self.counts[JobStatus.INTERRUPTED] += 1
             data = {"status": "interrupted", "seconds": round(attempt.seconds, 6)}
-            self._tell(claimed, "job_finished", data)
+            self._tell(attempt.claimed, "job_finished", data)
             raise
-        # The worker is free from here on; the next claim joins the same commit as the record of this end.
-        self.wake()
+        self._over(attempt)
         try:
             await self._record(attempt, ending)
         except Exception as error:  # whatever it is: a job whose end is not recorded would never end
             self.fail(error)
 
-    async def _work(self, attempt: Attempt, scope: Scope, context: JobContext) -> Any:
-        claimed = attempt.claimed
-        if claimed.run_id is None:
-            return await run_handler(claimed, self.store.durable, scope, context, self._limiter)
-        run = self.runs[claimed.run_id]
-        return await run_block_of(run, claimed, self.store, scope, context, self._limiter)
+    def _work(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
+        if attempt.claimed.run_id is None:
+            return run_handler(attempt, self.store.durable, scope, self._limiter)
+        run = self.runs[attempt.claimed.run_id]
+        return run_block_of(run, attempt, self.store, scope, self._limiter)
 
     async def _record(self, attempt: Attempt, ending: Ending) -> None:
         claimed = attempt.claimed
@@ -176,19 +232,19 @@ class Engine:
             pause = pause_before(claimed.failures + 1, claimed.backoff)
             if await self.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
                 self._tell(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
-            self.wake()
             return
         settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
-        self.wake()
         if not settled.accepted:
             logger.warning("result of a lost attempt dropped", extra={"job": claimed.name, "attempt": claimed.attempt})
             return
         self.counts[ending.status] += 1
-        self._tell(claimed, "job_finished", _told(ending))
+        if self._feed.heard:
+            self._tell(claimed, "job_finished", _told(ending))
         job = self.jobs.get(claimed.id)
         if job is not None:
             job._end(_outcome(claimed, ending, attempt.exception))
-        await self.settle(settled)
+        if settled is not ALONE:
+            await self.settle(settled)
 
     # What follows from an end
 
@@ -207,8 +263,7 @@ class Engine:
         if cancelling.before is None or cancelling.before.final:
             return False
         if cancelling.settled is None:
-            if attempt := self.running.get(job_id):
-                attempt.cancel(reason)  # if it is not here yet, the store has left a notice for us
+            self._stop(job_id, reason)  # if it is not here yet, the store has left a notice for us
             return True
         job = self.jobs.get(job_id)
         name = job.name if job is not None else str(job_id)
@@ -221,15 +276,22 @@ class Engine:
         reason = one_line(shorten(reason, LOG_CHARACTERS))
         settled, running = await self.store.cancel_run(run_id, reason, time.time())
         for job_id in running:
-            if attempt := self.running.get(job_id):
-                attempt.cancel(reason)
+            self._stop(job_id, reason)
         await self.settle(settled)
         return bool(running or settled.skipped)
 
+    def _stop(self, job_id: int, reason: str) -> None:
+        attempt = self.running.get(job_id)
+        if attempt is None:
+            return
+        attempt.cancel(reason)
+        if attempt in self._line:  # it needs no worker to end before it begins
+            self._line.remove(attempt)
+            self._begin(attempt)
+
     async def _heed(self, job_id: int, run_id: int | None, name: str, reason: str, running: bool) -> None:
         if running:
-            if attempt := self.running.get(job_id):
-                attempt.cancel(reason)
+            self._stop(job_id, reason)
             return
         self.counts[JobStatus.CANCELLED] += 1
         self._tell_cancelled(job_id, name, run_id, reason)
@@ -264,9 +326,19 @@ class Engine:
 
     # Telling
 
-    def tell_draining(self) -> None:
-        """Tell which jobs still run."""
-        names = [attempt.claimed.name for attempt in self.running.values()]
+    async def drain(self) -> None:
+        """Begin nothing more, give back what has not begun, and tell which jobs still run.
+
+        Cancellation: what has not been given back is interrupted when the store is closed.
+        """
+        self._draining = True
+        if self._line:
+            await self.give_back()
+        self._tell_draining()
+
+    def _tell_draining(self) -> None:
+        waiting = set(self._line)
+        names = [attempt.claimed.name for attempt in self.running.values() if attempt not in waiting]
         if names:
             self._feed.tell(Event("draining", data={"running": names[:20], "count": len(names)}))
 

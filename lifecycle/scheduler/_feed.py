@@ -27,6 +27,8 @@ class Feed:
         self._listener = listener
         self._readers: list[Reader] = []
         self._closed = False
+        self.heard: bool = listener is not None
+        """Whether anybody hears an event: who tells many makes none where nobody does."""
 
     def tell(self, event: Event) -> None:
         """Hand an event to the listener and to every reader."""
@@ -47,11 +49,13 @@ class Feed:
         if self._closed:
             return
         self._readers.append(reader)
+        self.heard = True
         try:
             while (event := await reader.get()) is not None:
                 yield event
         finally:
             self._readers.remove(reader)
+            self.heard = self._listener is not None or bool(self._readers)
 
     def close(self) -> None:
         """Let every reader come to its end."""

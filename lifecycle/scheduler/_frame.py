@@ -129,25 +129,25 @@ class Frame:
 async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:
     """Call a handler where it belongs and return what it returns."""
     if handler.is_async and not handler.wants_context:
-        return await _guarded(handler, functools.partial(handler.function, *args, **kwargs))
+        return await guarded(handler, handler.function, *args, **kwargs)
     stop = threading.Event()
     async with frame.scope.child(frame.path or handler.name) as scope:
         if handler.wants_context:
             kwargs = {**kwargs, "context": Context(frame.context, frame.path, scope, stop)}
         function = functools.partial(handler.function, *args, **kwargs)
         if handler.is_async:
-            return await _guarded(handler, function)
+            return await guarded(handler, function)
         # The release's own bound is a little shorter than the scope's, so that its error says what is left behind.
         end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
         call = await scope.acquire(ThreadCall, function, stop, release=end, name=f"thread of {handler.name}")
-        result = await _guarded(handler, functools.partial(call.run, frame.limiter))
+        result = await guarded(handler, functools.partial(call.run, frame.limiter))
     return _checked(result, handler)
 
 
-async def _guarded(handler: Handler, function: Callable[[], Awaitable[Any]]) -> Any:
+async def guarded(handler: Handler, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
     """Await a handler, and make an ordinary error of what would end the process or look like a cancellation."""
     try:
-        return await function()
+        return await function(*args, **kwargs)
     except SystemExit as error:
         raise HandlerError(f"handler {handler.name!r} called sys.exit({error.code!r})") from error
     except anyio.get_cancelled_exc_class() as error:

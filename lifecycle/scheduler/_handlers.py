@@ -9,9 +9,10 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from types import CodeType, FunctionType
+from typing import Any, Final, NamedTuple, TypeVar
 
-from ._text import did_you_mean, listing, quote
+from ._text import did_you_mean, job_label, listing, quote
 from .flow._expressions import Template
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +38,9 @@ class Handler:
         wants_context: whether it has a parameter ``context``.
         parameters: its signature without ``context``, None when it has none that can be read.
         hints: its annotations, as far as they can be resolved.
+        simple: for each position the types that a value may have (none for any), when all parameters are positional
+            and have no default; else None.
+        label: the name as the name of a job.
     """
 
     name: str
@@ -45,6 +49,19 @@ class Handler:
     wants_context: bool
     parameters: inspect.Signature | None
     hints: Mapping[str, Any] = field(default_factory=dict)
+    simple: tuple[tuple[type, ...], ...] | None = None
+    label: str = ""
+
+    def problem_of_values(self, args: tuple[Any, ...]) -> str | None:
+        """Return why these positional arguments, none of them an expression, do not fit, or None."""
+        simple = self.simple
+        if simple is not None and len(simple) == len(args):
+            for types, value in zip(simple, args, strict=True):
+                if types and type(value) not in types:
+                    break
+            else:
+                return None
+        return self.problem(list(args), {})
 
     def problem(self, args: list[Any], kwargs: dict[str, Any]) -> str | None:
         """Return why these compiled arguments do not fit the signature, or None."""
@@ -83,17 +100,52 @@ def _accepts(hint: Any, value: Any) -> bool:
 
 def make_handler(function: Callable[..., Any], name: str | None = None) -> Handler:
     """Return *function* described as a handler, named as it is marked or called."""
+    shape = _shape_of(function)
+    label = name or name_of(function)
+    return Handler(label, function, *shape, label=job_label(label))
+
+
+class _Shape(NamedTuple):
+    """What has to be known of a function to call it; it does not keep the function."""
+
+    is_async: bool
+    wants_context: bool
+    parameters: inspect.Signature | None
+    hints: Mapping[str, Any]
+    simple: tuple[tuple[type, ...], ...] | None
+
+
+_SHAPE: Final = "__lifecycle_shape__"
+
+
+def _shape_of(function: Callable[..., Any]) -> _Shape:
+    """Return the shape of a function: from the function itself, where it was left when it was looked at before."""
+    if type(function) is not FunctionType:
+        return _look_at(function)
+    known: tuple[CodeType, _Shape] | None = function.__dict__.get(_SHAPE)
+    if known is None or known[0] is not function.__code__:  # functools.wraps copies that of another function
+        known = function.__dict__[_SHAPE] = function.__code__, _look_at(function)
+    return known[1]
+
+
+def _look_at(function: Callable[..., Any]) -> _Shape:
     signature = _signature(function)
     parameters = dict(signature.parameters) if signature else {}
     wants_context = parameters.pop("context", None) is not None
-    return Handler(
-        name=name or name_of(function),
-        function=function,
-        is_async=is_async(function),
-        wants_context=wants_context,
-        parameters=signature.replace(parameters=list(parameters.values())) if signature else None,
-        hints=_hints(function),
-    )
+    bound = signature.replace(parameters=list(parameters.values())) if signature else None
+    hints = _hints(function)
+    return _Shape(is_async(function), wants_context, bound, hints, _simple_positions(bound, hints))
+
+
+def _simple_positions(
+    signature: inspect.Signature | None, hints: Mapping[str, Any]
+) -> tuple[tuple[type, ...], ...] | None:
+    """Return the types that each position may have, when there is nothing but positions to fill."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = signature.parameters.values() if signature else ()
+    if signature is None or any(p.kind not in positional or p.default is not p.empty for p in parameters):
+        return None
+    return tuple(_SIMPLE.get(typing.get_origin(hints.get(p.name)) or hints.get(p.name), ()) for p in parameters)
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._events import Event
 from ._handlers import registered_handlers
 from ._job import FlowRun, Job
-from ._submission import find_handler, new_job, new_run
+from ._submission import call_settings, find_handler, new_job, new_run
 
 if TYPE_CHECKING:
     from lifecycle import Scope
@@ -19,34 +19,15 @@ if TYPE_CHECKING:
 
 
 async def submit_call(
-    engine: Engine,
-    work: Callable[..., Any] | str,
-    args: tuple[Any, ...],
-    *,
-    priority: int = 0,
-    delay: float = 0.0,
-    retries: int = 0,
-    backoff: tuple[float, float] = (0.1, 10.0),
-    timeout: float | None = None,
-    name: str | None = None,
+    engine: Engine, work: Callable[..., Any] | str, args: tuple[Any, ...], given: Mapping[str, Any]
 ) -> Job:
     """Put in one call of a handler, and return a handle on it."""
     durable = engine.store.durable
     handler = find_handler(work, registered_handlers(), durable=durable)
-    new = new_job(
-        handler,
-        args,
-        durable=durable,
-        name=name,
-        priority=priority,
-        delay=delay,
-        retries=retries,
-        backoff=backoff,
-        timeout=timeout,
-    )
+    new = new_job(handler, args, call_settings(given), durable=durable)
     job = Job(await engine.store.add_job(new), new.name, engine.cancel_job)
     engine.jobs[job.id] = job
-    engine.wake()
+    engine.care()
     return job
 
 
@@ -70,5 +51,5 @@ async def submit_flow(
     scope.push_async_callback(engine.close_run, run)
     data = {"flow": flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
     feed.tell(Event("run_started", run_id=run.id, data=data))
-    engine.wake()
+    engine.care()
     return run

@@ -23,8 +23,10 @@ Canceller = Callable[[int, str], Awaitable[bool]]
 class _Awaited(Generic[T]):
     """Something that ends once, with an outcome that any number of tasks can wait for."""
 
+    __slots__ = ("__weakref__", "_outcome", "_over")
+
     def __init__(self) -> None:
-        self._over = anyio.Event()
+        self._over: anyio.Event | None = None  # made by the first who waits: most jobs have nobody who does
         self._outcome: T | None = None
 
     @property
@@ -44,14 +46,18 @@ class _Awaited(Generic[T]):
 
         Cancellation: ends the waiting, not the work.
         """
-        await self._over.wait()
-        assert self._outcome is not None
+        if self._outcome is None:
+            if self._over is None:
+                self._over = anyio.Event()
+            await self._over.wait()
+            assert self._outcome is not None
         return self._outcome
 
     def _end(self, outcome: T) -> None:
         if self._outcome is None:
             self._outcome = outcome
-            self._over.set()
+            if self._over is not None:
+                self._over.set()
 
 
 class Job(_Awaited[Outcome]):
@@ -64,10 +70,12 @@ class Job(_Awaited[Outcome]):
         name: its name.
     """
 
+    __slots__ = ("_cancel", "id", "name")
+
     def __init__(self, job_id: int, name: str, cancel: Canceller) -> None:
         super().__init__()
-        self.id = job_id
-        self.name = name
+        self.id: int = job_id
+        self.name: str = name
         self._cancel = cancel
 
     async def cancel(self, reason: str | None = None) -> bool:
@@ -98,6 +106,8 @@ class FlowRun(_Awaited[RunOutcome]):
         unfinished: how many of them had not ended when it was opened.
         cancelled: whether somebody asked the whole run to end.
     """
+
+    __slots__ = ("_cancel", "_scope", "cancelled", "flow", "id", "jobs", "params", "resumed", "unfinished")
 
     def __init__(
         self, flow: Flow, params: Mapping[str, Any], opened: OpenedRun, scope: Scope, cancel: Canceller

@@ -43,6 +43,9 @@ SHELL_BYTES: Final = 65_536
 HTTP_BYTES: Final = 256 * 1024
 """So much of an HTTP answer is read when the flow does not say; a longer one fails the block."""
 
+LONGEST_WAIT: Final = 30.0
+"""Seconds after which whoever waits for a time of day looks at the wall clock again: it may have been set."""
+
 LOG_LINES: Final = 50
 """So many of a job's last log lines are kept."""
 

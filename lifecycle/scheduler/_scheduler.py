@@ -182,7 +182,7 @@ class Scheduler:
         engine = self._opened()
         if isinstance(work, Flow):
             return await submit_flow(engine, self._scope, self._feed, work, *args, **settings)
-        return await submit_call(engine, work, args, **settings)
+        return await submit_call(engine, work, args, settings)
 
     async def cancel(self, job_id: int, reason: str | None = None) -> bool:
         """Ask the job with this number to end, queued or running; return False when there is none or it had ended.
@@ -233,7 +233,7 @@ class Scheduler:
         """Return what the scheduler does at this moment, and what it has done."""
         engine = self._engine
         ended = {status.value: engine.counts[status] if engine else 0 for status in JobStatus}
-        running, runs = (len(engine.running), len(engine.runs)) if engine else (0, 0)
+        running, runs = (engine.busy, len(engine.runs)) if engine else (0, 0)
         del ended["pending"], ended["running"]
         return SchedulerStatistics(self.name, self.workers, running, runs, ended)
 
@@ -259,6 +259,8 @@ class Scheduler:
             self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
             if self._adopt:
                 await store.adopt_jobs(frozenset(registered_handlers()))
+            self._scope.start_soon(engine.return_the_late, name=f"returner of {self.name}")
+        self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
 
@@ -269,7 +271,7 @@ class Scheduler:
         assert self._dispatcher is not None
         self._dispatcher.cancel("the scheduler drains")
         await self._dispatcher.wait()
-        engine.tell_draining()
+        await engine.drain()
         if engine.failure is not None:
             self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more
         await self._tasks.aclose()

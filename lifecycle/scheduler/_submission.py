@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._handlers import Handler, HandlerTable, make_handler, name_of
 from ._limits import RESULT_BYTES
-from ._text import one_line, shorten
+from ._text import job_label
 from ._values import to_plain
 from .flow._model import Flow, JobSpec
 from .flow._table import integer_problem, seconds_problem
@@ -40,48 +40,67 @@ def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, du
     return make_handler(submitted)
 
 
-def new_job(
-    handler: Handler,
-    args: tuple[Any, ...],
-    *,
-    durable: bool,
-    name: str | None,
-    priority: int,
-    delay: float,
-    retries: int,
-    backoff: tuple[float, float],
-    timeout: float | None,
-) -> NewJob:
-    """Return the job that calls a handler, its settings checked.
+class CallSettings(NamedTuple):
+    """How a call is to be run; the keyword arguments of ``submit``."""
+
+    priority: int = 0
+    delay: float = 0.0
+    retries: int = 0
+    backoff: tuple[float, float] = (0.1, 10.0)
+    timeout: float | None = None
+    name: str | None = None
+
+    def check(self) -> None:
+        """Check every setting.
+
+        Raises:
+            ValueError: one is not right.
+        """
+        checks = {
+            "priority": integer_problem(self.priority, -(10**6), 10**6),
+            "retries": integer_problem(self.retries, 0, 10_000),
+            "delay": seconds_problem(self.delay),
+            "timeout": None if self.timeout is None else seconds_problem(self.timeout, positive=True),
+            "backoff": seconds_problem(self.backoff[0]) or seconds_problem(self.backoff[1]),
+        }
+        for what, problem in checks.items():
+            if problem:
+                raise ValueError(f"{what}: {problem}")
+
+
+_PLAIN = CallSettings()
+
+
+def call_settings(given: Mapping[str, Any]) -> CallSettings:
+    """Return the settings that were given, checked, and the others as they are by default.
 
     Raises:
-        ValueError, TypeError: a setting or an argument is not right.
+        ValueError, TypeError: one is not right, or there is none of that name.
     """
-    checks = {
-        "priority": integer_problem(priority, -(10**6), 10**6),
-        "retries": integer_problem(retries, 0, 10_000),
-        "delay": seconds_problem(delay),
-        "timeout": None if timeout is None else seconds_problem(timeout, positive=True),
-        "backoff": seconds_problem(backoff[0]) or seconds_problem(backoff[1]),
-        "arguments": handler.problem(list(args), {}),
-    }
-    for what, problem in checks.items():
-        if problem:
-            raise ValueError(f"{what}: {problem}")
+    if not given:
+        return _PLAIN
+    if unknown := [name for name in given if name not in CallSettings._fields]:
+        raise TypeError(f"submit() got an unexpected keyword argument {unknown[0]!r}")
+    settings = CallSettings(**given)
+    settings.check()
+    return settings
+
+
+def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, durable: bool) -> NewJob:
+    """Return the job that calls a handler.
+
+    Raises:
+        ValueError, TypeError: an argument is not right.
+    """
+    if problem := handler.problem_of_values(args):
+        raise ValueError(f"arguments: {problem}")
     payload: Any = (handler, args)
     if durable:
         plain = to_plain(list(args), f"the arguments of {handler.name}", RESULT_BYTES)
         payload = {"handler": handler.name, "args": plain}
-    return NewJob(
-        one_line(shorten(name or handler.name, 200)),
-        "call",
-        priority=priority,
-        delay=float(delay),
-        retries=retries,
-        backoff=backoff,
-        timeout=timeout,
-        payload=payload,
-    )
+    priority, delay, retries, backoff, timeout, name = settings
+    label = handler.label if name is None else job_label(name)
+    return NewJob(label, "call", (), priority, float(delay), retries, backoff, timeout, payload)
 
 
 def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:

@@ -16,6 +16,11 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[:head]}...{text[len(text) - (limit - 3 - head) :]}"
 
 
+def job_label(name: str) -> str:
+    """Return *name* as the name of a job: on one line, and not too long."""
+    return one_line(shorten(name, 200))
+
+
 def one_line(text: str) -> str:
     """Return *text* with everything that would end or garble its line written as an escape."""
     if text.isprintable():

@@ -35,7 +35,25 @@ def to_plain(value: object, what: str, limit: int = RESULT_BYTES) -> Any:
         TypeError: something in it has no plain form.
         OutputTooLarge: it is larger than *limit*.
     """
+    if _is_small(value):
+        return value
+    if type(value) is list and len(value) < _FEW and all(map(_is_small, value)):
+        return list(value)
     return _Plain(what, limit).convert(value, 0)
+
+
+_FEW = 16
+
+
+def _is_small(value: object) -> bool:
+    """Return whether a value is plain and small for certain: what nearly all arguments and results are."""
+    kind = type(value)
+    if kind is int:
+        return -_SMALL_NUMBER < value < _SMALL_NUMBER  # type: ignore[operator]
+    return value is None or kind is bool or (kind is str and len(value) < _SHORT)  # type: ignore[arg-type]
+
+
+_SMALL_NUMBER, _SHORT = 2**62, 256
 
 
 class _Plain:
@@ -152,5 +170,8 @@ class Kept:
 
 def to_json(value: Any) -> str:
     """Return a plain value as JSON text."""
-    # ASCII only: a file name that is no UTF-8 holds lone surrogates, which SQLite would refuse as text.
-    return json.dumps(value, separators=(",", ":"))
+    return _encode(value)
+
+
+# ASCII only: a file name that is no UTF-8 holds lone surrogates, which SQLite would refuse as text.
+_encode = json.JSONEncoder(separators=(",", ":")).encode

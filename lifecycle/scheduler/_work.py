@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ._context import JobContext
 from ._errors import HandlerError
-from ._frame import Frame, call_handler
+from ._frame import Frame, call_handler, guarded
 from ._handlers import Handler, registered_handlers
 from ._values import to_plain
 
 if TYPE_CHECKING:
     from lifecycle import Scope
 
+    from ._attempt import Attempt
     from ._job import FlowRun
     from .store._protocol import Store
-    from .store._records import Claimed
 
 
 async def run_block_of(
-    run: FlowRun, claimed: Claimed, store: Store, scope: Scope, context: JobContext, limiter: anyio.CapacityLimiter
+    run: FlowRun, attempt: Attempt, store: Store, scope: Scope, limiter: anyio.CapacityLimiter
 ) -> Any:
     """Run the top-level block of a flow that a job stands for, and return its output."""
-    flow = run.flow
+    claimed, flow = attempt.claimed, run.flow
+    context = await attempt.open_context(scope)
     spec = flow.jobs[claimed.name]
     outputs = await store.outputs(run.id, spec.uses) if spec.uses else {}
     context.names = {
@@ -42,17 +43,20 @@ async def run_block_of(
     return await frame.run(spec.block, timed=False)  # the job's own timeout is the attempt's
 
 
-async def run_handler(
-    claimed: Claimed, durable: bool, scope: Scope, context: JobContext, limiter: anyio.CapacityLimiter
-) -> Any:
+async def run_handler(attempt: Attempt, durable: bool, scope: Scope, limiter: anyio.CapacityLimiter) -> Any:
     """Call the handler of a job that was submitted by itself, and return what it returned."""
+    claimed = attempt.claimed
     handler, args = _resolve(claimed.payload)
-    frame = Frame(scope, context, {}, Path.cwd(), limiter, path=claimed.name)
-    result = await call_handler(handler, list(args), {}, frame)
+    if handler.is_async and not handler.wants_context:  # nothing of ours that it could use: it needs no frame
+        result = await guarded(handler, handler.function, *args)
+    else:
+        context = await attempt.open_context(scope)
+        frame = Frame(scope, context, {}, Path.cwd(), limiter, path=claimed.name)
+        result = await call_handler(handler, list(args), {}, frame)
     return to_plain(result, f"the result of {claimed.name}") if durable else result
 
 
-def _resolve(payload: Any) -> tuple[Handler, list[Any]]:
+def _resolve(payload: Any) -> tuple[Handler, Sequence[Any]]:
     if not isinstance(payload, dict):
         handler, args = payload
         return handler, args

@@ -41,7 +41,7 @@ async def test_what_is_acknowledged_is_on_disk_for_others(tmp_path: Path) -> Non
     number = await store.add_job(NewJob("a", "call", payload={"handler": "x", "args": []}))
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db:
         assert db.execute("SELECT id, state, payload FROM jobs").fetchall() == [
-            (number, "pending", '{"handler": "x", "args": []}')
+            (number, "pending", '{"handler":"x","args":[]}')
         ]
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert store._writer is not None
@@ -430,6 +430,19 @@ class TestRefusals:
         for thread in threads:
             thread.join()
         assert errors == []
+
+    def test_a_lock_file_whose_process_never_registered_is_removed_at_the_next_opening(self, tmp_path: Path) -> None:
+        """Killed between the two: the file would stay for ever. One that is locked is left alone."""
+        database = tmp_path / "jobs.sqlite"
+        left = OwnerLock(database)
+        left.close()
+        alive = OwnerLock(database)
+        with closing(connect(database, "x")) as db:
+            owners.bury_the_dead(db, database)
+            assert owners.enter(db, database, left, 1, "too late", 0.0) is None
+        assert not left.path.exists()
+        assert alive.path.exists()
+        alive.release()
 
     def test_owners_without_a_process_are_buried_at_the_next_opening(self, tmp_path: Path) -> None:
         """A row without a lock file is a dead owner."""

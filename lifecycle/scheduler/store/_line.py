@@ -43,8 +43,10 @@ class Line(Generic[K]):
 
     def pop(self) -> K | None:
         """Take out and return the smallest key, None when there is none."""
-        key = self.first()
-        if key is not None:
-            self._live.remove(key)
-            heapq.heappop(self._heap)
-        return key
+        heap, live = self._heap, self._live
+        while heap:
+            key = heapq.heappop(heap)
+            if key in live:
+                live.remove(key)
+                return key
+        return None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from .._bridge import Bell
 from .._errors import RunConflict
+from .._limits import LONGEST_WAIT
 from ._line import Line
 from ._operations import skip_reason
 from ._records import (
+    ALONE,
+    FINAL,
     Cancelling,
     Claimed,
     Claims,
@@ -69,6 +73,7 @@ class MemoryStore:
         self._runs: dict[int, _Run] = {}
         self._ready: Line[tuple[float, int]] = Line()
         self._delayed: Line[tuple[float, int]] = Line()
+        self._bell = Bell()
 
     async def open(self) -> None:
         """Do nothing."""
@@ -111,11 +116,36 @@ class MemoryStore:
             claimed.append(_start(self._jobs[key[1]], now))
         return Claims(tuple(claimed), first[0] if first is not None else None)
 
+    async def take(self, room: Callable[[], int]) -> Sequence[Claimed]:
+        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones."""
+        while True:
+            claims = await self.claim(room(), time.time())
+            if claims.jobs:
+                return claims.jobs
+            wait = None if claims.next_due is None else min(LONGEST_WAIT, max(0.0, claims.next_due - time.time()))
+            await self._bell.wait(wait)
+
+    def look_again(self) -> None:
+        """Have `take` see that there is more room."""
+        self._bell.ring()
+
+    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+        """Make jobs that were taken and not begun pending again; return the numbers of those that are."""
+        given = []
+        for claimed in jobs:
+            job = self._running(claimed.id, claimed.attempt)
+            if job is not None:
+                job.status, job.attempt = JobStatus.PENDING, job.attempt - 1
+                self._make_ready(job)
+                given.append(job.id)
+        return given
+
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         """End a job, if *attempt* is still its attempt."""
         job = self._running(job_id, attempt)
         if job is None:
             return Settled(accepted=False)
+        self._bell.ring()
         job.failures += ending.failed
         job.ending = ending
         return self._end(job, ending.status, ending.error, now)
@@ -128,6 +158,7 @@ class MemoryStore:
         job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
         job.failures += 1
         self._delayed.add((due, job.id))
+        self._bell.ring()
         return True
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
@@ -199,12 +230,14 @@ class MemoryStore:
         if job.new.delay > 0:
             job.due = now + job.new.delay
             self._delayed.add((job.due, job.id))
+            self._bell.ring()
         else:
             self._make_ready(job)
 
     def _make_ready(self, job: _Job) -> None:
         job.due = 0.0
         self._ready.add((-job.new.priority, job.id))
+        self._bell.ring()
 
     def _running(self, job_id: int, attempt: int) -> _Job | None:
         job = self._jobs.get(job_id)
@@ -212,18 +245,21 @@ class MemoryStore:
 
     def _leave(self, job: _Job, status: JobStatus, error: str | None, now: float) -> None:
         """Take a job out of every index; those of a run stay in the run."""
-        self._ready.discard((-job.new.priority, job.id))
-        self._delayed.discard((job.due, job.id))
+        if job.status is not JobStatus.RUNNING:
+            self._ready.discard((-job.new.priority, job.id))
+            self._delayed.discard((job.due, job.id))
         job.status, job.error, job.finished = status, error, now
-        if status.final:
+        if status in FINAL:
             del self._jobs[job.id]
             if job.run is not None:
                 job.run.unfinished -= 1
 
     def _end(self, job: _Job, status: JobStatus, error: str | None, now: float) -> Settled:
         self._leave(job, status, error, now)
-        if job.run is None or not status.final:
-            return Settled(True, job.run.id if job.run else None)
+        if job.run is None:
+            return ALONE
+        if not status.final:
+            return Settled(True, job.run.id)
         skipped: list[Skipped] = []
         if status is JobStatus.SUCCEEDED:
             for dependant in job.dependants:
@@ -257,8 +293,8 @@ def _start(job: _Job, now: float) -> Claimed:
     job.attempt += 1
     new = job.new
     run_id = job.run.id if job.run is not None else None
-    counts = (job.attempt, job.failures, new.retries)
-    return Claimed(job.id, run_id, new.name, new.kind, *counts, new.backoff, new.timeout, new.payload)
+    name, kind, _, _, _, retries, backoff, timeout, payload = new
+    return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
 
 
 def _record(job: _Job) -> JobRecord:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection
+from glob import escape
 from pathlib import Path
 
 from .._errors import RunConflict
 from . import _operations as operations
-from ._owner import is_alive, remove_lock
+from ._owner import OwnerLock, is_alive, lock_path, remove_lock
 from ._records import NewRun, OpenedRun
 
 
@@ -45,7 +46,29 @@ def bury_the_dead(db: sqlite3.Connection, database: Path) -> int:
     for owner, token in dead_owners(db, database):
         left += retire(db, owner)
         remove_lock(database, token)
+    _sweep_locks(db, database)
     return left
+
+
+def _sweep_locks(db: sqlite3.Connection, database: Path) -> None:
+    """Remove the lock files of processes that were killed before they had registered.
+
+    One that is about to register, and has not locked its file yet, notices it: see `enter`.
+    """
+    registered = {token for (token,) in db.execute("SELECT token FROM owners")}
+    prefix = lock_path(database, "").name
+    for path in database.parent.glob(f"{escape(prefix)}*"):
+        token = path.name.removeprefix(prefix)
+        if token not in registered and not is_alive(database, token):
+            remove_lock(database, token)
+
+
+def enter(db: sqlite3.Connection, database: Path, lock: OwnerLock, pid: int, name: str, now: float) -> int | None:
+    """Bury the dead and put in a new owner; return its number, None when its lock file has been swept away."""
+    bury_the_dead(db, database)
+    if not lock.path.exists():
+        return None
+    return register(db, lock.token, pid, name, now)
 
 
 def adopt_jobs(db: sqlite3.Connection, owner: int, handlers: Collection[str]) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from ._records import (
     Cancelling,
+    Claimed,
     Claims,
     Ending,
     JobRecord,
@@ -55,6 +56,22 @@ class Store(Protocol):
 
     async def claim(self, limit: int, now: float) -> Claims:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
+
+    async def take(self, room: Callable[[], int]) -> Sequence[Claimed]:
+        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones, so many at most.
+
+        One task may wait at a time. *room* is asked whenever something has been written, maybe in another thread, and
+        whenever `look_again` is called.
+        """
+
+    def look_again(self) -> None:
+        """Have `take` see that there is more room."""
+
+    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+        """Make jobs that were taken and not begun pending again, as if they had not been taken.
+
+        Returns the numbers of those that are; of one that somebody has asked to end its end has to be recorded.
+        """
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         """End a job, if *attempt* is still its attempt."""

@@ -1,11 +1,14 @@
-"""The records that a scheduler and its store exchange; the same for every store."""
+"""The records that a scheduler and its store exchange; the same for every store.
+
+Those that every job needs are named tuples: they cost a third of what a frozen dataclass costs to make.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
 class JobStatus(enum.Enum):
@@ -28,8 +31,7 @@ class JobStatus(enum.Enum):
 FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job to be put into a store.
 
     Attributes:
@@ -91,8 +93,7 @@ class OpenedRun:
     unfinished: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """One attempt that this scheduler is to make.
 
     Attributes:
@@ -120,8 +121,7 @@ class Claimed:
     payload: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """What a look for work found.
 
     Attributes:
@@ -133,8 +133,7 @@ class Claims:
     next_due: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How an attempt ended, as the store keeps it.
 
     Attributes:
@@ -165,8 +164,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What followed from the end of a job.
 
     Attributes:
@@ -180,6 +178,10 @@ class Settled:
     run_id: int | None = None
     skipped: tuple[Skipped, ...] = ()
     run_finished: bool = False
+
+
+ALONE: Final = Settled(accepted=True)
+"""Nothing followed: the job belongs to no run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,32 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from .._errors import StoreError
+from .._limits import LONGEST_WAIT
 from . import _operations as operations
 from . import _owners as owners
 from . import _views as views
 from ._connect import connect, explain
 from ._owner import OwnerLock
-from ._records import Cancelling, Claims, Ending, JobRecord, JobStatus, NewJob, NewRun, Notice, OpenedRun, Outputs, Settled
+from ._records import (
+    Cancelling,
+    Claimed,
+    Claims,
+    Ending,
+    JobRecord,
+    JobStatus,
+    NewJob,
+    NewRun,
+    Notice,
+    OpenedRun,
+    Outputs,
+    Settled,
+)
 from ._thread import Operation, SqliteThread
 
 T = TypeVar("T")
@@ -54,12 +68,8 @@ class SqliteStore:
             partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer"
         )
         await self._opened(self._writer)
-        try:
-            self._lock = OwnerLock(self.path)
-        except OSError as error:
-            raise StoreError(explain(self._shown, error)) from error
-        token, pid, now = self._lock.token, os.getpid(), time.time()
-        self._owner = await self._write(lambda db: _enter(db, self.path, token, pid, self._name, now))
+        while not self._owner:
+            self._owner = await self._enter() or 0
         self._reader = SqliteThread(
             partial(connect, self.path, self._shown, mode="ro"), "BEGIN", "lifecycle-store-reader"
         )
@@ -101,6 +111,34 @@ class SqliteStore:
     async def claim(self, limit: int, now: float) -> Claims:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
         return await self._write(lambda db: operations.claim(db, self._owner, limit, now))
+
+    async def take(self, room: Callable[[], int]) -> Sequence[Claimed]:
+        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones.
+
+        The claim stands in the writer's thread and is tried at the end of every transaction: what a job's end makes
+        room for, and what has just been put in, is claimed by the commit that makes it durable.
+        """
+        try:
+            return await self._opened_one(self._writer).stand(partial(self._claim, room))
+        except (sqlite3.Error, OSError) as error:
+            raise self._refused(error) from error
+
+    def _claim(self, room: Callable[[], int], db: sqlite3.Connection) -> tuple[Sequence[Claimed], float | None]:
+        now, limit = time.time(), room()
+        if limit <= 0:
+            return (), None
+        jobs, next_due = operations.claim(db, self._owner, limit, now)
+        return jobs, None if next_due is None else min(LONGEST_WAIT, max(0.0, next_due - now))
+
+    def look_again(self) -> None:
+        """Have `take` see that there is more room."""
+        if self._writer is not None:
+            self._writer.nudge()
+
+    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+        """Make jobs that were taken and not begun pending again; return the numbers of those that are."""
+        attempts = [(claimed.id, claimed.attempt) for claimed in jobs]
+        return await self._write(lambda db: operations.give_back(db, attempts))
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         """End a job, if *attempt* is still its attempt."""
@@ -145,6 +183,17 @@ class SqliteStore:
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the file."""
 
+    async def _enter(self) -> int | None:
+        try:
+            lock = self._lock = OwnerLock(self.path)
+        except OSError as error:
+            raise StoreError(explain(self._shown, error)) from error
+        pid, now = os.getpid(), time.time()
+        number = await self._write(lambda db: owners.enter(db, self.path, lock, pid, self._name, now))
+        if number is None:
+            lock.release()
+        return number
+
     async def _opened(self, thread: SqliteThread) -> None:
         try:
             await thread.open()
@@ -154,20 +203,21 @@ class SqliteStore:
             raise StoreError(explain(self._shown, error)) from error
 
     async def _write(self, operation: Operation[T]) -> T:
-        return await self._run(self._writer, operation)
+        try:
+            return await self._opened_one(self._writer).run(operation)
+        except (sqlite3.Error, OSError) as error:
+            raise self._refused(error) from error
 
     async def _read(self, operation: Operation[T]) -> T:
-        return await self._run(self._reader, operation)
+        try:
+            return await self._opened_one(self._reader).run(operation)
+        except (sqlite3.Error, OSError) as error:
+            raise self._refused(error) from error
 
-    async def _run(self, thread: SqliteThread | None, operation: Operation[T]) -> T:
+    def _opened_one(self, thread: SqliteThread | None) -> SqliteThread:
         if thread is None:
             raise StoreError(f"{self._shown}: the store is not open")
-        try:
-            return await thread.run(operation)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(explain(self._shown, error)) from error
+        return thread
 
-
-def _enter(db: sqlite3.Connection, database: Path, token: str, pid: int, name: str, now: float) -> int:
-    owners.bury_the_dead(db, database)
-    return owners.register(db, token, pid, name, now)
+    def _refused(self, error: Exception) -> StoreError:
+        return error if isinstance(error, StoreError) else StoreError(explain(self._shown, error))

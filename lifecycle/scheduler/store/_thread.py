@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .._bridge import Bridge, Reply
@@ -23,10 +23,18 @@ class _Request(Generic[T]):
 
     __slots__ = ("operation", "reply")
 
-    def __init__(self, operation: Operation[T]) -> None:
+    def __init__(self, operation: Operation[T], reply: Reply[Any]) -> None:
         self.operation = operation
-        self.reply: Reply[T] = Reply()
+        self.reply = reply
 
+
+class _Standing(_Request["tuple[T, float | None]"]):
+    """An operation that is tried after every batch until it has an answer."""
+
+    __slots__ = ()
+
+
+_END, _NUDGE = object(), object()
 
 _Answer: TypeAlias = "tuple[_Request[Any], Any, BaseException | None]"
 
@@ -48,7 +56,11 @@ class SqliteThread:
     def __init__(self, connect: Callable[[], sqlite3.Connection], begin: str, name: str) -> None:
         self._connect = connect
         self._begin = begin
-        self._queue: queue.SimpleQueue[_Request[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # These three belong to the thread.
+        self._batch: list[_Request[Any]] = []
+        self._standing: _Standing[Any] | None = None
+        self._patience: float | None = None
         self._bridge = Bridge()
         self._opened: Reply[None] = Reply()
         self._ended: Reply[None] = Reply()
@@ -59,10 +71,10 @@ class SqliteThread:
     async def open(self) -> None:
         """Start the thread and wait until it has its connection; raise what connecting raised."""
         self._thread.start()
-        await self._opened.wait()
+        await self._opened
 
-    async def run(self, operation: Operation[T]) -> T:
-        """Return what *operation* returned, after its transaction has been committed.
+    def run(self, operation: Operation[T]) -> Awaitable[T]:
+        """Have *operation* run; await the result to get what it returned, after its transaction has been committed.
 
         Cancellation: ends the waiting; the operation may be done nevertheless.
 
@@ -71,9 +83,31 @@ class SqliteThread:
         """
         if self._closing:
             raise sqlite3.ProgrammingError("the connection is closed")
-        request = _Request(operation)
-        self._queue.put(request)
-        return await request.reply.wait()
+        reply: Reply[T] = Reply()
+        self._queue.put(_Request(operation, reply))
+        return reply
+
+    def stand(self, operation: Operation[tuple[T, float | None]]) -> Awaitable[T]:
+        """Have *operation* tried now and at the end of every transaction, until it has an answer; return that.
+
+        Only one can stand at a time. It returns ``(answer, patience)``; an empty answer is none, and makes it be tried
+        again after *patience* seconds, None for not before something else is done.
+
+        Cancellation: ends the waiting; an answer may get lost.
+
+        Raises:
+            sqlite3.Error: the database refused it; nothing of it was kept.
+        """
+        if self._closing:
+            raise sqlite3.ProgrammingError("the connection is closed")
+        reply: Reply[T] = Reply()
+        self._queue.put(_Standing(operation, reply))
+        return reply
+
+    def nudge(self) -> None:
+        """Have the standing operation tried."""
+        if not self._closing:
+            self._queue.put(_NUDGE)
 
     async def aclose(self) -> None:
         """Finish what is in the queue, close the connection and wait for the thread to end. Idempotent."""
@@ -81,8 +115,8 @@ class SqliteThread:
             return
         if not self._closing:
             self._closing = True
-            self._queue.put(None)
-        await self._ended.wait()
+            self._queue.put(_END)
+        await self._ended
         self._thread.join()  # it has nothing left to do but to return
 
     def _main(self) -> None:
@@ -94,39 +128,69 @@ class SqliteThread:
             return
         self._bridge.call(self._opened.give, None)
         try:
-            while batch := self._next_batch():
-                self._bridge.call(_deliver, self._answers(db, batch))
+            while self._wait_for_batch():
+                self._bridge.call(_deliver, self._answers(db))
         finally:
             db.close()
             self._bridge.call(self._ended.give, None)
 
-    def _next_batch(self) -> list[_Request[Any]]:
-        """Wait for an operation and return it with those behind it; empty when there will be none any more."""
-        batch: list[_Request[Any]] = []
-        request = self._queue.get()
-        while request is not None:
-            batch.append(request)
-            if len(batch) == BATCH or self._queue.empty():
-                return batch
-            request = self._queue.get()
+    def _wait_for_batch(self) -> bool:
+        """Wait for requests, or for the time of the standing one; return False when there will be none any more."""
+        requests, batch = self._queue, self._batch
+        try:
+            request = requests.get(timeout=self._patience)
+        except queue.Empty:
+            return True
+        while request is not _END:
+            if request is _NUDGE:
+                pass
+            elif isinstance(request, _Standing):
+                self._standing = request
+            else:
+                batch.append(request)
+            if len(batch) == BATCH or requests.empty():
+                return True
+            request = requests.get()
         if batch:
-            self._queue.put(None)
-        return batch
+            requests.put(_END)
+        return bool(batch)
 
-    def _answers(self, db: sqlite3.Connection, batch: Sequence[_Request[Any]]) -> list[_Answer]:
+    def _answers(self, db: sqlite3.Connection) -> list[_Answer]:
+        """Carry out the batch, and the standing request after it; return what has been answered."""
+        batch, self._batch = self._batch, []
+        standing, self._patience = self._standing, None
         try:
             db.execute(self._begin)
         except sqlite3.Error as error:  # locked: it would be for each of them
-            return [(request, None, error) for request in batch]
+            self._standing = None
+            return [(request, None, error) for request in (*batch, *((standing,) if standing else ()))]
         try:
             answers: list[_Answer] = [(request, request.operation(db), None) for request in batch]
+            if standing is not None:
+                answer, self._patience = standing.operation(db)
+                if answer:
+                    answers.append((standing, answer, None))
             db.execute("COMMIT")
         except BaseException as error:
-            failure = _rolled_back(db, error)
-            if len(batch) == 1:
-                return [(batch[0], None, failure)]
-            return [answer for request in batch for answer in self._answers(db, [request])]
+            return self._one_by_one(db, batch, _rolled_back(db, error))
+        if standing is not None and answer:
+            self._standing = None
         return answers
+
+    def _one_by_one(self, db: sqlite3.Connection, batch: list[_Request[Any]], failure: BaseException) -> list[_Answer]:
+        """Carry out again what failed together, so that only the guilty one fails."""
+        standing, self._standing = self._standing, None
+        if standing is None and len(batch) == 1:
+            return [(batch[0], None, failure)]
+        if not batch:
+            assert standing is not None
+            return [(standing, None, failure)]
+        answers: list[_Answer] = []
+        for request in batch:
+            self._batch = [request]
+            answers += self._answers(db)
+        self._standing = standing
+        return answers + self._answers(db)
 
 
 def _rolled_back(db: sqlite3.Connection, error: BaseException) -> BaseException:
