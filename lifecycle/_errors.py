@@ -116,4 +116,4 @@ def combine(message: str, errors: Sequence[BaseException]) -> BaseException:
             others = [other for other in errors if other is not error]
             error.__context__ = combine(message, others)
             return error
-    return BaseExceptionGroup(message, errors)
+    return BaseExceptionGroup(message, [*errors])  # it keeps what it is given, which a caller may empty

@@ -388,7 +388,7 @@ class TaskGroup:
         """Raise *errors*; return to let *in_flight*, with which the body was left, go on."""
         fatal = next(filter(is_fatal, errors), None)
         if fatal is None:
-            raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
+            raise BaseExceptionGroup("unhandled errors in a TaskGroup", [*errors]) from None
         others = [error for error in errors if error is not fatal]
         if others:
             fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)

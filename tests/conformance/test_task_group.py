@@ -192,6 +192,8 @@ def test_errors_at_the_same_time_come_together(run: Run, group_class: Any) -> No
                 group.create_task(fail(ValueError()))
                 asyncio.get_running_loop().call_later(0.001, now.set)
         assert kinds(caught.value) == [Boom, KeyError, ValueError]
+        shown = repr(caught.value)
+        assert all(kind.__name__ in shown for kind in (Boom, KeyError, ValueError))
 
     run(main)
 

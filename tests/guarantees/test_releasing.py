@@ -289,6 +289,7 @@ def test_several_failures_are_all_raised() -> None:
                 await asyncio.sleep(0.1)
                 raise errors[0]
         assert set(caught.value.exceptions) == set(errors)
+        assert all(repr(error) in repr(caught.value) for error in errors)
 
     run_virtual(scenario)
     assert diary.events == ["the last release"]
