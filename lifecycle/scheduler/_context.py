@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._bridge import Bridge
 from ._errors import JobStopped
 from ._limits import LOG_CHARACTERS, LOG_LINES
+from ._secrets import Secrets
 from ._text import one_line, shorten
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class JobContext:
         self.names: Mapping[str, Any] = names
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._report: Report | None = report
+        self.secrets = Secrets()
         self._bridge = Bridge()
         self._lock = threading.Lock()
         self._unsaid: deque[str] = deque(maxlen=LOG_LINES)
@@ -51,7 +53,8 @@ class JobContext:
 
     def log(self, message: str) -> None:
         """Remember a line and tell it; may be called from any thread."""
-        line = one_line(shorten(str(message), LOG_CHARACTERS))
+        # Hidden before it is shortened, or half of a secret would stay.
+        line = one_line(shorten(self.secrets.hide(str(message)), LOG_CHARACTERS))
         with self._lock:
             self.lines.append(line)
             self._unsaid.append(line)
@@ -81,6 +84,7 @@ class JobContext:
             self.names = {}
             self.lines.clear()
             self._unsaid.clear()
+        self.secrets.clear()
 
     def _tell_soon(self) -> None:
         with self._lock:

@@ -76,6 +76,10 @@ class HttpFailed(LifecycleError, RuntimeError):
         super().__init__(message)
 
 
+class SecretHidden(LifecycleError, RuntimeError):
+    """A block failed with an error whose text held a secret; this one says the same without it."""
+
+
 class ShellFailed(LifecycleError, RuntimeError):
     """A shell command ended with another exit code than 0.
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
+from typing import TYPE_CHECKING
 
 from lifecycle import ReleaseTimeout
 
-from ._errors import ThreadLeftBehind
+from ._errors import SecretHidden, ThreadLeftBehind
 from ._limits import MESSAGE_CHARACTERS
 from ._text import one_line, shorten
+
+if TYPE_CHECKING:
+    from ._secrets import Secrets
 
 _PLACE = "__lifecycle_place__"
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
@@ -28,17 +32,29 @@ def describe(error: BaseException) -> str:
     return one_line(shorten(_describe(error), MESSAGE_CHARACTERS))
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: BaseException, *, placed: bool = True) -> str:
     if isinstance(error, BaseExceptionGroup):
         inner = "; ".join(_describe(child) for child in error.exceptions)
         return f"{len(error.exceptions)} failures: {inner}"
-    place = getattr(error, _PLACE, None)
+    place = getattr(error, _PLACE, None) if placed else None
     try:
         text = str(error)
     except Exception as broken:
         text = f"<its message could not be made: {type(broken).__name__}>"
     name = type(error).__name__
     return f"{f'{place}: ' if place else ''}{name}{f': {text}' if text else ''}"
+
+
+def without_secrets(error: Exception, secrets: Secrets) -> Exception:
+    """Return *error*, or, when its text or its traceback holds a secret, another one that says the same without it."""
+    text = _describe(error, placed=False)
+    lines = "".join(traceback.format_exception(error)) if secrets.forms else ""
+    if secrets.hide(text) == text and secrets.hide(lines) == lines:
+        return error
+    kind = ThreadLeftBehind if left_something(error) else SecretHidden
+    hidden = kind(secrets.hide(text))
+    setattr(hidden, _PLACE, getattr(error, _PLACE, None))
+    return hidden
 
 
 def trace(error: BaseException) -> str:

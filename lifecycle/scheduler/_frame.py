@@ -15,7 +15,7 @@ import anyio
 from ._bridge import being_cancelled
 from ._context import Context, JobContext
 from ._errors import BlockTimeout, ExpressionError, HandlerError
-from ._failures import left_something, note_place
+from ._failures import left_something, note_place, without_secrets
 from ._handlers import Handler
 from ._threads import ThreadCall
 from ._values import to_plain
@@ -74,6 +74,24 @@ class Frame:
             note_place(error, block.path, index)
             raise
 
+    async def run_job(self, block: Block) -> Any:
+        """Run the top-level block of a job and return its output, as what may leave the attempt: without secrets.
+
+        Its timeout does not count here: it is the attempt's.
+
+        Cancellation: as in `run`.
+
+        Raises:
+            SecretHidden: it failed with an error that held a secret.
+        """
+        try:
+            return self.context.secrets.hide_in(await self.run(block, timed=False))
+        except Exception as error:
+            hidden = without_secrets(error, self.context.secrets)
+            if hidden is error:
+                raise
+        raise hidden from None
+
     async def call(self, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a handler, async in the loop and sync in a worker thread, and return its output as plain data.
 
@@ -99,7 +117,7 @@ class Frame:
 
     def resolve(self, value: Any) -> Any:
         """Return a compiled value with its expressions filled in."""
-        return resolve(value, self.names)
+        return resolve(value, self.names, self.context.secrets.read)
 
     def setting(self, value: Any, problem: Callable[[Any], str | None], what: str) -> Any:
         """Return a number of the flow that may be an expression, checked now that it is known.

@@ -6,7 +6,7 @@ import functools
 import json
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +40,7 @@ class Request:
         verify: whether the server's certificate is checked.
         ca: a file with certificates to check it against, None for the usual ones.
         path: the block's path.
+        hide: takes secrets out of a text.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Request:
     verify: bool
     ca: Path | None
     path: str
+    hide: Callable[[str], str] = str
 
     def succeeded(self, status: int) -> bool:
         """Return whether a status counts as success."""
@@ -75,10 +77,10 @@ async def send(frame: Frame, request: Request) -> dict[str, Any]:
             answer = await _exchange(client, request)
         except httpx.HTTPError as error:
             # httpx's own errors hold the request with all its headers, and often have no text.
-            text = one_line(shorten(str(error) or type(error).__name__, 400))
-            raise ConnectionError(f"{request.method} {_shown(request.url)}: {text}") from None
+            text = one_line(shorten(request.hide(str(error) or type(error).__name__), 400))
+            raise ConnectionError(f"{request.method} {_shown(request.url, request)}: {text}") from None
         except httpx.InvalidURL as error:
-            raise ValueError(f"{_shown(request.url)} is no URL: {error}") from None
+            raise ValueError(f"{_shown(request.url, request)} is no URL: {error}") from None
     return answer
 
 
@@ -111,14 +113,16 @@ def _usual_context(verify: bool) -> ssl.SSLContext:
 async def _exchange(client: httpx.AsyncClient, request: Request) -> dict[str, Any]:
     headers = {"accept-encoding": "identity", **{name.lower(): value for name, value in request.headers.items()}}
     async with client.stream(request.method, request.url, headers=headers, content=request.content) as response:
-        body = await _body(response, request.limit)
+        body = await _body(response, request)
     text = _text(response, body)
     if not request.succeeded(response.status_code):
-        said = one_line(shorten(text.strip(), 400))
-        message = f"{request.method} {_shown(str(response.url))} was answered with {response.status_code}"
+        said = one_line(shorten(request.hide(text.strip()), 400))
+        message = f"{request.method} {_shown(str(response.url), request)} was answered with {response.status_code}"
         if response.reason_phrase:
             message += f" {one_line(shorten(response.reason_phrase, 100))}"
-        raise HttpFailed(f"{message}{f': {said}' if said else ''}", status=response.status_code, text=text[:4_000])
+        raise HttpFailed(
+            f"{message}{f': {said}' if said else ''}", status=response.status_code, text=request.hide(text)[:4_000]
+        )
     return {
         "status": response.status_code,
         "headers": {name: value[:2_000] for name, value in list(response.headers.items())[:ANSWER_HEADERS]},
@@ -128,8 +132,9 @@ async def _exchange(client: httpx.AsyncClient, request: Request) -> dict[str, An
     }
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes:
-    """Return the body, never holding much more than *limit* bytes, however well it is compressed."""
+async def _body(response: httpx.Response, request: Request) -> bytes:
+    """Return the body, never holding much more than its limit, however well it is compressed."""
+    limit = request.limit
     decoder = _decoder(response.headers.get("content-encoding", "").strip().lower())
     body = bytearray()
     # Raw: httpx's own decoding has no bound, and 64 KiB can become 64 MiB in one step.
@@ -137,7 +142,7 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
         body += decoder.decompress(chunk, limit + 1 - len(body)) if decoder else chunk
         if len(body) > limit:
             raise OutputTooLarge(
-                f"the answer of {_shown(str(response.url))} is larger than {limit:,} bytes; "
+                f"the answer of {_shown(str(response.url), request)} is larger than {limit:,} bytes; "
                 "fetch it with a handler that writes it to a file, or raise max_bytes"
             )
     return bytes(body)
@@ -181,9 +186,9 @@ def _depth_within(value: Any, depth: int) -> bool:
     return depth > 0 and all(_depth_within(child, depth - 1) for child in children)
 
 
-def _shown(url: str) -> str:
-    """Return a URL for messages: without what often is a secret, user and query."""
-    bare, _, _ = url.partition("?")
+def _shown(url: str, request: Request) -> str:
+    """Return a URL for messages: without secrets, and without what often is one, user and query."""
+    bare, _, _ = request.hide(url).partition("?")
     scheme, slashes, rest = bare.partition("://")
     host, slash, place = rest.partition("/")
     return shorten(f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{place}", 200)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ._secrets import HiddenBytes
+
 
 class HeadTail:
     """Keeps the first and the last bytes of a stream.
 
     Args:
         limit: how many bytes are kept, half of them from the beginning.
+        hidden: what is to be replaced in it.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, hidden: Iterable[str] = ()) -> None:
+        self._hider = HiddenBytes(hidden)
         self._head_limit = limit // 2
         self._tail_limit = limit - self._head_limit
         self._head = bytearray()
@@ -19,6 +25,13 @@ class HeadTail:
 
     def add(self, chunk: bytes) -> None:
         """Take in the next bytes."""
+        self._keep(self._hider.feed(chunk))
+
+    def finish(self) -> None:
+        """Take in what was held back because it could have been the beginning of a secret."""
+        self._keep(self._hider.rest())
+
+    def _keep(self, chunk: bytes) -> None:
         room = self._head_limit - len(self._head)
         self._head += chunk[:room] if room > 0 else b""
         self._tail += chunk[max(room, 0) :]

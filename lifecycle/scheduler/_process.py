@@ -68,7 +68,8 @@ async def run_command(frame: Frame, command: Command) -> dict[str, Any]:
         ShellFailed: the exit code is none of those that count as success.
         OSError: it could not be started.
     """
-    stdout, stderr = HeadTail(SHELL_BYTES), HeadTail(SHELL_BYTES)
+    secrets = frame.context.secrets.forms
+    stdout, stderr = HeadTail(SHELL_BYTES, secrets), HeadTail(SHELL_BYTES, secrets)
     # The scope must have time for SIGTERM, the grace and SIGKILL.
     async with frame.scope.child(f"shell of {command.path}") as scope:
         scope.close_timeout = max(scope.close_timeout, command.grace + 10.0)
@@ -87,6 +88,8 @@ async def run_command(frame: Frame, command: Command) -> dict[str, Any]:
         with anyio.move_on_after(LINGER):
             for reader in readers:
                 await reader.wait()
+    stdout.finish()
+    stderr.finish()
     output = {"stdout": stdout.text(), "stderr": stderr.text(), "returncode": returncode}
     if returncode not in command.ok:
         raise _failure(command, returncode, stderr)

@@ -8,6 +8,12 @@ from collections.abc import Iterable
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
+class SecretText(str):
+    """A text with a secret in it, which no message quotes: not even a part of it."""
+
+    __slots__ = ()
+
+
 def shorten(text: str, limit: int) -> str:
     """Return *text*, with its middle left out when it is longer than *limit* characters."""
     if len(text) <= limit:
@@ -36,6 +42,8 @@ def _escape(character: str) -> str:
 
 def quote(value: object, limit: int = 40) -> str:
     """Return a short form of *value* for an error message."""
+    if isinstance(value, SecretText):
+        return "a text with a secret in it"
     if isinstance(value, str):
         return repr(shorten(value, limit))
     if isinstance(value, (list, tuple)):

@@ -27,6 +27,7 @@ async def run_block_of(
     """Run the top-level block of a flow that a job stands for, and return its output."""
     claimed, flow = attempt.claimed, run.flow
     context = await attempt.open_context(scope)
+    context.secrets.expect(name for _, name in flow.secrets)
     spec = flow.jobs[claimed.name]
     outputs = await store.outputs(run.id, spec.uses) if spec.uses else {}
     context.names = {
@@ -40,7 +41,7 @@ async def run_block_of(
         },
     }
     frame = Frame(scope, context, context.names, flow.directory, limiter, job_path=spec.block.path)
-    return await frame.run(spec.block, timed=False)  # the job's own timeout is the attempt's
+    return await frame.run_job(spec.block)
 
 
 async def run_handler(attempt: Attempt, durable: bool, scope: Scope, limiter: anyio.CapacityLimiter) -> Any:

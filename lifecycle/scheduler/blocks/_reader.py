@@ -11,7 +11,7 @@ from .._handlers import HandlerTable
 from .._limits import BLOCK_DEPTH, BLOCKS, SUBFLOWS
 from .._text import quote
 from ..flow._conditions import condition_problems
-from ..flow._expressions import Template, compile_value, references
+from ..flow._expressions import SECRET, Template, compile_value, references
 from ..flow._names import Names
 from ..flow._paths import Boundary
 from ..flow._problems import Problems
@@ -58,6 +58,7 @@ class FlowReading:
         depth: how many blocks are around it.
         tally: counts blocks.
         digests: those of its subflows.
+        secrets: the places that use secrets, and the names of those.
     """
 
     problems: Problems
@@ -70,6 +71,7 @@ class FlowReading:
     depth: int = 0
     tally: Tally = field(default_factory=Tally)
     digests: list[str] = field(default_factory=list)
+    secrets: list[tuple[str, str]] = field(default_factory=list)
 
     def count_block(self, path: str) -> bool:
         """Count one block; return False, which has been reported, when there are too many."""
@@ -130,6 +132,8 @@ class BlockReader(TableReader):
         for reference in references(compiled):
             if message := (names or self.available).problem(reference):
                 self.problem(key, message)
+            if reference.root == SECRET:
+                self.flow.secrets.append((self.flow.prefix + self.place(key), str(reference.steps[0])))
         return compiled
 
     def condition(self, key: str, names: Names | None = None) -> Any:

@@ -112,6 +112,7 @@ class Http(Block):
             self.verify,
             self.boundary.inside(ca, "ca") if ca else None,
             frame.path,
+            frame.context.secrets.hide,
         )
         return to_plain(await send(frame, request), f"the answer to {frame.path}")
 

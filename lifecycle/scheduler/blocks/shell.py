@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._process import Command, run_command
 from .._text import quote
-from ..flow._expressions import Reference, Template, as_text, references
+from ..flow._expressions import SECRET, Reference, Template, as_text, references
 from ..flow._paths import Boundary
 from ._block import Block
 
@@ -52,6 +52,7 @@ class Shell(Block):
         interpolate = reader.flag("interpolate")
         command = reader.raw("shell")
         command = _read_line(reader, command, interpolate) if isinstance(command, str) else _read_list(reader)
+        _refuse_secrets(reader, command)
         return cls(
             **reader.common(),
             command=command,
@@ -78,6 +79,15 @@ class Shell(Block):
         yield from references(self.cwd)
 
 
+_NO_SECRET = 'a secret would be seen in the list of processes; the command finds it in its environment, as in "$%s"'
+
+
+def _refuse_secrets(reader: BlockReader, command: Any) -> None:
+    for reference in references(command):
+        if reference.root == SECRET:
+            reader.problem("shell", _NO_SECRET % reference.steps[0])
+
+
 def _quoted(line: Template, frame: Frame) -> str:
     """Return a shell line with its expressions filled in, each as one quoted word."""
     texts = []
@@ -93,6 +103,8 @@ def _read_line(reader: BlockReader, line: str, interpolate: bool) -> Any:
     if interpolate:
         return reader.value("shell")
     # ${HOME} and the like belong to the shell: only what could be one of ours is refused.
+    if "${env:" in line:
+        reader.problem("shell", 'a secret is not filled into a shell line; write "$NAME", as the environment has it')
     for root in ("params", "blocks", "steps", "item", "index", "run"):
         if f"${{{root}." in line or f"${{{root}}}" in line or f"${{{root}[" in line:
             reader.problem("shell", _UNSAFE.format(f"${{{root}...}}"))

@@ -1,4 +1,6 @@
-"""Expressions in flow values: ``${params.x}``, ``${blocks.scan.output.files[0]}``, ``${item}``. Nothing is evaluated.
+"""Expressions in flow values: ``${params.x}``, ``${blocks.scan.output.files[0]}``, ``${env:TOKEN}``.
+
+Nothing is evaluated.
 
 An expression is a name followed by keys and indexes into plain data. A string that is one single
 expression becomes the value itself, with its type; inside a longer string the value is written as text.
@@ -9,14 +11,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from .._errors import ExpressionError
-from .._text import listing, quote
+from .._text import SecretText, listing, quote
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+SECRET: Final = "env:"
+"""The root of an expression for a secret."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INDEX = re.compile(r"\[(-?\d{1,9})\]")
 _KEY = re.compile(r"""\[("(?:[^"\\]|\\.)*"|'[^']*')\]""")
 
@@ -29,6 +35,8 @@ class Reference:
     steps: tuple[str | int, ...]
 
     def __str__(self) -> str:
+        if self.root == SECRET:
+            return "${" + SECRET + str(self.steps[0]) + "}"
         return "${" + self.root + "".join(_step_text(step) for step in self.steps) + "}"
 
 
@@ -82,6 +90,8 @@ def parse_text(text: str) -> str | Template:
 
 
 def _parse_reference(text: str, start: int) -> tuple[Reference, int]:
+    if text.startswith(SECRET, start + 2):
+        return _parse_secret(text, start + 2 + len(SECRET))
     root = _NAME.match(text, start + 2)
     if root is None:
         raise ValueError(f"expected a name after '${{' in {quote(text)}")
@@ -91,6 +101,13 @@ def _parse_reference(text: str, start: int) -> tuple[Reference, int]:
         step, position = _parse_step(text, position)
         steps.append(step)
     return Reference(root.group(), tuple(steps)), position + 1
+
+
+def _parse_secret(text: str, position: int) -> tuple[Reference, int]:
+    name = _VARIABLE.match(text, position)
+    if name is None or not text.startswith("}", name.end()):
+        raise ValueError(f"expected the name of an environment variable and '}}' after '${{env:' in {quote(text)}")
+    return Reference(SECRET, (name.group(),)), name.end() + 1
 
 
 def _parse_step(text: str, position: int) -> tuple[str | int, int]:
@@ -140,24 +157,26 @@ def references(value: Any) -> Iterator[Reference]:
             yield from references(child)
 
 
-def resolve(value: Any, names: Mapping[str, Any]) -> Any:
+def resolve(value: Any, names: Mapping[str, Any], secret: Callable[[str], str] | None = None) -> Any:
     """Return a compiled value with every reference replaced by what it names.
 
     Args:
         value: what ``compile_value`` returned.
         names: the root names and their plain data.
+        secret: returns the secret of a name; without it there are none.
 
     Raises:
         ExpressionError: a key or an index is not there.
     """
     if isinstance(value, Template):
         if value.whole:
-            return _look_up(value.parts[0], names)
-        return "".join(part if isinstance(part, str) else as_text(_look_up(part, names)) for part in value.parts)
+            return _look_up(value.parts[0], names, secret)
+        texts = [part if isinstance(part, str) else as_text(_look_up(part, names, secret)) for part in value.parts]
+        return SecretText("".join(texts)) if any(isinstance(text, SecretText) for text in texts) else "".join(texts)
     if isinstance(value, list):
-        return [resolve(child, names) for child in value]
+        return [resolve(child, names, secret) for child in value]
     if isinstance(value, dict):
-        return {key: resolve(child, names) for key, child in value.items()}
+        return {key: resolve(child, names, secret) for key, child in value.items()}
     return value
 
 
@@ -166,8 +185,10 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _look_up(part: str | Reference, names: Mapping[str, Any]) -> Any:
+def _look_up(part: str | Reference, names: Mapping[str, Any], secret: Callable[[str], str] | None) -> Any:
     assert isinstance(part, Reference)
+    if part.root == SECRET and secret is not None:
+        return secret(str(part.steps[0]))
     if part.root not in names:
         raise ExpressionError(f"{part}: there is no {part.root!r} here")
     value = names[part.root]

@@ -132,7 +132,9 @@ def _read(
     jobs = _read_jobs(reader, params, reading)
     reader.finish()
     digest = _digest(document, reading.digests)
-    return Flow(name, description, origin.source, origin.path, origin.directory, digest, params, jobs)
+    return Flow(
+        name, description, origin.source, origin.path, origin.directory, digest, params, jobs, tuple(reading.secrets)
+    )
 
 
 def _chain(origin: Origin, around: BlockReader | None) -> tuple[Path, ...]:
@@ -170,6 +172,7 @@ def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
             reader.problem("subflow", line)
         return None
     reader.flow.digests.append(flow.digest)
+    reader.flow.secrets.extend(flow.secrets)
     return flow
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._secrets import secret_problem
 from ..blocks._block import Block
 from ._params import Param, bind_params
+from ._problems import Problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Flow:
         digest: changes when what the flow says changes (comments and spaces do not count).
         params: its parameters by name.
         jobs: its jobs by name, in the order of the file.
+        secrets: the places that use secrets, and the names of those.
     """
 
     name: str
@@ -59,11 +62,17 @@ class Flow:
     digest: str
     params: Mapping[str, Param]
     jobs: Mapping[str, JobSpec]
+    secrets: tuple[tuple[str, str], ...] = ()
 
     def bind(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the value of every parameter, from what is given and the defaults.
 
         Raises:
-            FlowError: a value is missing, of a wrong type or not declared.
+            FlowError: a value is missing, of a wrong type or not declared; or a secret is not in the environment.
         """
+        problems = Problems(self.source)
+        for place, name in self.secrets:
+            if message := secret_problem(name):
+                problems.add(place, message)
+        problems.raise_if_any()
         return bind_params(self.params, given or {}, self.source)

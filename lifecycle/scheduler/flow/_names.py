@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .._text import did_you_mean, listing
-from ._expressions import Reference
+from ._expressions import SECRET, Reference
 from ._params import Param
 
 RUN_FIELDS = ("attempt", "directory", "flow", "id")
@@ -41,6 +41,8 @@ class Names:
     def problem(self, reference: Reference) -> str | None:
         """Return what is wrong with *reference* here, or None."""
         root = reference.root
+        if root == SECRET:
+            return None
         if root == "params":
             return self._param_problem(reference)
         if root == "blocks":
