@@ -173,6 +173,7 @@ class Connecting(Generic[T]):
             rolls_back=self._rolls_back,
             settle=self._settle,
         )
+        self._trial.begin()
 
     def _rolls_back(self) -> None:
         assert self._trial is not None

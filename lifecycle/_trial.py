@@ -42,6 +42,7 @@ class Trial(Generic[T]):
     """
 
     value: T
+    task: Task[Any]
 
     def __init__(
         self,
@@ -71,9 +72,13 @@ class Trial(Generic[T]):
         self._unwanted: str | None = None
         self._cancellation: kernel.Cancellation | None = None
         self._timer: TimerHandle | None = None
-        if deadline != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_at(deadline, self._time_is_up)
-        self.task: Task[None] = kernel.spawn_kept(self._run(), f"connect {name!r}, attempt {number}")
+        self._deadline = deadline
+
+    def begin(self) -> None:
+        """Start it; on an eager loop the connector has made its first step, or all of them, when this returns."""
+        if self._deadline != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_at(self._deadline, self._time_is_up)
+        self.task = kernel.spawn_kept(self._run(), f"connect {self._name!r}, attempt {self.number}")
         self.task.add_done_callback(self._native_task_done)
 
     # Stopping
@@ -126,6 +131,7 @@ class Trial(Generic[T]):
 
     async def _run(self) -> None:
         self._began = True
+        self.task = kernel.current_task()
         if self._unwanted is None:
             failure = await self._connect()
         else:

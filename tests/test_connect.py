@@ -1029,3 +1029,39 @@ def test_it_works_on_every_loop(new_loop: Callable[[], asyncio.AbstractEventLoop
         await asyncio.sleep(0)  # the loop's own callbacks of the last task
 
     run_on(new_loop, main())
+
+
+@on_every_loop
+def test_a_connector_that_never_waits(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """It succeeds or fails within its first step, which on an eager loop is made before the poll returns."""
+
+    async def succeeds(stages: Stages) -> str:
+        await stages.acquire(str, "value", release=released.append)
+        return "value"
+
+    async def fails(stages: Stages) -> None:
+        await stages.acquire(str, "value", release=released.append)
+        raise OSError(f"attempt {stages.attempt}")
+
+    released: list[str] = []
+
+    async def main() -> None:
+        for _ in range(2):
+            async with connect(succeeds) as value:
+                assert value == "value"
+        with pytest.raises(ConnectError, match="attempt 2"):
+            await connect(fails, retry=Retry(attempts=2, backoff=(0.0, 0.0)))
+        attempt = connect(succeeds)
+        while not attempt.poll():
+            await asyncio.sleep(0)
+        attempt._check_invariants()
+        await attempt.scope.aclose()
+        closed = connect(succeeds)
+        if not closed.poll():
+            await closed.aclose()
+        else:
+            await closed.scope.aclose()
+        await asyncio.sleep(0)
+
+    run_on(new_loop, main())
+    assert released.count("value") >= 5
