@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import ConnectError, ConnectTimeout, OwnerClosed, Stages, TaskStatus, connect
+from lifecycle import ConnectError, ConnectTimeout, OwnerClosed, Scope, Stages, TaskStatus, connect
 from lifecycle.testing import Bubble
 
 from .connecting import Peer
@@ -174,6 +174,26 @@ async def test_concurrent_stages_are_all_undone(bubble: Bubble) -> None:
             await connect(connector, timeout=limit)
         assert caught.value.stage in ("c", "hello")
         assert peer.live == []
+
+
+@virtual
+async def test_candidates_that_lose_are_released_before_the_connect_is_over(bubble: Bubble) -> None:
+    """Each gets a scope of its own, entered as a stage, which can be closed early; the winner's goes at the end."""
+    peer = Peer()
+
+    async def connector(stages: Stages) -> str:
+        candidates = {}
+        for name in "abc":
+            candidates[name] = await stages.enter(Scope(name), stage=f"candidate {name}")
+            await candidates[name].acquire(peer.make, name, release=peer.release)
+        for name in "ac":
+            await candidates[name].aclose()
+        return "b"
+
+    async with connect(connector) as winner:
+        assert peer.live == [winner]
+    assert peer.live == []
+    assert len(peer.events) == 6
 
 
 @virtual
