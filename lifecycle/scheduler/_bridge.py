@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
@@ -13,15 +15,30 @@ T = TypeVar("T")
 class Bridge:
     """Calls functions in the loop it was made in, from any thread."""
 
-    __slots__ = ("_loop",)
+    __slots__ = ("_loop", "_thread")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    def doing(self) -> tuple[str, str]:
+        """Return the name of the task that runs in the loop at this moment, and the line that it is at."""
+        task = asyncio.current_task(self._loop)
+        frame = sys._current_frames().get(self._thread)
+        place = "an unknown place"
+        if frame is not None:
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return (task.get_name() if task is not None else "a callback"), place
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Have ``function(*args)`` called in the loop soon; nothing happens when the loop is closed."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
+
+
+def in_a_task() -> bool:
+    """Return whether a task runs at this moment; none does when a coroutine is closed by the garbage collector."""
+    return asyncio.current_task() is not None
 
 
 def being_cancelled() -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ._bridge import being_cancelled
+from ._bridge import being_cancelled, in_a_task
 from ._context import Context, JobContext
 from ._errors import BlockTimeout, ExpressionError, HandlerError
 from ._failures import left_something, note_place, without_secrets
@@ -173,9 +173,11 @@ async def guarded(handler: Handler, function: Callable[..., Awaitable[Any]], *ar
             raise
         # From a future or a task that somebody else cancelled: passed on, it would look as if nothing had failed.
         raise HandlerError(f"handler {handler.name!r} raised a cancellation, but nobody cancelled it") from error
-    except (Exception, KeyboardInterrupt, GeneratorExit):
+    except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
+        if isinstance(error, GeneratorExit) and not in_a_task():
+            raise  # nobody raised it: the coroutine is being closed
         raise HandlerError(f"handler {handler.name!r} raised {type(error).__name__}, which is no Exception") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -18,6 +19,7 @@ from ._feed import BUFFER, Feed
 from ._handlers import registered_handlers
 from ._intake import submit_call, submit_flow
 from ._job import FlowRun, Job
+from ._stalls import StallWatch
 from ._statistics import SchedulerStatistics
 from .flow._model import Flow
 from .store._memory import MemoryStore
@@ -54,6 +56,8 @@ class Scheduler:
         on_event: called in the loop with every `Event`; it must be quick.
         adopt: with a durable store, take over jobs that were submitted by themselves, were left by a dead process, and
             whose handler is registered.
+        stall_threshold: seconds for which the loop may stand still while jobs run, before the job that blocks it is
+            named, in the log and as an event ``loop_blocked``; None looks for no such thing.
 
     Raises:
         ValueError: ``workers`` or ``threads`` is no integer of at least 1.
@@ -71,12 +75,14 @@ class Scheduler:
         threads: int | None = None,
         on_event: Callable[[Event], object] | None = None,
         adopt: bool = True,
+        stall_threshold: float | None = 1.0,
     ) -> None:
         self.name: str = name or "scheduler"
         self.workers: int = _checked_count(workers, "workers")
         self._threads = _checked_count(threads or workers + (os.cpu_count() or 1), "threads")
         self._store = _make_store(store, self.name)
         self._adopt = adopt
+        self._stall_threshold = stall_threshold
         self._close_timeout = close_timeout
         self._feed = Feed(on_event)
         self._scope = Scope(self.name, close_timeout=close_timeout)
@@ -253,6 +259,9 @@ class Scheduler:
             close_timeout=self._close_timeout,
         )
         self._scope.callback(self._feed.close)
+        if self._stall_threshold is not None:
+            make = partial(StallWatch, self._stall_threshold, lambda: bool(engine.running), self._tell_stall)
+            await self._scope.acquire(make, release=StallWatch.close, name="stall watch")
         self._scope.callback(engine.close_jobs)
         if store.durable:
             # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
@@ -263,6 +272,9 @@ class Scheduler:
         self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
+
+    def _tell_stall(self, data: Mapping[str, Any]) -> None:
+        self._feed.tell(Event("loop_blocked", data=data))
 
     async def _drain(self) -> None:
         """Start nothing more, and let what runs come to its end."""

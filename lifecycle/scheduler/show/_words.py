@@ -80,6 +80,8 @@ def sentence(event: Event) -> str | None:
         return f"{event.job}: {data['status'].replace('_', ' ')}{took}{why}"
     if event.kind == "listening":
         return f"control server: redis-cli -h {data['host']} -p {data['port']}"
+    if event.kind == "loop_blocked":
+        return f"{data['task']} blocked the event loop for {duration(data['seconds'])}, at {data['place']}"
     if event.kind == "draining":
         return f"draining: waiting for {plural(data['count'], 'job')} ({shorten(', '.join(data['running']), 100)})"
     return None
