@@ -52,8 +52,8 @@ class CronRule:
     __slots__ = ("_day", "_every_hour", "_minutes", "_months", "_seconds", "_syntax", "expression", "timezone")
 
     def __init__(self, expression: str, timezone: str | tzinfo) -> None:
-        self.timezone = checked_timezone(timezone)
-        self.expression = expression
+        self.timezone: tzinfo = checked_timezone(timezone)
+        self.expression: str = expression
         self._syntax = syntax = _parse(expression)
         self._months = syntax.months
         self._every_hour = len(syntax.hours) == 24

@@ -47,10 +47,10 @@ class Wire(asyncio.Protocol):
     def __init__(self, *, tls: bool = False) -> None:
         self.transport: Any = None
         self.chunks: deque[bytes] = deque()
-        self.blocked = False
-        self.active = True
-        self.closed = False
-        self.ended = False
+        self.blocked: bool = False
+        self.active: bool = True
+        self.closed: bool = False
+        self.ended: bool = False
         self.error: BaseException | None = None
         self._tls = tls
         self._size = 0

@@ -42,7 +42,7 @@ class JobContext:
         self.names: Mapping[str, Any] = names
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._report: Report | None = report
-        self.secrets = Secrets()
+        self.secrets: Secrets = Secrets()
         self._bridge = Bridge()
         self._lock = threading.Lock()
         self._unsaid: deque[str] = deque(maxlen=LOG_LINES)

@@ -114,8 +114,8 @@ class FlowRun(_Awaited[RunOutcome]):
     ) -> None:
         super().__init__()
         self.id: int = opened.run_id
-        self.flow = flow
-        self.params = params
+        self.flow: Flow = flow
+        self.params: Mapping[str, Any] = params
         self.resumed: bool = opened.resumed
         self.jobs: int = opened.jobs
         self.unfinished: int = opened.unfinished
