@@ -5,10 +5,10 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from . import _kernel as kernel
-from ._attempt_state import CANCELLED, CONNECTED, NEW, SETTLED, AttemptState
+from ._attempt_state import CONNECTED, NEW, SETTLED, AttemptState
 from ._connecting import Connecting
 from ._ending import raise_as_is
 from ._errors import LifecycleError, combine
@@ -104,8 +104,7 @@ class ConnectAttempt(Generic[T]):
         self._check_settled("its scope")
         self._take()
         self._scope_given = True
-        assert self._connecting.connection is not None
-        return self._connecting.connection
+        return cast("Scope", self._connecting.connection)
 
     # Connecting
 
@@ -196,11 +195,8 @@ class ConnectAttempt(Generic[T]):
         """
         self._end("it was closed")
         held = None if self._waits_for_me() else await self._wait_through()
-        if self._connecting.state is CONNECTED or self._connecting.reported:
-            errors: tuple[BaseException, ...] = ()
-        else:
-            errors = tuple(self._connecting.rollback_errors)
-        if errors and self._connecting.state in SETTLED:
+        errors = self._connecting.unreported()
+        if errors:
             self._connecting.reported = True
             if held is not None:
                 kernel.deliver_later(held)
@@ -228,7 +224,7 @@ class ConnectAttempt(Generic[T]):
             raise
         except BaseException as error:
             held = await self._leave()
-            if connecting.state is not CONNECTED and connecting.rollback_errors and not connecting.reported:
+            if connecting.unreported():
                 if isinstance(error, CancelledError):
                     kernel.deliver_later(held or error)
                 self._take()
@@ -302,4 +298,3 @@ class ConnectAttempt(Generic[T]):
         connecting.check_invariants()
         assert not self._taken or connecting.state is CONNECTED
         assert not self._scope_given or self._taken
-        assert connecting.state is not CANCELLED or not self._taken

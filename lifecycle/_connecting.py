@@ -141,6 +141,12 @@ class Connecting(Generic[T]):
             self._ending = reason
             self._stopped = self._trial.stop(reason)
 
+    def unreported(self) -> tuple[BaseException, ...]:
+        """Return what the rollbacks of a connect met that has ended without success, unless somebody knows."""
+        if self.reported or self.state not in (FAILED, CANCELLED):
+            return ()
+        return tuple(self.rollback_errors)
+
     def let_go_of_value(self) -> None:
         """Leave a connection to whoever has its value, where that is all there is to release."""
         scope = self.connection
