@@ -32,36 +32,11 @@ class TaskBooks:
 
     # An instance with more than thirty attributes loses the fast way to all of them, unless they are slots.
     __slots__ = (
-        "__weakref__",
-        "_accepted",
-        "_bounded",
-        "_cancelled",
-        "_clock",
-        "_context",
-        "_discarded",
-        "_eager",
-        "_failed",
-        "_finished",
-        "_fresh",
-        "_hooks",
-        "_idleness",
-        "_left_behind",
-        "_loop",
-        "_on_error",
-        "_pending_limit",
-        "_plain",
-        "_rejected",
-        "_running",
-        "_since",
-        "_slots",
-        "_special",
-        "_state",
-        "_sweep_at",
-        "_token",
-        "_tokens",
-        "_watched",
-        "name",
-    )
+        "__weakref__", "_accepted", "_bounded", "_cancelled", "_clock", "_context", "_discarded", "_eager", "_failed",
+        "_finished", "_fresh", "_hooks", "_idleness", "_left_behind", "_loop", "_on_error", "_pending_limit",
+        "_plain", "_rejected", "_running", "_since", "_slots", "_special", "_state", "_sweep_at", "_token", "_tokens",
+        "_watched", "name",
+    )  # fmt: skip
 
     _clock: Callable[[], float]  # from `_bind` on
 

@@ -102,7 +102,7 @@ class ControlServer:
         self.password = password
         self.flows: Mapping[str, Flow] = {flow.name: flow for flow in flows}
         self.limit = limit
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         self._scope = Scope("control server", close_timeout=None)
         self._drain_timeout = drain_timeout
         self._server = serve_tcp(
