@@ -174,7 +174,7 @@ def test_a_peer_that_says_nothing(new_loop: NewLoop) -> None:
         port = serving.sockets[0].getsockname()[1]
         before = descriptors()
         with pytest.raises(ConnectTimeout) as caught:
-            await connect(dial_tls, "127.0.0.1", port, timeout=0.05)
+            await connect(dial_tls, "127.0.0.1", port, timeout=0.5)
         assert caught.value.stage == "tls"
         serving.close()
         await settle()

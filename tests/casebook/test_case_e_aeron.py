@@ -25,7 +25,7 @@ from lifecycle import ConnectAttempt, ConnectError, Retry, connect, take_snapsho
 
 from .cluster_client import Driver, LeakyConnect, Refused, Script, cluster
 
-#: Seconds for an attempt that is to fail, and for one that is to succeed, on however busy a machine.
+#: Seconds for an attempt that waits in vain, and for one that ends by itself, on however busy a machine.
 SHORT, LONG = 0.03, 30.0
 
 #: How many attempts go on at the same time.
@@ -72,7 +72,7 @@ class Case:
             self.script[step] = {"delay": chance.uniform(0, 0.005)} if fault == "delay" else {fault: True}
             if fault == "late":
                 self.script[step] = {"delay": chance.uniform(SHORT, 3 * SHORT)}
-        self.timeout = LONG if self.fine else SHORT
+        self.timeout = SHORT if fault in ("late", "lose") and not self.fine else LONG
         self.leaves_after = chance.uniform(0, 0.02) if chance.random() < 0.3 else None
         self.manner = chance.choice(["awaited", "block", "polled"])
         self.retry = chance.choice([None, Retry(attempts=2, backoff=(0.001, 0.002))])

@@ -276,13 +276,17 @@ def test_a_retry_waits_for_a_late_value_from_a_thread() -> None:
 
     async def connector(stages: Stages) -> str:
         return await stages.acquire(
-            anyio.to_thread.run_sync, make, stages.attempt, release=lambda value: events.append(f"released {value}")
+            anyio.to_thread.run_sync,
+            make,
+            stages.attempt,
+            release=lambda value: events.append(f"released {value}"),
+            timeout=0.05 if stages.attempt == 1 else None,
         )
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(0.2, may_end.set)
         retry = Retry(attempts=2, backoff=(0.0, 0.0))
-        async with asyncio.timeout(10), connect(connector, timeout=0.05, retry=retry) as value:
+        async with asyncio.timeout(10), connect(connector, retry=retry) as value:
             events.append(f"connected with {value}")
 
     asyncio.run(main())
