@@ -16,6 +16,7 @@ _NAMES = {
     "_completions": "Completions as_completed",
     "_connect": "connect",
     "_connect_errors": "ConnectTimeout",
+    "_cron": "CronRule",
     "_decorators": "OwnedResource ResourceFactory background resource",
     "_dial": "dial dial_tcp dial_tls dial_unix",
     "_errors": "ConnectError LeakError LifecycleError NoSurroundingRun OwnerClosed PendingLimitReached PoolFull "

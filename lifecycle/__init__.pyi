@@ -9,6 +9,7 @@ from ._completions import Completions as Completions
 from ._completions import as_completed as as_completed
 from ._connect import connect as connect
 from ._connect_errors import ConnectTimeout as ConnectTimeout
+from ._cron import CronRule as CronRule
 from ._decorators import OwnedResource as OwnedResource
 from ._decorators import ResourceFactory as ResourceFactory
 from ._decorators import background as background

@@ -22,10 +22,11 @@ from ._handlers import handler
 from ._job import FlowRun, Job
 from ._outcome import Outcome, RunOutcome
 from ._scheduler import Scheduler
+from ._schedules import Schedule
 from ._statistics import SchedulerStatistics
 from .flow._load import load_flow, read_flow
 from .flow._model import Flow
-from .store._records import JobRecord, JobStatus
+from .store._records import JobRecord, JobStatus, ScheduleRecord
 
 __all__ = [
     "BlockTimeout",
@@ -47,6 +48,8 @@ __all__ = [
     "PathNotAllowed",
     "RunConflict",
     "RunOutcome",
+    "Schedule",
+    "ScheduleRecord",
     "Scheduler",
     "SchedulerStatistics",
     "SecretHidden",

@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ._backoff import pause_before
 from ._bridge import Bell
 from ._errors import StoreError
 from ._events import Event
+from ._handlers import registered_handlers
 from ._limits import LOG_CHARACTERS
 from ._outcome import Outcome, RunOutcome, run_status
 from ._text import one_line, shorten
@@ -98,7 +99,7 @@ class Engine:
 
     async def _take_work(self) -> None:
         """Take some jobs, once; a function of its own, so that no local variable of who waits holds on to a job."""
-        for claimed in await self.store.take(self._room):
+        for claimed in await self.store.take(self._room, self._known):
             attempt = self.running[claimed.id] = Attempt(claimed, self._tell)
             self._line.append(attempt)
         if self.store.durable:
@@ -110,6 +111,10 @@ class Engine:
     def _room(self) -> int:
         """Return how many more jobs to take; the store's thread asks as well."""
         return self.workers + self._ahead.jobs - len(self.running)
+
+    def _known(self) -> Collection[str]:
+        """Return the names of the handlers that this process has; the store's thread asks."""
+        return tuple(registered_handlers())
 
     async def return_the_late(self) -> None:
         """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""

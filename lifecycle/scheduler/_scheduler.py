@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import anyio
 
@@ -19,12 +19,13 @@ from ._feed import BUFFER, Feed
 from ._handlers import registered_handlers
 from ._intake import submit_call, submit_flow
 from ._job import FlowRun, Job
+from ._schedules import Schedule, new_schedule
 from ._stalls import StallWatch
 from ._statistics import SchedulerStatistics
 from .flow._model import Flow
 from .store._memory import MemoryStore
 from .store._protocol import Store
-from .store._records import JobRecord, JobStatus
+from .store._records import JobRecord, JobStatus, ScheduleRecord
 from .store._sqlite import SqliteStore
 
 
@@ -227,6 +228,93 @@ class Scheduler:
             StoreError: the store cannot be used any more.
         """
         return await self._opened().store.jobs(status=status, run=run, limit=limit)
+
+    # Schedules
+
+    async def schedule(
+        self,
+        name: str,
+        work: Callable[..., Any] | str,
+        *args: Any,
+        cron: str | None = None,
+        timezone: str = "UTC",
+        fixed_rate: float | None = None,
+        fixed_delay: float | None = None,
+        missed: Literal["coalesce", "skip", "burst"] = "coalesce",
+        misfire_grace: float | None = None,
+        **settings: Any,
+    ) -> Schedule:
+        """Have a call put in again and again when it is due, and return a handle on the schedule.
+
+        The schedule is in the store, under its name. With a durable store it goes on after a restart, with exactly one
+        job for each due time, however the process ended and however many schedulers share the store. Scheduling the
+        same name again changes it; its due times stay as they are unless its timing has changed.
+
+        Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, except
+        with ``fixed_delay``, whose next run is due so long after the end of the last one.
+
+        Do not use it for what belongs to one process or comes several times a second: ``lifecycle.fixed_rate`` and its
+        kin write nothing.
+
+        Cancellation: the schedule may have been put in.
+
+        Args:
+            name: its name, unique in the store.
+            work: as for `submit`, but no flow.
+            args: what it is called with.
+            cron: a cron expression of five fields, or of six with seconds in front; needs the extra ``scheduler``.
+            timezone: the time zone of ``cron``.
+            fixed_rate: seconds from one due time to the next, at least 0.01.
+            fixed_delay: seconds from the end of a run to the next.
+            missed: what becomes of due times that passed while no scheduler looked. ``coalesce``: the newest is run;
+                ``skip``: when more than one has passed, none is; ``burst``: all are.
+            misfire_grace: seconds after which a due time is missed for good; None for never.
+            settings: ``priority``, ``retries``, ``backoff``, ``timeout`` as for `submit`, for each of its jobs.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+            TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
+            ImportError: cron needs ``cronsim``.
+        """
+        store = self._opened().store
+        new = new_schedule(
+            name,
+            work,
+            args,
+            durable=store.durable,
+            cron=cron,
+            timezone=timezone,
+            fixed_rate=fixed_rate,
+            fixed_delay=fixed_delay,
+            missed=missed,
+            misfire_grace=misfire_grace,
+            settings=settings,
+        )
+        await store.put_schedule(new)
+        return Schedule(new.name, self._opened)
+
+    async def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules of the store, by name.
+
+        Cancellation: nothing has happened.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        return await self._opened().store.schedules()
+
+    def schedule_named(self, name: str) -> Schedule:
+        """Return a handle on the schedule of this name, made here or anywhere else; its methods say if there is none.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+        """
+        self._opened()
+        return Schedule(name, self._opened)
+
+    # Looking
 
     def events(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
         """Return an iterator over what happens from its first step on, until the scheduler is closed.

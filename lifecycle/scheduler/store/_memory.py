@@ -11,6 +11,7 @@ from .._bridge import Bell
 from .._errors import RunConflict
 from .._limits import LONGEST_WAIT
 from ._line import Line
+from ._memory_schedules import MemorySchedules
 from ._operations import skip_reason
 from ._records import (
     ALONE,
@@ -23,9 +24,11 @@ from ._records import (
     JobStatus,
     NewJob,
     NewRun,
+    NewSchedule,
     Notice,
     OpenedRun,
     Outputs,
+    ScheduleRecord,
     Settled,
     Skipped,
 )
@@ -73,6 +76,7 @@ class MemoryStore:
         self._runs: dict[int, _Run] = {}
         self._ready: Line[tuple[float, int]] = Line()
         self._delayed: Line[tuple[float, int]] = Line()
+        self._schedules = MemorySchedules(lambda job: self._add(job, None).id)
         self._bell = Bell()
 
     async def open(self) -> None:
@@ -80,6 +84,7 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Let go of everything. Idempotent."""
+        self._schedules.clear()
         self._jobs.clear()
         self._runs.clear()
         self._ready = Line()
@@ -116,14 +121,16 @@ class MemoryStore:
             claimed.append(_start(self._jobs[key[1]], now))
         return Claims(tuple(claimed), first[0] if first is not None else None)
 
-    async def take(self, room: Callable[[], int]) -> Sequence[Claimed]:
+    async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         """Wait until there is room and a job is ready, and start an attempt of the most urgent ones."""
         while True:
-            claims = await self.claim(room(), time.time())
+            now = time.time()
+            due = self._schedules.fire_due(now)
+            claims = await self.claim(room(), now)
             if claims.jobs:
                 return claims.jobs
-            wait = None if claims.next_due is None else min(LONGEST_WAIT, max(0.0, claims.next_due - time.time()))
-            await self._bell.wait(wait)
+            due = min((at for at in (due, claims.next_due) if at is not None), default=None)
+            await self._bell.wait(None if due is None else min(LONGEST_WAIT, max(0.0, due - time.time())))
 
     def look_again(self) -> None:
         """Have `take` see that there is more room."""
@@ -214,6 +221,36 @@ class MemoryStore:
         ]
         return found[-limit:]
 
+    async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
+        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+        self._bell.ring()
+        return self._schedules.put(new, time.time())
+
+    async def schedule(self, name: str) -> ScheduleRecord | None:
+        """Return one schedule, None when there is none of that name."""
+        return self._schedules.record(name)
+
+    async def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name."""
+        return self._schedules.records()
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Take out a schedule; its jobs stay. Return whether there was one."""
+        return self._schedules.remove(name)
+
+    async def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one."""
+        return self._schedules.pause(name)
+
+    async def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
+        self._bell.ring()
+        return self._schedules.resume(name, time.time())
+
+    async def trigger_schedule(self, name: str) -> int | None:
+        """Put in a run now, besides those that are due; return its job's number, None when there is no such one."""
+        return self._schedules.trigger(name)
+
     def forget(self, run_id: int) -> None:
         """Let go of a finished run."""
         self._runs.pop(run_id, None)
@@ -251,6 +288,7 @@ class MemoryStore:
         job.status, job.error, job.finished = status, error, now
         if status in FINAL:
             del self._jobs[job.id]
+            self._schedules.run_ended(job.id, now)
             if job.run is not None:
                 job.run.unfinished -= 1
 

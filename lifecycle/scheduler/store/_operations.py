@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from .._values import to_json
@@ -86,10 +86,21 @@ def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]]) -> Co
     return given
 
 
-def finish(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
-    """End a running job, if *attempt* is still its attempt, and settle what follows."""
+def finish(
+    db: sqlite3.Connection,
+    job_id: int,
+    attempt: int,
+    ending: Ending,
+    now: float,
+    *,
+    delay_begins: Callable[[None], object] = bool,
+) -> Settled:
+    """End a running job, if *attempt* is still its attempt, and settle what follows.
+
+    Calls *delay_begins* when the job was the run of a schedule, whose delay may begin now.
+    """
     row = db.execute(
-        "SELECT run, name FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'", (job_id, attempt)
+        "SELECT run, name, schedule FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'", (job_id, attempt)
     ).fetchone()
     if row is None:
         return Settled(accepted=False)
@@ -109,7 +120,21 @@ def finish(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, no
             job_id,
         ),
     )
-    return settle(db, job_id, row[1], row[0], ending.status, now)
+    run, name, schedule = row
+    if schedule is not None:
+        _begin_delay(db, schedule, job_id, now)
+        delay_begins(None)
+    return settle(db, job_id, name, run, ending.status, now)
+
+
+def _begin_delay(db: sqlite3.Connection, schedule: int, job_id: int, now: float) -> None:
+    """Let the delay of a schedule begin, if that is what it goes by: its last run has ended."""
+    db.execute(
+        """
+        UPDATE schedules SET next_due = ? + CAST(rule AS REAL)
+        WHERE id = ? AND last_job = ? AND kind = 'fixed_delay' AND next_due IS NULL""",
+        (now, schedule, job_id),
+    )
 
 
 def settle(db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float) -> Settled:
@@ -174,7 +199,7 @@ def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due
 
 def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int | None) -> Cancelling:
     """Cancel a job that does not run, or note the wish; tell its owner when that is not *by*."""
-    row = db.execute("SELECT state, owner, run, name FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    row = db.execute("SELECT state, owner, run, name, schedule FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         return Cancelling(found=False)
     before, owner, run, name = JobStatus(row[0]), row[1], row[2], row[3]
@@ -188,6 +213,8 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         "UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL WHERE id = ?",
         (reason, reason, now, job_id),
     )
+    if row[4] is not None:
+        _begin_delay(db, row[4], job_id, now)
     settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
     if owner != by:
         _tell(db, owner, [job_id, *(skip.id for skip in settled.skipped)])

@@ -14,9 +14,11 @@ from ._records import (
     JobStatus,
     NewJob,
     NewRun,
+    NewSchedule,
     Notice,
     OpenedRun,
     Outputs,
+    ScheduleRecord,
     Settled,
 )
 
@@ -57,11 +59,12 @@ class Store(Protocol):
     async def claim(self, limit: int, now: float) -> Claims:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
 
-    async def take(self, room: Callable[[], int]) -> Sequence[Claimed]:
+    async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         """Wait until there is room and a job is ready, and start an attempt of the most urgent ones, so many at most.
 
-        One task may wait at a time. *room* is asked whenever something has been written, maybe in another thread, and
-        whenever `look_again` is called.
+        Meanwhile schedules that are due become jobs, those whose handler is among the *known*. One task may wait at a
+        time. *room* is asked whenever something has been written, maybe in another thread, and whenever `look_again`
+        is called.
         """
 
     def look_again(self) -> None:
@@ -99,6 +102,27 @@ class Store(Protocol):
 
     async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
         """Return the newest jobs, the newest last, without results, logs and traces."""
+
+    async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
+        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+
+    async def schedule(self, name: str) -> ScheduleRecord | None:
+        """Return one schedule, None when there is none of that name."""
+
+    async def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name."""
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Take out a schedule; its jobs stay. Return whether there was one."""
+
+    async def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one."""
+
+    async def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
+
+    async def trigger_schedule(self, name: str) -> int | None:
+        """Put in a run now, besides those that are due; return its job's number, None when there is no such one."""
 
     def forget(self, run_id: int) -> None:
         """Let go of a finished run, for a store in memory."""

@@ -260,4 +260,71 @@ class JobRecord:
         return {**table, "status": self.status.value, "needs": list(self.needs)}
 
 
+@dataclass(frozen=True, slots=True)
+class NewSchedule:
+    """A schedule to be put into a store.
+
+    Attributes:
+        name: its name; unique in the store.
+        kind: ``cron``, ``fixed_rate`` or ``fixed_delay``.
+        rule: the cron expression, or the seconds as text.
+        timezone: for cron the name of the time zone.
+        missed: ``coalesce``, ``skip`` or ``burst``.
+        misfire_grace: a run that is later than so many seconds is missed; None for any lateness.
+        job: what each run is.
+        handler: the name of the handler: who does not know it leaves the schedule alone. None in memory.
+    """
+
+    name: str
+    kind: str
+    rule: str
+    timezone: str | None
+    missed: str
+    misfire_grace: float | None
+    job: NewJob
+    handler: str | None = None
+
+    @property
+    def timing(self) -> tuple[str, str, str | None]:
+        """What decides when it is due; a change of it begins anew."""
+        return self.kind, self.rule, self.timezone
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A schedule as the store has it, for people.
+
+    Attributes:
+        name: its name.
+        kind: ``cron``, ``fixed_rate`` or ``fixed_delay``.
+        rule: the cron expression, or the seconds as text.
+        timezone: for cron the name of the time zone.
+        missed: what becomes of runs that nobody began in time.
+        misfire_grace: a run that is later than so many seconds is missed; None for any lateness.
+        paused: whether it is paused.
+        next_due: wall-clock time of the next run; None while a fixed delay's run goes on, and for never again.
+        last_due: wall-clock time for which the last run was due.
+        last_job: the number of the last run's job.
+        runs: how many runs were put in because they were due.
+        missed_runs: how many were dropped.
+    """
+
+    name: str
+    kind: str
+    rule: str
+    timezone: str | None
+    missed: str
+    misfire_grace: float | None
+    paused: bool
+    next_due: float | None
+    last_due: float | None
+    last_job: int | None
+    runs: int
+    missed_runs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as a plain table."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
 Outputs = Mapping[str, Any]

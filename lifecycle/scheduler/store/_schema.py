@@ -81,7 +81,34 @@ _FIRST: Final = (
     "CREATE INDEX notices_for ON notices (owner)",
 )
 
-MIGRATIONS: Final = (_FIRST,)
+_SCHEDULES: Final = (
+    """
+    CREATE TABLE schedules (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        timezone TEXT,
+        missed TEXT NOT NULL,
+        misfire_grace REAL,
+        handler TEXT NOT NULL,
+        job TEXT NOT NULL,        -- the settings and the payload of its jobs
+        paused INTEGER NOT NULL DEFAULT 0,
+        anchor REAL NOT NULL,     -- the wall-clock time at which a fixed rate began
+        next_due REAL,
+        last_due REAL,
+        last_job INTEGER,
+        runs INTEGER NOT NULL DEFAULT 0,
+        missed_runs INTEGER NOT NULL DEFAULT 0
+    )""",
+    "CREATE INDEX schedules_due ON schedules (next_due) WHERE paused = 0 AND next_due IS NOT NULL",
+    "ALTER TABLE jobs ADD COLUMN schedule INTEGER",
+    "ALTER TABLE jobs ADD COLUMN scheduled REAL",
+    # The database itself refuses a second job for one due time.
+    "CREATE UNIQUE INDEX jobs_scheduled ON jobs (schedule, scheduled) WHERE scheduled IS NOT NULL",
+)
+
+MIGRATIONS: Final = (_FIRST, _SCHEDULES)
 """What brings a file from version n to n + 1; never changed once released, only added to."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from .._errors import StoreError
-from .._limits import LONGEST_WAIT
 from . import _operations as operations
 from . import _owners as owners
+from . import _schedules as schedules
 from . import _views as views
+from ._agenda import Agenda
 from ._connect import connect, explain
 from ._owner import OwnerLock
 from ._records import (
@@ -27,9 +28,11 @@ from ._records import (
     JobStatus,
     NewJob,
     NewRun,
+    NewSchedule,
     Notice,
     OpenedRun,
     Outputs,
+    ScheduleRecord,
     Settled,
 )
 from ._thread import Operation, SqliteThread
@@ -52,6 +55,7 @@ class SqliteStore:
         self._shown = os.fspath(path)
         self._name = name
         self._owner = 0
+        self._agenda = Agenda()
         self._lock: OwnerLock | None = None
         self._writer: SqliteThread | None = None
         self._reader: SqliteThread | None = None
@@ -65,7 +69,7 @@ class SqliteStore:
             StoreError: it cannot be opened, is no database of ours, or of a newer version.
         """
         self._writer = SqliteThread(
-            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer"
+            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._agenda.forget
         )
         await self._opened(self._writer)
         while not self._owner:
@@ -112,23 +116,28 @@ class SqliteStore:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
         return await self._write(lambda db: operations.claim(db, self._owner, limit, now))
 
-    async def take(self, room: Callable[[], int]) -> Sequence[Claimed]:
+    async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         """Wait until there is room and a job is ready, and start an attempt of the most urgent ones.
 
         The claim stands in the writer's thread and is tried at the end of every transaction: what a job's end makes
         room for, and what has just been put in, is claimed by the commit that makes it durable.
         """
         try:
-            return await self._opened_one(self._writer).stand(partial(self._claim, room))
+            return await self._opened_one(self._writer).stand(partial(self._claim, room, known))
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
 
-    def _claim(self, room: Callable[[], int], db: sqlite3.Connection) -> tuple[Sequence[Claimed], float | None]:
-        now, limit = time.time(), room()
+    def _claim(
+        self, room: Callable[[], int], known: Callable[[], Collection[str]], db: sqlite3.Connection
+    ) -> tuple[Sequence[Claimed], float]:
+        now = time.time()
+        self._agenda.look(db, self._owner, known, now)
+        patience = self._agenda.patience(now)
+        limit = room()
         if limit <= 0:
-            return (), None
+            return (), patience
         jobs, next_due = operations.claim(db, self._owner, limit, now)
-        return jobs, None if next_due is None else min(LONGEST_WAIT, max(0.0, next_due - now))
+        return jobs, patience if next_due is None else min(patience, max(0.0, next_due - now))
 
     def look_again(self) -> None:
         """Have `take` see that there is more room."""
@@ -142,7 +151,9 @@ class SqliteStore:
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         """End a job, if *attempt* is still its attempt."""
-        return await self._write(lambda db: operations.finish(db, job_id, attempt, ending, now))
+        return await self._write(
+            lambda db: operations.finish(db, job_id, attempt, ending, now, delay_begins=self._agenda.changed)
+        )
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
@@ -150,7 +161,9 @@ class SqliteStore:
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         """Cancel a job that does not run, or note the wish for one that does."""
-        return await self._write(lambda db: operations.cancel(db, job_id, reason, now, self._owner))
+        return await self._write(
+            lambda db: self._agenda.changed(operations.cancel(db, job_id, reason, now, self._owner))
+        )
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
@@ -179,6 +192,34 @@ class SqliteStore:
     async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
         """Return the newest jobs, the newest last, without results, logs and traces."""
         return await self._read(lambda db: views.list_jobs(db, status=status, run=run, limit=limit))
+
+    async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
+        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+        return await self._write(lambda db: self._agenda.changed(schedules.put(db, new, time.time())))
+
+    async def schedule(self, name: str) -> ScheduleRecord | None:
+        """Return one schedule, None when there is none of that name."""
+        return await self._read(lambda db: schedules.record(db, name))
+
+    async def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name."""
+        return await self._read(schedules.records)
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Take out a schedule; its jobs stay. Return whether there was one."""
+        return await self._write(lambda db: schedules.remove(db, name))
+
+    async def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one."""
+        return await self._write(lambda db: schedules.pause(db, name))
+
+    async def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
+        return await self._write(lambda db: self._agenda.changed(schedules.resume(db, name, time.time())))
+
+    async def trigger_schedule(self, name: str) -> int | None:
+        """Put in a run now, besides those that are due; return its job's number, None when there is no such one."""
+        return await self._write(lambda db: schedules.trigger(db, name, self._owner, time.time()))
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the file."""

@@ -51,9 +51,17 @@ class SqliteThread:
         connect: makes the connection, in the thread.
         begin: the statement that begins a transaction.
         name: the thread's name.
+        rolled_back: called in the thread after a transaction that was given up.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], begin: str, name: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        begin: str,
+        name: str,
+        rolled_back: Callable[[], object] = bool,
+    ) -> None:
+        self._tell_rolled_back = rolled_back
         self._connect = connect
         self._begin = begin
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -172,6 +180,7 @@ class SqliteThread:
                     answers.append((standing, answer, None))
             db.execute("COMMIT")
         except BaseException as error:
+            self._tell_rolled_back()
             return self._one_by_one(db, batch, _rolled_back(db, error))
         if standing is not None and answer:
             self._standing = None
