@@ -13,7 +13,7 @@ from . import _kernel as kernel
 from ._wire import Wire
 
 #: So many connections are taken in one step before others have their turn.
-BATCH = 64
+BATCH = 16
 
 
 class Incoming(Protocol):

@@ -127,7 +127,7 @@ class WorkerCrash(BaseException):
     """What no loop catches."""
 
 
-def crash(session: Any, words: list[bytes]) -> bytes:
+async def crash(session: Any, words: list[bytes]) -> bytes:
     raise WorkerCrash
 
 
@@ -186,7 +186,7 @@ async def settled(older: State) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def our_server() -> AsyncIterator[int]:
-    COMMANDS[b"CRASH"] = Entry("CRASH", crash, 0, 0, False, "")
+    COMMANDS[b"CRASH"] = Entry("CRASH", crash, 0, 0, False, "", waits=True)
     try:
         async with (
             Scheduler() as scheduler,

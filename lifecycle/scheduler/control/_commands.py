@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ class Entry:
         most: how many at most, None for any number.
         before_auth: whether it is allowed before a password was given.
         summary: one line for people.
+        waits: whether it has to be awaited; the others are done where they are read.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Entry:
     most: int | None
     before_auth: bool
     summary: str
+    waits: bool = False
 
     @property
     def arity(self) -> int:
@@ -60,7 +63,8 @@ def command(name: str, least: int = 0, most: int | None = 0, *, before_auth: boo
 
     def enter(run: Run) -> Run:
         summary = (run.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        COMMANDS[name.encode()] = Entry(name, run, least, most, before_auth, summary)
+        waits = inspect.iscoroutinefunction(run)
+        COMMANDS[name.encode()] = Entry(name, run, least, most, before_auth, summary, waits)
         return run
 
     return enter

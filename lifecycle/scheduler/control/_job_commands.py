@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.scheduler.store._records import JobRecord, JobStatus
-
+from ..store._records import JobRecord, JobStatus
 from ._commands import CommandError, command, shown
 from ._encoder import OK, Push, encode
 
@@ -76,7 +75,7 @@ def options(words: list[bytes], known: dict[bytes, Callable[[bytes], Any]]) -> d
 
 
 @command("LC.ENQUEUE", 1, None)
-def enqueue(session: Session, words: list[bytes]) -> Awaitable[bytes]:
+async def enqueue(session: Session, words: list[bytes]) -> bytes:
     """LC.ENQUEUE name [ARGS|PARAMS json] [PRIORITY n] [DELAY s] [RETRIES n] [TIMEOUT s] [NAME text]: put in work."""
     settings = options(
         words[2:],
@@ -90,7 +89,7 @@ def enqueue(session: Session, words: list[bytes]) -> Awaitable[bytes]:
             b"NAME": text,
         },
     )
-    return submit(session, text(words[1]), settings)
+    return await submit(session, text(words[1]), settings)
 
 
 async def submit(session: Session, name: str, settings: dict[str, Any]) -> bytes:
@@ -110,13 +109,13 @@ async def submit(session: Session, name: str, settings: dict[str, Any]) -> bytes
 
 
 @command("LC.STATUS", 0, 1)
-def status(session: Session, words: list[bytes]) -> bytes | Awaitable[bytes]:
+async def status(session: Session, words: list[bytes]) -> bytes:
     """LC.STATUS [job]: tell everything of a job, or what the scheduler does."""
     if len(words) == 1:
         statistics = session.server.scheduler.statistics()
         facts = {"name": statistics.name, "workers": statistics.workers, "running": statistics.running}
         return encode({**facts, "runs": statistics.runs, "ended": dict(statistics.ended)}, session.resp)
-    return tell_job(session, number(words[1], "job"))
+    return await tell_job(session, number(words[1], "job"))
 
 
 async def tell_job(session: Session, job_id: int) -> bytes:

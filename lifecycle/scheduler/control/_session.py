@@ -1,10 +1,11 @@
-"""A session: one client's connection, a reader that understands and a worker that answers, linked both ways."""
+"""A session: one client's connection, a reader that understands and a worker for what takes time, linked both ways."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,7 +14,7 @@ from lifecycle import LifecycleError, ServedStream
 
 from ._commands import COMMANDS, CommandError, find
 from ._encoder import encode, error
-from ._parser import Command, Parser, ProtocolError
+from ._parser import Command, Parser
 
 if TYPE_CHECKING:
     from ._server import ControlServer
@@ -23,8 +24,8 @@ logger = logging.getLogger("lifecycle.scheduler")
 #: What the scheduler refuses a command with; anything else is a defect, logged as one.
 REFUSALS = (LifecycleError, LookupError, OverflowError, TypeError, ValueError)
 
-#: What the reader hands to the worker: the commands of one piece of input, or why there will be no more.
-Batch = list[Command] | ProtocolError
+#: What the reader hands to the worker: input as it came, or the commands from the first that has to wait on.
+Piece = bytes | Iterator[Command]
 
 #: So many bytes may wait to go out before the worker looks whether the client takes them.
 SOFT = 64 * 1024
@@ -46,16 +47,17 @@ class Session:
     """
 
     def __init__(self, number: int, server: ControlServer, stream: ServedStream) -> None:
-        self.id = number
-        self.server = server
-        self.stream = stream
-        self.resp = 2
-        self.name = b""
+        self.id: int = number
+        self.server: ControlServer = server
+        self.stream: ServedStream = stream
+        self.resp: int = 2
+        self.name: bytes = b""
         self.library: dict[str, str] = {}
-        self.authenticated = server.password is None
-        self.leaving = False
-        self.watching = False
-        self.commands = 0
+        self.authenticated: bool = server.password is None
+        self.leaving: bool = False
+        self.watching: bool = False
+        self.commands: int = 0
+        self._in_hand = 0  # pieces that the worker has, or that wait for it
         self._since = time.monotonic()
         self._parser = Parser(server.limits)
 
@@ -71,58 +73,74 @@ class Session:
 
     # The two loops
 
-    async def read(self, send: Callable[[Batch], Awaitable[None]]) -> None:
-        """Hand on what the client sends, one batch of commands for each piece that came in, until it ends.
+    async def read(self, send: Callable[[Piece], Awaitable[None]]) -> None:
+        """Take in what the client sends, until it ends or leaves.
 
-        Cancellation: no command is lost that was handed on.
+        While the worker has nothing in hand, commands that need no waiting are answered right here, which saves a turn
+        of the loop for each piece. From the first that has to wait on, everything goes to the worker until that has
+        nothing in hand again, so that answers come in order.
+
+        Cancellation: nothing is lost that was handed on.
 
         Raises:
             BrokenResourceError: the connection broke.
         """
-        stream, parser = self.stream, self._parser
+        receive = self.stream.receive
         try:
-            while parser.error is None:
-                commands = parser.feed(await stream.receive())
-                if commands:
-                    await send(commands)
-            await send(parser.error)
+            while not self.leaving:
+                data = await receive()
+                if self._in_hand:
+                    self._in_hand += 1
+                    await send(data)
+                    continue
+                commands = iter(self._parser.feed(data))
+                waiting = await self._answer(commands)
+                if waiting is not None:
+                    self._in_hand += 1
+                    await send(chain((waiting,), commands))
         except anyio.EndOfStream:
             return
 
-    async def work(self, receive: AsyncIterator[Batch]) -> None:
-        """Answer batch after batch, until the client leaves or has to.
+    async def work(self, receive: AsyncIterator[Piece]) -> None:
+        """Do what has to wait, and answer what came behind it, until the client leaves or has to.
 
         Cancellation: the command in hand may have been done.
 
         Raises:
             BrokenResourceError: the connection broke.
         """
-        stream = self.stream
-        async for commands in receive:
-            if isinstance(commands, ProtocolError):
-                self.server.count("protocol_errors")
-                await self._send(error(f"Protocol error: {commands}"))
-                return
-            answers: list[bytes] = []
-            for words in commands:
-                answer = self._begin(words)
-                if type(answer) is not bytes:
-                    if answers:  # they do not wait for what takes time
-                        await self._send(b"".join(answers))
-                        answers.clear()
-                    answer = await self._finish(answer)
-                answers.append(answer)
-                if self.leaving:
-                    break
-            if stream.closed:
-                return
-            await self._send(b"".join(answers))
+        async for piece in receive:
+            commands = iter(self._parser.feed(piece)) if isinstance(piece, bytes) else piece
+            while not self.leaving and (waiting := await self._answer(commands)) is not None:
+                await self._send(await self._do_waiting(waiting))
+            self._in_hand -= 1
             if self.leaving:
                 return
 
-    def _begin(self, words: list[bytes]) -> Any:
-        """Do a command; return its answer, or what gives it when awaited."""
-        self.commands += 1
+    async def _answer(self, commands: Iterator[Command]) -> Command | None:
+        """Answer up to the first command that has to wait, and return that one; None when all is answered."""
+        answers: list[bytes] = []
+        waiting: Command | None = None
+        for words in commands:
+            self.commands += 1
+            answer = self._do(words)
+            if answer is None:
+                waiting = words
+                break
+            answers.append(answer)
+            if self.leaving:
+                break
+        else:
+            if self._parser.error is not None:
+                self.server.count("protocol_errors")
+                answers.append(error(f"Protocol error: {self._parser.error}"))
+                self.leaving = True
+        if answers and not self.stream.closed:
+            await self._send(b"".join(answers))
+        return waiting
+
+    def _do(self, words: Command) -> bytes | None:
+        """Do a command and return its answer; None for one that has to wait."""
         try:
             entry = COMMANDS.get(words[0])
             count = len(words) - 1
@@ -130,23 +148,21 @@ class Session:
                 entry = find(words)
             if not self.authenticated and not entry.before_auth:
                 raise CommandError("Authentication required.", "NOAUTH")
-            return entry.run(self, words)
-        except CommandError as refused:
-            return error(str(refused), refused.kind)
+            return entry.run(self, words) if not entry.waits else None  # type: ignore[return-value]
         except Exception as failure:
             return self._refusal(failure)
 
-    async def _finish(self, answer: Awaitable[bytes]) -> bytes:
+    async def _do_waiting(self, words: Command) -> bytes:
         try:
-            return await answer
-        except CommandError as refused:
-            return error(str(refused), refused.kind)
+            return await find(words).run(self, words)  # type: ignore[misc, no-any-return]
         except Exception as failure:
             return self._refusal(failure)
 
     def _refusal(self, failure: Exception) -> bytes:
+        if isinstance(failure, CommandError):
+            return error(str(failure), failure.kind)
         if isinstance(failure, REFUSALS):
-            return error(f"{failure}")
+            return error(str(failure))
         logger.error("control command failed", exc_info=failure, extra={"client": self.stream.peer})
         return error(f"internal error: {type(failure).__name__}; see the server's log")
 
