@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -47,13 +48,16 @@ class Postgres:
 
     def pause(self) -> None:
         """Stop all of it where it is; the kernel goes on taking connections for it."""
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let all of it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # the first one ends the others as it likes
+                os.kill(pid, number)
 
     def kill(self) -> None:
         """End it without a word to its clients, and wait until it is gone."""
