@@ -31,7 +31,6 @@ from ._handle import CANCELLED, FAILED, TaskHandle, checked_coroutine
 from ._loop_ends import How, LoopEnd, PairOutcome
 from ._roots import Portrait, Thing, enroll
 from ._waiting import adopt_closers
-from ._waiting import adopt_closers
 
 logger = logging.getLogger("lifecycle.pair")
 

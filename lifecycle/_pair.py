@@ -18,7 +18,6 @@ from ._loop_ends import LoopEnd, PairOutcome
 from ._mailbox import Mailbox
 from ._slots import checked_limit
 from ._waiting import begin_awaiting, closing_tasks, end_awaiting
-from ._waiting import closing_tasks
 
 __all__ = ["LoopEnd", "PairOutcome", "ReaderWorker", "link"]
 
