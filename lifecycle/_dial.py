@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
@@ -20,7 +20,25 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+@overload
 def dial(
+    opener: Callable[[Unpack[Ts]], Awaitable[T]],
+    *,
+    close: Callable[[T], object] | None = None,
+    check: Callable[[T], object] | None = None,
+) -> Callable[[Stages, Unpack[Ts]], Coroutine[Any, Any, T]]: ...
+
+
+@overload
+def dial(
+    opener: Callable[[Unpack[Ts]], T],
+    *,
+    close: Callable[[T], object] | None = None,
+    check: Callable[[T], object] | None = None,
+) -> Callable[[Stages, Unpack[Ts]], Coroutine[Any, Any, T]]: ...
+
+
+def dial(  # a union of both kinds of opener is more than mypy can infer from
     opener: Callable[[Unpack[Ts]], Awaitable[T] | T],
     *,
     close: Callable[[T], object] | None = None,
@@ -46,8 +64,10 @@ def dial(
     if not callable(opener):
         raise TypeError(f"dial() takes a function that opens something, got {opener!r}")
 
+    make = cast("Callable[[Unpack[Ts]], Awaitable[T]]", opener)
+
     async def connector(stages: Stages, *args: Unpack[Ts]) -> T:
-        value = await stages.acquire(opener, *args, release=close, stage="open")
+        value = await stages.acquire(make, *args, release=close, stage="open")
         if check is not None:
             await stages.step(_called(check, value), stage="check")
         return value

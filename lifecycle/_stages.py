@@ -8,7 +8,7 @@ from asyncio import CancelledError
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
@@ -48,7 +48,27 @@ class Stages:
         self.attempt: int = attempt
         self.deadline: float | None = None if deadline == kernel.FOREVER else deadline
 
+    @overload
     async def acquire(
+        self,
+        factory: Callable[[Unpack[Ts]], Awaitable[T]],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        stage: str | None = None,
+        timeout: float | None = None,
+    ) -> T: ...
+
+    @overload
+    async def acquire(
+        self,
+        factory: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        stage: str | None = None,
+        timeout: float | None = None,
+    ) -> T: ...
+
+    async def acquire(  # a union of both kinds of factory is more than mypy can infer from
         self,
         factory: Callable[[Unpack[Ts]], Awaitable[T] | T],
         *args: Unpack[Ts],
@@ -74,8 +94,9 @@ class Stages:
             BaseException: what the factory raised.
         """
         name = stage or name_of(factory)
+        make = cast("Callable[[Unpack[Ts]], Awaitable[T]]", factory)
         with self._stage(name):
-            return await self._scope.acquire(factory, *args, release=release, name=name, timeout=timeout)
+            return await self._scope.acquire(make, *args, release=release, name=name, timeout=timeout)
 
     async def enter(
         self, cm: AbstractAsyncContextManager[T, Any], *, stage: str | None = None, timeout: float | None = None
