@@ -23,9 +23,11 @@ from ._schedules import Schedule, new_schedule
 from ._stalls import StallWatch
 from ._statistics import SchedulerStatistics
 from .flow._model import Flow
+from .flow._table import integer_problem, seconds_problem
 from .store._memory import MemoryStore
 from .store._protocol import Store
 from .store._records import JobRecord, JobStatus, ScheduleRecord
+from .store._retention import Retention
 from .store._sqlite import SqliteStore
 
 
@@ -59,9 +61,12 @@ class Scheduler:
             whose handler is registered.
         stall_threshold: seconds for which the loop may stand still while jobs run, before the job that blocks it is
             named, in the log and as an event ``loop_blocked``; None looks for no such thing.
+        keep_for: seconds that a durable store keeps an ended job, with its result and log; None for ever.
+        keep_jobs: so many of the newest jobs a durable store keeps, whatever their age; older ones go when they have
+            ended; None for no bound.
 
     Raises:
-        ValueError: ``workers`` or ``threads`` is no integer of at least 1.
+        ValueError: ``workers`` or ``threads`` is no integer of at least 1; ``keep_for`` or ``keep_jobs`` is negative.
     """
 
     def __init__(
@@ -77,11 +82,13 @@ class Scheduler:
         on_event: Callable[[Event], object] | None = None,
         adopt: bool = True,
         stall_threshold: float | None = 1.0,
+        keep_for: float | None = 7 * 86400.0,
+        keep_jobs: int | None = 100_000,
     ) -> None:
         self.name: str = name or "scheduler"
         self.workers: int = _checked_count(workers, "workers")
         self._threads = _checked_count(threads or workers + (os.cpu_count() or 1), "threads")
-        self._store = _make_store(store, self.name)
+        self._store = _make_store(store, self.name, _checked_retention(keep_for, keep_jobs))
         self._adopt = adopt
         self._stall_threshold = stall_threshold
         self._close_timeout = close_timeout
@@ -390,12 +397,20 @@ class Scheduler:
         return self._engine
 
 
-def _make_store(store: str | os.PathLike[str] | Store | None, name: str) -> Store:
+def _make_store(store: str | os.PathLike[str] | Store | None, name: str, retention: Retention) -> Store:
     if store is None:
         return MemoryStore()
     if isinstance(store, (str, os.PathLike)):
-        return SqliteStore(store, name=name)
+        return SqliteStore(store, name=name, retention=retention)
     return store
+
+
+def _checked_retention(keep_for: float | None, keep_jobs: int | None) -> Retention:
+    if keep_for is not None and (problem := seconds_problem(keep_for)):
+        raise ValueError(f"keep_for: {problem}")
+    if keep_jobs is not None and (problem := integer_problem(keep_jobs, 0, 2**53)):
+        raise ValueError(f"keep_jobs: {problem}")
+    return Retention(keep_for, keep_jobs)
 
 
 def _checked_count(value: int, what: str) -> int:

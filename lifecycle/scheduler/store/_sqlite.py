@@ -35,6 +35,7 @@ from ._records import (
     ScheduleRecord,
     Settled,
 )
+from ._retention import Retention, Sweeper
 from ._thread import Operation, SqliteThread
 
 T = TypeVar("T")
@@ -46,16 +47,20 @@ class SqliteStore:
     Args:
         path: the file; made when it is not there.
         name: what this owner is called, for messages.
+        retention: how long what has ended is kept.
     """
 
     durable = True
 
-    def __init__(self, path: str | os.PathLike[str], *, name: str = "scheduler") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, name: str = "scheduler", retention: Retention | None = None
+    ) -> None:
         self.path = Path(path).absolute()
         self._shown = os.fspath(path)
         self._name = name
         self._owner = 0
         self._agenda = Agenda()
+        self._sweeper = Sweeper(retention or Retention())
         self._lock: OwnerLock | None = None
         self._writer: SqliteThread | None = None
         self._reader: SqliteThread | None = None
@@ -132,7 +137,8 @@ class SqliteStore:
     ) -> tuple[Sequence[Claimed], float]:
         now = time.time()
         self._agenda.look(db, self._owner, known, now)
-        patience = self._agenda.patience(now)
+        self._sweeper.turn(db, now)
+        patience = min(self._agenda.patience(now), self._sweeper.patience(now))
         limit = room()
         if limit <= 0:
             return (), patience
