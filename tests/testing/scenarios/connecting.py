@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from lifecycle import AttemptState, ConnectAttempt, ConnectError, Retry, Scope, Stages, connect
+from lifecycle import AttemptState, ConnectAttempt, ConnectError, Retry, Scope, Stages, connect, dial_tcp
 from lifecycle._gather import gather
 
 from ._table import connect as make
@@ -247,3 +247,28 @@ async def connect_in_two_stages(bubble: Bubble) -> None:
 
     async with connect(connector, name="db") as token:
         assert not token.releases
+
+
+@scenario
+async def connect_over_the_network(bubble: Bubble) -> None:
+    """A stream to a server that says hello; connections break as well here."""
+
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            writer.write(b"hello")
+            await writer.drain()
+            await reader.read()
+
+    async def connector(stages: Stages) -> bytes:
+        stream = await dial_tcp(stages, "server", 7)
+        return await stages.step(stream.receive(), stage="hello")
+
+    server = await asyncio.start_server(hello, "server", 7)
+    try:
+        with contextlib.suppress(ConnectError):
+            async with connect(connector, timeout=5.0, retry=quick(2)) as answer:
+                assert answer == b"hello"
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+    finally:
+        server.close()
