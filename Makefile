@@ -40,6 +40,7 @@ lint: $(CHECK) ## check style and formatting
 
 types: $(CHECK) ## check the types, and that the public face is fully typed
 	$(BIN)/mypy --strict
+	$(BIN)/mypy --strict tests/typed_face.py
 	PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" basedpyright --verifytypes lifecycle --ignoreexternal
 
 contracts: $(CHECK) ## check who imports whom

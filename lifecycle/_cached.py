@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import ParamSpec
 
@@ -100,16 +100,23 @@ class CachedFunction(Generic[P, T]):
         return f"<cached {getattr(self._function, '__qualname__', self._function)!r}>"
 
 
+class CachedDecorator(Protocol):
+    """What `cached` returns. (A ``Callable`` of type variables that nothing but the function binds is lost on mypy.)"""
+
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> CachedFunction[P, T]:
+        """Return *fn* with a registry of its results."""
+
+
 def cached(
     *,
     ttl: float | None = None,
     idle_ttl: float | None = None,
     max_size: int | None = 1024,
-    key: Callable[P, Hashable] | None = None,
+    key: Callable[..., Hashable] | None = None,
     failure_ttl: float | None = None,
     create_timeout: float | None = 60.0,
     clock: Callable[[], float] | None = None,
-) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], CachedFunction[P, T]]:
+) -> CachedDecorator:
     """Keep the results of an async function, and run it once per key however many callers ask at once.
 
     Do not use it for results that need an end of their own, such as connections: that is a ``Registry`` with a
@@ -138,4 +145,8 @@ def cached(
         "create_timeout": create_timeout,
         "clock": clock,
     }
-    return lambda function: CachedFunction(function, key, options)
+
+    def decorate(fn: Callable[P, Coroutine[Any, Any, T]], /) -> CachedFunction[P, T]:
+        return CachedFunction(fn, key, options)
+
+    return decorate

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
@@ -148,7 +148,27 @@ class Scope(EndingLedger):
 
     # Resources
 
+    @overload
     async def acquire(
+        self,
+        factory: Callable[[Unpack[Ts]], Awaitable[T]],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> T: ...
+
+    @overload
+    async def acquire(
+        self,
+        factory: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> T: ...
+
+    async def acquire(  # a union of both kinds of factory is more than mypy can infer from
         self,
         factory: Callable[[Unpack[Ts]], Awaitable[T] | T],
         *args: Unpack[Ts],
