@@ -34,7 +34,8 @@ from ._ledger import CLOSED
 from ._retry import Retry
 from ._scope import Scope
 from ._stages import Stages
-from ._trial import Trial, run_surely
+from ._surely import run_surely
+from ._trial import Trial
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from . import _kernel as kernel
 from . import _trace
 from ._entries import logger
 from ._ledger import CLOSED, CLOSING, OPEN, Ledger
+from ._surely import run_surely
 from ._unwind import Unwinding
 from ._waiting import closing_tasks
 
@@ -59,7 +60,7 @@ class EndingLedger(Ledger):
         self._own(entry)
         if self._state is not OPEN:
             if self._state is CLOSED:
-                kernel.spawn_kept(self._close_alone(), f"late release by {self}")
+                run_surely(self._close_alone, f"late release by {self}")
             self._check_open(entry.label)
 
     # Failing and interrupting
@@ -82,7 +83,7 @@ class EndingLedger(Ledger):
             if self._interruption is None:
                 self._interruption = kernel.cancel(self._host, reason)
         else:
-            kernel.spawn_kept(self._close_alone(), f"closer of {self}")
+            run_surely(self._close_alone, f"closer of {self}")
 
     def _body_runs(self) -> bool:
         return self._host is not None and not self._host.done() and self._state is OPEN

@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from asyncio import CancelledError, Future, Task
 from collections.abc import Awaitable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from . import _kernel as kernel
 from ._closing import refuse
 from ._entries import Entry, Keeper, Release, Resource
 from ._errors import LifecycleError
+from ._surely import run_surely
 
 T = TypeVar("T")
 
@@ -182,7 +184,7 @@ class Acquisition(HalfMade, Generic[T]):
         assert self.resource is not None
         if self._scope._forget(self.resource):
             self._scope._own(self)
-            kernel.spawn_kept(self._undo(self.resource), f"late release of {self.name!r}")
+            run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")
 
     def _making_ended(self, task: Task[Any]) -> None:
         if self.resource is None and inspect.iscoroutine(self._coro):

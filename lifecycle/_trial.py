@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, Task, TimerHandle
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from . import _kernel as kernel
 from ._errors import ReleaseTimeout, combine, is_fatal
 from ._scope import Scope
 from ._stages import Stages
+from ._surely import run_surely
 
 T = TypeVar("T")
 
@@ -222,24 +223,6 @@ class Trial(Generic[T]):
         """Log how a connector ended that had been abandoned."""
         if failure is not None and not isinstance(failure, CancelledError):
             logger.error("abandoned connector %r failed", self._name, exc_info=failure)
-
-
-def run_surely(work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> Task[None]:
-    """Return a task that runs *work*; another takes its place if somebody cancels it before its first step."""
-    begun = False
-
-    async def run() -> None:
-        nonlocal begun
-        begun = True
-        await work()
-
-    def ended(_: Task[None]) -> None:
-        if not begun:
-            run_surely(work, name)
-
-    task = kernel.spawn_kept(run(), name)
-    task.add_done_callback(ended)
-    return task
 
 
 def _without_our_frame(error: BaseException) -> BaseException:
