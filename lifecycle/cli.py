@@ -200,7 +200,8 @@ def _lines(error: BaseException) -> list[str] | None:
     """Return the lines to tell for an error that needs no traceback, None for any other."""
     if isinstance(error, BaseExceptionGroup):
         inner = [_lines(child) for child in error.exceptions]
-        return None if None in inner else [line for lines in inner if lines for line in lines]
+        # Each line once: several may have met one and the same failure of the store.
+        return None if None in inner else list(dict.fromkeys(line for lines in inner if lines for line in lines))
     if isinstance(error, FlowError):
         return list(error.problems)
     return [str(error)] if isinstance(error, LifecycleError) else None

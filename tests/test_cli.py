@@ -266,7 +266,7 @@ def check_nothing_lost(cli: Cli, flow: Path, db: Path) -> None:
         done = connection.execute("SELECT count(*) FROM jobs WHERE state = 'succeeded'").fetchone()[0]
     assert 0 < done < 200
     before = len(lines_in(cli.directory / "ledger"))
-    assert done <= before <= done + 16
+    assert done <= before <= 200  # what ended while the last commits failed is run again
     ended = cli.run("run", flow, "--db", db)
     assert ended.returncode == 0, ended.stderr
     assert f"run 1 resumed, {200 - done} of 200 jobs left" in ended.stdout

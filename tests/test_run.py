@@ -383,12 +383,8 @@ def test_the_first_signal_drains(number: int, code: int, use_uvloop: bool) -> No
         program.wait_for("ready")
         program.signal(number)
         returned, said, errors = program.end()
-    assert said == ["manager's ended", "scope's ended", "released", "background ended"] or said == [
-        "manager's ended",
-        "background ended",
-        "scope's ended",
-        "released",
-    ]
+    assert "background ended" in said  # whenever: it has its own time
+    assert [line for line in said if line != "background ended"] == ["manager's ended", "scope's ended", "released"]
     if number is signal.SIGINT:  # the interpreter prints the KeyboardInterrupt and dies of the signal
         assert returned == -signal.SIGINT
         assert errors.rstrip().endswith("KeyboardInterrupt")

@@ -87,15 +87,15 @@ class Engine:
     # The loops
 
     async def dispatch(self) -> None:
-        """Take ready jobs from the store and begin them as workers are free, for ever.
+        """Take ready jobs from the store and begin them as workers are free, until the store fails.
 
         Cancellation: a job that was just taken is found interrupted when the store is closed.
-
-        Raises:
-            StoreError: the store cannot be used any more.
         """
-        while True:
-            await self._take_work()
+        try:
+            while self.failure is None:
+                await self._take_work()
+        except StoreError as error:
+            self.fail(error)  # told once, by `raise_failure`, whoever meets it first
 
     async def _take_work(self) -> None:
         """Take some jobs, once; a function of its own, so that no local variable of who waits holds on to a job."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import DeadlockError
 from ._loop import is_virtual
-from ._outside import IO_SILENCE
+from ._outside import IO_SILENCE, is_idle
 from ._sites import dump_tasks
 from ._turns import BUSY_TURNS
 
@@ -59,10 +59,7 @@ class JumpingSelector:
         self._busy_turns = 0
 
     def _real_limit(self, timeout: float | None) -> float:
-        busy = any(
-            thread not in self._threads_at_start and thread not in getattr(thread, "idle_workers", ())
-            for thread in threading.enumerate()
-        )
+        busy = any(thread not in self._threads_at_start and not is_idle(thread) for thread in threading.enumerate())
         if timeout is None:
             return self._patience
         if busy:

@@ -95,7 +95,11 @@ class OutsideWorld:
         for thread in threading.enumerate():
             if thread in self._threads_at_start or (executor is not None and thread in executor._threads):
                 continue
-            idle_workers = getattr(thread, "idle_workers", ())  # a worker thread of anyio
-            if thread not in idle_workers:
+            if not is_idle(thread):
                 return True
         return False
+
+
+def is_idle(thread: threading.Thread) -> bool:
+    """Whether a thread says that the loop gets nothing from it: a free worker of anyio, or one with a true ``idle``."""
+    return getattr(thread, "idle", False) or thread in getattr(thread, "idle_workers", ())

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -109,6 +110,22 @@ def test_threads_are_waited_for() -> None:
         return one, two, bubble.clock.time()
 
     assert run_virtual(scenario) == (1, 2, 100)
+
+
+def test_a_thread_that_is_idle_does_not_hold_the_clock() -> None:
+    """Nobody waits for what it gives; it may look on for as long as it likes."""
+    over = threading.Event()
+
+    async def scenario(bubble: Bubble) -> bool:
+        watcher = threading.Thread(target=over.wait)
+        watcher.idle = True  # type: ignore[attr-defined]
+        watcher.start()
+        began = time.monotonic()
+        await asyncio.sleep(3600)
+        over.set()
+        return time.monotonic() - began < 4  # not even the patience that a busy thread gets
+
+    assert run_virtual(scenario)
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
