@@ -1,7 +1,9 @@
-"""Which tests take so long, and depend so little on the version of Python, that one version has to do.
+"""What all tests share, and which of them take so long, and depend so little on the version of Python, that one has to do.
 
 A test may also carry ``pytest.mark.slow`` itself; what stands here was measured with ``pytest --durations``.
 """
+
+import gc
 
 import pytest
 
@@ -27,3 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
+
+
+@pytest.fixture
+def no_strangers() -> None:
+    """Let go what other tests have left in reference cycles, such as owners that were never opened: snapshots see it."""
+    gc.collect()

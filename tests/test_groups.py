@@ -1258,6 +1258,7 @@ def test_a_group_in_a_task_of_another_owner(run: Run) -> None:
     assert log == ["task"]
 
 
+@pytest.mark.usefixtures("no_strangers")
 def test_a_snapshot_shows_the_group_and_its_tasks(run: Run) -> None:
     """While it lives; its tasks are not among those that nobody owns."""
 

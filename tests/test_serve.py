@@ -74,6 +74,7 @@ async def until(condition: Any) -> None:
 # Serving
 
 
+@pytest.mark.usefixtures("no_strangers")
 @on_every_loop
 def test_connections_are_served_at_the_same_time(new_loop: Any) -> None:
     """On every kind of loop, and nothing is left of them."""

@@ -10,10 +10,14 @@ import subprocess
 import sys
 import weakref
 
+import pytest
+
 from lifecycle import Scope, Snapshot, TaskManager, take_snapshot
 from lifecycle.testing import Bubble
 
 from .loops import on_every_loop, run_on, virtual
+
+pytestmark = pytest.mark.usefixtures("no_strangers")
 
 
 async def work(seconds: float) -> None:

@@ -54,6 +54,7 @@ async def blocked_work(receive: Receive) -> None:
 resource = asyncio.Event()
 
 
+@pytest.mark.usefixtures("no_strangers")
 @virtual
 async def test_the_end_of_either_ends_both(bubble: Bubble) -> None:
     """A return or an error of either, whatever the other is blocked in: both are joined and nothing is left."""

@@ -420,6 +420,7 @@ async def test_a_defect_in_a_command_is_answered_logged_and_stays_there(bubble: 
         del COMMANDS[b"CRASH"]
 
 
+@pytest.mark.usefixtures("no_strangers")
 @virtual
 async def test_a_closing_server_answers_what_it_has_read(bubble: Bubble) -> None:
     """Then the connections close, and nothing is left."""
