@@ -1,4 +1,4 @@
-"""What all tests share, and which of them take so long, and depend so little on the version of Python, that one has to do.
+"""What all tests share, and which of them take so long, and depend so little on Python's version, that one has to do.
 
 A test may also carry ``pytest.mark.slow`` itself; what stands here was measured with ``pytest --durations``.
 """
@@ -33,5 +33,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def no_strangers() -> None:
-    """Let go what other tests have left in reference cycles, such as owners that were never opened: snapshots see it."""
+    """Let go what other tests have left in reference cycles, such as owners never opened: a snapshot sees it."""
     gc.collect()
