@@ -65,6 +65,8 @@ class Mailbox(Generic[T]):
         self._items.append(item)
         if self._receivers:
             self._wake_receiver()
+        if self._senders:
+            self._offer_room()  # to one who got in line when there was room for more than those before it
 
     async def _wait_for_room(self) -> None:
         if not self._open:

@@ -54,6 +54,21 @@ async def test_senders_are_served_in_order_and_nobody_overtakes(bubble: Bubble) 
 
 
 @virtual
+async def test_one_who_gets_in_line_behind_a_sender_told_of_room_gets_the_rest_of_it(bubble: Bubble) -> None:
+    """It waits only until that one has run, and not until somebody receives again."""
+    mailbox: Mailbox[int] = Mailbox("owner", 2)
+    await mailbox.send(1)
+    await mailbox.send(2)
+    waiting = asyncio.create_task(mailbox.send(3))
+    await asyncio.sleep(0)
+    assert [await anext(mailbox), await anext(mailbox)] == [1, 2]
+    async with asyncio.timeout(1):
+        await mailbox.send(4)
+    await waiting
+    assert [await anext(mailbox), await anext(mailbox)] == [3, 4]
+
+
+@virtual
 async def test_a_cancelled_sender_has_not_sent(bubble: Bubble) -> None:
     """Not even when it was cancelled in the step in which it was told of room; the next one gets the room."""
     mailbox: Mailbox[str] = Mailbox("owner", 1)
