@@ -64,7 +64,7 @@ class Linked:
         loops: the loops by name.
         close: closes what they share: called once, when the loops that are left are to end.
         on_end: called with the end of each loop; the seconds that it returns for the first are those that the others
-            may go on.
+            may go on. None are left to them when it returns 0 for one that ends by itself while they do.
         close_timeout: seconds that a stopped loop, and the closing, may take.
     """
 
@@ -173,8 +173,8 @@ class Linked:
             self._first = end
             if seconds > 0.0 and self._live:
                 self._let_linger(seconds, str(end))
-            elif self._live:
-                self.stop(str(end))
+        if self._live and seconds <= 0.0 and self.state in (RUNNING, LINGERING) and not end.told:
+            self.stop(str(end))
         self.progress()
 
     def _how(self, handle: TaskHandle[Any]) -> How:
@@ -194,6 +194,8 @@ class Linked:
 
     def tell(self, name: str, reason: str, drain_timeout: float) -> None:
         """Stop one loop alone; the others may go on for *drain_timeout* seconds."""
+        if self.state is READY:
+            self.stop(reason)
         for handle, known in self._live.items():
             if known == name and self.state is RUNNING:
                 self._reason = reason

@@ -105,7 +105,7 @@ class ReaderWorker(Generic[T]):
 
     async def __aenter__(self) -> Self:
         if self._linked.state is not READY:
-            refuse(self, "an async with block", "it has been entered before")
+            refuse(self, "an async with block", "it has been entered before, or closed")
         await begin(self._linked)
         return self
 
@@ -244,7 +244,8 @@ async def link(
     Args:
         loops: async functions without arguments, at least one.
         close: closes what they share; see `ReaderWorker`.
-        drain: seconds that the others may go on by themselves when the first has *returned*; None to stop them at once.
+        drain: seconds that the others may go on by themselves when the first has *returned*, or until one fails;
+            None to stop them at once.
         close_timeout: seconds that a stopped loop, and *close*, may take; None for no bound.
 
     Raises:

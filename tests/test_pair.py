@@ -356,6 +356,37 @@ async def test_close_lets_the_worker_finish_what_was_read(bubble: Bubble) -> Non
 
 
 @virtual
+async def test_the_end_of_the_worker_ends_what_close_has_left_to_drain(bubble: Bubble) -> None:
+    """A read that no cancellation can end is freed then, also where draining has no bound."""
+    wire = Wire()
+
+    async def reader(send: Send) -> None:
+        await wire.read()
+
+    async with ReaderWorker(reader, fails, close=wire.close, drain_timeout=None) as pair:
+        await asyncio.sleep(0.05)
+        pair.close()
+        async with asyncio.timeout(10):
+            outcome = await pair.wait()
+    assert [str(end) for end in outcome.ends] == [
+        "worker raised ValueError('broken')",
+        "reader raised OSError('closed under the read')",
+    ]
+    assert asyncio.get_running_loop().time() == pytest.approx(0.1)
+
+
+@virtual
+async def test_a_pair_that_was_closed_before_is_not_entered(bubble: Bubble) -> None:
+    """As with every owner; its loops do not begin."""
+    pair = ReaderWorker(forever, forever)
+    pair.close()
+    with pytest.raises(OwnerClosed, match="or closed"):
+        async with pair:
+            pass
+    assert pair.state.value == "closed"
+
+
+@virtual
 async def test_close_bounds_the_draining_from_its_call_on(bubble: Bubble) -> None:
     """Also where the reader takes its time to stop."""
 
@@ -554,6 +585,14 @@ async def test_linked_loops_may_drain(bubble: Bubble) -> None:
     ]
     outcome = await link(fails, longer, drain=2)
     assert [end.how for end in outcome.ends] == ["raised", "stopped"]
+
+
+@virtual
+async def test_a_linked_loop_that_fails_ends_the_draining(bubble: Bubble) -> None:
+    """The others are stopped then, and not when the time for draining is over."""
+    outcome = await link(returns_at_once, fails, forever, drain=10)
+    assert [end.how for end in outcome.ends] == ["returned", "raised", "stopped"]
+    assert asyncio.get_running_loop().time() == pytest.approx(0.1)
 
 
 @virtual
