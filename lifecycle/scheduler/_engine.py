@@ -19,6 +19,7 @@ from ._bridge import Bell
 from ._errors import StoreError
 from ._events import Event
 from ._handlers import registered_handlers
+from ._intake import take_up_run
 from ._limits import LOG_CHARACTERS
 from ._outcome import Outcome, RunOutcome, run_status
 from ._text import one_line, shorten
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ._feed import Feed
     from ._job import FlowRun, Job
+    from .flow._model import Flow
     from .store._protocol import Store
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -46,6 +48,7 @@ class Engine:
 
     Args:
         store: where the jobs are.
+        owner: owns the runs of flows.
         tasks: owns the running attempts.
         feed: is told what happens.
         workers: how many attempts run at once.
@@ -56,6 +59,7 @@ class Engine:
     def __init__(
         self,
         store: Store,
+        owner: Scope,
         tasks: TaskManager,
         feed: Feed,
         *,
@@ -64,16 +68,18 @@ class Engine:
         close_timeout: float,
     ) -> None:
         self.store = store
+        self.owner = owner
+        self.feed = feed
         self.workers = workers
         self.failure: Exception | None = None
         self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
         # What has been taken from the store and not ended; the second is taken out by the Scope of the run.
         self.running: dict[int, Attempt] = {}
         self.runs: dict[int, FlowRun] = {}
+        self.flows: Mapping[str, Flow] = {}  # those that schedules may put in, by their keys
         # Weak: who does not care how a job ends drops its handle, and a million pending jobs cost no memory here.
         self.jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._tasks = tasks
-        self._feed = feed
         self._limiter = limiter
         self._close_timeout = close_timeout
         self._busy = 0
@@ -99,11 +105,21 @@ class Engine:
 
     async def _take_work(self) -> None:
         """Take some jobs, once; a function of its own, so that no local variable of who waits holds on to a job."""
-        for claimed in await self.store.take(self._room, self._known):
-            attempt = self.running[claimed.id] = Attempt(claimed, self._tell)
-            self._line.append(attempt)
+        taken = [Attempt(claimed, self._tell) for claimed in await self.store.take(self._room, self._known)]
+        self.running.update((attempt.claimed.id, attempt) for attempt in taken)
+        try:
+            for attempt in taken:
+                run = attempt.claimed.run_id
+                if run is not None and run not in self.runs:
+                    await take_up_run(self, run)
+        except BaseException:
+            self._draining = True  # they are given back, not begun: what they belong to is not known
+            raise
+        finally:
+            self._line.extend(taken)
         if self.store.durable:
             self._ahead.arrived()
+            self.care()
         self._fill_workers()
         if self._line:
             self._queued.ring()
@@ -113,8 +129,8 @@ class Engine:
         return self.workers + self._ahead.jobs - len(self.running)
 
     def _known(self) -> Collection[str]:
-        """Return the names of the handlers that this process has; the store's thread asks."""
-        return tuple(registered_handlers())
+        """Return the names of the handlers and the keys of the flows that there are; the store's thread asks."""
+        return (*registered_handlers(), *self.flows)
 
     async def return_the_late(self) -> None:
         """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""
@@ -157,7 +173,7 @@ class Engine:
                 for notice in await self.store.notices():
                     await self._heed(notice.job_id, notice.run_id, notice.name, notice.reason, notice.running)
                     if notice.run_finished and notice.run_id is not None:
-                        await self._end_run(notice.run_id)
+                        await self.end_run(notice.run_id)
             except StoreError as error:
                 self.fail(error)
                 return
@@ -198,7 +214,7 @@ class Engine:
 
     def _begin(self, attempt: Attempt) -> None:
         self._busy += 1
-        if self._feed.heard:
+        if self.feed.heard:
             self._tell(attempt.claimed, "job_started", {})
         self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
 
@@ -228,7 +244,9 @@ class Engine:
     def _work(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
         if attempt.claimed.run_id is None:
             return run_handler(attempt, self.store.durable, scope, self._limiter)
-        run = self.runs[attempt.claimed.run_id]
+        run = self.runs.get(attempt.claimed.run_id)
+        if run is None:
+            raise LookupError(f"run {attempt.claimed.run_id} is of a flow that this process does not know")
         return run_block_of(run, attempt, self.store, scope, self._limiter)
 
     async def _record(self, attempt: Attempt, ending: Ending) -> None:
@@ -243,7 +261,7 @@ class Engine:
             logger.warning("result of a lost attempt dropped", extra={"job": claimed.name, "attempt": claimed.attempt})
             return
         self.counts[ending.status] += 1
-        if self._feed.heard:
+        if self.feed.heard:
             self._tell(claimed, "job_finished", _told(ending))
         job = self.jobs.get(claimed.id)
         if job is not None:
@@ -259,7 +277,7 @@ class Engine:
             self.counts[JobStatus.CANCELLED] += 1
             self._tell_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
-            await self._end_run(settled.run_id)
+            await self.end_run(settled.run_id)
 
     async def cancel_job(self, job_id: int, reason: str) -> bool:
         """Cancel one job, queued or running; return whether it had not ended."""
@@ -303,11 +321,12 @@ class Engine:
         if job := self.jobs.get(job_id):
             job._end(Outcome(name, JobStatus.CANCELLED, error=reason))
 
-    async def _end_run(self, run_id: int) -> None:
+    async def end_run(self, run_id: int) -> None:
+        """Close what belongs to a run whose jobs have all ended, and let go of it."""
         run = self.runs.get(run_id)
         if run is not None:
             await run._scope.aclose()  # runs close_run
-            self.store.forget(run_id)
+        self.store.forget(run_id)
 
     async def close_run(self, run: FlowRun) -> None:
         """Give a run its outcome; the release of the run's scope. Jobs that are left make it *interrupted*."""
@@ -319,7 +338,7 @@ class Engine:
         status = run_status(jobs, cancelled=run.cancelled) if jobs else JobStatus.INTERRUPTED
         outcome = RunOutcome(run.flow.name, run.id, status, jobs)
         data = {"flow": run.flow.name, "status": status.value, "jobs": dict(outcome.counts())}
-        self._feed.tell(Event("run_finished", run_id=run.id, data=data))
+        self.feed.tell(Event("run_finished", run_id=run.id, data=data))
         run._end(outcome)
 
     def close_jobs(self) -> None:
@@ -345,14 +364,14 @@ class Engine:
         waiting = set(self._line)
         names = [attempt.claimed.name for attempt in self.running.values() if attempt not in waiting]
         if names:
-            self._feed.tell(Event("draining", data={"running": names[:20], "count": len(names)}))
+            self.feed.tell(Event("draining", data={"running": names[:20], "count": len(names)}))
 
     def _tell(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
-        self._feed.tell(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
+        self.feed.tell(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
 
     def _tell_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:
         data = {"status": "cancelled", "error": reason, "seconds": 0.0}
-        self._feed.tell(Event("job_finished", job_id, name, run_id, None, data))
+        self.feed.tell(Event("job_finished", job_id, name, run_id, None, data))
 
 
 def _told(ending: Ending) -> dict[str, Any]:

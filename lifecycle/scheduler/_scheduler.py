@@ -17,18 +17,15 @@ from ._engine import Engine
 from ._events import Event
 from ._feed import BUFFER, Feed
 from ._handlers import registered_handlers
-from ._intake import submit_call, submit_flow
+from ._intake import serve_flow, submit_call, submit_flow
 from ._job import FlowRun, Job
 from ._schedules import Schedule, new_schedule
+from ._settings import checked_count, checked_retention, make_store
 from ._stalls import StallWatch
 from ._statistics import SchedulerStatistics
 from .flow._model import Flow
-from .flow._table import integer_problem, seconds_problem
-from .store._memory import MemoryStore
 from .store._protocol import Store
 from .store._records import JobRecord, JobStatus, ScheduleRecord
-from .store._retention import Retention
-from .store._sqlite import SqliteStore
 
 
 class Scheduler:
@@ -86,9 +83,9 @@ class Scheduler:
         keep_jobs: int | None = 100_000,
     ) -> None:
         self.name: str = name or "scheduler"
-        self.workers: int = _checked_count(workers, "workers")
-        self._threads = _checked_count(threads or workers + (os.cpu_count() or 1), "threads")
-        self._store = _make_store(store, self.name, _checked_retention(keep_for, keep_jobs))
+        self.workers: int = checked_count(workers, "workers")
+        self._threads = checked_count(threads or workers + (os.cpu_count() or 1), "threads")
+        self._store = make_store(store, self.name, checked_retention(keep_for, keep_jobs))
         self._adopt = adopt
         self._stall_threshold = stall_threshold
         self._close_timeout = close_timeout
@@ -195,7 +192,7 @@ class Scheduler:
         """
         engine = self._opened()
         if isinstance(work, Flow):
-            return await submit_flow(engine, self._scope, self._feed, work, *args, **settings)
+            return await submit_flow(engine, work, *args, **settings)
         return await submit_call(engine, work, args, settings)
 
     async def cancel(self, job_id: int, reason: str | None = None) -> bool:
@@ -241,7 +238,7 @@ class Scheduler:
     async def schedule(
         self,
         name: str,
-        work: Callable[..., Any] | str,
+        work: Flow | Callable[..., Any] | str,
         *args: Any,
         cron: str | None = None,
         timezone: str = "UTC",
@@ -251,11 +248,11 @@ class Scheduler:
         misfire_grace: float | None = None,
         **settings: Any,
     ) -> Schedule:
-        """Have a call put in again and again when it is due, and return a handle on the schedule.
+        """Have a call, or a run of a flow, put in again and again when it is due; return a handle on the schedule.
 
         The schedule is in the store, under its name. With a durable store it goes on after a restart, with exactly one
-        job for each due time, however the process ended and however many schedulers share the store. Scheduling the
-        same name again changes it; its due times stay as they are unless its timing has changed.
+        job or run for each due time, however the process ended and however many schedulers share the store. Scheduling
+        the same name again changes it; its due times stay as they are unless its timing has changed.
 
         Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, except
         with ``fixed_delay``, whose next run is due so long after the end of the last one.
@@ -267,7 +264,7 @@ class Scheduler:
 
         Args:
             name: its name, unique in the store.
-            work: as for `submit`, but no flow.
+            work: as for `submit`; a flow is served from then on, see `serve_flow`.
             args: what it is called with.
             cron: a cron expression of five fields, or of six with seconds in front; needs the extra ``scheduler``.
             timezone: the time zone of ``cron``.
@@ -276,20 +273,22 @@ class Scheduler:
             missed: what becomes of due times that passed while no scheduler looked. ``coalesce``: the newest is run;
                 ``skip``: when more than one has passed, none is; ``burst``: all are.
             misfire_grace: seconds after which a due time is missed for good; None for never.
-            settings: ``priority``, ``retries``, ``backoff``, ``timeout`` as for `submit`, for each of its jobs.
+            settings: ``priority``, ``retries``, ``backoff``, ``timeout`` as for `submit`, for each of its jobs; for a
+                flow ``params``, and ``priority``, which is added to that of each job.
 
         Raises:
             OwnerClosed: the scheduler is not open.
+            FlowError: a parameter of the flow is missing or wrong.
             StoreError: the store cannot be used any more.
             TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
             ImportError: cron needs ``cronsim``.
         """
-        store = self._opened().store
+        engine = self._opened()
         new = new_schedule(
             name,
             work,
             args,
-            durable=store.durable,
+            durable=engine.store.durable,
             cron=cron,
             timezone=timezone,
             fixed_rate=fixed_rate,
@@ -298,8 +297,23 @@ class Scheduler:
             misfire_grace=misfire_grace,
             settings=settings,
         )
-        await store.put_schedule(new)
+        if isinstance(work, Flow):
+            await serve_flow(engine, work)
+        await engine.store.put_schedule(new)
         return Schedule(new.name, self._opened)
+
+    async def serve_flow(self, flow: Flow) -> None:
+        """Let schedules put in runs of a flow here, and go on with those that a process has left unfinished.
+
+        A run that was begun with another version of the flow is left alone, with a warning in the log.
+
+        Cancellation: the runs may have been taken over.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        await serve_flow(self._opened(), flow)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
         """Return all schedules of the store, by name.
@@ -347,6 +361,7 @@ class Scheduler:
         await store.open()
         engine = self._engine = Engine(
             store,
+            self._scope,
             self._tasks,
             self._feed,
             workers=self.workers,
@@ -395,25 +410,3 @@ class Scheduler:
             state = "has not been entered" if self._engine is None else "is closing or closed"
             raise OwnerClosed(f"scheduler {self.name!r} {state}; submit inside of its async with block")
         return self._engine
-
-
-def _make_store(store: str | os.PathLike[str] | Store | None, name: str, retention: Retention) -> Store:
-    if store is None:
-        return MemoryStore()
-    if isinstance(store, (str, os.PathLike)):
-        return SqliteStore(store, name=name, retention=retention)
-    return store
-
-
-def _checked_retention(keep_for: float | None, keep_jobs: int | None) -> Retention:
-    if keep_for is not None and (problem := seconds_problem(keep_for)):
-        raise ValueError(f"keep_for: {problem}")
-    if keep_jobs is not None and (problem := integer_problem(keep_jobs, 0, 2**53)):
-        raise ValueError(f"keep_jobs: {problem}")
-    return Retention(keep_for, keep_jobs)
-
-
-def _checked_count(value: int, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{what} must be an integer of at least 1, got {value!r}")
-    return value

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._handlers import registered_handlers
-from ._job import Job
-from ._submission import call_settings, find_handler, new_job
+from ._intake import take_up_run
+from ._job import FlowRun, Job
+from ._submission import call_settings, find_handler, new_job, new_run
 from ._text import one_line, shorten
-from .flow._table import seconds_problem
-from .store._records import NewSchedule, ScheduleRecord
-from .store._rules import check
+from .flow._model import Flow
+from .flow._table import integer_problem, seconds_problem
+from .store._records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
+from .store._rules import MISSED, SHORTEST, check
 
 if TYPE_CHECKING:
     from ._engine import Engine
-
-MISSED = ("coalesce", "skip", "burst")
 
 Opened = Callable[[], "Engine"]
 
@@ -69,19 +70,25 @@ class Schedule:
         """
         self._check(await self._opened().store.resume_schedule(self.name))
 
-    async def trigger(self) -> Job:
-        """Put in a run now, besides those that are due, also during a pause; return its job.
+    async def trigger(self) -> Job | FlowRun:
+        """Put in a run now, besides those that are due, also during a pause; return its job, or the run of its flow.
 
         Cancellation: the run may or may not have been put in.
 
         Raises:
-            LookupError: there is no such schedule any more.
+            LookupError: there is no such schedule any more, or it is of a flow that is not served here.
         """
         engine = self._opened()
-        number = await engine.store.trigger_schedule(self.name)
-        self._check(number is not None)
-        assert number is not None
-        job = engine.jobs[number] = Job(number, self.name, engine.cancel_job)
+        put_in = await engine.store.trigger_schedule(self.name, tuple(engine.flows))
+        if put_in is None:
+            flow = (await self.record()).flow
+            raise LookupError(f"schedule {self.name!r} runs a flow that is not served here in this version: {flow!r}")
+        if put_in.run is not None:
+            run = await take_up_run(engine, put_in.run)
+            assert run is not None
+            return run
+        assert put_in.job is not None
+        job = engine.jobs[put_in.job] = Job(put_in.job, self.name, engine.cancel_job)
         engine.care()
         return job
 
@@ -105,7 +112,7 @@ class Schedule:
 
 def new_schedule(
     name: str,
-    work: Callable[..., Any] | str,
+    work: Flow | Callable[..., Any] | str,
     args: tuple[Any, ...],
     *,
     durable: bool,
@@ -120,6 +127,7 @@ def new_schedule(
     """Return a schedule to be put into a store.
 
     Raises:
+        FlowError: a parameter of the flow is missing or wrong.
         ValueError, TypeError, LookupError: something of it is not right.
     """
     if not isinstance(name, str) or not name.strip():
@@ -129,12 +137,29 @@ def new_schedule(
     if misfire_grace is not None and (problem := seconds_problem(misfire_grace)):
         raise ValueError(f"misfire_grace: {problem}")
     kind, rule = _timing(cron, fixed_rate, fixed_delay)
-    handler = find_handler(work, registered_handlers(), durable=durable)
-    job = new_job(handler, args, call_settings({"name": name, **settings}), durable=durable)
     label, zone = one_line(shorten(name, 200)), timezone if kind == "cron" else None
-    new = NewSchedule(label, kind, rule, zone, missed, misfire_grace, job, handler.name)
-    check(new)
-    return new
+    new: NewJob | NewRun
+    if isinstance(work, Flow):
+        new, key = _scheduled_run(work, args, **settings), flow_key(work.name, work.digest)
+    else:
+        handler = find_handler(work, registered_handlers(), durable=durable)
+        new = new_job(handler, args, call_settings({"name": name, **settings}), durable=durable)
+        key = handler.name
+    schedule = NewSchedule(label, kind, rule, zone, missed, misfire_grace, new, key)
+    check(schedule)
+    return schedule
+
+
+def _scheduled_run(
+    flow: Flow, args: tuple[Any, ...], *, params: Mapping[str, Any] | None = None, priority: int = 0
+) -> NewRun:
+    if args:
+        raise TypeError(f"the flow {flow.name!r} takes params and no arguments")
+    if problem := integer_problem(priority, -(10**6), 10**6):
+        raise ValueError(f"priority: {problem}")
+    run = new_run(flow, flow.bind(params))
+    jobs = tuple(job._replace(priority=job.priority + priority) for job in run.jobs)
+    return replace(run, jobs=jobs)
 
 
 def _timing(cron: str | None, fixed_rate: float | None, fixed_delay: float | None) -> tuple[str, str]:
@@ -153,7 +178,3 @@ def _timing(cron: str | None, fixed_rate: float | None, fixed_delay: float | Non
     if not isinstance(rule, str):
         raise TypeError(f"cron: expected an expression such as '*/5 * * * *', got {rule!r}")
     return kind, rule
-
-
-SHORTEST = 0.01
-"""Seconds: shorter periods are for ``lifecycle.fixed_rate``, which writes nothing."""

@@ -1,4 +1,4 @@
-"""When to look at the schedules of an SQLite file: when one is due, and now and then for those of other processes."""
+"""When to look at the schedules of an SQLite file: when one is due, and now and then for what others have changed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from .._limits import LONGEST_WAIT
-from ._schedules import fire_due
+from ._schedules import concerns, fire_due
 
 T = TypeVar("T")
 
 LOOK_INTERVAL = 1.0
-"""Seconds after which a transaction looks at the schedules again: another process may have changed them."""
+"""Seconds after which the schedules are looked at again: another process may have changed or triggered one."""
 
 
 class Agenda:
@@ -21,6 +21,7 @@ class Agenda:
     def __init__(self) -> None:
         self._next_due: float | None = None
         self._looked_at = 0.0
+        self._concerned = False
 
     def forget(self) -> None:
         """Look anew: what was thought to be done was not."""
@@ -36,8 +37,11 @@ class Agenda:
         due = self._next_due is not None and self._next_due <= now
         if due or not 0 <= now - self._looked_at < LOOK_INTERVAL:  # negative when the clock was set back
             self._looked_at = now
-            self._next_due = fire_due(db, owner, known(), now)
+            names = known()
+            self._next_due = fire_due(db, owner, names, now)
+            self._concerned = self._next_due is not None or concerns(db, names)
 
     def patience(self, now: float) -> float:
-        """Return for how many seconds nothing is due."""
-        return LONGEST_WAIT if self._next_due is None else min(LONGEST_WAIT, max(0.0, self._next_due - now))
+        """Return for how many seconds nothing is due, nor has to be looked for."""
+        longest = LOOK_INTERVAL if self._concerned else LONGEST_WAIT
+        return longest if self._next_due is None else min(longest, max(0.0, self._next_due - now))

@@ -22,15 +22,19 @@ from ._records import (
     Ending,
     JobRecord,
     JobStatus,
+    LeftRuns,
     NewJob,
     NewRun,
     NewSchedule,
     Notice,
     OpenedRun,
     Outputs,
+    PutIn,
     ScheduleRecord,
     Settled,
     Skipped,
+    StoredRun,
+    flow_key,
 )
 
 
@@ -76,7 +80,7 @@ class MemoryStore:
         self._runs: dict[int, _Run] = {}
         self._ready: Line[tuple[float, int]] = Line()
         self._delayed: Line[tuple[float, int]] = Line()
-        self._schedules = MemorySchedules(lambda job: self._add(job, None).id)
+        self._schedules = MemorySchedules(self._put_in)
         self._bell = Bell()
 
     async def open(self) -> None:
@@ -102,14 +106,19 @@ class MemoryStore:
         """Put in a run; there is never an old one to take over, only one that goes on."""
         if resume and any(_same(run, other.new) for other in self._runs.values() if other.unfinished):
             raise RunConflict(f"{run.source}: a run of {run.flow!r} with these parameters is going on; wait for it")
-        opened = _Run(next(self._run_numbers), run, unfinished=len(run.jobs))
-        self._runs[opened.id] = opened
-        for job in run.jobs:
-            opened.jobs[job.name] = self._add(job, opened)
-        for job in run.jobs:
-            for needed in job.needs:
-                opened.jobs[needed].dependants.append(opened.jobs[job.name])
-        return OpenedRun(opened.id, False, len(run.jobs), len(run.jobs))
+        return OpenedRun(self._add_run(run).id, False, len(run.jobs), len(run.jobs))
+
+    async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
+        """Return none: nobody was here before."""
+        return LeftRuns()
+
+    async def run(self, run_id: int) -> StoredRun | None:
+        """Return what is known of a run, None when it has been forgotten."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return None
+        opened = OpenedRun(run_id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
+        return StoredRun(flow_key(run.new.flow, run.new.digest), run.new.params, opened)
 
     async def claim(self, limit: int, now: float) -> Claims:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
@@ -247,13 +256,28 @@ class MemoryStore:
         self._bell.ring()
         return self._schedules.resume(name, time.time())
 
-    async def trigger_schedule(self, name: str) -> int | None:
-        """Put in a run now, besides those that are due; return its job's number, None when there is no such one."""
-        return self._schedules.trigger(name)
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+        """Put in a run now, besides those that are due; return what was put in."""
+        return self._schedules.trigger(name, flows)
 
     def forget(self, run_id: int) -> None:
         """Let go of a finished run."""
         self._runs.pop(run_id, None)
+
+    def _put_in(self, work: NewJob | NewRun) -> PutIn:
+        if isinstance(work, NewRun):
+            return PutIn(run=self._add_run(work).id)
+        return PutIn(job=self._add(work, None).id)
+
+    def _add_run(self, new: NewRun) -> _Run:
+        run = _Run(next(self._run_numbers), new, unfinished=len(new.jobs))
+        self._runs[run.id] = run
+        for job in new.jobs:
+            run.jobs[job.name] = self._add(job, run)
+        for job in new.jobs:
+            for needed in job.needs:
+                run.jobs[needed].dependants.append(run.jobs[job.name])
+        return run
 
     def _add(self, new: NewJob, run: _Run | None) -> _Job:
         now = time.time()
@@ -288,9 +312,11 @@ class MemoryStore:
         job.status, job.error, job.finished = status, error, now
         if status in FINAL:
             del self._jobs[job.id]
-            self._schedules.run_ended(job.id, now)
+            self._schedules.ended(PutIn(job=job.id), now)
             if job.run is not None:
                 job.run.unfinished -= 1
+                if not job.run.unfinished:
+                    self._schedules.ended(PutIn(run=job.run.id), now)
 
     def _end(self, job: _Job, status: JobStatus, error: str | None, now: float) -> Settled:
         self._leave(job, status, error, now)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from ._records import NewJob, NewSchedule, ScheduleRecord
+from ._records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
 from ._rules import due_after, fire, first_due
 
 
@@ -20,26 +20,26 @@ class MemorySchedules:
     """Keeps schedules for the life of one store.
 
     Args:
-        add: puts in a job and returns its number.
+        put_in: puts in a job or a run.
     """
 
-    def __init__(self, add: Callable[[NewJob], int]) -> None:
-        self._add = add
+    def __init__(self, put_in: Callable[[NewJob | NewRun], PutIn]) -> None:
+        self._put_in = put_in
         self._schedules: dict[str, _Schedule] = {}
-        self._delays: dict[int, _Schedule] = {}  # of a fixed delay, by the job that runs now
+        self._delays: dict[PutIn, _Schedule] = {}  # of a fixed delay, by what runs now
 
     def put(self, new: NewSchedule, now: float) -> ScheduleRecord:
         """Put in a schedule, or change the one of this name."""
         old = self._schedules.get(new.name)
         fields = (new.name, *new.timing, new.missed, new.misfire_grace)
         if old is None:
-            record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0)
+            record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0, new.flow)
             self._schedules[new.name] = _Schedule(new, now, record)
             return record
         same = old.new.timing == new.timing
         before = old.record
         due = before.next_due if same else first_due(new, now)
-        counts = (before.last_due, before.last_job, before.runs, before.missed_runs)
+        counts = (before.last_due, before.last_job, before.runs, before.missed_runs, new.flow, before.last_run)
         old.new, old.anchor = new, old.anchor if same else now
         old.record = ScheduleRecord(*fields, before.paused, due, *counts)
         return old.record
@@ -76,10 +76,12 @@ class MemorySchedules:
         schedule.record = replace(schedule.record, paused=False, next_due=due)
         return True
 
-    def trigger(self, name: str) -> int | None:
-        """Put in a run now, besides those that are due."""
+    def trigger(self, name: str, flows: Collection[str]) -> PutIn | None:
+        """Put in a run now, besides those that are due; none of a flow that is not among the *flows*."""
         schedule = self._schedules.get(name)
-        return None if schedule is None else self._add(schedule.new.job)
+        if schedule is None or (schedule.new.flow is not None and schedule.new.handler not in flows):
+            return None
+        return self._put_in(schedule.new.work)
 
     def fire_due(self, now: float) -> float | None:
         """Put in the jobs that are due; return when the next is due."""
@@ -96,25 +98,26 @@ class MemorySchedules:
 
     def _fire(self, schedule: _Schedule, due: float, now: float) -> float | None:
         firing = fire(schedule.new, schedule.anchor, due, now)
-        job = None
+        last = PutIn()
         for _ in firing.runs:
-            job = self._add(schedule.new.job)
+            last = self._put_in(schedule.new.work)
         record = schedule.record
         schedule.record = replace(
             record,
             next_due=firing.next_due,
             last_due=firing.runs[-1] if firing.runs else record.last_due,
-            last_job=record.last_job if job is None else job,
+            last_job=last.job or record.last_job,
+            last_run=last.run or record.last_run,
             runs=record.runs + len(firing.runs),
             missed_runs=record.missed_runs + firing.missed,
         )
-        if job is not None and schedule.new.kind == "fixed_delay":
-            self._delays[job] = schedule
+        if firing.runs and schedule.new.kind == "fixed_delay":
+            self._delays[last] = schedule
         return firing.next_due
 
-    def run_ended(self, job_id: int, now: float) -> None:
-        """Let a fixed delay begin: the run of its job has ended."""
-        schedule = self._delays.pop(job_id, None)
+    def ended(self, work: PutIn, now: float) -> None:
+        """Let a fixed delay begin: what it has put in has ended."""
+        schedule = self._delays.pop(work, None) if self._delays else None
         if schedule is not None and schedule.new.kind == "fixed_delay" and schedule.record.next_due is None:
             schedule.record = replace(schedule.record, next_due=now + float(schedule.new.rule))
 

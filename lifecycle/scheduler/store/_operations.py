@@ -97,7 +97,7 @@ def finish(
 ) -> Settled:
     """End a running job, if *attempt* is still its attempt, and settle what follows.
 
-    Calls *delay_begins* when the job was the run of a schedule, whose delay may begin now.
+    Calls *delay_begins* when the job was, or ended, the run of a schedule, whose delay may begin now.
     """
     row = db.execute(
         "SELECT run, name, schedule FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'", (job_id, attempt)
@@ -122,18 +122,20 @@ def finish(
     )
     run, name, schedule = row
     if schedule is not None:
-        _begin_delay(db, schedule, job_id, now)
+        _begin_delay(db, schedule, "last_job", job_id, now)
+    settled = settle(db, job_id, name, run, ending.status, now)
+    if schedule is not None or settled.run_finished:
         delay_begins(None)
-    return settle(db, job_id, name, run, ending.status, now)
+    return settled
 
 
-def _begin_delay(db: sqlite3.Connection, schedule: int, job_id: int, now: float) -> None:
+def _begin_delay(db: sqlite3.Connection, schedule: int, last: str, number: int, now: float) -> None:
     """Let the delay of a schedule begin, if that is what it goes by: its last run has ended."""
     db.execute(
-        """
+        f"""
         UPDATE schedules SET next_due = ? + CAST(rule AS REAL)
-        WHERE id = ? AND last_job = ? AND kind = 'fixed_delay' AND next_due IS NULL""",
-        (now, schedule, job_id),
+        WHERE id = ? AND {last} = ? AND kind = 'fixed_delay' AND next_due IS NULL""",
+        (now, schedule, number),
     )
 
 
@@ -180,10 +182,13 @@ def _count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> boo
         """
         UPDATE runs SET unfinished = unfinished - ?, finished = CASE WHEN unfinished = ? THEN ? ELSE finished END,
                         owner = CASE WHEN unfinished = ? THEN NULL ELSE owner END
-        WHERE id = ? RETURNING unfinished""",
+        WHERE id = ? RETURNING unfinished, schedule""",
         (ended, ended, now, ended, run),
     ).fetchone()
-    return bool(row and row[0] == 0)
+    finished = bool(row and row[0] == 0)
+    if finished and row[1] is not None:
+        _begin_delay(db, row[1], "last_run", run, now)
+    return finished
 
 
 def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
@@ -214,7 +219,7 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         (reason, reason, now, job_id),
     )
     if row[4] is not None:
-        _begin_delay(db, row[4], job_id, now)
+        _begin_delay(db, row[4], "last_job", job_id, now)
     settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
     if owner != by:
         _tell(db, owner, [job_id, *(skip.id for skip in settled.skipped)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from .._errors import RunConflict
 from . import _operations as operations
 from ._owner import OwnerLock, is_alive, lock_path, remove_lock
-from ._records import NewRun, OpenedRun
+from ._records import LeftRuns, NewRun, OpenedRun
 
 
 def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float) -> int:
@@ -81,6 +81,17 @@ def adopt_jobs(db: sqlite3.Connection, owner: int, handlers: Collection[str]) ->
     return len(known)
 
 
+def adopt_runs(db: sqlite3.Connection, owner: int, flow: str, digest: str) -> LeftRuns:
+    """Take over the unfinished runs of a flow that nobody owns; those of another version of it are left alone."""
+    orphans = db.execute(
+        "SELECT id, digest FROM runs WHERE flow = ? AND finished IS NULL AND owner IS NULL ORDER BY id", (flow,)
+    ).fetchall()
+    ours = tuple(run for run, version in orphans if version == digest)
+    for run in ours:
+        _adopt(db, run, owner)
+    return LeftRuns(ours, tuple(run for run, version in orphans if version != digest))
+
+
 def open_run(
     db: sqlite3.Connection, database: Path, run: NewRun, owner: int, now: float, *, resume: bool, fresh: bool
 ) -> OpenedRun:
@@ -97,7 +108,7 @@ def open_run(
             raise RunConflict(_changed(run, old_id))
         else:
             return _adopt(db, old_id, owner)
-    return _insert(db, run, owner, now)
+    return insert_run(db, run, owner, now)
 
 
 def _unfinished(db: sqlite3.Connection, run: NewRun) -> tuple[int, int | None, str] | None:
@@ -135,7 +146,8 @@ def _adopt(db: sqlite3.Connection, run_id: int, owner: int) -> OpenedRun:
     return OpenedRun(run_id, True, row[0], row[1])
 
 
-def _insert(db: sqlite3.Connection, run: NewRun, owner: int, now: float) -> OpenedRun:
+def insert_run(db: sqlite3.Connection, run: NewRun, owner: int, now: float) -> OpenedRun:
+    """Put in a new run with all its jobs."""
     cursor = db.execute(
         """
         INSERT INTO runs (flow, source, digest, params, owner, jobs, unfinished, created)

@@ -12,14 +12,17 @@ from ._records import (
     Ending,
     JobRecord,
     JobStatus,
+    LeftRuns,
     NewJob,
     NewRun,
     NewSchedule,
     Notice,
     OpenedRun,
     Outputs,
+    PutIn,
     ScheduleRecord,
     Settled,
+    StoredRun,
 )
 
 
@@ -56,15 +59,21 @@ class Store(Protocol):
             RunConflict: such a run is being run by somebody, or its flow has changed.
         """
 
+    async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
+        """Take over the unfinished runs of a flow that nobody works on, those of this version of it."""
+
+    async def run(self, run_id: int) -> StoredRun | None:
+        """Return what is known of a run, None when there is none."""
+
     async def claim(self, limit: int, now: float) -> Claims:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         """Wait until there is room and a job is ready, and start an attempt of the most urgent ones, so many at most.
 
-        Meanwhile schedules that are due become jobs, those whose handler is among the *known*. One task may wait at a
-        time. *room* is asked whenever something has been written, maybe in another thread, and whenever `look_again`
-        is called.
+        Meanwhile schedules that are due become jobs and runs, those whose handler or flow is among the *known*, the
+        names of handlers and the keys of flows. One task may wait at a time. *room* is asked whenever something has
+        been written, maybe in another thread, and whenever `look_again` is called.
         """
 
     def look_again(self) -> None:
@@ -121,8 +130,11 @@ class Store(Protocol):
     async def resume_schedule(self, name: str) -> bool:
         """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
 
-    async def trigger_schedule(self, name: str) -> int | None:
-        """Put in a run now, besides those that are due; return its job's number, None when there is no such one."""
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+        """Put in a run now, besides those that are due; return what was put in.
+
+        None when there is no such schedule, or its flow is not among those with the keys *flows*.
+        """
 
     def forget(self, run_id: int) -> None:
         """Let go of a finished run, for a store in memory."""

@@ -76,6 +76,11 @@ class NewRun:
     jobs: tuple[NewJob, ...]
 
 
+def flow_key(flow: str, digest: str) -> str:
+    """Return what stands for one version of a flow among the names of handlers."""
+    return f"flow:{flow}@{digest}"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
     """A run that this scheduler now works on.
@@ -91,6 +96,32 @@ class OpenedRun:
     resumed: bool
     jobs: int
     unfinished: int
+
+
+class StoredRun(NamedTuple):
+    """A run as the store has it, for whoever works on it and did not put it in.
+
+    Attributes:
+        key: which version of which flow it is of, see `flow_key`.
+        params: the parameters' values as JSON text.
+        opened: its number, and how far it is.
+    """
+
+    key: str
+    params: str
+    opened: OpenedRun
+
+
+class LeftRuns(NamedTuple):
+    """The unfinished runs of a flow that nobody worked on.
+
+    Attributes:
+        adopted: the numbers of those that are ours now.
+        changed: the numbers of those that another version of the flow began; they are left alone.
+    """
+
+    adopted: tuple[int, ...] = ()
+    changed: tuple[int, ...] = ()
 
 
 class Claimed(NamedTuple):
@@ -271,8 +302,8 @@ class NewSchedule:
         timezone: for cron the name of the time zone.
         missed: ``coalesce``, ``skip`` or ``burst``.
         misfire_grace: a run that is later than so many seconds is missed; None for any lateness.
-        job: what each run is.
-        handler: the name of the handler: who does not know it leaves the schedule alone. None in memory.
+        work: what is put in each time: a job, or a run of a flow.
+        handler: the name of the handler, or the flow's `flow_key`: who does not know it leaves the schedule alone.
     """
 
     name: str
@@ -281,13 +312,30 @@ class NewSchedule:
     timezone: str | None
     missed: str
     misfire_grace: float | None
-    job: NewJob
-    handler: str | None = None
+    work: NewJob | NewRun
+    handler: str
 
     @property
     def timing(self) -> tuple[str, str, str | None]:
         """What decides when it is due; a change of it begins anew."""
         return self.kind, self.rule, self.timezone
+
+    @property
+    def flow(self) -> str | None:
+        """The name of the flow that it runs, None when it calls a handler."""
+        return self.work.flow if isinstance(self.work, NewRun) else None
+
+
+class PutIn(NamedTuple):
+    """What a schedule has put in.
+
+    Attributes:
+        job: the number of the job, None when it was a run.
+        run: the number of the run, None when it was a job.
+    """
+
+    job: int | None = None
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +352,11 @@ class ScheduleRecord:
         paused: whether it is paused.
         next_due: wall-clock time of the next run; None while a fixed delay's run goes on, and for never again.
         last_due: wall-clock time for which the last run was due.
-        last_job: the number of the last run's job.
+        last_job: the number of the last job, None for a schedule of a flow.
         runs: how many runs were put in because they were due.
         missed_runs: how many were dropped.
+        flow: the name of the flow that it runs, None when it calls a handler.
+        last_run: the number of the flow's last run.
     """
 
     name: str
@@ -321,6 +371,8 @@ class ScheduleRecord:
     last_job: int | None
     runs: int
     missed_runs: int
+    flow: str | None = None
+    last_run: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a plain table."""

@@ -22,6 +22,13 @@ COUNTED: Final = 10_000
 """So many missed runs are counted; of more it is only known that there were so many."""
 
 
+MISSED: Final = ("coalesce", "skip", "burst")
+"""What may become of due times that passed while nobody looked."""
+
+SHORTEST: Final = 0.01
+"""Seconds: shorter periods are for ``lifecycle.fixed_rate``, which writes nothing."""
+
+
 class Firing(NamedTuple):
     """What is to be run at one look at a schedule.
 

@@ -108,7 +108,17 @@ _SCHEDULES: Final = (
     "CREATE UNIQUE INDEX jobs_scheduled ON jobs (schedule, scheduled) WHERE scheduled IS NOT NULL",
 )
 
-MIGRATIONS: Final = (_FIRST, _SCHEDULES)
+_SCHEDULED_FLOWS: Final = (
+    "ALTER TABLE schedules ADD COLUMN last_run INTEGER",
+    "ALTER TABLE schedules ADD COLUMN triggered INTEGER NOT NULL DEFAULT 0",  # so often from another process
+    "CREATE INDEX schedules_triggered ON schedules (id) WHERE triggered > 0",
+    "ALTER TABLE runs ADD COLUMN schedule INTEGER",
+    "ALTER TABLE runs ADD COLUMN scheduled REAL",
+    # And a second run.
+    "CREATE UNIQUE INDEX runs_scheduled ON runs (schedule, scheduled) WHERE scheduled IS NOT NULL",
+)
+
+MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS)
 """What brings a file from version n to n + 1; never changed once released, only added to."""
 
 VERSION: Final = len(MIGRATIONS)

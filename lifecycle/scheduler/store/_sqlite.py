@@ -26,14 +26,17 @@ from ._records import (
     Ending,
     JobRecord,
     JobStatus,
+    LeftRuns,
     NewJob,
     NewRun,
     NewSchedule,
     Notice,
     OpenedRun,
     Outputs,
+    PutIn,
     ScheduleRecord,
     Settled,
+    StoredRun,
 )
 from ._retention import Retention, Sweeper
 from ._thread import Operation, SqliteThread
@@ -117,6 +120,14 @@ class SqliteStore:
         """Take over the jobs by themselves that a dead process has left, if their handler is known."""
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
 
+    async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
+        """Take over the unfinished runs of a flow that nobody works on, those of this version of it."""
+        return await self._write(lambda db: owners.adopt_runs(db, self._owner, flow, digest))
+
+    async def run(self, run_id: int) -> StoredRun | None:
+        """Return what is known of a run, None when there is none."""
+        return await self._read(lambda db: views.run(db, run_id))
+
     async def claim(self, limit: int, now: float) -> Claims:
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
         return await self._write(lambda db: operations.claim(db, self._owner, limit, now))
@@ -173,7 +184,9 @@ class SqliteStore:
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
-        return await self._write(lambda db: operations.cancel_run(db, run_id, reason, now, self._owner))
+        return await self._write(
+            lambda db: self._agenda.changed(operations.cancel_run(db, run_id, reason, now, self._owner))
+        )
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         """Return the outputs of succeeded jobs of a run, by name."""
@@ -223,9 +236,9 @@ class SqliteStore:
         """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
         return await self._write(lambda db: self._agenda.changed(schedules.resume(db, name, time.time())))
 
-    async def trigger_schedule(self, name: str) -> int | None:
-        """Put in a run now, besides those that are due; return its job's number, None when there is no such one."""
-        return await self._write(lambda db: schedules.trigger(db, name, self._owner, time.time()))
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+        """Put in a run now, besides those that are due; return what was put in."""
+        return await self._write(lambda db: schedules.trigger(db, name, flows, self._owner, time.time()))
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the file."""

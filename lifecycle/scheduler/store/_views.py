@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ._records import JobRecord, JobStatus
+from ._records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 
 _COLUMNS = """
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
@@ -25,6 +25,21 @@ def jobs_of(db: sqlite3.Connection, run: int) -> Sequence[JobRecord]:
     """Return all jobs of a run, without results, logs and traces, in their order."""
     rows = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.run = ? ORDER BY jobs.id", (run,))
     return [_record(row) for row in rows]
+
+
+def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
+    """Return what is known of a run."""
+    row = db.execute(
+        """
+        SELECT flow, digest, params, jobs, unfinished,
+               unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1)
+        FROM runs WHERE id = ?""",
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    flow, digest, params, jobs, unfinished, begun = row
+    return StoredRun(flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished))
 
 
 def effective_state(dead: Collection[int]) -> str:
