@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from . import _kernel as kernel
 from ._wire import Wire
 
+logger = logging.getLogger("lifecycle.server")
+
 #: So many connections are taken in one step before others have their turn.
 BATCH = 16
+
+#: What listening fails with where the machine has no IPv6, although names resolve to it.
+NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Incoming(Protocol):
@@ -51,11 +58,16 @@ class SocketListener:
 
     There is no task between the kernel and *take*: asyncio's ``sock_accept`` loses a connection whose task is cancelled
     in the step in which it came.
+
+    Args:
+        listening: the socket, which listens already.
+        file: the file to remove with it, None where it has none.
     """
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, file: SocketFile | None = None) -> None:
         self.address: Any = listening.getsockname()
         self._socket = listening
+        self._file = file
         self._loop = kernel.running_loop()
         self._taking = False
         self._take: Callable[[Incoming], bool] = lambda incoming: False
@@ -84,8 +96,8 @@ class SocketListener:
         self.pause()
         self._take = lambda incoming: False  # no longer the server's: a cycle
         self._failed = lambda error: None
-        if self._socket.family == socket.AF_UNIX and self._socket.fileno() >= 0:
-            remove_socket_file(self.address)
+        if self._file is not None:
+            self._file.remove()  # before the socket is closed, which keeps the file's number from being used again
         self._socket.close()
 
     def _accept(self) -> None:
@@ -149,18 +161,40 @@ async def listen_tcp(host: str | None, port: int, backlog: int) -> list[Listener
     if (own := getattr(loop, "open_listeners", None)) is not None:  # a loop without sockets, as the test kit's
         listeners: list[Listener] = await own(host, port)
         return listeners
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    opened: list[socket.socket] = []
     try:
-        for family, _, _, _, address in dict.fromkeys(found):
+        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"cannot listen on {host!r}: {error.strerror}") from error
+    return [SocketListener(listening) for listening in open_sockets(dict.fromkeys(found), backlog)]
+
+
+def open_sockets(found: Iterable[Any], backlog: int) -> list[socket.socket]:
+    """Return a listening socket for each address, all on one port; IPv6 may be missing where there is another.
+
+    Raises:
+        OSError: an address cannot be listened on; none is then.
+    """
+    opened: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, _, _, _, address in found:
             if opened and address[1] == 0:
-                address = (address[0], opened[0].getsockname()[1], *address[2:])  # one port for all addresses
-            opened.append(open_socket(family, address, backlog))
+                address = (address[0], opened[0].getsockname()[1], *address[2:])
+            try:
+                opened.append(open_socket(family, address, backlog))
+            except OSError as error:
+                if family != socket.AF_INET6 or error.errno not in NO_SUCH_FAMILY:
+                    raise
+                missing = error
+        if missing is not None and not opened:
+            raise missing
     except BaseException:
         for listening in opened:
             listening.close()
         raise
-    return [SocketListener(listening) for listening in opened]
+    if missing is not None:
+        logger.warning("listening without IPv6: %s", missing)
+    return opened
 
 
 def open_socket(family: int, address: Any, backlog: int) -> socket.socket:
@@ -180,7 +214,7 @@ def open_socket(family: int, address: Any, backlog: int) -> socket.socket:
         listening.listen(backlog)
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
     except BaseException:
         listening.close()
         raise
@@ -201,8 +235,39 @@ async def listen_unix(path: str | os.PathLike[str], backlog: int) -> list[Listen
         return listeners
     address = os.fspath(path)
     if is_dead(address):
-        remove_socket_file(address)
-    return [SocketListener(open_socket(socket.AF_UNIX, address, backlog))]
+        with contextlib.suppress(OSError):
+            os.unlink(address)
+    listening = open_socket(socket.AF_UNIX, address, backlog)
+    has_file = isinstance(listening.getsockname(), str)  # bytes are a name in Linux's abstract namespace
+    return [SocketListener(listening, SocketFile(address) if has_file else None)]
+
+
+class SocketFile:
+    """The file of a Unix socket, by its number: somebody else may have put another in its place since.
+
+    Args:
+        path: where it is now; the process may change its directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self._number = number_of(self._path)
+
+    def remove(self) -> None:
+        """Remove the file, where it still is there. Idempotent."""
+        number, self._number = self._number, None
+        if number is not None and number == number_of(self._path):
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+
+def number_of(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from every other one, None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_dead(path: str) -> bool:
@@ -210,7 +275,7 @@ def is_dead(path: str) -> bool:
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False
-    except OSError:
+    except (OSError, ValueError):  # the latter for a name in the abstract namespace
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
@@ -221,10 +286,3 @@ def is_dead(path: str) -> bool:
         except OSError:
             return False
     return False
-
-
-def remove_socket_file(path: str) -> None:
-    """Remove the file of a Unix socket, where there still is one."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)

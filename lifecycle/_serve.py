@@ -64,7 +64,7 @@ def serve_tcp(
     """
     return Server(
         name or f"{host or '*'}:{port}",
-        partial(listen_tcp, host, port, backlog),
+        partial(listen_tcp, host, checked_port(port), backlog),
         handler,
         limit=limit,
         idle_timeout=idle_timeout,
@@ -95,7 +95,8 @@ def serve_unix(
     """Return a server that calls ``handler(stream)`` for each connection to the Unix socket at *path*.
 
     As `serve_tcp`. The file is made when the server opens, in the place of one on which nobody listens any more, and
-    removed when it closes.
+    removed when it closes, unless somebody else has put another there. A path that begins with a zero byte is a name in
+    Linux's abstract namespace, and no file.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
@@ -113,3 +114,17 @@ def serve_unix(
         handshake_timeout=handshake_timeout,
         on_error=on_error,
     )
+
+
+def checked_port(port: int) -> int:
+    """Return *port*.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: there is no such port; some systems would take another one instead.
+    """
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port must be a whole number, got {port!r}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port must be from 0, which is any that is free, to 65535, got {port}")
+    return port
