@@ -255,7 +255,7 @@ class Engine:
             pause = pause_before(claimed.failures + 1, claimed.backoff)
             if await self.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
                 self._tell(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
-            return
+                return
         settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
         if not settled.accepted:
             logger.warning("result of a lost attempt dropped", extra={"job": claimed.name, "attempt": claimed.attempt})

@@ -724,6 +724,24 @@ async def test_two_schedulers_on_one_store_do_not_take_each_others_jobs(tmp_path
     assert sorted(calls) == ["one", "two"]
 
 
+async def test_a_job_that_is_cancelled_while_it_runs_is_told_and_counted_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own scheduler's reconciler does not find the wish again when the job has ended."""
+    monkeypatch.setattr("lifecycle.scheduler._engine.RECONCILE_INTERVAL", 0.01)
+    told: list[str] = []
+    async with make(on_event=lambda event: told.append(event.kind)) as scheduler:
+        jobs = [await scheduler.submit(wait_for_ever) for _ in range(3)]
+        while scheduler.statistics().running < 3:
+            await anyio.sleep(0.001)
+        for job in jobs:
+            assert await job.cancel("enough")
+            await job.wait()
+        await anyio.sleep(0.05)
+        assert scheduler.statistics().ended["cancelled"] == 3
+    assert told.count("job_finished") == 3
+
+
 async def test_the_reconciler_asks_nothing_while_there_are_no_jobs(tmp_path: Path) -> None:
     """One query per interval for all jobs, and none when nobody cares (casebook C4)."""
     async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:

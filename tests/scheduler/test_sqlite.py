@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import multiprocessing
 import os
 import sqlite3
@@ -314,6 +315,76 @@ async def test_notices_are_told_once_and_leave_nothing(tmp_path: Path) -> None:
     await store.aclose()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM notices").fetchone() == (0,)
+
+
+@pytest.mark.asyncio
+async def test_a_wish_that_was_met_by_the_attempt_is_not_told_again(tmp_path: Path) -> None:
+    """A running job that has ended, in whatever way, needs no notice any more: its end was told already."""
+    path = tmp_path / "jobs.sqlite"
+    store = await opened(path)
+    for name in ("stopped", "done", "failed"):
+        await store.add_job(NewJob(name, "call", retries=1))
+    stopped, done, failed = (await store.claim(3, 1.0)).jobs
+    for claimed in (stopped, done, failed):
+        StoreFile(path).cancel(str(claimed.id), "why")
+    assert (await store.finish(stopped.id, 1, Ending(JobStatus.CANCELLED, error="why"), 2.0)).accepted
+    assert (await store.finish(done.id, 1, Ending(JobStatus.SUCCEEDED, 1), 2.0)).accepted
+    assert not await store.retry(failed.id, 1, Ending(JobStatus.FAILED, error="e", failed=True), 2.0), "it is unwanted"
+    assert (await store.finish(failed.id, 1, Ending(JobStatus.FAILED, error="e", failed=True), 2.0)).accepted
+    assert await store.notices() == []
+    await store.aclose()
+
+
+@pytest.mark.asyncio
+async def test_what_somebody_wanted_to_end_ends_with_its_owner(tmp_path: Path) -> None:
+    """The wish was noted, and the process was killed before it could obey: the job is not run again."""
+    path = tmp_path / "jobs.sqlite"
+    dead = await opened(path)
+    for name in ("unwanted", "wanted"):
+        await dead.add_job(NewJob(name, "call"))
+    await dead.open_run(NewRun("f", "f.toml", "d", "{}", (NewJob("a", "call"), NewJob("b", "call", ("a",)))),
+                        resume=True, fresh=False)  # fmt: skip
+    unwanted, _, a = (await dead.claim(9, 1.0)).jobs
+    assert await dead.cancel(unwanted.id, "not this", 2.0)
+    assert await dead.cancel(a.id, "nor that", 2.0)
+    assert dead._lock is not None
+    dead._lock.close()  # it was killed, as far as others can see
+    heir = await opened(path)
+    assert {job.name: (job.status.value, job.error) for job in await heir.jobs(status=None, run=None, limit=9)} == {
+        "unwanted": ("cancelled", "not this"),
+        "wanted": ("interrupted", None),
+        "a": ("cancelled", "nor that"),
+        "b": ("cancelled", "needs 'a', which was cancelled"),
+    }
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT unfinished, finished IS NULL FROM runs").fetchall() == [(0, 0)]
+    for store in (heir, dead):
+        await store.aclose()
+
+
+@pytest.mark.asyncio
+async def test_a_lock_file_that_somebody_looks_at_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sweeps looks at each lock file with a lock of its own, maybe just before the new owner locks it."""
+    looking: list[int] = []
+    really_open = os.open
+
+    def looked_at(path: str | Path, flags: int, *mode: int) -> int:
+        fd = really_open(path, flags, *mode)
+        if flags & os.O_EXCL and not looking:
+            looking.append(really_open(path, os.O_RDWR))
+            fcntl.flock(looking[0], fcntl.LOCK_SH)
+        return fd
+
+    monkeypatch.setattr(os, "open", looked_at)
+    store = await opened(tmp_path / "jobs.sqlite")
+    assert len(looking) == 1
+    os.close(looking[0])
+    assert store._lock is not None
+    assert is_alive(store.path, store._lock.token)
+    await store.aclose()
+    assert [file.name for file in tmp_path.iterdir()] == ["jobs.sqlite"]
 
 
 # Files that are not what they should be

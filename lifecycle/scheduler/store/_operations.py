@@ -100,7 +100,8 @@ def finish(
     Calls *delay_begins* when the job was, or ended, the run of a schedule, whose delay may begin now.
     """
     row = db.execute(
-        "SELECT run, name, schedule FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'", (job_id, attempt)
+        "SELECT run, name, schedule, cancel, owner FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'",
+        (job_id, attempt),
     ).fetchone()
     if row is None:
         return Settled(accepted=False)
@@ -120,7 +121,9 @@ def finish(
             job_id,
         ),
     )
-    run, name, schedule = row
+    run, name, schedule, unwanted, owner = row
+    if unwanted is not None:  # it has ended: nobody needs to be told to stop it
+        db.execute("DELETE FROM notices WHERE owner = ? AND job = ?", (owner, job_id))
     if schedule is not None:
         _begin_delay(db, schedule, "last_job", job_id, now)
     settled = settle(db, job_id, name, run, ending.status, now)
@@ -192,11 +195,11 @@ def _count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> boo
 
 
 def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
-    """Make a running job pending again from *due* on, one failure older."""
+    """Make a running job pending again from *due* on, one failure older, unless somebody wants it to end."""
     cursor = db.execute(
         """
         UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?
-        WHERE id = ? AND attempt = ? AND state = 'running'""",
+        WHERE id = ? AND attempt = ? AND state = 'running' AND cancel IS NULL""",
         (due, ending.error, ending.trace, ending.log, ending.seconds, job_id, attempt),
     )
     return cursor.rowcount == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Collection
 from glob import escape
 from pathlib import Path
@@ -23,12 +24,20 @@ def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float
 
 
 def retire(db: sqlite3.Connection, owner: int) -> int:
-    """Take out an owner: what it ran is interrupted, what it had waits for another. Return how many it ran."""
+    """Take out an owner: what it ran is interrupted, what it had waits for another. Return how many it ran.
+
+    What somebody had asked to end is not left to the next owner, who would run it: it has ended with this one.
+    """
+    unwanted = db.execute(
+        "SELECT id, cancel FROM jobs WHERE owner = ? AND state = 'running' AND cancel IS NOT NULL", (owner,)
+    ).fetchall()
     interrupted = db.execute(
         "UPDATE jobs SET state = 'interrupted', owner = NULL WHERE owner = ? AND state = 'running'", (owner,)
     ).rowcount
     db.execute("UPDATE jobs SET owner = NULL WHERE owner = ? AND state = 'pending'", (owner,))
     db.execute("UPDATE runs SET owner = NULL WHERE owner = ? AND finished IS NULL", (owner,))
+    for job, reason in unwanted:
+        operations.cancel(db, job, reason, time.time(), None)
     db.execute("DELETE FROM notices WHERE owner = ?", (owner,))
     db.execute("DELETE FROM owners WHERE id = ?", (owner,))
     return interrupted

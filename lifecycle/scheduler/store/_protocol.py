@@ -89,7 +89,7 @@ class Store(Protocol):
         """End a job, if *attempt* is still its attempt."""
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
-        """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
+        """Make a job pending again from the wall-clock time *due* on; return False when it is not ours or unwanted."""
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         """Cancel a job that does not run, or note the wish for one that does."""

@@ -244,15 +244,23 @@ class SqliteStore:
         """Do nothing: what is finished stays in the file."""
 
     async def _enter(self) -> int | None:
-        try:
-            lock = self._lock = OwnerLock(self.path)
-        except OSError as error:
-            raise StoreError(explain(self._shown, error)) from error
+        lock = self._lock = self._lock_file()
+        if lock is None:
+            return None
         pid, now = os.getpid(), time.time()
         number = await self._write(lambda db: owners.enter(db, self.path, lock, pid, self._name, now))
         if number is None:
             lock.release()
         return number
+
+    def _lock_file(self) -> OwnerLock | None:
+        """Return a new lock file, locked; None when somebody is just looking at it, which takes a moment."""
+        try:
+            return OwnerLock(self.path)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise StoreError(explain(self._shown, error)) from error
 
     async def _opened(self, thread: SqliteThread) -> None:
         try:
