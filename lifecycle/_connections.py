@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +76,19 @@ class Connection:
         server: kept alive by a connection that outlives it.
     """
 
-    __slots__ = ("_incoming", "_quiet", "_settings", "_token", "_wire", "error", "peer", "server", "since", "verdict")
+    __slots__ = (
+        "_incoming",
+        "_quiet",
+        "_settings",
+        "_token",
+        "_unsent",
+        "_wire",
+        "error",
+        "peer",
+        "server",
+        "since",
+        "verdict",
+    )
 
     def __init__(self, incoming: Incoming, settings: ConnectionSettings, owner: _trace.Token | None) -> None:
         self.peer = incoming.peer
@@ -86,6 +100,7 @@ class Connection:
         self._settings = settings
         self._wire = Wire(tls=settings.tls is not None)
         self._quiet = 0
+        self._unsent = 0
         self._token = _trace.opened("connection", self.peer, owner) if _trace.sink is not None else None
 
     async def run(self) -> None:
@@ -97,13 +112,12 @@ class Connection:
             self.verdict, self.error = "handshake_failures", error
             return
         stream = ServedStream(self._wire, self.peer, settings.close_timeout)
-        if settings.draining:
-            self._wire.end_input()
         try:
             await settings.handler(stream)
         except Exception as error:
             if not (self._has_gone() and is_departure(error)):
-                await stream.aclose()  # what it had to say before it failed still goes out
+                with contextlib.suppress(CancelledError):  # which cuts it off, and changes nothing about the failure
+                    await stream.aclose()  # what it had to say before it failed still goes out
                 raise
             self.verdict, self.error = "departed", error
         await stream.aclose()
@@ -133,7 +147,8 @@ class Connection:
 
     def look(self) -> bool:
         """Return whether so many looks in a row have seen no traffic that the connection is idle."""
-        if self._wire.active:
+        before, self._unsent = self._unsent, self._wire.unsent
+        if self._wire.active or self._unsent < before:
             self._wire.active = False
             self._quiet = 0
         else:
@@ -141,7 +156,7 @@ class Connection:
         return self._quiet >= LOOKS
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionSettings:
     """What the connections of one server have in common.
 
@@ -149,13 +164,11 @@ class ConnectionSettings:
         handler: is called with each stream.
         close_timeout: seconds that sending what waits may take at the end.
         tls: what ``loop.connect_accepted_socket`` is told of TLS, None without.
-        draining: whether the input of new connections ends at once.
     """
 
     handler: Handler
     close_timeout: float
     tls: dict[str, Any] | None
-    draining: bool = False
 
 
 def is_departure(error: BaseException) -> bool:

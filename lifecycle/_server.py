@@ -104,6 +104,7 @@ class Server:
         self._accepted = 0
         self._exhausted = 0
         self._state = NEW
+        self._entered = False
         self._closing = False
         self._paused = False
         self._pause = BACK_OFF[0]
@@ -128,10 +129,14 @@ class Server:
             OwnerClosed: it has been entered before.
             OSError: the address cannot be listened on.
         """
-        if self._state is not NEW or self._closed is not None:
-            refuse(self, "an async with block", "it has been entered before")
-        self._closed = kernel.new_future()
-        listeners = await self._listen()
+        if self._state is not NEW or self._entered:
+            refuse(self, "an async with block", "it has been entered before, or closed")
+        self._entered = True
+        try:
+            listeners = await self._listen()
+        except BaseException:
+            self.close()  # whoever waits for it need not wait for ever
+            raise
         if self._state is not NEW:  # closed meanwhile
             for listener in listeners:
                 listener.close()
@@ -232,15 +237,21 @@ class Server:
         for listener in self._listeners:
             listener.pause()
 
+    def _stop_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
     def _try_again(self) -> None:
         self._retry = None
         self._go_on_taking()
 
     def _go_on_taking(self) -> None:
-        if not self._paused or self._state is not OPEN or self._retry is not None:
+        if not self._paused or self._state is not OPEN:
             return
         if self._limit is None or len(self._connections) < self._limit:
             self._paused = False
+            self._stop_retry()
             for listener in self._listeners:
                 if not self._paused:  # what one takes may be the last that there is room for
                     listener.resume()
@@ -279,21 +290,22 @@ class Server:
 
     def close(self) -> None:
         """Take no more connections; those that are there go on. Idempotent."""
-        if self._state in (NEW, OPEN):
-            self._state = CLOSING if self._state is OPEN else CLOSED
-            self._settings.draining = True
+        if self._state is NEW:
+            self._finish()
+        elif self._state is OPEN:
+            self._state = CLOSING
             for listener in self._listeners:
                 listener.close()
-            if self._retry is not None:
-                self._retry.cancel()
-                self._retry = None
+            self._stop_retry()
 
     async def wait(self) -> None:
         """Wait until the server is closed, by whomever: the body of a server that runs for ever.
 
         Cancellation: ends the waiting, not the server.
         """
-        if self._closed is not None and self._state is not CLOSED:
+        if self._state is not CLOSED:
+            if self._closed is None:
+                self._closed = kernel.new_future()
             await kernel.wait(self._closed)
 
     async def aclose(self) -> DrainReport:

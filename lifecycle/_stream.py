@@ -76,8 +76,7 @@ class ServedStream(ByteStream):
     @property
     def unsent(self) -> int:
         """How many bytes wait for the peer to take them."""
-        transport = self._wire.transport
-        return transport.get_write_buffer_size() if transport is not None else 0
+        return self._wire.unsent
 
     @property
     def closed(self) -> bool:

@@ -160,6 +160,11 @@ class Wire(asyncio.Protocol):
         self.transport.write(data)
         self.active = True
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for the peer to take them."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
     async def writable(self) -> None:
         """Wait until the peer has taken enough.
 

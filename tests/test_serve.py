@@ -259,6 +259,26 @@ def test_tls(new_loop: Any, tmp_path: Path) -> None:
     run_on(new_loop, main())
 
 
+def test_a_closed_server_goes_on_with_a_handshake_that_has_begun(tmp_path: Path) -> None:
+    """The connection is there, and those that are there go on."""
+    key, cert = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    trusting = ssl.create_default_context(cafile=str(cert))
+
+    async def main() -> None:
+        async with serve_tcp(echo, ssl=context) as server:
+            reader, writer = await connect(server)
+            await until(lambda: server.statistics().live)
+            server.close()
+            await writer.start_tls(trusting, server_hostname="localhost")
+            writer.write(b"secret")
+            assert await reader.read(100) == b"secret"
+            await hang_up(writer)
+
+    run_on(asyncio.new_event_loop, main())
+
+
 # Limits
 
 
@@ -333,6 +353,35 @@ def test_without_descriptors_it_waits_and_goes_on(new_loop: Any, caplog: pytest.
 # Ends
 
 
+def test_without_descriptors_the_end_of_a_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is taken then, however long the pause would be."""
+    monkeypatch.setattr("lifecycle._server.BACK_OFF", (60.0, 60.0))
+
+    async def main() -> None:
+        async with serve_tcp(echo) as server, asyncio.timeout(30):
+            first, second = socket.socket(), socket.socket()
+            for client in (first, second):
+                client.setblocking(False)
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            free = os.dup(first.fileno())
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))
+            try:
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(first, ("127.0.0.1", server.port))
+                await loop.sock_connect(second, ("127.0.0.1", server.port))
+                await until(lambda: server.statistics().exhausted)
+                assert server.statistics().live == 1
+                first.close()
+                await loop.sock_sendall(second, b"hello")
+                assert await loop.sock_recv(second, 100) == b"hello"
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            second.close()
+
+    run_on(asyncio.new_event_loop, main())
+
+
 @virtual
 async def test_an_error_stays_with_its_connection(bubble: Bubble) -> None:
     """It is told of, with the peer; what had been sent before goes out, and the others are served."""
@@ -352,6 +401,27 @@ async def test_an_error_stays_with_its_connection(bubble: Bubble) -> None:
         assert balance(server) == {"failed": 2}
     assert [str(error) for _, error in errors] == ["broken handler"] * 2
     assert errors[0][0].startswith("10.0.0.1:")
+
+
+def test_an_error_is_told_although_the_connection_is_cut_off_after_it() -> None:
+    """The peer does not take what the handler had to say before it failed."""
+    errors: list[BaseException] = []
+
+    async def handler(stream: ServedStream) -> None:
+        stream.send_nowait(bytes(50_000_000))
+        raise ValueError("broken")
+
+    async def main() -> None:
+        server = serve_tcp(handler, drain_timeout=0.05, on_error=lambda peer, error: errors.append(error))
+        async with server:
+            _, writer = await connect(server)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await until(lambda: server.statistics().live)
+        writer.transport.abort()
+        assert balance(server) == {"failed": 1}
+
+    run_on(asyncio.new_event_loop, main())
+    assert [str(error) for error in errors] == ["broken"]
 
 
 def test_an_error_is_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
@@ -444,6 +514,31 @@ async def test_idle_connections_are_cut(bubble: Bubble) -> None:
         assert 8 <= ended[0] - last <= 10
         assert balance(server) == {"idle": 1}
         await hang_up(writer)
+
+
+def test_a_peer_that_takes_its_time_is_not_idle() -> None:
+    """As long as it takes anything of what has been sent, all at once, and long ago."""
+
+    async def handler(stream: ServedStream) -> None:
+        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        await stream.send(bytes(2_000_000))
+
+    async def main() -> None:
+        async with serve_tcp(handler, idle_timeout=0.2, close_timeout=30) as server:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                client.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(client, ("127.0.0.1", server.port))
+                received = 0
+                while data := await loop.sock_recv(client, 65536):
+                    received += len(data)
+                    await asyncio.sleep(0.02)
+            assert received == 2_000_000
+            await until(lambda: not server.statistics().live)
+            assert balance(server) == {"finished": 1}
+
+    run_on(asyncio.new_event_loop, main())
 
 
 def test_the_receiver_of_a_slow_peer_waits_and_an_unsent_rest_is_bounded() -> None:
@@ -603,6 +698,26 @@ async def test_a_server_is_entered_once(bubble: Bubble) -> None:
     await closed.aclose()
     with pytest.raises(OwnerClosed):
         await closed.__aenter__()
+
+
+@virtual
+async def test_a_server_can_be_waited_for_before_it_opens(bubble: Bubble) -> None:
+    """Until it is closed, or cannot be opened, or is closed without having been."""
+    async with serve_tcp(echo, "host", 1) as server:
+        refused, unopened, opened = (serve_tcp(echo, "host", port) for port in (1, 2, 3))
+        waiting = [asyncio.create_task(one.wait()) for one in (refused, unopened, opened)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in waiting)
+        with pytest.raises(OSError, match="in use"):
+            await refused.__aenter__()
+        unopened.close()
+        async with opened:
+            await asyncio.sleep(0.1)
+            assert [task.done() for task in waiting] == [True, True, False]
+        async with asyncio.timeout(1):
+            await asyncio.gather(*waiting, refused.wait())
+        assert {one.statistics().state for one in (refused, unopened, opened)} == {"closed"}
+        assert server.statistics().state == "open"
 
 
 @virtual
