@@ -272,6 +272,7 @@ def test_a_closed_server_goes_on_with_a_handshake_that_has_begun(tmp_path: Path)
             await until(lambda: server.statistics().live)
             server.close()
             await writer.start_tls(trusting, server_hostname="localhost")
+            await asyncio.sleep(0.05)  # the handler has begun
             writer.write(b"secret")
             assert await reader.read(100) == b"secret"
             await hang_up(writer)
