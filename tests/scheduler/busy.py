@@ -1,0 +1,213 @@
+"""A program with a scheduler under load, to be killed: started by `storm.py`, with what it is told in a JSON argument.
+
+It puts in jobs of all kinds, flows and schedules for as long as it lives, and writes into a ledger what it was told:
+``accepted`` after `submit` has returned, ``unwanted`` after `cancel` has, ``begin`` and ``end`` for each attempt.
+With ``finish`` it puts in nothing more and ends when every job has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import json
+import mmap
+import os
+import random
+import sqlite3
+import struct
+import sys
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from lifecycle import OwnerClosed
+from lifecycle.scheduler import Context, Flow, Scheduler, StoreError, handler, read_flow
+from lifecycle.scheduler.store import _connect, _sqlite
+
+TOLD = json.loads(sys.argv[1])
+TAG: str = TOLD["tag"]  # of this process, and never again
+ROLE: str = TOLD["role"]
+
+
+def skewed(clock: Callable[[], float], path: str) -> Callable[[], float]:
+    """Return the clock with what a file says added to it: setting the real one would set it for the whole machine."""
+    with open(path, "rb") as file:
+        offset = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+    return lambda: clock() + float(struct.unpack("d", offset)[0])
+
+
+if TOLD["clock"]:
+    time.time = skewed(time.time, TOLD["clock"])
+
+if TOLD["lock_timeout"]:
+    patient = functools.partial(_connect.connect, lock_timeout=TOLD["lock_timeout"])
+    _sqlite.connect = patient  # type: ignore[assignment]
+
+LEDGER = os.open(TOLD["ledger"], os.O_RDWR | os.O_CREAT | os.O_APPEND)
+CHANCE = random.Random(TOLD["seed"])
+
+
+def note(*words: object) -> None:
+    """Write a line into the ledger, in one piece, after those of all processes so far."""
+    os.write(LEDGER, (" ".join(map(str, words)) + "\n").encode())
+
+
+@handler("quick")
+async def quick(name: str, context: Context) -> list[Any]:
+    """Wait for nothing."""
+    note("begin", name, context.attempt, TAG)
+    note("end", name, context.attempt, TAG)
+    return [name, context.attempt]
+
+
+@handler("plain")
+def plain(name: str, context: Context) -> list[Any]:
+    """Run in a worker thread."""
+    note("begin", name, context.attempt, TAG)
+    time.sleep(CHANCE.random() * 0.01)
+    note("end", name, context.attempt, TAG)
+    return [name, context.attempt]
+
+
+@handler("slow")
+async def slow(name: str, context: Context) -> list[Any]:
+    """Take long enough to be cancelled, timed out and killed."""
+    note("begin", name, context.attempt, TAG)
+    await asyncio.sleep(CHANCE.random() * 0.1)
+    note("end", name, context.attempt, TAG)
+    return [name, context.attempt]
+
+
+@handler("flaky")
+async def flaky(name: str, context: Context) -> list[Any]:
+    """Fail about every second time."""
+    note("begin", name, context.attempt, TAG)
+    await asyncio.sleep(CHANCE.random() * 0.005)
+    if zlib.crc32(f"{name} {context.attempt}".encode()) % 2:
+        raise RuntimeError("flaky")
+    note("end", name, context.attempt, TAG)
+    return [name, context.attempt]
+
+
+@handler("tick")
+async def tick() -> None:
+    """Be the run of a schedule."""
+
+
+def the_flow() -> Flow:
+    """Return a flow of eight jobs, some of which need others, fail and come back."""
+    kinds = ("quick", "plain", "flaky", "slow")
+    blocks: dict[str, Any] = {}
+    for number in range(8):
+        kind = kinds[number % 4]
+        blocks[f"b{number}"] = {
+            "call": kind,
+            "args": [f"run${{run.id}}-b{number}"],
+            "needs": [f"b{needed}" for needed in {number // 2, number // 3} if needed < number],
+            "retries": 20 if kind == "flaky" else 0,
+            "backoff": [0.001, 0.01],
+        }
+    return read_flow({"name": "storm", "params": {"who": "", "number": 0}, "blocks": blocks}, source="storm")
+
+
+async def submit_jobs(scheduler: Scheduler, lane: int) -> None:
+    """Put in jobs by themselves, wait for some, cancel some, forget the others."""
+    for number in itertools.count():
+        name = f"{TAG}-{lane}-{number}"
+        kind = CHANCE.choice(("quick", "quick", "plain", "flaky", "slow"))
+        settings: dict[str, Any] = {"priority": CHANCE.randint(-3, 3)}
+        if CHANCE.random() < 0.3:
+            settings["delay"] = CHANCE.random() * 0.1
+        if kind == "flaky":
+            settings |= {"retries": CHANCE.randint(0, 4), "backoff": (0.001, 0.05)}
+        if kind == "slow" and CHANCE.random() < 0.3:
+            settings |= {"timeout": 0.03, "retries": CHANCE.randint(0, 1), "backoff": (0.001, 0.05)}
+        job = await scheduler.submit(kind, name, name=name, **settings)
+        note("accepted", name, job.id)
+        await asyncio.to_thread(os.fsync, LEDGER)
+        if CHANCE.random() < 0.2:
+            await asyncio.sleep(CHANCE.random() * 0.03)
+            if await job.cancel("not wanted any more"):
+                note("unwanted", name, TAG)
+        elif CHANCE.random() < 0.6:
+            await job.wait()
+
+
+async def submit_flows(scheduler: Scheduler, role: str, last: float = float("inf")) -> None:
+    """Put in the run of a flow that was not seen to end, or the next one, and again."""
+    for number in itertools.count(1 + sum(line.startswith(f"ran {role} ") for line in ledger())):
+        run = await scheduler.submit(the_flow(), params={"who": role, "number": number}, resume=True)
+        note("run", run.id, role, number)
+        outcome = await run.wait()
+        if outcome.status.final:
+            note("ran", role, number)
+        if number >= last or not outcome.status.final:
+            return
+
+
+def ledger() -> list[str]:
+    """Return the lines of the ledger."""
+    return Path(TOLD["ledger"]).read_text().splitlines()
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "burst": {"fixed_rate": 0.02, "missed": "burst"},
+    "newest": {"fixed_rate": 0.03},
+    "skip": {"fixed_rate": 0.05, "missed": "skip"},
+    "delay": {"fixed_delay": 0.01},
+}
+
+
+@asynccontextmanager
+async def a_scheduler() -> AsyncIterator[Scheduler]:
+    """Open a scheduler with its schedules, and say so."""
+    async with Scheduler(TOLD["database"], workers=6, name=ROLE, keep_for=None, keep_jobs=TOLD["keep"]) as scheduler:
+        for name, timing in SCHEDULES.items():
+            if name in TOLD["schedules"]:
+                await scheduler.schedule(name, tick, **timing)
+        print("up", flush=True)
+        yield scheduler
+
+
+async def work() -> None:
+    """Put in more and more."""
+    async with a_scheduler() as scheduler, asyncio.TaskGroup() as group:
+        for lane in range(5):
+            group.create_task(submit_jobs(scheduler, lane))
+        group.create_task(submit_flows(scheduler, ROLE))
+
+
+async def finish() -> None:
+    """Bring everything that was put in to its end."""
+    async with a_scheduler() as scheduler:
+        await asyncio.sleep(0.2)  # some more due times, or the last kill would hide what it has done to the schedules
+        for schedule in await scheduler.schedules():
+            await scheduler.schedule_named(schedule.name).pause()
+        for role in TOLD["roles"]:
+            done = sum(line.startswith(f"ran {role} ") for line in ledger())
+            await submit_flows(scheduler, role, last=done + 1)
+        with closing(sqlite3.connect(TOLD["database"])) as db:
+            while db.execute("SELECT 1 FROM jobs WHERE finished IS NULL LIMIT 1").fetchone():
+                await asyncio.sleep(0.02)
+
+
+def main() -> int:
+    """Return 0 when everything has ended, 3 when the store could not be used any more."""
+    refused = 0
+    try:
+        asyncio.run(finish() if TOLD["finish"] else work())
+    except* StoreError as errors:
+        print(repr(errors), flush=True)
+        refused = 3
+    except* OwnerClosed as errors:  # of those who were about to put something in when the store failed
+        print(repr(errors), flush=True)
+        refused = refused or 4
+    return refused
+
+
+if __name__ == "__main__":
+    sys.exit(main())
