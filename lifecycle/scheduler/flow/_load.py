@@ -13,9 +13,9 @@ from typing import Any
 from .._errors import PathNotAllowed
 from .._handler_loading import HandlerModuleError, load_handlers
 from .._handlers import HandlerTable, registered_handlers
-from .._limits import SUBFLOW_DEPTH
 from .._text import quote
 from ..blocks import Block, BlockReader, FlowReading, read_block
+from ._chain import chain_of, chain_problem
 from ._document import Table, check_plain, read_document
 from ._model import Flow, JobSpec
 from ._names import Names
@@ -23,9 +23,8 @@ from ._needs import Needs
 from ._params import Param, read_params
 from ._paths import Boundary
 from ._problems import Problems
+from ._schedule import PRIORITY_BOUND, read_schedule
 from ._table import NAME, TableReader
-
-PRIORITY_BOUND = 1_000_000
 
 
 def load_flow(
@@ -123,27 +122,33 @@ def _read(
         boundary,
         read_block,
         _load_subflow,
-        _chain(origin, around),
+        chain_of(origin.path, around.flow.chain if around is not None else ()),
     )
     if around is not None:
         reading.prefix = f"{around.flow.prefix}{around.path}/"
         reading.depth = around.depth + 1
         reading.tally = around.flow.tally
     jobs = _read_jobs(reader, params, reading)
+    schedule = read_schedule(reader, params)
     reader.finish()
-    digest = _digest(document, reading.digests)
     return Flow(
-        name, description, origin.source, origin.path, origin.directory, digest, params, jobs, tuple(reading.secrets)
+        name,
+        description,
+        origin.source,
+        origin.path,
+        origin.directory,
+        _digest(document, reading.digests),
+        params,
+        jobs,
+        tuple(reading.secrets),
+        schedule,
     )
 
 
-def _chain(origin: Origin, around: BlockReader | None) -> tuple[Path, ...]:
-    own = () if origin.path is None else (Path(os.path.realpath(origin.path)),)
-    return (*(around.flow.chain if around is not None else ()), *own)
-
-
 def _digest(document: Table, subflows: list[str]) -> str:
-    text = json.dumps(document, sort_keys=True) + "".join(subflows)
+    # When it runs says nothing of what it does: an unfinished run may go on when only that was changed.
+    does = {key: value for key, value in document.items() if key != "schedule"}
+    text = json.dumps(does, sort_keys=True) + "".join(subflows)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -151,7 +156,7 @@ def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
     """Return the flow in the file that a block names; None after a problem, which has been reported."""
     try:
         path = reader.flow.boundary.inside(name, "the path")
-        problem = _chain_problem(reader.flow.chain, path)
+        problem = chain_problem(reader.flow.chain, path)
         if problem:
             reader.problem("subflow", problem)
             return None
@@ -174,16 +179,6 @@ def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
     reader.flow.digests.append(flow.digest)
     reader.flow.secrets.extend(flow.secrets)
     return flow
-
-
-def _chain_problem(chain: tuple[Path, ...], path: Path) -> str | None:
-    resolved = Path(os.path.realpath(path))
-    names = " -> ".join(file.name for file in (*chain, resolved))
-    if resolved in chain:
-        return f"a flow cannot run itself: {names}"
-    if len(chain) > SUBFLOW_DEPTH:
-        return f"subflows nested deeper than {SUBFLOW_DEPTH} levels: {names}"
-    return None
 
 
 def _read_name(reader: TableReader, source: str) -> str:

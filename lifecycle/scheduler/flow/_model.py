@@ -11,6 +11,7 @@ from .._secrets import secret_problem
 from ..blocks._block import Block
 from ._params import Param, bind_params
 from ._problems import Problems
+from ._schedule import FlowSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Flow:
         params: its parameters by name.
         jobs: its jobs by name, in the order of the file.
         secrets: the places that use secrets, and the names of those.
+        schedule: when ``lifecycle serve`` runs it by itself, None for never; no part of the digest.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Flow:
     params: Mapping[str, Param]
     jobs: Mapping[str, JobSpec]
     secrets: tuple[tuple[str, str], ...] = ()
+    schedule: FlowSchedule | None = None
 
     def bind(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the value of every parameter, from what is given and the defaults.
