@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,8 @@ def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
     ControlServer(Scheduler(), host=host, password="secret")
     for own in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
         ControlServer(Scheduler(), host=own)
+    with pytest.raises(ValueError, match="the password is empty"):
+        ControlServer(Scheduler(), host=host, password="")
 
 
 @virtual
@@ -384,6 +387,92 @@ async def test_a_watcher_that_takes_nothing_is_cut_off(bubble: Bubble) -> None:
         await asyncio.wait([counting])
         await lazy.close()
         await eager.close()
+
+
+@virtual
+async def test_a_watcher_that_waits_for_a_large_answer_is_not_cut_off(bubble: Bubble) -> None:
+    """The answer does not count as events that wait."""
+    async with served(limits=Limits(output=100_000)) as (control, scheduler):
+        jobs = [await scheduler.submit(nap, 1_000, name="x" * 1_000) for _ in range(1_000)]
+        watcher = await client()
+        await watcher.ask("LC.WATCH")
+        watcher.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        watcher.say("LC.LIST", "LIMIT", "1000")
+        await asyncio.sleep(0.1)
+        assert control.sessions()[0].stream.unsent > 100_000
+        await jobs[-1].cancel()
+        await asyncio.sleep(0.1)
+        assert (control.statistics().slow, control.statistics().clients) == (0, 1)
+        await watcher.close()
+
+
+@virtual
+async def test_few_bytes_that_ask_for_much_do_not_fill_the_memory(bubble: Bubble) -> None:
+    """What has been answered goes out, and what is not taken holds up the rest; then all of it comes, in order."""
+    async with served() as (control, _):
+        greedy, other = await client(), await client()
+        greedy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        greedy.writer.write(b"".join(b"COMMAND\r\nECHO %d\r\n" % number for number in range(2_000)))
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            assert control.sessions()[0].stream.unsent < 200_000
+        assert await other.ask("PING") == "+PONG"
+        greedy.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for number in range(2_000):
+            assert len(await greedy.answer()) > 10
+            assert await greedy.answer() == str(number)
+        await greedy.close()
+        await other.close()
+
+
+@virtual
+async def test_a_client_that_leaves_its_last_answers_is_no_error(bubble: Bubble) -> None:
+    """Its connection is cut after a while, and nobody is told of a failure."""
+    async with served() as (control, _):
+        lazy = await client()
+        lazy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while not control.sessions() or not control.sessions()[0].stream.unsent:
+            lazy.say("ECHO", b"x" * 20_000)
+            await asyncio.sleep(0.1)
+        lazy.say("QUIT")
+        await asyncio.sleep(20)
+        counts = control.server.statistics()
+        assert (counts.live, counts.finished, counts.failed) == (0, 1, 0)
+        await lazy.close()
+
+
+@virtual
+async def test_a_closing_server_is_not_held_up_by_a_client_that_takes_nothing(bubble: Bubble) -> None:
+    """Its connection is cut in time, and its handler is not left behind."""
+    async with Scheduler() as scheduler:
+        async with ControlServer(scheduler, host="localhost", port=6480, drain_timeout=1) as control:
+            lazy = await client()
+            lazy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            for _ in range(10):
+                lazy.say("ECHO", b"x" * 100_000)
+            await asyncio.sleep(0.1)
+            assert control.sessions()[0].stream.unsent
+        assert asyncio.get_running_loop().time() < 10
+        counts = control.server.statistics()
+        assert (counts.live, counts.failed) == (0, 0)
+        await lazy.close()
+
+
+@virtual
+async def test_what_clients_ask_for_is_not_kept(bubble: Bubble) -> None:
+    """However many long patterns CONFIG GET gets."""
+    async with served():
+        one = await client()
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                assert await one.ask("CONFIG", "GET", f"{number}" + "[ab]" * 10_000) == []
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 1_000_000
+        assert await one.ask("CONFIG", "GET", "*only", "[z-a]", "[", "s?ve") == ["appendonly", "no", "save", ""]
+        await one.close()
 
 
 @virtual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hmac
+import re
 from typing import TYPE_CHECKING
 
 from lifecycle import __version__
@@ -13,6 +14,9 @@ from ._encoder import OK, PONG, bulk, encode
 
 if TYPE_CHECKING:
     from ._session import Session
+
+#: A pattern of CONFIG GET that is longer than this means nothing.
+LONGEST_PATTERN = 64
 
 
 @command("PING", 0, 1)
@@ -127,8 +131,13 @@ def config(session: Session, words: list[bytes]) -> bytes:
         raise CommandError("unknown subcommand or wrong number of arguments; try CONFIG GET pattern")
     settings = {"appendonly": "no", "databases": "1", "maxclients": str(session.server.limit), "save": ""}
     patterns = [word.decode("utf-8", "replace").lower() for word in words[2:10]]
-    found = {key: text for key, text in settings.items() if any(fnmatch.fnmatch(key, one) for one in patterns)}
+    found = {key: text for key, text in settings.items() if any(matches(key, one) for one in patterns)}
     return encode(found, session.resp)
+
+
+def matches(key: str, pattern: str) -> bool:
+    """Return whether *key* is one that *pattern* means; `fnmatch.fnmatch` would keep every pattern that it ever got."""
+    return len(pattern) <= LONGEST_PATTERN and re.match(fnmatch.translate(pattern), key) is not None
 
 
 @command("INFO", 0, None)

@@ -33,6 +33,9 @@ DEFAULT_PORT = 6480
 #: Pieces of input that wait for the worker of a connection; each is at most what one read returns.
 AHEAD = 4
 
+#: Seconds that a client may take for the last answers before its connection is cut.
+FAREWELL = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class ControlStatistics:
@@ -76,7 +79,7 @@ class ControlServer:
         ssl: the context of a server that speaks TLS.
 
     Raises:
-        ValueError: the host is not this machine and there is no password.
+        ValueError: the host is not this machine and there is no password, or it is empty.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class ControlServer:
                 f"the control server does not listen on {host!r} without a password, because anybody who can reach it "
                 "could run jobs; give a password, or listen on 127.0.0.1"
             )
+        if password == "":
+            raise ValueError("the password is empty, which everybody knows; give another, or None for none")
         self.scheduler = scheduler
         self.password = password
         self.flows: Mapping[str, Flow] = {flow.name: flow for flow in flows}
@@ -112,6 +117,7 @@ class ControlServer:
             limit=limit,
             idle_timeout=idle_timeout,
             drain_timeout=drain_timeout,
+            close_timeout=FAREWELL,
             ssl=ssl,
             name="control server",
         )
@@ -230,10 +236,13 @@ class ControlServer:
                 capacity=AHEAD,
                 close=stream.aclose,
                 drain_timeout=self._drain_timeout,
+                close_timeout=2 * FAREWELL,  # the stream has to be the first to lose patience: it is no error then
                 name=f"client {session.id}",
             )
             async with pair:
                 outcome = await pair.wait()
+        if len(outcome.errors) > 1:
+            raise BaseExceptionGroup(f"errors of client {session.id}", outcome.errors)
         for error in outcome.errors:
             raise error
 

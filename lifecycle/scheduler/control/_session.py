@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from lifecycle import LifecycleError, ServedStream
 
@@ -29,6 +30,9 @@ Piece = bytes | Iterator[Command]
 
 #: So many bytes may wait to go out before the worker looks whether the client takes them.
 SOFT = 64 * 1024
+
+#: So many commands are answered at most before others have their turn.
+TURN = 256
 
 
 class Session:
@@ -57,6 +61,7 @@ class Session:
         self.leaving: bool = False
         self.watching: bool = False
         self.commands: int = 0
+        self._replying = 0  # bytes of the answers that the client is being waited for to take
         self._in_hand = 0  # pieces that the worker has, or that wait for it
         self._since = time.monotonic()
         self._parser = Parser(server.limits)
@@ -118,8 +123,13 @@ class Session:
                 return
 
     async def _answer(self, commands: Iterator[Command]) -> Command | None:
-        """Answer up to the first command that has to wait, and return that one; None when all is answered."""
+        """Answer up to the first command that has to wait, and return that one; None when all is answered.
+
+        A few bytes can ask for very much: answers go out as they become many, and what the client does not take holds
+        up the rest.
+        """
         answers: list[bytes] = []
+        size = 0
         waiting: Command | None = None
         for words in commands:
             self.commands += 1
@@ -128,8 +138,13 @@ class Session:
                 waiting = words
                 break
             answers.append(answer)
+            size += len(answer)
             if self.leaving:
                 break
+            if size > SOFT or len(answers) >= TURN:
+                await self._send(b"".join(answers))
+                answers, size = [], 0
+                await anyio.lowlevel.checkpoint()
         else:
             if self._parser.error is not None:
                 self.server.count("protocol_errors")
@@ -173,8 +188,10 @@ class Session:
         stream = self.stream
         stream.send_nowait(data)
         if stream.unsent > SOFT:
+            self._replying = len(data)
             with anyio.move_on_after(self.server.limits.output_timeout):
                 await stream.send(b"")
+                self._replying = 0
                 return
             self.server.count("slow")
             self.cut("it does not take its replies")
@@ -184,6 +201,6 @@ class Session:
         if self.stream.closed:
             return
         self.stream.send_nowait(encode(message, self.resp))
-        if self.stream.unsent > self.server.limits.output:
+        if self.stream.unsent - self._replying > self.server.limits.output:
             self.server.count("slow")
             self.cut("it does not take its events")
