@@ -107,7 +107,7 @@ def test_validate_runs_nothing(cli: Cli) -> None:
 def test_version_and_help(cli: Cli) -> None:
     """They need no flow."""
     assert cli.call("--version").stdout == f"lifecycle, version {__version__}\n"
-    for command in ([], ["run"], ["validate"], ["jobs"], ["jobs", "list"], ["jobs", "show"], ["jobs", "cancel"]):
+    for command in ([], ["run"], ["serve"], ["validate"], ["jobs"], ["jobs", "show"], ["schedules", "list"]):
         ended = cli.call(*command, "--help")
         assert ended.returncode == 0
         assert ended.stdout.startswith("Usage: lifecycle")

@@ -16,9 +16,10 @@ from ._limits import LOG_CHARACTERS
 from ._text import one_line, shorten
 from .store import _operations as operations
 from .store import _owners as owners
+from .store import _schedules as schedules
 from .store import _views as views
 from .store._connect import connect, explain
-from .store._records import Cancelling, JobRecord, JobStatus
+from .store._records import Cancelling, JobRecord, JobStatus, ScheduleRecord
 
 
 class StoreFile:
@@ -99,6 +100,42 @@ class StoreFile:
                 return None
             settled, running = operations.cancel_run(db, run, reason, time.time(), None)
             return len(settled.skipped), len(running)
+
+    def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return schedules.records(db)
+
+    def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return schedules.pause(db, name)
+
+    def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return schedules.resume(db, name, time.time())
+
+    def trigger_schedule(self, name: str) -> bool:
+        """Have a scheduler that knows what to run put in a run; return whether there is such a schedule.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return schedules.ask(db, name)
 
     def _dead(self, db: sqlite3.Connection) -> list[int]:
         return [owner for owner, _ in owners.dead_owners(db, self._path)]

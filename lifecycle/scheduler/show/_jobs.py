@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._display import Lines
 from ._plain import aligned
-from ._words import duration, note_of
+from ._words import duration, moment, note_of
 
 if TYPE_CHECKING:
     from ..store._records import JobRecord
@@ -55,10 +54,10 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
         ("priority", job.priority),
         ("needs", ", ".join(job.needs)),
         ("attempts", f"{job.attempts}, of them {job.failures} failed; {job.retries} retries allowed"),
-        ("created", _moment(job.created)),
-        ("due", _moment(job.due)),
-        ("started", _moment(job.started)),
-        ("finished", _moment(job.finished)),
+        ("created", moment(job.created)),
+        ("due", moment(job.due)),
+        ("started", moment(job.started)),
+        ("finished", moment(job.finished)),
         ("time", duration(job.seconds) if job.seconds is not None else None),
         ("error", job.error),
         ("result", None if job.result is None else json.dumps(job.result, ensure_ascii=False, indent=2)),
@@ -73,10 +72,6 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
 def _fact(name: str, text: str) -> str:
     first, *rest = text.rstrip().split("\n")
     return "\n".join([f"{name:<10} {first}", *(f"{'':<10} {line}" for line in rest)])
-
-
-def _moment(at: float | None) -> str | None:
-    return None if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _summary(job: JobRecord) -> dict[str, Any]:

@@ -33,15 +33,15 @@ class MemorySchedules:
         old = self._schedules.get(new.name)
         fields = (new.name, *new.timing, new.missed, new.misfire_grace)
         if old is None:
-            record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0, new.flow)
+            record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0, new.flow, None, new.calls)
             self._schedules[new.name] = _Schedule(new, now, record)
             return record
         same = old.new.timing == new.timing
         before = old.record
         due = before.next_due if same else first_due(new, now)
-        counts = (before.last_due, before.last_job, before.runs, before.missed_runs, new.flow, before.last_run)
         old.new, old.anchor = new, old.anchor if same else now
-        old.record = ScheduleRecord(*fields, before.paused, due, *counts)
+        counts = (before.last_due, before.last_job, before.runs, before.missed_runs)
+        old.record = ScheduleRecord(*fields, before.paused, due, *counts, new.flow, before.last_run, new.calls)
         return old.record
 
     def record(self, name: str) -> ScheduleRecord | None:

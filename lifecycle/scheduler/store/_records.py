@@ -325,6 +325,11 @@ class NewSchedule:
         """The name of the flow that it runs, None when it calls a handler."""
         return self.work.flow if isinstance(self.work, NewRun) else None
 
+    @property
+    def calls(self) -> str | None:
+        """The name of the handler that it calls, None when it runs a flow."""
+        return None if isinstance(self.work, NewRun) else self.handler
+
 
 class PutIn(NamedTuple):
     """What a schedule has put in.
@@ -357,6 +362,7 @@ class ScheduleRecord:
         missed_runs: how many were dropped.
         flow: the name of the flow that it runs, None when it calls a handler.
         last_run: the number of the flow's last run.
+        handler: the name of the handler that it calls, None when it runs a flow.
     """
 
     name: str
@@ -373,6 +379,7 @@ class ScheduleRecord:
     missed_runs: int
     flow: str | None = None
     last_run: int | None = None
+    handler: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a plain table."""

@@ -19,7 +19,7 @@ AT_ONCE = 100
 _NEW = "name, kind, rule, timezone, missed, misfire_grace, job, handler"
 _RECORD = (
     "name, kind, rule, timezone, missed, misfire_grace, paused, next_due, last_due, last_job, runs, missed_runs, "
-    "json_extract(job, '$.flow'), last_run"
+    "json_extract(job, '$.flow'), last_run, CASE WHEN json_extract(job, '$.flow') IS NULL THEN handler END"
 )
 _KNOWN = "handler IN (SELECT value FROM json_each(?))"
 

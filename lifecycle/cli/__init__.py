@@ -1,0 +1,18 @@
+"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs`` and ``schedules``."""
+
+from __future__ import annotations
+
+from ._group import cli
+from ._jobs import jobs
+from ._run import run
+from ._schedules import schedules
+from ._serve import serve
+from ._validate import validate
+
+cli.add_command(run)
+cli.add_command(serve)
+cli.add_command(validate)
+cli.add_command(jobs)
+cli.add_command(schedules)
+
+__all__ = ["cli"]

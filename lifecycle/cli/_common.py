@@ -1,0 +1,76 @@
+"""What several commands share: their options, and how they refuse what is not right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from lifecycle import LifecycleError
+
+from ..scheduler import Flow, FlowError, RunConflict, StoreError
+from ..scheduler.flow._params import params_from_text
+from ..scheduler.show import Display
+
+T = TypeVar("T")
+
+BAD_INPUT: Final = 2
+"""The exit code for bad input and for an environment in which nothing can be done."""
+
+STUCK_TIME: Final = 60.0
+"""Seconds that closing may take beyond draining, before the process is forced to end."""
+
+existing_file = click.Path(path_type=Path)
+
+database = click.option("--db", type=existing_file, required=True, help="The SQLite file.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Jobs at once."
+)
+drain_option = click.option(
+    "--drain-timeout",
+    type=click.FloatRange(0, 86_400),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for running jobs to end after SIGTERM or Ctrl-C; the rest is interrupted.",
+)
+
+
+def lines_of(error: BaseException) -> list[str] | None:
+    """Return the lines to tell for an error that needs no traceback, None for any other."""
+    if isinstance(error, BaseExceptionGroup):
+        inner = [lines_of(child) for child in error.exceptions]
+        # Each line once: several may have met one and the same failure of the store.
+        return None if None in inner else list(dict.fromkeys(line for lines in inner if lines for line in lines))
+    if isinstance(error, FlowError):
+        return list(error.problems)
+    return [str(error)] if isinstance(error, LifecycleError) else None
+
+
+def bound(flow: Flow, params: tuple[str, ...]) -> dict[str, Any]:
+    """Return the parameters that a command line gives, checked.
+
+    Raises:
+        FlowError: one is not right, or missing.
+    """
+    given = params_from_text(flow.params, list(params), flow.source)
+    flow.bind(given)
+    return given
+
+
+def refusing(display: Display, step: Callable[[], T]) -> T:
+    """Return what *step* returns; end with the lines that say what is wrong and exit code 2."""
+    try:
+        return step()
+    except (FlowError, RunConflict, StoreError) as error:
+        display.problems(lines_of(error) or [])
+        raise SystemExit(BAD_INPUT) from None
+
+
+def unknown(db: Path, what: str, command: str) -> NoReturn:
+    """End with exit code 2: there is nothing of that name or number."""
+    click.echo(f"{db}: there is no {what}; `lifecycle {command} list --db {db}` shows what there is", err=True)
+    raise SystemExit(BAD_INPUT)

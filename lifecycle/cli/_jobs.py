@@ -1,0 +1,100 @@
+"""``lifecycle jobs``: look at the jobs in a database, and cancel some."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..scheduler import JobStatus
+from ..scheduler._inspect import StoreFile
+from ..scheduler._text import plural
+from ..scheduler.show import PlainDisplay
+from ..scheduler.show._jobs import print_job, print_jobs
+from ._common import as_json_option, database, refusing, unknown
+
+
+@click.group()
+def jobs() -> None:
+    """Look at the jobs in a database, and cancel some, while schedulers work on it or not."""
+
+
+@jobs.command("list")
+@database
+@as_json_option
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only those in this state.")
+@click.option("--run", "run_id", type=click.IntRange(1), help="Only those of this run.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="The newest so many."
+)
+def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, limit: int) -> None:
+    """List jobs, the newest last."""
+    wanted = JobStatus(status) if status else None
+    records = refusing(PlainDisplay(), lambda: StoreFile(db).jobs(status=wanted, run=run_id, limit=limit))
+    print_jobs(records, as_json=as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@database
+@as_json_option
+def show(job: str, db: Path, as_json: bool) -> None:
+    """Show everything of JOB: a number, or a name (then the newest)."""
+    record = refusing(PlainDisplay(), lambda: StoreFile(db).show(job))
+    if record is None:
+        unknown(db, f"job {job!r}", "jobs")
+    print_job(record, as_json=as_json)
+
+
+@jobs.command()
+@click.argument("job", nargs=-1)
+@click.option("--run", "run_id", type=click.IntRange(1), help="Cancel the whole run with this number.")
+@click.option("--reason", default="cancelled from the command line", show_default=True, help="Why; it is kept.")
+@database
+@as_json_option
+@click.pass_context
+def cancel(
+    context: click.Context, job: tuple[str, ...], run_id: int | None, reason: str, db: Path, as_json: bool
+) -> None:
+    """Cancel each JOB: a number, or a name (then the newest that has not ended).
+
+    Exit code 0 if every one was cancelled or is being stopped, 1 if one had ended already, 2 if there is none such.
+    """
+    if not job and run_id is None:
+        raise click.UsageError("name a JOB or give --run")
+    file = StoreFile(db)
+    codes = [_cancel_one(file, db, one, reason, as_json) for one in job]
+    if run_id is not None:
+        codes.append(_cancel_run(file, db, run_id, reason, as_json))
+    context.exit(max(codes))
+
+
+def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool) -> int:
+    found = refusing(PlainDisplay(), lambda: file.cancel(job, reason))
+    if found is None:
+        unknown(db, f"job {job!r}", "jobs")
+    number, cancelling = found
+    assert cancelling.before is not None
+    ended = cancelling.before.final
+    effect = "ended" if ended else "cancelled" if cancelling.settled else "stopping"
+    if as_json:
+        click.echo(json.dumps({"job_id": number, "before": cancelling.before.value, "effect": effect}))
+    else:
+        texts = {"ended": f"had ended: {cancelling.before.value}", "stopping": "runs and is being stopped"}
+        click.echo(f"job {number}: {texts.get(effect, 'cancelled')}")
+    return 1 if ended else 0
+
+
+def _cancel_run(file: StoreFile, db: Path, run_id: int, reason: str, as_json: bool) -> int:
+    found = refusing(PlainDisplay(), lambda: file.cancel_run(run_id, reason))
+    if found is None:
+        unknown(db, f"run {run_id}", "jobs")
+    cancelled, stopping = found
+    if as_json:
+        click.echo(json.dumps({"run": run_id, "cancelled": cancelled, "stopping": stopping}))
+    elif cancelled or stopping:
+        click.echo(f"run {run_id}: {plural(cancelled, 'job')} cancelled, {stopping} being stopped")
+    else:
+        click.echo(f"run {run_id}: had ended")
+    return 0 if cancelled or stopping else 1

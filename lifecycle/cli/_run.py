@@ -1,0 +1,115 @@
+"""``lifecycle run``: one flow, to its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lifecycle import LifecycleError
+from lifecycle import run as run_process
+
+from ..scheduler import Flow, FlowRun, RunOutcome, Scheduler, load_flow
+from ..scheduler._owned import still_owned
+from ..scheduler.show import Display, choose_display
+from ._common import BAD_INPUT, STUCK_TIME, bound, drain_option, existing_file, lines_of, refusing, workers_option
+
+
+@click.command()
+@click.argument("flow", type=existing_file)
+@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed goes on.")
+@workers_option
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
+@click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
+@drain_option
+@click.option("--fresh", is_flag=True, help="Cancel what is left of an unfinished run and begin a new one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
+@click.pass_context
+def run(
+    context: click.Context,
+    flow: Path,
+    db: Path | None,
+    workers: int,
+    params: tuple[str, ...],
+    handlers: str | None,
+    drain_timeout: float,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Run the flow in the file FLOW to its end.
+
+    Exit code 0 only if every job succeeded, 1 if some did not, 2 for bad input, 130 or 143 if interrupted.
+    """
+    display = choose_display(as_json=as_json)
+    threads = frozenset(threading.enumerate())
+    loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
+    values = refusing(display, lambda: bound(loaded, params))
+    scheduler = Scheduler(
+        db, workers=workers, name=loaded.name, drain_timeout=drain_timeout, on_event=display.event, adopt=False
+    )
+    running = _Running(scheduler, loaded, values, fresh, display)
+    code, problems = running.to_its_end(drain_timeout)
+    display.problems(problems)
+    owned = still_owned(threads, db)
+    display.owned(owned)
+    context.exit(code or (1 if owned else 0))
+
+
+class _Running:
+    """One run of a flow, from its submission to its outcome."""
+
+    def __init__(self, scheduler: Scheduler, flow: Flow, params: dict[str, Any], fresh: bool, display: Display) -> None:
+        self._scheduler = scheduler
+        self._display = display
+        self._flow = flow
+        self._params = params
+        self._fresh = fresh
+        self._run: FlowRun | None = None
+
+    @property
+    def outcome(self) -> RunOutcome | None:
+        """How it ended, as far as that is known."""
+        return self._run.outcome if self._run is not None else None
+
+    def to_its_end(self, drain_timeout: float) -> tuple[int, list[str]]:
+        """Run it under `lifecycle.run` and return the exit code and the problems to tell."""
+        try:
+            # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
+            run_process(self._main, drain_timeout=drain_timeout + STUCK_TIME)
+        except KeyboardInterrupt:
+            return self._interrupted(130), []
+        except SystemExit as ended:
+            return self._interrupted(int(ended.code or 0)), []
+        except (LifecycleError, ExceptionGroup) as error:
+            lines = lines_of(error)
+            if lines is None:
+                raise
+            return BAD_INPUT, lines
+        assert self.outcome is not None
+        return (0 if self.outcome.succeeded else 1), []
+
+    def _interrupted(self, code: int) -> int:
+        """Return the exit code after a signal: that of the signal, unless nothing was left to interrupt."""
+        return 0 if self.outcome is not None and self.outcome.succeeded else code
+
+    async def _main(self) -> None:
+        with self._shown():
+            async with self._scheduler as scheduler:
+                self._run = await scheduler.submit(self._flow, params=self._params, resume=True, fresh=self._fresh)
+                await self._run.wait()
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show the run while it lasts, then its outcome: here, because `lifecycle.run` may end a stuck process."""
+        began = time.monotonic()
+        try:
+            with self._display:
+                yield
+        finally:
+            if self.outcome is not None:
+                self._display.outcome(self.outcome, time.monotonic() - began)

@@ -1,0 +1,67 @@
+"""``lifecycle schedules``: look at the schedules in a database, pause, resume and trigger them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ..scheduler._inspect import StoreFile
+from ..scheduler.show import PlainDisplay
+from ..scheduler.show._schedules import print_schedules
+from ._common import as_json_option, database, refusing, unknown
+
+
+@click.group()
+def schedules() -> None:
+    """Look at the schedules in a database and change them, while schedulers work on it or not."""
+
+
+@schedules.command("list")
+@database
+@as_json_option
+def list_schedules(db: Path, as_json: bool) -> None:
+    """List the schedules by name, with their next and last due times."""
+    print_schedules(refusing(PlainDisplay(), StoreFile(db).schedules), as_json=as_json)
+
+
+@schedules.command()
+@click.argument("name", nargs=-1, required=True)
+@database
+@as_json_option
+def pause(name: tuple[str, ...], db: Path, as_json: bool) -> None:
+    """Have each schedule NAME not be due until it is resumed; what runs goes on."""
+    _change(name, db, StoreFile(db).pause_schedule, "paused", "paused", as_json)
+
+
+@schedules.command()
+@click.argument("name", nargs=-1, required=True)
+@database
+@as_json_option
+def resume(name: tuple[str, ...], db: Path, as_json: bool) -> None:
+    """End the pause of each schedule NAME; what was due meanwhile is not made up for."""
+    _change(name, db, StoreFile(db).resume_schedule, "resumed", "resumed", as_json)
+
+
+@schedules.command()
+@click.argument("name", nargs=-1, required=True)
+@database
+@as_json_option
+def trigger(name: tuple[str, ...], db: Path, as_json: bool) -> None:
+    """Have a run of each schedule NAME put in, besides those that are due, also during a pause.
+
+    It is put in by the scheduler that knows what to run: within about a second, or when one is started.
+    """
+    _change(name, db, StoreFile(db).trigger_schedule, "triggered", "a run will be put in", as_json)
+
+
+def _change(
+    names: tuple[str, ...], db: Path, change: Callable[[str], bool], effect: str, told: str, as_json: bool
+) -> None:
+    """Change each schedule, and say so; the first that is not there ends it with exit code 2."""
+    for name in names:
+        if not refusing(PlainDisplay(), lambda name=name: change(name)):  # type: ignore[misc]
+            unknown(db, f"schedule {name!r}", "schedules")
+        click.echo(json.dumps({"schedule": name, "effect": effect}) if as_json else f"schedule {name}: {told}")

@@ -1,0 +1,63 @@
+"""``lifecycle serve``: a scheduler that runs until it is told to end."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import click
+
+from lifecycle import LifecycleError
+from lifecycle import run as run_process
+
+from ..scheduler import Scheduler
+from ..scheduler._owned import still_owned
+from ..scheduler.show import JsonDisplay, PlainDisplay
+from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
+
+
+@click.command()
+@click.argument("flows", nargs=-1, type=existing_file)
+@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted goes on.")
+@click.option("--control", "address", default="127.0.0.1:6480", show_default=True, metavar="HOST:PORT", help="Where.")
+@click.option(
+    "--password-file", type=existing_file, help="Clients must give what this file holds; needed beyond this machine."
+)
+@workers_option
+@click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
+@drain_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
+@click.pass_context
+def serve(
+    context: click.Context,
+    flows: tuple[Path, ...],
+    db: Path | None,
+    address: str,
+    password_file: Path | None,
+    workers: int,
+    handlers: str | None,
+    drain_timeout: float,
+    as_json: bool,
+) -> None:
+    """Run jobs until SIGTERM or Ctrl-C, and take them from Redis clients: the flows in the files FLOWS, and handlers.
+
+    Exit code 0 when it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
+    """
+    from ..scheduler._service import Service  # the control server is worth its loading only here
+
+    display = JsonDisplay() if as_json else PlainDisplay()
+    threads = frozenset(threading.enumerate())
+    service = refusing(display, lambda: Service.read(flows, handlers, address, password_file))
+    scheduler = Scheduler(
+        db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
+    )
+    try:
+        run_process(service.run, scheduler, display.event, drain_timeout=drain_timeout + STUCK_TIME)
+    except (KeyboardInterrupt, SystemExit):
+        code = 0
+    except (LifecycleError, OSError, ExceptionGroup) as error:
+        display.problems(lines_of(error) or [str(error)])
+        code = BAD_INPUT
+    owned = still_owned(threads, db)
+    display.owned(owned)
+    context.exit(code or (1 if owned else 0))

@@ -1,0 +1,28 @@
+"""``lifecycle validate``: look at a flow and run nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..scheduler import load_flow
+from ..scheduler._text import plural
+from ..scheduler.show import PlainDisplay
+from ._common import bound, existing_file, refusing
+
+
+@click.command()
+@click.argument("flow", type=existing_file)
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
+@click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
+def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
+    """Check the flow in the file FLOW; run nothing. Parameters are checked when one is given."""
+    display = PlainDisplay()
+    loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
+    if params:
+        refusing(display, lambda: bound(loaded, params))
+    click.echo(
+        f"{loaded.source}: flow {loaded.name!r} is right: {plural(len(loaded.jobs), 'job')}, "
+        f"{plural(len(loaded.params), 'parameter')}"
+    )
