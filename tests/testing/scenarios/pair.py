@@ -1,4 +1,4 @@
-"""ReaderWorker and link: a slow worker, a blocked read, a worker that leaves first, and a close from outside."""
+"""ReaderWorker and link: slow workers, blocked reads, workers that leave first, and closes from outside and inside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import OwnerClosed, ReaderWorker, TaskGroup, link
+import anyio
+
+from lifecycle import OwnerClosed, ReaderWorker, ReleaseTimeout, TaskGroup, link
 
 from ._table import scenario, work
 
@@ -108,3 +110,85 @@ async def linked_loops(bubble: Bubble) -> None:
         lambda: work(bubble, "first", 0.01), slow_to_stop, lambda: work(bubble, "long", 5), close=wire.close
     )
     assert len(outcome.ends) == 3
+
+
+@scenario
+async def pair_closed_while_a_read_is_blocked(bubble: Bubble) -> None:
+    """No cancellation ends the read, and draining has no bound: the end of the worker frees it."""
+    wire = Wire(bubble)
+
+    async def reader(send: Send) -> None:
+        await send(1)
+        with anyio.CancelScope(shield=True):
+            await wire.read()
+
+    async def worker(receive: AsyncIterator[int]) -> None:
+        async for _ in receive:
+            await work(bubble, "item", 0.01)
+            return
+
+    pair = ReaderWorker(reader, worker, close=wire.close, drain_timeout=None, name="closed")
+    async with pair:
+        await asyncio.sleep(0.005)
+        pair.close()
+        await pair.wait()
+
+
+@scenario
+async def pair_that_its_own_worker_closes(bubble: Bubble) -> None:
+    """While the reader takes its time to stop and somebody else waits."""
+    wire = Wire(bubble)
+
+    async def reader(send: Send) -> None:
+        try:
+            await wire.read()
+        finally:
+            await work(bubble, "clean-up", 0.01)
+
+    async def worker(receive: AsyncIterator[int]) -> None:
+        await asyncio.sleep(0.005)
+        await pair.aclose()
+        await work(bubble, "afterwards", 0.01)
+
+    pair = ReaderWorker(reader, worker, close=wire.close, name="own")
+    async with pair, TaskGroup() as group:
+        group.create_task(pair.wait())
+        await pair.wait()
+
+
+@scenario
+async def pair_whose_close_hangs(bubble: Bubble) -> None:
+    """It is cancelled in time, and told of."""
+    wire = Wire(bubble)
+
+    async def close() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await wire.close()
+
+    async def reader(send: Send) -> None:
+        await work(bubble, "reading", 0.01)
+
+    async def worker(receive: AsyncIterator[int]) -> None:
+        await wire.read()
+
+    settings: dict[str, float] = {"drain_timeout": 0.02, "close_timeout": 0.05}
+    with contextlib.suppress(ReleaseTimeout):  # where the wait is struck, so that nobody has got it
+        async with ReaderWorker(reader, worker, close=close, name="hanging", **settings) as pair:
+            await pair.wait()
+    await asyncio.sleep(0)  # where the cancellation comes that waited behind the error
+
+
+@scenario
+async def linked_loops_that_drain(bubble: Bubble) -> None:
+    """The first returns, the second fails while they drain, which ends the third."""
+
+    async def fails() -> None:
+        await work(bubble, "failing", 0.02)
+        raise OSError("broken")
+
+    with contextlib.suppress(OSError):  # where the caller is struck meanwhile
+        outcome = await link(lambda: work(bubble, "first", 0.01), fails, lambda: work(bubble, "long", 5), drain=10)
+        assert len(outcome.ends) == 3
+    await asyncio.sleep(0)  # where the cancellation comes that waited behind the error

@@ -1,4 +1,4 @@
-"""serve_tcp: clients that stay, leave and break off, over the limit, while the server closes."""
+"""serve_tcp: clients that stay, leave, break off and take nothing, over the limit, while the server closes."""
 
 from __future__ import annotations
 
@@ -78,3 +78,64 @@ async def server_of_pairs(bubble: Bubble) -> None:
         group.create_task(client(bubble, arrives=0, stays=0.01))
         group.create_task(client(bubble, arrives=0, stays=0, rude=True))
         await asyncio.sleep(0.015)
+
+
+@scenario
+async def server_that_its_handler_closes(bubble: Bubble) -> None:
+    """While another handler is at work; the one that closed it goes on, and everybody hears of the end."""
+
+    async def handler(stream: ServedStream) -> None:
+        if await stream.receive() == b"close":
+            await server.aclose()
+            await stream.send(b"closed")
+        else:
+            await work(bubble, "answer", 0.02)
+
+    async def ask(word: bytes) -> None:
+        with contextlib.suppress(ConnectionError):
+            reader, writer = await asyncio.open_connection("host", 1)
+            try:
+                writer.write(word)
+                await reader.read()
+            finally:
+                writer.transport.abort()
+
+    server = serve_tcp(handler, "host", 1, on_error=ignore_error, drain_timeout=0.05)
+    async with server, TaskGroup() as group:
+        group.create_task(ask(b"work"))
+        group.create_task(ask(b"close"))
+        group.create_task(server.wait())
+        await asyncio.sleep(0.06)
+        await server.aclose()
+
+
+@scenario
+async def server_of_peers_that_take_nothing(bubble: Bubble) -> None:
+    """One handler fails with much left to send, one peer is idle, one waits in line; all are cut in time."""
+
+    async def handler(stream: ServedStream) -> None:
+        with bubble.ledger.acquire("session", kind="session"):
+            stream.send_nowait(bytes(500_000))
+            if await stream.receive() == b"question":
+                raise OSError("broken")
+
+    settings: dict[str, float] = {"idle_timeout": 0.04, "close_timeout": 0.02, "drain_timeout": 0.02}
+    server = serve_tcp(handler, "host", 1, limit=2, on_error=ignore_error, **settings)
+    async with server, TaskGroup() as group:
+        group.create_task(client(bubble, arrives=0, stays=0.1, rude=True))
+        group.create_task(client(bubble, arrives=0.001, stays=0.1, rude=True))
+        group.create_task(client(bubble, arrives=0.002, stays=0.1, rude=True))
+        await asyncio.sleep(0.06)
+
+
+@scenario
+async def server_that_cannot_listen(bubble: Bubble) -> None:
+    """Its address is in use; whoever waits for it goes on, and the other server as well."""
+    refused = serve_tcp(answering(bubble), "host", 1, on_error=ignore_error)
+    async with serve_tcp(answering(bubble), "host", 1, on_error=ignore_error), TaskGroup() as group:
+        group.create_task(refused.wait())
+        group.create_task(client(bubble, arrives=0, stays=0.01))
+        with contextlib.suppress(OSError):
+            async with refused:
+                raise AssertionError("two servers on one address")
+        refused.close()  # where it was struck before it could try
