@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=tuple[float, int])
@@ -21,6 +22,9 @@ class Line(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._live)
 
     def add(self, key: K) -> None:
         """Put in a key."""

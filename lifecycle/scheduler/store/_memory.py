@@ -82,6 +82,7 @@ class MemoryStore:
         self._delayed: Line[tuple[float, int]] = Line()
         self._schedules = MemorySchedules(self._put_in)
         self._bell = Bell()
+        self._latest = 0.0  # the wall clock, when it was looked at last
 
     async def open(self) -> None:
         """Do nothing."""
@@ -134,12 +135,26 @@ class MemoryStore:
         """Wait until there is room and a job is ready, and start an attempt of the most urgent ones."""
         while True:
             now = time.time()
+            if now < self._latest:
+                self._bring_near(now)
+            self._latest = now
             due = self._schedules.fire_due(now)
             claims = await self.claim(room(), now)
             if claims.jobs:
                 return claims.jobs
             due = min((at for at in (due, claims.next_due) if at is not None), default=None)
             await self._bell.wait(None if due is None else min(LONGEST_WAIT, max(0.0, due - time.time())))
+
+    def _bring_near(self, now: float) -> None:
+        """Let nothing wait for longer than was asked for: the clock was set back."""
+        self._schedules.bring_near(now)
+        for number in [number for _, number in self._delayed]:
+            job = self._jobs[number]
+            furthest = now + (job.new.backoff[1] if job.failures else job.new.delay)
+            if job.due > furthest:
+                self._delayed.discard((job.due, number))
+                job.due = furthest
+                self._delayed.add((furthest, number))
 
     def look_again(self) -> None:
         """Have `take` see that there is more room."""

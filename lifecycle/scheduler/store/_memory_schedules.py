@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from ._records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
-from ._rules import due_after, fire, first_due
+from ._rules import due_after, fire, first_due, nearer
 
 
 @dataclass(slots=True)
@@ -82,6 +82,13 @@ class MemorySchedules:
         if schedule is None or (schedule.new.flow is not None and schedule.new.handler not in flows):
             return None
         return self._put_in(schedule.new.work)
+
+    def bring_near(self, now: float) -> None:
+        """Let none wait for longer than was asked for: the clock was set back."""
+        for schedule in self._schedules.values():
+            new, due = schedule.new, schedule.record.next_due
+            if due is not None and (at := nearer(new.kind, new.rule, due, now)) is not None:
+                schedule.anchor, schedule.record = now, replace(schedule.record, next_due=at)
 
     def fire_due(self, now: float) -> float | None:
         """Put in the jobs that are due; return when the next is due."""

@@ -29,6 +29,10 @@ SHORTEST: Final = 0.01
 """Seconds: shorter periods are for ``lifecycle.fixed_rate``, which writes nothing."""
 
 
+SET_BACK: Final = 60.0
+"""Seconds by which the clock may be set back before a fixed rate begins anew."""
+
+
 class Firing(NamedTuple):
     """What is to be run at one look at a schedule.
 
@@ -75,6 +79,17 @@ def fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
         dropped = now - newest > grace or (new.missed == "skip" and len(passed) > 1)
         runs = () if dropped else (newest,)
     return Firing(runs, following, len(passed) - len(runs))
+
+
+def nearer(kind: str, rule: str, due: float, now: float) -> float | None:
+    """Return when a schedule begins anew, that is due further away than it can be, since the clock was set back.
+
+    None for one that goes on as it is: a cron expression names instants, each of which is run once, however often the
+    clock shows it; and a fixed rate keeps its phase while that takes no longer than a minute.
+    """
+    if kind == "cron" or due <= now + float(rule) + (SET_BACK if kind == "fixed_rate" else 0.0):
+        return None
+    return now + float(rule)
 
 
 def _passed(

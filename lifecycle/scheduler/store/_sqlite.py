@@ -17,6 +17,7 @@ from . import _owners as owners
 from . import _schedules as schedules
 from . import _views as views
 from ._agenda import Agenda
+from ._clock import ClockWatch
 from ._connect import connect, explain
 from ._owner import OwnerLock
 from ._records import (
@@ -39,6 +40,7 @@ from ._records import (
     StoredRun,
 )
 from ._retention import Retention, Sweeper
+from ._succession import Succession
 from ._thread import Operation, SqliteThread
 
 T = TypeVar("T")
@@ -63,6 +65,8 @@ class SqliteStore:
         self._name = name
         self._owner = 0
         self._agenda = Agenda()
+        self._clock = ClockWatch()
+        self._succession: Succession | None = None
         self._sweeper = Sweeper(retention or Retention())
         self._lock: OwnerLock | None = None
         self._writer: SqliteThread | None = None
@@ -77,7 +81,7 @@ class SqliteStore:
             StoreError: it cannot be opened, is no database of ours, or of a newer version.
         """
         self._writer = SqliteThread(
-            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._agenda.forget
+            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._look_anew
         )
         await self._opened(self._writer)
         while not self._owner:
@@ -112,16 +116,21 @@ class SqliteStore:
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
         """Put in a run, or take over its unfinished one."""
-        return await self._write(
+        opened = await self._write(
             lambda db: owners.open_run(db, self.path, run, self._owner, time.time(), resume=resume, fresh=fresh)
         )
+        if opened.resumed:
+            self._clock.doubt()
+        return opened
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
-        """Take over the jobs by themselves that a dead process has left, if their handler is known."""
+        """Take over the jobs by themselves that a dead process has left, if their handler is known; and from now on."""
+        self._succession = Succession(self.path)
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
         """Take over the unfinished runs of a flow that nobody works on, those of this version of it."""
+        self._clock.doubt()
         return await self._write(lambda db: owners.adopt_runs(db, self._owner, flow, digest))
 
     async def run(self, run_id: int) -> StoredRun | None:
@@ -147,14 +156,30 @@ class SqliteStore:
         self, room: Callable[[], int], known: Callable[[], Collection[str]], db: sqlite3.Connection
     ) -> tuple[Sequence[Claimed], float]:
         now = time.time()
+        self._succeed(db, known)
+        if self._clock.look(db, self._owner, now):
+            self._agenda.changed(None)
         self._agenda.look(db, self._owner, known, now)
         self._sweeper.turn(db, now)
-        patience = min(self._agenda.patience(now), self._sweeper.patience(now))
+        patience = min(self._agenda.patience(now), self._sweeper.patience(now), self._clock.patience())
+        if self._succession is not None:
+            patience = min(patience, self._succession.patience())
         limit = room()
         if limit <= 0:
             return (), patience
         jobs, next_due = operations.claim(db, self._owner, limit, now)
         return jobs, patience if next_due is None else min(patience, max(0.0, next_due - now))
+
+    def _succeed(self, db: sqlite3.Connection, known: Callable[[], Collection[str]]) -> None:
+        if self._succession is not None and self._succession.look(db, self._owner, known):
+            self._clock.doubt()
+
+    def _look_anew(self) -> None:
+        """Do again what was rolled back, whatever it was."""
+        self._agenda.forget()
+        self._clock.doubt()
+        if self._succession is not None:
+            self._succession.forget()
 
     def look_again(self) -> None:
         """Have `take` see that there is more room."""

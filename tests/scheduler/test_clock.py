@@ -1,0 +1,129 @@
+"""A wall clock that is set back: nothing waits for longer than was asked for, nothing is run twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+import pytest_asyncio
+
+from lifecycle.scheduler.store._memory import MemoryStore
+from lifecycle.scheduler.store._protocol import Store
+from lifecycle.scheduler.store._records import Claimed, Ending, JobStatus, NewJob, NewSchedule
+from lifecycle.scheduler.store._rules import nearer
+from lifecycle.scheduler.store._sqlite import SqliteStore
+
+pytestmark = pytest.mark.asyncio
+
+HOURS = 3 * 3600.0
+BAD = Ending(JobStatus.FAILED, error="it failed", failed=True)
+
+
+class Clock:
+    """The wall clock of this process, as much ahead of the real one as the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
+        really = time.time
+        monkeypatch.setattr(time, "time", lambda: really() + self.ahead)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that can be set."""
+    return Clock(monkeypatch)
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """An open store of each kind."""
+    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+async def taken(store: Store) -> Claimed:
+    """Return the next job that a scheduler would begin."""
+    with anyio.fail_after(20):
+        (claimed,) = await store.take(lambda: 1, lambda: ["tick"])
+    return claimed
+
+
+def schedule(kind: str, rule: float) -> NewSchedule:
+    """Return a schedule."""
+    job = NewJob("tick", "call", payload={"handler": "tick", "args": []})
+    return NewSchedule("s", kind, str(rule), None, "coalesce", None, job, "tick")
+
+
+async def test_delays_and_retries_wait_no_longer_than_was_asked_for(store: Store, clock: Clock) -> None:
+    """They were reckoned before the clock was set back by hours."""
+    clock.ahead = HOURS
+    await store.add_job(NewJob("now", "call", backoff=(0.01, 0.05)))
+    now = await taken(store)
+    await store.add_job(NewJob("delayed", "call", delay=0.1))
+    await store.add_job(NewJob("a year", "call", delay=3e7))
+    assert await store.retry(now.id, 1, BAD, time.time() + 0.1)
+    clock.ahead = 0.0
+    assert {(await taken(store)).name, (await taken(store)).name} == {"now", "delayed"}
+    with anyio.move_on_after(0.05) as limit:
+        await taken(store)
+    assert limit.cancelled_caught, "what was asked to wait for a year does so"
+
+
+@pytest.mark.parametrize("kind", ["fixed_delay", "fixed_rate"])
+async def test_a_schedule_that_was_put_off_begins_anew(store: Store, clock: Clock, kind: str) -> None:
+    """And each of its due times is still another one."""
+    clock.ahead = HOURS
+    await store.put_schedule(schedule(kind, 0.05))
+    first = await taken(store)
+    if kind == "fixed_delay":
+        await store.finish(first.id, 1, BAD, time.time())
+    clock.ahead = 0.0
+    assert (await taken(store)).id != first.id
+    record = await store.schedule("s")
+    assert record is not None
+    assert record.runs >= 2
+    assert record.last_due is not None
+    assert record.last_due < time.time()
+
+
+async def test_a_fixed_rate_keeps_its_phase_when_the_clock_is_set_back_a_little() -> None:
+    """It waits for as long as that was; instants of cron are named, and not run again however far back."""
+    assert nearer("fixed_rate", "10.0", 1_065.0, 1_000.0) is None
+    assert nearer("fixed_rate", "10.0", 1_075.0, 1_000.0) == 1_010.0
+    assert nearer("fixed_delay", "10.0", 1_010.0, 1_000.0) is None
+    assert nearer("fixed_delay", "10.0", 1_011.0, 1_000.0) == 1_010.0
+    assert nearer("cron", "* * * * *", 99_999.0, 1_000.0) is None
+
+
+async def test_what_was_put_off_is_found_by_the_next_process(tmp_path: Path, clock: Clock) -> None:
+    """The clock was set back while nobody looked."""
+    clock.ahead = HOURS
+    before = SqliteStore(tmp_path / "jobs.sqlite")
+    await before.open()
+    await before.add_job(NewJob("delayed", "call", delay=0.05, payload={"handler": "tick", "args": []}))
+    await before.aclose()
+    clock.ahead = 0.0
+    store = SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    assert await store.adopt_jobs(["tick"]) == 1
+    assert (await taken(store)).name == "delayed"
+    await store.aclose()
+
+
+async def test_what_is_written_just_after_the_clock_was_set_back_is_found_as_well(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry was reckoned before and is written after the first look at the new time."""
+    monkeypatch.setattr("lifecycle.scheduler.store._clock.INTERVAL", 0.01)
+    store = SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    await store.add_job(NewJob("flaky", "call", backoff=(0.01, 0.05)))
+    claimed = await taken(store)
+    assert await store.retry(claimed.id, 1, BAD, time.time() + HOURS)
+    assert (await taken(store)).name == "flaky"
+    await store.aclose()
