@@ -124,7 +124,7 @@ class Connection:
 
     def _has_gone(self) -> bool:
         """Return whether the peer left, so that what the handler met may be just that."""
-        return self._wire.ended or self._wire.transport is None
+        return self._wire.ended or self._wire.gone
 
     def ended(self, handle: TaskHandle[None] | None) -> str:
         """Let go of everything, and return what the end counts as."""

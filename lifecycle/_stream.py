@@ -81,7 +81,7 @@ class ServedStream(ByteStream):
     @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._wire.closed or self._wire.transport is None
+        return self._wire.closed or self._wire.gone
 
     async def send_eof(self) -> None:
         """Tell the peer that nothing more will be sent; what was sent goes out first.

@@ -155,10 +155,15 @@ class Wire(asyncio.Protocol):
             BrokenResourceError: the connection is lost.
             ClosedResourceError: this side has closed it.
         """
-        if self.transport is None or self.closed:
+        if self.closed or self.gone:
             self._refuse_output()
         self.transport.write(data)
         self.active = True
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is lost, or will be with the next turn of the loop."""
+        return self.transport is None or self.transport.is_closing()
 
     @property
     def unsent(self) -> int:

@@ -468,6 +468,27 @@ def test_a_peer_that_leaves_is_no_error_of_the_handler(caplog: pytest.LogCapture
     assert not caplog.records
 
 
+def test_who_sends_without_waiting_hears_at_once_that_the_peer_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """In the step in which sending fails; nothing more is sent into the void, which asyncio would warn of."""
+    client = socket.socket()
+
+    async def handler(stream: ServedStream) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        for _ in range(100):
+            stream.send_nowait(b"x")
+        raise AssertionError("nobody heard of the end")
+
+    async def main() -> None:
+        async with serve_tcp(handler) as server:
+            client.connect(("127.0.0.1", server.port))
+            await until(lambda: server.statistics().accepted and not server.statistics().live)
+            assert balance(server) == {"departed": 1}
+
+    run_on(asyncio.new_event_loop, main())
+    assert not caplog.records
+
+
 @virtual
 async def test_an_error_about_something_else_is_one_also_after_the_peer_has_left(bubble: Bubble) -> None:
     """A closed owner, or a backend that refuses, is not the end of the stream."""

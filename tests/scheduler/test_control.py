@@ -425,6 +425,22 @@ async def test_few_bytes_that_ask_for_much_do_not_fill_the_memory(bubble: Bubble
         await other.close()
 
 
+@pytest.mark.parametrize("command", [b"PING\r\n", b"LC.STATUS 99\r\n"])
+@virtual
+async def test_a_long_pipeline_leaves_others_their_turn(bubble: Bubble, command: bytes) -> None:
+    """Also one of commands that might have to wait and do not."""
+    async with served() as (control, _):
+        greedy, other = await client(), await client()
+        greedy.writer.write(command * 3_000)
+        other.say("PING")
+        assert await other.answer() == "+PONG"
+        assert control.sessions()[0].commands < 2_000
+        for _ in range(3_000):
+            await greedy.answer()
+        await greedy.close()
+        await other.close()
+
+
 @virtual
 async def test_a_client_that_leaves_its_last_answers_is_no_error(bubble: Bubble) -> None:
     """Its connection is cut after a while, and nobody is told of a failure."""

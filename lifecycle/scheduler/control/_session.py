@@ -34,6 +34,9 @@ SOFT = 64 * 1024
 #: So many commands are answered at most before others have their turn.
 TURN = 256
 
+#: So many commands that have to wait are done at most before others have their turn: not all of them really wait.
+HEAVY_TURN = 16
+
 
 class Session:
     """What the server knows of one client.
@@ -114,10 +117,15 @@ class Session:
         Raises:
             BrokenResourceError: the connection broke.
         """
+        done = 0
         async for piece in receive:
             commands = iter(self._parser.feed(piece)) if isinstance(piece, bytes) else piece
             while not self.leaving and (waiting := await self._answer(commands)) is not None:
-                await self._send(await self._do_waiting(waiting))
+                answer = await self._do_waiting(waiting)
+                await self._send(answer)
+                done += 1
+                if len(answer) > SOFT or done % HEAVY_TURN == 0:
+                    await anyio.lowlevel.checkpoint()
             self._in_hand -= 1
             if self.leaving:
                 return
