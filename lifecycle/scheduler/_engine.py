@@ -126,11 +126,11 @@ class Engine:
 
     def _room(self) -> int:
         """Return how many more jobs to take; the store's thread asks as well."""
-        return self.workers + self._ahead.jobs - len(self.running)
+        return 0 if self._draining else self.workers + self._ahead.jobs - len(self.running)
 
     def _known(self) -> Collection[str]:
         """Return the names of the handlers and the keys of the flows that there are; the store's thread asks."""
-        return (*registered_handlers(), *self.flows)
+        return () if self._draining else (*registered_handlers(), *self.flows)
 
     async def return_the_late(self) -> None:
         """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""
@@ -350,12 +350,16 @@ class Engine:
 
     # Telling
 
+    def stop_taking(self) -> None:
+        """Take no more jobs and fire no schedule, although what was asked of the store's thread still stands."""
+        self._draining = True
+
     async def drain(self) -> None:
         """Begin nothing more, give back what has not begun, and tell which jobs still run.
 
         Cancellation: what has not been given back is interrupted when the store is closed.
         """
-        self._draining = True
+        self.stop_taking()
         if self._line:
             await self.give_back()
         self._tell_draining()

@@ -391,6 +391,7 @@ class Scheduler:
         engine = self._engine
         assert engine is not None
         assert self._dispatcher is not None
+        engine.stop_taking()
         self._dispatcher.cancel("the scheduler drains")
         await self._dispatcher.wait()
         await engine.drain()

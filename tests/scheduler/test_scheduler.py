@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import sqlite3
 import sys
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,16 @@ def fail(message: str) -> None:
 async def wait_for_ever() -> None:
     """Wait until cancelled."""
     await anyio.sleep_forever()
+
+
+released: set[str] = set()
+
+
+@handler("test.held")
+async def held() -> None:
+    """Take until the test says so."""
+    while not released:
+        await anyio.sleep(0.001)
 
 
 @handler("test.context")
@@ -722,6 +734,43 @@ async def test_two_schedulers_on_one_store_do_not_take_each_others_jobs(tmp_path
         outcome = await waits.wait()
     assert (outcome.status, outcome.error) == (JobStatus.CANCELLED, "from two")
     assert sorted(calls) == ["one", "two"]
+
+
+async def test_a_drain_takes_no_more_jobs_from_the_store(tmp_path: Path) -> None:
+    """What has not begun is left as it was: it does not look as if it ran, and no attempt of it is counted."""
+    path = tmp_path / "jobs.sqlite"
+    released.clear()
+    async with Scheduler(path, workers=2, on_event=lambda event: event.kind == "draining" and released.add("")) as one:
+        for _ in range(2):
+            await one.submit("test.held")
+        while one.statistics().running < 2:
+            await anyio.sleep(0.001)
+        waiting = [(await one.submit("test.held")).id for _ in range(20)]
+    with closing(sqlite3.connect(path)) as db:
+        states = db.execute("SELECT state, attempt FROM jobs WHERE id >= ?", (waiting[0],)).fetchall()
+    assert states == [("pending", 0)] * 20
+
+
+async def test_a_drain_fires_no_schedule(tmp_path: Path) -> None:
+    """What is due meanwhile is left to the next start, and to the schedule's policy for what was missed."""
+    path = tmp_path / "jobs.sqlite"
+    counts: list[int] = []
+    released.clear()
+
+    def count(event: Event) -> None:
+        if event.kind == "draining":
+            with closing(sqlite3.connect(path)) as db:
+                counts.extend(db.execute("SELECT count(*) FROM jobs").fetchone())
+            asyncio.get_running_loop().call_later(0.2, released.add, "")
+
+    async with Scheduler(path, on_event=count) as scheduler:
+        await scheduler.submit("test.held")
+        await scheduler.schedule("often", "test.add", 1, fixed_rate=0.01)
+        while scheduler.statistics().ended["succeeded"] < 2:
+            await anyio.sleep(0.001)
+    with closing(sqlite3.connect(path)) as db:
+        (after,) = db.execute("SELECT count(*) FROM jobs").fetchone()
+    assert after <= counts[0] + 3, "one may just have been put in"
 
 
 async def test_a_job_that_is_cancelled_while_it_runs_is_told_and_counted_once(
