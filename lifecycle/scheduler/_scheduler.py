@@ -128,10 +128,13 @@ class Scheduler:
             await self._drain()
         except BaseException as raised:
             held = raised
-        if error is None and held is not None:
-            exc_type, error, traceback = type(held), held, held.__traceback__
+        own = held if error is None else None
+        if own is not None:
+            exc_type, error, traceback = type(own), own, own.__traceback__
             held = None
         suppressed = await self._scope.__aexit__(exc_type, error, traceback)
+        if own is not None and not suppressed:
+            raise own  # nobody else has it: the body came to its end without an error
         if isinstance(held, anyio.get_cancelled_exc_class()):
             cancel_again()
         return suppressed

@@ -556,6 +556,25 @@ async def test_cancelling_the_body_drains_and_passes_the_cancellation_on(make: M
     assert calls == ["drained"]
 
 
+async def test_a_cancellation_while_the_block_is_left_is_passed_on(make: Make) -> None:
+    """The body had come to its end; the job that drains is interrupted, and whoever cancelled is not ignored."""
+    leaving = anyio.Event()
+
+    async def body() -> None:
+        async with make(drain_timeout=60.0) as scheduler:
+            await scheduler.submit(wait_for_ever)
+            while not scheduler.statistics().running:
+                await anyio.sleep(0.001)
+            leaving.set()
+
+    task = asyncio.ensure_future(body())
+    await leaving.wait()
+    await anyio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 FLOW = """
 [params]
 n = 3
