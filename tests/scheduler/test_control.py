@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shutil
 import socket
 import subprocess
@@ -20,12 +21,12 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.backoff
 
-from lifecycle import take_snapshot
+from lifecycle import TaskGroup, take_snapshot
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler._handlers import make_handler, registered_handlers
 from lifecycle.scheduler.control import ControlServer, Limits
 from lifecycle.scheduler.control._commands import COMMANDS, Entry
-from lifecycle.testing import Bubble
+from lifecycle.testing import Bubble, explore_cancellation, no_busy_loop
 
 from ..loops import virtual
 from .tools import flow_of
@@ -523,6 +524,44 @@ async def test_a_defect_in_a_command_is_answered_logged_and_stays_there(bubble: 
             await one.close()
     finally:
         del COMMANDS[b"CRASH"]
+
+
+async def say_and_leave(*lines: bytes, arrives: float = 0.0, stays: float = 0.0, rude: bool = False) -> None:
+    await asyncio.sleep(arrives)
+    with contextlib.suppress(ConnectionError):
+        one = await client()
+        try:
+            one.writer.write(b"".join(line + b"\r\n" for line in lines))
+            if not rude:
+                await one.reader.read(10)
+            await asyncio.sleep(stays)
+        finally:
+            one.writer.transport.abort()
+
+
+async def clients_of_all_kinds(bubble: Bubble) -> None:
+    """One watches, one asks and quits, one is rude and kills the first, one aborts; then all is closed."""
+    async with (
+        Scheduler(workers=1, drain_timeout=0.05) as scheduler,
+        ControlServer(scheduler, host="localhost", port=6480, drain_timeout=0.02),
+        TaskGroup() as group,
+    ):
+        enqueue = b"LC.ENQUEUE nap ARGS [0.01]"
+        group.create_task(say_and_leave(b"LC.WATCH", stays=0.1))
+        group.create_task(say_and_leave(b"PING", enqueue, b"LC.LIST", b"QUIT", b"PING", arrives=0.002))
+        group.create_task(say_and_leave(enqueue, b"CLIENT KILL ID 1", b"LC.STATUS 1", arrives=0.004, rude=True))
+        group.create_task(say_and_leave(b"LC.STATUS", b"ABORT", arrives=0.004))
+        await asyncio.sleep(0.04)
+
+
+@pytest.mark.parametrize("budget", [200, pytest.param(None, marks=pytest.mark.nightly)])
+def test_nothing_stays_behind_whoever_is_struck_wherever(budget: int | None) -> None:
+    """Every fault at points of every task: the server, its clients, the scheduler and whoever holds them."""
+    logging.disable(logging.CRITICAL)  # what was injected is logged, as it should be
+    try:
+        explore_cancellation(clients_of_all_kinds, budget=budget, invariants=[no_busy_loop]).assert_clean()
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("no_strangers")
