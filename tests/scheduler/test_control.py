@@ -233,6 +233,22 @@ async def test_without_the_password_nothing_is_done(bubble: Bubble) -> None:
             await each.close()
 
 
+@virtual
+async def test_strangers_do_not_fill_the_memory(bubble: Bubble) -> None:
+    """Who has not given the password may send little; who has, as much as ever, on the same connection."""
+    async with served(password="secret") as (control, _):
+        for large in (b"$20000\r\n", b"x" * 20_000, b"$10000\r\n" + b"x" * 10_000 + b"\r\n$10000\r\n"):
+            stranger = await client()
+            stranger.writer.write((b"" if large[:1] == b"x" else b"*9\r\n") + large)
+            assert (await stranger.reader.read()).startswith(b"-ERR Protocol error: ")
+            await stranger.close()
+        friend = await client()
+        assert await friend.ask("AUTH", "secret") == "+OK"
+        assert await friend.ask("ECHO", "x" * 20_000) == "x" * 20_000
+        assert control.statistics().protocol_errors == 3
+        await friend.close()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
     """Refused before anything begins."""

@@ -76,7 +76,7 @@ def log_in(session: Session, user: bytes, password: bytes) -> None:
     if not (right and known):
         session.server.count("refused")
         raise CommandError("invalid username-password pair or user is disabled.", "WRONGPASS")
-    session.authenticated = True
+    session.let_in()
 
 
 @command("HELLO", 0, None, before_auth=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: What a command may hold, in bytes, whose client has not given the password.
+STRANGER = 16 * 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +29,7 @@ class Limits:
     output: int = 1_024 * 1_024
     output_timeout: float = 10.0
     listed: int = 10_000
+
+    def before_auth(self) -> Limits:
+        """Return the bounds of a client that has not given the password: many strangers must not fill the memory."""
+        return replace(self, **{name: min(getattr(self, name), STRANGER) for name in ("bulk", "command", "inline")})

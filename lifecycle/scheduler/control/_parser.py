@@ -28,14 +28,15 @@ class Parser:
         limits: the bounds.
 
     Attributes:
+        limits: the bounds; they may be changed between two pieces.
         error: why nothing more is understood; what comes after is dropped.
     """
 
-    __slots__ = ("_arguments", "_buffer", "_limits", "_missing", "_need", "_size", "error")
+    __slots__ = ("_arguments", "_buffer", "_missing", "_need", "_size", "error", "limits")
 
     def __init__(self, limits: Limits) -> None:
         self.error: ProtocolError | None = None
-        self._limits = limits
+        self.limits: Limits = limits
         self._buffer = bytearray()
         self._need = 0  # with fewer bytes in the buffer there is no point in looking
         self._arguments: Command = []
@@ -101,7 +102,7 @@ class Parser:
             return self._incomplete_line(data, position, "invalid multibulk length")
         digits = data[position + 1 : stop]
         count = int(digits) if digits.isdigit() else 0 if digits[:1] == b"-" and digits[1:].isdigit() else -1
-        if not 0 <= count <= self._limits.arguments:
+        if not 0 <= count <= self.limits.arguments:
             raise ProtocolError("invalid multibulk length")
         self._missing = count
         return stop + 2
@@ -113,11 +114,11 @@ class Parser:
         if stop < 0:
             return self._incomplete_line(data, position, "invalid bulk length")
         digits = data[position + 1 : stop]
-        if not digits.isdigit() or (length := int(digits)) > self._limits.bulk:
+        if not digits.isdigit() or (length := int(digits)) > self.limits.bulk:
             raise ProtocolError("invalid bulk length")
         start = stop + 2
         stop = start + length
-        if self._size + length > self._limits.command:
+        if self._size + length > self.limits.command:
             raise ProtocolError("too big a command")
         if end < stop + 2:
             self._need = stop + 2 - position  # from where the kept bytes begin
@@ -129,7 +130,7 @@ class Parser:
         return stop + 2
 
     def _read_inline(self, data: bytes, position: int, commands: list[Command]) -> int:
-        limit = self._limits.inline
+        limit = self.limits.inline
         stop = data.find(b"\n", position, position + limit + 1)
         if stop < 0:
             if len(data) - position > limit:
@@ -138,7 +139,7 @@ class Parser:
         words = split_inline(data[position:stop])
         if words is None:
             raise ProtocolError("unbalanced quotes in request")
-        if len(words) > self._limits.arguments:
+        if len(words) > self.limits.arguments:
             raise ProtocolError("too many arguments")
         if words:
             commands.append(words)

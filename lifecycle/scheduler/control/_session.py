@@ -31,8 +31,8 @@ Piece = bytes | Iterator[Command]
 #: So many bytes may wait to go out before the worker looks whether the client takes them.
 SOFT = 64 * 1024
 
-#: So many commands are answered at most before others have their turn.
-TURN = 256
+#: What an answer costs beside its bytes; 256 empty ones are as many as are given before others have their turn.
+OVERHEAD = SOFT // 256
 
 #: So many commands that have to wait are done at most before others have their turn: not all of them really wait.
 HEAVY_TURN = 16
@@ -67,7 +67,7 @@ class Session:
         self._replying = 0  # bytes of the answers that the client is being waited for to take
         self._in_hand = 0  # pieces that the worker has, or that wait for it
         self._since = time.monotonic()
-        self._parser = Parser(server.limits)
+        self._parser = Parser(server.limits if self.authenticated else server.limits.before_auth())
 
     @property
     def age(self) -> float:
@@ -78,6 +78,11 @@ class Session:
         """End the connection at once."""
         logger.info("client cut off", extra={"client": self.stream.peer, "reason": why})
         self.stream.abort()
+
+    def let_in(self) -> None:
+        """Let the client do what it has to have given the password for."""
+        self.authenticated = True
+        self._parser.limits = self.server.limits
 
     # The two loops
 
@@ -146,10 +151,10 @@ class Session:
                 waiting = words
                 break
             answers.append(answer)
-            size += len(answer)
             if self.leaving:
                 break
-            if size > SOFT or len(answers) >= TURN:
+            size += len(answer) + OVERHEAD
+            if size > SOFT:
                 await self._send(b"".join(answers))
                 answers, size = [], 0
                 await anyio.lowlevel.checkpoint()
