@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,12 @@ from lifecycle import run as run_process
 
 from ..scheduler import Scheduler
 from ..scheduler._owned import still_owned
-from ..scheduler.show import JsonDisplay, PlainDisplay
+from ..scheduler.show import Display, JsonDisplay, PlainDisplay
+from ..scheduler.show._logging import LEVELS, LogDisplay, logging_to_stderr
 from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
+
+if TYPE_CHECKING:
+    from ..scheduler._service import Service
 
 
 @click.command()
@@ -26,7 +31,9 @@ from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_o
 @workers_option
 @click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
 @drain_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Events on standard output, one JSON object per line.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="From which level on.")
+@click.option("--log-json", is_flag=True, help="The log as one JSON object per line.")
 @click.pass_context
 def serve(
     context: click.Context,
@@ -38,26 +45,38 @@ def serve(
     handlers: str | None,
     drain_timeout: float,
     as_json: bool,
+    log_level: str,
+    log_json: bool,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C, and take them from Redis clients: the flows in the files FLOWS, and handlers.
 
+    It logs on standard error.
     Exit code 0 when it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
     """
     from ..scheduler._service import Service  # the control server is worth its loading only here
 
-    display = JsonDisplay() if as_json else PlainDisplay()
+    display = JsonDisplay() if as_json else LogDisplay()
     threads = frozenset(threading.enumerate())
-    service = refusing(display, lambda: Service.read(flows, handlers, address, password_file))
-    scheduler = Scheduler(
-        db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
-    )
+    with logging_to_stderr(log_level, as_json=log_json):
+        refusals = JsonDisplay() if as_json else PlainDisplay()
+        service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file))
+        scheduler = Scheduler(
+            db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
+        )
+        code = _until_told(service, scheduler, display, drain_timeout)
+        owned = still_owned(threads, db)
+        display.owned(owned)
+    context.exit(code or (1 if owned else 0))
+
+
+def _until_told(service: Service, scheduler: Scheduler, display: Display, drain_timeout: float) -> int:
+    """Serve until a signal comes, and return the exit code."""
     try:
+        # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
         run_process(service.run, scheduler, display.event, drain_timeout=drain_timeout + STUCK_TIME)
     except (KeyboardInterrupt, SystemExit):
-        code = 0
+        return 0
     except (LifecycleError, OSError, ExceptionGroup) as error:
         display.problems(lines_of(error) or [str(error)])
-        code = BAD_INPUT
-    owned = still_owned(threads, db)
-    display.owned(owned)
-    context.exit(code or (1 if owned else 0))
+        return BAD_INPUT
+    return 0

@@ -94,6 +94,7 @@ class Scheduler:
         self._tasks = TaskManager(f"jobs of {self.name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
         self._engine: Engine | None = None
         self._dispatcher: TaskHandle[None] | None = None
+        self._left = False
 
     async def __aenter__(self) -> Self:
         """Open the store and start working.
@@ -132,12 +133,28 @@ class Scheduler:
         if own is not None:
             exc_type, error, traceback = type(own), own, own.__traceback__
             held = None
+        self._left = True
         suppressed = await self._scope.__aexit__(exc_type, error, traceback)
         if own is not None and not suppressed:
             raise own  # nobody else has it: the body came to its end without an error
         if isinstance(held, anyio.get_cancelled_exc_class()):
             cancel_again()
         return suppressed
+
+    async def drain(self) -> None:
+        """Start nothing more, and return when nothing runs any more; what does not end in time is interrupted.
+
+        Leaving the block does the same. Until it is left, jobs can be looked at and cancelled, here and from other
+        processes; nothing can be put in. Idempotent.
+
+        Cancellation: ends the draining; what still runs is stopped and interrupted when the block is left.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            ReleaseTimeout: jobs ignored their cancellation and were left behind; it names them.
+        """
+        self._reached()
+        await self._drain()
 
     # Work
 
@@ -203,7 +220,7 @@ class Scheduler:
 
         Cancellation: the wish may have been noted.
         """
-        return await self._opened().cancel_job(job_id, reason or "cancelled")
+        return await self._reached().cancel_job(job_id, reason or "cancelled")
 
     async def job(self, job_id: int) -> JobRecord | None:
         """Return what the store knows of the job with this number, None when there is none.
@@ -216,7 +233,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._opened().store.job(job_id)
+        return await self._reached().store.job(job_id)
 
     async def jobs(
         self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
@@ -234,7 +251,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._opened().store.jobs(status=status, run=run, limit=limit)
+        return await self._reached().store.jobs(status=status, run=run, limit=limit)
 
     # Schedules
 
@@ -327,7 +344,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._opened().store.schedules()
+        return await self._reached().store.schedules()
 
     def schedule_named(self, name: str) -> Schedule:
         """Return a handle on the schedule of this name, made here or anywhere else; its methods say if there is none.
@@ -413,4 +430,10 @@ class Scheduler:
         if self._engine is None or self._dispatcher is None or self._dispatcher.done:
             state = "has not been entered" if self._engine is None else "is closing or closed"
             raise OwnerClosed(f"scheduler {self.name!r} {state}; submit inside of its async with block")
+        return self._engine
+
+    def _reached(self) -> Engine:
+        """Return the engine also while it drains."""
+        if self._engine is None or self._left:
+            return self._opened()
         return self._engine

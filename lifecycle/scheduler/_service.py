@@ -68,7 +68,7 @@ class Service:
     async def run(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> None:
         """Serve until cancelled.
 
-        Cancellation: clients get the answers to what they have asked, then the scheduler drains.
+        Cancellation: the scheduler drains; meanwhile clients can look at jobs and cancel them, but put in nothing.
 
         Raises:
             FlowError: a flow has a schedule, and the store one of the same name that is not the flow's.
@@ -78,16 +78,20 @@ class Service:
         control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=self.flows)
         async with scheduler:
             await put_schedules(scheduler, self.flows)
-            await self._serve(control, tell)
+            await self._serve(scheduler, control, tell)
 
-    async def _serve(self, control: ControlServer, tell: Callable[[Event], object]) -> None:
+    async def _serve(self, scheduler: Scheduler, control: ControlServer, tell: Callable[[Event], object]) -> None:
         async with control:
             # What has been loaded stays: with it in every full collection, a PING took 350 ms at worst while a thousand
             # clients came and went, without it 13 (benchmarks/serve.py).
             gc.collect()
             gc.freeze()
             tell(Event("listening", data={"host": self.host, "port": control.port}))
-            await anyio.sleep_forever()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                # Not only when its block is left: clients can look and cancel until the last job is out.
+                await scheduler.drain()
 
 
 def _register(module: str, problems: list[str]) -> None:

@@ -193,7 +193,7 @@ def test_a_schedule_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
         asyncio.run(timetable(db, flow))
     result = CliRunner().invoke(cli, ["serve", str(flow), "--db", str(db), "--control", "127.0.0.1:0"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("naps.toml: schedule: the database has another schedule 'naps'")
+    assert ": naps.toml: schedule: the database has another schedule 'naps'" in result.stderr
     assert asyncio.run(timetable(db))["naps"]["flow"] is None
 
 
