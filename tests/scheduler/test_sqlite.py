@@ -22,7 +22,7 @@ from lifecycle.scheduler.store import _operations as operations
 from lifecycle.scheduler.store import _owners as owners
 from lifecycle.scheduler.store._connect import connect
 from lifecycle.scheduler.store._owner import OwnerLock, is_alive, lock_path
-from lifecycle.scheduler.store._records import Ending, NewJob, NewRun
+from lifecycle.scheduler.store._records import Ending, NewJob, NewRun, NewSchedule
 from lifecycle.scheduler.store._schema import APPLICATION_ID, VERSION
 from lifecycle.scheduler.store._sqlite import SqliteStore
 from lifecycle.scheduler.store._thread import SqliteThread
@@ -292,6 +292,34 @@ async def test_closing_interrupts_what_runs_and_releases_what_waits(tmp_path: Pa
             ("a", "interrupted", None), ("b", "pending", None),
         ]  # fmt: skip
         assert db.execute("SELECT count(*) FROM owners").fetchone() == (0,)
+
+
+@pytest.mark.asyncio
+async def test_what_is_put_in_while_the_store_closes_is_not_lost(tmp_path: Path) -> None:
+    """It waits for another process's lock while the owner leaves: the next owner takes it over."""
+    path = tmp_path / "jobs.sqlite"
+    store = await opened(path)
+    payload = {"handler": "h", "args": []}
+    await store.put_schedule(
+        NewSchedule("s", "fixed_rate", "0.01", None, "burst", None, NewJob("s", "call", payload=payload), "h")
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        taking = asyncio.ensure_future(store.take(lambda: 1, lambda: ["h"]))
+        adding = asyncio.ensure_future(store.add_job(NewJob("a", "call", payload=payload)))
+        await asyncio.sleep(0.05)
+        closing_it = asyncio.ensure_future(store.aclose())
+        await asyncio.sleep(0.05)
+        other.execute("COMMIT")
+    number = await adding
+    await closing_it
+    taking.cancel()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT DISTINCT owner FROM jobs").fetchall() == [(None,)]
+    heir = await opened(path)
+    await heir.adopt_jobs(["h"])
+    assert number in {claimed.id for claimed in (await heir.claim(99, time.time())).jobs}
+    await heir.aclose()
 
 
 @pytest.mark.asyncio

@@ -30,7 +30,7 @@ INSERT_JOB = """
     VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int, now: float) -> int:
+def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float) -> int:
     """Put in one job and return its number."""
     due = now + job.delay if job.delay and not job.needs else 0
     values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
@@ -40,7 +40,7 @@ def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int,
     return cursor.lastrowid
 
 
-def claim(db: sqlite3.Connection, owner: int, limit: int, now: float) -> Claims:
+def claim(db: sqlite3.Connection, owner: int | None, limit: int, now: float) -> Claims:
     """Start an attempt of the owner's most urgent ready jobs."""
     db.execute(
         "UPDATE jobs SET due = 0 WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0 AND due <= ?",
@@ -269,7 +269,7 @@ def outputs(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[st
     return found
 
 
-def notices(db: sqlite3.Connection, owner: int) -> Sequence[Notice]:
+def notices(db: sqlite3.Connection, owner: int | None) -> Sequence[Notice]:
     """Return what others have asked of an owner's jobs: one query, empty nearly always."""
     rows = db.execute(
         """
@@ -285,6 +285,6 @@ def notices(db: sqlite3.Connection, owner: int) -> Sequence[Notice]:
     ]
 
 
-def forget_notices(db: sqlite3.Connection, owner: int, last: int) -> None:
+def forget_notices(db: sqlite3.Connection, owner: int | None, last: int) -> None:
     """Delete the notices up to *last*."""
     db.execute("DELETE FROM notices WHERE owner = ? AND id <= ?", (owner, last))

@@ -80,7 +80,7 @@ def enter(db: sqlite3.Connection, database: Path, lock: OwnerLock, pid: int, nam
     return register(db, lock.token, pid, name, now)
 
 
-def adopt_jobs(db: sqlite3.Connection, owner: int, handlers: Collection[str]) -> int:
+def adopt_jobs(db: sqlite3.Connection, owner: int | None, handlers: Collection[str]) -> int:
     """Take over the jobs by themselves (of no run) that nobody owns and whose handler is known; return how many."""
     orphans = db.execute(
         "SELECT id, payload FROM jobs WHERE run IS NULL AND owner IS NULL AND state IN ('pending', 'interrupted')"
@@ -90,7 +90,7 @@ def adopt_jobs(db: sqlite3.Connection, owner: int, handlers: Collection[str]) ->
     return len(known)
 
 
-def adopt_runs(db: sqlite3.Connection, owner: int, flow: str, digest: str) -> LeftRuns:
+def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str) -> LeftRuns:
     """Take over the unfinished runs of a flow that nobody owns; those of another version of it are left alone."""
     orphans = db.execute(
         "SELECT id, digest FROM runs WHERE flow = ? AND finished IS NULL AND owner IS NULL ORDER BY id", (flow,)
@@ -102,7 +102,7 @@ def adopt_runs(db: sqlite3.Connection, owner: int, flow: str, digest: str) -> Le
 
 
 def open_run(
-    db: sqlite3.Connection, database: Path, run: NewRun, owner: int, now: float, *, resume: bool, fresh: bool
+    db: sqlite3.Connection, database: Path, run: NewRun, owner: int | None, now: float, *, resume: bool, fresh: bool
 ) -> OpenedRun:
     """Take over the unfinished run of the same flow and parameters, or put in a new one."""
     bury_the_dead(db, database)
@@ -144,7 +144,7 @@ def _changed(run: NewRun, run_id: int) -> str:
     )
 
 
-def _adopt(db: sqlite3.Connection, run_id: int, owner: int) -> OpenedRun:
+def _adopt(db: sqlite3.Connection, run_id: int, owner: int | None) -> OpenedRun:
     db.execute(
         """
         UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL
@@ -155,7 +155,7 @@ def _adopt(db: sqlite3.Connection, run_id: int, owner: int) -> OpenedRun:
     return OpenedRun(run_id, True, row[0], row[1])
 
 
-def insert_run(db: sqlite3.Connection, run: NewRun, owner: int, now: float) -> OpenedRun:
+def insert_run(db: sqlite3.Connection, run: NewRun, owner: int | None, now: float) -> OpenedRun:
     """Put in a new run with all its jobs."""
     cursor = db.execute(
         """

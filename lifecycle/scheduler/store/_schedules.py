@@ -83,7 +83,7 @@ def resume(db: sqlite3.Connection, name: str, now: float) -> bool:
     return True
 
 
-def trigger(db: sqlite3.Connection, name: str, flows: Collection[str], owner: int, now: float) -> PutIn | None:
+def trigger(db: sqlite3.Connection, name: str, flows: Collection[str], owner: int | None, now: float) -> PutIn | None:
     """Put in a run now, besides those that are due; return what was put in.
 
     None when there is no such schedule, or its flow is not among those with the keys *flows*.
@@ -139,7 +139,7 @@ def _fire_asked(db: sqlite3.Connection, handlers: str, owner: int, now: float) -
         db.execute("UPDATE schedules SET triggered = triggered - ? WHERE id = ?", (times, number))
 
 
-def _put_in(db: sqlite3.Connection, work: NewJob | NewRun, owner: int, now: float) -> PutIn:
+def _put_in(db: sqlite3.Connection, work: NewJob | NewRun, owner: int | None, now: float) -> PutIn:
     if isinstance(work, NewRun):
         return PutIn(run=insert_run(db, work, owner, now).run_id)
     return PutIn(job=insert_job(db, work, None, owner, now))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .._errors import StoreError
+from .._limits import LONGEST_WAIT
 from . import _operations as operations
 from . import _owners as owners
 from . import _schedules as schedules
@@ -63,7 +64,9 @@ class SqliteStore:
         self.path = Path(path).absolute()
         self._shown = os.fspath(path)
         self._name = name
-        self._owner = 0
+        # None before it is registered, and from the moment that it leaves: what still waits for the writer then, and is
+        # put in after it has left, belongs to nobody and is taken over, instead of belonging to one who is gone.
+        self._owner: int | None = None
         self._agenda = Agenda()
         self._clock = ClockWatch()
         self._succession: Succession | None = None
@@ -84,8 +87,8 @@ class SqliteStore:
             partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._look_anew
         )
         await self._opened(self._writer)
-        while not self._owner:
-            self._owner = await self._enter() or 0
+        while self._owner is None:
+            self._owner = await self._enter()
         self._reader = SqliteThread(
             partial(connect, self.path, self._shown, mode="ro"), "BEGIN", "lifecycle-store-reader"
         )
@@ -100,8 +103,8 @@ class SqliteStore:
             StoreError: the last transaction failed; the next owner of the file then does what it would have done.
         """
         try:
-            if self._owner:
-                owner, self._owner = self._owner, 0
+            owner, self._owner = self._owner, None
+            if owner is not None:
                 await self._write(lambda db: owners.retire(db, owner))
         finally:
             for thread in (self._reader, self._writer):
@@ -155,11 +158,14 @@ class SqliteStore:
     def _claim(
         self, room: Callable[[], int], known: Callable[[], Collection[str]], db: sqlite3.Connection
     ) -> tuple[Sequence[Claimed], float]:
-        now = time.time()
-        self._succeed(db, known)
-        if self._clock.look(db, self._owner, now):
+        owner, now = self._owner, time.time()
+        if owner is None:
+            return (), LONGEST_WAIT
+        if self._succession is not None and self._succession.look(db, owner, known):
+            self._clock.doubt()
+        if self._clock.look(db, owner, now):
             self._agenda.changed(None)
-        self._agenda.look(db, self._owner, known, now)
+        self._agenda.look(db, owner, known, now)
         self._sweeper.turn(db, now)
         patience = min(self._agenda.patience(now), self._sweeper.patience(now), self._clock.patience())
         if self._succession is not None:
@@ -167,12 +173,8 @@ class SqliteStore:
         limit = room()
         if limit <= 0:
             return (), patience
-        jobs, next_due = operations.claim(db, self._owner, limit, now)
+        jobs, next_due = operations.claim(db, owner, limit, now)
         return jobs, patience if next_due is None else min(patience, max(0.0, next_due - now))
-
-    def _succeed(self, db: sqlite3.Connection, known: Callable[[], Collection[str]]) -> None:
-        if self._succession is not None and self._succession.look(db, self._owner, known):
-            self._clock.doubt()
 
     def _look_anew(self) -> None:
         """Do again what was rolled back, whatever it was."""
