@@ -36,6 +36,7 @@ class Diary:
     homes: dict[int, Scope] = field(default_factory=dict)
     stuck: set[int] = field(default_factory=set)
     over: set[int] = field(default_factory=set)  # tasks that came to their end by themselves
+    refused: set[int] = field(default_factory=set)  # never in a ledger: their step failed, as the scope was closing
     count: int = 0
 
     def new(self, scope: Scope) -> int:
@@ -140,8 +141,10 @@ async def play(scope: Scope, program: list[tuple[Any, ...]], diary: Diary) -> No
     for step in program:
         try:
             await play_step(scope, step, diary)
-        except (Planned, OwnerClosed) as error:
-            if isinstance(error, Planned) and error.args != (-1,):
+        except BaseException as error:
+            if step[0] not in ("wait", "child"):
+                diary.refused.add(diary.count)
+            if not isinstance(error, OwnerClosed) and not (isinstance(error, Planned) and error.args == (-1,)):
                 raise
         check_account(scope)
 
@@ -204,13 +207,13 @@ def check_account(scope: Scope) -> None:
 
 
 def check_diary(diary: Diary) -> None:
-    """All that was opened was released once, and newest first within its scope."""
+    """All that was opened was released once, and what a scope took in newest first."""
     opened = [thing for moment, thing in diary.entries if moment == "open"]
     for thing in opened:
         assert diary.position("release", thing) is not None, f"{thing} was never released: {diary.entries}"
         assert diary.position("released", thing) is not None
     for older, newer in pairs(opened):
-        if diary.homes[older] is not diary.homes[newer]:
+        if diary.homes[older] is not diary.homes[newer] or newer in diary.refused:
             continue
         began = diary.position("release", older)
         done = diary.position("release" if newer in diary.stuck else "released", newer)
