@@ -165,7 +165,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 @asynccontextmanager
 async def a_scheduler() -> AsyncIterator[Scheduler]:
     """Open a scheduler with its schedules, and say so."""
-    async with Scheduler(TOLD["database"], workers=6, name=ROLE, keep_for=None, keep_jobs=TOLD["keep"]) as scheduler:
+    kept: dict[str, Any] = {"keep_for": None, "keep_jobs": TOLD["keep"]}
+    # No watch for stalls: a busy machine makes them, and what is said on stderr is a failure here.
+    async with Scheduler(TOLD["database"], workers=6, name=ROLE, stall_threshold=None, **kept) as scheduler:
         for name, timing in SCHEDULES.items():
             if name in TOLD["schedules"]:
                 await scheduler.schedule(name, tick, **timing)

@@ -45,6 +45,9 @@ CREATE TRIGGER was_due AFTER UPDATE OF scheduled ON jobs BEGIN
 END;
 """
 
+MANY = 50
+"""So many kills have to hit something."""
+
 FINAL = {"succeeded", "failed", "cancelled", "timed_out"}
 
 ALLOWED = {
@@ -202,6 +205,9 @@ class Storm:
     def check(self) -> str:
         """Check that no job was lost and that each has ended once; return what was seen, for people."""
         assert self.messages() == ""
+        assert [path.name for path in self.database.parent.glob("jobs.sqlite-*")] == [], (
+            "what the killed left is removed"
+        )
         with closing(sqlite3.connect(self.database)) as db:
             history = read_history(db)
             left = db.execute("SELECT count(*), sum(unfinished) FROM runs").fetchone()
@@ -216,7 +222,9 @@ class Storm:
         for name, story in by_name.items():
             ledger.check(name, story)
         hit = sum(move[:2] == ("running", "interrupted") for story in history.values() for move in story.moves)
-        assert hit > 0, "the kills have to hit jobs in flight"
+        if self.kills >= MANY:
+            assert hit > 0, "the kills have to hit jobs in flight"
+            assert dues > 0
         return (
             f"seed {self.seed}: {self.kills} kills, {self.refusals} refusals, {len(history)} jobs, "
             f"{len(ledger.accepted)} accepted one by one, {left[0]} runs, {dues} due times, "
@@ -324,7 +332,9 @@ def check_due_times(db: sqlite3.Connection, *, strict: bool) -> int:
     columns = "id, name, kind, rule, anchor, missed, runs, missed_runs, last_due"
     for number, name, kind, rule, anchor, missed, runs, dropped, last in db.execute(f"SELECT {columns} FROM schedules"):
         times = [at for (at,) in db.execute("SELECT scheduled FROM dues WHERE schedule = ? ORDER BY job", (number,))]
-        assert len(times) == runs > 0, name
+        assert len(times) == runs, name
+        if not times:
+            continue
         assert times[-1] == last, name
         if kind != "fixed_rate" or not strict:
             continue
