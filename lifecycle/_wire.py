@@ -155,9 +155,10 @@ class Wire(asyncio.Protocol):
             BrokenResourceError: the connection is lost.
             ClosedResourceError: this side has closed it.
         """
-        if self.closed or self.gone:
+        transport = self.transport
+        if self.closed or transport is None or transport.is_closing():
             self._refuse_output()
-        self.transport.write(data)
+        transport.write(data)
         self.active = True
 
     @property

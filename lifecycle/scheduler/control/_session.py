@@ -163,7 +163,7 @@ class Session:
                 self.server.count("protocol_errors")
                 answers.append(error(f"Protocol error: {self._parser.error}"))
                 self.leaving = True
-        if answers and not self.stream.closed:
+        if answers and not (self.leaving and self.stream.closed):  # after an ABORT
             await self._send(b"".join(answers))
         return waiting
 
