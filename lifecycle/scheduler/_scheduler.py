@@ -54,8 +54,8 @@ class Scheduler:
         close_timeout: seconds that each single release of a job may take.
         threads: how many sync handlers run at once, by default the workers and one for each core.
         on_event: called in the loop with every `Event`; it must be quick.
-        adopt: with a durable store, take over jobs that were submitted by themselves, were left by a dead process, and
-            whose handler is registered.
+        adopt: with a durable store, take over jobs that were submitted by themselves, were left by a process that has
+            ended, and whose handler is registered; at the start, and as long as this one lives.
         stall_threshold: seconds for which the loop may stand still while jobs run, before the job that blocks it is
             named, in the log and as an event ``loop_blocked``; None looks for no such thing.
         keep_for: seconds that a durable store keeps an ended job, with its result and log; None for ever.
