@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler.store._records import NewJob, NewSchedule
+from lifecycle.scheduler.store._records import NewJob, NewRun, NewSchedule, flow_key
 from lifecycle.scheduler.store._sqlite import SqliteStore
 
 pytestmark = pytest.mark.asyncio
@@ -60,6 +60,27 @@ async def test_a_living_owner_takes_over_what_another_leaves(tmp_path: Path, how
         claimed = await taking
     assert [(job.name, job.attempt) for job in claimed] == [("known", 2), ("known", 1)]
     assert len(list(tmp_path.glob("*owner*"))) == 1
+    await other.aclose()
+    await heir.aclose()
+
+
+async def test_a_living_owner_takes_over_the_runs_of_flows_that_it_serves(tmp_path: Path) -> None:
+    """In the version that it has; those of others wait for somebody who has them."""
+    path = tmp_path / "jobs.sqlite"
+    other, heir = await opened(path), await opened(path)
+    for flow, digest in [("served", "d"), ("served", "older"), ("unknown", "d")]:
+        run = NewRun(flow, "f.toml", digest, "{}", (NewJob("a", "call"), NewJob("b", "call", ("a",))))
+        await other.open_run(run, resume=False, fresh=False)
+    await other.claim(1, 1.0)
+    assert other._lock is not None
+    other._lock.close()
+    with anyio.fail_after(20):
+        (claimed,) = await heir.take(lambda: 9, lambda: [flow_key("served", "d")])
+    assert (claimed.name, claimed.run_id, claimed.attempt) == ("a", 1, 2)
+    with closing(sqlite3.connect(path)) as db:
+        owned = db.execute("SELECT DISTINCT run, owner IS NOT NULL FROM jobs ORDER BY run").fetchall()
+        assert owned == [(1, 1), (2, 0), (3, 0)]
+        assert db.execute("SELECT id, owner IS NOT NULL FROM runs ORDER BY id").fetchall() == owned
     await other.aclose()
     await heir.aclose()
 

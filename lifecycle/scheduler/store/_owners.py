@@ -12,7 +12,7 @@ from pathlib import Path
 from .._errors import RunConflict
 from . import _operations as operations
 from ._owner import OwnerLock, is_alive, lock_path, remove_lock
-from ._records import LeftRuns, NewRun, OpenedRun
+from ._records import LeftRuns, NewRun, OpenedRun, flow_key
 
 
 def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float) -> int:
@@ -99,6 +99,15 @@ def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str
     for run in ours:
         _adopt(db, run, owner)
     return LeftRuns(ours, tuple(run for run, version in orphans if version != digest))
+
+
+def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str]) -> int:
+    """Take over the unfinished runs that nobody owns, of the flows with these keys; return how many."""
+    orphans = db.execute("SELECT id, flow, digest FROM runs WHERE finished IS NULL AND owner IS NULL").fetchall()
+    ours = [run for run, flow, digest in orphans if flow_key(flow, digest) in served]
+    for run in ours:
+        _adopt(db, run, owner)
+    return len(ours)
 
 
 def open_run(

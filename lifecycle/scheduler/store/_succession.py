@@ -1,4 +1,4 @@
-"""Taking over, while this owner lives, the jobs of other owners of the same file that have ended."""
+"""Taking over, while this owner lives, the jobs and runs of other owners of the same file that have ended."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Succession:
         if not (buried or left or self._unsure):
             return False
         self._unsure = False
-        return owners.adopt_jobs(db, owner, known()) > 0
+        names = known()
+        return owners.adopt_jobs(db, owner, names) + owners.adopt_served_runs(db, owner, names) > 0
 
     def patience(self) -> float:
         """Return for how many seconds nobody has to be looked at."""
