@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.argument("flows", nargs=-1, type=existing_file)
 @click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted goes on.")
 @click.option("--control", "address", default="127.0.0.1:6480", show_default=True, metavar="HOST:PORT", help="Where.")
+@click.option("--web", metavar="HOST:PORT", help="Serve a page that shows what happens; needs the extra `web`.")
 @click.option(
     "--password-file", type=existing_file, help="Clients must give what this file holds; needed beyond this machine."
 )
@@ -40,6 +41,7 @@ def serve(
     flows: tuple[Path, ...],
     db: Path | None,
     address: str,
+    web: str | None,
     password_file: Path | None,
     workers: int,
     handlers: str | None,
@@ -59,7 +61,7 @@ def serve(
     threads = frozenset(threading.enumerate())
     with logging_to_stderr(log_level, as_json=log_json):
         refusals = JsonDisplay() if as_json else PlainDisplay()
-        service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file))
+        service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(
             db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
         )

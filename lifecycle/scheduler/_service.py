@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +30,7 @@ class Service:
     Attributes:
         flows: flows that clients may run, and that run by themselves when they have a schedule.
         host, port: where the control server listens.
+        web: host and port of the page, None for none.
         password: what clients have to give.
     """
 
@@ -35,9 +38,17 @@ class Service:
     host: str
     port: int
     password: str | None = field(default=None, repr=False)
+    web: tuple[str, int] | None = None
 
     @classmethod
-    def read(cls, flows: Sequence[Path], handlers: str | None, address: str, password_file: Path | None) -> Service:
+    def read(
+        cls,
+        flows: Sequence[Path],
+        handlers: str | None,
+        address: str,
+        password_file: Path | None,
+        web: str | None = None,
+    ) -> Service:
         """Return the service that a command line describes; handlers are registered.
 
         Raises:
@@ -57,13 +68,14 @@ class Service:
                 problems.append(f"{path}: there is another flow {flow.name!r}, in {loaded[flow.name].source}")
             loaded[flow.name] = flow
             check_schedule(flow, problems)
-        host, port = _read_address(address, problems)
         password = _read_password(password_file, problems)
-        if password is None and not is_loopback(host) and not problems:
-            problems.append(f"--control {address}: only with --password-file beyond this machine")
+        host, port = _read_address("--control", address, password, problems)
+        page = None if web is None else _read_address("--web", web, password, problems)
+        if page is not None:
+            _check_extra(problems)
         if problems:
             raise FlowError(problems)
-        return cls(tuple(loaded.values()), host, port, password)
+        return cls(tuple(loaded.values()), host, port, password, page)
 
     async def run(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> None:
         """Serve until cancelled.
@@ -87,11 +99,25 @@ class Service:
             gc.collect()
             gc.freeze()
             tell(Event("listening", data={"host": self.host, "port": control.port}))
-            try:
-                await anyio.sleep_forever()
-            finally:
-                # Not only when its block is left: clients can look and cancel until the last job is out.
-                await scheduler.drain()
+            async with self._page(scheduler, tell):
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    # Not only when its block is left: clients can look and cancel until the last job is out.
+                    await scheduler.drain()
+
+    @asynccontextmanager
+    async def _page(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> AsyncIterator[None]:
+        """Serve the page for the block, if there is to be one."""
+        if self.web is None:
+            yield
+            return
+        from .web import WebServer  # only here: it needs the extra `web`
+
+        host, port = self.web
+        async with WebServer(scheduler, host=host, port=port, password=self.password) as page:
+            tell(Event("page", data={"host": host, "port": page.port}))
+            yield
 
 
 def _register(module: str, problems: list[str]) -> None:
@@ -109,12 +135,23 @@ def _register(module: str, problems: list[str]) -> None:
             problems.append(f"--handlers: {error}")
 
 
-def _read_address(address: str, problems: list[str]) -> tuple[str, int]:
+def _check_extra(problems: list[str]) -> None:
+    for needed in ("starlette", "uvicorn"):
+        try:
+            importlib.import_module(needed)
+        except ModuleNotFoundError:
+            problems.append(f"--web: needs {needed}: pip install 'asyncio-lifecycle[web]'")
+            return
+
+
+def _read_address(option: str, address: str, password: str | None, problems: list[str]) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        problems.append(f"--control: expected HOST:PORT, got {address!r}")
+        problems.append(f"{option}: expected HOST:PORT, got {address!r}")
         return "127.0.0.1", 0
+    if password is None and not is_loopback(host):
+        problems.append(f"{option} {address}: only with --password-file beyond this machine")
     return host, int(port)
 
 

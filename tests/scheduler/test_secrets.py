@@ -14,6 +14,8 @@ import pytest
 from lifecycle import serve_tcp, take_snapshot
 from lifecycle.scheduler import Context, FlowError, JobStatus, Scheduler
 from lifecycle.scheduler._secrets import HiddenBytes, Secrets
+from lifecycle.scheduler.web._facts import look
+from lifecycle.scheduler.web._page import page_of
 
 from .test_http import Peer, answer
 from .tools import flow_of, problems_of, run_flow
@@ -108,6 +110,8 @@ async def test_a_secret_is_in_no_log_store_event_error_or_snapshot(
         snapshot = json.dumps(take_snapshot().to_dict())
         outcome = await flow_run.wait()
         jobs = {job.name: job for job in outcome.jobs}
+        facts = await look(scheduler)
+        page = page_of(facts) + json.dumps([facts.jobs(), facts.owners.to_dict()])
     stored = b"".join(file.read_bytes() for file in sorted(tmp_path.glob("jobs.sqlite*"))).decode("utf-8", "replace")
     for what, text in {
         "store": stored,
@@ -115,9 +119,11 @@ async def test_a_secret_is_in_no_log_store_event_error_or_snapshot(
         "outcome": repr(outcome),
         "log": caplog.text,
         "snapshot": snapshot,
+        "page": page,
     }.items():
         assert not traces_of(text), what
     assert "***" in stored
+    assert "SecretHidden" in page
     assert jobs["give"].status is jobs["reached"].status is JobStatus.SUCCEEDED
     error = jobs["bad"].error or ""
     assert error.startswith("SecretHidden: 2 failures: ")

@@ -68,6 +68,11 @@ def note_of(job: JobRecord) -> str:
     return "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)
 
 
+def url_host(host: str) -> str:
+    """Return a host as URLs have it."""
+    return f"[{host}]" if ":" in host else host
+
+
 def sentence(event: Event) -> str | None:
     """Return an event as a line for people, None when it is not worth one."""
     data = event.data
@@ -86,6 +91,8 @@ def sentence(event: Event) -> str | None:
         return f"{event.job}: {data['status'].replace('_', ' ')}{took}{why}"
     if event.kind == "listening":
         return f"control server: redis-cli -h {data['host']} -p {data['port']}"
+    if event.kind == "page":
+        return f"web page: http://{url_host(data['host'])}:{data['port']}/"
     if event.kind == "loop_blocked":
         return f"{data['task']} blocked the event loop for {duration(data['seconds'])}, at {data['place']}"
     if event.kind == "draining":

@@ -1,0 +1,5 @@
+"""A page that shows what a scheduler does, and the same as JSON; needs the extra ``web``."""
+
+from ._server import WebServer
+
+__all__ = ["WebServer"]

@@ -1,0 +1,117 @@
+"""WebServer: uvicorn as a resource: started and stopped in order, and without signal handlers of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+import uvicorn
+
+from lifecycle import Scope, TaskHandle
+
+from ._application import make_application
+
+if TYPE_CHECKING:
+    from .._scheduler import Scheduler
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+class WebServer:
+    """Serves the page of a scheduler, and the same as JSON, for as long as its block lasts.
+
+    Do not use it where anybody may look: without a password it answers to this machine only, and says so.
+
+    Args:
+        scheduler: what is shown.
+        host: where to listen.
+        port: 0 for any that is free.
+        password: what readers have to give (HTTP Basic, whatever the user's name); None: nothing.
+    """
+
+    def __init__(self, scheduler: Scheduler, *, host: str = "127.0.0.1", port: int = 0, password: str | None) -> None:
+        self._scheduler = scheduler
+        self._address = (host, port)
+        self._password = password
+        self._scope = Scope("web page")
+        self.host: str = host
+        self.port: int = port
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Cancellation: what had been opened is closed again.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        await self._scope.__aenter__()
+        try:
+            await self._open()
+        except BaseException as error:
+            await self._scope.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Answer what has been asked, and stop listening.
+
+        Cancellation: everything is released before it goes on.
+        """
+        return await self._scope.__aexit__(exc_type, error, traceback)
+
+    async def _open(self) -> None:
+        listening = _listen(*self._address)
+        self._scope.callback(listening.close)
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            make_application(self._scheduler, self._password),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=64,
+            timeout_graceful_shutdown=2,
+        )
+        server = _Server(config)
+        serving = self._scope.start_soon(server.serve, [listening], name="uvicorn")
+        self._scope.push_async_callback(_stop, server, serving)
+        await server.listening.wait()
+
+
+async def _stop(server: uvicorn.Server, serving: TaskHandle[None]) -> None:
+    server.should_exit = True
+    await serving.wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port} for the web page: {error.strerror}") from error
