@@ -85,6 +85,28 @@ async def test_a_living_owner_takes_over_the_runs_of_flows_that_it_serves(tmp_pa
     await heir.aclose()
 
 
+async def test_an_owner_never_takes_itself_for_dead(tmp_path: Path) -> None:
+    """Although somebody has removed its lock file: what it runs would be begun a second time beside itself."""
+    path = tmp_path / "jobs.sqlite"
+    store, other = await opened(path), await opened(path)
+    number = await store.add_job(KNOWN)
+    with anyio.fail_after(20):
+        await store.take(lambda: 9, lambda: HANDLERS)
+    assert store._lock is not None
+    store._lock.path.unlink()
+    assert other._lock is not None
+    other._lock.close()
+    taking = asyncio.ensure_future(store.take(lambda: 9, lambda: HANDLERS))
+    await anyio.sleep(0.2)
+    assert not taking.done()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT id, state, attempt FROM jobs").fetchall() == [(number, "running", 1)]
+        assert db.execute("SELECT count(*) FROM owners").fetchone() == (1,), "the other one is buried"
+    taking.cancel()
+    await other.aclose()
+    await store.aclose()
+
+
 async def test_a_delay_goes_on_whose_run_was_lost_with_its_owner(tmp_path: Path) -> None:
     """The next run of a schedule waits for the end of the last: it must not wait for a dead process."""
     path = tmp_path / "jobs.sqlite"

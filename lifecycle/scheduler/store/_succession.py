@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .._limits import LONGEST_WAIT
 from . import _owners as owners
+from ._owner import remove_lock
 
 INTERVAL = 2.0
 """Seconds between two looks at the other owners, while there are any."""
@@ -37,12 +38,14 @@ class Succession:
         if instant < self._next_look:
             return False
         self._next_look = instant + INTERVAL
-        buried = bool(owners.dead_owners(db, self._database))
-        if buried:
-            owners.bury_the_dead(db, self._database)
+        # Not itself, although somebody may have removed its lock file: it would begin a second time what it runs.
+        dead = [other for other in owners.dead_owners(db, self._database) if other[0] != owner]
+        for number, token in dead:
+            owners.retire(db, number)
+            remove_lock(self._database, token)
         others = {number for (number,) in db.execute("SELECT id FROM owners WHERE id != ?", (owner,))}
         left, self._others = self._others - others, others
-        if not (buried or left or self._unsure):
+        if not (dead or left or self._unsure):
             return False
         self._unsure = False
         names = known()
