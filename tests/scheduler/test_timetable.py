@@ -21,7 +21,8 @@ from lifecycle.scheduler import Event, FlowError, Scheduler, handler, load_flow
 from lifecycle.scheduler._service import Service
 from lifecycle.scheduler._timetable import put_schedules
 
-from .tools import flow_of, problems_of
+from .test_service_log import serving as serving_process
+from .tools import Cli, flow_of, problems_of, wait_until
 
 WORK = "[blocks.one]\nsleep = 0\n"
 
@@ -215,3 +216,30 @@ def test_run_ignores_the_schedule(tmp_path: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         assert connection.execute("SELECT count(*) FROM schedules").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+
+
+@pytest.mark.slow
+def test_each_due_time_is_one_run_however_the_service_ends(tmp_path: Path) -> None:
+    """It is killed in the middle of its runs: no due time is run twice or left out, and every run comes to its end."""
+    db = tmp_path / "jobs.db"
+    work = "[blocks.one]\nsleep = 0.05\n[blocks.two]\nneeds = ['one']\nsleep = 0.05\n"
+    written(tmp_path, "naps.toml", flow_text("fixed_rate = 0.1\nmissed = 'burst'", work))
+    for _ in range(4):
+        with serving_process(tmp_path, "naps.toml") as service:  # which kills it at the end
+            service.logged("succeeded")
+            wait_until(lambda service=service: len(service.messages(": run ")) > 6)  # type: ignore[misc]
+    with serving_process(tmp_path, "naps.toml") as service:
+        assert Cli(tmp_path).call("schedules", "pause", "naps", "--db", "jobs.db").returncode == 0
+        with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+            wait_until(lambda: connection.execute("SELECT min(unfinished = 0) FROM runs").fetchone() == (1,))
+        service.process.terminate()
+        assert service.ended() == 0
+    with closing(sqlite3.connect(db)) as connection:
+        (anchor,) = connection.execute("SELECT anchor FROM schedules").fetchone()
+        due = [
+            round((at - anchor) / 0.1) for (at,) in connection.execute("SELECT scheduled FROM runs ORDER BY scheduled")
+        ]
+        assert due == list(range(1, len(due) + 1))
+        assert connection.execute("SELECT DISTINCT state FROM jobs").fetchall() == [("succeeded",)]
+        assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (2 * len(due),)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
