@@ -295,6 +295,20 @@ async def test_closing_interrupts_what_runs_and_releases_what_waits(tmp_path: Pa
 
 
 @pytest.mark.asyncio
+async def test_a_living_owner_does_not_bury_itself(tmp_path: Path) -> None:
+    """Somebody has removed its lock file, and it opens a run: what it runs goes on, and it is still an owner."""
+    store = await opened(tmp_path / "jobs.sqlite")
+    await store.add_job(NewJob("a", "call"))
+    (claimed,) = (await store.claim(1, 1.0)).jobs
+    assert store._lock is not None
+    store._lock.path.unlink()
+    await store.open_run(NewRun("f", "f.toml", "d", "{}", (NewJob("b", "call"),)), resume=True, fresh=False)
+    assert (await store.finish(claimed.id, 1, Ending(JobStatus.SUCCEEDED, 1), 2.0)).accepted
+    assert [job.name for job in (await store.claim(1, 1.0)).jobs] == ["b"]
+    await store.aclose()
+
+
+@pytest.mark.asyncio
 async def test_what_is_put_in_while_the_store_closes_is_not_lost(tmp_path: Path) -> None:
     """It waits for another process's lock while the owner leaves: the next owner takes it over."""
     path = tmp_path / "jobs.sqlite"

@@ -49,12 +49,16 @@ def dead_owners(db: sqlite3.Connection, database: Path) -> list[tuple[int, str]]
     return [(owner, token) for owner, token in rows if not is_alive(database, token)]
 
 
-def bury_the_dead(db: sqlite3.Connection, database: Path) -> int:
-    """Take out every owner whose process has ended; return how many attempts they left behind."""
+def bury_the_dead(db: sqlite3.Connection, database: Path, *, alive: int | None = None) -> int:
+    """Take out every owner whose process has ended; return how many attempts they left behind.
+
+    Not the one that is known to be *alive*, who asks: somebody may have removed its lock file.
+    """
     left = 0
     for owner, token in dead_owners(db, database):
-        left += retire(db, owner)
-        remove_lock(database, token)
+        if owner != alive:
+            left += retire(db, owner)
+            remove_lock(database, token)
     _sweep_locks(db, database)
     return left
 
@@ -114,7 +118,7 @@ def open_run(
     db: sqlite3.Connection, database: Path, run: NewRun, owner: int | None, now: float, *, resume: bool, fresh: bool
 ) -> OpenedRun:
     """Take over the unfinished run of the same flow and parameters, or put in a new one."""
-    bury_the_dead(db, database)
+    bury_the_dead(db, database, alive=owner)
     old = _unfinished(db, run) if resume or fresh else None
     if old is not None:
         old_id, old_owner, old_digest = old
