@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Self
 
 from lifecycle import ReaderWorker, Registry, Scope, ServedStream, Server, TaskHandle, __version__, serve_tcp
 
-from . import _client_commands, _connection_commands, _job_commands  # noqa: F401 (they enter the commands)
+from . import (  # noqa: F401 (they enter the commands)
+    _client_commands,
+    _connection_commands,
+    _job_commands,
+    _schedule_commands,
+)
 from ._encoder import Push
 from ._job_commands import CHANNEL
 from ._limits import Limits

@@ -1,0 +1,39 @@
+"""The commands for schedules: look at them, pause, resume and trigger one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._job import FlowRun
+from ._commands import CommandError, command, shown
+from ._encoder import OK, encode
+from ._job_commands import text
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+
+@command("LC.SCHEDULES")
+async def schedules(session: Session, words: list[bytes]) -> bytes:
+    """LC.SCHEDULES: tell of all schedules, by name."""
+    records = await session.server.scheduler.schedules()
+    tables = (record.to_dict() for record in records)
+    known = [{name: value for name, value in table.items() if value is not None} for table in tables]
+    return encode(known, session.resp)
+
+
+@command("LC.SCHEDULE", 2, 2)
+async def schedule(session: Session, words: list[bytes]) -> bytes:
+    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER: change a schedule, or put in a run of it now."""
+    handle = session.server.scheduler.schedule_named(text(words[1]))
+    wish = words[2].upper()
+    if wish == b"TRIGGER":
+        work = await handle.trigger()
+        return encode({"run" if isinstance(work, FlowRun) else "job": work.id}, session.resp)
+    if wish == b"PAUSE":
+        await handle.pause()
+    elif wish == b"RESUME":
+        await handle.resume()
+    else:
+        raise CommandError(f"expected PAUSE, RESUME or TRIGGER, got {shown(words[2])}")
+    return OK
