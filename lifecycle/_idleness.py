@@ -104,6 +104,14 @@ class Idleness:
         exempt = closing_tasks() | self._closers
         return [handle for handle in self._running if handle._task not in exempt]
 
+    def somebody_joined(self) -> bool:
+        """Whether a task waits in a close of its own manager; only callers outside see it."""
+        return bool(self._running) and not self._count(closing_tasks()) and self._count(self._closers) > 0
+
+    def somebody_stayed(self) -> bool:
+        """Whether a task runs on that nobody waited for, because it closed the manager; only callers outside see it."""
+        return bool(self._running) and not self._count(closing_tasks()) and bool(self.others())
+
     def _count(self, tasks: frozenset[Task[Any]]) -> int:
         """Return how many of *tasks* are running tasks of the manager."""
         return sum(handle._task in tasks for handle in self._running)
@@ -137,6 +145,13 @@ def sweep(running: Mapping[TaskHandle[Any], None]) -> None:
     """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
     for handle in [handle for handle in running if handle._task is not None and handle._task.done()]:
         handle._sweep()
+
+
+def next_turn() -> Future[None]:
+    """Return a future that is done when all has run that is ready now."""
+    turn = kernel.new_future()
+    kernel.running_loop().call_soon(turn.set_result, None)
+    return turn
 
 
 def watch_unstarted(handles: list[TaskHandle[Any]]) -> None:

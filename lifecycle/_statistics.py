@@ -123,6 +123,17 @@ class DrainReport:
         return not (self.cancelled or self.discarded or self.abandoned or self.running)
 
 
+def joined(first: DrainReport, later: DrainReport) -> DrainReport:
+    """Return what became of the tasks in one drain and a later one."""
+    return DrainReport(
+        first.finished + later.finished,
+        first.cancelled + later.cancelled,
+        first.discarded + later.discarded,
+        first.abandoned + later.abandoned,
+        later.running,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryStatistics:
     """What a registry has done, and what it holds at one moment.

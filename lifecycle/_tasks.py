@@ -16,11 +16,11 @@ from ._closing import OwnerState, checked_timeout, refuse, stop_endless
 from ._errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
 from ._handle import TaskHandle, checked_coroutine, coroutine_of, name_of
 from ._hooks import TaskHooks, logger
-from ._idleness import describe
+from ._idleness import describe, next_turn
 from ._kernel import NativeTask
 from ._slots import checked_limit
 from ._startup import Startup
-from ._statistics import DrainReport, LeftBehind
+from ._statistics import DrainReport, LeftBehind, joined
 from ._task_books import TaskBooks
 
 __all__ = ["TaskHooks", "TaskManager"]
@@ -296,42 +296,48 @@ class TaskManager(TaskBooks):
         """Refuse new work, drain, cancel what is left, and return what became of it all. Idempotent.
 
         A second caller waits for the first and gets the same report. A task that closes its own manager is not waited
-        for.
+        for; should it go on afterwards, a close from outside, such as the end of the block, sees it off as well.
 
         Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled and seen off
         as if ``drain_timeout`` had passed, and the cancellation is raised afterwards. Shielded otherwise, for at most
         ``drain_timeout + cancel_timeout`` seconds. A second caller just stops waiting.
         """
-        if self._state is CLOSED:
-            return self._report
-        with self._idleness.exempt_caller():
-            if self._closed is not None:
-                # Not through a cancellation: the first closer may be waiting for this very task.
-                await kernel.wait_shielded(self._closed)
-                return self._report
-            self._closed = kernel.new_future()
-            held = await self._shut_down()
-            self._state = CLOSED
-        self._report_closed()
-        self._closed.set_result(None)
+        held = None
+        while self._state is not CLOSED or self._idleness.somebody_stayed():
+            with self._idleness.exempt_caller():
+                if self._closed is None:
+                    held = await self._close_once(held)
+                else:  # not through a cancellation: the first closer may be waiting for this very task
+                    await kernel.wait_shielded(self._closed)
         if held is not None:
             raise held
         return self._report
 
-    async def _shut_down(self) -> CancelledError | None:
+    async def _close_once(self, held: CancelledError | None) -> CancelledError | None:
+        closed = self._closed = kernel.new_future()
+        held = await self._shut_down(held)
+        self._state = CLOSED
+        self._closed = None
+        self._report_closed()
+        closed.set_result(None)
+        if self._idleness.somebody_joined():  # let them come back from it, to see whether they stay
+            held = await kernel.wait_through(next_turn()) or held
+        return held
+
+    async def _shut_down(self, held: CancelledError | None) -> CancelledError | None:
         self.close()
         stop_endless(handle._coro for handle in (*self._running, *self._slots.queued_tasks()))
-        held = None
         ended = self._ended
         try:
-            await self._wait_idle(partial(kernel.wait_shielded, timeout=self.drain_timeout))
+            if held is None:
+                await self._wait_idle(partial(kernel.wait_shielded, timeout=self.drain_timeout))
         except CancelledError as error:
             held = error
         finished = self._ended - ended
         discarded = self._discard_pending()
         cancelled = self._names()
         held = await self._cancel_running() or held
-        self._report = DrainReport(finished, cancelled, discarded, self._leave_behind())
+        self._report = joined(self._report, DrainReport(finished, cancelled, discarded, self._leave_behind()))
         return held
 
     async def _cancel_running(self) -> CancelledError | None:

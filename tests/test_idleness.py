@@ -268,6 +268,44 @@ async def test_a_task_that_gives_up_closing_is_a_task_like_any_other(bubble: Bub
 
 
 @virtual
+@pytest.mark.parametrize("leaves", ["before", "meanwhile", "afterwards"])
+async def test_a_task_that_closes_its_manager_and_stays_ends_with_the_block(bubble: Bubble, leaves: str) -> None:
+    """Whenever the block is left: it drains, and cancels what stays longer; the report names it."""
+
+    async def closes_and_stays() -> None:
+        await asyncio.sleep(1)
+        await manager.aclose()
+        await asyncio.sleep(100)
+
+    moments = {"before": 0.5, "meanwhile": 1.5, "afterwards": 3.0}
+    async with TaskManager(drain_timeout=10) as manager:
+        handle = manager.start_soon(closes_and_stays, name="stays")
+        manager.start_soon(work, 2.0)
+        await asyncio.sleep(moments[leaves])
+    assert handle.done
+    assert bubble.clock.time() == (13.0 if leaves == "afterwards" else 12.0)
+    report = await manager.aclose()
+    assert report.cancelled == ("stays",)
+    assert report.finished == 1
+    manager._check_invariants()
+
+
+@virtual
+async def test_of_two_tasks_that_close_their_manager_and_stay_none_ends_the_other(bubble: Bubble) -> None:
+    """They get the report; only who is outside sees them off."""
+
+    async def closes_and_stays() -> None:
+        await manager.aclose()
+        await asyncio.sleep(5)
+
+    manager = TaskManager(drain_timeout=1)
+    handles = [manager.start_soon(closes_and_stays) for _ in range(2)]
+    await asyncio.sleep(20)
+    assert [handle.status for handle in handles] == [TaskStatus.FINISHED] * 2
+    manager._check_invariants()
+
+
+@virtual
 async def test_a_task_may_close_its_manager_through_a_scope(bubble: Bubble) -> None:
     """The closer of the scope runs the release for the task: the manager does not wait for the task."""
 

@@ -72,7 +72,7 @@ OWN = [
         "the second closer does not wait",
         "TaskManager.aclose",
         "await kernel.wait_shielded(self._closed)",
-        "pass",
+        "return self._report",
         ("manager_two",),
     ),
     OwnMutant("members are not cancelled", "Members.cancel_all", "member.cancel(reason)", "pass", GROUP),
