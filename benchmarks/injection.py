@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lifecycle import _trace
+from lifecycle._ground import trace
 from lifecycle.testing import CANCEL, CANCELS, DEFAULT_FAULTS, Bubble, Ledger, explore_cancellation, no_busy_loop
-from lifecycle.testing._watch import watched_tasks
+from lifecycle.testing._look.watch import watched_tasks
 
 ROUNDS = 7
 # Random orders per exploration of the soak.
@@ -112,7 +112,7 @@ def ledger_cost() -> None:
     print(f"one resource in the ledger, acquire to release: {(clock() - began) / count * 1e6:.2f} us")
     began = clock()
     for _ in range(count):
-        _ = _trace.opened("resource", "name") if _trace.sink is not None else None
+        _ = trace.opened("resource", "name") if trace.sink is not None else None
     print(f"one report of a primitive, nobody looking: {(clock() - began) / count * 1e9:.0f} ns")
 
 

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
 from typing import Any, Generic, TypeVar
 
-from . import _kernel as kernel
-from ._errors import LifecycleError, TaskCancelled, is_fatal
+from ._ground import kernel
+from ._ground.errors import LifecycleError, TaskCancelled, is_fatal
 
 T = TypeVar("T")
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from . import _kernel as kernel
-from . import _trace
-from ._closing import OwnerState, checked_timeout, refuse
-from ._errors import ReleaseTimeout, combine
-from ._roots import Portrait
-from ._waiting import awaiting_tasks_of, closing_tasks
+from ._ground import kernel, trace
+from ._ground.closing import OwnerState, checked_timeout, refuse
+from ._ground.errors import ReleaseTimeout, combine
+from ._ground.roots import Portrait
+from ._task.waiting import awaiting_tasks_of, closing_tasks
 
 logger = logging.getLogger("lifecycle.registry")
 
@@ -77,7 +76,7 @@ class Lender:
         self._closing_in: Task[Any] | None = None
         self._closed_future: Future[None] | None = None
         self._watchers: list[tuple[Future[None], Callable[[], bool]]] = []
-        self._token: _trace.Token | None = None
+        self._token: trace.Token | None = None
 
     # What a subclass answers
 
@@ -171,7 +170,7 @@ class Lender:
                 future.set_result(None)
         if self._token is not None and self._state is CLOSED and self._is_quiet(frozenset(), loans_too=True):
             token, self._token = self._token, None
-            _trace.closed(token)
+            trace.closed(token)
 
     # Closing
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
 import signal
@@ -14,18 +16,19 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import Any, Generic, NoReturn, TypeVar
 
-from typing_extensions import TypeVarTuple, Unpack
+from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
-from . import _kernel as kernel
-from ._closing import checked_timeout
-from ._errors import NoSurroundingRun, combine
-from ._handle import TaskHandle, checked_coroutine, coroutine_of
-from ._statistics import LeftBehind
-from ._tasks import TaskManager
+from ._ground import kernel
+from ._ground.closing import checked_timeout
+from ._ground.errors import NoSurroundingRun, combine
+from ._manager.manager import TaskManager
+from ._manager.records import LeftBehind
+from ._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
 
 logger = logging.getLogger("lifecycle.run")
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 #: The signals that ask a process to end.
@@ -96,6 +99,37 @@ def create_background_task(
             "create_background_task() needs a surrounding lifecycle.run(main); elsewhere use a TaskManager of your own"
         )
     return manager.create_task(coro, name=name, context=context)
+
+
+def background(fn: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, TaskHandle[T]]:
+    """Make an async function start in the background when it is called, and return its handle.
+
+    The task belongs to the surrounding ``lifecycle.run``: referenced, named after the function, its errors logged,
+    drained at the end.
+
+    Example::
+
+        @background
+        async def send_welcome(user): ...
+
+        send_welcome(user)  # no await: it runs in the background
+
+    The call raises ``NoSurroundingRun`` outside of ``lifecycle.run`` and ``OwnerClosed`` when the process is ending.
+
+    Args:
+        fn: an async function.
+
+    Raises:
+        TypeError: *fn* is something else.
+    """
+    if not inspect.iscoroutinefunction(fn):
+        raise TypeError(f"@background takes an async function, got {fn!r}")
+
+    @functools.wraps(fn)
+    def start(*args: P.args, **kwargs: P.kwargs) -> TaskHandle[T]:
+        return create_background_task(fn(*args, **kwargs), name=name_of(fn))
+
+    return start
 
 
 @contextmanager

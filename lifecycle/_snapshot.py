@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import _kernel as kernel
-from ._roots import Portrait, Thing, live_owners
-from ._trace import Token
+from ._ground import kernel
+from ._ground.roots import Portrait, Thing, live_owners
+from ._ground.trace import Token
 
 #: How many different lines of things the tree prints under one owner before it sums up the rest.
 LINES = 20

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvloop
 
-from lifecycle._alarm import Alarm
+from lifecycle._ground.alarm import Alarm
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
 

@@ -27,7 +27,7 @@ from lifecycle import (
     connect,
     take_snapshot,
 )
-from lifecycle._attempt_state import MOVES, moved
+from lifecycle._connect.state import MOVES, moved
 from lifecycle.testing import Bubble, run_virtual
 
 from .connecting import Peer

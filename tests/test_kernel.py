@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from lifecycle import _kernel as kernel
+from lifecycle._ground import kernel
 from lifecycle.testing import Bubble
 
 from .loops import on_every_loop, run_on, virtual

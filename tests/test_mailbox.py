@@ -9,7 +9,7 @@ import random
 import pytest
 
 from lifecycle import OwnerClosed
-from lifecycle._mailbox import Mailbox
+from lifecycle._pair.mailbox import Mailbox
 from lifecycle.testing import Bubble, run_virtual
 
 from .loops import virtual

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle._schedule import (
+from lifecycle._timers.schedule import (
     LONGEST,
     SHORTEST,
     Delay,

@@ -356,7 +356,7 @@ def test_without_descriptors_it_waits_and_goes_on(new_loop: Any, caplog: pytest.
 
 def test_without_descriptors_the_end_of_a_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is taken then, however long the pause would be."""
-    monkeypatch.setattr("lifecycle._server.BACK_OFF", (60.0, 60.0))
+    monkeypatch.setattr("lifecycle._serve.server.BACK_OFF", (60.0, 60.0))
 
     async def main() -> None:
         async with serve_tcp(echo) as server, asyncio.timeout(30):

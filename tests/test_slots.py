@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from lifecycle import OwnerClosed, PendingLimitReached, TaskManager, TaskStatus
-from lifecycle._handle import TaskHandle
-from lifecycle._slots import Slots
+from lifecycle._task.handle import TaskHandle
+from lifecycle._task.slots import Slots
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules
 
 from .loops import LOOPS, on_every_loop, run_on, virtual

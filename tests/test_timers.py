@@ -16,9 +16,9 @@ import pytest
 import uvloop
 
 from lifecycle import LeakError, ReleaseTimeout, Scope, TaskCancelled, TaskManager, TaskStatus
-from lifecycle._timer import Timer
-from lifecycle._timer_records import RunOutcome, TimerRun
-from lifecycle._timers import (
+from lifecycle._timers.records import RunOutcome, TimerRun
+from lifecycle._timers.timer import Timer
+from lifecycle._timers.timers import (
     CronOptions,
     DelayOptions,
     RateOptions,

@@ -18,5 +18,12 @@ def tracked() -> list[Path]:
 
 
 def core_modules() -> list[str]:
-    """Return the modules that lie directly in the package, such as ``lifecycle/_scope.py``."""
-    return sorted(str(p.relative_to(ROOT)) for p in tracked() if p.parent == ROOT / "lifecycle" and p.suffix == ".py")
+    """Return the modules of the core: directly in the package, or in one of its private rooms."""
+    package = ROOT / "lifecycle"
+    modules = [path for path in tracked() if path.suffix == ".py" and path.is_relative_to(package)]
+    rooms = [path for path in modules if path.parent == package or _is_private_room(path.parent.relative_to(package))]
+    return sorted(str(path.relative_to(ROOT)) for path in rooms)
+
+
+def _is_private_room(folder: Path) -> bool:
+    return len(folder.parts) == 1 and folder.name.startswith("_")

@@ -38,7 +38,9 @@ CHECKS: dict[str, tuple[Fault, ...]] = {"clean run": (), "struck": DEFAULT_FAULT
 def core() -> list[Any]:
     """Return the modules of the core; a mutant is known by class and function, wherever they live."""
     directory = Path(lifecycle.__file__).parent
-    return [importlib.import_module(f"lifecycle.{path.stem}") for path in sorted(directory.glob("_[a-z]*.py"))]
+    files = sorted([*directory.glob("_[a-z]*.py"), *directory.glob("_[a-z]*/[a-z]*.py")])
+    names = [".".join(path.relative_to(directory).with_suffix("").parts) for path in files]
+    return [importlib.import_module(f"lifecycle.{name}") for name in names]
 
 
 def find(where: str) -> FunctionType:

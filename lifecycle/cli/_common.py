@@ -11,8 +11,8 @@ import click
 from lifecycle import LifecycleError
 
 from ..scheduler import Flow, FlowError, RunConflict, StoreError
-from ..scheduler.flow._params import params_from_text
-from ..scheduler.show import Display
+from ..scheduler._language.params import params_from_text
+from .show import Display
 
 T = TypeVar("T")
 

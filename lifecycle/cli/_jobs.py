@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from ..scheduler import JobStatus
-from ..scheduler._inspect import StoreFile
-from ..scheduler._text import plural
-from ..scheduler.show import PlainDisplay
-from ..scheduler.show._jobs import print_job, print_jobs
+from ..scheduler._ground.text import plural
+from ..scheduler._store.outside import StoreFile
 from ._common import as_json_option, database, refusing, unknown
+from .show import PlainDisplay
+from .show._jobs import print_job, print_jobs
 
 
 @click.group()

@@ -15,9 +15,9 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Flow, FlowRun, RunOutcome, Scheduler, load_flow
-from ..scheduler._owned import still_owned
-from ..scheduler.show import Display, choose_display
 from ._common import BAD_INPUT, STUCK_TIME, bound, drain_option, existing_file, lines_of, refusing, workers_option
+from ._owned import still_owned
+from .show import Display, choose_display
 
 
 @click.command()

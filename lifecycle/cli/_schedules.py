@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from ..scheduler._inspect import StoreFile
-from ..scheduler.show import PlainDisplay
-from ..scheduler.show._schedules import print_schedules
+from ..scheduler._store.outside import StoreFile
 from ._common import as_json_option, database, refusing, unknown
+from .show import PlainDisplay
+from .show._schedules import print_schedules
 
 
 @click.group()

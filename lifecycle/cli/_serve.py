@@ -12,13 +12,13 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Scheduler
-from ..scheduler._owned import still_owned
-from ..scheduler.show import Display, JsonDisplay, PlainDisplay
-from ..scheduler.show._logging import LEVELS, LogDisplay, logging_to_stderr
 from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
+from ._owned import still_owned
+from .show import Display, JsonDisplay, PlainDisplay
+from .show._logging import LEVELS, LogDisplay, logging_to_stderr
 
 if TYPE_CHECKING:
-    from ..scheduler._service import Service
+    from ._service import Service
 
 
 @click.command()
@@ -55,7 +55,7 @@ def serve(
     It logs on standard error.
     Exit code 0 when it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
     """
-    from ..scheduler._service import Service  # the control server is worth its loading only here
+    from ._service import Service
 
     display = JsonDisplay() if as_json else LogDisplay()
     threads = frozenset(threading.enumerate())

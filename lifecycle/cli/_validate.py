@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from ..scheduler import load_flow
-from ..scheduler._text import plural
-from ..scheduler.show import PlainDisplay
+from ..scheduler._ground.text import plural
 from ._common import bound, existing_file, refusing
+from .show import PlainDisplay
 
 
 @click.command()

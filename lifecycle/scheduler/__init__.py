@@ -1,7 +1,13 @@
 """The reference scheduler: jobs and flows with priorities, retries and a durable store, on lifecycle's primitives."""
 
-from ._context import Context
-from ._errors import (
+from ._blocks.flow import Flow
+from ._engine.job import FlowRun, Job
+from ._engine.outcome import Outcome, RunOutcome
+from ._engine.scheduler import Scheduler
+from ._engine.schedules import Schedule
+from ._engine.statistics import SchedulerStatistics
+from ._flows.load import load_flow, read_flow
+from ._ground.errors import (
     BlockTimeout,
     ExpressionError,
     FlowError,
@@ -17,16 +23,10 @@ from ._errors import (
     StoreError,
     WaitedInVain,
 )
-from ._events import Event
-from ._handlers import handler
-from ._job import FlowRun, Job
-from ._outcome import Outcome, RunOutcome
-from ._scheduler import Scheduler
-from ._schedules import Schedule
-from ._statistics import SchedulerStatistics
-from .flow._load import load_flow, read_flow
-from .flow._model import Flow
-from .store._records import JobRecord, JobStatus, ScheduleRecord
+from ._ground.events import Event
+from ._store.records import JobRecord, JobStatus, ScheduleRecord
+from ._work.context import Context
+from ._work.handlers import handler
 
 __all__ = [
     "BlockTimeout",

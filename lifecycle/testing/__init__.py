@@ -10,11 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._bubble import Bubble, run_virtual
-    from ._clock import VirtualClock
     from ._errors import DeadlockError, LeakWarning, LivelockError, ReplayError
-    from ._explore import explore_cancellation, explore_schedules, replay
-    from ._faults import (
+    from ._explore.explore import explore_cancellation, explore_schedules, replay
+    from ._explore.faults import (
         CANCEL,
         CANCEL_BEFORE_START,
         CANCEL_SCOPE,
@@ -32,26 +30,28 @@ if TYPE_CHECKING:
         Fault,
         Raise,
     )
-    from ._ledger import Ledger, Token
-    from ._loop import VirtualIOLoop, VirtualLoop
+    from ._explore.report import ExplorationReport, Failure
+    from ._look.bubble import Bubble, run_virtual
+    from ._look.ledger import Ledger, Token
+    from ._look.residue import no_busy_loop
+    from ._loop.clock import VirtualClock
+    from ._loop.loops import VirtualIOLoop, VirtualLoop
+    from ._loop.strategies import FIFO, PCT, Choices, DelayBounded, Deviations, RandomWalk, Strategy
     from ._network import FaultPlan, MemoryNetwork
-    from ._report import ExplorationReport, Failure
-    from ._residue import no_busy_loop
-    from ._strategies import FIFO, PCT, Choices, DelayBounded, Deviations, RandomWalk, Strategy
 
 _HOME = {
-    "_bubble": "Bubble run_virtual",
-    "_clock": "VirtualClock",
     "_errors": "DeadlockError LeakWarning LivelockError ReplayError",
-    "_explore": "explore_cancellation explore_schedules replay",
-    "_faults": "CANCEL CANCEL_BEFORE_START CANCEL_SCOPE CANCEL_TWICE CANCELS DEFAULT_FAULTS KILL_TRANSPORT "
-    "RAISE_BASE_EXCEPTION RAISE_EXCEPTION RAISE_OS_ERROR RAISE_RESET RAISE_TIMEOUT RAISES TIMEOUT Fault Raise",
-    "_ledger": "Ledger Token",
-    "_loop": "VirtualIOLoop VirtualLoop",
+    "_explore.explore": "explore_cancellation explore_schedules replay",
+    "_explore.faults": "CANCEL CANCELS CANCEL_BEFORE_START CANCEL_SCOPE CANCEL_TWICE DEFAULT_FAULTS Fault "
+    "KILL_TRANSPORT RAISES RAISE_BASE_EXCEPTION RAISE_EXCEPTION RAISE_OS_ERROR RAISE_RESET RAISE_TIMEOUT Raise TIMEOUT",
+    "_explore.report": "ExplorationReport Failure",
+    "_look.bubble": "Bubble run_virtual",
+    "_look.ledger": "Ledger Token",
+    "_look.residue": "no_busy_loop",
+    "_loop.clock": "VirtualClock",
+    "_loop.loops": "VirtualIOLoop VirtualLoop",
+    "_loop.strategies": "Choices DelayBounded Deviations FIFO PCT RandomWalk Strategy",
     "_network": "FaultPlan MemoryNetwork",
-    "_report": "ExplorationReport Failure",
-    "_residue": "no_busy_loop",
-    "_strategies": "FIFO PCT Choices DelayBounded Deviations RandomWalk Strategy",
 }
 _home_of = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._errors import LifecycleError
+from .._ground.errors import LifecycleError
 
 
 class DeadlockError(LifecycleError, RuntimeError):

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-Frames = tuple[tuple[CodeType, int], ...]
+from .._ground.frames import Frames, suspended_frames
 
 _STDLIB = str(Path(asyncio.__file__).parent.parent)
 _ASYNCIO = str(Path(asyncio.__file__).parent)
@@ -119,22 +119,7 @@ def format_site(frames: Frames) -> str:
 
 def call_chain(task: asyncio.Task[Any]) -> list[tuple[CodeType, int]]:
     """Return where a suspended task stands: its coroutines from the outermost to the innermost await."""
-    chain: list[tuple[CodeType, int]] = []
-    current: Any = task.get_coro()
-    while current is not None:
-        frame = _first_attribute(current, "cr_frame", "gi_frame", "ag_frame")
-        if frame is not None:
-            chain.append((frame.f_code, frame.f_lineno))
-        current = _first_attribute(current, "cr_await", "gi_yieldfrom", "ag_await")
-    return chain
-
-
-def _first_attribute(value: Any, *names: str) -> Any:
-    for name in names:
-        found = getattr(value, name, None)
-        if found is not None:
-            return found
-    return None
+    return [(frame.f_code, frame.f_lineno) for frame in suspended_frames(task.get_coro())]
 
 
 def format_chain(chain: list[tuple[CodeType, int]]) -> str:

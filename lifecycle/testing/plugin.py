@@ -14,9 +14,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from ._clock import VirtualClock
-    from ._guard import Guard, Severity
-    from ._ledger import Ledger
+    from ._look.guard import Guard, Severity
+    from ._look.ledger import Ledger
+    from ._loop.clock import VirtualClock
     from ._network import MemoryNetwork
 
 SEVERITIES = ("error", "warn", "off")
@@ -46,10 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"lifecycle_leaks must be one of {', '.join(SEVERITIES)}")
     replay, seed, budget = (config.getoption(f"--lifecycle-{name}") for name in ("replay", "seed", "budget"))
     if (replay, seed, budget) != (None, None, None):
-        from . import _settings
+        from ._explore import settings
 
-        _settings.set_from_command_line(replay=replay, seed=seed, budget=budget)
-        config.add_cleanup(lambda: _settings.set_from_command_line(replay=None, seed=None, budget=None))
+        settings.set_from_command_line(replay=replay, seed=seed, budget=budget)
+        config.add_cleanup(lambda: settings.set_from_command_line(replay=None, seed=None, budget=None))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def virtual_clock() -> VirtualClock:
     An async test that asks for it runs in virtual time, whichever plugin runs it: an hour of sleeping costs
     nothing. A plain test calls ``run_virtual`` instead.
     """
-    from ._clock import VirtualClock
+    from ._loop.clock import VirtualClock
 
     return VirtualClock()
 
@@ -75,7 +75,7 @@ def memory_network() -> MemoryNetwork:
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
     """An account of what lives; our primitives report to it, and it must be clean at the end of the test."""
-    from ._ledger import Ledger
+    from ._look.ledger import Ledger
 
     book = Ledger()
     with book.recording():
@@ -125,7 +125,7 @@ def _wrapped(test: Any, make_guard: Callable[[], Guard] | None, clock: Any, netw
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             if clock is not None:
-                from ._attach import attached
+                from ._loop.attach import attached
 
                 stack.enter_context(attached(clock, loop))
             if network is not None:
@@ -150,7 +150,7 @@ def _severity_of(item: pytest.Function) -> Severity:
 
 def _guard_of(item: pytest.Function, severity: Severity) -> Guard:
     """Make the guard of a test, or of one example of it."""
-    from ._guard import Allowed, Guard
+    from ._look.guard import Allowed, Guard
 
     tasks: list[str] = []
     resources: list[str] = []

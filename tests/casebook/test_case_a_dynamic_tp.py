@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import re
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from lifecycle import LifecycleError, TaskHandle, TaskManager
-from lifecycle._overdue import QueueAlarm, RunAlarm
+from lifecycle._manager.overdue import QueueAlarm, RunAlarm
 from lifecycle.testing import Bubble, run_virtual
 
 TASKS = 20
@@ -119,7 +120,7 @@ KINDS: dict[str, Callable[[Exception | None], Work]] = {
 def containers(root: object, seen: set[int] | None = None) -> Iterator[tuple[str, int]]:
     """Yield each container that holds something, of an owner and of all that belongs to it."""
     seen = set() if seen is None else seen
-    if id(root) in seen or not type(root).__module__.startswith(("lifecycle._", __name__)):
+    if id(root) in seen or not re.match(rf"lifecycle(?!\.testing)|{__name__}", type(root).__module__):
         return
     seen.add(id(root))
     names = [name for cls in type(root).__mro__ for name in getattr(cls, "__slots__", ())]

@@ -16,9 +16,9 @@ import pytest
 
 from lifecycle import Scope, create_background_task, run
 from lifecycle.scheduler import Context, Flow, FlowError, Scheduler, handler, read_flow
-from lifecycle.scheduler._attempt import Attempt
-from lifecycle.scheduler._context import JobContext
-from lifecycle.scheduler._frame import Frame
+from lifecycle.scheduler._engine.attempt import Attempt
+from lifecycle.scheduler._work.context import JobContext
+from lifecycle.scheduler._work.frame import Frame
 
 from .live import Thing, alive, settle
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lifecycle import OwnerClosed, Pool, Registration, Registry, RemovalCause
-from lifecycle._loans import Slot, SlotState
+from lifecycle._pool.loans import Slot, SlotState
 from lifecycle.testing import Bubble, run_virtual
 
 Scenario = Callable[[Any], Coroutine[Any, Any, None]]

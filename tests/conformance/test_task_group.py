@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle._groups import TaskGroup
+from lifecycle._group.group import TaskGroup
 
 from .loops import Run
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle import AttemptState, ConnectAttempt, ConnectError, ReleaseTimeout, Retry, Stages, connect
-from lifecycle._attempt_state import SETTLED
+from lifecycle._connect.state import SETTLED
 from lifecycle.testing import Bubble, run_virtual
 
 CLOSE_TIMEOUT = 5.0

@@ -26,7 +26,7 @@ from typing import Any
 
 from lifecycle import OwnerClosed
 from lifecycle.scheduler import Context, Flow, Scheduler, StoreError, handler, read_flow
-from lifecycle.scheduler.store import _connect, _sqlite
+from lifecycle.scheduler._store import files, sqlite
 
 TOLD = json.loads(sys.argv[1])
 TAG: str = TOLD["tag"]  # of this process, and never again
@@ -44,8 +44,8 @@ if TOLD["clock"]:
     time.time = skewed(time.time, TOLD["clock"])
 
 if TOLD["lock_timeout"]:
-    patient = functools.partial(_connect.connect, lock_timeout=TOLD["lock_timeout"])
-    _sqlite.connect = patient  # type: ignore[assignment]
+    patient = functools.partial(files.connect, lock_timeout=TOLD["lock_timeout"])
+    sqlite.connect = patient  # type: ignore[assignment]
 
 LEDGER = os.open(TOLD["ledger"], os.O_RDWR | os.O_CREAT | os.O_APPEND)
 CHANCE = random.Random(TOLD["seed"])

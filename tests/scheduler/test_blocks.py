@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from lifecycle.scheduler import Event, JobRecord, JobStatus, Scheduler
-from lifecycle.scheduler._process import group_lives
+from lifecycle.scheduler._work.process import group_lives
 
 from .tools import flow_of, wait_until
 

@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle.scheduler._context import JobContext
-from lifecycle.scheduler._limits import LOG_CHARACTERS, LOG_LINES
+from lifecycle.scheduler._ground.limits import LOG_CHARACTERS, LOG_LINES
+from lifecycle.scheduler._work.context import JobContext
 
 pytestmark = pytest.mark.asyncio
 

@@ -23,7 +23,7 @@ import redis.backoff
 
 from lifecycle import TaskGroup, take_snapshot
 from lifecycle.scheduler import Scheduler
-from lifecycle.scheduler._handlers import make_handler, registered_handlers
+from lifecycle.scheduler._work.handlers import make_handler, registered_handlers
 from lifecycle.scheduler.control import ControlServer, Limits
 from lifecycle.scheduler.control._commands import COMMANDS, Entry
 from lifecycle.testing import Bubble, explore_cancellation, no_busy_loop

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import FlowError
-from lifecycle.scheduler.flow._document import read_document
+from lifecycle.scheduler._language.document import read_document
 
 
 def refusal(path: Path) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lifecycle.scheduler import handler
-from lifecycle.scheduler._handler_loading import load_handlers
-from lifecycle.scheduler._handlers import HandlerTable, collecting, is_async, make_handler
+from lifecycle.scheduler._work.handlers import HandlerTable, collecting, is_async, make_handler
+from lifecycle.scheduler._work.loading import load_handlers
 
 
 async def plain_async(x: int) -> int:

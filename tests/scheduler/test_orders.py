@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import Event, JobStatus, Scheduler, read_flow
-from lifecycle.scheduler._handlers import HandlerTable, make_handler
+from lifecycle.scheduler._work.handlers import HandlerTable, make_handler
 
 
 @st.composite

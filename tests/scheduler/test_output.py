@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.scheduler._output import HeadTail
+from lifecycle.scheduler._work.output import HeadTail
 
 
 @given(st.lists(st.binary(max_size=30)), st.integers(1, 40))

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from lifecycle.scheduler._owned import still_owned
+from lifecycle.cli._owned import still_owned
 
 
 def test_what_is_left_is_found(tmp_path: Path) -> None:

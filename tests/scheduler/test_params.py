@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lifecycle.scheduler import FlowError
-from lifecycle.scheduler.flow._params import params_from_text
+from lifecycle.scheduler._language.params import params_from_text
 
 from .tools import flow_of
 

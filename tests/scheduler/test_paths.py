@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.scheduler import FlowError, JobStatus, PathNotAllowed, load_flow
-from lifecycle.scheduler.flow._paths import Boundary
+from lifecycle.scheduler._language.paths import Boundary
 
 from .tools import flow_of, run_flow
 

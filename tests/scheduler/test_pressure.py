@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler._inspect import StoreFile
+from lifecycle.scheduler._store.outside import StoreFile
 
 pytestmark = pytest.mark.asyncio
 

@@ -11,11 +11,10 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler.store import _operations as operations
-from lifecycle.scheduler.store import _owners as owners
-from lifecycle.scheduler.store._connect import connect
-from lifecycle.scheduler.store._records import Ending, JobStatus, NewJob, NewRun
-from lifecycle.scheduler.store._retention import PAUSE, REST, ROWS, RUN_GRACE, Retention, Sweeper
+from lifecycle.scheduler._store import operations, owners
+from lifecycle.scheduler._store.files import connect
+from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
+from lifecycle.scheduler._store.retention import PAUSE, REST, ROWS, RUN_GRACE, Retention, Sweeper
 
 OK = Ending(JobStatus.SUCCEEDED, result="x" * 100)
 

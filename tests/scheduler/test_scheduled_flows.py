@@ -15,8 +15,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Event, FlowError, FlowRun, JobStatus, Scheduler, handler
-from lifecycle.scheduler._inspect import StoreFile
-from lifecycle.scheduler.store._records import flow_key
+from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.records import flow_key
 
 from .tools import flow_of
 

@@ -30,7 +30,7 @@ from lifecycle.scheduler import (
     Scheduler,
     handler,
 )
-from lifecycle.scheduler._handlers import HandlerTable, registered_handlers
+from lifecycle.scheduler._work.handlers import HandlerTable, registered_handlers
 
 from .tools import flow_of
 
@@ -796,7 +796,7 @@ async def test_a_job_that_is_cancelled_while_it_runs_is_told_and_counted_once(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own scheduler's reconciler does not find the wish again when the job has ended."""
-    monkeypatch.setattr("lifecycle.scheduler._engine.RECONCILE_INTERVAL", 0.01)
+    monkeypatch.setattr("lifecycle.scheduler._engine.engine.RECONCILE_INTERVAL", 0.01)
     told: list[str] = []
     async with make(on_event=lambda event: told.append(event.kind)) as scheduler:
         jobs = [await scheduler.submit(wait_for_ever) for _ in range(3)]

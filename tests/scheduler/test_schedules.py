@@ -19,15 +19,14 @@ import pytest
 import pytest_asyncio
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
-from lifecycle.scheduler.store import _operations as operations
-from lifecycle.scheduler.store import _schedules as schedules
-from lifecycle.scheduler.store._connect import connect
-from lifecycle.scheduler.store._memory import MemoryStore
-from lifecycle.scheduler.store._protocol import Store
-from lifecycle.scheduler.store._records import Ending, JobStatus, NewJob, NewSchedule
-from lifecycle.scheduler.store._rules import BURST, due_after, fire, first_due
-from lifecycle.scheduler.store._schema import MIGRATIONS
-from lifecycle.scheduler.store._sqlite import SqliteStore
+from lifecycle.scheduler._store import operations, schedules
+from lifecycle.scheduler._store.files import connect
+from lifecycle.scheduler._store.memory import MemoryStore
+from lifecycle.scheduler._store.protocol import Store
+from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewSchedule
+from lifecycle.scheduler._store.rules import BURST, due_after, fire, first_due
+from lifecycle.scheduler._store.schema import MIGRATIONS
+from lifecycle.scheduler._store.sqlite import SqliteStore
 
 ran: Counter[str] = Counter()
 

@@ -13,7 +13,7 @@ import pytest
 
 from lifecycle import serve_tcp, take_snapshot
 from lifecycle.scheduler import Context, FlowError, JobStatus, Scheduler
-from lifecycle.scheduler._secrets import HiddenBytes, Secrets
+from lifecycle.scheduler._ground.secrets import HiddenBytes, Secrets
 from lifecycle.scheduler.web._facts import look
 from lifecycle.scheduler.web._page import page_of
 

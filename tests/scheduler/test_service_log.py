@@ -20,9 +20,9 @@ import redis
 from click.testing import CliRunner
 
 from lifecycle.cli import cli
+from lifecycle.cli._owned import Owned
+from lifecycle.cli.show._logging import JsonLines, LogDisplay, PlainLines, logging_to_stderr
 from lifecycle.scheduler import Event
-from lifecycle.scheduler._owned import Owned
-from lifecycle.scheduler.show._logging import JsonLines, LogDisplay, PlainLines, logging_to_stderr
 
 from .tools import Cli, lines_in, wait_until
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lifecycle.cli._owned import Owned
+from lifecycle.cli.show._live import LiveDisplay
+from lifecycle.cli.show._plain import aligned
 from lifecycle.scheduler import Event, JobRecord, JobStatus, RunOutcome
-from lifecycle.scheduler._owned import Owned
-from lifecycle.scheduler.show._live import LiveDisplay
-from lifecycle.scheduler.show._plain import aligned
-from lifecycle.scheduler.show._words import ROWS, duration, rows_of
+from lifecycle.scheduler._words import ROWS, duration, rows_of
 
 
 def record(number: int, status: str = "succeeded", attempts: int = 1, name: str = "job") -> JobRecord:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.scheduler._process import group_lives
+from lifecycle.scheduler._work.process import group_lives
 
 from .tools import Cli, end_of, lines_in, wait_until
 

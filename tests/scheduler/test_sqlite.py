@@ -17,15 +17,14 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, StoreError
-from lifecycle.scheduler._inspect import StoreFile
-from lifecycle.scheduler.store import _operations as operations
-from lifecycle.scheduler.store import _owners as owners
-from lifecycle.scheduler.store._connect import connect
-from lifecycle.scheduler.store._owner import OwnerLock, is_alive, lock_path
-from lifecycle.scheduler.store._records import Ending, NewJob, NewRun, NewSchedule
-from lifecycle.scheduler.store._schema import APPLICATION_ID, VERSION
-from lifecycle.scheduler.store._sqlite import SqliteStore
-from lifecycle.scheduler.store._thread import SqliteThread
+from lifecycle.scheduler._store import operations, owners
+from lifecycle.scheduler._store.files import connect
+from lifecycle.scheduler._store.locks import OwnerLock, is_alive, lock_path
+from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, NewSchedule
+from lifecycle.scheduler._store.schema import APPLICATION_ID, VERSION
+from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.thread import SqliteThread
 
 
 async def opened(path: Path) -> SqliteStore:

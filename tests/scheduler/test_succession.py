@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler.store._records import NewJob, NewRun, NewSchedule, flow_key
-from lifecycle.scheduler.store._sqlite import SqliteStore
+from lifecycle.scheduler._store.records import NewJob, NewRun, NewSchedule, flow_key
+from lifecycle.scheduler._store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,7 +24,7 @@ HANDLERS = ["succession.tick"]
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often."""
-    monkeypatch.setattr("lifecycle.scheduler.store._succession.INTERVAL", 0.02)
+    monkeypatch.setattr("lifecycle.scheduler._store.succession.INTERVAL", 0.02)
 
 
 @handler("succession.tick")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.scheduler._text import did_you_mean, listing, one_line, plural, quote, shorten
+from lifecycle.scheduler._ground.text import did_you_mean, listing, one_line, plural, quote, shorten
 
 
 @given(st.text(), st.integers(10, 50))

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 from lifecycle import TaskGroup
 from lifecycle.cli import cli
+from lifecycle.cli._service import Service
+from lifecycle.cli._timetable import put_schedules
 from lifecycle.scheduler import Event, FlowError, Scheduler, handler, load_flow
-from lifecycle.scheduler._service import Service
-from lifecycle.scheduler._timetable import put_schedules
 
 from .test_service_log import serving as serving_process
 from .tools import Cli, flow_of, problems_of, wait_until

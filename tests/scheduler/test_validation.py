@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import FlowError, load_flow, read_flow
-from lifecycle.scheduler.blocks import KINDS
+from lifecycle.scheduler._blocks import KINDS
 
 from .tools import flow_of, problems_of
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import OutputTooLarge
-from lifecycle.scheduler._values import Kept, size_of, to_json, to_plain
+from lifecycle.scheduler._ground.values import Kept, size_of, to_json, to_plain
 
 
 class Colour(enum.Enum):

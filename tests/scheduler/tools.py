@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from lifecycle.cli import cli as main
 from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, read_flow
-from lifecycle.scheduler._handlers import HandlerTable, make_handler
+from lifecycle.scheduler._work.handlers import HandlerTable, make_handler
 
 
 def flow_of(text: str, *, directory: Path | None = None, **handlers: Callable[..., Any]) -> Flow:

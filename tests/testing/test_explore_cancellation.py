@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from lifecycle import Registry, TaskManager, fixed_rate
-from lifecycle._errors import LeakError
+from lifecycle._ground.errors import LeakError
 from lifecycle.testing import (
     CANCEL,
     CANCEL_BEFORE_START,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import Scope, _trace
-from lifecycle._errors import LeakError
+from lifecycle import Scope
+from lifecycle._ground import trace
+from lifecycle._ground.errors import LeakError
 from lifecycle.testing import Bubble, Ledger, run_virtual
 
 
@@ -74,7 +75,7 @@ def test_primitives_report_only_while_it_records() -> None:
     assert "session" in paths
     assert "session / sleeper" in paths
     ledger.assert_clean()
-    assert _trace.sink is None
+    assert trace.sink is None
 
 
 def test_a_token_of_another_ledger_is_left_alone() -> None:

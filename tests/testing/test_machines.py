@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from lifecycle import Scope
-from lifecycle._registry import Registry
+from lifecycle._registry.registry import Registry
 from lifecycle.testing import Bubble, Deviations, Token, run_virtual
 from lifecycle.testing.machines import (
     PairMachine,

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle._errors import LeakError
+from lifecycle._ground.errors import LeakError
 from lifecycle.testing import (
     CANCEL,
     KILL_TRANSPORT,

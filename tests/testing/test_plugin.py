@@ -99,7 +99,7 @@ def test_markers_allow_leftovers_and_choose_the_severity(pytester: pytest.Pytest
         @pytest.mark.asyncio
         @pytest.mark.allow_leaks(resources=["pool / *"])
         async def test_resource():
-            from lifecycle import _trace
+            from lifecycle._ground import trace as _trace
             _trace.opened("connection", "one", "pool")
 
         @pytest.mark.asyncio
@@ -152,7 +152,7 @@ def test_a_resource_left_open_by_a_primitive_is_named(pytester: pytest.Pytester)
         """
         @pytest.mark.asyncio
         async def test_leaks():
-            from lifecycle import _trace
+            from lifecycle._ground import trace as _trace
             owner = _trace.opened("scope", "session")
             _trace.opened("resource", "socket", owner)
         """,

@@ -11,8 +11,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lifecycle import _trace
-from lifecycle._errors import LeakError
+from lifecycle._ground import trace
+from lifecycle._ground.errors import LeakError
 from lifecycle.testing import Bubble, DeadlockError, LivelockError, explore_cancellation, run_virtual
 
 
@@ -232,7 +232,7 @@ def test_the_error_of_a_scenario_comes_out_as_it_is() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         run_virtual(scenario)
-    assert _trace.sink is None
+    assert trace.sink is None
 
 
 def test_signals_can_be_delivered() -> None:

@@ -21,7 +21,7 @@ from lifecycle.testing import (
     replay,
     run_virtual,
 )
-from lifecycle.testing._strategies import recording, strategy_from_token
+from lifecycle.testing._loop.strategies import recording, strategy_from_token
 
 ALL: list[Strategy] = [
     FIFO(),

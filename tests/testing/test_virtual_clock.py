@@ -73,7 +73,7 @@ async def test_real_sockets_work_in_virtual_time(virtual_clock: VirtualClock) ->
 def test_uvloop_is_refused_with_a_word() -> None:
     """uvloop's timers do not ask loop.time(): say so instead of hanging."""
     uvloop = pytest.importorskip("uvloop")
-    from lifecycle.testing._attach import attached
+    from lifecycle.testing._loop.attach import attached
 
     async def main() -> None:
         with (
@@ -88,7 +88,7 @@ def test_uvloop_is_refused_with_a_word() -> None:
 
 def test_a_deadlock_in_an_attached_loop_is_an_error() -> None:
     """With nothing to wait for, the test fails with a dump instead of hanging."""
-    from lifecycle.testing._attach import attached
+    from lifecycle.testing._loop.attach import attached
 
     async def main() -> None:
         with attached(VirtualClock(), asyncio.get_running_loop(), patience=0.05):

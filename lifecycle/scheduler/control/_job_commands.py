@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..store._records import JobRecord, JobStatus
+from .._store.records import JobRecord, JobStatus
 from ._commands import CommandError, command, shown
 from ._encoder import OK, Push, encode
 

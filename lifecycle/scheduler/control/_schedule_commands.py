@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._job import FlowRun
+from .._engine.job import FlowRun
 from ._commands import CommandError, command, shown
 from ._encoder import OK, encode
 from ._job_commands import text

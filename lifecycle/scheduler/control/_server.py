@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from lifecycle import ReaderWorker, Registry, Scope, ServedStream, Server, TaskHandle, __version__, serve_tcp
 
-from . import (  # noqa: F401 (they enter the commands)
-    _client_commands,
-    _connection_commands,
-    _job_commands,
-    _schedule_commands,
-)
+from . import _client_commands, _connection_commands, _job_commands, _schedule_commands  # noqa: F401 (they enter the commands)
 from ._encoder import Push
 from ._job_commands import CHANNEL
 from ._limits import Limits
@@ -30,8 +25,8 @@ from ._session import Session
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from .._scheduler import Scheduler
-    from ..flow._model import Flow
+    from .._blocks.flow import Flow
+    from .._engine.scheduler import Scheduler
 
 DEFAULT_PORT = 6480
 

@@ -20,7 +20,7 @@ from ._facts import Facts, look
 from ._page import page_of
 
 if TYPE_CHECKING:
-    from .._scheduler import Scheduler
+    from .._engine.scheduler import Scheduler
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",

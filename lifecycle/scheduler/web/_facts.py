@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle import Snapshot, take_snapshot
 
-from ..store._records import JobRecord, JobStatus, ScheduleRecord
+from .._store.records import JobRecord, JobStatus, ScheduleRecord
 
 if TYPE_CHECKING:
-    from .._scheduler import Scheduler
+    from .._engine.scheduler import Scheduler
 
 RUNNING: Final = 200
 """So many running jobs are shown."""

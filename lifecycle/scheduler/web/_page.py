@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from .._text import shorten
-from ..show._schedules import next_of, what_of, when_of
-from ..show._words import duration, moment, note_of
+from .._ground.text import shorten
+from .._words import duration, moment, next_of, note_of, what_of, when_of
 
 if TYPE_CHECKING:
-    from ..store._records import JobRecord, ScheduleRecord
+    from .._store.records import JobRecord, ScheduleRecord
     from ._facts import Facts
 
 REFRESH: Final = 5

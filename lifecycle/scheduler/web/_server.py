@@ -16,7 +16,7 @@ from lifecycle import Scope, TaskHandle
 from ._application import make_application
 
 if TYPE_CHECKING:
-    from .._scheduler import Scheduler
+    from .._engine.scheduler import Scheduler
 
 
 class _Server(uvicorn.Server):

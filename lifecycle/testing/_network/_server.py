@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .._sites import Frames, format_site, raw_frames
+from ..._ground.frames import Frames
+from .._sites import format_site, raw_frames
 from ._socket import MemorySocket
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .._sites import Frames, format_site, raw_frames
+from ..._ground.frames import Frames
+from .._sites import format_site, raw_frames
 from ._socket import Address, MemorySocket
 
 if TYPE_CHECKING:

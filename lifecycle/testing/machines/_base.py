@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from typing_extensions import TypeVarTuple, Unpack
 
-from .._bubble import Bubble, open_bubble
 from .._errors import DeadlockError
-from .._residue import find_residue
+from .._look.bubble import Bubble, open_bubble
+from .._look.residue import find_residue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

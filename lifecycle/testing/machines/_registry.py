@@ -13,7 +13,7 @@ from ._base import LoopMachine, pick, picks
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from .._ledger import Token
+    from .._look.ledger import Token
 
 keys = st.sampled_from("abc")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from .._strategies import Deviations
+from .._loop.strategies import Deviations
 
 
 def schedules(*, steps: int = 100, deviations: int = 12, width: int = 4) -> st.SearchStrategy[Deviations]:

@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from lifecycle import _trace
+from lifecycle._ground import trace
 from lifecycle.testing import Bubble, Token
 
 Scenario = Callable[[Bubble], Coroutine[Any, Any, Any]]
@@ -27,7 +27,7 @@ def unreported(function: Scenario) -> Scenario:
 
     @functools.wraps(function)
     async def run(bubble: Bubble) -> None:
-        _trace.sink = None  # the bubble sets it back
+        trace.sink = None  # the bubble sets it back
         await function(bubble)
 
     return run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from lifecycle import AttemptState, ConnectAttempt, ConnectError, Retry, Scope, Stages, connect, dial_tcp
-from lifecycle._gather import gather
+from lifecycle._group.gather import gather
 
 from ._table import connect as make
 from ._table import disconnect, scenario, session, work

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from lifecycle import OwnerClosed, TaskManager
-from lifecycle._groups import TaskGroup
+from lifecycle._group.group import TaskGroup
 
 from ._table import Gauge, fail_on_assertion, ignore_error, scenario, session, work
 

@@ -7,8 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from lifecycle import OwnerClosed
-from lifecycle._groups import TaskGroup
-from lifecycle._pool import Pool
+from lifecycle._group.group import TaskGroup
+from lifecycle._pool.pool import Pool
 
 from ._table import connect, disconnect, scenario
 

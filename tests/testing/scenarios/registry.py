@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 
 from lifecycle import OwnerClosed
-from lifecycle._groups import TaskGroup
-from lifecycle._registry import Registry
+from lifecycle._group.group import TaskGroup
+from lifecycle._registry.registry import Registry
 from lifecycle.testing import Bubble, Token
 
 from ._table import connect, disconnect, scenario

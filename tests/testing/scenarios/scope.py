@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from lifecycle import OwnerClosed, Scope
-from lifecycle._gather import gather
-from lifecycle._groups import TaskGroup
+from lifecycle._group.gather import gather
+from lifecycle._group.group import TaskGroup
 
 from ._table import connect, disconnect, scenario, session, work
 

@@ -1,0 +1,300 @@
+"""ConnectAttempt: a connect as its caller sees it: awaited, as a context manager, or step by step."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Generic, TypeVar, cast
+
+from .._ground import kernel
+from .._ground.errors import LifecycleError, combine
+from .._ground.roots import Portrait, Thing, enroll
+from .._scope.ending import raise_as_is
+from .._scope.ledger import CLOSED, OPEN
+from .._scope.scope import Scope
+from .._task.waiting import closing_tasks
+from .connecting import Connecting
+from .retry import Retry
+from .stages import Stages
+from .state import CONNECTED, NEW, SETTLED, AttemptState
+
+T = TypeVar("T")
+
+
+class ConnectAttempt(Generic[T]):
+    """A connect: await it, use it with ``async with``, or poll it; it starts with the first of these.
+
+    The connector runs in a task of its own. If it fails, is cancelled or takes too long, everything that its stages
+    made is undone in reverse before anybody is told, and before another attempt begins. If it succeeds, everything
+    moves, in the step in which the connector returns, to a scope of the connection:
+
+    * ``async with attempt as value`` closes that scope at the end of the block;
+    * whoever awaits the attempt, or polls it until it is there, has to close ``attempt.scope``, or the value, if the
+      value is the only thing that was acquired. Closing the *attempt* then does nothing.
+
+    A success that nobody has taken, by ``await``, a `poll` that returned True, `value` or `scope`, still belongs to the
+    attempt: closing the attempt undoes it.
+
+    All methods belong into the loop's thread.
+
+    Attributes:
+        name: for errors, logs and snapshots.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Stages], Awaitable[T]],
+        name: str,
+        *,
+        timeout: float,
+        retry: Retry | None,
+        close_timeout: float,
+    ) -> None:
+        self.name: str = name
+        self._connecting: Connecting[T] = Connecting(call, name, timeout, retry, close_timeout)
+        self._taken = False  # somebody has the value
+        self._scope_given = False
+        enroll(self)
+
+    # What everybody may ask
+
+    @property
+    def state(self) -> AttemptState:
+        """Where the connect is in its life."""
+        return self._connecting.state
+
+    @property
+    def stage(self) -> str | None:
+        """The stage in progress, after a failure the one that failed; None before the first and after success."""
+        return self._connecting.stage
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have begun."""
+        return self._connecting.attempts
+
+    @property
+    def deadline(self) -> float | None:
+        """The loop time at which the present attempt is cut off, fixed when it began; None where there is no bound."""
+        deadline = self._connecting.deadline
+        return None if deadline == kernel.FOREVER else deadline
+
+    @property
+    def value(self) -> T:
+        """What the connector returned; whoever asks for it has taken it.
+
+        Raises:
+            LifecycleError: the connect is not over.
+            ConnectError: it failed, or was cancelled.
+        """
+        self._check_settled("its value")
+        return self._take()
+
+    @property
+    def scope(self) -> Scope:
+        """The scope that owns everything that the stages acquired, from success on; whoever asks for it has taken it.
+
+        Close it to undo the connect: ``await attempt.scope.aclose()``.
+
+        Raises:
+            LifecycleError: the connect is not over.
+            ConnectError: it failed, or was cancelled.
+        """
+        self._check_settled("its scope")
+        self._take()
+        self._scope_given = True
+        return cast("Scope", self._connecting.connection)
+
+    # Connecting
+
+    def __await__(self) -> Generator[object, None, T]:
+        """Connect, and return what the connector returned; a second time at once.
+
+        Cancellation: the connect is cancelled and rolled back, for everybody who waits for it; the cancellation is
+        held back until that is over, then raised, once. A value that arrived in the very step of the cancellation is
+        undone as well. Should the rollback meet errors, a `ConnectError` with them is raised and the cancellation
+        delivered at the caller's next suspension.
+
+        Raises:
+            ConnectTimeout: it took too long.
+            ConnectError: it failed; the connector's error is the cause. Or somebody has cancelled or closed it.
+            BaseException: the connector raised something that is no Exception.
+        """
+        return self._arrival().__await__()
+
+    async def __aenter__(self) -> T:
+        """Connect, and return what the connector returned.
+
+        The block is the body of the connection's scope: a failing task of it interrupts the block.
+
+        Cancellation: as for awaiting it.
+
+        Raises:
+            ConnectTimeout, ConnectError, BaseException: as for awaiting it.
+            RuntimeError: it has been entered before.
+        """
+        value = await self._arrival()
+        scope = self.scope
+        if scope._state is not OPEN and scope._host is None:
+            await scope.aclose()  # a task of it has failed in between: raises its error
+        await scope.__aenter__()
+        return value
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Undo everything that was acquired, in reverse, as a scope does.
+
+        Cancellation: held back until everything is released, then raised, once.
+
+        Raises:
+            BaseException, BaseExceptionGroup: what the releases, and the tasks of the connection, raised.
+        """
+        return await self.scope.__aexit__(exc_type, error, traceback)
+
+    def poll(self) -> bool:
+        """Return whether the value is there; start the connect with the first call. Never blocks, never suspends.
+
+        The connect goes on between the calls, when the loop runs. After True the value is the caller's, see `value`
+        and `scope`; before that, `aclose` ends the connect.
+
+        Raises:
+            ConnectTimeout: it took too long.
+            ConnectError: it failed, or somebody has cancelled or closed it. Everything has been rolled back.
+            BaseException: the connector raised something that is no Exception.
+        """
+        if self._connecting.state is NEW:
+            self._connecting.begin()
+        if self._connecting.state not in SETTLED:
+            return False
+        self._take()
+        return True
+
+    # Ending
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the connect to end; whoever waits for it gets a `ConnectError`. Nothing happens after success.
+
+        Args:
+            reason: why, for errors; it also becomes the message of the ``CancelledError`` in the connector.
+        """
+        self._end(reason or "it was cancelled")
+
+    async def aclose(self) -> None:
+        """End the connect in whatever state it is, and wait until everything has been undone. Idempotent.
+
+        Nothing happens after success: what was acquired belongs to whoever took the value. A success that nobody has
+        taken is undone. A connector, or a release, that closes its own attempt does not wait for itself.
+
+        Cancellation: held back until everything is undone, then raised, once. Should the rollback have met errors as
+        well, they are raised here and the cancellation at the caller's next suspension.
+
+        Raises:
+            BaseException, BaseExceptionGroup: what the rollback met, unless somebody has been told already.
+        """
+        self._end("it was closed")
+        held = None if self._waits_for_me() else await self._wait_through()
+        errors = self._connecting.unreported()
+        if errors:
+            self._connecting.reported = True
+            if held is not None:
+                kernel.deliver_later(held)
+            raise_as_is(combine(f"errors while closing {self!r}", errors))
+        if held is not None:
+            raise held
+
+    def _end(self, reason: str) -> None:
+        if not self._taken:
+            self._connecting.stop(reason)
+
+    # Waiting
+
+    async def _arrival(self) -> T:
+        connecting = self._connecting
+        if self._waits_for_me():
+            raise RuntimeError(f"{self!r} is awaited by its own connector, which would wait for ever")
+        if connecting.state is NEW:
+            connecting.begin()
+        try:
+            while connecting.state not in SETTLED:
+                await kernel.wait(connecting.ended)
+        except GeneratorExit:
+            self._end("whoever awaited it was destroyed")
+            raise
+        except BaseException as error:
+            held = await self._leave()
+            if connecting.unreported():
+                if isinstance(error, CancelledError):
+                    kernel.deliver_later(held or error)
+                self._take()
+            if held is not None and kernel.is_scope_cancellation(error):
+                raise held from None
+            raise
+        return self._take()
+
+    async def _leave(self) -> CancelledError | None:
+        self._end("whoever awaited it has left")
+        return await self._wait_through()
+
+    async def _wait_through(self) -> CancelledError | None:
+        """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile."""
+        held = None
+        while self._connecting.state not in SETTLED:
+            held = await kernel.wait_through(self._connecting.ended) or held
+        return held
+
+    def _waits_for_me(self) -> bool:
+        """Whether what the calling task is part of is what the connect itself waits for."""
+        task = self._connecting.task
+        return task is not None and task in closing_tasks()
+
+    def _check_settled(self, what: str) -> None:
+        if self._connecting.state not in SETTLED:
+            raise LifecycleError(
+                f"connect {self.name!r} is {self._connecting.state.value}; await it, or poll it until it is there, "
+                f"before you ask for {what}"
+            )
+
+    def _take(self) -> T:
+        """Return the value, or raise what became of it."""
+        error = self._connecting.error
+        if error is None:
+            self._taken = True
+            return self._connecting.value
+        self._connecting.reported = True
+        try:
+            # Every time with the frames of the connector alone, or they would pile up with every caller.
+            raise error.with_traceback(self._connecting.traceback)
+        finally:
+            del self, error  # which the traceback would keep alive: a cycle
+
+    # Looking
+
+    def _portrait(self) -> Portrait:
+        connecting = self._connecting
+        things = [Thing("task", task.get_name(), task=task)] if (task := connecting.task) is not None else []
+        scope = connecting.connection
+        if scope is not None and scope._state is not CLOSED:
+            things.append(Thing("scope", scope.name, owner=scope))
+        state = connecting.state.value
+        if connecting.stage is not None:
+            state = f"{state}, stage {connecting.stage!r}"
+        if not things and (connecting.state in SETTLED or connecting.state is NEW):
+            state = CLOSED.value
+        return Portrait("attempt", self.name, state, connecting.since, things, {"attempts": connecting.attempts})
+
+    def __repr__(self) -> str:
+        stage = f", stage {self.stage!r}" if self.stage is not None else ""
+        return f"<ConnectAttempt {self.name!r} {self.state.value}{stage}>"
+
+    def __del__(self) -> None:
+        connecting = getattr(self, "_connecting", None)
+        if connecting is not None and self._taken and not self._scope_given:
+            connecting.let_go_of_value()
+
+    def _check_invariants(self) -> None:
+        connecting = self._connecting
+        connecting.check_invariants()
+        assert not self._taken or connecting.state is CONNECTED
+        assert not self._scope_given or self._taken

@@ -1,0 +1,279 @@
+"""Connecting: attempts one after the other until one succeeds, and what became of them.
+
+All of it is synchronous: a `Trial` tells when it begins to roll back and when it has ended, a timer when a pause is
+over, and each of these decides what follows. Only the trial's task awaits anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError, Future, Task, TimerHandle
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from .._ground import kernel, trace
+from .._ground.errors import is_fatal
+from .._ground.surely import run_surely
+from .._scope.entries import Resource
+from .._scope.ledger import CLOSED
+from .._scope.scope import Scope
+from .errors import connect_cancelled, connect_error, connect_timeout
+from .retry import Retry
+from .stages import Stages
+from .state import CANCELLED, CONNECTED, CONNECTING, FAILED, NEW, ROLLING_BACK, SETTLED, WAITING, AttemptState, moved
+from .trial import Trial
+
+T = TypeVar("T")
+
+logger = logging.getLogger("lifecycle.connect")
+
+#: How many errors of rollbacks are kept; a connect may be tried for years.
+MOST_ERRORS = 100
+
+
+class Connecting(Generic[T]):
+    """The life of one connect, see `AttemptState`.
+
+    Attributes:
+        state: where it is.
+        stage: the stage in progress, or that failed.
+        attempts: how many have begun.
+        deadline: the loop time at which the present attempt is cut off.
+        ended: done when nothing more happens by itself; a new one after a success that is undone.
+        value: what the connector returned.
+        connection: the scope that owns what was acquired, after success.
+        error: what became of it, otherwise; None while it goes on.
+        rollback_errors: what rollbacks met, the latest.
+        reported: whether anybody has been told.
+        since: the loop time at which it began.
+    """
+
+    value: T
+    ended: Future[None]
+
+    def __init__(
+        self,
+        call: Callable[[Stages], Awaitable[T]],
+        name: str,
+        timeout: float,
+        retry: Retry | None,
+        close_timeout: float,
+    ) -> None:
+        self.state: AttemptState = NEW
+        self.attempts = 0
+        self.deadline = kernel.FOREVER
+        self.connection: Scope | None = None
+        self.error: BaseException | None = None
+        self.traceback: TracebackType | None = None
+        self.rollback_errors: deque[BaseException] = deque(maxlen=MOST_ERRORS)
+        self.reported = False
+        self.since: float | None = None
+        self._call: Callable[[Stages], Awaitable[T]] | None = call
+        self._name = name
+        self._timeout = timeout
+        self._retry = retry
+        self._close_timeout = close_timeout
+        self._last_deadline = kernel.FOREVER
+        self._ending: str | None = None  # why somebody wants it to end
+        self._stopped = False  # and that is what has ended the present attempt
+        self._trial: Trial[T] | None = None
+        self._stage: str | None = None
+        self._complete = True
+        self._pause: TimerHandle | None = None
+        self._undoing: Task[None] | None = None
+        self._token: trace.Token | None = None
+
+    @property
+    def stage(self) -> str | None:
+        """The stage in progress; after a failure the one that failed."""
+        if self.state is CONNECTING and self._trial is not None:
+            return self._trial.stages._current
+        return self._stage
+
+    @property
+    def task(self) -> Task[None] | None:
+        """The task that the connect waits for at present."""
+        return self._trial.task if self._trial is not None else self._undoing
+
+    # What others want
+
+    def begin(self) -> None:
+        """Begin the first attempt."""
+        now = kernel.clock()()
+        self.since = now
+        self.ended = kernel.new_future()
+        if self._retry is not None and self._retry.timeout is not None:
+            self._last_deadline = now + self._retry.timeout
+        if trace.sink is not None:
+            self._token = trace.opened("attempt", self._name)
+        self._begin_trial()
+
+    def stop(self, reason: str) -> None:
+        """End it in whatever state it is; does nothing where everything is undone, or soon will be."""
+        if self._ending is not None:
+            return
+        if self.state is NEW:
+            self._ending = reason
+            self._finish(CANCELLED, self._cancelled(reason))
+        elif self.state is CONNECTED:
+            self._ending = reason
+            self._undo_success()
+        elif self.state is WAITING:
+            self._ending = reason
+            assert self._pause is not None
+            self._pause.cancel()
+            self._pause = None
+            self._finish(CANCELLED, self._cancelled(reason))
+        elif self._trial is not None:
+            self._ending = reason
+            self._stopped = self._trial.stop(reason)
+
+    def unreported(self) -> tuple[BaseException, ...]:
+        """Return what the rollbacks of a connect met that has ended without success, unless somebody knows."""
+        if self.reported or self.state not in (FAILED, CANCELLED):
+            return ()
+        return tuple(self.rollback_errors)
+
+    def let_go_of_value(self) -> None:
+        """Leave a connection to whoever has its value, where that is all there is to release."""
+        scope = self.connection
+        if scope is None or scope._state is CLOSED:
+            return
+        for entry in scope._ledger:
+            if type(entry) is not Resource or entry.value is not self.value:
+                return
+        for entry in list(scope._ledger):
+            scope._forget(entry)
+        if scope._token is not None:
+            trace.closed(scope._token)
+            scope._token = None
+
+    # What happens
+
+    def _begin_trial(self) -> None:
+        self._pause = None
+        self.state = moved(self.state, CONNECTING)
+        self.attempts += 1
+        self._stage = None
+        self.deadline = min(kernel.clock()() + self._timeout, self._last_deadline)
+        assert self._call is not None
+        self._trial = Trial(
+            self._call,
+            self._name,
+            number=self.attempts,
+            deadline=self.deadline,
+            close_timeout=self._close_timeout,
+            rolls_back=self._rolls_back,
+            settle=self._settle,
+        )
+        self._trial.begin()
+
+    def _rolls_back(self) -> None:
+        assert self._trial is not None
+        self._stage = self._trial.stage
+        self.state = moved(self.state, ROLLING_BACK)
+
+    def _settle(self, trial: Trial[T]) -> None:
+        """Decide what follows an attempt, in the step in which it has ended."""
+        self._trial = None
+        if trial.connection is not None:
+            self.value, self.connection = trial.value, trial.connection
+            self._finish(CONNECTED, None)
+            return
+        self.rollback_errors.extend(trial.rollback_errors)
+        self._complete = trial.complete
+        error = self._error_of(trial)
+        pause = self._pause_after(error, trial)
+        if self._ending is not None and (self._stopped or pause is not None):
+            ended = self._cancelled(self._ending)
+            ended.__cause__ = None if isinstance(trial.error, CancelledError) and self._stopped else error
+            self._finish(CANCELLED, ended)
+            return
+        if pause is None:
+            self._finish(FAILED, error)
+            return
+        self.state = moved(self.state, WAITING)
+        self._pause = kernel.running_loop().call_later(pause, self._begin_trial)
+        logger.warning("%s; attempt %d begins in %.3g s", error, self.attempts + 1, pause)
+
+    def _pause_after(self, error: BaseException, trial: Trial[T]) -> float | None:
+        if self._retry is None or not trial.complete:
+            return None  # another attempt must not begin beside one that has not ended
+        cause = error if trial.timed_out else trial.error
+        assert cause is not None
+        if isinstance(cause, CancelledError) or is_fatal(cause):
+            return None
+        return self._retry.pause_after(self.attempts, cause, self._last_deadline - kernel.clock()())
+
+    def _undo_success(self) -> None:
+        """Undo a success that nobody has taken."""
+        self.state = moved(self.state, ROLLING_BACK)
+        self.ended = kernel.new_future()
+        self.error = self._cancelled(self._ending or "")
+        self._undoing = run_surely(self._close_connection, f"rollback of connect {self._name!r}")
+
+    async def _close_connection(self) -> None:
+        self._undoing = kernel.current_task()
+        scope, self.connection = self.connection, None
+        assert scope is not None
+        del self.value
+        errors = scope._errors
+        _, held = await scope._close(None, through=True)
+        self._undoing = None
+        self.rollback_errors.extend(errors)
+        self._finish(CANCELLED, self._cancelled(self._ending or ""))
+        if held is not None:
+            raise held
+
+    def _finish(self, state: AttemptState, error: BaseException | None) -> None:
+        """Come to a state in which nothing more happens by itself."""
+        self.state = moved(self.state, state)
+        self.error = error
+        if error is not None:
+            self.traceback = error.__traceback__
+        self._call = None  # whose arguments nobody needs any more
+        if self._token is not None:
+            trace.closed(self._token)
+            self._token = None
+        if self.since is not None and not self.ended.done():
+            self.ended.set_result(None)
+
+    # Errors
+
+    def _error_of(self, trial: Trial[T]) -> BaseException:
+        """Return the error of a connect that this attempt is the last of."""
+        failure = trial.error
+        assert failure is not None
+        facts = self._facts()
+        if trial.timed_out:
+            retry = self._retry
+            overall = retry is not None and self.deadline == self._last_deadline
+            seconds = retry.timeout if overall and retry is not None else self._timeout
+            limit = f"{seconds:g} s" + (" for all attempts" if overall else "")
+            return connect_timeout(self._name, limit, failure, **facts)
+        if not isinstance(failure, (Exception, CancelledError)) and not is_fatal(failure):
+            return failure
+        return connect_error(self._name, failure, **facts)
+
+    def _cancelled(self, reason: str) -> BaseException:
+        return connect_cancelled(self._name, reason, **self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "stage": self._stage,
+            "attempts": self.attempts,
+            "rollback_errors": tuple(self.rollback_errors),
+            "complete": self._complete,
+        }
+
+    def check_invariants(self) -> None:
+        """Check what must be true at every await."""
+        state = self.state
+        assert (self._trial is not None) == (state is CONNECTING or (state is ROLLING_BACK and self._undoing is None))
+        assert (self._pause is not None) == (state is WAITING)
+        assert (self.connection is not None) >= (state is CONNECTED)
+        assert (self.connection is not None) <= (state is CONNECTED or self._undoing is not None)
+        assert (self.error is not None) >= (state in SETTLED and state is not CONNECTED)
+        assert (self._call is None) == (state in SETTLED or self._undoing is not None)

@@ -1,0 +1,146 @@
+"""Dial: connectors for what people connect to: TCP, TLS and Unix streams, and anything that is opened and closed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from typing_extensions import TypeVarTuple, Unpack
+
+from .._task.handle import name_of
+from .stages import Stages
+
+if TYPE_CHECKING:
+    from anyio.abc import SocketStream, UNIXSocketStream
+    from anyio.streams.tls import TLSStream
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@overload
+def dial(
+    opener: Callable[[Unpack[Ts]], Awaitable[T]],
+    *,
+    close: Callable[[T], object] | None = None,
+    check: Callable[[T], object] | None = None,
+) -> Callable[[Stages, Unpack[Ts]], Coroutine[Any, Any, T]]: ...
+
+
+@overload
+def dial(
+    opener: Callable[[Unpack[Ts]], T],
+    *,
+    close: Callable[[T], object] | None = None,
+    check: Callable[[T], object] | None = None,
+) -> Callable[[Stages, Unpack[Ts]], Coroutine[Any, Any, T]]: ...
+
+
+def dial(  # a union of both kinds of opener is more than mypy can infer from
+    opener: Callable[[Unpack[Ts]], Awaitable[T] | T],
+    *,
+    close: Callable[[T], object] | None = None,
+    check: Callable[[T], object] | None = None,
+) -> Callable[[Stages, Unpack[Ts]], Coroutine[Any, Any, T]]:
+    """Return a connector of two stages, "open" and "check", for anything that is opened by one call and closed by one.
+
+    Example::
+
+        async with connect(dial(asyncpg.connect), address, timeout=5.0) as connection: ...
+        async with connect(dial(redis.asyncio.from_url, check=lambda client: client.ping()), url) as client: ...
+        async with connect(dial(httpx.AsyncClient, check=lambda client: client.get(health))) as client: ...
+
+    Args:
+        opener: makes the value from the arguments of the connect; synchronous or asynchronous.
+        close: called with the value; synchronous or asynchronous. By default its ``aclose`` or ``close``.
+        check: called with the value when it is there; synchronous or asynchronous. If it raises, the attempt fails:
+            for clients that do not connect before their first use.
+
+    Raises:
+        TypeError: *opener* is not callable.
+    """
+    if not callable(opener):
+        raise TypeError(f"dial() takes a function that opens something, got {opener!r}")
+
+    make = cast("Callable[[Unpack[Ts]], Awaitable[T]]", opener)
+
+    async def connector(stages: Stages, *args: Unpack[Ts]) -> T:
+        value = await stages.acquire(make, *args, release=close, stage="open")
+        if check is not None:
+            await stages.step(_called(check, value), stage="check")
+        return value
+
+    connector.__name__ = connector.__qualname__ = name_of(opener)
+    return connector
+
+
+async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
+    """Connect to a TCP port; a connector of one stage, "tcp".
+
+    Cancellation: ends the connecting; the attempt closes the socket.
+
+    Args:
+        stages: from `connect`.
+        host: a name or an address. All addresses of a name are tried, each a little after the other (RFC 6555).
+        port: from 1 to 65535.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    import anyio
+
+    return await stages.acquire(anyio.connect_tcp, host, port, stage="tcp")
+
+
+async def dial_tls(
+    stages: Stages, host: str, port: int, context: ssl.SSLContext | None = None, server_name: str | None = None
+) -> TLSStream:
+    """Connect to a TCP port and shake hands over TLS; a connector of two stages, "tcp" and "tls".
+
+    Cancellation: ends the connecting; the attempt closes the socket. On a rollback nobody says good-bye to the peer.
+
+    Args:
+        stages: from `connect`.
+        host: a name or an address.
+        port: from 1 to 65535.
+        context: what to trust and to offer; by default ``ssl.create_default_context()``.
+        server_name: the name that the certificate must have; by default *host*.
+
+    Raises:
+        OSError: nobody answers there; ``ssl.SSLError`` for a handshake that fails is one.
+    """
+    from anyio.streams.tls import TLSStream
+
+    stream = await dial_tcp(stages, host, port)
+    context = context or ssl.create_default_context()
+
+    def wrap() -> Awaitable[TLSStream]:
+        return TLSStream.wrap(stream, hostname=server_name or host, ssl_context=context, standard_compatible=False)
+
+    return await stages.acquire(wrap, release=TLSStream.aclose, stage="tls")
+
+
+async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStream:
+    """Connect to a Unix socket; a connector of one stage, "unix".
+
+    Cancellation: ends the connecting; the attempt closes the socket.
+
+    Args:
+        stages: from `connect`.
+        path: the name of the socket in the file system.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    import anyio
+
+    return await stages.acquire(anyio.connect_unix, path, stage="unix")
+
+
+async def _called(fn: Callable[[T], object], value: T) -> None:
+    """Call *fn* with *value*, and await what it gives if that can be awaited."""
+    result = fn(value)
+    if isinstance(result, Awaitable):
+        await result

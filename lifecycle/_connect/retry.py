@@ -1,0 +1,78 @@
+"""Retry: how often, how long and after which errors something is tried again, and how long to wait before it is."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from .._ground.closing import checked_timeout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What a `connect` does after a failed attempt.
+
+    Do not use it to hide a defect: what is not in ``retry_on`` fails at once, and should.
+
+    Example::
+
+        Retry(attempts=5, timeout=60.0, retry_on=(OSError, asyncpg.CannotConnectNowError))
+
+    Attributes:
+        attempts: how many attempts at most, from 1; None for no bound.
+        timeout: seconds for everything: all attempts, their rollbacks and the pauses between them; None for no bound.
+            No attempt begins, and no pause is made, that could not be over in time.
+        backoff: the first pause and the longest one, in seconds; each is twice the one before it.
+        jitter: the part of a pause, from 0 to 1, that chance may take away, so that those who failed together do not
+            return together.
+        retry_on: the errors after which it is tried again. A group counts if all that is in it does.
+
+    Raises:
+        TypeError, ValueError: a value is out of its range.
+    """
+
+    attempts: int | None = None
+    timeout: float | None = None
+    backoff: tuple[float, float] = (0.1, 10.0)
+    jitter: float = 0.5
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (OSError, TimeoutError)
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None:
+            if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+                raise TypeError(f"attempts must be a whole number or None, got {self.attempts!r}")
+            if self.attempts < 1:
+                raise ValueError(f"attempts must be 1 or more, or None for no bound, got {self.attempts}")
+        checked_timeout(self.timeout, "timeout")
+        if not isinstance(self.backoff, tuple) or len(self.backoff) != 2:
+            raise TypeError(f"backoff must be two numbers, the first pause and the longest, got {self.backoff!r}")
+        for pause in self.backoff:
+            checked_timeout(pause, "backoff")
+        if not 0.0 <= self.jitter <= 1.0:
+            raise ValueError(f"jitter must be from 0 to 1, got {self.jitter!r}")
+        kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, Exception)):
+                raise TypeError(f"retry_on must be exception classes, got {kind!r}")
+
+    def covers(self, error: BaseException) -> bool:
+        """Return whether *error* is one after which it is tried again."""
+        if isinstance(error, BaseExceptionGroup):
+            return error.split(self.retry_on)[1] is None
+        return isinstance(error, self.retry_on)
+
+    def pause_after(self, attempts: int, error: BaseException, left: float) -> float | None:
+        """Return the seconds to wait before the next attempt, None where there is to be none.
+
+        Args:
+            attempts: how many have been made, 1 or more.
+            error: what the last of them failed with.
+            left: seconds until `timeout` has passed.
+        """
+        if not self.covers(error) or (self.attempts is not None and attempts >= self.attempts):
+            return None
+        first, longest = self.backoff
+        # The exponent is bounded: 2.0 ** 10_000 is an OverflowError.
+        pause = min(longest, first * 2.0 ** min(attempts - 1, 60))
+        pause *= 1.0 - self.jitter * random.random()
+        return pause if pause < left else None

@@ -1,0 +1,231 @@
+"""Trial: one attempt of a connect, in a task of its own, and the undoing of what it had made.
+
+The connector runs in the trial's task. What it makes goes into a scope of the trial. When it returns, one synchronous
+step moves the whole ledger to the scope of the connection; on anything else the trial closes its own. A connector that
+ignores its cancellation is abandoned: its stages are undone without waiting for it, and it will be refused new ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError, Task, TimerHandle
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from .._ground import kernel
+from .._ground.errors import ReleaseTimeout, combine, is_fatal
+from .._ground.surely import run_surely
+from .._scope.scope import Scope
+from .stages import Stages
+
+T = TypeVar("T")
+
+logger = logging.getLogger("lifecycle.connect")
+
+#: Seconds that a connector has to end after its second cancellation, at most; less where the close timeout is shorter.
+GRACE = 1.0
+
+
+class Trial(Generic[T]):
+    """One attempt, from its start to its complete end; ``settle`` is called exactly once, in the step of that end.
+
+    Attributes:
+        number: which attempt it is, from 1.
+        stages: what the connector connects with.
+        connection: the scope that owns everything, after a success.
+        value: what the connector returned, after a success.
+        error: what kept it from success, otherwise.
+        stage: the stage in which it failed.
+        rollback_errors: what the undoing met.
+        task: what it waits for: the task of the connector, then that of the undoing.
+        timed_out: whether its deadline passed.
+        complete: whether nothing of it is left, which a retry requires.
+    """
+
+    value: T
+    task: Task[Any]
+
+    def __init__(
+        self,
+        call: Callable[[Stages], Awaitable[T]],
+        name: str,
+        *,
+        number: int,
+        deadline: float,
+        close_timeout: float,
+        rolls_back: Callable[[], None],
+        settle: Callable[[Trial[T]], None],
+    ) -> None:
+        self.number = number
+        self.connection: Scope | None = None
+        self.error: BaseException | None = None
+        self.stage: str | None = None
+        self.rollback_errors: tuple[BaseException, ...] = ()
+        self.timed_out = False
+        self.complete = True
+        self._call = call
+        self._name = name
+        self._rolls_back = rolls_back
+        self._settle = settle
+        self._scope = Scope(name, close_timeout=None if close_timeout == kernel.FOREVER else close_timeout)
+        self.stages = Stages(self._scope, number, deadline)
+        self._began = self._over = self._abandoned = False  # the connector's run
+        self._unwanted: str | None = None
+        self._cancellation: kernel.Cancellation | None = None
+        self._timer: TimerHandle | None = None
+        self._deadline = deadline
+
+    def begin(self) -> None:
+        """Start it; on an eager loop the connector has made its first step, or all of them, when this returns."""
+        if self._deadline != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_at(self._deadline, self._time_is_up)
+        self.task = kernel.spawn_kept(self._run(), f"connect {self._name!r}, attempt {self.number}")
+        self.task.add_done_callback(self._native_task_done)
+
+    # Stopping
+
+    def stop(self, reason: str) -> bool:
+        """Have the connector cancelled, and all that it made undone; return False once that has begun anyway."""
+        if self._unwanted is not None or self._over:
+            return False
+        self._unwanted = reason
+        if self._began:  # otherwise its first step finds it
+            self._cancel_connector()
+        self._set_timer(self._scope.close_timeout, self._cancel_again)
+        return True
+
+    def _time_is_up(self) -> None:
+        self.timed_out = True
+        self.stop("the deadline of the connect has passed")
+
+    def _cancel_connector(self) -> None:
+        if self._cancellation is not None:
+            self._cancellation.withdraw()
+        self._cancellation = kernel.cancel(self.task, self._unwanted)
+
+    def _cancel_again(self) -> None:
+        """Cancel a connector that has swallowed its cancellation, or needs too long to end after it."""
+        if self._began:
+            self._cancel_connector()
+        self._set_timer(min(GRACE, self._scope.close_timeout), self._abandon)
+
+    def _abandon(self) -> None:
+        """Undo everything without waiting for the connector, which goes on in its task."""
+        self._abandoned = True
+        label, limit = f"connector {self._name!r}", self._scope.close_timeout
+        error = ReleaseTimeout(label, limit, abandoned=True, stack=kernel.suspended_at(self.task))
+        self.complete = False
+        self._end_connecting(error)
+        run_surely(self._roll_back, f"rollback of connect {self._name!r}")
+
+    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        self._drop_timer()
+        if seconds != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_later(seconds, then)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Connecting
+
+    async def _run(self) -> None:
+        self._began = True
+        self.task = kernel.current_task()
+        if self._unwanted is None:
+            failure = await self._connect()
+        else:
+            failure = CancelledError(self._unwanted)
+        if self._abandoned:
+            self._report_late(failure)
+            return
+        if self.connection is None:
+            self._end_connecting(failure)
+        held = await self._roll_back()
+        for error in (failure, *self.rollback_errors, held):
+            if isinstance(error, CancelledError) or (error is not None and is_fatal(error)):
+                try:
+                    raise error  # a task that was cancelled ends so; what ends the process is for the loop
+                finally:
+                    del self, failure, held, error  # the frames in the traceback would lead back here: a cycle
+
+    async def _connect(self) -> BaseException | None:
+        """Run the connector; return what kept it from success, None after one."""
+        scope = self._scope
+        await scope.__aenter__()  # so that a failing task of the ledger interrupts the connector; does not suspend
+        try:
+            value = await self._call(self.stages)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            failure: BaseException | None = _without_our_frame(error)
+        else:
+            if self._unwanted is None and not scope._errors:
+                # The one step: between the value and its owner there is no suspension.
+                self.value = value
+                self.connection = scope.pop_all()
+                self._end_connecting(None)
+                return None
+            failure = None
+            del value  # the ledger has what it is made of
+        return failure if self._abandoned else self._with_errors_of_tasks(failure)
+
+    def _with_errors_of_tasks(self, failure: BaseException | None) -> BaseException:
+        """Return what really failed: a task of the ledger that fails interrupts the connector by a cancellation."""
+        errors, self._scope._errors = self._scope._errors, []
+        if failure is not None and not (errors and isinstance(failure, CancelledError)):
+            errors.insert(0, failure)
+        if errors:
+            return combine(f"errors while connecting {self._name!r}", errors)
+        return CancelledError(self._unwanted)
+
+    def _end_connecting(self, failure: BaseException | None) -> None:
+        """Note that the connector's part is over; exactly once."""
+        self._over = True
+        self._drop_timer()
+        if self._cancellation is not None:
+            self._cancellation.withdraw()
+            self._cancellation = None
+        interruption = self._scope._interruption
+        if interruption is not None:
+            interruption.withdraw()
+        self.stage = self.stages._blame(failure)
+        if self.connection is None:
+            self.error = failure
+            self._rolls_back()
+
+    async def _roll_back(self) -> CancelledError | None:
+        """Undo what is in the ledger, which after a success is nothing, and settle.
+
+        Cancellation: held back, and returned.
+        """
+        self.task = kernel.current_task()  # another one than the connector's, if that has been left behind
+        errors = self._scope._errors
+        _, held = await self._scope._close(None, through=True)
+        self.rollback_errors = tuple(errors)
+        if any(isinstance(error, ReleaseTimeout) and error.abandoned for error in errors):
+            self.complete = False
+        self._settle(self)
+        return held
+
+    # Strange ends
+
+    def _native_task_done(self, task: Task[Any]) -> None:
+        """See to a task that somebody else cancelled before its first step."""
+        if not task.cancelled():
+            task.exception()  # one that ends the process, and has been told to whoever waits
+        if not self._began and not self._over:
+            self._end_connecting(CancelledError("from outside"))
+            self._settle(self)
+
+    def _report_late(self, failure: BaseException | None) -> None:
+        """Log how a connector ended that had been abandoned."""
+        if failure is not None and not isinstance(failure, CancelledError):
+            logger.error("abandoned connector %r failed", self._name, exc_info=failure)
+
+
+def _without_our_frame(error: BaseException) -> BaseException:
+    """Return *error* without the frame of this module, which refers to the trial, which keeps the error: a cycle."""
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+    return error

@@ -1,0 +1,64 @@
+"""What all owners share about closing: states, refusals, timeouts, and what never ends by itself."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
+
+from . import kernel
+from .errors import OwnerClosed
+
+
+class OwnerState(enum.Enum):
+    """Where an owner is in its life; it only ever moves down this list."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+def refuse(owner: object, offer: str, why: str) -> NoReturn:
+    """Raise the error that an owner answers a late offer with.
+
+    Raises:
+        OwnerClosed: always.
+    """
+    raise OwnerClosed(f"{owner} does not take {offer}: {why}; offer it before the owner closes, or to another owner")
+
+
+def checked_timeout(seconds: float | None, what: str) -> float:
+    """Return *seconds* as a float, infinity for None.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative or not a number.
+    """
+    if type(seconds) is float and seconds >= 0.0:
+        return seconds
+    if seconds is None:
+        return kernel.FOREVER
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{what} must be seconds or None, got {seconds!r}")
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"{what} must be 0 or more seconds, or None for no bound, got {seconds}")
+    return float(seconds)
+
+
+_stops: WeakKeyDictionary[Coroutine[Any, Any, Any], Callable[[], object]] = WeakKeyDictionary()
+
+
+def stop_with_owner(coro: Coroutine[Any, Any, Any], stop: Callable[[], object]) -> None:
+    """Have *stop* called by an owner that drains the task of *coro*: such a task never ends by itself."""
+    _stops[coro] = stop
+
+
+def stop_endless(coros: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Stop those of *coros* that never end by themselves, so that they can be drained."""
+    if not _stops:
+        return
+    for stop in [_stops.get(coro) for coro in coros]:
+        if stop is not None:
+            stop()

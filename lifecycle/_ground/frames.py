@@ -1,0 +1,55 @@
+"""Frames: where a task is suspended and where a thing was made, with the core's own frames told apart."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from types import CodeType, FrameType
+
+#: Code objects and line numbers only: a kept frame object would pin every local variable of its function.
+Frames = tuple[tuple[CodeType, int], ...]
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+
+
+def is_core(filename: str) -> bool:
+    """Return whether a source file is of the core: directly in the package, or in one of its private rooms.
+
+    The scheduler, the test kit and the command line are not: what stands in them is shown to their users.
+    """
+    directory = os.path.dirname(filename)
+    if directory == _PACKAGE:
+        return True
+    parent, room = os.path.split(directory)
+    return parent == _PACKAGE and room.startswith("_")
+
+
+def creation_site(depth: int = 3, *, skip: int = 1) -> Frames:
+    """Capture up to ``depth`` raw ``(code, line)`` pairs, innermost first, without touching a source file.
+
+    Args:
+        depth: How many frames to keep.
+        skip: Frames to leave out at the inner end; 0 keeps the caller of this function.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    kept: list[tuple[CodeType, int]] = []
+    while frame is not None and len(kept) < depth + skip:
+        kept.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(kept[skip:])
+
+
+def suspended_frames(awaited: object) -> Iterator[FrameType]:
+    """Yield the frames of a coroutine, a generator, or whatever else can be awaited, outermost first."""
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+        frame = frame or getattr(awaited, "gi_frame", None)
+        if frame is None:
+            return
+        yield frame
+        awaited = (
+            getattr(awaited, "cr_await", None)
+            or getattr(awaited, "ag_await", None)
+            or getattr(awaited, "gi_yieldfrom", None)
+        )

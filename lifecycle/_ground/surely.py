@@ -1,0 +1,27 @@
+"""Work that begins whatever happens, although no owner holds its task and anybody may cancel it."""
+
+from __future__ import annotations
+
+from asyncio import Task
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from . import kernel
+
+
+def run_surely(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> Task[None]:
+    """Return a task that runs *work*; another takes its place if somebody cancels it before its first step."""
+    begun = False
+
+    async def run() -> None:
+        nonlocal begun
+        begun = True
+        await work()
+
+    def ended(_: Task[None]) -> None:
+        if not begun:
+            run_surely(work, name)
+
+    task = kernel.spawn_kept(run(), name)
+    task.add_done_callback(ended)
+    return task

@@ -1,0 +1,1 @@
+"""TaskGroup and the functions around it: structured work that its block waits for."""

@@ -1,0 +1,232 @@
+"""gather, amap and race: many awaitables, one result, and nothing left behind on any exit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from inspect import isawaitable
+from itertools import islice
+from typing import Any, Literal, TypeVar, cast, overload
+
+from .._ground.errors import TaskCancelled, combine, is_fatal
+from .._task.body import propagate
+from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus, name_of
+from .._task.slots import checked_limit
+from .group import Policy, TaskGroup
+from .members import Member, was_cancelled
+from .source import BREATH_EVERY, Breath, Source, coroutine_for
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Awaitables = Iterable[Awaitable[T]] | AsyncIterable[Awaitable[T]]
+
+
+class ResultGroup(TaskGroup):
+    """A group that produces a result: a single error is raised as it is, and a task that was cancelled is one.
+
+    Args:
+        keep_errors: leave the errors of tasks to whoever looks at their handles; only what a task raises after it has
+            been cancelled, while it cleans up, is raised.
+    """
+
+    def __init__(
+        self, name: str, *, limit: int | None = None, policy: Policy = "fail_fast", keep_errors: bool = False
+    ) -> None:
+        super().__init__(limit=limit, policy=policy, name=name)
+        self._keep_errors = keep_errors
+
+    def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
+        if status is CANCELLED and self._ending is None and not self._keep_errors:
+            label = member.name if isinstance(member, TaskHandle) else member.get_name()
+            outcome = TaskCancelled(f"{label!r} of {self} was cancelled, but not by {self}")
+            status = FAILED
+        super()._member_ended(member, status, outcome)
+
+    def _take_error(self, member: Member, error: BaseException) -> None:
+        unseen = self._ending is not None and was_cancelled(member)
+        if not self._keep_errors or is_fatal(error) or unseen:
+            super()._take_error(member, error)
+
+    def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
+        propagate(combine(f"errors in {self.name}", errors), in_flight)
+
+
+# gather
+
+
+@overload
+async def gather(
+    *aws: Awaitable[T], limit: int | None = None, return_exceptions: Literal[False] = False
+) -> list[T]: ...
+@overload
+async def gather(*aws: Awaitable[T], limit: int | None = None, return_exceptions: bool) -> list[T | Exception]: ...
+@overload
+async def gather(
+    aws: Awaitables[T], /, *, limit: int | None = None, return_exceptions: Literal[False] = False
+) -> list[T]: ...
+@overload
+async def gather(
+    aws: Awaitables[T], /, *, limit: int | None = None, return_exceptions: bool
+) -> list[T | Exception]: ...
+async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = False) -> list[Any]:
+    """Await all of *aws* at once, each in a task of its own, and return their results in order.
+
+    The first error cancels the rest and is raised as it is when all have ended; if others fail while they clean up,
+    an ``ExceptionGroup`` holds them all. Nothing is left running, and no coroutine is left unawaited.
+
+    Futures and tasks made elsewhere may be among *aws*: like the others they are cancelled when gather is.
+
+    Do not use it where results are wanted as they come: `as_completed`. For one function over many items `amap` is
+    much cheaper.
+
+    Cancellation: cancels all of *aws*, waits until they have ended, and is raised then.
+
+    Args:
+        aws: awaitables; or one iterable of them, asynchronous or not, of which no more is taken than slots are free.
+        limit: how many may run at once, at least 1; None for no bound.
+        return_exceptions: put an error into the results instead of raising it; nobody is cancelled for it.
+
+    Raises:
+        TypeError: something is no awaitable.
+        ValueError: *limit* is too small.
+        TaskCancelled: one of *aws* was cancelled by somebody else.
+        BaseException: the single error of one of them.
+        BaseExceptionGroup: several.
+    """
+    source = Source(aws[0] if len(aws) == 1 and not isawaitable(aws[0]) else aws)
+    handles: list[TaskHandle[Any]] = []
+    try:
+        group = ResultGroup("gather", limit=limit, keep_errors=return_exceptions)
+        async with group:
+            await start_each(group, source, handles.append)
+        if return_exceptions:
+            return [outcome_of(handle) for handle in handles]
+        return [handle.result for handle in handles]
+    finally:
+        source.discard_rest()
+        handles.clear()  # an error refers to this frame, and its handle to the error
+
+
+async def start_each(group: TaskGroup, source: Source[Awaitable[Any]], note: Callable[[TaskHandle[Any]], None]) -> None:
+    """Start a task for every awaitable of *source*, taking no more of them than there are free slots.
+
+    Cancellation: the source is closed.
+    """
+    members = group._members
+    try:
+        while True:
+            await members.reserve_slot()
+            coro = coroutine_for(await source.pull())
+            if group._ending is not None:  # a task that was started eagerly has failed
+                coro.close()
+                return
+            note(members.add_handle(coro, name_of(coro), reserved=True))
+    except StopAsyncIteration:
+        pass
+    finally:
+        await source.aclose()
+
+
+def outcome_of(handle: TaskHandle[Any]) -> Any:
+    """Return what an ended task returned, or its error."""
+    try:
+        return handle.result
+    except Exception as error:
+        return error
+
+
+# amap
+
+
+async def amap(
+    fn: Callable[[T], Awaitable[R]], items: Iterable[T] | AsyncIterable[T], *, limit: int | None = None
+) -> list[R]:
+    """Call ``await fn(item)`` for every item, at most *limit* at once, and return the results in order.
+
+    Items are taken only as slots become free, so an iterable may be long or lazy. One that is endless needs a limit,
+    and ends by an error of its own or of *fn*.
+
+    The first error cancels the rest and is raised as it is when all have ended; if others fail while they clean up,
+    an ``ExceptionGroup`` holds them all.
+
+    Under a limit the calls share *limit* tasks, which makes this cheap: a context variable that a call sets is seen
+    by later calls of the same task. Use `gather` where that matters, and `as_completed` for results as they come.
+
+    Cancellation: cancels all calls, waits until they have ended, and is raised then.
+
+    Args:
+        fn: called with one item.
+        items: iterable, asynchronous or not.
+        limit: how many calls may run at once, at least 1; None for no bound.
+
+    Raises:
+        TypeError: *items* cannot be iterated.
+        ValueError: *limit* is too small.
+        TaskCancelled: a call was cancelled by somebody else.
+        BaseException: the single error of a call, or of *items*.
+        BaseExceptionGroup: several.
+    """
+    checked_limit(limit)
+    if isinstance(items, AsyncIterable):
+        return await gather(call_each(fn, items), limit=limit)
+    results: dict[int, R] = {}
+    feed = enumerate(items)
+    label = name_of(fn)
+    async with ResultGroup("amap") as group:
+        for index, item in islice(feed, limit):
+            if group._ending is not None:  # a task that was started eagerly has failed
+                break
+            group.start_soon(work, fn, index, item, feed, results, name=label)
+    return [results[index] for index in range(len(results))]
+
+
+async def work(
+    fn: Callable[[T], Awaitable[R]], index: int, item: T, feed: Iterator[tuple[int, T]], results: dict[int, R]
+) -> None:
+    """Call *fn* with *item*, and then with what is left in *feed*, which other workers share."""
+    results[index] = await fn(item)
+    done = 1
+    for index, item in feed:
+        if done % BREATH_EVERY == 0:
+            await Breath()
+        results[index] = await fn(item)
+        done += 1
+
+
+async def call_each(fn: Callable[[T], Awaitable[R]], items: AsyncIterable[T]) -> AsyncIterator[Awaitable[R]]:
+    """Yield ``fn(item)`` for every item; closes *items* when it is closed."""
+    source = Source(items)
+    try:
+        while True:
+            yield fn(await source.pull())
+    except StopAsyncIteration:
+        return
+    finally:
+        await source.aclose()
+
+
+# race
+
+
+async def race(*fns: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run the functions at once, return the value of the first that returns, and cancel the others.
+
+    An error loses the race, and is raised only if all have lost: a single one as it is, several as an
+    ``ExceptionGroup``. What a loser raises after it has been cancelled, while it cleans up, is raised in any case.
+
+    Cancellation: cancels all, waits until they have ended, and is raised then.
+
+    Args:
+        fns: async functions that need no argument; at least one.
+
+    Raises:
+        ValueError: there is no function.
+        TypeError: one of *fns* did not make a coroutine.
+        TaskCancelled: none returned, none failed: all were cancelled by somebody else.
+    """
+    if not fns:
+        raise ValueError("race() needs at least one function")
+    async with ResultGroup("race", policy="race") as group:
+        for fn in fns:
+            group.start_soon(fn)
+    return cast("T", group.winner)

@@ -1,0 +1,410 @@
+"""TaskGroup: structured work that its block waits for."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Task, TimerHandle
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from dataclasses import dataclass
+from types import CoroutineType, TracebackType
+from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
+
+from typing_extensions import TypeVarTuple, Unpack
+
+from .._ground import kernel, trace
+from .._ground.closing import OwnerState, checked_timeout
+from .._ground.errors import OwnerClosed, TaskNotFinished, is_fatal
+from .._ground.roots import Portrait, enroll
+from .._task.body import Body, propagate
+from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus, checked_coroutine, name_of
+from .._task.slots import checked_limit
+from .._task.startup import Startup
+from .members import Member, Members, was_cancelled
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+OPEN, CLOSING, CLOSED = OwnerState
+
+#: What the end of one task means to the others of its group.
+Policy = Literal["fail_fast", "collect", "race"]
+
+_NOTHING = object()
+
+
+class TaskGroupClosed(OwnerClosed, RuntimeError):
+    """A task was offered to a group that is cancelling its tasks, or whose block has ended.
+
+    It is a ``RuntimeError`` as well, because that is what ``asyncio.TaskGroup`` raises.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGroupStatistics:
+    """What a task group has done, and what it holds at one moment.
+
+    The account closes at every await: ``created == running + pending + finished + failed + cancelled``.
+
+    Attributes:
+        name: the group's name.
+        state: ``"open"`` in its body, ``"closing"`` while it joins, ``"closed"``.
+        policy: ``"fail_fast"``, ``"collect"`` or ``"race"``.
+        limit: how many tasks may run at once, None for no bound.
+        running: tasks that have not ended and wait for no slot.
+        pending: tasks that wait for a slot.
+        created: tasks ever taken in.
+        finished: tasks that returned.
+        failed: tasks that raised.
+        cancelled: tasks that ended cancelled, or were dropped before they had a slot.
+    """
+
+    name: str
+    state: str
+    policy: str
+    limit: int | None
+    running: int
+    pending: int
+    created: int
+    finished: int
+    failed: int
+    cancelled: int
+
+
+class TaskGroup:
+    """Runs tasks that the block waits for: when it is left, every one of them has ended.
+
+    All that ``asyncio.TaskGroup`` of Python 3.13 does, on every version: `create_task` returns a real
+    ``asyncio.Task``, errors come as an ``ExceptionGroup`` (also a single one), ``Task.cancelling()`` stays exact. And
+    anyio's `start_soon` and `start`, a limit, a timeout, `cancel`, and a choice of what one task's end means to the
+    others. No task is cancelled before its first step, or inside an ``anyio.CancelScope(shield=True)``.
+
+    A group belongs to the task that enters it. If that task is cancelled, in the body or while it joins, the tasks are
+    cancelled and joined, and then the cancellation goes on.
+
+    Do not use it for work that should outlive the block: that is a ``TaskManager``. Do not use it for tasks that live
+    as long as a resource and never end by themselves: that is a ``Scope``, which stops them.
+
+    Example::
+
+        async with TaskGroup(limit=10, timeout=30.0) as group:
+            tasks = [group.create_task(fetch(url)) for url in urls]
+        pages = [task.result() for task in tasks]
+
+    Args:
+        limit: how many tasks may run at once, at least 1; None for no bound. Further ones wait in line. A task that
+            waits for another of its group that is in line may wait for ever.
+        timeout: seconds that the block, joining included, may take; then the body and the tasks are cancelled,
+            joined, and ``TimeoutError`` is raised. None for no bound.
+        policy: ``"fail_fast"``: the first error cancels the others and interrupts the body. ``"collect"``: an error
+            cancels nobody, and all are raised together in the end. ``"race"``: the first task that returns cancels
+            the others, ends the block, and is the `winner`; errors are raised if all fail. ``KeyboardInterrupt``
+            and ``SystemExit`` end a group of every policy, and are raised bare.
+        name: for errors and statistics.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int | None = None,
+        timeout: float | None = None,
+        policy: Policy = "fail_fast",
+        name: str | None = None,
+    ) -> None:
+        if policy not in get_args(Policy):
+            raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+        self.name: str = name or "group"
+        self.policy: Policy = policy
+        self.timeout: float = checked_timeout(timeout, "timeout")
+        self._members = Members(self, checked_limit(limit), all_ends=self._needs_all_ends())
+        self._errors: list[BaseException] = []
+        self._lost: list[BaseException] = []  # errors of tasks that have lost a race
+        self._state = OPEN
+        self._refusal: str | None = "has not been entered"
+        self._ending: str | None = None  # why the tasks are being cancelled
+        self._timed_out = False
+        self._timer: TimerHandle | None = None
+        self._winner: object = _NOTHING
+        self._entered = False
+        self._body: Body  # from the moment on in which it is entered
+        self._since: float | None = None
+        self._token: trace.Token | None = None
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError(f"{self} has already been entered; make a new group for every block")
+        host = cast("Task[Any] | None", kernel.current_task())
+        if host is None:
+            raise RuntimeError(f"{self} cannot determine the parent task; enter it inside a task")
+        self._entered = True
+        self._body = Body(host)
+        self._members.bind()
+        self._since = self._members.now()
+        self._refusal = None
+        enroll(self)
+        self._token = trace.opened("task group", self.name) if trace.sink is not None else None
+        if self.timeout != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_at(self._since + self.timeout, self._expire)
+        if self._ending is not None:  # cancelled before it was entered
+            self._refusal = "is shutting down"
+            self._body.interrupt(self._ending)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Join the tasks, and raise what went wrong.
+
+        Cancellation: cancels the tasks, is held back until they have ended, and raised then, once. Should tasks fail
+        as well, their errors are raised here and the cancellation at the next suspension.
+        """
+        self._state = CLOSING
+        try:
+            self._body.settle()
+            self._leave_body(error)
+            await self._join()
+            await self._body.absorb_interruption()
+        finally:
+            self._close()
+        return self._conclude(error)
+
+    def cancel(self, reason: str | None = None) -> None:
+        """End the block without an error: cancel the tasks, interrupt the body; from any task, any number of times.
+
+        The tasks are joined as ever, and what they raise while they clean up is raised at the end of the block. A group
+        that has not been entered yet ends at the first suspension of its body.
+        """
+        self._end(reason or f"{self} was cancelled")
+
+    # Tasks
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> Task[T]:
+        """Start *coro* as a task of this group and return the ``asyncio.Task``, as ``asyncio.TaskGroup`` does.
+
+        Over the ``limit`` the task exists at once, and waits in its first step for a slot; *coro* begins when it has
+        one. Cancelled before that, the task ends cancelled and *coro* is closed.
+
+        Raises:
+            TaskGroupClosed: the group is cancelling its tasks, or has ended; *coro* has been closed.
+            RuntimeError: the group has not been entered; *coro* has been closed.
+            TypeError: *coro* is no coroutine.
+        """
+        if self._refusal is not None:
+            coro.close()
+            self._refuse(name or name_of(coro))
+        return self._members.add_task(coro, name, context)
+
+    def start_soon(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+    ) -> TaskHandle[T]:
+        """Start ``fn(*args)`` as a task of this group and return its handle; cheaper than `create_task`.
+
+        Over the ``limit`` the task waits for a slot, first come first served.
+
+        Raises:
+            TaskGroupClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
+            RuntimeError: the group has not been entered; *fn* was not called.
+            TypeError: *fn* did not make a coroutine.
+        """
+        if self._refusal is not None:
+            self._refuse(name or name_of(fn))
+        coro = fn(*args)
+        if type(coro) is not CoroutineType:
+            coro = checked_coroutine(coro)
+        return self._members.add_handle(coro, name or name_of(coro))
+
+    async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
+        """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
+
+        An error before that call is raised here and means nothing to the rest of the group.
+
+        Cancellation: the half-started task is cancelled; the group joins it.
+
+        Raises:
+            TaskGroupClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
+            RuntimeError: the task ended without calling ``started``, or the group has not been entered.
+        """
+        startup = Startup(fn, args)
+        return await startup.wait(self.start_soon(run_startup, startup, name=name or startup.name))
+
+    @property
+    def winner(self) -> Any:
+        """The value of the task that won the race.
+
+        Raises:
+            TaskNotFinished: no task has returned, or the policy is not ``"race"``.
+        """
+        if self._winner is _NOTHING:
+            raise TaskNotFinished(f"{self} has no winner (policy {self.policy!r}, {self._members.finished} returned)")
+        return self._winner
+
+    def statistics(self) -> TaskGroupStatistics:
+        """Return what the group has done and holds at this moment."""
+        members = self._members
+        return TaskGroupStatistics(
+            name=self.name,
+            state=self._state.value,
+            policy=self.policy,
+            limit=members.limit,
+            running=len(members) - members.queued,
+            pending=members.queued,
+            created=members.created,
+            finished=members.finished,
+            failed=members.failed,
+            cancelled=members.cancelled,
+        )
+
+    def _portrait(self) -> Portrait:
+        counts = {"limit": self._members.limit} if self._members.limit is not None else {}
+        things = list(self._members.things())
+        return Portrait("task group", self.name, self._state.value, self._since, things, counts, self._token)
+
+    def __repr__(self) -> str:
+        return f"task group {self.name!r}"
+
+    def _refuse(self, task: str) -> NoReturn:
+        message = f"{self} does not take task {task!r}: it {self._refusal}"
+        if not self._entered:
+            raise RuntimeError(f"{message}; use `async with`")
+        raise TaskGroupClosed(f"{message}; start tasks before the group ends, or use another owner")
+
+    def _needs_all_ends(self) -> bool:
+        return self.policy == "race"
+
+    # What becomes of the others
+
+    def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
+        if status is FAILED:
+            assert isinstance(outcome, BaseException)
+            self._take_error(member, outcome)
+        elif status is FINISHED and self.policy == "race" and self._ending is None:
+            self._winner = outcome
+            self._end(f"{self} has a winner")
+
+    def _members_gone(self) -> None:
+        self._refusal = "is finished"
+
+    def _take_error(self, member: Member, error: BaseException) -> None:
+        if self.policy == "race" and not was_cancelled(member) and not is_fatal(error):
+            self._lost.append(error)
+            return
+        self._errors.append(error)
+        if self._body.host.done():
+            context = {"message": f"a task of {self} failed after its block was abandoned", "exception": error}
+            kernel.running_loop().call_exception_handler(context)
+        if self.policy == "fail_fast" or is_fatal(error):
+            self._end(f"a task of {self} failed")
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._ending is None and (self._state is OPEN or self._members):
+            self._timed_out = True
+            self._end(f"{self} did not end within {self.timeout:g} s")
+
+    def _end(self, reason: str) -> None:
+        """Cancel the tasks, take no more, and interrupt the body; the first reason stands."""
+        if self._ending is not None or self._state is CLOSED:
+            return
+        self._ending = reason
+        if self._entered:
+            self._refusal = "is shutting down"
+            self._members.cancel_all(reason)
+            if self._state is OPEN:
+                self._body.interrupt(reason)
+
+    # Leaving
+
+    def _leave_body(self, error: BaseException | None) -> None:
+        """Decide what the body's end means to the tasks."""
+        if isinstance(error, CancelledError):
+            self._body.hold(error)
+        if error is not None and (self.policy != "collect" or is_fatal(error) or is_request(error)):
+            self._end(f"the body of {self} was left by {type(error).__name__}")
+
+    async def _join(self) -> None:
+        """Wait until every task has ended; a cancellation cancels them, and is held back."""
+        members = self._members
+        members.watch_first_steps()
+        while members:
+            idle = members.idle()
+            if self._ending is not None:
+                self._body.hold(await kernel.wait_through(idle))
+                continue
+            try:
+                await idle
+            except CancelledError as error:
+                self._body.hold(error)
+                self._end(f"the task that waits for {self} was cancelled")
+        self._refusal = "is finished"
+
+    def _close(self) -> None:
+        self._state = CLOSED
+        self._refusal = "is finished"
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._members.dissolve()
+        if self._token is not None:
+            trace.closed(self._token)
+
+    def _conclude(self, error: BaseException | None) -> bool:
+        """Raise what has to be raised; return whether *error*, with which the body was left, is dealt with."""
+        failed = error is not None and not is_request(error)
+        if failed or self._ending is None:  # not ended by a winner, a timeout or a request
+            self._errors[:0] = self._lost
+        self._lost.clear()
+        if failed:
+            self._errors.append(cast("BaseException", error))
+        if self._errors:
+            if self._timed_out:
+                self._errors.append(self._timeout_error())
+            if self._body.asked_from_outside:
+                kernel.deliver_later(self._body.held or CancelledError())
+            try:
+                self._raise(self._errors, error)
+            finally:
+                self._errors.clear()  # what is raised refers to this frame, and so to the group
+            return False
+        if self._body.held is not None:
+            return propagate(self._body.held, error)
+        if self._timed_out:
+            raise self._timeout_error() from error
+        return isinstance(error, CancelledError)
+
+    def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
+        """Raise *errors*; return to let *in_flight*, with which the body was left, go on."""
+        fatal = next(filter(is_fatal, errors), None)
+        if fatal is None:
+            raise BaseExceptionGroup("unhandled errors in a TaskGroup", [*errors]) from None
+        others = [error for error in errors if error is not fatal]
+        if others:
+            fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)
+        propagate(fatal, in_flight)
+
+    def _timeout_error(self) -> TimeoutError:
+        return TimeoutError(f"{self} did not end within {self.timeout:g} s, and was cancelled")
+
+
+async def run_startup(startup: Startup) -> Any:
+    """Run what `TaskGroup.start` starts; a failed start ends cancelled, because its starter has the error."""
+    result = await startup.run()
+    if startup._error is not None:
+        raise CancelledError("it never started")
+    return result
+
+
+def is_request(error: BaseException) -> bool:
+    """Return whether *error* asks a block to end, and is no failure of it."""
+    return isinstance(error, (CancelledError, GeneratorExit))

@@ -1,0 +1,337 @@
+"""Members: the tasks of one group, started or in line for a slot, cancelled with care, counted, seen to their end."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, CancelledError, Future, Task
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
+from typing import Any, Protocol, TypeVar
+
+from .._ground import kernel
+from .._ground.kernel import NativeTask
+from .._ground.roots import Thing
+from .._task.handle import CANCELLED, FAILED, FINISHED, PENDING, TaskHandle, TaskStatus
+from .._task.slots import Slots
+
+T = TypeVar("T")
+
+#: A native task, made by ``create_task``, or the handle of one, made by ``start_soon``.
+Member = Task[Any] | TaskHandle[Any]
+
+
+class MembersOwner(Protocol):
+    """What members need of the group that owns them."""
+
+    def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
+        """Take note of a member's end: its value, its error or None; called once for each, when it has left."""
+
+    def _members_gone(self) -> None:
+        """Take note that no member is left, although one has been waited for."""
+
+
+class Members:
+    """The tasks of one group from the moment they are handed over until they have ended.
+
+    Two kinds, because two interfaces are served. A native task is watched by a done callback, as ``asyncio.TaskGroup``
+    does it, so that its coroutine, name, context and traceback are exactly what the caller gave. A handle's coroutine
+    keeps the books itself, which costs less.
+
+    Over the limit members wait in line. A handle in line has no native task yet. A native task in line exists, and
+    waits in its first step for a slot; the coroutine that it was made for has not begun, and is closed should the
+    task be cancelled.
+
+    Args:
+        owner: is told of ends.
+        limit: how many may run at once, None for no bound.
+        all_ends: tell the owner of those that return, too.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_dropping",
+        "_idle",
+        "_live",
+        "_loop",
+        "_owner",
+        "_plain",
+        "_retrying",
+        "_running",
+        "_slots",
+        "_special",
+        "_starting",
+        "_waiting",
+        "_watching",
+        "cancelled",
+        "created",
+        "failed",
+        "finished",
+        "limit",
+    )
+
+    _loop: AbstractEventLoop
+    _clock: Callable[[], float]
+
+    def __init__(self, owner: MembersOwner, limit: int | None, *, all_ends: bool) -> None:
+        self._owner = owner
+        # True when the end of one that returns means more than leaving the books.
+        self._special = all_ends or limit is not None
+        self._plain = False
+        self._live: dict[Member, None] = {}  # in order, so that what happens to them is
+        self._running: set[object] = set()  # those that have a slot; kept only under a limit
+        self.limit = limit
+        self._slots = None if limit is None else Slots(self._running, limit)
+        self._waiting: dict[Task[Any], Coroutine[Any, Any, Any]] = {}
+        self._retrying: dict[Task[Any], kernel.Cancellation] = {}
+        self._starting: list[TaskHandle[Any]] = []
+        self._watching = False
+        self._dropping = False
+        self._idle: Future[None] | None = None
+        self.created = self.finished = self.failed = self.cancelled = 0
+
+    def bind(self) -> None:
+        """Tie the members to the running loop; before the first of them."""
+        self._loop = kernel.running_loop()
+        self._clock = self._loop.time
+        self._plain = kernel.is_plain(self._loop)
+
+    def now(self) -> float:
+        """Return the time of the loop in seconds."""
+        return self._clock()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    @property
+    def queued(self) -> int:
+        """How many members wait for a slot."""
+        return 0 if self._slots is None else len(self._waiting) + self._slots.queued
+
+    def things(self) -> Iterator[Thing]:
+        """Yield how each member looks in a snapshot."""
+        for member in self._live:
+            if isinstance(member, TaskHandle):
+                state = "cancelling" if member.cancelling else member.status.value
+                yield Thing("task", member.name, state, member.started_at, task=member._task)
+            else:
+                state = "cancelling" if member.cancelling() else "pending" if member in self._waiting else "running"
+                yield Thing("task", member.get_name(), state, task=member)
+
+    # Taking members in
+
+    def add_task(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> Task[T]:
+        """Return a native task that runs *coro*, at once or when it gets a slot."""
+        spawn = kernel.spawn if self._slots is None else self._add_bounded_task
+        task = spawn(coro, name, context)
+        self.created += 1
+        self._live[task] = None
+        if task.done():  # it was started eagerly
+            self._task_done(task)
+        else:
+            task.add_done_callback(self._task_done)
+        return task
+
+    def add_handle(self, coro: Coroutine[Any, Any, T], name: str, *, reserved: bool = False) -> TaskHandle[T]:
+        """Return the handle of a task that runs *coro*: at once, in the slot *reserved*, or when it gets one."""
+        handle = TaskHandle(self, coro, name)
+        self.created += 1
+        self._live[handle] = None
+        if self._slots is not None:
+            if reserved:
+                self._slots.take()
+            elif not self._slots.free:
+                self._slots.enqueue(handle, None)
+                return handle
+            self._running.add(handle)
+        if self._plain:
+            handle._task = NativeTask(handle._run(), loop=self._loop, name=name)
+        else:
+            self._start(handle)
+        if self._watching:
+            self._expect_first_steps([handle])
+        return handle
+
+    async def reserve_slot(self) -> None:
+        """Wait in line for a slot and keep it for one `add_handle`; one that is never used goes with the group.
+
+        Cancellation: the place in line is given up.
+        """
+        if self._slots is not None:
+            await self._slots.wait_for_slot()
+
+    def _add_bounded_task(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> Task[T]:
+        assert self._slots is not None
+        if self._slots.free:
+            self._running.add(coro)  # so that an eager first step finds the slot taken
+            try:
+                task = kernel.spawn(coro, name, context)
+            finally:
+                self._running.discard(coro)
+            self._running.add(task)
+            return task
+        in_turn = self._run_in_turn(coro)
+        try:
+            task = kernel.spawn(in_turn, name, context)
+        except BaseException:
+            in_turn.close()
+            raise
+        self._waiting[task] = coro
+        return task
+
+    async def _run_in_turn(self, coro: Coroutine[Any, Any, T]) -> T:
+        assert self._slots is not None
+        await self._slots.wait_for_slot()
+        if self._dropping:
+            self._slots.give_back()
+            raise CancelledError("dropped while it waited for a slot")
+        self._slots.take()
+        task = kernel.current_task()
+        del self._waiting[task]
+        self._running.add(task)
+        return await coro
+
+    def _start(self, handle: TaskHandle[Any], context: Context | None = None) -> None:
+        try:
+            handle._start(context)
+        except BaseException as error:  # a task factory refused
+            handle._end(FAILED, error)
+
+    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        self._running.add(handle)
+        self._start(handle, context)
+        if self._watching:
+            self._expect_first_steps([handle])
+
+    # Cancelling
+
+    def cancel_all(self, reason: str) -> None:
+        """Drop what is in line, and cancel the rest: after the first step, and never through an anyio shield."""
+        self._dropping = True
+        for member in list(self._live):
+            if isinstance(member, TaskHandle):
+                member.cancel(reason)
+            else:
+                cancellation = CancellationAfterFirstStep(reason)
+                cancellation.deliver_to(member)
+                if not cancellation.delivered:
+                    self._retrying[member] = cancellation
+
+    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
+        if self._slots is not None and self._slots.leave(handle):
+            handle._discard()
+
+    # Seeing them off
+
+    def idle(self) -> Future[None]:
+        """Return a future that is done when no member is left; a new one at every call."""
+        self._idle = kernel.new_future()
+        return self._idle
+
+    def watch_first_steps(self) -> None:
+        """See to handles that somebody else cancels before their first step: no code of theirs can tell us."""
+        self._watching = True
+        self._expect_first_steps([member for member in self._live if isinstance(member, TaskHandle)])
+
+    def _expect_first_steps(self, handles: list[TaskHandle[Any]]) -> None:
+        unstarted = [handle for handle in handles if handle._status is PENDING and handle._task is not None]
+        if unstarted and not self._starting:
+            self._loop.call_soon(self._sweep)
+        self._starting += unstarted
+
+    def _sweep(self) -> None:
+        handles, self._starting = self._starting, []
+        for handle in handles:
+            handle._sweep()
+        self._expect_first_steps(handles)
+
+    def _task_done(self, task: Task[Any]) -> None:
+        if self._retrying or self._waiting:
+            self._forget(task)
+        if task.cancelled():
+            self._see_off(task, CANCELLED, None)
+        elif (error := task.exception()) is not None:
+            self._see_off(task, FAILED, error)
+        elif self._special:
+            self._see_off(task, FINISHED, task.result())
+        else:
+            self._count_out(task)
+
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        if self._special or handle._cancellation is not None:
+            self._task_ended(handle)
+        else:
+            self._count_out(handle)
+
+    def _task_ended(self, handle: TaskHandle[Any]) -> None:
+        if handle._cancellation is not None:
+            handle._cancellation.withdraw()  # it may still wait for the end of a shield
+        self._see_off(handle, handle._status, handle._outcome)
+
+    def _forget(self, task: Task[Any]) -> None:
+        """Let go of what a native task had besides itself: a cancellation under way, a coroutine that had no slot."""
+        if task in self._retrying:
+            self._retrying.pop(task).withdraw()
+        if task in self._waiting:
+            self._waiting.pop(task).close()
+
+    def _count_out(self, member: Member) -> None:
+        """See a member off that has returned, where that means nothing to anybody: the path that has to be fast."""
+        self.finished += 1
+        self._live.pop(member, None)
+        if self._idle is not None and not self._live:
+            self._report_idle()
+
+    def _see_off(self, member: Member, status: TaskStatus, outcome: object) -> None:
+        self._live.pop(member, None)
+        if status is FINISHED:
+            self.finished += 1
+        elif status is FAILED:
+            self.failed += 1
+        else:
+            self.cancelled += 1
+        self._owner._member_ended(member, status, outcome)
+        if self._slots is not None:
+            self._running.discard(member)
+            self._slots.serve()
+        if self._idle is not None and not self._live:
+            self._report_idle()
+
+    def _report_idle(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+            self._owner._members_gone()
+
+    def dissolve(self) -> None:
+        """Let go of the owner; for when no member is left, so that no cycle keeps the group."""
+        if not self._live:
+            del self._owner
+
+    def _check_invariants(self) -> None:
+        assert self.created == len(self._live) + self.finished + self.failed + self.cancelled
+        assert self.limit is None or len(self._running) <= self.limit
+        assert self._slots is None or len(self._running) + self.queued == len(self._live)
+
+
+class CancellationAfterFirstStep(kernel.Cancellation):
+    """A request to cancel a native task that may not have begun: it is let in first, so that it can clean up."""
+
+    __slots__ = ()
+
+    def _attempt(self) -> None:
+        assert self._task is not None
+        if awaits_first_step(self._task):
+            self._retry = self._task.get_loop().call_soon(self._attempt)  # type: ignore[assignment]
+        else:
+            super()._attempt()
+
+
+def awaits_first_step(task: Task[Any]) -> bool:
+    """Return whether *task* runs a coroutine that has not begun; False where that cannot be seen."""
+    coro: Any = task.get_coro()
+    return getattr(coro, "cr_suspended", True) is False and not coro.cr_running and coro.cr_frame is not None
+
+
+def was_cancelled(member: Member) -> bool:
+    """Return whether an ended *member* had been cancelled before."""
+    if isinstance(member, TaskHandle):
+        return member._cancellation is not None and member._cancellation.delivered
+    return member.cancelling() > 0

@@ -1,0 +1,1 @@
+"""TaskManager: background tasks that it drains when it closes."""

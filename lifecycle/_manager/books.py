@@ -1,0 +1,293 @@
+"""The books of a task manager: who runs and who waits, what became of the others, and what an end sets in motion."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, NoReturn
+
+from .._ground import kernel, trace
+from .._ground.closing import OwnerState, refuse
+from .._ground.errors import OwnerClosed, PendingLimitReached
+from .._ground.roots import Portrait, Thing, enroll
+from .._task.handle import CANCELLED, PENDING, TaskHandle
+from .._task.slots import Slots, checked_limit
+from .hooks import Hooks, log_error, logger
+from .idleness import Idleness, sweep, watch_unstarted
+from .records import TaskManagerStatistics
+
+OPEN, CLOSING, CLOSED = OwnerState
+
+
+class TaskBooks:
+    """The tasks of one manager, from the moment they are taken in until they have ended.
+
+    Every change is one plain step. A handle tells of its end through `_task_finished` or `_task_ended`; both lead to
+    `_after_end`, where somebody is in line or looks on.
+
+    Args: see ``TaskManager``.
+    """
+
+    # An instance with more than thirty attributes loses the fast way to all of them, unless they are slots.
+    __slots__ = (
+        "__weakref__", "_accepted", "_bounded", "_cancelled", "_clock", "_context", "_discarded", "_eager", "_failed",
+        "_finished", "_fresh", "_hooks", "_idleness", "_left_behind", "_loop", "_on_error", "_pending_limit",
+        "_plain", "_rejected", "_running", "_since", "_slots", "_special", "_state", "_sweep_at", "_token", "_tokens",
+        "_watched", "name",
+    )  # fmt: skip
+
+    _clock: Callable[[], float]  # from `_bind` on
+
+    def __init__(
+        self,
+        name: str,
+        limit: int | None,
+        pending_limit: int | None,
+        hooks: Sequence[object],
+        on_error: Callable[[TaskHandle[Any], BaseException], None] | None,
+        context: Context | None,
+        eager: bool,
+    ) -> None:
+        self.name: str = name
+        self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
+        self._running: dict[TaskHandle[Any], None] = {}  # in order, so that what happens to them is
+        self._left_behind: dict[TaskHandle[Any], None] = {}
+        self._slots = Slots(self._running, limit)
+        self._bounded = limit is not None
+        self._idleness = Idleness(self._running, self._slots)
+        self._hooks = Hooks(tuple(hooks), name) if hooks else None
+        self._on_error = on_error or log_error
+        self._context = context
+        self._eager = eager
+        self._state = OPEN
+        self._loop: AbstractEventLoop | None = None
+        self._token: trace.Token | None = None  # while somebody looks
+        self._tokens: dict[TaskHandle[Any], trace.Token | None] = {}
+        self._since: float | None = None  # when it came to its loop
+        self._fresh: list[TaskHandle[Any]] = []  # launched in this loop iteration
+        # True when the end of a task means more than leaving the books: somebody may be in line, or looks on.
+        self._watched = self._bounded or bool(hooks)
+        # True when a task can be started in the shortest way, which the loop decides.
+        self._plain = False
+        # True when taking in a task means more than that.
+        self._special = True
+        self._sweep_at = 1000
+        self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
+        enroll(self)
+
+    # Taking work in
+
+    def _bind(self) -> None:
+        """Tie the manager to the running loop."""
+        self._loop = kernel.running_loop()
+        self._clock = self._loop.time
+        self._since = self._clock()
+        self._plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
+        self._watched = self._watched or trace.sink is not None
+        self._review()
+
+    def _review(self) -> None:
+        """Find out again whether tasks can be started in the shortest way."""
+        self._special = not self._plain or self._watched or self._idleness.awaited
+
+    def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start a task that was taken in, or put it in line for a slot."""
+        if self._loop is None:
+            try:
+                self._bind()
+            except RuntimeError:  # there is no loop
+                self._accepted -= 1
+                handle._coro.close()
+                raise
+        if self._bounded and not self._slots.free:
+            self._slots.enqueue(handle, context)
+            if self._hooks:
+                self._hooks.call("queued", handle)
+        else:
+            self._launch(handle, context)
+
+    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start a task that has got its slot; there is no caller to raise an error to, but a task that has ended."""
+        try:
+            self._launch(handle, context)
+        except Exception:
+            logger.exception("task could not be started", extra={"manager": self.name, "task": handle.name})
+
+    def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        self._running[handle] = None
+        if trace.sink is not None:
+            self._report_opened(handle)
+        if len(self._running) > self._sweep_at:
+            self._sweep_often_enough()
+        if self._hooks:
+            self._hooks.call("before", handle)
+        if context is None and self._context is not None:
+            context = self._context.copy()
+        try:
+            if self._plain:
+                handle._start_plainly(self._loop, context)
+            else:
+                handle._start(context, eager=self._eager)
+        except BaseException:
+            handle._discard()
+            raise
+        if self._special and handle._status is PENDING:
+            if not self._fresh:
+                kernel.running_loop().call_soon(self._look_at_fresh)
+            self._fresh.append(handle)
+
+    def _look_at_fresh(self) -> None:
+        """See to it that a task that somebody else cancels before its first step gives its slot back at once."""
+        # This comes after the first step of the first of them; those of the others follow in this loop iteration.
+        handles, self._fresh = self._fresh, []
+        unstarted = [handle for handle in handles if handle._status is PENDING]
+        if unstarted:
+            kernel.running_loop().call_soon(watch_unstarted, unstarted)
+
+    def _sweep_often_enough(self) -> None:
+        """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
+        sweep(self._running)
+        self._sweep_at = 4 * len(self._running) + 1000
+
+    # Refusing it
+
+    def _check_open(self, what: str) -> None:
+        if self._state is not OPEN:
+            self._reject(what)
+
+    def _check_admission(self, name: str) -> None:
+        self._check_open(name)
+        if self._pending_limit is None or self._slots.free or self._slots.waiting < self._pending_limit:
+            return
+        error = PendingLimitReached(
+            f"{self} has {self._slots.waiting} tasks waiting, its pending_limit; task {name!r} was refused. "
+            "Wait for a slot with `await manager.spawn(...)`, or raise the limit"
+        )
+        self._tell_rejected(name, error)
+        raise error
+
+    def _reject(self, name: str) -> NoReturn:
+        try:
+            refuse(self, f"task {name!r}", f"it is {self._state.value}")
+        except OwnerClosed as error:
+            self._tell_rejected(name, error)
+            raise
+
+    def _tell_rejected(self, name: str, error: Exception) -> None:
+        self._rejected += 1
+        if self._hooks:
+            self._hooks.call("rejected", name, error)
+
+    # Seeing it off
+
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        self._running.pop(handle, None)
+        self._finished += 1
+        if self._watched:
+            self._after_end(handle)
+        elif len(self._running) <= self._idleness.threshold:
+            self._idleness.check()
+
+    def _task_ended(self, handle: TaskHandle[Any]) -> None:
+        self._running.pop(handle, None)
+        if handle._status is CANCELLED:
+            self._cancelled += 1
+        else:
+            self._failed += 1
+            self._report_error(handle)
+        if self._watched:
+            self._after_end(handle)
+        elif len(self._running) <= self._idleness.threshold:
+            self._idleness.check()
+
+    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
+        if self._slots.leave(handle):
+            self._discarded += 1
+            self._cancelled -= 1  # which `_task_ended` adds: it never ran
+            handle._discard()
+
+    def _after_end(self, handle: TaskHandle[Any]) -> None:
+        self._left_behind.pop(handle, None)
+        if self._tokens:
+            trace.closed(self._tokens.pop(handle, None))
+            self._report_closed()
+        if self._hooks:
+            self._hooks.call("after", handle)
+        if self._slots.line:
+            self._slots.serve()
+        if len(self._running) <= self._idleness.threshold:
+            self._idleness.check()
+
+    def _report_error(self, handle: TaskHandle[Any]) -> None:
+        error = handle._outcome
+        assert isinstance(error, BaseException)
+        try:
+            self._on_error(handle, error)
+        except Exception:
+            logger.exception("on_error failed", extra={"manager": self.name, "task": handle.name})
+            log_error(handle, error)
+
+    # Telling of it
+
+    def statistics(self) -> TaskManagerStatistics:
+        """Return what the manager has done and holds at this moment; costs a look at every running task."""
+        sweep(self._running)
+        pending = self._slots.queued
+        return TaskManagerStatistics(
+            name=self.name,
+            state=self._state.value,
+            limit=self._slots.limit,
+            running=len(self._running),
+            pending=pending,
+            accepted=self._accepted,
+            started=self._accepted - pending - self._discarded,
+            finished=self._finished,
+            failed=self._failed,
+            cancelled=self._cancelled,
+            rejected=self._rejected,
+            discarded=self._discarded,
+            abandoned=len(self._left_behind),
+        )
+
+    def _portrait(self) -> Portrait:
+        sweep(self._running)
+        things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._left_behind)]
+        counts = {"limit": self._slots.limit} if self._slots.limit is not None else {}
+        return Portrait("task manager", self.name, self._state.value, self._since, things, counts, self._token)
+
+    def _thing(self, handle: TaskHandle[Any]) -> Thing:
+        state = "cancelling" if handle.cancelling else handle.status.value
+        state = "left behind" if handle in self._left_behind else state
+        token = self._tokens.get(handle)
+        return Thing("task", handle.name, state, handle.started_at, token=token, task=handle._task)
+
+    def __len__(self) -> int:
+        return len(self._running) + self._slots.queued
+
+    def __repr__(self) -> str:
+        return f"task manager {self.name!r}"
+
+    @property
+    def _ended(self) -> int:
+        return self._finished + self._failed + self._cancelled + self._discarded
+
+    def _report_opened(self, handle: TaskHandle[Any]) -> None:
+        """Tell whoever looks of a task, and of this manager with its first."""
+        self._watched = True
+        if self._token is None:
+            self._token = trace.opened("task manager", self.name)
+        self._tokens[handle] = trace.opened("task", handle.name, self._token)
+
+    def _report_closed(self) -> None:
+        """Tell whoever looks that the manager is closed, and has nothing left: a task that closed it ends after it."""
+        if self._token is not None and self._state is CLOSED and not self._tokens:
+            trace.closed(self._token)
+            self._token = None
+
+    def _check_invariants(self) -> None:
+        statistics = self.statistics()
+        ended = statistics.finished + statistics.failed + statistics.cancelled
+        assert statistics.started == statistics.running + ended + statistics.abandoned, statistics
+        assert not self._slots.queued or not self._slots.has_room, statistics
+        assert self._state is not CLOSED or not self._slots.waiting, statistics

@@ -1,0 +1,382 @@
+"""TaskManager: background tasks, work that nobody waits for; it drains them when it closes."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Future
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from functools import partial
+from types import CoroutineType, TracebackType
+from typing import Any, Self, TypeVar
+
+from typing_extensions import TypeVarTuple, Unpack
+
+from .._ground import kernel
+from .._ground.closing import OwnerState, checked_timeout, refuse, stop_endless
+from .._ground.errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
+from .._ground.kernel import NativeTask
+from .._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
+from .._task.slots import checked_limit
+from .._task.startup import Startup
+from .books import TaskBooks
+from .hooks import TaskHooks, logger
+from .idleness import describe, next_turn
+from .records import DrainReport, LeftBehind, joined
+
+__all__ = ["TaskHooks", "TaskManager"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+OPEN, CLOSING, CLOSED = OwnerState
+
+
+class TaskManager(TaskBooks):
+    """Owns background tasks: work that outlives the function that starts it, and that nobody waits for.
+
+    A failing task is reported and the others go on. Closing the manager refuses new work, waits for what is in
+    (at most ``drain_timeout``), cancels the rest, waits again (at most ``cancel_timeout``) and reports what it met.
+
+    A manager may be opened in one task and closed in another; every method but `start_soon_threadsafe` belongs into
+    the loop's thread.
+
+    Do not use it for work whose result you need: that is a ``TaskGroup``. Do not use it for a loop that lives as
+    long as a resource: that is a ``Scope``.
+
+    Example::
+
+        async with TaskManager("mail", limit=20) as mail:
+            mail.start_soon(send_welcome, user)
+
+    Args:
+        name: for logs, errors and statistics.
+        limit: how many tasks may run at once, at least 1; None for no bound. It may be changed at any time.
+        pending_limit: how many tasks may wait for a slot, from 0; None for no bound.
+        drain_timeout: seconds that closing waits for running tasks before it cancels them; None for ever.
+        cancel_timeout: seconds that closing waits for cancelled tasks before it leaves them behind; None for ever.
+        hooks: objects with some of the methods of `TaskHooks`.
+        on_error: called as ``on_error(handle, error)`` with every error of a task; by default it is logged.
+        context: the context variables that tasks start with (each gets a copy); by default the caller's.
+        eager: let tasks make their first step at once, on Python 3.12 and later.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
+    """
+
+    __slots__ = ("_closed", "_report", "cancel_timeout", "drain_timeout")
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        limit: int | None = None,
+        pending_limit: int | None = None,
+        drain_timeout: float | None = 10.0,
+        cancel_timeout: float | None = 5.0,
+        hooks: Sequence[object] = (),
+        on_error: Callable[[TaskHandle[Any], BaseException], None] | None = None,
+        context: Context | None = None,
+        eager: bool = False,
+    ) -> None:
+        super().__init__(name or "tasks", limit, pending_limit, hooks, on_error, context, eager)
+        self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
+        self.cancel_timeout: float = checked_timeout(cancel_timeout, "cancel_timeout")
+        self._closed: Future[None] | None = None
+        self._report = DrainReport()
+
+    # Taking work in
+
+    def start_soon(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> TaskHandle[T]:
+        """Start ``fn(*args)`` in the background and return its handle, without ever waiting.
+
+        Over the ``limit`` the task waits for a slot, first come first served.
+
+        Raises:
+            OwnerClosed: the manager is closing or closed; *fn* was not called.
+            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. (An ``anyio.WouldBlock``.)
+            TypeError: *fn* did not make a coroutine.
+        """
+        if self._state is not OPEN or self._bounded:
+            self._check_admission(name or name_of(fn))
+        coro = fn(*args)
+        if type(coro) is CoroutineType:
+            label = name or coro.__qualname__
+        else:
+            coro = checked_coroutine(coro)
+            label = name or name_of(coro)
+        handle = TaskHandle(self, coro, label)
+        self._accepted += 1
+        if self._special:
+            self._place(handle, context)
+        else:  # what `_launch` does in the plain case, without most calls: this is the path that has to be fast
+            running = self._running
+            running[handle] = None
+            if len(running) > self._sweep_at:
+                self._sweep_often_enough()
+            wrapper = handle._run()
+            try:
+                handle._task = NativeTask(wrapper, loop=self._loop, name=handle.name, context=context)
+            except BaseException:  # the loop that the manager belongs to is closed
+                wrapper.close()
+                handle._discard()
+                raise
+        return handle
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> TaskHandle[T]:
+        """Start *coro* in the background and return its handle; see `start_soon`.
+
+        Raises:
+            OwnerClosed, PendingLimitReached: the task was refused, and *coro* has been closed.
+            TypeError: *coro* is no coroutine.
+        """
+        coro = checked_coroutine(coro)
+        label = name or name_of(coro)
+        try:
+            return self.start_soon(lambda: coro, name=label, context=context)
+        except BaseException:
+            coro.close()
+            raise
+
+    async def spawn(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> TaskHandle[T]:
+        """Wait for a free slot, start ``fn(*args)`` in it, and return its handle: backpressure for a producer.
+
+        Callers are served in order, together with the tasks that `start_soon` has put in line.
+
+        Cancellation: while it waits, nothing has been started and the place in line is given up.
+
+        Raises:
+            OwnerClosed: the manager is closed, or was closed while the caller waited; *fn* was not called.
+            TypeError: *fn* did not make a coroutine.
+        """
+        label = name or name_of(fn)
+        self._check_open(label)
+        bounded = self._bounded
+        # The slot is kept while fn makes its coroutine, because fn may start tasks itself.
+        if bounded and not self._slots.keep():
+            await self._slots.wait_for_slot()
+        try:
+            self._check_open(label)
+            if self._loop is None:
+                self._bind()
+            handle = TaskHandle(self, coroutine_of(fn, args), label)
+        except BaseException:
+            if bounded:
+                self._slots.give_back()
+            raise
+        if bounded:
+            self._slots.take()
+        self._accepted += 1
+        self._launch(handle, context)
+        return handle
+
+    async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
+        """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
+
+        An error before that call is raised here and reported nowhere else.
+
+        Cancellation: the half-started task is cancelled; the manager sees it off.
+
+        Raises:
+            OwnerClosed, PendingLimitReached: as in `start_soon`.
+            RuntimeError: the task returned without calling ``started``.
+        """
+        startup = Startup(fn, args)
+        handle = self.start_soon(startup.run, name=name or startup.name)
+        return await startup.wait(handle)
+
+    def start_soon_threadsafe(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, object]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+    ) -> None:
+        """Start ``fn(*args)`` in the background from any thread; it begins in the manager's loop.
+
+        A task that is refused there, because the manager has been closed meanwhile, goes to ``on_error``'s log and
+        the ``rejected`` hooks: there is no caller left to tell.
+
+        Raises:
+            OwnerClosed: the manager is closing or closed, or its loop is.
+            RuntimeError: the manager has never been used in a loop, so that it has none.
+        """
+        label = name or name_of(fn)
+        self._check_open(label)
+        if self._loop is None:
+            raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
+        try:
+            self._loop.call_soon_threadsafe(partial(self._start_from_thread, fn, args, label))
+        except RuntimeError:
+            refuse(self, f"task {label!r}", "its event loop is closed")
+
+    def _start_from_thread(self, fn: Any, args: Any, name: str) -> None:
+        try:
+            self.start_soon(fn, *args, name=name)
+        except Exception as error:
+            logger.exception("task refused", extra={"manager": self.name, "task": name})
+            if not isinstance(error, (OwnerClosed, PendingLimitReached)):
+                self._tell_rejected(name, error)
+
+    @property
+    def limit(self) -> int | None:
+        """How many tasks may run at once; None for no bound. A higher limit starts waiting tasks at once."""
+        return self._slots.limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        checked_limit(limit)
+        self._bounded = self._bounded or limit is not None
+        self._watched = self._watched or self._bounded
+        self._review()
+        self._slots.limit = limit
+
+    # Closing
+
+    async def __aenter__(self) -> Self:
+        self._check_open("the async with block")
+        self._bind()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            report = await self.aclose()
+        except CancelledError as held:
+            if error is None or isinstance(error, CancelledError):
+                raise
+            kernel.deliver_later(held)  # not instead of the body's error
+            return
+        if report.abandoned and error is None:
+            worst = report.abandoned[0]
+            names = ", ".join(left.name for left in report.abandoned)
+            raise ReleaseTimeout(
+                f"{self} (left behind: {names})", self.cancel_timeout, abandoned=True, stack=worst.stack
+            )
+
+    def close(self) -> None:
+        """Refuse new work from now on; what is in goes on. Idempotent."""
+        if self._state is OPEN:
+            self._state = CLOSING
+            self._slots.dismiss()
+
+    async def drain(self, timeout: float | None = None) -> DrainReport:
+        """Wait until every task has ended, those included that are started meanwhile.
+
+        A task that drains its own manager does not wait for itself.
+
+        Cancellation: ends the waiting; no task is touched.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes. What still runs then is named in the
+                report's ``running`` and goes on.
+        """
+        limit = checked_timeout(timeout, "timeout")
+        before = self._ended
+        in_time = await self._wait_idle(partial(kernel.wait, timeout=limit), draining=True)
+        return DrainReport(finished=self._ended - before, running=self._names() if in_time is False else ())
+
+    async def aclose(self) -> DrainReport:
+        """Refuse new work, drain, cancel what is left, and return what became of it all. Idempotent.
+
+        A second caller waits for the first and gets the same report. A task that closes its own manager is not waited
+        for; should it go on afterwards, a close from outside, such as the end of the block, sees it off as well.
+
+        Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled and seen off
+        as if ``drain_timeout`` had passed, and the cancellation is raised afterwards. Shielded otherwise, for at most
+        ``drain_timeout + cancel_timeout`` seconds. A second caller just stops waiting.
+        """
+        held = None
+        while self._state is not CLOSED or self._idleness.somebody_stayed():
+            with self._idleness.exempt_caller():
+                if self._closed is None:
+                    held = await self._close_once(held)
+                else:  # not through a cancellation: the first closer may be waiting for this very task
+                    await kernel.wait_shielded(self._closed)
+        if held is not None:
+            raise held
+        return self._report
+
+    async def _close_once(self, held: CancelledError | None) -> CancelledError | None:
+        closed = self._closed = kernel.new_future()
+        held = await self._shut_down(held)
+        self._state = CLOSED
+        self._closed = None
+        self._report_closed()
+        closed.set_result(None)
+        if self._idleness.somebody_joined():  # let them come back from it, to see whether they stay
+            held = await kernel.wait_through(next_turn()) or held
+        return held
+
+    async def _shut_down(self, held: CancelledError | None) -> CancelledError | None:
+        self.close()
+        stop_endless(handle._coro for handle in (*self._running, *self._slots.queued_tasks()))
+        ended = self._ended
+        try:
+            if held is None:
+                await self._wait_idle(partial(kernel.wait_shielded, timeout=self.drain_timeout))
+        except CancelledError as error:
+            held = error
+        finished = self._ended - ended
+        discarded = self._discard_pending()
+        cancelled = self._names()
+        held = await self._cancel_running() or held
+        self._report = joined(self._report, DrainReport(finished, cancelled, discarded, self._leave_behind()))
+        return held
+
+    async def _cancel_running(self) -> CancelledError | None:
+        """Cancel all tasks and see them off; one that swallows its first cancellation gets a second at half time."""
+        held = None
+        for _ in range(2):
+            for handle in self._idleness.others():
+                handle.cancel(f"{self} is closing")
+            wait = partial(kernel.wait_through, timeout=self.cancel_timeout / 2)
+            held = await self._wait_idle(wait) or held
+        return held
+
+    def _discard_pending(self) -> tuple[str, ...]:
+        handles = self._slots.queued_tasks()
+        for handle in handles:
+            self._drop_unstarted(handle)
+        return tuple(handle.name for handle in handles)
+
+    def _leave_behind(self) -> tuple[LeftBehind, ...]:
+        """Stop counting the tasks that would not end, and say who they are."""
+        left = self._idleness.others()
+        self._watched = self._watched or bool(left)
+        for handle in left:
+            del self._running[handle]
+            self._left_behind[handle] = None
+        records = tuple(describe(handle, self._clock()) for handle in left)
+        for record in records:
+            logger.error("task left behind: %s", record, extra={"manager": self.name, "task": record.name})
+        return records
+
+    async def _wait_idle(
+        self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False
+    ) -> T | None:
+        """Wait in the given way until nothing is left but tasks that themselves wait for that."""
+        self._special = True
+        try:
+            return await self._idleness.wait(self, wait, draining=draining)
+        finally:
+            self._review()
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(handle.name for handle in self._idleness.others())

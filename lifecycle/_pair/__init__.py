@@ -1,0 +1,1 @@
+"""ReaderWorker and link: loops that share a connection and end together."""

@@ -1,0 +1,361 @@
+"""Linked: loops that end together; the end of one stops the others, whatever they are blocked in, and joins them.
+
+Theory of operation
+-------------------
+
+Four states, each left once and in this order:
+
+* *running*: no loop has ended;
+* *lingering*: one has ended in a way that lets the others come to their own end, for a bounded time;
+* *stopping*: the resource is being closed, which frees what no cancellation can free, and the loops that are left have
+  been cancelled; each may take ``close_timeout``, is cancelled once more then, and is left behind a grace later;
+* *over*: no loop is left, and the resource is closed.
+
+Every change of state is a plain step, taken in the step in which a loop ends, by a timer, or by whoever closes.
+Nobody has to be there to move things on: a pair whose host waits for something else ends as promptly.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import logging
+from asyncio import CancelledError, Future, Task, TimerHandle
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from .._ground import kernel, trace
+from .._ground.errors import ReleaseTimeout
+from .._ground.roots import Portrait, Thing, enroll
+from .._task.handle import CANCELLED, FAILED, TaskHandle, checked_coroutine
+from .._task.waiting import adopt_closers
+from .ends import How, LoopEnd, PairOutcome
+
+logger = logging.getLogger("lifecycle.pair")
+
+Loop = Callable[[], Coroutine[Any, Any, object]]
+Close = Callable[[], object]
+
+NOBODY: frozenset[Task[Any]] = frozenset()
+
+#: Seconds that a loop has to end after its second cancellation, at most; less where the timeout is shorter.
+GRACE = 1.0
+
+
+class LinkState(enum.Enum):
+    """Where linked loops are in their life; it only moves down this list."""
+
+    READY = "ready"
+    RUNNING = "open"
+    LINGERING = "draining"
+    STOPPING = "closing"
+    OVER = "closed"
+
+
+READY, RUNNING, LINGERING, STOPPING, OVER = LinkState
+
+
+class Linked:
+    """Runs loops that end together.
+
+    Args:
+        name: for errors and snapshots.
+        loops: the loops by name.
+        close: closes what they share: called once, when the loops that are left are to end.
+        on_end: called with the end of each loop; the seconds that it returns for the first are those that the others
+            may go on. None are left to them when it returns 0 for one that ends by itself while they do.
+        close_timeout: seconds that a stopped loop, and the closing, may take.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        loops: Mapping[str, Loop],
+        *,
+        close: Close | None,
+        on_end: Callable[[LoopEnd], float],
+        close_timeout: float,
+    ) -> None:
+        self.name: str = name
+        self.close_timeout = close_timeout
+        self.state = READY
+        self._loops = loops
+        self._close = close
+        self._on_end = on_end
+        self._live: dict[TaskHandle[Any], str] = {}
+        self._early: list[TaskHandle[Any]] | None = None  # those that ended while others had not begun
+        self._ends: list[LoopEnd] = []
+        self._first: LoopEnd | None = None
+        self._reason: str | None = None
+        self._close_error: BaseException | None = None
+        self._closer: Task[None] | None = None
+        self._told: set[TaskHandle[Any]] = set()
+        self._timer: TimerHandle | None = None
+        self._watchers: list[tuple[Future[None], frozenset[Task[Any]]]] = []
+        self._token: trace.Token | None = None
+        self.undelivered = 0
+        self._since: float | None = None
+        enroll(self)
+
+    def __repr__(self) -> str:
+        return f"pair {self.name!r}"
+
+    # Running
+
+    def begin(self) -> None:
+        """Start all loops."""
+        self._clock = kernel.clock()
+        self._since = self._clock()
+        handles = [TaskHandle(self, coro, f"{self.name}.{name}") for name, coro in self._coroutines()]
+        self._live = dict(zip(handles, self._loops, strict=True))
+        self._loops = {}
+        self.state = RUNNING
+        if trace.sink is not None:
+            self._token = trace.opened("pair", self.name)
+        self._early = []
+        try:
+            for handle in handles:
+                handle._start()
+        except BaseException:  # a task factory that refuses: what has begun is stopped, the rest never begins
+            for handle in handles:
+                if handle._task is None and not handle.done:
+                    handle._discard()
+            self._settle_early()
+            self.stop("a loop could not be started")
+            raise
+        self._settle_early()
+
+    def _coroutines(self) -> list[tuple[str, Coroutine[Any, Any, object]]]:
+        made: list[tuple[str, Coroutine[Any, Any, object]]] = []
+        try:
+            made.extend((name, checked_coroutine(loop())) for name, loop in self._loops.items())
+        except BaseException:
+            for _, coro in made:
+                coro.close()
+            raise
+        return made
+
+    def _settle_early(self) -> None:
+        early, self._early = self._early or [], None
+        for handle in early:
+            self._take_end(handle)
+
+    # What a handle tells its owner
+
+    _clock: Callable[[], float]
+
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        self._task_ended(handle)
+
+    def _task_ended(self, handle: TaskHandle[Any]) -> None:
+        if self._early is not None:
+            self._early.append(handle)
+        else:
+            self._take_end(handle)
+
+    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
+        raise AssertionError(f"{handle} of {self} has no native task")  # all are started at once
+
+    def _take_end(self, handle: TaskHandle[Any]) -> None:
+        name = self._live.pop(handle, None)
+        error = handle._outcome if handle._status is FAILED else None
+        assert error is None or isinstance(error, BaseException)
+        if name is None:  # it had been abandoned
+            if error is not None:
+                logger.error("abandoned loop %r failed", handle.name, exc_info=error)
+            return
+        end = LoopEnd(name, self._how(handle), error, handle in self._told)
+        self._told.discard(handle)
+        self._ends.append(end)
+        seconds = self._on_end(end)
+        if self.state is RUNNING:
+            self._first = end
+            if seconds > 0.0 and self._live:
+                self._let_linger(seconds, str(end))
+        if self._live and seconds <= 0.0 and self.state in (RUNNING, LINGERING) and not end.told:
+            self.stop(str(end))
+        self.progress()
+
+    def _how(self, handle: TaskHandle[Any]) -> How:
+        if handle._status is FAILED:
+            return "raised"
+        if handle._status is CANCELLED:
+            return "stopped" if handle in self._told else "cancelled"
+        return "returned"
+
+    # Stopping
+
+    def _let_linger(self, seconds: float, why: str) -> None:
+        self.state = LINGERING
+        if seconds != kernel.FOREVER:
+            loop = kernel.running_loop()
+            self._timer = loop.call_later(seconds, self.stop, f"{why}, and draining took longer than {seconds:g} s")
+
+    def tell(self, name: str, reason: str, drain_timeout: float) -> None:
+        """Stop one loop alone; the others may go on for *drain_timeout* seconds."""
+        if self.state is READY:
+            self.stop(reason)
+        for handle, known in self._live.items():
+            if known == name and self.state is RUNNING:
+                self._reason = reason
+                self._let_linger(drain_timeout, reason)
+                self._told.add(handle)
+                handle.cancel(reason)
+                return
+
+    def stop(self, reason: str, exempt: frozenset[Task[Any]] = NOBODY) -> None:
+        """Close the resource and cancel the loops that are left, except for those that run in *exempt* tasks.
+
+        Idempotent; a later caller that exempts nobody has those cancelled that an earlier one exempted.
+        """
+        if self.state is READY:
+            self.state = OVER
+        if self.state is OVER:
+            return
+        if self.state is not STOPPING:
+            self.state = STOPPING
+            self._reason = reason
+            self._begin_closing(exempt)
+        fresh = [handle for handle in self._live if handle not in self._told and handle._task not in exempt]
+        for handle in fresh:
+            self._told.add(handle)
+            handle.cancel(reason)
+        if fresh or (self._closer is not None and self._timer is None):
+            self._give_time(self.close_timeout, self._insist)
+        self.progress()
+
+    def _give_time(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_timer()
+        if seconds != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_later(seconds, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _insist(self) -> None:
+        """Cancel once more what has not ended in its time: it may have swallowed the first."""
+        for handle in self._live:
+            if handle in self._told:
+                handle.cancel(self._reason)
+        self._give_time(min(GRACE, self.close_timeout), self._give_up)
+
+    def _give_up(self) -> None:
+        """Go on without what will not end."""
+        self._timer = None
+        for handle in [handle for handle in self._live if handle in self._told]:
+            name = self._live.pop(handle)
+            stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
+            error = ReleaseTimeout(f"{name} of {self}", self.close_timeout, abandoned=True, stack=stack)
+            end = LoopEnd(name, "abandoned", error, told=True)
+            self._ends.append(end)
+            self._on_end(end)
+        self._told.clear()
+        if self._closer is not None:
+            stack = kernel.suspended_at(self._closer)
+            self._close_error = ReleaseTimeout(
+                f"the resource of {self}", self.close_timeout, abandoned=True, stack=stack
+            )
+            self._closer = None
+        self.progress()
+
+    # Closing the resource
+
+    def _begin_closing(self, exempt: frozenset[Task[Any]] = NOBODY) -> None:
+        self._stop_timer()
+        close, self._close = self._close, None
+        if close is None:
+            return
+        try:
+            closing = close()
+        except BaseException as error:
+            self._close_error = error
+            return
+        if inspect.isawaitable(closing):
+            # Eagerly, so that what the loops are blocked in is freed before they are cancelled, where it can be.
+            closer = kernel.spawn_eagerly(self._await_closing(closing, exempt), f"closer of {self}")
+            if not closer.done():
+                self._closer = closer
+                closer.add_done_callback(lambda closer: self._closer_done(closer, closing))
+
+    async def _await_closing(self, closing: Any, exempt: frozenset[Task[Any]]) -> None:
+        adopt_closers(exempt)
+        limit = kernel.time_limit(self.close_timeout)
+        try:
+            async with limit:
+                await closing
+        except TimeoutError as error:
+            self._close_error = error
+            if limit.expired():
+                self._close_error = ReleaseTimeout(f"the resource of {self}", self.close_timeout, abandoned=False)
+        except BaseException as error:
+            self._close_error = error
+
+    def _closer_done(self, closer: Task[None], closing: Any) -> None:
+        if closer.cancelled() and self._close_error is None:  # by somebody else, before its first step
+            if inspect.iscoroutine(closing):
+                closing.close()
+            self._close_error = CancelledError(f"closing the resource of {self} was cancelled from outside")
+        if self._closer is closer:
+            self._closer = None
+            self.progress()
+        elif self._close_error is not None and not isinstance(self._close_error, ReleaseTimeout):
+            logger.error("abandoned closing of %s failed", self, exc_info=self._close_error)
+
+    # The end
+
+    def progress(self) -> None:
+        """Note the end, if this is it, and wake whoever waits for what has come true."""
+        if not self._live and self.state is not OVER:
+            if self.state is not STOPPING:
+                self.state = STOPPING
+                self._begin_closing()
+                if self._closer is not None:
+                    self._give_time(self.close_timeout, self._insist)
+            if self._closer is None:
+                self.state = OVER
+                self._stop_timer()
+                self._on_end = no_time  # which refers to the owner of this: a cycle
+                if self._token is not None:
+                    trace.closed(self._token)
+        for future, exempt in self._watchers:
+            if not future.done() and self.quiet(exempt):
+                future.set_result(None)
+
+    def quiet(self, exempt: frozenset[Task[Any]] = NOBODY) -> bool:
+        """Whether nothing is left but what *exempt* tasks run."""
+        if self.state in (READY, OVER):
+            return True
+        closing = self._closer is not None and self._closer not in exempt
+        return self.state is STOPPING and not closing and all(handle._task in exempt for handle in self._live)
+
+    def watch(self, exempt: frozenset[Task[Any]] = NOBODY) -> Future[None]:
+        """Return a future that is done when nothing is left but what *exempt* tasks run; give it to `unwatch`."""
+        future = kernel.new_future()
+        if self.quiet(exempt):
+            future.set_result(None)
+        self._watchers.append((future, exempt))
+        return future
+
+    def unwatch(self, future: Future[None]) -> None:
+        """Forget a future that `watch` has returned."""
+        self._watchers = [watcher for watcher in self._watchers if watcher[0] is not future]
+
+    def outcome(self) -> PairOutcome:
+        """Return what became of them, as far as that is known."""
+        return PairOutcome(self._first, self._reason, tuple(self._ends), self._close_error, self.undelivered)
+
+    def _portrait(self) -> Portrait:
+        things = [
+            Thing("task", name, handle.status.value, handle.started_at, task=handle._task)
+            for handle, name in self._live.items()
+        ]
+        if self._closer is not None:
+            things.append(Thing("task", "closer", "running", task=self._closer))
+        return Portrait("pair", self.name, self.state.value, self._since, things, token=self._token)
+
+
+def no_time(_: LoopEnd) -> float:
+    """Stand in for the listener when all is over."""
+    return 0.0

@@ -1,0 +1,146 @@
+"""Mailbox: what one loop of a pair hands to the other, bounded, in order, and never lost by a cancellation."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections import deque
+from typing import Generic, NoReturn, TypeVar
+
+from .._ground import kernel
+from .._ground.closing import refuse
+
+T = TypeVar("T")
+
+Waiters = deque["Future[None]"]
+
+
+class Mailbox(Generic[T]):
+    """A bounded line of items from senders to receivers.
+
+    An item belongs to the sender until `send` returns and to the receiver from the step on in which the iteration
+    yields it; in between it lies here, whoever is cancelled. A wake-up that meets a waiter that has been cancelled goes
+    to the next one.
+
+    Where nobody has to wait, sending and receiving are a few plain steps: no future, no turn of the loop.
+
+    Args:
+        owner: whose mailbox it is, for errors.
+        capacity: how many items lie here before a sender has to wait.
+    """
+
+    __slots__ = ("_capacity", "_items", "_open", "_owner", "_receivers", "_senders", "_why")
+
+    def __init__(self, owner: str, capacity: int) -> None:
+        self._owner = owner
+        self._capacity = capacity
+        self._items: deque[T] = deque()
+        self._senders: Waiters = deque()
+        self._receivers: Waiters = deque()
+        self._open = True
+        self._why = ""
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def waiting_senders(self) -> int:
+        """How many senders wait for room."""
+        return len(self._senders)
+
+    # Sending
+
+    async def send(self, item: T) -> None:
+        """Put *item* in, and wait for room first where there is none.
+
+        Returns without a turn of the loop where there is room. Several tasks may send; they are served in order.
+
+        Cancellation: *item* has not been put in.
+
+        Raises:
+            OwnerClosed: nobody will receive any more; *item* has not been put in.
+        """
+        # Nobody overtakes: while somebody waits for room, or was told of it and has not run yet, others get in line.
+        if not self._open or self._senders or len(self._items) >= self._capacity:
+            await self._wait_for_room()
+        self._items.append(item)
+        if self._receivers:
+            self._wake_receiver()
+        if self._senders:
+            self._offer_room()  # to one who got in line when there was room for more than those before it
+
+    async def _wait_for_room(self) -> None:
+        if not self._open:
+            self._refuse()
+        waiter = kernel.new_future()
+        self._senders.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            self._senders.remove(waiter)
+            self._offer_room()  # it may have been told of room that is now another's
+            raise
+        self._senders.remove(waiter)
+        if not self._open:
+            self._refuse()
+
+    def _offer_room(self) -> None:
+        """Tell as many of those in line as there is room for; each keeps its place until it runs."""
+        room = self._capacity - len(self._items)
+        for waiter in self._senders:
+            if room <= 0:
+                return
+            room -= 1
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _refuse(self) -> NoReturn:
+        refuse(self._owner, "an item", self._why)
+
+    # Receiving
+
+    def __aiter__(self) -> Mailbox[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item; the iteration ends when nothing is left and nothing will come.
+
+        Cancellation: nothing is taken out.
+        """
+        if not self._items:
+            await self._wait_for_item()
+        item = self._items.popleft()
+        if self._senders:
+            self._offer_room()
+        return item
+
+    async def _wait_for_item(self) -> None:
+        while not self._items:
+            if not self._open:
+                raise StopAsyncIteration
+            waiter = kernel.new_future()
+            self._receivers.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                self._receivers.remove(waiter)
+                if self._items:
+                    self._wake_receiver()  # this one may have been told of an item that is now another's
+                raise
+            self._receivers.remove(waiter)
+
+    def _wake_receiver(self) -> None:
+        for waiter in self._receivers:
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # Ending
+
+    def end(self, why: str) -> None:
+        """Take nothing more: senders are refused, those in line included; what is in can still be received."""
+        if self._open:
+            self._open = False
+            self._why = why
+            for waiter in (*self._senders, *self._receivers):
+                if not waiter.done():
+                    waiter.set_result(None)

@@ -1,0 +1,289 @@
+"""ReaderWorker and link: loops that share a connection and end together, whichever of them ends first."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import anyio
+
+from .._ground import kernel
+from .._ground.closing import OwnerState, checked_timeout, refuse
+from .._ground.errors import combine
+from .._task.handle import name_of
+from .._task.slots import checked_limit
+from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
+from .ends import LoopEnd, PairOutcome
+from .linked import OVER, READY, RUNNING, Close, Linked, Loop
+from .mailbox import Mailbox
+
+__all__ = ["LoopEnd", "PairOutcome", "ReaderWorker", "link"]
+
+T = TypeVar("T")
+
+Reader = Callable[[Callable[[T], Coroutine[Any, Any, None]]], Coroutine[Any, Any, object]]
+Worker = Callable[[AsyncIterator[T]], Coroutine[Any, Any, object]]
+
+#: What a loop raises when its resource was closed under it, as `close` is meant to do.
+ECHOES = (OSError, EOFError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream)
+
+
+class ReaderWorker(Generic[T]):
+    """Two loops per connection: one reads and sends, the other receives and works; the end of either ends both.
+
+    Between them lies a mailbox: ``send`` waits while it is full, and no item is lost by a cancellation. When the reader
+    *returns*, the worker gets what was read, and may take ``drain_timeout`` for it. When anything else ends one
+    of them, the other is stopped: ``close`` is called, which frees a read that no cancellation can end, a blocked send
+    or receive is freed, and both are joined.
+
+    The block stops what is left when it is left, and does not end by itself: await `wait` in it. An error of a loop
+    that nobody has got from `wait` is raised at the end of the block; one that only says that the resource was closed,
+    raised after ``close`` was called, is not.
+
+    Do not use it where one loop can read and answer by itself: a plain function is enough.
+
+    Example::
+
+        async def reader(send):
+            while line := await connection.readline():
+                await send(line)
+
+        async def worker(receive):
+            async for line in receive:
+                await connection.write(answer(line))
+
+        async with ReaderWorker(reader, worker, close=connection.close) as pair:
+            outcome = await pair.wait()
+
+    Args:
+        reader: called with ``send``.
+        worker: called with ``receive``, an asynchronous iterator that ends when the reader has.
+        capacity: how many items wait for the worker before ``send`` waits, at least 1.
+        close: closes what the loops read from; synchronous or asynchronous, called exactly once, when the first has
+            ended and the other is not to go on.
+        drain_timeout: seconds that the worker may go on after the reader has returned; None for no bound.
+        close_timeout: seconds that a stopped loop, and ``close``, may take, after which it is cancelled once more and
+            then left behind with a `ReleaseTimeout`; None for no bound.
+        name: for errors and snapshots.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        reader: Reader[T],
+        worker: Worker[T],
+        *,
+        capacity: int = 64,
+        close: Close | None = None,
+        drain_timeout: float | None = 5.0,
+        close_timeout: float | None = 5.0,
+        name: str | None = None,
+    ) -> None:
+        if checked_limit(capacity, what="capacity") is None:
+            raise TypeError("capacity must be a whole number, got None")
+        self.name: str = name or "pair"
+        self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
+        self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
+        self._mailbox: Mailbox[T] = Mailbox(f"pair {self.name!r}", capacity)  # by name: no cycle
+        mailbox = self._mailbox
+        self._linked = Linked(
+            self.name,
+            {"reader": lambda: reader(mailbox.send), "worker": lambda: worker(mailbox)},
+            close=close,
+            on_end=self._loop_ended,
+            close_timeout=self.close_timeout,
+        )
+        self._reported = False
+        self._closed_before = False
+
+    def __repr__(self) -> str:
+        return repr(self._linked)
+
+    async def __aenter__(self) -> Self:
+        if self._linked.state is not READY:
+            refuse(self, "an async with block", "it has been entered before, or closed")
+        await begin(self._linked)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        held = await self._shut_down("its block was left", through=True)
+        if isinstance(error, CancelledError):
+            held = error
+        failure = self._failure()
+        if failure is not None:
+            if held is not None:
+                kernel.deliver_later(held)
+            elif error is not None:
+                failure = combine(f"errors in and of {self}", [error, failure])
+            raise failure
+        if held is not None and held is not error:
+            if error is None:
+                raise held
+            kernel.deliver_later(held)
+
+    async def wait(self) -> PairOutcome:
+        """Return what became of both loops, as soon as both have ended and the resource is closed.
+
+        Their errors are in the outcome, and not raised; several tasks may wait.
+
+        Cancellation: ends the waiting and leaves the pair running; leaving the block then stops it.
+        """
+        if self._linked.state is READY:
+            raise RuntimeError(f"{self} has not been entered; use `async with` first")
+        if self._linked.state is not OVER:
+            future = self._linked.watch()
+            try:
+                await kernel.wait(future)
+            finally:
+                self._linked.unwatch(future)
+        self._reported = True
+        return self._linked.outcome()
+
+    def close(self) -> None:
+        """Stop the reader; the worker may go on with what was read, for at most ``drain_timeout``. Idempotent."""
+        self._linked.tell("reader", f"{self} takes nothing more", self.drain_timeout)
+
+    async def aclose(self) -> None:
+        """Stop both loops, close the resource, and wait until they have ended; from any task. Idempotent.
+
+        A loop of the pair that closes it is neither stopped nor waited for. Their errors come from `wait` or at the end
+        of the block.
+
+        Cancellation: held back until both have ended, at most ``close_timeout`` and a grace, then raised. A second
+        caller just stops waiting.
+        """
+        held = await self._shut_down("it was closed", through=not self._closed_before)
+        if held is not None:
+            raise held
+
+    @property
+    def state(self) -> OwnerState:
+        """Whether both loops run (open), one has ended (closing), or all is over (closed)."""
+        if self._linked.state in (READY, RUNNING):
+            return OwnerState.OPEN
+        return OwnerState.CLOSED if self._linked.state is OVER else OwnerState.CLOSING
+
+    @property
+    def waiting(self) -> int:
+        """How many items have been sent and not yet received."""
+        return len(self._mailbox)
+
+    def _loop_ended(self, end: LoopEnd) -> float:
+        """Let the other loop know, and say for how long it may go on."""
+        if end.name == "worker":
+            self._linked.undelivered = len(self._mailbox)
+            self._mailbox.end("its worker has ended")
+            return 0.0
+        self._mailbox.end("its reader has ended")
+        return self.drain_timeout if end.how == "returned" else 0.0
+
+    async def _shut_down(self, why: str, *, through: bool) -> CancelledError | None:
+        self._closed_before = True
+        exempt = closing_tasks()
+        self._linked.stop(why, exempt)
+        return await join(self._linked, exempt, through=through)
+
+    def _failure(self) -> BaseException | None:
+        outcome = self._linked.outcome()
+        if self._reported or self._linked.state is not OVER:
+            return None
+        self._reported = True
+        errors = [end.error for end in outcome.ends if end.error is not None and not is_echo(end)]
+        if outcome.close_error is not None:
+            errors.append(outcome.close_error)
+        return combine(f"errors of {self}", errors) if errors else None
+
+
+def is_echo(end: LoopEnd) -> bool:
+    """Return whether the error of *end* only says that the resource was closed while the loop was being stopped."""
+    return end.told and end.how == "raised" and isinstance(end.error, ECHOES)
+
+
+async def begin(linked: Linked) -> None:
+    """Start the loops; where one cannot be started, those that run already are seen to their end first."""
+    try:
+        linked.begin()
+    except BaseException:
+        await join(linked, frozenset(), through=True)
+        raise
+
+
+async def join(linked: Linked, exempt: Any, *, through: bool) -> CancelledError | None:
+    """Wait until nothing is left but what *exempt* tasks run; return the cancellation held back."""
+    if linked.quiet(exempt):
+        return None
+    future = linked.watch(exempt)
+    begin_awaiting(linked, exempt)
+    try:
+        if through:
+            return await kernel.wait_through(future)
+        await kernel.wait_shielded(future)
+        return None
+    finally:
+        end_awaiting(linked, exempt)
+        linked.unwatch(future)
+
+
+async def link(
+    *loops: Loop, close: Close | None = None, drain: float | None = None, close_timeout: float | None = 5.0
+) -> PairOutcome:
+    """Run loops that end together, and return what became of them when all have ended.
+
+    The general form of `ReaderWorker`, without a mailbox: when one ends, *close* is called, the others are stopped and
+    joined. Their errors are in the outcome, and not raised.
+
+    Cancellation: stops and joins all of them, then goes on; at most ``close_timeout`` and a grace. Errors that they
+    raise meanwhile are raised here, and the cancellation at the caller's next suspension.
+
+    Args:
+        loops: async functions without arguments, at least one.
+        close: closes what they share; see `ReaderWorker`.
+        drain: seconds that the others may go on by themselves when the first has *returned*, or until one fails;
+            None to stop them at once.
+        close_timeout: seconds that a stopped loop, and *close*, may take; None for no bound.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
+    """
+    if not loops:
+        raise TypeError("link() needs at least one loop")
+    seconds = 0.0 if drain is None else checked_timeout(drain, "drain")
+    linked = Linked(
+        "link",
+        dict(zip(distinct(loops), loops, strict=True)),
+        close=close,
+        on_end=lambda end: seconds if end.how == "returned" else 0.0,
+        close_timeout=checked_timeout(close_timeout, "close_timeout"),
+    )
+    await begin(linked)
+    try:
+        await kernel.wait(linked.watch())
+    except CancelledError as error:
+        linked.stop("the caller of link() was cancelled")
+        held = await join(linked, closing_tasks(), through=True)
+        outcome = linked.outcome()
+        failures = [end.error for end in outcome.ends if end.error is not None and not is_echo(end)]
+        if outcome.close_error is not None:
+            failures.append(outcome.close_error)
+        if not failures:
+            raise
+        kernel.deliver_later(held or error)
+        raise combine("errors of linked loops", failures) from None
+    return linked.outcome()
+
+
+def distinct(loops: tuple[Loop, ...]) -> list[str]:
+    """Return a name for each loop, no two alike."""
+    names: list[str] = []
+    for loop in loops:
+        name, number = name_of(loop), 2
+        while name in names:
+            name, number = f"{name_of(loop)} {number}", number + 1
+        names.append(name)
+    return names

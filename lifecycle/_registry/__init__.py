@@ -1,0 +1,1 @@
+"""Registry: keyed live values with time to live, finalized exactly once and never while leased."""

@@ -1,0 +1,258 @@
+"""Finalizing: a small crew of tasks that ends values, many per task, each with a deadline.
+
+A task per value would cost ten times what most finalizers do. So a worker takes one value after the other; further
+workers come only while finalizers suspend. One timer watches all of them: a finalizer that takes too long is
+cancelled, one that ignores that is given up together with its worker, and the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError, Task, TimerHandle, sleep
+from collections import deque
+from collections.abc import Callable
+from inspect import isawaitable
+from time import perf_counter
+from types import CoroutineType
+from typing import Any, Generic, TypeVar
+
+from .._chores import GRACE
+from .._ground import kernel
+from .._ground.errors import LifecycleError, ReleaseTimeout, is_fatal
+
+E = TypeVar("E")
+
+logger = logging.getLogger("lifecycle.registry")
+
+#: How many finalizers may be suspended at once.
+WORKERS = 16
+
+#: Seconds that one turn of sweeping or finalizing may hold the loop, and after how many steps the time is looked at.
+TURN = 0.0003
+STEPS = 16
+
+#: A turn of finalizing may hold it this many times as long as the rest of the loop has taken since the last one, and
+#: so many seconds at most: whoever makes values leave faster would otherwise outrun the crew, and what is still to be
+#: finalized would grow for ever.
+SHARE = 3.0
+LONGEST_TURN = 0.003
+
+
+class Worker(Generic[E]):
+    """One task of the crew, and the finalizer it is in."""
+
+    __slots__ = ("entry", "expired", "given_up", "interruption", "number", "since", "task")
+
+    def __init__(self) -> None:
+        self.number = 0  # of its entry, in order of arrival
+        self.task: Task[None] | None = None
+        self.entry: E | None = None
+        self.since = kernel.FOREVER  # when the pending finalizer was called
+        self.expired = False
+        self.given_up = False
+        self.interruption: kernel.Cancellation | None = None
+
+
+class Crew(Generic[E]):
+    """Ends entries in the background.
+
+    Args:
+        finalize: begins the end of one entry; may return an awaitable.
+        timeout: seconds that each may take.
+        label: what a person calls an entry.
+        done: told of each entry's end, exactly once, with what went wrong.
+    """
+
+    def __init__(
+        self,
+        finalize: Callable[[E], object],
+        *,
+        timeout: float,
+        label: Callable[[E], str],
+        done: Callable[[E, BaseException | None], None],
+    ) -> None:
+        self._finalize = finalize
+        self._timeout = timeout
+        self._label = label
+        self._done = done
+        self._queue: deque[E] = deque()
+        self._workers: dict[Worker[E], None] = {}
+        self._given_up: dict[Worker[E], None] = {}
+        self._suspended = 0  # workers inside a finalizer that may suspend; the others will look at the queue
+        self._timer: TimerHandle | None = None
+        self._turn_ends = 0.0
+        self._rests_since = kernel.FOREVER  # when the last turn was over
+        self._taken = 0
+        self._clock: Callable[[], float] = self._bind_clock
+
+    def _bind_clock(self) -> float:
+        self._clock = kernel.clock()
+        return self._clock()
+
+    def submit(self, entry: E) -> None:
+        """Have *entry* ended soon."""
+        self._queue.append(entry)
+        if self._suspended == len(self._workers):
+            self._hire()
+
+    def __len__(self) -> int:
+        """How many entries have not ended."""
+        return len(self._queue) + sum(worker.entry is not None for worker in self._workers)
+
+    def idle(self, exempt: frozenset[Task[Any]]) -> bool:
+        """Whether nothing is left to end but what *exempt* tasks, which wait for the asker, are ending."""
+        busy = any(worker.entry is not None and worker.task not in exempt for worker in self._workers)
+        return not busy and not self._queue
+
+    def tasks(self) -> list[Task[None]]:
+        """Return the tasks of the crew, those that were given up included."""
+        return [worker.task for worker in (*self._workers, *self._given_up) if worker.task is not None]
+
+    def has(self, task: Task[Any]) -> bool:
+        """Whether *task* is one of the crew."""
+        return any(worker.task is task for worker in self._workers)
+
+    def fence(self, exempt: frozenset[Task[Any]]) -> Callable[[], bool]:
+        """Return a question: has everything ended that was submitted until now, but for *exempt* tasks' work?"""
+        last = self._taken + len(self._queue)
+
+        def passed() -> bool:
+            return self._taken >= last and not any(
+                worker.entry is not None and worker.number <= last and worker.task not in exempt
+                for worker in self._workers
+            )
+
+        return passed
+
+    # The workers
+
+    def _hire(self) -> None:
+        if not self._queue or len(self._workers) >= WORKERS:
+            return
+        worker: Worker[E] = Worker()
+        self._workers[worker] = None
+        worker.task = kernel.spawn(self._work(worker), "finalizer")
+        worker.task.add_done_callback(lambda _: self._leave(worker))
+
+    def _leave(self, worker: Worker[E]) -> None:
+        """Strike a worker out, also one that somebody else cancelled before its first step."""
+        self._workers.pop(worker, None)
+        self._given_up.pop(worker, None)
+        if self._suspended == len(self._workers):
+            self._hire()
+        if not self._workers:
+            self._rests_since = kernel.FOREVER
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    async def _work(self, worker: Worker[E]) -> None:
+        if worker.task is None:  # an eager first step, inside the step that submits
+            await self._rest()
+        steps = 0
+        while self._queue and not worker.given_up:
+            worker.entry = entry = self._queue.popleft()
+            self._taken = worker.number = self._taken + 1
+            try:
+                pending = self._finalize(entry)
+                if pending is not None and (type(pending) is CoroutineType or isawaitable(pending)):
+                    self._watch(worker)
+                    await pending
+                error = None
+            except BaseException as raised:
+                error = raised
+            self._take_outcome(worker, entry, error)
+            if error is not None and is_fatal(error):
+                raise error
+            error = pending = None  # what it refers to must not live until the next one
+            steps += 1
+            if steps % STEPS == 0 and self._turn_is_over():
+                await self._rest()
+
+    def _watch(self, worker: Worker[E]) -> None:
+        """Give a finalizer that may suspend its time, and the queue another worker meanwhile."""
+        worker.since = now = self._clock()
+        self._suspended += 1
+        if self._timer is None and self._timeout != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_at(now + self._timeout, self._look)
+        if self._suspended == len(self._workers):
+            self._hire()
+
+    def _take_outcome(self, worker: Worker[E], entry: E, error: BaseException | None) -> None:
+        if worker.given_up:
+            if error is not None and not isinstance(error, CancelledError):
+                logger.error("%s, which had been given up, failed", self._label(entry), exc_info=error)
+            return
+        worker.entry = None
+        if worker.since != kernel.FOREVER:
+            worker.since = kernel.FOREVER
+            self._suspended -= 1
+        if worker.expired:
+            error = self._settle_interruption(worker, entry, error)
+        elif isinstance(error, CancelledError):
+            error = LifecycleError(f"finalizing {self._label(entry)} was cancelled from outside")
+        self._done(entry, error)
+
+    def _settle_interruption(self, worker: Worker[E], entry: E, error: BaseException | None) -> BaseException | None:
+        worker.expired = False
+        if worker.interruption is not None and worker.interruption.withdraw():
+            kernel.current_task().uncancel()
+        worker.interruption = None
+        if error is None or isinstance(error, CancelledError):
+            return ReleaseTimeout(self._label(entry), self._timeout, abandoned=False)
+        return error
+
+    # Turns: all workers together hold the loop no longer than one turn per iteration
+
+    def _turn_is_over(self) -> bool:
+        now = perf_counter()
+        if self._turn_ends == 0.0:
+            of_the_others, self._rests_since = now - self._rests_since, kernel.FOREVER
+            self._turn_ends = now + min(max(TURN, SHARE * of_the_others), LONGEST_TURN)
+            kernel.running_loop().call_soon(self._new_turn)
+        if now < self._turn_ends:
+            return False
+        self._rests_since = min(self._rests_since, now)
+        return True
+
+    def _new_turn(self) -> None:
+        self._turn_ends = 0.0
+
+    async def _rest(self) -> None:
+        try:
+            await sleep(0)
+        except CancelledError:  # from outside; what is queued is ended all the same
+            return
+
+    # The watchdog
+
+    def _look(self) -> None:
+        """Cancel or give up the finalizers that are due, and come back when the next one is."""
+        self._timer = None
+        now = self._clock()
+        due = kernel.FOREVER
+        for worker in list(self._workers):
+            deadline = worker.since + self._timeout + (min(GRACE, self._timeout) if worker.expired else 0.0)
+            if now >= deadline:
+                deadline = self._overdue(worker, now)
+            due = min(due, deadline)
+        if due != kernel.FOREVER:
+            self._timer = kernel.running_loop().call_at(due, self._look)
+
+    def _overdue(self, worker: Worker[E], now: float) -> float:
+        """Cancel a finalizer that has had its time, or give it up; return when to look again."""
+        assert worker.task is not None
+        assert worker.entry is not None
+        if not worker.expired:
+            worker.expired = True
+            worker.interruption = kernel.cancel(worker.task, f"finalizing {self._label(worker.entry)} took too long")
+            return now + min(GRACE, self._timeout)
+        entry, worker.entry = worker.entry, None
+        worker.given_up = True
+        del self._workers[worker]
+        self._given_up[worker] = None
+        self._suspended -= 1
+        stack = kernel.suspended_at(worker.task)
+        self._hire()
+        self._done(entry, ReleaseTimeout(self._label(entry), self._timeout, abandoned=True, stack=stack))
+        return kernel.FOREVER

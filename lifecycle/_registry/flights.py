@@ -1,0 +1,194 @@
+"""Flights: one creation of one key's value in progress, and all who wait for it.
+
+The factory runs in a task of its own. A caller that leaves hurts nobody; when all have left, the factory is cancelled
+and whatever it still makes is undone. Everybody who waits gets a lease in the very step in which the value lands, so
+that it cannot be finalized between that step and the caller's next one.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Future, Task
+from collections import OrderedDict
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .._ground import kernel
+from .registrations import in_words
+
+if TYPE_CHECKING:
+    from .._chores import Chore
+    from .books import Books
+    from .registrations import Registration
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Crash:
+    """How a flight ended that made nothing."""
+
+    __slots__ = ("error", "traceback", "unaware")
+
+    def __init__(self, error: BaseException, told: int) -> None:
+        self.error = error
+        self.traceback: TracebackType | None = error.__traceback__  # as the factory left it: callers add their own
+        self.unaware = told  # of all who were told, how many have not left without looking
+
+
+class Flight(Generic[K, V]):
+    """One creation in progress.
+
+    What became of it is in the callers' futures and not here: an error refers to the frames it went through, and
+    whatever these refer to must not refer to the error.
+
+    Attributes:
+        key: whose value is being made.
+        chore: the task that makes it; None only while the flight starts.
+        waiters: a future per caller, in order of arrival.
+        dying: true when nobody wants the value any more; it is on its way out.
+        landed: true when it is over, well or badly.
+    """
+
+    __slots__ = ("_over", "_registry", "chore", "dying", "key", "landed", "waiters")
+
+    def __init__(self, registry: Books[K, V], key: K) -> None:
+        self._registry = registry
+        self._over: Future[None] | None = None
+        self.key = key
+        self.chore: Chore[V] | None = None
+        self.waiters: dict[Future[Registration[K, V] | Crash], None] = {}
+        self.dying = False
+        self.landed = False
+
+    async def join(self) -> Registration[K, V]:
+        """Wait for the value and return its registration, leased for the caller.
+
+        Cancellation: leaves; the last to leave cancels the factory and waits for its clean-up, at most the
+        registry's ``close_timeout`` and not for a shielded section.
+        """
+        place: Future[Registration[K, V] | Crash] = kernel.running_loop().create_future()
+        self.waiters[place] = None
+        task = kernel.current_task()
+        self._registry._awaited[task] = self
+        try:
+            outcome = await place
+        except CancelledError:
+            await self._leave(place)
+            raise
+        finally:
+            del self._registry._awaited[task]
+        if not isinstance(outcome, Crash):
+            return outcome
+        try:
+            raise outcome.error.with_traceback(outcome.traceback)
+        finally:
+            del place, outcome  # which the error's traceback would refer to: a cycle
+
+    async def over(self) -> None:
+        """Wait until a dying flight has ended.
+
+        Cancellation: ends the waiting.
+        """
+        if not self.landed:
+            self._over = self._over or kernel.new_future()
+            await kernel.wait(self._over)
+
+    async def _leave(self, place: Future[Registration[K, V] | Crash]) -> None:
+        if place.done() and not place.cancelled():  # it landed in the same loop iteration
+            self._decline(place.result())
+            return
+        self.waiters.pop(place, None)
+        if self.waiters or self.dying or self.chore is None:
+            return
+        self.abandon("nobody waits for it any more")
+        if not self.landed and not self.chore.unreachable:
+            self._over = self._over or kernel.new_future()
+            await kernel.wait_through(self._over, self._registry.close_timeout)
+
+    def _decline(self, outcome: Registration[K, V] | Crash) -> None:
+        """See to what a caller was told in the step in which it was cancelled."""
+        if not isinstance(outcome, Crash):
+            self._registry._release(outcome)
+            return
+        outcome.unaware -= 1
+        if not outcome.unaware and not self.dying:  # what a dying one met has been reported; the rest is our own word
+            self._registry._report_error(f"the creation of {in_words(self.key)}", outcome.error)
+
+    def is_awaited_by(self, task: Task[Any]) -> bool:
+        """Whether the factory waits for *task* to make something, by itself or through other factories."""
+        flight: Flight[K, V] | None = self
+        while flight is not None and flight.chore is not None:
+            if flight.chore.task is task:
+                return True
+            flight = self._registry._awaited.get(flight.chore.task)
+        return False
+
+    def abandon(self, reason: str) -> None:
+        """Cancel the factory; what it still makes is undone."""
+        assert self.chore is not None
+        self.dying = True
+        self.chore.stop(reason, self._registry.close_timeout)
+
+    def land(self, registration: Registration[K, V] | None, error: BaseException | None) -> None:
+        """Tell everybody who waits; called in the step in which the factory ended."""
+        self.landed = True
+        places = [place for place in self.waiters if not place.done()]
+        self.waiters.clear()
+        crash = None if error is None else Crash(error, len(places))
+        for place in places:
+            if registration is not None:
+                self._registry._claim(registration)
+                place.set_result(registration)
+            elif crash is not None:
+                place.set_result(crash)
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+
+class Failures(Generic[K]):
+    """Errors of factories that answer further callers for a while: only where the registry was asked to.
+
+    Bounded in number and time: the oldest go first, and none outlives its time.
+    """
+
+    __slots__ = ("_errors", "_limit", "_ttl")
+
+    def __init__(self, ttl: float, limit: int = 1024) -> None:
+        self._errors: OrderedDict[K, tuple[float, Exception]] = OrderedDict()
+        self._ttl = ttl
+        self._limit = limit
+
+    def remember(self, key: K, error: BaseException, now: float) -> None:
+        """Let *error* answer for *key*, without the frames and the locals that its traceback refers to."""
+        self.expire(now)
+        if isinstance(error, Exception):
+            self._errors.pop(key, None)
+            self._errors[key] = (now + self._ttl, error.with_traceback(None))
+            if len(self._errors) > self._limit:
+                self._errors.popitem(last=False)
+
+    def check(self, key: K, now: float) -> None:
+        """Raise the error that answers for *key*, if any."""
+        self.expire(now)
+        if key in self._errors:
+            raise self._errors[key][1].with_traceback(None)
+
+    def forget(self, key: K) -> None:
+        """Let the next caller try again."""
+        self._errors.pop(key, None)
+
+    def expire(self, now: float) -> None:
+        """Forget what is over."""
+        while self._errors and next(iter(self._errors.values()))[0] <= now:
+            self._errors.popitem(last=False)
+
+    def next_due(self) -> float:
+        """Return when the oldest will be over."""
+        return next(iter(self._errors.values()))[0] if self._errors else kernel.FOREVER
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._errors.clear()
+
+    def __len__(self) -> int:
+        return len(self._errors)

@@ -1,0 +1,117 @@
+"""Registration: one value's life in a registry, and the token that stands for it."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from .books import Books
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def in_words(key: object) -> str:
+    """Return what a person calls a key, also one whose own answer is an error: the books must not depend on it."""
+    try:
+        return repr(key)
+    except Exception:
+        return object.__repr__(key)
+
+
+class RemovalCause(enum.Enum):
+    """Why a value left its registry."""
+
+    EXPIRED = "expired"  #: its time to live since it was put had passed
+    IDLE = "idle"  #: nobody had used it for the idle time
+    SIZE = "size"  #: the registry was full, and others had been used more recently
+    REPLACED = "replaced"  #: another value was put under its key
+    EXPLICIT = "explicit"  #: somebody removed, discarded, popped or cleared it
+    CLOSED = "closed"  #: its registry closed
+    UNWANTED = "unwanted"  #: its factory finished after everybody who had asked for it had left
+
+    if not TYPE_CHECKING:  # Enum's own is a Python function; this one is a key in the books of every removal
+        __hash__ = object.__hash__
+
+
+class RegistrationState(enum.Enum):
+    """Where a registered value is in its life; it only ever moves down this list."""
+
+    LIVE = "live"  #: found under its key
+    RETIRED = "retired"  #: no longer found; leased, or about to be finalized
+    CLOSED = "closed"  #: finalized, or handed out by `pop`
+
+
+# Bound to names of modules because an attribute of an enum class costs a look-up on every use.
+LIVE, RETIRED, CLOSED = RegistrationState
+
+
+class Registration(Generic[K, V]):
+    """One value under one key, from `Registry.put` to the end of its finalizer.
+
+    It is the token that removal goes by: a registration removes the very value it stands for, or nothing when that
+    value has been replaced or removed already, whatever its key and value claim to be equal to.
+
+    Attributes:
+        key: the key it was put under.
+        value: the value; kept as long as you keep the registration.
+        expires_at: when it expires, in seconds on the registry's clock; infinity for never.
+    """
+
+    # `_limit`, `_weight` and `_cause` are set only where they mean something: a slot that is left alone costs nothing.
+    __slots__ = (
+        "_bucket",
+        "_cause",
+        "_leases",
+        "_limit",
+        "_registry",
+        "_state",
+        "_weight",
+        "expires_at",
+        "key",
+        "value",
+    )
+
+    _cause: RemovalCause
+    _limit: float
+    _weight: int
+
+    def __init__(self, registry: Books[K, V], key: K, value: V, expires_at: float) -> None:
+        self._registry = registry
+        self.key: K = key
+        self.value: V = value
+        self.expires_at: float = expires_at
+        self._bucket: dict[Registration[K, V], None] | None = None  # of the expiry wheel
+        self._leases = 0
+        self._state = LIVE
+
+    @property
+    def state(self) -> RegistrationState:
+        """Where the value is in its life."""
+        return self._state
+
+    @property
+    def cause(self) -> RemovalCause | None:
+        """Why the value left its registry, None while it is there."""
+        return None if self._state is LIVE else self._cause
+
+    @property
+    def leases(self) -> int:
+        """How many leases of the value are out."""
+        return self._leases
+
+    def remove(self) -> bool:
+        """Take this very value out of its registry; see `Registry.remove`."""
+        return self._registry.remove(self)
+
+    async def closed(self) -> None:
+        """Wait until the value has been finalized, or handed out by `pop`.
+
+        Cancellation: ends the waiting, nothing else.
+        """
+        if self._state is not CLOSED:
+            await self._registry._wait_closed(self)
+
+    def __repr__(self) -> str:
+        return f"<Registration {in_words(self.key)} {self._state.value}>"

@@ -1,0 +1,258 @@
+"""What a scope's ledger can hold besides child scopes, and how each kind of entry is released.
+
+Every entry answers the same few questions, asked by ``_unwind``:
+
+* ``inline``: must it be left in the closing task itself, because it may hold scopes of that task?
+* ``leaves``: does it leave the ledger by itself when it ends (tasks), or is it taken out to be released?
+* ``bounded``: does the scope's ``close_timeout`` apply, or does it see to its own end?
+* ``exits``: is it a context manager, which sees the error in flight and may suppress or replace it?
+* ``release(error)``: begin the release, in one synchronous step; return what is left to be awaited, or None.
+* ``interrupt(closer)``: the release has taken too long.
+* ``suspended_at(closer)``: where it hangs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from asyncio import Task
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from .._ground import kernel
+from .._ground.roots import Thing, as_owner
+from .._ground.trace import Token
+from .._task.handle import TaskHandle, name_of
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Release = Callable[[Any], object]
+
+logger = logging.getLogger("lifecycle.scope")
+
+
+class Keeper(Protocol):
+    """What an entry needs of the scope whose ledger it is in."""
+
+    close_timeout: float
+
+    def _own(self, entry: Any) -> None: ...
+    def _forget(self, entry: Any) -> bool: ...
+    def _replace(self, entry: Any, successor: Any) -> None: ...
+    def _record_error(self, error: BaseException) -> None: ...
+    def _fail(self, error: BaseException, reason: str) -> None: ...
+
+
+class Entry:
+    """The answers that most kinds of entry give."""
+
+    __slots__ = ("__weakref__",)
+
+    inline: ClassVar[bool] = False
+    leaves: ClassVar[bool] = False
+    bounded: ClassVar[bool] = True
+    exits: ClassVar[bool] = False
+    kind: ClassVar[str] = "resource"
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        raise NotImplementedError
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        """Begin the release."""
+        raise NotImplementedError
+
+    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
+        """End a release that takes too long; most run in the closer itself."""
+        return kernel.cancel(closer, f"releasing {self.label} took too long")
+
+    def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
+        """Return where the release hangs."""
+        return kernel.suspended_at(closer)
+
+
+class CallbackRun(Entry):
+    """Callbacks that were registered one after the other: there may be thousands, and a tuple in a list is cheapest."""
+
+    __slots__ = ("calls",)
+
+    kind = "callback"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
+
+    @property
+    def label(self) -> str:
+        return f"{len(self.calls)} callbacks"
+
+
+class CallbackEntry(Entry):
+    """One callback by itself: offered to a closing scope, or taken out of its run because it has to be awaited."""
+
+    __slots__ = ("_args", "_fn", "_kwargs")
+
+    kind = "callback"
+
+    def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._fn = fn
+        self._args = args
+        self._kwargs = kwargs
+
+    @property
+    def label(self) -> str:
+        return f"callback {name_of(self._fn)}"
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        result = self._fn(*self._args, **self._kwargs)
+        return result if inspect.iscoroutine(result) else None
+
+
+class Resource(Entry, Generic[T]):
+    """A value and the way to release it."""
+
+    __slots__ = ("_release", "name", "value")
+
+    def __init__(self, name: str, value: T, release: Release | None) -> None:
+        self.name = name
+        self.value = value
+        self._release = release if release is not None else closer_of(value)
+
+    @property
+    def label(self) -> str:
+        return f"resource {self.name!r}"
+
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self.value
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        result = self._release(self.value)
+        return result if inspect.isawaitable(result) else None
+
+
+class InlineExit(Entry):
+    """A context manager, or an exit function, that was entered in the body's task and is left in the closing one."""
+
+    __slots__ = ("_name", "exit", "is_async", "owned")
+
+    inline = True
+    exits = True
+    kind = "context manager"
+
+    def __init__(self, name: str, exit: Callable[..., Any], *, is_async: bool) -> None:  # noqa: A002
+        self._name = name
+        self.exit = exit
+        self.is_async = is_async
+        self.owned: object = getattr(exit, "__self__", None)
+
+    @property
+    def label(self) -> str:
+        return f"context manager {self._name}"
+
+
+class OwnTask(TaskHandle[T_co]):
+    """A task in a scope's ledger."""
+
+    __slots__ = ()
+
+    inline: ClassVar[bool] = False
+    leaves: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
+    exits: ClassVar[bool] = False
+    kind: ClassVar[str] = "task"
+
+    @property
+    def label(self) -> str:
+        return f"task {self.name!r}"
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        """Cancel the task; ``_unwind`` waits for its end."""
+        self.cancel("its scope is closing")
+        return None
+
+    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
+        """Cancel once more: it may have swallowed the first."""
+        self.cancel("its scope is closing")
+        return None
+
+    def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
+        return kernel.suspended_at(self._task) if self._task is not None else ()
+
+
+class Child(Entry):
+    """A child scope's place in its parent's ledger; each of the child's own releases has its deadline."""
+
+    __slots__ = ("_scope", "scope")
+
+    leaves = True
+    bounded = False
+    kind = "scope"
+
+    def __init__(self, parent: Keeper, scope: Any) -> None:
+        self._scope = parent
+        self.scope = scope
+
+    @property
+    def parent(self) -> Any:
+        """The scope whose ledger this is in."""
+        return self._scope
+
+    @property
+    def label(self) -> str:
+        return repr(self.scope)
+
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self.scope
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        closing: Awaitable[None] = self.scope._close_for_parent()
+        return closing
+
+    def leave(self) -> None:
+        """Leave the ledger: the child has closed."""
+        self._scope._forget(self)
+
+
+def describe(entry: Any, tokens: Mapping[Any, Token | None] | None) -> Thing:
+    """Return how an entry looks in a snapshot."""
+    token = tokens.get(entry) if tokens else None
+    if isinstance(entry, OwnTask):
+        state = "cancelling" if entry.cancelling else entry.status.value
+        return Thing("task", entry.name, state, entry.started_at, token=token, task=entry._task)
+    if isinstance(entry, CallbackRun):
+        return Thing("callback", "callbacks", count=len(entry.calls))
+    owner = as_owner(getattr(entry, "owned", None))
+    name = getattr(entry, "name", None) or entry.label
+    state, task = getattr(entry, "state", ""), getattr(entry, "task", None)
+    return Thing(entry.kind, name, state, owner=owner, token=token, task=task)
+
+
+def count_calls(ledger: Iterable[Any]) -> int:
+    """Return how many callbacks are in the runs in *ledger*."""
+    return sum(len(entry.calls) for entry in ledger if type(entry) is CallbackRun)
+
+
+def count_kinds(ledger: Iterable[Any]) -> Counter[str]:
+    """Return how many things of each kind are in *ledger*."""
+    kinds: Counter[str] = Counter()
+    for entry in ledger:
+        kinds[entry.kind] += len(entry.calls) if type(entry) is CallbackRun else 1
+    return kinds
+
+
+def closer_of(value: object) -> Release:
+    """Return the function that releases *value* by its own ``aclose`` or ``close``.
+
+    Raises:
+        TypeError: it has neither.
+    """
+    for method in ("aclose", "close"):
+        if callable(getattr(value, method, None)):
+            return lambda owned: getattr(owned, method)()
+    raise TypeError(f"{value!r} has neither aclose() nor close(); say how to release it with release=")

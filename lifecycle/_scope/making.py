@@ -1,0 +1,310 @@
+"""What is half made: values and context managers that a task of their own is making, and whose caller may leave.
+
+Guarantee 3 lives here: what arrives after its caller has left is undone exactly once, by the task that made it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from asyncio import CancelledError, Future, Task
+from collections.abc import Awaitable, Coroutine
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from .._ground import kernel
+from .._ground.closing import refuse
+from .._ground.errors import LifecycleError
+from .._ground.surely import run_surely
+from .entries import Entry, Keeper, Release, Resource
+
+T = TypeVar("T")
+
+
+class HalfMade(Entry):
+    """Something half made by a task of its own, which its caller may leave at any moment.
+
+    A caller that leaves withdraws its claim. What arrives afterwards is undone by the task that made it, exactly
+    once, and the entry stays in the ledger until that has happened.
+    """
+
+    __slots__ = ("_arrival", "_begun", "_cancellation", "_left", "_scope", "error", "name", "task")
+
+    def __init__(self, scope: Keeper, name: str) -> None:
+        self._scope = scope
+        self._left = False
+        self._begun = False
+        self._cancellation: kernel.Cancellation | None = None
+        self._arrival = kernel.new_future()
+        self.name = name
+        self.error: BaseException | None = None
+        self.task: Task[Any] | None = None
+
+    def begin(self, making: Coroutine[Any, Any, object]) -> None:
+        """Start making it; the ledger has the entry from this step on."""
+        self._scope._own(self)
+        self.task = kernel.spawn(making, f"{self.label} of {self._scope}", kernel.context_of_caller())
+        self.task.add_done_callback(self._making_ended)
+
+    async def arrival(self, timeout: float) -> None:
+        """Wait until it is made; raise what making it raised.
+
+        Cancellation: withdraws the claim, see `leave`.
+
+        Raises:
+            TimeoutError: it was not made within *timeout* seconds; the claim is withdrawn.
+            OwnerClosed: the scope closed meanwhile.
+        """
+        try:
+            arrived = await kernel.wait(self._arrival, timeout)
+        except BaseException:
+            await self.leave()
+            raise
+        if not arrived:
+            held = await self.leave()
+            if held is not None:
+                raise held
+            raise TimeoutError(f"{self.label} was not there within {timeout:g} s") from self.error
+        if self._left and (self.error is None or isinstance(self.error, CancelledError)):
+            refuse(self._scope, self.label, "it was closed meanwhile")
+        if self.error is not None:
+            raise self.error
+
+    async def leave(self) -> CancelledError | None:
+        """Withdraw the caller's claim: cancel the making, and undo what arrives nevertheless.
+
+        Waits for the making to end, so that its clean-up is over when the caller goes on; at most the scope's
+        ``close_timeout``, and not at all for one that sits in a shielded section, such as a call in a worker thread.
+        """
+        self._left = True
+        if self._arrival.done():
+            if self.error is not None:
+                return None
+            self._arrival = kernel.new_future()  # done once more when it has been undone
+            self._undo_arrived()
+        elif not self._cancel_making():
+            return None
+        return await kernel.wait_through(self._arrival, self._scope.close_timeout)
+
+    def _cancel_making(self) -> bool:
+        """Cancel the making; return False where that has to wait for the end of a shielded section."""
+        assert self.task is not None
+        if not self._begun:
+            return True  # it finds at its first step that it is not wanted
+        if self._cancellation is None:
+            self._cancellation = kernel.cancel(self.task, f"{self.label} is not wanted any more")
+        return self._cancellation.delivered
+
+    def _stop_cancelling(self) -> None:
+        """Keep a cancellation that waits for the end of a shielded section from hitting what comes after the making."""
+        if self._cancellation is not None:
+            self._cancellation.withdraw()
+
+    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
+        """Nothing is left to try: the making has been cancelled."""
+        return None
+
+    def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
+        return kernel.suspended_at(self.task) if self.task is not None else ()
+
+    def _begin_making(self) -> bool:
+        """Return whether it is still wanted, at the first step of its task."""
+        self._begun = True
+        if self._left:
+            self._scope._forget(self)
+            self._announce(CancelledError(f"{self.label} was not wanted any more"))
+        return not self._left
+
+    def _undo_arrived(self) -> None:
+        """Undo what arrived in the very step in which its caller left."""
+        raise NotImplementedError
+
+    def _announce(self, error: BaseException | None = None) -> None:
+        self.error = error
+        if not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _making_ended(self, _: Task[Any]) -> None:
+        """See to the caller of a task that could not: somebody else cancelled it, or the scope closed."""
+        if not self._arrival.done():
+            self._scope._forget(self)
+            self._announce(CancelledError(f"making {self.label} was cancelled from outside"))
+
+
+class Acquisition(HalfMade, Generic[T]):
+    """A value that an asynchronous factory is making; when it is there, a `Resource` takes its place."""
+
+    __slots__ = ("_coro", "_release", "resource")
+
+    def __init__(self, scope: Keeper, name: str, coro: Awaitable[T], release: Release | None) -> None:
+        super().__init__(scope, name)
+        self._coro = coro
+        self._release = release
+        self.resource: Resource[T] | None = None
+
+    @property
+    def label(self) -> str:
+        return f"acquisition of {self.name!r}"
+
+    async def make(self) -> None:
+        """Await the factory, and put its value into the ledger in the step in which it arrives."""
+        if not self._begin_making():
+            return
+        try:
+            value = await self._coro
+            resource = Resource(self.name, value, self._release)
+        except BaseException as error:
+            self._scope._forget(self)
+            self._announce(error)
+            return
+        self._stop_cancelling()
+        if self._left:
+            await self._undo(resource)
+        else:
+            self.resource = resource
+            self._scope._replace(self, resource)
+            self._announce()
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        self._left = True
+        self._cancel_making()
+        return kernel.wait(self._arrival)
+
+    async def _undo(self, resource: Resource[T]) -> None:
+        try:
+            async with kernel.time_limit(self._scope.close_timeout):
+                pending = resource.release(None)
+                if pending is not None:
+                    await pending
+        except BaseException as error:
+            self._scope._record_error(error)
+        self._scope._forget(self)
+        self._announce()
+
+    def _undo_arrived(self) -> None:
+        assert self.resource is not None
+        if self._scope._forget(self.resource):
+            self._scope._own(self)
+            run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")
+
+    def _making_ended(self, task: Task[Any]) -> None:
+        if self.resource is None and inspect.iscoroutine(self._coro):
+            self._coro.close()
+        if not self._begun:
+            super()._making_ended(task)
+
+
+class Holder(HalfMade, Generic[T]):
+    """An asynchronous context manager that a task of its own enters, holds and leaves."""
+
+    __slots__ = ("_cm", "_error_in_flight", "_releasing", "_told", "held", "value")
+
+    exits = True
+    kind = "context manager"
+
+    def __init__(self, scope: Keeper, name: str, cm: Any) -> None:
+        super().__init__(scope, name)
+        self._cm = cm
+        self._told: Future[None] = kernel.new_future()
+        self._error_in_flight: BaseException | None = None
+        self._releasing = False
+        self.held = False
+        self.value: Any = None
+
+    @property
+    def label(self) -> str:
+        return f"context manager {self.name!r}"
+
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self._cm
+
+    @property
+    def state(self) -> str:
+        """Where it is in its life, for a snapshot."""
+        if not self.held:
+            return "entering"
+        return "leaving" if self._told.done() else "held"
+
+    async def make(self) -> bool:
+        """Enter, hold until told otherwise, leave; returns the context manager's verdict on the error in flight."""
+        if not self._begin_making():
+            return False
+        try:
+            self.value = await self._cm.__aenter__()
+        except BaseException as error:
+            self._scope._forget(self)
+            self._announce(error)
+            return False
+        self._stop_cancelling()
+        self.held = True
+        error_in_flight = None
+        if not self._left:
+            self._scope._replace(self, self)  # the newest entry from the step on in which it was entered
+            self._announce()
+            error_in_flight = await self._hold()
+        return await self._leave_context(error_in_flight)
+
+    async def _hold(self) -> BaseException | None:
+        """Wait to be told to leave; returns the error to leave with."""
+        try:
+            await self._told
+        except CancelledError as error:  # by a scope that the context manager itself holds, or from outside
+            if not self._releasing:
+                return error
+        return self._error_in_flight
+
+    async def _leave_context(self, error: BaseException | None) -> bool:
+        try:
+            verdict = await self._cm.__aexit__(type(error) if error else None, error, error and error.__traceback__)
+        except BaseException as raised:
+            if self._releasing:
+                raise
+            self._ended_unasked(raised)
+            return False
+        finally:
+            self._error_in_flight = None
+        if not self._releasing:
+            self._ended_unasked(None)
+        return bool(verdict)
+
+    def _ended_unasked(self, error: BaseException | None) -> None:
+        """Report an end that no closer waits for: the claim was withdrawn, or the context manager ended by itself."""
+        self._scope._forget(self)
+        if self._left:
+            self._announce()
+            if error is not None:
+                self._scope._record_error(error)
+        elif error is None or isinstance(error, CancelledError):
+            ended = LifecycleError(f"{self.label} ended while {self._scope} still held it")
+            self._scope._fail(ended, str(ended))
+        else:
+            self._scope._fail(error, f"{self.label} failed while it was held")
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        self._releasing = True
+        self._error_in_flight = error
+        if not self.held:
+            self._left = True
+            self._cancel_making()
+        if not self._told.done():
+            self._told.set_result(None)
+        return self._verdict()
+
+    async def _verdict(self) -> bool:
+        assert self.task is not None
+        await kernel.wait(self.task)
+        if self.task.cancelled():
+            raise CancelledError(f"{self.label} was cancelled from outside while it was being left")
+        error = self.task.exception()
+        if error is not None:
+            raise error
+        return bool(self.task.result())
+
+    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
+        assert self.task is not None
+        return kernel.cancel(self.task, f"leaving {self.label} took too long")
+
+    def _undo_arrived(self) -> None:
+        if not self._told.done():
+            self._told.set_result(None)

@@ -1,0 +1,339 @@
+"""Scope: the owner of tasks and resources, in one ledger, released in strict reverse order."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from typing_extensions import ParamSpec, TypeVarTuple, Unpack
+
+from .._ground import kernel, trace
+from .._ground.closing import checked_timeout
+from .._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
+from .._task.startup import Startup
+from .ending import EndingLedger, raise_as_is
+from .entries import CallbackEntry, Child, InlineExit, OwnTask, Release, Resource, count_calls, count_kinds
+from .ledger import OPEN
+from .making import Acquisition, Holder
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
+
+
+class Scope(EndingLedger):
+    """Owns tasks and resources that live as long as it does, and releases them newest first.
+
+    Tasks and resources share one ledger: a task that was started after a resource was acquired has *ended* before
+    that resource's release begins. Releases are shielded from every cancellation, each has a deadline, all are
+    attempted and no error is lost. What ends by itself leaves the ledger at once.
+
+    A failing task interrupts the ``async with`` body; everything is unwound and the error is raised. A scope need
+    not be entered: ``scope = Scope()`` and, from any task, ``await scope.aclose()`` do as well; a failing task then
+    closes the scope, and `aclose` raises the error.
+
+    Do not use it for work that should end by itself before the block is left: that is a ``TaskGroup``. Do not use it
+    for many short, independent tasks: it stops them one after the other; a ``TaskManager`` drains them together.
+
+    Example::
+
+        async with Scope("session") as scope:
+            connection = await scope.acquire(connect, address, release=disconnect)
+            scope.start_soon(keep_alive, connection)
+            await serve(connection)
+        # keep_alive has ended, then the connection was closed
+
+    Args:
+        name: for logs, errors and statistics.
+        close_timeout: seconds that each single release, and each stopped task, may take to end; then it is
+            cancelled (a task: once more), the rest goes on, and `ReleaseTimeout` names it. None for no bound.
+
+    Raises:
+        TypeError, ValueError: ``close_timeout`` is no number of seconds.
+    """
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        self._check_open("an async with block")
+        if self._host is not None:
+            raise RuntimeError(f"{self} has been entered before; make a child with scope.child()")
+        self._host = kernel.current_task()
+        self._cancelling_before = self._host.cancelling()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        body_error, held = error, None
+        if self._interruption is not None:
+            body_error, held = await self._settle_interruption(error)
+        failure, cancellation = await self._close(body_error, held, through=True)
+        if failure is not None:
+            if cancellation is not None:
+                kernel.deliver_later(cancellation)
+            if failure is not error:
+                raise_as_is(failure)
+            return False
+        if cancellation is not None and cancellation is not error:
+            raise cancellation
+        return cancellation is None
+
+    # Tasks
+
+    def start_soon(
+        self,
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: Unpack[Ts],
+        name: str | None = None,
+    ) -> TaskHandle[T]:
+        """Start ``fn(*args)`` as a task of this scope and return its handle.
+
+        The task is stopped at its place in the ledger: cancelled, and waited for. If it fails, the scope's body is
+        interrupted and the error raised at the end of the block.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed; *fn* was not called.
+            TypeError: *fn* did not make a coroutine.
+        """
+        if self._state is not OPEN:
+            self._check_open(f"task {name or name_of(fn)!r}")
+        return self._launch(coroutine_of(fn, args), name, None)
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> TaskHandle[T]:
+        """Start *coro* as a task of this scope and return its handle; see `start_soon`.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed; *coro* has been closed.
+            TypeError: *coro* is no coroutine.
+        """
+        coro = checked_coroutine(coro)
+        if self._state is not OPEN:
+            coro.close()
+            self._check_open(f"task {name or name_of(coro)!r}")
+        return self._launch(coro, name, context)
+
+    async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
+        """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
+
+        An error before that call is raised here and does not interrupt the scope.
+
+        Cancellation: the half-started task is cancelled; the scope sees it off.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed; *fn* was not called.
+            RuntimeError: the task ended without calling ``started``.
+        """
+        startup = Startup(fn, args)
+        return await startup.wait(self.start_soon(startup.run, name=name or startup.name))
+
+    # Resources
+
+    @overload
+    async def acquire(
+        self,
+        factory: Callable[[Unpack[Ts]], Awaitable[T]],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> T: ...
+
+    @overload
+    async def acquire(
+        self,
+        factory: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> T: ...
+
+    async def acquire(  # a union of both kinds of factory is more than mypy can infer from
+        self,
+        factory: Callable[[Unpack[Ts]], Awaitable[T] | T],
+        *args: Unpack[Ts],
+        release: Release | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        """Return the value of ``factory(*args)``, which the scope owns from the step on in which it exists.
+
+        An asynchronous factory runs in a task of its own, so that a value that arrives after the caller left, or
+        in the very moment of a timeout, is released and not lost. A factory that works in a thread should use
+        ``anyio.to_thread.run_sync``: it is shielded, and its late value reaches the scope.
+
+        Cancellation: passed on to the factory; waits for its clean-up, except for a shielded section, which is left
+        at once. A value that arrives nevertheless is released exactly once.
+
+        Args:
+            factory: makes the value; synchronous or asynchronous.
+            args: what the factory is called with.
+            release: called with the value; synchronous or asynchronous. By default its ``aclose`` or ``close``.
+            name: for errors and statistics; by default the factory's name.
+            timeout: seconds that the factory may take; None for no bound.
+
+        Raises:
+            OwnerClosed: the scope is closed, or was closed meanwhile; a value that arrived was released.
+            TimeoutError: *timeout* has passed.
+            BaseException: what the factory raised.
+        """
+        limit = checked_timeout(timeout, "timeout")
+        label = name or name_of(factory)
+        self._check_open(f"resource {label!r}")
+        made = factory(*args)
+        if not inspect.isawaitable(made):
+            self._own(Resource(label, made, release))
+            return made
+        acquisition: Acquisition[T] = Acquisition(self, label, made, release)
+        acquisition.begin(acquisition.make())
+        await acquisition.arrival(limit)
+        assert acquisition.resource is not None
+        return acquisition.resource.value
+
+    async def enter(self, cm: AbstractAsyncContextManager[T, Any], *, name: str | None = None) -> T:
+        """Return the value of ``async with cm``, entered, held and left by a task of its own.
+
+        So it may hold anyio scopes and task groups, may be left from any task, and nothing that happens to this task
+        reaches its clean-up. If it fails while it is held, the scope's body is interrupted as by a failing task.
+
+        Cancellation: passed on to ``__aenter__``; if that succeeds nevertheless, the context manager is left at once.
+
+        Raises:
+            OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.
+            TypeError: *cm* is no asynchronous context manager.
+            BaseException: what ``__aenter__`` raised.
+        """
+        label = name or name_of(cm)
+        require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
+        self._check_open(f"context manager {label!r}")
+        holder: Holder[T] = Holder(self, label, cm)
+        holder.begin(holder.make())
+        await holder.arrival(kernel.FOREVER)
+        value: T = holder.value
+        holder.value = None
+        return value
+
+    async def enter_async_context(self, cm: AbstractAsyncContextManager[T, Any]) -> T:
+        """Return the value of ``async with cm``, entered here and left by the closing task, as ``AsyncExitStack`` does.
+
+        The weaker promise of the two: its exit runs unshielded in the task that closes the scope, which must be this
+        one if it holds anyio scopes. `enter` has neither limit.
+
+        Cancellation: passed on to ``__aenter__``.
+
+        Raises:
+            OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.
+            TypeError: *cm* is no asynchronous context manager.
+        """
+        require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
+        self._check_open(f"context manager {name_of(cm)!r}")
+        value = await cm.__aenter__()
+        if self._state is not OPEN:
+            await cm.__aexit__(None, None, None)
+            self._check_open(f"context manager {name_of(cm)!r}")
+        self._own(InlineExit(name_of(cm), cm.__aexit__, is_async=True))
+        return value
+
+    def enter_context(self, cm: AbstractContextManager[T, Any]) -> T:
+        """Return the value of ``with cm``; it is left, in the closing task, at its place in the ledger.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed; *cm* was not entered.
+            TypeError: *cm* is no context manager.
+        """
+        require_methods(cm, "__enter__", "__exit__", what="a context manager")
+        self._check_open(f"context manager {name_of(cm)!r}")
+        value = cm.__enter__()
+        self._own(InlineExit(name_of(cm), cm.__exit__, is_async=False))
+        return value
+
+    def push(self, exit: Any) -> Any:  # noqa: A002
+        """Register the ``__exit__`` of a context manager entered elsewhere, or a function like it; return it."""
+        self._offer(InlineExit(name_of(exit), getattr(exit, "__exit__", exit), is_async=False))
+        return exit
+
+    def push_async_exit(self, exit: Any) -> Any:  # noqa: A002
+        """Register the ``__aexit__`` of a context manager entered elsewhere, or a function like it; return it."""
+        self._offer(InlineExit(name_of(exit), getattr(exit, "__aexit__", exit), is_async=True))
+        return exit
+
+    def callback(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[P, T]:
+        """Have ``fn(*args, **kwargs)`` called at its place in the ledger; return *fn*, so that it also decorates.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed; *fn* is called nevertheless, by the close in progress or by
+                one that this starts, because what it would release was acquired already.
+        """
+        if self._state is not OPEN or trace.sink is not None:
+            self._offer(CallbackEntry(fn, args, kwargs))
+        else:
+            (self._run or self._begin_run()).append((fn, args, kwargs))
+        return fn
+
+    def push_async_callback(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[P, Awaitable[T]]:
+        """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`."""
+        if self._state is not OPEN or trace.sink is not None:
+            self._offer(CallbackEntry(fn, args, kwargs))
+        else:
+            (self._run or self._begin_run()).append((fn, args, kwargs))
+        return fn
+
+    def pop_all(self) -> Scope:
+        """Hand everything over to a new scope, which is returned; this one stays open and owns nothing.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed.
+        """
+        self._check_open("pop_all()")
+        heir = Scope(self.name, close_timeout=self.close_timeout)
+        heir._ledger, self._ledger = self._ledger, heir._ledger
+        heir._errors, self._errors = self._errors, heir._errors
+        heir._tokens, self._tokens = self._tokens, heir._tokens
+        heir._token, self._token = self._token, heir._token
+        heir._opened = count_kinds(heir._ledger).total() - count_calls(heir._ledger)
+        heir._run, self._run = self._run, None
+        self._opened -= heir._opened
+        for entry in heir._ledger:
+            if isinstance(entry, OwnTask):
+                entry._owner = heir
+            elif hasattr(entry, "_scope"):
+                entry._scope = heir
+        return heir
+
+    def child(self, name: str | None = None) -> Scope:
+        """Return a new scope that this one owns and closes at its place in the ledger.
+
+        An error of a child whose body is not running interrupts this scope; a child's ``async with`` block raises its
+        errors itself.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed.
+        """
+        self._check_open("a child scope")
+        timeout = None if self.close_timeout == kernel.FOREVER else self.close_timeout
+        child = Scope(name or f"{self.name}.child", close_timeout=timeout)
+        child._place = Child(self, child)
+        self._own(child._place)
+        return child
+
+
+def require_methods(thing: object, *methods: str, what: str) -> None:
+    """Check that *thing*'s type has *methods*.
+
+    Raises:
+        TypeError: it has not, so that it is not *what* is needed.
+    """
+    if not all(hasattr(type(thing), method) for method in methods):
+        raise TypeError(f"expected {what}, got {thing!r}")

@@ -1,0 +1,431 @@
+"""Unwinding: how a scope's ledger is emptied, newest entry first, whatever happens meanwhile.
+
+Theory of operation
+-------------------
+
+*The host* is the task that closes the scope. It walks the ledger and begins every release; those that are done when
+they return cost nothing more, and a stopped task is waited for right there. A release that suspends is handed to *the
+closer*, one task per close, in which no cancellation of the host can reach it. The closer goes on down the ledger by
+itself until it meets an entry that must be left in the host (a context manager entered inline). While the host waits,
+it holds cancellations back; one is delivered when all is over.
+
+*The watchdog* is one timer for the whole close. A release that takes longer than ``close_timeout`` is interrupted; if
+it has not ended a grace later it is abandoned: a suspended release keeps its closer for itself, and the host goes on
+with another.
+
+Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is no failure of
+anything, and it must reach its task exactly once.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Future, Task, TimerHandle
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from inspect import iscoroutine
+from typing import Any, Protocol
+
+from .._ground import kernel
+from .._ground.errors import ReleaseTimeout, combine
+from .._task.handle import PENDING, RUNNING
+from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, end_awaiting
+from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
+
+UNFINISHED = (PENDING, RUNNING)
+
+NO_SHIELD = nullcontext()
+
+#: Seconds that an interrupted release has to end before it is abandoned, at most; less where the timeout is shorter.
+GRACE = 1.0
+
+
+class Closing(Protocol):
+    """What an unwinding needs of the scope that it closes."""
+
+    close_timeout: float
+    _ledger: dict[Any, None]
+    _errors: list[BaseException]
+    _opened: int
+    _released: int
+    _releasing: Any
+    _tokens: Any
+
+    def _forget(self, entry: Any) -> bool: ...
+    def _report_closed(self, entry: Any) -> None: ...
+
+
+class Unwinding:
+    """One close of one ledger.
+
+    Attributes:
+        errors: what went wrong, in order; shared with the scope, whose tasks may still fail.
+        cancellation: the cancellation to deliver in the end, if any.
+    """
+
+    # Defaults on the class, because most closes need few of them.
+    cancellation: CancelledError | None = None
+    _host: Task[Any]
+    _exempt: frozenset[Task[Any]]
+    _entry: Any = None
+    _pending: Awaitable[Any] | None = None
+    _given: BaseException | None = None
+    _runner: Task[Any] | None = None  # the task that awaits the pending release
+    _generation = 0
+    _baton: Future[None] | None = None  # what the host waits for
+    _timer: TimerHandle | None = None
+    _since = 0.0
+    _now: Callable[[], float]
+    _expired = False
+    _scopes_around: bool | None = None
+    _interruption: kernel.Cancellation | None = None
+    _stopping: OwnTask[Any] | None = None  # whose end is awaited
+
+    def __init__(self, scope: Closing, error: BaseException | None) -> None:
+        self._scope = scope
+        self.errors = scope._errors
+        self._body_error = error
+        if error is not None:
+            if isinstance(error, CancelledError):
+                self.cancellation = error
+            else:
+                self.errors.insert(0, error)
+
+    async def run(self) -> None:
+        """Empty the ledger, except for tasks that wait for this very close.
+
+        Cancellation: held back in ``cancellation``.
+        """
+        self._host = kernel.current_task()
+        self._exempt = closing_tasks()
+        try:
+            while (entry := self._entry if self._pending is not None else self._call_releases()) is not None:
+                if entry.inline:
+                    await self._exit_inline(entry)
+                elif isinstance(entry, OwnTask):
+                    await self._stop_task(entry)
+                else:
+                    await self._delegate()
+        finally:
+            self._stop_awaiting()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a release has been begun that has to be awaited."""
+        return self._pending is not None
+
+    def error(self) -> BaseException | None:
+        """Return the one error that carries all that went wrong, None when nothing did."""
+        return combine(f"errors while closing {self._scope}", self.errors) if self.errors else None
+
+    def hold(self, cancellation: CancelledError | None) -> None:
+        """Keep *cancellation* for the end; anyio repeats its own, so a native one goes first."""
+        if cancellation is not None and (self.cancellation is None or kernel.is_scope_cancellation(self.cancellation)):
+            self.cancellation = cancellation
+
+    # The synchronous part
+
+    def call_callbacks(self) -> None:
+        """Call the callbacks at the top of the ledger, the one kind of entry that there may be thousands of.
+
+        One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
+        """
+        ledger = self._scope._ledger
+        while ledger:
+            run = next(reversed(ledger))
+            if type(run) is not CallbackRun or not self._call_run(run, len(ledger)):
+                return
+
+    def _call_run(self, run: CallbackRun, size: int) -> bool:
+        """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
+        ledger, calls = self._scope._ledger, run.calls
+        called = len(calls)
+        while calls and len(ledger) == size:  # a callback may register another, which goes first
+            fn, args, kwargs = calls.pop()
+            try:
+                pending = fn(*args, **kwargs)
+            except BaseException as error:
+                self._add_error(error)
+                continue
+            if pending is not None and iscoroutine(pending):
+                self._pending = pending
+                self._entry = self._scope._releasing = CallbackEntry(fn, args, kwargs)
+                break
+        called -= len(calls)
+        self._scope._opened += called
+        self._scope._released += called - (self._pending is not None)
+        if not calls:
+            del ledger[run]
+        return self._pending is None
+
+    def _call_releases(self) -> Any:
+        """Release entries, newest first, until one needs more than a call: return it, None when none is left.
+
+        What has to be awaited is in ``_pending`` afterwards. An entry that is left inline is still in the ledger.
+        """
+        while True:
+            self.call_callbacks()
+            if self._pending is not None:
+                return self._entry
+            entry = self._newest()
+            if entry is None or entry.inline:
+                return entry
+            self._begin(entry)
+            if self._pending is not None or entry.leaves:
+                return entry
+
+    def _newest(self) -> Any:
+        for entry in reversed(self._scope._ledger):
+            if type(entry) is CallbackRun:  # below a task that waits for this close
+                return self._take_newest_call(entry)
+            if not entry.leaves or getattr(entry, "_task", None) not in self._exempt:
+                return entry
+        return None
+
+    def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
+        ledger = self._scope._ledger
+        callback = CallbackEntry(*run.calls.pop())
+        if not run.calls:
+            del ledger[run]
+        ledger[callback] = None
+        self._scope._opened += 1
+        return callback
+
+    def _begin(self, entry: Any) -> None:
+        """Begin the release of *entry*; what is left to be awaited is in ``_pending`` afterwards."""
+        self._given = self._in_flight() if entry.exits else None
+        if not entry.leaves:
+            del self._scope._ledger[entry]
+            self._scope._releasing = entry
+        elif isinstance(entry, OwnTask):
+            self._stopping = entry
+            begin_awaiting(entry, self._exempt)
+        self._entry = entry
+        try:
+            self._pending = entry.release(self._given)
+        except BaseException as error:
+            self._take_error(entry, error)
+        if self._pending is None and not entry.leaves:
+            self._settle(entry)
+
+    def _settle(self, entry: Any) -> None:
+        """Close the account of an entry whose release has ended, or was given up."""
+        self._pending = None
+        if not entry.leaves:
+            self._scope._releasing = None
+            self._scope._released += 1
+            if self._scope._tokens:
+                self._scope._report_closed(entry)
+            return
+        self._stop_awaiting()
+        self._scope._forget(entry)  # a task that would not end; its own end finds it gone
+
+    def _stop_awaiting(self) -> None:
+        if self._stopping is not None:
+            end_awaiting(self._stopping, self._exempt)
+            self._stopping = None
+
+    # Errors
+
+    def _in_flight(self) -> BaseException | None:
+        """Return the error that a context manager sees when it is left now."""
+        return self.error() if self.errors else self.cancellation
+
+    def _take_error(self, entry: Any, error: BaseException) -> None:
+        if not entry.exits:
+            self._add_error(error)
+        elif error is self._given:
+            pass
+        elif isinstance(error, CancelledError) and entry.inline:
+            self.cancellation = error
+        elif self._given is not None and carries(error, self._given):
+            self.errors[:] = [error]
+        else:
+            self._add_error(error)
+
+    def _add_error(self, error: BaseException) -> None:
+        """Add an error; the body's is no context of it once suppressed, though it is still being handled."""
+        self.errors.append(error)
+        body = self._body_error
+        if body is not None and body not in self.errors:
+            while error.__context__ is not None:
+                if error.__context__ is body:
+                    error.__context__ = None
+                    return
+                error = error.__context__
+
+    def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
+        """Note how the pending release of *entry* has ended."""
+        if self._expired:
+            self._expired = False
+            self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=False))
+            if self._interruption is not None and self._interruption.withdraw():
+                kernel.current_task().uncancel()
+            if isinstance(error, CancelledError):
+                return
+        if error is not None:
+            self._take_error(entry, error)
+        elif entry.exits and verdict and self._given is not None:
+            self.errors.clear()
+            if isinstance(self._given, CancelledError):
+                self.cancellation = None
+
+    # In the host
+
+    async def _exit_inline(self, entry: InlineExit) -> None:
+        del self._scope._ledger[entry]
+        self._scope._releasing = self._entry = entry
+        self._given = given = self._in_flight()
+        details = (None, None, None) if given is None else (type(given), given, given.__traceback__)
+        error, verdict = None, None
+        try:
+            verdict = entry.exit(*details)
+            if entry.is_async:
+                self._watch(self._host)
+                self._pending = verdict
+                verdict = await verdict
+        except BaseException as raised:
+            error = raised
+        if self._expired and not isinstance(error, CancelledError):
+            self.hold(await kernel.absorb_cancellation(self._host, self._host.cancelling() - 1))
+        self._take_outcome(entry, error, verdict)
+        self._settle(entry)
+        self._scopes_around = None  # it may have been one
+
+    async def _stop_task(self, task: OwnTask[Any]) -> None:
+        """Wait for a task that has been cancelled."""
+        self._watch(self._host)
+        with self._shield():
+            while task._status in UNFINISHED and self._entry is task:
+                self._baton = baton = kernel.new_future()
+                task._add_waiter(baton)
+                try:
+                    await baton
+                except CancelledError as error:
+                    self.hold(error)
+        if self._expired:
+            self._take_outcome(task, None, None)
+        self._settle(task)
+
+    async def _delegate(self) -> None:
+        """Have the closer await the pending release and go on; return when it can go no further."""
+        while self._pending is not None:
+            self._generation += 1
+            generation = self._generation
+            closer = kernel.spawn_eagerly(self._close_in_turn(generation), f"closer of {self._scope}")
+            # Also a closer that somebody cancels before its first step passes the baton on.
+            closer.add_done_callback(self._pass_baton)
+            with self._shield():
+                while not closer.done() and self._generation == generation:
+                    self._baton = baton = kernel.new_future()
+                    try:
+                        await baton
+                    except CancelledError as error:
+                        self.hold(error)
+            if closer.done() and not closer.cancelled():
+                closer.result()
+
+    def _shield(self) -> AbstractContextManager[object]:
+        """Return a shield against the scopes that the host is in, if there are any."""
+        if self._scopes_around is None:
+            self._scopes_around = kernel.in_scope(self._host)
+        return kernel.shield() if self._scopes_around else NO_SHIELD
+
+    def _pass_baton(self, _: object = None) -> None:
+        if self._baton is not None and not self._baton.done():
+            self._baton.set_result(None)
+
+    # In the closer
+
+    async def _close_in_turn(self, generation: int) -> None:
+        adopt_closers(self._exempt)
+        closer = kernel.current_task()
+        while self._pending is not None:
+            entry = self._entry
+            self._watch(closer)
+            error, verdict = None, None
+            try:
+                verdict = await self._pending
+            except BaseException as raised:
+                error = raised
+            if generation != self._generation:
+                report_late(entry, error)
+                return
+            self._take_outcome(entry, error, verdict)
+            self._settle(entry)
+            following = self._call_releases_in_closer()
+            if following is None:
+                return
+
+    def _call_releases_in_closer(self) -> Any:
+        """Go on until something has to be awaited; None where the host has to go on."""
+        entry = self._call_releases()
+        if isinstance(entry, OwnTask):
+            self._pending = entry.wait()
+        return entry if self._pending is not None else None
+
+    # The watchdog
+
+    def _watch(self, runner: Task[Any]) -> None:
+        """Give the pending release, which *runner* awaits, its time, from now."""
+        self._runner = runner
+        timeout = self._scope.close_timeout
+        if timeout == kernel.FOREVER or not self._entry.bounded:
+            self._since = kernel.FOREVER
+            return
+        if self._timer is None:
+            loop = kernel.running_loop()
+            self._now = loop.time
+            self._timer = loop.call_at(self._now() + timeout, self._look)
+        self._since = self._now()
+
+    def _look(self) -> None:
+        """Interrupt or abandon the pending release if it is due, and come back when it can be."""
+        self._timer = None
+        if self._since == kernel.FOREVER or self._runner is None:
+            return
+        loop = self._runner.get_loop()
+        timeout = self._scope.close_timeout
+        grace = min(GRACE, timeout)
+        due = self._since + timeout + (grace if self._expired else 0.0)
+        if loop.time() >= due:
+            if self._expired:
+                self._abandon(self._runner)
+                return
+            self._expired = True
+            self._interruption = self._entry.interrupt(self._runner)
+            due += grace
+        self._timer = loop.call_at(due, self._look)
+
+    def _abandon(self, runner: Task[Any]) -> None:
+        """Go on without the pending release: it stays with its closer, and the host starts another."""
+        entry = self._entry
+        if entry.inline:  # it runs in the host, where nothing can go on without it
+            return
+        stack = entry.suspended_at(runner)
+        self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=True, stack=stack))
+        self._expired = False
+        self._entry = None
+        self._since = kernel.FOREVER
+        self._settle(entry)
+        if runner is not self._host:
+            self._generation += 1
+            kernel.cancel(runner, f"{entry.label} was abandoned")
+        self._pass_baton()
+
+
+def carries(error: BaseException, given: BaseException) -> bool:
+    """Return whether *error* holds *given* by itself: raised from it, or as a group around it."""
+    if error is given or error.__cause__ is given:
+        return True
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    leaves = given.exceptions if isinstance(given, BaseExceptionGroup) else (given,)
+    return all(any(carries(inner, leaf) for inner in error.exceptions) for leaf in leaves)
+
+
+def report_late(entry: Any, error: BaseException | None) -> None:
+    """Log how a release ended that had been abandoned."""
+    if error is not None and not isinstance(error, CancelledError):
+        logger.error("abandoned release of %s failed", entry.label, exc_info=error)

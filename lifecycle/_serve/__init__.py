@@ -1,0 +1,1 @@
+"""serve_tcp and serve_unix: servers whose connections end with them."""

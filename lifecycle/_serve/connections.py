@@ -1,0 +1,177 @@
+"""The connections of a server: one record each, which owns the connection from the step on in which it was taken."""
+
+from __future__ import annotations
+
+import contextlib
+from asyncio import CancelledError
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from .._ground import kernel, trace
+from .._ground.errors import LifecycleError
+from .._task.handle import CANCELLED, FAILED, TaskHandle
+from .listener import Incoming
+from .stream import ServedStream
+from .wire import Wire
+
+Handler = Callable[[ServedStream], Coroutine[Any, Any, object]]
+
+#: What a handler meets on its stream when its peer leaves or is cut off: no error of the handler.
+DEPARTURES = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+#: So many looks without any traffic make a connection idle.
+LOOKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """What a server has done, and what it holds at one moment.
+
+    The account closes at every await:
+    ``accepted == live + finished + departed + failed + idle + handshake_failures + cut``.
+
+    Attributes:
+        name: the server's name.
+        state: ``"new"``, ``"open"``, ``"closing"`` or ``"closed"``.
+        limit: how many connections there may be at once, None for no bound.
+        live: connections that have not ended.
+        accepted: connections ever taken.
+        finished: those whose handler returned.
+        departed: those whose peer left, or broke off, so that the handler met the end of the stream or a broken one.
+        failed: those whose handler raised anything else.
+        idle: those cut off because nothing came or went for ``idle_timeout``.
+        handshake_failures: those that were lost before their handler began.
+        cut: those whose handler was cancelled, by the end of a drain or by somebody else.
+        paused: whether no connection is taken at this moment, because of the limit or because descriptors ran out.
+        exhausted: how often taking a connection failed because the process or the system had no descriptor left.
+    """
+
+    name: str
+    state: str
+    limit: int | None
+    live: int
+    accepted: int
+    finished: int
+    departed: int
+    failed: int
+    idle: int
+    handshake_failures: int
+    cut: int
+    paused: bool
+    exhausted: int
+
+
+class Connection:
+    """One connection, from the step on in which it was taken to that in which its task has ended.
+
+    Attributes:
+        peer: who is at the other end.
+        verdict: why it ends, where that is known before its task says so.
+        error: what its end was about, where that is no error of the handler.
+        since: the loop time at which it was taken.
+        server: kept alive by a connection that outlives it.
+    """
+
+    __slots__ = (
+        "_incoming",
+        "_quiet",
+        "_settings",
+        "_token",
+        "_unsent",
+        "_wire",
+        "error",
+        "peer",
+        "server",
+        "since",
+        "verdict",
+    )
+
+    def __init__(self, incoming: Incoming, settings: ConnectionSettings, owner: trace.Token | None) -> None:
+        self.peer = incoming.peer
+        self.verdict: str | None = None
+        self.error: BaseException | None = None
+        self.server: object = None
+        self.since = kernel.running_loop().time()
+        self._incoming = incoming
+        self._settings = settings
+        self._wire = Wire(tls=settings.tls is not None)
+        self._quiet = 0
+        self._unsent = 0
+        self._token = trace.opened("connection", self.peer, owner) if trace.sink is not None else None
+
+    async def run(self) -> None:
+        """Establish the connection, handle it, and close it."""
+        settings = self._settings
+        try:
+            await self._incoming.establish(self._wire, settings.tls or {})
+        except OSError as error:  # a TLS handshake that failed, or took too long, is one as well
+            self.verdict, self.error = "handshake_failures", error
+            return
+        stream = ServedStream(self._wire, self.peer, settings.close_timeout)
+        try:
+            await settings.handler(stream)
+        except Exception as error:
+            if not (self._has_gone() and is_departure(error)):
+                with contextlib.suppress(CancelledError):  # which cuts it off, and changes nothing about the failure
+                    await stream.aclose()  # what it had to say before it failed still goes out
+                raise
+            self.verdict, self.error = "departed", error
+        await stream.aclose()
+
+    def _has_gone(self) -> bool:
+        """Return whether the peer left, so that what the handler met may be just that."""
+        return self._wire.ended or self._wire.gone
+
+    def ended(self, handle: TaskHandle[None] | None) -> str:
+        """Let go of everything, and return what the end counts as."""
+        self._incoming.drop()
+        self._wire.abort()
+        if self._token is not None:
+            trace.closed(self._token)
+        if self.verdict is not None:
+            return self.verdict
+        status = handle.status if handle is not None else CANCELLED
+        return "failed" if status is FAILED else "cut" if status is CANCELLED else "finished"
+
+    def end_input(self) -> None:
+        """Let the handler see the end of the stream, once it has taken what has come in."""
+        self._wire.end_input()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._wire.abort()
+
+    def look(self) -> bool:
+        """Return whether so many looks in a row have seen no traffic that the connection is idle."""
+        before, self._unsent = self._unsent, self._wire.unsent
+        if self._wire.active or self._unsent < before:
+            self._wire.active = False
+            self._quiet = 0
+        else:
+            self._quiet += 1
+        return self._quiet >= LOOKS
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """What the connections of one server have in common.
+
+    Attributes:
+        handler: is called with each stream.
+        close_timeout: seconds that sending what waits may take at the end.
+        tls: what ``loop.connect_accepted_socket`` is told of TLS, None without.
+    """
+
+    handler: Handler
+    close_timeout: float
+    tls: dict[str, Any] | None
+
+
+def is_departure(error: BaseException) -> bool:
+    """Return whether *error*, or all that is in it, is what a stream raises whose peer has left."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_departure(inner) for inner in error.exceptions)
+    return isinstance(error, DEPARTURES) and not isinstance(error, LifecycleError)

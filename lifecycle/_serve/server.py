@@ -1,0 +1,387 @@
+"""Server: takes connections, runs a handler for each in a task of its own, and sees them off when it closes."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import logging
+import ssl as tls
+from asyncio import CancelledError, Future, TimerHandle
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakMethod
+
+from .._ground import kernel, trace
+from .._ground.closing import checked_timeout, refuse
+from .._ground.errors import ReleaseTimeout
+from .._ground.roots import Portrait, Thing, enroll
+from .._manager.manager import TaskManager
+from .._manager.records import DrainReport
+from .._task.handle import TaskHandle
+from .._task.slots import checked_limit
+from .connections import LOOKS, Connection, ConnectionSettings, Handler, ServerStatistics
+from .listener import Incoming, Listener
+
+logger = logging.getLogger("lifecycle.server")
+
+Listen = Callable[[], Coroutine[Any, Any, list[Listener]]]
+
+#: What `accept` fails with when the process, or the system, has nothing left to take a connection with.
+EXHAUSTION = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+#: Seconds before the next try after a connection could not be taken: the first pause, and the longest.
+BACK_OFF = (0.05, 1.0)
+
+
+class ServerState(enum.Enum):
+    """Where a server is in its life; it only moves down this list."""
+
+    NEW = "new"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+NEW, OPEN, CLOSING, CLOSED = ServerState
+
+
+class Server:
+    """Takes connections and runs a handler for each, in a task of its own; made by `serve_tcp` and `serve_unix`.
+
+    It listens while its block runs. Leaving the block drains: nothing more is taken, handlers see the end of their
+    stream and may finish within ``drain_timeout``, the rest is cancelled. A failing handler ends its connection, is
+    logged and counted, and hurts nobody else.
+
+    Do not use it as a web server: an ASGI server knows HTTP.
+
+    Attributes:
+        name: for logs, errors and statistics.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        listen: Listen,
+        handler: Handler,
+        *,
+        limit: int | None,
+        idle_timeout: float | None,
+        drain_timeout: float | None,
+        cancel_timeout: float | None,
+        close_timeout: float | None,
+        ssl: tls.SSLContext | None,
+        handshake_timeout: float | None,
+        on_error: Callable[[str, BaseException], object] | None,
+    ) -> None:
+        self.name: str = name
+        self._limit = checked_limit(limit)
+        self._idle_timeout = checked_timeout(idle_timeout, "idle_timeout")
+        if not self._idle_timeout:
+            raise ValueError("idle_timeout must be more than 0 seconds, or None for no bound, got 0")
+        self._listen = listen
+        closing = checked_timeout(close_timeout, "close_timeout")
+        secure = tls_settings(ssl, checked_timeout(handshake_timeout, "handshake_timeout"), closing)
+        self._settings = ConnectionSettings(handler, closing, secure)
+        report = on_error or partial(log_error, name)
+
+        def failed(handle: TaskHandle[Any], error: BaseException) -> None:
+            report(handle.name, error)
+
+        self._tasks = TaskManager(
+            f"connections of {name}",
+            drain_timeout=drain_timeout,
+            cancel_timeout=cancel_timeout,
+            hooks=(EndHook(self),),
+            on_error=failed,
+        )
+        self._listeners: list[Listener] = []
+        self._connections: dict[TaskHandle[Any], Connection] = {}
+        self._counts: Counter[str] = Counter()
+        self._accepted = 0
+        self._exhausted = 0
+        self._state = NEW
+        self._entered = False
+        self._closing = False
+        self._paused = False
+        self._pause = BACK_OFF[0]
+        self._retry: TimerHandle | None = None
+        self._sweeper: TimerHandle | None = None
+        self._closed: Future[None] | None = None
+        self._since: float | None = None
+        self._token: trace.Token | None = None
+        enroll(self)
+
+    def __repr__(self) -> str:
+        return f"server {self.name!r}"
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen.
+
+        Cancellation: nothing is left open.
+
+        Raises:
+            OwnerClosed: it has been entered before.
+            OSError: the address cannot be listened on.
+        """
+        if self._state is not NEW or self._entered:
+            refuse(self, "an async with block", "it has been entered before, or closed")
+        self._entered = True
+        try:
+            listeners = await self._listen()
+        except BaseException:
+            self.close()  # whoever waits for it need not wait for ever
+            raise
+        if self._state is not NEW:  # closed meanwhile
+            for listener in listeners:
+                listener.close()
+            refuse(self, "an async with block", "it was closed meanwhile")
+        self._listeners = listeners
+        await self._tasks.__aenter__()
+        self._since = kernel.running_loop().time()
+        self._state = OPEN
+        if trace.sink is not None:
+            self._token = trace.opened("server", self.name)
+        for listener in listeners:
+            listener.begin(self._take, self._take_failed)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            report = await self.aclose()
+        except CancelledError as held:
+            if error is None or isinstance(error, CancelledError):
+                raise
+            kernel.deliver_later(held)  # not instead of the body's error
+            return
+        if report.abandoned and error is None:
+            worst = report.abandoned[0]
+            names = ", ".join(left.name for left in report.abandoned)
+            raise ReleaseTimeout(
+                f"{self} (left behind: {names})", self._tasks.cancel_timeout, abandoned=True, stack=worst.stack
+            )
+
+    @property
+    def addresses(self) -> tuple[Any, ...]:
+        """Where it listens: ``(host, port)`` for each address, or the path of a Unix socket."""
+        return tuple(listener.address for listener in self._listeners)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on.
+
+        Raises:
+            RuntimeError: it does not listen, or on a Unix socket.
+        """
+        for address in self.addresses:
+            if isinstance(address, tuple):
+                return int(address[1])
+        raise RuntimeError(f"{self} listens on no port: it is {self._state.value}")
+
+    def statistics(self) -> ServerStatistics:
+        """Return what the server holds at this moment, and what it has done."""
+        kinds = ("finished", "departed", "failed", "idle", "handshake_failures", "cut")
+        return ServerStatistics(
+            name=self.name,
+            state=self._state.value,
+            limit=self._limit,
+            live=len(self._connections),
+            accepted=self._accepted,
+            paused=self._paused,
+            exhausted=self._exhausted,
+            **{kind: self._counts[kind] for kind in kinds},
+        )
+
+    # Taking connections
+
+    def _take(self, incoming: Incoming) -> bool:
+        """Own a connection from this step on, and return whether another one may come."""
+        connection = Connection(incoming, self._settings, self._token)
+        self._accepted += 1
+        self._pause = BACK_OFF[0]
+        try:
+            handle = self._tasks.start_soon(connection.run, name=incoming.peer)
+        except BaseException:  # closing, or a task factory that refuses
+            self._count_end(connection, None)
+            raise
+        if handle.done:  # under an eager task factory
+            self._count_end(connection, handle)
+        else:
+            self._connections[handle] = connection
+            if self._sweeper is None:
+                self._sweep_later()
+        if self._limit is not None and len(self._connections) >= self._limit:
+            self._stop_taking()
+        return not self._paused
+
+    def _take_failed(self, error: OSError) -> None:
+        """Leave connections where they are for a while: trying again at once would fail at once."""
+        if error.errno in EXHAUSTION:
+            self._exhausted += 1
+        if self._pause == BACK_OFF[0]:
+            logger.error("%s cannot take connections, and will try again: %s", self, error, extra={"server": self.name})
+        self._stop_taking()
+        if self._retry is None:
+            self._retry = kernel.running_loop().call_later(self._pause, self._try_again)
+            self._pause = min(2 * self._pause, BACK_OFF[1])
+
+    def _stop_taking(self) -> None:
+        self._paused = True
+        for listener in self._listeners:
+            listener.pause()
+
+    def _stop_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._go_on_taking()
+
+    def _go_on_taking(self) -> None:
+        if not self._paused or self._state is not OPEN:
+            return
+        if self._limit is None or len(self._connections) < self._limit:
+            self._paused = False
+            self._stop_retry()
+            for listener in self._listeners:
+                if not self._paused:  # what one takes may be the last that there is room for
+                    listener.resume()
+
+    # The ends of connections
+
+    def _connection_ended(self, handle: TaskHandle[Any]) -> None:
+        connection = self._connections.pop(handle, None)
+        if connection is not None:
+            self._count_end(connection, handle)
+            if self._paused:
+                self._go_on_taking()
+            self._report_closed()
+
+    def _count_end(self, connection: Connection, handle: TaskHandle[Any] | None) -> None:
+        verdict = connection.ended(handle)
+        self._counts[verdict] += 1
+        if connection.error is not None:
+            logger.debug("connection %s of %s: %r", connection.peer, self, connection.error)
+
+    def _sweep_later(self) -> None:
+        if self._idle_timeout != kernel.FOREVER:
+            self._sweeper = kernel.running_loop().call_later(self._idle_timeout / LOOKS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Cut off what has been quiet for so long; one look at each connection, four times in each idle time."""
+        self._sweeper = None
+        for handle, connection in list(self._connections.items()):
+            if connection.verdict is None and connection.look():
+                connection.verdict = "idle"
+                handle.cancel(f"nothing came or went for {self._idle_timeout:g} s")
+        if self._connections:
+            self._sweep_later()
+
+    # Closing
+
+    def close(self) -> None:
+        """Take no more connections; those that are there go on. Idempotent."""
+        if self._state is NEW:
+            self._finish()
+        elif self._state is OPEN:
+            self._state = CLOSING
+            for listener in self._listeners:
+                listener.close()
+            self._stop_retry()
+
+    async def wait(self) -> None:
+        """Wait until the server is closed, by whomever: the body of a server that runs for ever.
+
+        Cancellation: ends the waiting, not the server.
+        """
+        if self._state is not CLOSED:
+            if self._closed is None:
+                self._closed = kernel.new_future()
+            await kernel.wait(self._closed)
+
+    async def aclose(self) -> DrainReport:
+        """Take no more connections, let the handlers finish, cut off the rest; return what became of them. Idempotent.
+
+        Handlers see the end of their stream once they have taken what has come in, and what they send still goes out.
+        After ``drain_timeout`` they are cancelled. A second caller waits for the first. A handler that closes its own
+        server is not waited for.
+
+        Cancellation: a native cancellation while the handlers finish ends the draining: they are cancelled and seen
+        off, and the cancellation is raised afterwards. A second caller just stops waiting.
+        """
+        if self._closing:
+            return await self._tasks.aclose()
+        self._closing = True
+        self.close()
+        for connection in self._connections.values():
+            connection.end_input()
+        try:
+            return await self._tasks.aclose()
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        for handle, connection in self._connections.items():
+            if handle.cancelling:  # it ignores its cancellation, but not the end of its connection
+                connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        self._state = CLOSED
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        for connection in self._connections.values():
+            connection.server = self  # which it must find when it ends after all
+        self._report_closed()
+
+    def _report_closed(self) -> None:
+        if self._token is not None and self._state is CLOSED and not self._connections:
+            token, self._token = self._token, None
+            trace.closed(token)
+
+    def _portrait(self) -> Portrait:
+        things: list[Thing] = []
+        if self._state is not CLOSED or self._connections:
+            things.append(Thing("task manager", self._tasks.name, owner=self._tasks))
+        if self._state is OPEN:
+            things += [Thing("listener", str(address)) for address in self.addresses]
+        counts = {"accepted": self._accepted, "live": len(self._connections)}
+        return Portrait("server", self.name, self._state.value, self._since, things, counts, self._token)
+
+
+class EndHook:
+    """Tells a server of the end of a connection's task, also of one that never began.
+
+    By a weak reference, so that a closed server is gone at once, and not only with the next collection.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._ended = WeakMethod(server._connection_ended)
+
+    def after(self, handle: TaskHandle[Any]) -> None:
+        """Tell it."""
+        ended = self._ended()
+        if ended is not None:
+            ended(handle)
+
+
+def log_error(server: str, peer: str, error: BaseException) -> None:
+    """Log what a handler raised: what a server does unless it is told otherwise."""
+    extra = {"server": server, "peer": peer}
+    logger.error("handler of server %r failed for %s", server, peer, exc_info=error, extra=extra)
+
+
+def tls_settings(context: tls.SSLContext | None, handshake: float, shutdown: float) -> dict[str, Any] | None:
+    """Return what a transport is told of TLS, None without."""
+    if context is None:
+        return None
+    settings = {"ssl": context, "ssl_handshake_timeout": handshake, "ssl_shutdown_timeout": shutdown}
+    return {key: value for key, value in settings.items() if value is context or (value and value != kernel.FOREVER)}

@@ -1,0 +1,140 @@
+"""ServedStream: one connection of a server, as its handler sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+from .wire import Wire
+
+
+class ServedStream(ByteStream):
+    """One connection of a server: an ``anyio.abc.ByteStream`` with a few words more.
+
+    The server owns it and closes it when the handler has ended. One task may receive and others send at the same time.
+    It makes no turn of the loop where it need not wait.
+
+    Do not use it in the place of a framework: it carries bytes.
+
+    Attributes:
+        peer: who is at the other end, as ``host:port``, or the connection's number for a Unix socket.
+    """
+
+    def __init__(self, wire: Wire, peer: str, close_timeout: float) -> None:
+        self.peer: str = peer
+        self._wire = wire
+        self._close_timeout = close_timeout
+
+    def __repr__(self) -> str:
+        return f"<ServedStream {self.peer}>"
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return what has come in, at least one byte.
+
+        Cancellation: nothing is taken.
+
+        Args:
+            max_bytes: how many bytes to return at most.
+
+        Raises:
+            EndOfStream: the peer sends nothing more, or the server drains; all that came before has been returned.
+            BrokenResourceError: the connection broke.
+            ClosedResourceError: this side has closed it.
+        """
+        wire = self._wire
+        if not wire.chunks:
+            await wire.readable()
+        return wire.take(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        """Send *item*; waits only while the peer takes less than it is sent.
+
+        Cancellation: *item* goes out nevertheless.
+
+        Raises:
+            BrokenResourceError: the connection broke.
+            ClosedResourceError: this side has closed it.
+        """
+        wire = self._wire
+        wire.write(item)
+        if wire.blocked:
+            await wire.writable()
+
+    def send_nowait(self, item: bytes) -> None:
+        """Have *item* sent as the peer takes it, however much waits already: look at `unsent`.
+
+        Raises:
+            BrokenResourceError: the connection broke.
+            ClosedResourceError: this side has closed it.
+        """
+        self._wire.write(item)
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for the peer to take them."""
+        return self._wire.unsent
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._wire.closed or self._wire.gone
+
+    async def send_eof(self) -> None:
+        """Tell the peer that nothing more will be sent; what was sent goes out first.
+
+        Cancellation: there is no wait in it.
+
+        Raises:
+            NotImplementedError: the connection is encrypted, and TLS knows no such thing.
+            BrokenResourceError, ClosedResourceError: as in `send`.
+        """
+        wire = self._wire
+        wire.write(b"")
+        if not wire.transport.can_write_eof():
+            raise NotImplementedError("TLS cannot close one direction alone")
+        wire.transport.write_eof()
+
+    def abort(self) -> None:
+        """Cut the connection at once; what has not gone out is lost."""
+        self._wire.abort()
+
+    async def aclose(self) -> None:
+        """Send what waits, close the connection, and wait until it is gone; past the server's ``close_timeout`` cut it.
+
+        The server does this when the handler has ended. Idempotent.
+
+        Cancellation: the connection is cut at once.
+        """
+        self._wire.close()
+        try:
+            gone = await self._wire.lost(self._close_timeout)
+        except BaseException:
+            self._wire.abort()
+            raise
+        if not gone:
+            self._wire.abort()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """What anyio's ``stream.extra(attribute)`` looks into."""
+        transport = self._wire.transport
+        if transport is None:
+            return {}
+        attributes = {
+            SocketAttribute.raw_socket: "socket",
+            SocketAttribute.remote_address: "peername",
+            SocketAttribute.local_address: "sockname",
+            TLSAttribute.ssl_object: "ssl_object",
+            TLSAttribute.peer_certificate: "peercert",
+        }
+        known = {attribute: transport.get_extra_info(name) for attribute, name in attributes.items()}
+        return {attribute: partial(as_it_is, value) for attribute, value in known.items() if value is not None}
+
+
+def as_it_is(value: object) -> object:
+    """Return *value*."""
+    return value

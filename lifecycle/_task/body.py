@@ -1,0 +1,85 @@
+"""Body: the block of an owner and the task that runs it; whose cancellation is whose."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Task
+from typing import Any, Literal
+
+from .._ground import kernel
+
+
+class Body:
+    """The body of one ``async with`` block, interrupted by its owner and cancelled by others.
+
+    The owner interrupts it with a native cancellation, which must be taken back exactly once and must not be mistaken
+    for somebody else's. ``Task.cancelling()`` tells them apart: with ours taken back, a count above that of the
+    beginning is somebody else's request.
+
+    Attributes:
+        held: the cancellation from outside that has to be delivered in the end, if any.
+    """
+
+    __slots__ = ("_cancelling_before", "_interrupted", "_interruption", "held", "host")
+
+    def __init__(self, host: Task[Any]) -> None:
+        self.host = host
+        self.held: CancelledError | None = None
+        self._cancelling_before = host.cancelling()
+        self._interruption: kernel.Cancellation | None = None
+        self._interrupted = False
+
+    def interrupt(self, reason: str) -> None:
+        """Cancel the body, unless it has been interrupted already."""
+        if self._interruption is None:
+            self._interruption = kernel.cancel(self.host, reason)
+
+    def settle(self) -> None:
+        """Take the interruption back: the body has been left."""
+        if self._interruption is not None and self._interruption.withdraw():
+            self._interrupted = True
+            self.host.uncancel()
+        self._interruption = None
+
+    @property
+    def asked_from_outside(self) -> bool:
+        """Whether somebody else has cancelled the host; after `settle`."""
+        return self.held is not None or self._count_is_up
+
+    def hold(self, error: CancelledError | None) -> None:
+        """Keep a cancellation for the end, unless it is the interruption met late.
+
+        A native one goes before one by an anyio scope, which anyio repeats.
+        """
+        if error is None or self._was_ours:
+            return
+        if self.held is None or kernel.is_scope_cancellation(self.held):
+            self.held = error
+
+    async def absorb_interruption(self) -> None:
+        """Take an interruption that the body has not met out of the host; only Python before 3.13 leaves it there.
+
+        Cancellation: held.
+        """
+        if self._interrupted:
+            self.hold(await kernel.absorb_cancellation(self.host, self._cancelling_before))
+
+    @property
+    def _count_is_up(self) -> bool:
+        return self.host.cancelling() > self._cancelling_before
+
+    @property
+    def _was_ours(self) -> bool:
+        """Whether a cancellation that arrives now is our own interruption."""
+        return self._interrupted and not self._count_is_up
+
+
+def propagate(error: BaseException, in_flight: BaseException | None) -> Literal[False]:
+    """Raise *error* as it is at the end of a block; return, so that it goes on, where the block was left by it."""
+    if error is in_flight:
+        return False
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, in_flight

@@ -1,0 +1,185 @@
+"""Slots: at most so many tasks at once, and one first-in first-out line of those that wait for a slot."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections import OrderedDict
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any, Protocol
+
+from .._ground import kernel
+from .handle import TaskHandle
+
+Waiting = TaskHandle[Any] | Future[None]
+
+_ABSENT = object()
+
+
+def checked_limit(limit: int | None, *, what: str = "limit", least: int = 1) -> int | None:
+    """Return *limit* if it is None or a whole number of at least *least*.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is too small.
+    """
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"{what} must be a whole number or None, got {limit!r}")
+    if limit < least:
+        raise ValueError(f"{what} must be at least {least} or None, got {limit}")
+    return limit
+
+
+class SlotOwner(Protocol):
+    """The owner of a task that stands in line."""
+
+    def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start a task that has got its slot; there is nobody to raise an error to."""
+
+
+class Slots:
+    """A bound on the number of running tasks, with direct hand-over in order of arrival.
+
+    A freed slot goes to the head of the line in the same step: to a task that was queued, which is started, or to a
+    caller that waits for a slot, for whom it is kept until the caller's next step. Nobody overtakes.
+
+    Args:
+        running: the container of running tasks; its length counts.
+        limit: how many may run at once, None for no bound.
+    """
+
+    __slots__ = ("_granted", "_lent", "_limit", "_running", "_serving", "line", "queued")
+
+    def __init__(self, running: Sized, limit: int | None) -> None:
+        self._running = running
+        self._limit = checked_limit(limit)
+        #: Tasks and callers that wait, first come first, with what tasks start with; to look at.
+        #: Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
+        self.line: OrderedDict[Waiting, Context | None] = OrderedDict()
+        self._granted = 0
+        self._lent = 0
+        self._serving = False
+        #: How many tasks stand in line, callers that wait for a slot not counted.
+        self.queued = 0
+
+    @property
+    def limit(self) -> int | None:
+        """How many tasks may run at once; None for no bound."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = checked_limit(limit)
+        self.serve()
+
+    @property
+    def free(self) -> bool:
+        """Whether a newcomer may start at once: a slot is free and nobody waits for it."""
+        return self._limit is None or (not self.line and self.has_room)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a free slot, whoever waits for it."""
+        return self._limit is None or len(self._running) + self._granted - self._lent < self._limit
+
+    def queued_tasks(self) -> list[TaskHandle[Any]]:
+        """Return the tasks in line, first come first."""
+        return [entry for entry in self.line if isinstance(entry, TaskHandle)]
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line: queued tasks and callers that wait for a slot."""
+        return len(self.line)
+
+    def enqueue(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Put a task in line."""
+        self.line[handle] = context
+        self.queued += 1
+
+    def leave(self, handle: TaskHandle[Any]) -> bool:
+        """Take a task out of the line; return whether it stood there."""
+        if handle not in self.line:
+            return False
+        del self.line[handle]
+        self.queued -= 1
+        return True
+
+    def keep(self) -> bool:
+        """Keep a free slot for the caller, until it calls `take` or `give_back` in the same step; False if none is."""
+        if self.line or not self.has_room:
+            return False
+        self._granted += 1
+        return True
+
+    async def wait_for_slot(self) -> None:
+        """Wait in line for a slot, which is kept for the caller until it calls `take` in the same step.
+
+        Does not suspend where a slot is free.
+
+        Cancellation: leaves the line; a slot that was granted meanwhile goes to the next.
+        """
+        if self.keep():
+            return
+        place = kernel.new_future()
+        self.line[place] = None
+        try:
+            await place
+        except BaseException:
+            stood_in_line = self.line.pop(place, _ABSENT) is not _ABSENT
+            if not stood_in_line and not place.cancelled():  # the slot had been granted in the same loop iteration
+                self.give_back()
+            raise
+
+    def take(self) -> None:
+        """Turn the slot that `wait_for_slot` kept into a running task's; the task joins `running` in this step."""
+        self._granted -= 1
+
+    def give_back(self) -> None:
+        """Hand the slot that `wait_for_slot` kept to the next in line."""
+        self._granted -= 1
+        self.serve()
+
+    @contextmanager
+    def lent(self, number: int) -> Iterator[None]:
+        """Let others have the slots of so many running tasks, which do nothing meanwhile but wait for them.
+
+        When those tasks go on, more may run than the limit allows, until one of them ends.
+        """
+        self._lent += number
+        self.serve()
+        try:
+            yield
+        finally:
+            self._lent -= number
+
+    def serve(self) -> None:
+        """Hand free slots to the head of the line, as long as there are both."""
+        if not self.line or self._serving:
+            return
+        # A task that starts eagerly may end at once and get here again: it leaves the rest to the loop below, or a
+        # long line would nest as deep as it is long.
+        self._serving = True
+        try:
+            while self.line and self.has_room:
+                entry, context = self.line.popitem(last=False)
+                if isinstance(entry, TaskHandle):
+                    self.queued -= 1
+                    # Through the handle: with a method of its owner in here, owner and slots would be a cycle.
+                    owner: SlotOwner = entry._owner  # type: ignore[assignment]
+                    owner._launch_queued(entry, context)
+                elif not entry.done():
+                    self._granted += 1
+                    entry.set_result(None)
+        finally:
+            self._serving = False
+
+    def dismiss(self) -> None:
+        """Wake every caller that waits for a slot: the owner is closed, and they will find it so."""
+        for entry in [entry for entry in self.line if not isinstance(entry, TaskHandle)]:
+            del self.line[entry]
+            if not entry.done():
+                self._granted += 1
+                entry.set_result(None)

@@ -1,0 +1,101 @@
+"""Who waits for whom while owners close, so that no close comes to wait for itself."""
+
+from __future__ import annotations
+
+import sys
+from asyncio import Task
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any, cast
+
+from .._ground import kernel
+from .._ground.frames import suspended_frames
+from .handle import TaskHandle
+
+Tasks = frozenset[Task[Any]]
+
+_closers: ContextVar[Tasks] = ContextVar("lifecycle_closers", default=frozenset())
+
+#: Whose end is awaited, by whom: a task of ours by its handle, all tasks of an owner by the owner.
+_awaited: dict[object, list[Tasks]] = {}
+
+#: Owners whose tasks have no handle: whether a task is one of theirs, and who waits for all of them.
+_awaited_lenders: dict[Callable[[Task[Any]], bool], Tasks] = {}
+
+
+def closing_tasks() -> Tasks:
+    """Return the calling task and every task that waits, through releases and closes, for what it does.
+
+    An owner that closes must wait for none of them: it would wait for itself.
+    """
+    found = _closers.get() | {kernel.current_task()}
+    if _awaited or _awaited_lenders:
+        unseen = list(found)
+        while unseen:
+            for waiters in _waiters_of(unseen.pop()):
+                unseen += waiters - found
+                found |= waiters
+    return found
+
+
+def adopt_closers(tasks: Tasks) -> None:
+    """Make *tasks* and the calling task part of `closing_tasks` for all that runs in this context from here on."""
+    _closers.set(tasks | {kernel.current_task()})
+
+
+def begin_awaiting(awaited: object, waiters: Tasks) -> None:
+    """Note that *waiters* wait, in a close, for the end of one task or of all tasks of an owner."""
+    _awaited.setdefault(awaited, []).append(waiters)
+
+
+def end_awaiting(awaited: object, waiters: Tasks) -> None:
+    """Take back what `begin_awaiting` was told."""
+    _awaited[awaited].remove(waiters)
+    if not _awaited[awaited]:
+        del _awaited[awaited]
+
+
+@contextmanager
+def awaiting_tasks_of(has: Callable[[Task[Any]], bool], waiters: Tasks) -> Iterator[None]:
+    """Note, inside the block, that *waiters* wait in a close for every task that *has* says yes to."""
+    _awaited_lenders[has] = waiters
+    try:
+        yield
+    finally:
+        del _awaited_lenders[has]
+
+
+def _waiters_of(task: Task[Any]) -> Iterator[Tasks]:
+    for has, waiters in _awaited_lenders.items():
+        if has(task):
+            yield waiters
+    handle = handle_of(task)
+    if handle is not None:
+        yield from _awaited.get(handle, ())
+        yield from _awaited.get(handle._owner, ())
+
+
+def handle_of(task: Task[Any]) -> TaskHandle[Any] | None:
+    """Return the handle of *task*, also where somebody has wrapped its coroutine; None for one that is not ours."""
+    for frame in _frames_of(task):
+        if frame.f_code is _WRAPPER:
+            handle = frame.f_locals.get("self")  # gone from there when the task has ended
+            if handle is not None and handle._task is task:
+                return cast("TaskHandle[Any]", handle)
+    return None
+
+
+_WRAPPER = TaskHandle._run.__code__
+
+
+def _frames_of(task: Task[Any]) -> Iterator[FrameType]:
+    """Yield the frames of *task*, from either end; if it is the running one, those below its caller's."""
+    if task is not kernel.current_task():
+        yield from suspended_frames(task.get_coro())
+        return
+    running: FrameType | None = sys._getframe(2)  # not the caller's own, which would be a cycle
+    while running is not None:
+        yield running
+        running = running.f_back

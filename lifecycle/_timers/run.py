@@ -1,0 +1,147 @@
+"""One run of a timer: the record of it, and what happens in its task: hooks, the body, its timeout."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError, Task
+from collections.abc import Callable, Coroutine, Sequence
+from inspect import isawaitable
+from typing import Any
+
+from .._ground import kernel
+from .._ground.errors import TaskCancelled
+from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus, coroutine_of
+from .records import RunOutcome, TimerRun, TimerSettings
+
+logger = logging.getLogger("lifecycle.timers")
+
+
+class Run:
+    """One run, from the step in which it is started to the one in which its timer settles the account.
+
+    Args:
+        info: what is told of it.
+        fn: the body.
+        settings: the timer's options.
+
+    Attributes:
+        handle: the task that executes it.
+        error: what it raised; a run that was cancelled has none.
+    """
+
+    __slots__ = (
+        "_began",
+        "_cancellation",
+        "_clock",
+        "_ended",
+        "_expired",
+        "_fn",
+        "_settings",
+        "error",
+        "handle",
+        "info",
+    )
+
+    def __init__(self, info: TimerRun, fn: Callable[[], Coroutine[Any, Any, object]], settings: TimerSettings) -> None:
+        self.info = info
+        self.handle: TaskHandle[None] | None = None
+        self.error: BaseException | None = None
+        self._fn = fn
+        self._settings = settings
+        self._clock = kernel.clock()
+        self._began = self._ended = self._clock()
+        self._expired = False
+        self._cancellation: kernel.Cancellation | None = None
+
+    @property
+    def duration(self) -> float:
+        """Seconds from its begin to its end."""
+        return self._ended - self._began
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it failed because its time was up."""
+        return self._expired and isinstance(self.error, TimeoutError)
+
+    def end(self) -> tuple[TaskStatus, BaseException | None]:
+        """Return how it ended; also if it was cancelled before its first step."""
+        assert self.handle is not None
+        if self.error is not None:
+            return FAILED, self.error
+        status = self.handle.status
+        return status, (self.handle.exception if status is FAILED else None)
+
+    def __str__(self) -> str:
+        return f"run {self.info.number} of timer {self.info.timer!r}"
+
+    async def execute(self) -> None:
+        """Run the hooks and the body; an error ends up in ``error``.
+
+        Cancellation: passed on to the body, and raised after the hooks.
+        """
+        hooks = self._settings.hooks
+        try:
+            for hook in hooks:
+                await _settled(getattr(hook, "before", nothing)(self.info))
+            if self._settings.run_timeout is None:
+                await coroutine_of(self._fn, ())
+            else:
+                await self._call_within(self._settings.run_timeout)
+        except CancelledError as error:
+            if kernel.current_task().cancelling() > 0:
+                raise
+            self.error = TaskCancelled(f"{self} was cancelled from inside")
+            self.error.__cause__ = error
+        except Exception as error:
+            self.error = error
+        finally:
+            self._ended = self._clock()
+            if hooks:
+                await self._tell_outcome(hooks)
+
+    async def _call_within(self, timeout: float) -> None:
+        task = kernel.current_task()
+        coro = coroutine_of(self._fn, ())
+        deadline = kernel.running_loop().call_later(timeout, self._expire, task)
+        try:
+            await coro
+        except CancelledError:
+            if not await self._was_only_late(task):
+                raise
+            raise TimeoutError(f"{self} took longer than its run_timeout of {timeout:g} s") from None
+        finally:
+            deadline.cancel()
+            if self._cancellation is not None:
+                await self._was_only_late(task)
+
+    def _expire(self, task: Task[Any]) -> None:
+        self._expired = True
+        self._cancellation = kernel.cancel(task, "its run_timeout has passed")
+
+    async def _was_only_late(self, task: Task[Any]) -> bool:
+        """Take the cancellation by the timeout back; return whether there was no other."""
+        cancellation, self._cancellation = self._cancellation, None
+        if cancellation is None or not cancellation.withdraw():
+            return False
+        still_asked = task.uncancel()
+        await kernel.absorb_cancellation(task, still_asked)
+        return still_asked == 0
+
+    async def _tell_outcome(self, hooks: Sequence[object]) -> None:
+        cancelled = self.error is None and kernel.current_task().cancelling() > 0
+        status = CANCELLED if cancelled else FINISHED if self.error is None else FAILED
+        outcome = RunOutcome(status, self.error, self.duration)
+        for hook in hooks:
+            try:
+                await _settled(getattr(hook, "after", nothing)(self.info, outcome))
+            except Exception:
+                logger.exception("hook after %s failed", self, extra={"timer": self.info.timer})
+
+
+def nothing(*_: object) -> None:
+    """Stand in for a method that a hook does not have."""
+
+
+async def _settled(result: object) -> None:
+    if isawaitable(result):
+        await result

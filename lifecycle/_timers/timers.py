@@ -1,0 +1,282 @@
+"""fixed_rate, fixed_delay, cron and after: the four kinds of timers, run by any owner of tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, overload
+
+from typing_extensions import Unpack
+
+from .plan import DelayPlan, OncePlan, Plan, RatePlan
+from .records import ErrorPolicy, TimerSettings
+from .schedule import MissedPolicy, checked_period, checked_seconds
+from .timer import Body, Timer
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+_LATER = object()
+
+
+class RunOptions(TypedDict, total=False):
+    """What the options of all repeating timers are, for type checkers; described at `fixed_rate`."""
+
+    misfire_grace: float | None
+    jitter: float
+    run_timeout: float | None
+    on_error: ErrorPolicy
+    max_runs: int | None
+    hooks: Sequence[object]
+    name: str | None
+
+
+class RateOptions(RunOptions, total=False):
+    """The options of `fixed_rate`."""
+
+    initial_delay: float
+    missed: MissedPolicy
+    max_instances: int
+
+
+class DelayOptions(RunOptions, total=False):
+    """The options of `fixed_delay`."""
+
+    initial_delay: float
+
+
+class CronOptions(RunOptions, total=False):
+    """The options of `cron`, besides the time zone."""
+
+    missed: MissedPolicy
+    max_instances: int
+    clock: Callable[[], float] | None
+
+
+@overload
+def fixed_rate(fn: Body, period: float, **options: Unpack[RateOptions]) -> Timer: ...
+@overload
+def fixed_rate(fn: float, /, **options: Unpack[RateOptions]) -> Callable[[Body], Timer]: ...
+def fixed_rate(
+    fn: Body | float,
+    period: float | None = None,
+    *,
+    initial_delay: float = 0.0,
+    missed: MissedPolicy = "skip",
+    misfire_grace: float | None = None,
+    jitter: float = 0.0,
+    max_instances: int = 1,
+    run_timeout: float | None = None,
+    on_error: ErrorPolicy = "log",
+    max_runs: int | None = None,
+    hooks: Sequence[object] = (),
+    name: str | None = None,
+) -> Any:
+    """Return a timer that runs ``fn()`` at ``start + initial_delay + n * period``, without drift.
+
+    Example::
+
+        async with Scope("poller") as scope:
+            scope.start_soon(fixed_rate(poll, 5.0, run_timeout=3.0))
+
+    Without *fn* it is a decorator, which makes the function a timer::
+
+        @fixed_rate(5.0)
+        async def poll(): ...
+
+    Args:
+        fn: an async function without arguments.
+        period: seconds between two runs, from a microsecond to a century.
+        initial_delay: seconds before the first run; 0 or more.
+        missed: what becomes of instants that pass while a run keeps the timer busy. ``"skip"``: dropped, the next run
+            is at the next future instant. ``"coalesce"``: one run for all of them, at once. ``"burst"``: all are run,
+            one after the other. The grid keeps its phase in each case.
+        misfire_grace: seconds that a run may begin late; later than that it is dropped and counted. None: a run
+            begins however late it is.
+        jitter: each run is put off by a random time of up to so many seconds, less than *period*; the grid stays.
+        max_instances: how many runs may go on at once.
+        run_timeout: seconds that a run may take; then it is cancelled and has failed. None for no bound.
+        on_error: ``"log"``: an error is logged and the timer goes on. ``"stop"``: it is logged and the timer ends.
+            ``"raise"``: the timer ends, its other runs are cancelled, and its task raises the error to its owner.
+        max_runs: end after so many runs of one start. None for no bound.
+        hooks: objects with some of the methods of `TimerHooks`.
+        name: for logs, errors and statistics; by default the function's.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range. Nothing has happened.
+    """
+    settings = TimerSettings(
+        initial_delay=initial_delay,
+        missed=missed,
+        misfire_grace=misfire_grace,
+        jitter=jitter,
+        max_instances=max_instances,
+        run_timeout=run_timeout,
+        on_error=on_error,
+        max_runs=max_runs,
+        hooks=tuple(hooks),
+    )
+    body, rule = _given(fn, period)
+    return _made(body, RatePlan(checked_period(rule), float(initial_delay), missed), settings, name)
+
+
+@overload
+def fixed_delay(fn: Body, delay: float, **options: Unpack[DelayOptions]) -> Timer: ...
+@overload
+def fixed_delay(fn: float, /, **options: Unpack[DelayOptions]) -> Callable[[Body], Timer]: ...
+def fixed_delay(
+    fn: Body | float,
+    delay: float | None = None,
+    *,
+    initial_delay: float = 0.0,
+    misfire_grace: float | None = None,
+    jitter: float = 0.0,
+    run_timeout: float | None = None,
+    on_error: ErrorPolicy = "log",
+    max_runs: int | None = None,
+    hooks: Sequence[object] = (),
+    name: str | None = None,
+) -> Any:
+    """Return a timer that runs ``fn()``, waits *delay* seconds from its end, and runs it again.
+
+    Without *fn* it is a decorator: ``@fixed_delay(5.0)``.
+
+    Args:
+        fn: an async function without arguments.
+        delay: seconds from the end of a run to the next, from a microsecond to a century.
+        initial_delay: seconds before the first run; 0 or more.
+        misfire_grace, jitter, run_timeout, on_error, max_runs, hooks, name: as for `fixed_rate`.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range. Nothing has happened.
+    """
+    settings = TimerSettings(
+        initial_delay=initial_delay,
+        misfire_grace=misfire_grace,
+        jitter=jitter,
+        run_timeout=run_timeout,
+        on_error=on_error,
+        max_runs=max_runs,
+        hooks=tuple(hooks),
+    )
+    body, rule = _given(fn, delay)
+    return _made(body, DelayPlan(checked_period(rule, "delay"), float(initial_delay)), settings, name)
+
+
+@overload
+def cron(fn: Body, expression: str, *, timezone: str | tzinfo, **options: Unpack[CronOptions]) -> Timer: ...
+@overload
+def cron(fn: str, /, *, timezone: str | tzinfo, **options: Unpack[CronOptions]) -> Callable[[Body], Timer]: ...
+def cron(
+    fn: Body | str,
+    expression: str | None = None,
+    *,
+    timezone: str | tzinfo,
+    missed: MissedPolicy = "skip",
+    misfire_grace: float | None = None,
+    jitter: float = 0.0,
+    max_instances: int = 1,
+    run_timeout: float | None = None,
+    on_error: ErrorPolicy = "log",
+    max_runs: int | None = None,
+    hooks: Sequence[object] = (),
+    name: str | None = None,
+    clock: Callable[[], float] | None = None,
+) -> Any:
+    """Return a timer that runs ``fn()`` at the times of a cron expression on the wall clock of *timezone*.
+
+    The wall clock is read again at least every 60 seconds, so that a clock that is set, and a machine that was
+    suspended, are noticed. The next run is computed from when the last one was *due*: none happens twice because
+    the clock was set back. (Set back by more than three hours, the timer begins anew.)
+
+    An expression that names hours runs each time of day once: one that the clock skips in spring at the first
+    instant after the gap, one that it shows twice in autumn the first time. One that takes every hour runs on
+    through both.
+
+    Without *fn* it is a decorator: ``@cron("0 4 * * *", timezone="Europe/Berlin")``. It needs
+    ``cronsim``: ``pip install asyncio-lifecycle[scheduler]``.
+
+    Args:
+        fn: an async function without arguments.
+        expression: minute, hour, day of month, month and day of week; with six fields, seconds come first. Where
+            both day fields are restricted, either may match.
+        timezone: a name such as ``"Europe/Berlin"``, or a ``tzinfo``.
+        missed, misfire_grace, jitter, max_instances, run_timeout, on_error, max_runs, hooks, name: as for
+            `fixed_rate`.
+        clock: returns the seconds since the epoch; by default ``time.time``.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of its range, the expression cannot be read or names a date that does not
+            exist, or the time zone is not known. Nothing has happened.
+        ImportError: ``cronsim`` is not installed.
+    """
+    settings = TimerSettings(
+        missed=missed,
+        misfire_grace=misfire_grace,
+        jitter=jitter,
+        max_instances=max_instances,
+        run_timeout=run_timeout,
+        on_error=on_error,
+        max_runs=max_runs,
+        hooks=tuple(hooks),
+    )
+    from .cron import CronPlan, CronRule
+
+    body, rule = _given(fn, expression)
+    return _made(body, CronPlan(CronRule(rule, timezone), missed, clock or time.time), settings, name)
+
+
+def after(
+    fn: Body,
+    delay: float,
+    *,
+    jitter: float = 0.0,
+    run_timeout: float | None = None,
+    on_error: ErrorPolicy = "log",
+    hooks: Sequence[object] = (),
+    name: str | None = None,
+) -> Timer:
+    """Return a timer that runs ``fn()`` once, *delay* seconds after its start, and ends.
+
+    Args:
+        fn: an async function without arguments.
+        delay: seconds, from 0 to a century.
+        jitter, run_timeout, on_error, hooks, name: as for `fixed_rate`.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range. Nothing has happened.
+    """
+    settings = TimerSettings(jitter=jitter, run_timeout=run_timeout, on_error=on_error, hooks=tuple(hooks))
+    return _timer(fn, plan=OncePlan(checked_seconds(delay, "delay")), settings=settings, name=name)
+
+
+def _given(fn: Any, rule: Any) -> tuple[Any, Any]:
+    """Return the body and the rule; a decorator is called with the rule alone, and gets its body later."""
+    return (_LATER, fn) if rule is None else (fn, rule)
+
+
+def _made(body: Any, plan: Plan, settings: TimerSettings, name: str | None) -> Timer | Callable[[Body], Timer]:
+    make = functools.partial(_timer, plan=plan, settings=settings, name=name)
+    return make if body is _LATER else make(body)
+
+
+def _timer(fn: Body, *, plan: Plan, settings: TimerSettings, name: str | None) -> Timer:
+    if not _may_be_async(fn):
+        raise TypeError(
+            f"a timer runs an async function without arguments, got {fn!r}; make it `async def`, or wrap it: "
+            "a synchronous one would block the loop"
+        )
+    return Timer(fn, plan, settings, name)
+
+
+def _may_be_async(fn: object) -> bool:
+    """Return whether calling *fn* can give a coroutine; of a lambda that shows only when it is called."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, Timer) or not callable(fn) or inspect.isclass(fn):
+        return False
+    called = [fn, inspect.unwrap(fn), getattr(fn, "__call__", None)]  # noqa: B004
+    return any(map(inspect.iscoroutinefunction, called)) or getattr(fn, "__name__", "") == "<lambda>"

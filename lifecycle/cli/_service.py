@@ -1,0 +1,168 @@
+"""Service: what ``lifecycle serve`` runs: a scheduler with a control server, until it is told to end."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from ..scheduler._blocks.flow import Flow
+from ..scheduler._engine.scheduler import Scheduler
+from ..scheduler._flows.load import load_flow
+from ..scheduler._ground.errors import FlowError
+from ..scheduler._ground.events import Event
+from ..scheduler._work.handlers import registered_handlers
+from ..scheduler._work.loading import HandlerModuleError, load_handlers
+from ..scheduler.control import ControlServer
+from ..scheduler.control._server import is_loopback
+from ._timetable import check_schedule, put_schedules
+
+
+@dataclass(frozen=True)
+class Service:
+    """What to serve, and where.
+
+    Attributes:
+        flows: flows that clients may run, and that run by themselves when they have a schedule.
+        host, port: where the control server listens.
+        web: host and port of the page, None for none.
+        password: what clients have to give.
+    """
+
+    flows: Sequence[Flow]
+    host: str
+    port: int
+    password: str | None = field(default=None, repr=False)
+    web: tuple[str, int] | None = None
+
+    @classmethod
+    def read(
+        cls,
+        flows: Sequence[Path],
+        handlers: str | None,
+        address: str,
+        password_file: Path | None,
+        web: str | None = None,
+    ) -> Service:
+        """Return the service that a command line describes; handlers are registered.
+
+        Raises:
+            FlowError: something is not right; all problems found are told.
+        """
+        problems: list[str] = []
+        loaded: dict[str, Flow] = {}
+        if handlers:
+            _register(handlers, problems)
+        for path in flows:
+            try:
+                flow = load_flow(path, handlers=handlers)
+            except FlowError as error:
+                problems.extend(error.problems)
+                continue
+            if flow.name in loaded:
+                problems.append(f"{path}: there is another flow {flow.name!r}, in {loaded[flow.name].source}")
+            loaded[flow.name] = flow
+            check_schedule(flow, problems)
+        password = _read_password(password_file, problems)
+        host, port = _read_address("--control", address, password, problems)
+        page = None if web is None else _read_address("--web", web, password, problems)
+        if page is not None:
+            _check_extra(problems)
+        if problems:
+            raise FlowError(problems)
+        return cls(tuple(loaded.values()), host, port, password, page)
+
+    async def run(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> None:
+        """Serve until cancelled.
+
+        Cancellation: the scheduler drains; meanwhile clients can look at jobs and cancel them, but put in nothing.
+
+        Raises:
+            FlowError: a flow has a schedule, and the store one of the same name that is not the flow's.
+            StoreError: the store cannot be opened, or not be used any more.
+            OSError: the address cannot be listened on.
+        """
+        control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=self.flows)
+        async with scheduler:
+            await put_schedules(scheduler, self.flows)
+            await self._serve(scheduler, control, tell)
+
+    async def _serve(self, scheduler: Scheduler, control: ControlServer, tell: Callable[[Event], object]) -> None:
+        async with control:
+            # What has been loaded stays: with it in every full collection, a PING took 350 ms at worst while a thousand
+            # clients came and went, without it 13 (benchmarks/serve.py).
+            gc.collect()
+            gc.freeze()
+            tell(Event("listening", data={"host": self.host, "port": control.port}))
+            async with self._page(scheduler, tell):
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    # Not only when its block is left: clients can look and cancel until the last job is out.
+                    await scheduler.drain()
+
+    @asynccontextmanager
+    async def _page(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> AsyncIterator[None]:
+        """Serve the page for the block, if there is to be one."""
+        if self.web is None:
+            yield
+            return
+        from ..scheduler.web import WebServer
+
+        host, port = self.web
+        async with WebServer(scheduler, host=host, port=port, password=self.password) as page:
+            tell(Event("page", data={"host": host, "port": page.port}))
+            yield
+
+
+def _register(module: str, problems: list[str]) -> None:
+    try:
+        table = load_handlers(module, Path.cwd())
+    except HandlerModuleError as error:
+        problems.append(f"--handlers: {error}")
+        return
+    for name in table:
+        handler = table.get(name)
+        assert handler is not None
+        try:
+            registered_handlers().add(handler)
+        except ValueError as error:
+            problems.append(f"--handlers: {error}")
+
+
+def _check_extra(problems: list[str]) -> None:
+    for needed in ("starlette", "uvicorn"):
+        try:
+            importlib.import_module(needed)
+        except ModuleNotFoundError:
+            problems.append(f"--web: needs {needed}: pip install 'asyncio-lifecycle[web]'")
+            return
+
+
+def _read_address(option: str, address: str, password: str | None, problems: list[str]) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        problems.append(f"{option}: expected HOST:PORT, got {address!r}")
+        return "127.0.0.1", 0
+    if password is None and not is_loopback(host):
+        problems.append(f"{option} {address}: only with --password-file beyond this machine")
+    return host, int(port)
+
+
+def _read_password(path: Path | None, problems: list[str]) -> str | None:
+    if path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"--password-file: {error}")
+        return None
+    if not password:
+        problems.append(f"--password-file: {path} is empty")
+    return password

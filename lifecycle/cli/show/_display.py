@@ -1,0 +1,66 @@
+"""What every display of a run can do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ...scheduler._engine.outcome import RunOutcome
+    from ...scheduler._ground.events import Event
+    from .._owned import Owned
+
+
+class Display(ABC):
+    """Shows what happens in a run; a context manager, so that the terminal is given back however it ends."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 (most displays hold nothing)
+        """Give the terminal back."""
+
+    @abstractmethod
+    def event(self, event: Event) -> None:
+        """Show one event; called in the loop, so it must be quick."""
+
+    @abstractmethod
+    def outcome(self, outcome: RunOutcome, seconds: float) -> None:
+        """Show how the run ended."""
+
+    @abstractmethod
+    def owned(self, owned: Owned) -> None:
+        """Show what is still owned; the last thing that is shown."""
+
+    def problems(self, lines: list[str]) -> None:
+        """Tell what is wrong, on standard error."""
+        for line in lines:
+            print(line, file=sys.stderr)
+
+
+class Lines:
+    """Standard output, line by line; a reader that has gone away (``| head``) ends the output and not the run."""
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def write(self, line: str) -> None:
+        """Print a line, at once."""
+        if not self._open:
+            return
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            self._open = False
+            # The interpreter flushes standard output once more when it ends: let that go nowhere.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

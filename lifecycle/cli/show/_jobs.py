@@ -1,0 +1,81 @@
+"""Jobs of a store as tables, for ``lifecycle jobs``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...scheduler._words import duration, moment, note_of
+from ._display import Lines
+from ._plain import aligned
+
+if TYPE_CHECKING:
+    from ...scheduler._store.records import JobRecord
+
+
+def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
+    """Print jobs, one line each."""
+    lines = Lines()
+    if as_json:
+        for job in jobs:
+            lines.write(json.dumps(_summary(job)))
+        return
+    head = ("id", "run", "flow", "job", "state", "attempts", "priority", "time", "")
+    rows = [
+        (
+            str(job.id),
+            str(job.run_id or "-"),
+            job.flow or "-",
+            job.name,
+            job.status.value.replace("_", " "),
+            str(job.attempts),
+            str(job.priority),
+            duration(job.seconds),
+            note_of(job),
+        )
+        for job in jobs
+    ]
+    for line in aligned(head, rows, right=(0, 1, 5, 6, 7)):
+        lines.write(line)
+
+
+def print_job(job: JobRecord, *, as_json: bool) -> None:
+    """Print everything of one job."""
+    lines = Lines()
+    if as_json:
+        lines.write(json.dumps(job.to_dict()))
+        return
+    facts: list[tuple[str, Any]] = [
+        ("job", f"{job.id} {job.name}"),
+        ("flow", f"{job.flow}, run {job.run_id}" if job.run_id else None),
+        ("kind", job.kind),
+        ("state", job.status.value.replace("_", " ")),
+        ("priority", job.priority),
+        ("needs", ", ".join(job.needs)),
+        ("attempts", f"{job.attempts}, of them {job.failures} failed; {job.retries} retries allowed"),
+        ("created", moment(job.created)),
+        ("due", moment(job.due)),
+        ("started", moment(job.started)),
+        ("finished", moment(job.finished)),
+        ("time", duration(job.seconds) if job.seconds is not None else None),
+        ("error", job.error),
+        ("result", None if job.result is None else json.dumps(job.result, ensure_ascii=False, indent=2)),
+        ("log", job.log),
+        ("traceback", job.trace),
+    ]
+    for name, value in facts:
+        if value not in (None, ""):
+            lines.write(_fact(name, str(value)))
+
+
+def _fact(name: str, text: str) -> str:
+    first, *rest = text.rstrip().split("\n")
+    return "\n".join([f"{name:<10} {first}", *(f"{'':<10} {line}" for line in rest)])
+
+
+def _summary(job: JobRecord) -> dict[str, Any]:
+    table = job.to_dict()
+    for detail in ("result", "trace", "log", "needs"):
+        del table[detail]
+    return table

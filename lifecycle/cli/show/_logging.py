@@ -1,0 +1,145 @@
+"""The log of a service: standard logging on standard error, as single lines for people or as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ...scheduler._ground.text import one_line
+from ...scheduler._words import headline, sentence
+from ._display import Display
+
+if TYPE_CHECKING:
+    from ...scheduler._engine.outcome import RunOutcome
+    from ...scheduler._ground.events import Event
+    from .._owned import Owned
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+_STANDARD: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+
+_TALKATIVE: Final = ("httpx", "httpcore")
+"""These log the addresses and headers of requests, in which secrets of flows may be: warnings and errors only."""
+
+_SHOWN: Final = ("job_id", "run", "attempt", "client")
+"""What of a record's extra fields a line for people shows; the others are in its message."""
+
+
+@contextmanager
+def logging_to_stderr(level: str, *, as_json: bool) -> Iterator[None]:
+    """Send what this process logs to standard error meanwhile, from *level* on."""
+    root = logging.getLogger()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else PlainLines())
+    before = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    root_level = root.level
+    number = logging.getLevelNamesMapping()[level.upper()]
+    root.addHandler(handler)
+    root.setLevel(number)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            logging.getLogger(name).setLevel(old)
+        root.setLevel(root_level)
+        root.removeHandler(handler)
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what was given as ``extra``."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class PlainLines(logging.Formatter):
+    """One line for each record, whatever is in it: time, level, logger, message, and what it belongs to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        at = datetime.fromtimestamp(record.created).astimezone().isoformat(sep=" ", timespec="milliseconds")
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {_cause(record.exc_info[1])}"
+        extra = extra_of(record)
+        shown = " ".join(f"{name}={extra[name]}" for name in _SHOWN if extra.get(name) is not None)
+        return one_line(f"{at} {record.levelname:<7} {record.name}: {text}{f' [{shown}]' if shown else ''}")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object for each record: ``time``, ``level``, ``logger``, ``message``, extra fields, the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object as one line."""
+        table: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        table |= {name: value for name, value in extra_of(record).items() if value is not None and name not in table}
+        if record.exc_info:
+            table["exception"] = self.formatException(record.exc_info)
+        return json.dumps(table, default=str)
+
+
+def _cause(error: BaseException) -> str:
+    """Return an error and its place as a part of a line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+class LogDisplay(Display):
+    """Logs what happens, with the numbers of job, run and attempt as extra fields."""
+
+    def event(self, event: Event) -> None:
+        """Log the event, as far as it is worth a line."""
+        level = _level_of(event)
+        if not logger.isEnabledFor(level):
+            return
+        text = sentence(event)
+        if event.kind == "run_finished":
+            text = f"{event.data['flow']}: run {event.run_id} {event.data['status'].replace('_', ' ')}"
+        if text is not None and event.kind != "loop_blocked":  # which is in the log since it began
+            logger.log(level, "%s", text, extra=_extra(event))
+
+    def outcome(self, outcome: RunOutcome, seconds: float) -> None:
+        """Log how a run ended."""
+        logger.info("%s", headline(outcome, seconds))
+
+    def owned(self, owned: Owned) -> None:
+        """Log what is still owned."""
+        logger.log(logging.ERROR if owned else logging.INFO, "still owned: %s", owned)
+
+    def problems(self, lines: list[str]) -> None:
+        """Log what is wrong."""
+        for line in lines:
+            logger.error("%s", line)
+
+
+def _level_of(event: Event) -> int:
+    status = event.data.get("status")
+    if status in ("failed", "timed_out"):
+        return logging.ERROR
+    return logging.WARNING if status == "interrupted" or event.kind == "job_retrying" else logging.INFO
+
+
+def _extra(event: Event) -> dict[str, Any]:
+    told = {key: event.data.get(key) for key in ("status", "seconds", "error", "flow")}
+    return {
+        "event": event.kind,
+        "job": event.job,
+        "job_id": event.job_id,
+        "run": event.run_id,
+        "attempt": event.attempt,
+        **told,
+    }

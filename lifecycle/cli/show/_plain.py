@@ -1,0 +1,58 @@
+"""Plain lines, where the output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...scheduler._words import duration, headline, note_of, rows_of, sentence
+from ._display import Display, Lines
+
+if TYPE_CHECKING:
+    from ...scheduler._engine.outcome import RunOutcome
+    from ...scheduler._ground.events import Event
+    from .._owned import Owned
+
+
+class PlainDisplay(Display):
+    """Prints one line for each thing that happened, and an aligned table at the end."""
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+
+    def event(self, event: Event) -> None:
+        """Print the event with its time."""
+        if text := sentence(event):
+            self._lines.write(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {text}")
+
+    def outcome(self, outcome: RunOutcome, seconds: float) -> None:
+        """Print the table of outcomes."""
+        jobs, left_out = rows_of(outcome)
+        rows = [
+            (job.name, job.status.value.replace("_", " "), str(job.attempts), duration(job.seconds), note_of(job))
+            for job in jobs
+        ]
+        self._lines.write("")
+        for line in aligned(("job", "outcome", "attempts", "time", ""), rows, right=(2, 3)):
+            self._lines.write(line)
+        if left_out:
+            self._lines.write(left_out)
+        self._lines.write("")
+        self._lines.write(headline(outcome, seconds))
+
+    def owned(self, owned: Owned) -> None:
+        """Print what is still owned."""
+        self._lines.write(f"still owned: {owned}")
+
+
+def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
+    """Return a table as lines with aligned columns."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return [
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [head, *rows]
+    ]

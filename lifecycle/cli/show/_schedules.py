@@ -1,0 +1,39 @@
+"""Schedules of a store as a table, for ``lifecycle schedules``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...scheduler._words import moment, next_of, what_of, when_of
+from ._display import Lines
+from ._plain import aligned
+
+if TYPE_CHECKING:
+    from ...scheduler._store.records import ScheduleRecord
+
+
+def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> None:
+    """Print schedules, one line each."""
+    lines = Lines()
+    if as_json:
+        for schedule in schedules:
+            lines.write(json.dumps(schedule.to_dict()))
+        return
+    head = ("schedule", "runs", "when", "missed", "next", "last", "times", "dropped")
+    rows = [
+        (
+            schedule.name,
+            what_of(schedule),
+            when_of(schedule),
+            schedule.missed,
+            next_of(schedule),
+            moment(schedule.last_due) or "-",
+            str(schedule.runs),
+            str(schedule.missed_runs),
+        )
+        for schedule in schedules
+    ]
+    for line in aligned(head, rows, right=(6, 7)):
+        lines.write(line)

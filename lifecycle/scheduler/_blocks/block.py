@@ -1,0 +1,57 @@
+"""What every kind of block has in common, and what it is given when it runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .._language.expressions import Reference
+    from .._work.frame import Frame
+    from .reader import BlockReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block(ABC):
+    """One block of a flow, as it was read: immutable, the same for every run.
+
+    A kind of block is one subclass in one file: ``kind`` names the key that makes a table this kind,
+    ``read`` takes its own keys, ``run`` does the work. It becomes usable by standing in ``KINDS``.
+
+    Attributes:
+        path: where it stands in the flow, for messages.
+        name: what a step is called; for a top-level block the key of its table.
+        timeout: seconds it may take, None for no bound.
+    """
+
+    kind: ClassVar[str]
+    path: str
+    name: str | None = None
+    timeout: float | None = None
+
+    @classmethod
+    @abstractmethod
+    def read(cls, reader: BlockReader) -> Self:
+        """Return the block that *reader* stands on; problems go to the reader."""
+
+    @abstractmethod
+    async def run(self, frame: Frame) -> object:
+        """Do the work and return the output."""
+
+    def references(self) -> Iterator[Reference]:
+        """Yield the references in this block's own values."""
+        return iter(())
+
+    def children(self) -> Iterator[Block]:
+        """Yield the blocks inside this one."""
+        return iter(())
+
+    def walk(self) -> Iterator[Block]:
+        """Yield this block and all inside it."""
+        yield self
+        for child in self.children():
+            yield from child.walk()

@@ -1,0 +1,98 @@
+"""A flow as it was read: parameters, and jobs that wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._ground.secrets import secret_problem
+from .._language.params import Param, bind_params
+from .._language.problems import Problems
+from .block import Block
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One top-level block: a job in the store.
+
+    Attributes:
+        name: its name, unique in the flow.
+        block: what it does.
+        needs: names of the jobs that must succeed before it.
+        priority: higher is first among those that are ready.
+        delay: seconds it waits after it could start.
+        retries: how often it is tried again after a failure.
+        backoff: the first and the longest pause before a retry, in seconds.
+        uses: names of the jobs whose outputs its expressions use.
+    """
+
+    name: str
+    block: Block
+    needs: tuple[str, ...]
+    priority: int
+    delay: float
+    retries: int
+    backoff: tuple[float, float]
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSchedule:
+    """When a flow runs by itself; the fields are the arguments of ``Scheduler.schedule``."""
+
+    cron: str | None
+    timezone: str
+    fixed_rate: float | None
+    fixed_delay: float | None
+    missed: str
+    misfire_grace: float | None
+    priority: int
+    params: Mapping[str, Any]
+
+    def settings(self) -> dict[str, Any]:
+        """Return it as keyword arguments of ``Scheduler.schedule``."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow, complete and valid.
+
+    Attributes:
+        name: what it is called in the store.
+        description: a text for people.
+        source: the file's name, for messages.
+        path: the file, None for a flow made from a table.
+        directory: what relative paths in it are relative to.
+        digest: changes when what the flow says changes (comments and spaces do not count).
+        params: its parameters by name.
+        jobs: its jobs by name, in the order of the file.
+        secrets: the places that use secrets, and the names of those.
+        schedule: when ``lifecycle serve`` runs it by itself, None for never; no part of the digest.
+    """
+
+    name: str
+    description: str
+    source: str
+    path: Path | None
+    directory: Path
+    digest: str
+    params: Mapping[str, Param]
+    jobs: Mapping[str, JobSpec]
+    secrets: tuple[tuple[str, str], ...] = ()
+    schedule: FlowSchedule | None = None
+
+    def bind(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the value of every parameter, from what is given and the defaults.
+
+        Raises:
+            FlowError: a value is missing, of a wrong type or not declared; or a secret is not in the environment.
+        """
+        problems = Problems(self.source)
+        for place, name in self.secrets:
+            if message := secret_problem(name):
+                problems.add(place, message)
+        problems.raise_if_any()
+        return bind_params(self.params, given or {}, self.source)

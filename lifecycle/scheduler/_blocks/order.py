@@ -1,0 +1,106 @@
+"""The jobs of a flow inside of one job: each when those that it needs have ended, the most urgent first."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._ground.values import Kept
+from .again import run_again
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._work.frame import Frame
+    from .flow import Flow, JobSpec
+
+
+class Order:
+    """Which jobs of a flow can start, which still wait, and what those that have ended gave.
+
+    Args:
+        flow: the flow; its needs have no cycle.
+        what: what the outputs are called when they are too large together.
+    """
+
+    def __init__(self, flow: Flow, what: str) -> None:
+        self.outputs: dict[str, Any] = {}
+        self.left = len(flow.jobs)
+        self._jobs = flow.jobs
+        self._places = {name: place for place, name in enumerate(flow.jobs)}
+        self._missing = {name: len(spec.needs) for name, spec in flow.jobs.items()}
+        self._needed_by: dict[str, list[str]] = {}
+        for name, spec in flow.jobs.items():
+            for needed in spec.needs:
+                self._needed_by.setdefault(needed, []).append(name)
+        self._ready: list[tuple[int, int, str]] = []
+        self._changed = anyio.Event()
+        self._kept = Kept(what)
+        for name, count in self._missing.items():
+            if not count:
+                self._make_ready(name)
+
+    async def next(self) -> JobSpec | None:
+        """Return the most urgent job that can start, as soon as there is one; None when none will be any more.
+
+        Cancellation: takes no job.
+        """
+        while not self._ready:
+            if not self.left:
+                return None
+            await self._changed.wait()
+        self.left -= 1
+        if not self.left:
+            self._tell()
+        return self._jobs[heapq.heappop(self._ready)[2]]
+
+    def ended(self, name: str, output: Any) -> None:
+        """Take in the output of a job that has succeeded, and make ready what waited for it.
+
+        Raises:
+            OutputTooLarge: all outputs together are too large.
+        """
+        self._kept.add(output)
+        self.outputs[name] = output
+        for other in self._needed_by.get(name, ()):
+            self._missing[other] -= 1
+            if not self._missing[other]:
+                self._make_ready(other)
+        self._tell()
+
+    def _make_ready(self, name: str) -> None:
+        heapq.heappush(self._ready, (-self._jobs[name].priority, self._places[name], name))
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+async def run_jobs(frame: Frame, flow: Flow, names: Mapping[str, Any], *, width: int, path: str) -> dict[str, Any]:
+    """Run all jobs of a flow, at most *width* at once, and return their outputs by name; the first failure stops all.
+
+    Args:
+        frame: where they belong.
+        flow: the flow.
+        names: the root names for its expressions, without ``blocks``.
+        width: how many tasks are made.
+        path: the path of the block that runs the flow.
+    """
+    order = Order(flow, path)
+
+    async def member() -> None:
+        while (spec := await order.next()) is not None:
+            if spec.delay:
+                await anyio.sleep(spec.delay)
+            outputs = {name: {"output": order.outputs[name]} for name in spec.uses}
+            inner = frame.renamed({**names, "blocks": outputs})
+            order.ended(spec.name, await run_again(inner, spec.block, spec.retries + 1, spec.backoff))
+            frame.count_done(path, len(flow.jobs))
+
+    async with frame.scope.child(path) as crew:
+        handles = [crew.start_soon(member, name=path) for _ in range(min(width, len(flow.jobs)))]
+        for handle in handles:
+            await handle.wait()
+    return order.outputs

@@ -1,0 +1,46 @@
+"""``sleep``: wait for some seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import anyio
+
+from .._language.expressions import Reference, references
+from .._language.table import seconds_problem
+from .block import Block
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .._work.frame import Frame
+    from .reader import BlockReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep(Block):
+    """Waits; the output is the seconds.
+
+    Attributes:
+        seconds: how long, a number or an expression.
+    """
+
+    kind: ClassVar[str] = "sleep"
+    seconds: Any
+
+    @classmethod
+    def read(cls, reader: BlockReader) -> Self:
+        """Read ``sleep``."""
+        return cls(**reader.common(), seconds=reader.setting("sleep", seconds_problem))
+
+    async def run(self, frame: Frame) -> object:
+        """Wait."""
+        seconds = frame.setting(self.seconds, seconds_problem, "sleep")
+        await anyio.sleep(seconds)
+        return seconds
+
+    def references(self) -> Iterator[Reference]:
+        """Yield the reference in ``sleep``."""
+        return references(self.seconds)

@@ -1,0 +1,101 @@
+"""``wait_for``: one block again and again until its output is what one waits for, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import anyio
+
+from .._ground.errors import WaitedInVain
+from .._ground.pauses import pause_before
+from .._ground.text import shorten
+from .._language.conditions import holds
+from .._language.expressions import Reference, Template, references
+from .block import Block
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .._work.frame import Frame
+    from .reader import BlockReader
+
+TIMEOUT: Final = 300.0
+"""Seconds it waits when the flow does not say: nothing waits for ever by default."""
+
+ATTEMPTS: Final = 1_000
+"""So often it looks when the flow does not say."""
+
+_OUTPUT: Final = Template((Reference("output", ()),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitFor(Block):
+    """Runs its block until a condition on the output is true; the output is that of the last look.
+
+    The pause between two looks doubles, so that a long wait does not become a storm.
+
+    Attributes:
+        look: the block.
+        until: the condition, compiled; in it ``${output}`` is the block's output.
+        attempts: how often it looks at most.
+        interval: the first and the longest pause, in seconds.
+        again: whether a look that fails is one that has not succeeded yet, and not the end.
+    """
+
+    kind: ClassVar[str] = "wait_for"
+    look: Block | None
+    until: Any
+    attempts: int
+    interval: tuple[float, float]
+    again: bool
+
+    @classmethod
+    def read(cls, reader: BlockReader) -> Self:
+        """Read ``wait_for`` (the block), ``until``, ``attempts``, ``interval`` and ``on_failure``."""
+        common = reader.common()
+        if common["timeout"] is None:
+            common["timeout"] = TIMEOUT
+        inside = reader.available.with_items("output")
+        interval = reader.backoff("interval", (1.0, 30.0))
+        if not interval[0]:
+            reader.problem("interval", "expected a first pause of more than 0 seconds")
+        return cls(
+            **common,
+            look=reader.block("wait_for"),
+            until=reader.condition("until", inside) if "until" in reader else _OUTPUT,
+            attempts=reader.integer("attempts", ATTEMPTS, minimum=1, maximum=1_000_000),
+            interval=interval,
+            again=reader.choice("on_failure", ("stop", "again")) == "again",
+        )
+
+    async def run(self, frame: Frame) -> object:
+        """Look, pause, and look again; the block's ``timeout`` bounds the whole."""
+        why = "the condition was not true"
+        for attempt in range(1, self.attempts + 1):
+            try:
+                output = await self._look(frame)
+                if holds(self.until, frame.with_names({"output": output}).resolve):
+                    return output
+                why = "the condition was not true"
+            except Exception as error:
+                if not self.again or frame.left_something(error):
+                    raise
+                why = f"{type(error).__name__}: {error}"
+                frame.log(f"{self.path}: look {attempt} failed: {why}")
+            if attempt < self.attempts:
+                await anyio.sleep(pause_before(attempt, self.interval))
+        raise WaitedInVain(f"gave up after {self.attempts} looks; at the last one {shorten(why, 500)}")
+
+    async def _look(self, frame: Frame) -> Any:
+        assert self.look is not None  # a flow with problems never runs
+        return await frame.run(self.look)
+
+    def references(self) -> Iterator[Reference]:
+        """Yield the references in ``until``."""
+        return (reference for reference in references(self.until) if reference.root != "output")
+
+    def children(self) -> Iterator[Block]:
+        """Yield the block."""
+        return iter(() if self.look is None else (self.look,))

@@ -1,0 +1,1 @@
+"""The engine: which job runs when, and what becomes of it."""

@@ -1,0 +1,136 @@
+"""One attempt of one job: its Scope owns everything of it, and it ends in exactly one way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import anyio
+
+from lifecycle import Scope
+
+from .._store.records import Claimed, Ending, JobStatus
+from .._work.context import JobContext
+from .._work.failures import describe, left_something, trace
+
+Report = Callable[[Claimed, str, Mapping[str, Any]], None]
+Work = Callable[["Attempt", Scope], Awaitable[Any]]
+
+
+class Attempt:
+    """One attempt of a job.
+
+    Args:
+        claimed: what is to be done.
+        report: called as ``report(claimed, kind, data)`` with its log lines and progress.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_began",
+        "_limit",
+        "_log",
+        "_reason",
+        "_report",
+        "_result",
+        "_returned",
+        "_scope",
+        "claimed",
+        "exception",
+    )
+
+    def __init__(self, claimed: Claimed, report: Report) -> None:
+        self.claimed = claimed
+        self.exception: BaseException | None = None
+        self._report = report
+        self._scope: Scope | None = None
+        self._reason: str | None = None
+        self._returned = False
+        self._result: Any = None
+        self._limit: anyio.CancelScope | None = None
+        self._log = ""
+        self._began = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self._began
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked it to end."""
+        return self._reason is not None
+
+    def cancel(self, reason: str) -> None:
+        """Ask it to end; everything that it owns is released before `run` returns."""
+        if self._reason is None:
+            self._reason = reason
+            if self._scope is not None:
+                self._scope.cancel(reason)
+
+    async def run(self, work: Work, *, close_timeout: float) -> Ending:
+        """Do the work in a Scope of its own and return how it ended.
+
+        Cancellation: passes through after everything is released; the attempt is then *interrupted*.
+
+        Args:
+            work: does it; not called when the attempt was cancelled before.
+            close_timeout: seconds that each release may take.
+        """
+        self._began = time.monotonic()
+        error: BaseException | None = None
+        try:
+            if self._reason is None:
+                async with Scope(f"job {self.claimed.name}", close_timeout=close_timeout) as scope:
+                    self._scope = scope
+                    await self._work(work, scope)
+        except Exception as raised:
+            error = raised
+        self._scope = None
+        return self._ending(error)
+
+    async def _work(self, work: Work, scope: Scope) -> None:
+        if self.claimed.timeout is None:
+            self._result = await work(self, scope)
+            self._returned = True
+            return
+        with anyio.move_on_after(self.claimed.timeout) as self._limit:
+            self._result = await work(self, scope)
+            self._returned = True
+
+    async def open_context(self, scope: Scope) -> JobContext:
+        """Return a context, owned by *scope*: for what logs, tells its progress or uses expressions."""
+        claimed = self.claimed
+        make = partial(JobContext, claimed.name, claimed.attempt, {}, partial(self._report, claimed))
+        return await scope.acquire(make, release=self._clear, name="context")
+
+    def _clear(self, context: JobContext) -> None:
+        self._log = context.tail()
+        context.clear()
+
+    def _ending(self, error: BaseException | None) -> Ending:
+        claimed, log, seconds = self.claimed, self._log or None, self.seconds
+        self.exception = error
+        # Not cancelled_caught: a release that failed after the time was up raises through the limit.
+        if self._limit is not None and self._limit.cancel_called and not self._returned and not self.cancelled:
+            text = f"took longer than its timeout of {claimed.timeout:g} s"
+            more = f"; and {describe(error)}" if error else ""
+            return Ending(JobStatus.TIMED_OUT, None, text + more, _trace(error), log, seconds, failed=True)
+        if self._reason is not None and not self._returned:
+            more = f"; and {describe(error)}" if error else ""
+            return Ending(JobStatus.CANCELLED, None, self._reason + more, _trace(error), log, seconds)
+        if error is not None:
+            return Ending(JobStatus.FAILED, None, describe(error), trace(error), log, seconds, failed=True)
+        return Ending(JobStatus.SUCCEEDED, self._result, None, None, log, seconds)
+
+    def may_retry(self, ending: Ending) -> bool:
+        """Return whether the job is to be tried again: never while something of this attempt still runs."""
+        if not ending.failed or self.cancelled or self.claimed.failures >= self.claimed.retries:
+            return False
+        return self.exception is None or not left_something(self.exception)
+
+
+def _trace(error: BaseException | None) -> str | None:
+    return trace(error) if error is not None else None

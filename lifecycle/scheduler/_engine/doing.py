@@ -1,0 +1,68 @@
+"""What an attempt does: the block of a flow, or one call of a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._ground.errors import HandlerError
+from .._ground.values import to_plain
+from .._work.frame import Frame, call_handler, guarded
+from .._work.handlers import Handler, registered_handlers
+
+if TYPE_CHECKING:
+    from lifecycle import Scope
+
+    from .._store.protocol import Store
+    from .attempt import Attempt
+    from .job import FlowRun
+
+
+async def run_block_of(
+    run: FlowRun, attempt: Attempt, store: Store, scope: Scope, limiter: anyio.CapacityLimiter
+) -> Any:
+    """Run the top-level block of a flow that a job stands for, and return its output."""
+    claimed, flow = attempt.claimed, run.flow
+    context = await attempt.open_context(scope)
+    context.secrets.expect(name for _, name in flow.secrets)
+    spec = flow.jobs[claimed.name]
+    outputs = await store.outputs(run.id, spec.uses) if spec.uses else {}
+    context.names = {
+        "params": run.params,
+        "blocks": {name: {"output": output} for name, output in outputs.items()},
+        "run": {
+            "id": run.id,
+            "flow": flow.name,
+            "directory": str(flow.directory),
+            "attempt": claimed.attempt,
+        },
+    }
+    frame = Frame(scope, context, context.names, flow.directory, limiter, job_path=spec.block.path)
+    return await frame.run_job(spec.block)
+
+
+async def run_handler(attempt: Attempt, durable: bool, scope: Scope, limiter: anyio.CapacityLimiter) -> Any:
+    """Call the handler of a job that was submitted by itself, and return what it returned."""
+    claimed = attempt.claimed
+    handler, args = _resolve(claimed.payload)
+    if handler.is_async and not handler.wants_context:  # nothing of ours that it could use: it needs no frame
+        result = await guarded(handler, handler.function, *args)
+    else:
+        context = await attempt.open_context(scope)
+        frame = Frame(scope, context, {}, Path.cwd(), limiter, path=claimed.name)
+        result = await call_handler(handler, list(args), {}, frame)
+    return to_plain(result, f"the result of {claimed.name}") if durable else result
+
+
+def _resolve(payload: Any) -> tuple[Handler, Sequence[Any]]:
+    if not isinstance(payload, dict):
+        handler, args = payload
+        return handler, args
+    name = payload["handler"]
+    known = registered_handlers().get(name)
+    if known is None:
+        raise HandlerError(registered_handlers().unknown(name))
+    return known, payload["args"]

@@ -1,0 +1,391 @@
+"""The engine of a scheduler: it takes ready jobs from the store, runs them, and records how they ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._ground.bridge import Bell
+from .._ground.errors import StoreError
+from .._ground.events import Event
+from .._ground.limits import LOG_CHARACTERS
+from .._ground.pauses import pause_before
+from .._ground.text import one_line, shorten
+from .._store.records import ALONE, Claimed, Ending, JobRecord, JobStatus, Settled
+from .._work.handlers import registered_handlers
+from .ahead import Ahead
+from .attempt import Attempt
+from .doing import run_block_of, run_handler
+from .intake import take_up_run
+from .outcome import Outcome, RunOutcome, run_status
+
+if TYPE_CHECKING:
+    from lifecycle import Scope, TaskManager
+
+    from .._blocks.flow import Flow
+    from .._store.protocol import Store
+    from .feed import Feed
+    from .job import FlowRun, Job
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+RECONCILE_INTERVAL = 0.25
+"""Seconds between two looks at what other processes have asked of our jobs."""
+
+PATIENCE = 0.05
+"""Seconds that a job which was taken ahead waits for a worker before it is given back to the store."""
+
+
+class Engine:
+    """Runs the jobs of one store.
+
+    Args:
+        store: where the jobs are.
+        owner: owns the runs of flows.
+        tasks: owns the running attempts.
+        feed: is told what happens.
+        workers: how many attempts run at once.
+        limiter: bounds the worker threads.
+        close_timeout: seconds that each release of a job may take.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        owner: Scope,
+        tasks: TaskManager,
+        feed: Feed,
+        *,
+        workers: int,
+        limiter: anyio.CapacityLimiter,
+        close_timeout: float,
+    ) -> None:
+        self.store = store
+        self.owner = owner
+        self.feed = feed
+        self.workers = workers
+        self.failure: Exception | None = None
+        self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
+        # What has been taken from the store and not ended; the second is taken out by the Scope of the run.
+        self.running: dict[int, Attempt] = {}
+        self.runs: dict[int, FlowRun] = {}
+        self.flows: Mapping[str, Flow] = {}  # those that schedules may put in, by their keys
+        # Weak: who does not care how a job ends drops its handle, and a million pending jobs cost no memory here.
+        self.jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
+        self._tasks = tasks
+        self._limiter = limiter
+        self._close_timeout = close_timeout
+        self._busy = 0
+        self._draining = False
+        self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
+        self._ahead = Ahead(workers)
+        self._queued = Bell()
+        self._somebody_cares = Bell()
+        self._failed = Bell()
+
+    # The loops
+
+    async def dispatch(self) -> None:
+        """Take ready jobs from the store and begin them as workers are free, until the store fails.
+
+        Cancellation: a job that was just taken is found interrupted when the store is closed.
+        """
+        try:
+            while self.failure is None:
+                await self._take_work()
+        except StoreError as error:
+            self.fail(error)  # told once, by `raise_failure`, whoever meets it first
+
+    async def _take_work(self) -> None:
+        """Take some jobs, once; a function of its own, so that no local variable of who waits holds on to a job."""
+        taken = [Attempt(claimed, self._tell) for claimed in await self.store.take(self._room, self._known)]
+        self.running.update((attempt.claimed.id, attempt) for attempt in taken)
+        try:
+            for attempt in taken:
+                run = attempt.claimed.run_id
+                if run is not None and run not in self.runs:
+                    await take_up_run(self, run)
+        except BaseException:
+            self._draining = True  # they are given back, not begun: what they belong to is not known
+            raise
+        finally:
+            self._line.extend(taken)
+        if self.store.durable:
+            self._ahead.arrived()
+            self.care()
+        self._fill_workers()
+        if self._line:
+            self._queued.ring()
+
+    def _room(self) -> int:
+        """Return how many more jobs to take; the store's thread asks as well."""
+        return 0 if self._draining else self.workers + self._ahead.jobs - len(self.running)
+
+    def _known(self) -> Collection[str]:
+        """Return the names of the handlers and the keys of the flows that there are; the store's thread asks."""
+        return () if self._draining else (*registered_handlers(), *self.flows)
+
+    async def return_the_late(self) -> None:
+        """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""
+        while True:
+            await self._queued.wait()
+            first = self._line[0].claimed.id if self._line else None
+            await anyio.sleep(PATIENCE)
+            if self._line:
+                if self._line[0].claimed.id == first:
+                    await self.give_back()
+                self._queued.ring()
+
+    async def give_back(self) -> None:
+        """Give the jobs back to the store that were taken and not begun.
+
+        Cancellation: they may be given back or not; the store's close sees to those that are not.
+        """
+        late = list(self._line)
+        self._line.clear()
+        self._ahead.none()
+        try:
+            given = await self.store.give_back([attempt.claimed for attempt in late])
+        except StoreError as error:
+            self.fail(error)
+            return
+        for attempt in late:
+            if attempt.claimed.id in given:
+                self.running.pop(attempt.claimed.id, None)
+            else:  # somebody has asked it to end: it does so before it begins, and is recorded
+                self._begin(attempt)
+        self.store.look_again()
+
+    async def reconcile(self) -> None:
+        """Look at what other processes have asked of our jobs: one query for all, none while there are no jobs."""
+        while True:
+            while not (self.running or self.runs or self.jobs):
+                await self._somebody_cares.wait()
+            await anyio.sleep(RECONCILE_INTERVAL)
+            try:
+                for notice in await self.store.notices():
+                    await self._heed(notice.job_id, notice.run_id, notice.name, notice.reason, notice.running)
+                    if notice.run_finished and notice.run_id is not None:
+                        await self.end_run(notice.run_id)
+            except StoreError as error:
+                self.fail(error)
+                return
+
+    async def raise_failure(self) -> None:
+        """Wait until the store fails, and raise what it failed with.
+
+        Cancellation: ends the waiting.
+
+        Raises:
+            StoreError: the store cannot be used any more.
+        """
+        while self.failure is None:
+            await self._failed.wait()
+        raise self.failure
+
+    def care(self) -> None:
+        """Have the reconciler look after a job or a run that was put in."""
+        self._somebody_cares.ring()
+
+    def fail(self, error: Exception) -> None:
+        """Stop the scheduler because the ends of jobs cannot be recorded any more."""
+        if self.failure is None:
+            self.failure = error
+        self._failed.ring()
+
+    # One attempt
+
+    @property
+    def busy(self) -> int:
+        """How many attempts have begun and not ended."""
+        return self._busy
+
+    def _fill_workers(self) -> None:
+        line = self._line
+        while line and self._busy < self.workers:
+            self._begin(line.popleft())
+
+    def _begin(self, attempt: Attempt) -> None:
+        self._busy += 1
+        if self.feed.heard:
+            self._tell(attempt.claimed, "job_started", {})
+        self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
+
+    def _over(self, attempt: Attempt) -> None:
+        """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
+        self.running.pop(attempt.claimed.id, None)
+        self._busy -= 1
+        self._ahead.turned += 1
+        if self._line and not self._draining:
+            self._fill_workers()
+
+    async def _perform(self, attempt: Attempt) -> None:
+        try:
+            ending = await attempt.run(self._work, close_timeout=self._close_timeout)
+        except BaseException:
+            self._over(attempt)
+            self.counts[JobStatus.INTERRUPTED] += 1
+            data = {"status": "interrupted", "seconds": round(attempt.seconds, 6)}
+            self._tell(attempt.claimed, "job_finished", data)
+            raise
+        self._over(attempt)
+        try:
+            await self._record(attempt, ending)
+        except Exception as error:  # whatever it is: a job whose end is not recorded would never end
+            self.fail(error)
+
+    def _work(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
+        if attempt.claimed.run_id is None:
+            return run_handler(attempt, self.store.durable, scope, self._limiter)
+        run = self.runs.get(attempt.claimed.run_id)
+        if run is None:
+            raise LookupError(f"run {attempt.claimed.run_id} is of a flow that this process does not know")
+        return run_block_of(run, attempt, self.store, scope, self._limiter)
+
+    async def _record(self, attempt: Attempt, ending: Ending) -> None:
+        claimed = attempt.claimed
+        if attempt.may_retry(ending):
+            pause = pause_before(claimed.failures + 1, claimed.backoff)
+            if await self.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
+                self._tell(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
+                return
+        settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
+        if not settled.accepted:
+            logger.warning("result of a lost attempt dropped", extra={"job": claimed.name, "attempt": claimed.attempt})
+            return
+        self.counts[ending.status] += 1
+        if self.feed.heard:
+            self._tell(claimed, "job_finished", _told(ending))
+        job = self.jobs.get(claimed.id)
+        if job is not None:
+            job._end(_outcome(claimed, ending, attempt.exception))
+        if settled is not ALONE:
+            await self.settle(settled)
+
+    # What follows from an end
+
+    async def settle(self, settled: Settled) -> None:
+        """Tell of the jobs that will not run because of an end, and end the run if that was its last job."""
+        for skipped in settled.skipped:
+            self.counts[JobStatus.CANCELLED] += 1
+            self._tell_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
+        if settled.run_finished and settled.run_id is not None:
+            await self.end_run(settled.run_id)
+
+    async def cancel_job(self, job_id: int, reason: str) -> bool:
+        """Cancel one job, queued or running; return whether it had not ended."""
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
+        cancelling = await self.store.cancel(job_id, reason, time.time())
+        if cancelling.before is None or cancelling.before.final:
+            return False
+        if cancelling.settled is None:
+            self._stop(job_id, reason)  # if it is not here yet, the store has left a notice for us
+            return True
+        job = self.jobs.get(job_id)
+        name = job.name if job is not None else str(job_id)
+        await self._heed(job_id, cancelling.settled.run_id, name, reason, running=False)
+        await self.settle(cancelling.settled)
+        return True
+
+    async def cancel_run(self, run_id: int, reason: str) -> bool:
+        """Cancel all jobs of a run that have not ended; return whether there was one."""
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
+        settled, running = await self.store.cancel_run(run_id, reason, time.time())
+        for job_id in running:
+            self._stop(job_id, reason)
+        await self.settle(settled)
+        return bool(running or settled.skipped)
+
+    def _stop(self, job_id: int, reason: str) -> None:
+        attempt = self.running.get(job_id)
+        if attempt is None:
+            return
+        attempt.cancel(reason)
+        if attempt in self._line:  # it needs no worker to end before it begins
+            self._line.remove(attempt)
+            self._begin(attempt)
+
+    async def _heed(self, job_id: int, run_id: int | None, name: str, reason: str, running: bool) -> None:
+        if running:
+            self._stop(job_id, reason)
+            return
+        self.counts[JobStatus.CANCELLED] += 1
+        self._tell_cancelled(job_id, name, run_id, reason)
+        if job := self.jobs.get(job_id):
+            job._end(Outcome(name, JobStatus.CANCELLED, error=reason))
+
+    async def end_run(self, run_id: int) -> None:
+        """Close what belongs to a run whose jobs have all ended, and let go of it."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            await run._scope.aclose()  # runs close_run
+        self.store.forget(run_id)
+
+    async def close_run(self, run: FlowRun) -> None:
+        """Give a run its outcome; the release of the run's scope. Jobs that are left make it *interrupted*."""
+        try:
+            jobs = tuple(_interrupted(job) for job in await self.store.jobs_of(run.id))
+        except StoreError as error:
+            self.fail(error)
+            jobs = ()
+        status = run_status(jobs, cancelled=run.cancelled) if jobs else JobStatus.INTERRUPTED
+        outcome = RunOutcome(run.flow.name, run.id, status, jobs)
+        data = {"flow": run.flow.name, "status": status.value, "jobs": dict(outcome.counts())}
+        self.feed.tell(Event("run_finished", run_id=run.id, data=data))
+        run._end(outcome)
+
+    def close_jobs(self) -> None:
+        """Give everybody who still waits for a job the outcome *interrupted*; nothing runs any more."""
+        for job in list(self.jobs.values()):
+            if not job.done:
+                reason = "the scheduler was closed before the job ended"
+                job._end(Outcome(job.name, JobStatus.INTERRUPTED, error=reason))
+
+    # Telling
+
+    def stop_taking(self) -> None:
+        """Take no more jobs and fire no schedule, although what was asked of the store's thread still stands."""
+        self._draining = True
+
+    async def drain(self) -> None:
+        """Begin nothing more, give back what has not begun, and tell which jobs still run.
+
+        Cancellation: what has not been given back is interrupted when the store is closed.
+        """
+        self.stop_taking()
+        if self._line:
+            await self.give_back()
+        self._tell_draining()
+
+    def _tell_draining(self) -> None:
+        waiting = set(self._line)
+        names = [attempt.claimed.name for attempt in self.running.values() if attempt not in waiting]
+        if names:
+            self.feed.tell(Event("draining", data={"running": names[:20], "count": len(names)}))
+
+    def _tell(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
+        self.feed.tell(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
+
+    def _tell_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:
+        data = {"status": "cancelled", "error": reason, "seconds": 0.0}
+        self.feed.tell(Event("job_finished", job_id, name, run_id, None, data))
+
+
+def _told(ending: Ending) -> dict[str, Any]:
+    told: dict[str, Any] = {"status": ending.status.value, "seconds": round(ending.seconds, 6)}
+    return told if ending.error is None else {**told, "error": ending.error}
+
+
+def _outcome(claimed: Claimed, ending: Ending, exception: BaseException | None) -> Outcome:
+    return Outcome(claimed.name, ending.status, ending.result, ending.error, claimed.attempt, ending.seconds, exception)
+
+
+def _interrupted(job: JobRecord) -> JobRecord:
+    return replace(job, status=JobStatus.INTERRUPTED) if job.status is JobStatus.RUNNING else job

@@ -1,0 +1,138 @@
+"""Handles: a submitted job, and a submitted flow, as their sender sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+from .outcome import Outcome, RunOutcome
+
+if TYPE_CHECKING:
+    from lifecycle import Scope
+
+    from .._blocks.flow import Flow
+    from .._store.records import OpenedRun
+
+T = TypeVar("T", Outcome, RunOutcome)
+
+Canceller = Callable[[int, str], Awaitable[bool]]
+
+
+class _Awaited(Generic[T]):
+    """Something that ends once, with an outcome that any number of tasks can wait for."""
+
+    __slots__ = ("__weakref__", "_outcome", "_over")
+
+    def __init__(self) -> None:
+        self._over: anyio.Event | None = None  # made by the first who waits: most jobs have nobody who does
+        self._outcome: T | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self._outcome is not None
+
+    @property
+    def outcome(self) -> T | None:
+        """The outcome, None before it is known."""
+        return self._outcome
+
+    async def wait(self) -> T:
+        """Return the outcome as soon as there is one.
+
+        Several tasks may wait. When the scheduler is closed first, the outcome is ``interrupted``.
+
+        Cancellation: ends the waiting, not the work.
+        """
+        if self._outcome is None:
+            if self._over is None:
+                self._over = anyio.Event()
+            await self._over.wait()
+            assert self._outcome is not None
+        return self._outcome
+
+    def _end(self, outcome: T) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+            if self._over is not None:
+                self._over.set()
+
+
+class Job(_Awaited[Outcome]):
+    """A job that was submitted.
+
+    The scheduler does not keep it alive: drop it when you do not care how the job ends.
+
+    Attributes:
+        id: its number in the store.
+        name: its name.
+    """
+
+    __slots__ = ("_cancel", "id", "name")
+
+    def __init__(self, job_id: int, name: str, cancel: Canceller) -> None:
+        super().__init__()
+        self.id: int = job_id
+        self.name: str = name
+        self._cancel = cancel
+
+    async def cancel(self, reason: str | None = None) -> bool:
+        """Ask the job to end, queued or running; return False when it had ended already.
+
+        It has ended, and has released what it owned, when `wait` returns.
+
+        Cancellation: the wish may have been noted.
+        """
+        if self.done:
+            return False
+        return await self._cancel(self.id, reason or "cancelled")
+
+    def __repr__(self) -> str:
+        state = self._outcome.status.value if self._outcome else "unfinished"
+        return f"<Job {self.id} {self.name!r} {state}>"
+
+
+class FlowRun(_Awaited[RunOutcome]):
+    """A run of a flow that was submitted.
+
+    Attributes:
+        id: the run's number in the store.
+        flow: the flow.
+        params: the parameters' values.
+        resumed: whether the run had begun before.
+        jobs: the number of its jobs.
+        unfinished: how many of them had not ended when it was opened.
+        cancelled: whether somebody asked the whole run to end.
+    """
+
+    __slots__ = ("_cancel", "_scope", "cancelled", "flow", "id", "jobs", "params", "resumed", "unfinished")
+
+    def __init__(
+        self, flow: Flow, params: Mapping[str, Any], opened: OpenedRun, scope: Scope, cancel: Canceller
+    ) -> None:
+        super().__init__()
+        self.id: int = opened.run_id
+        self.flow: Flow = flow
+        self.params: Mapping[str, Any] = params
+        self.resumed: bool = opened.resumed
+        self.jobs: int = opened.jobs
+        self.unfinished: int = opened.unfinished
+        self.cancelled: bool = False
+        self._scope = scope
+        self._cancel = cancel
+
+    async def cancel(self, reason: str | None = None) -> bool:
+        """Ask all jobs of the run to end, queued and running ones; return False when all had ended already.
+
+        Cancellation: the wish may have been noted.
+        """
+        if self.done:
+            return False
+        self.cancelled = True
+        return await self._cancel(self.id, reason or "the run was cancelled")
+
+    def __repr__(self) -> str:
+        state = self._outcome.status.value if self._outcome else "unfinished"
+        return f"<FlowRun {self.id} of {self.flow.name!r} {state}>"

@@ -1,0 +1,87 @@
+"""What became of a job, or of a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._ground.errors import JobFailed
+from .._store.records import JobRecord, JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        name: the job's name.
+        status: how it ended; ``interrupted`` when the scheduler was closed before it could end.
+        result: what it returned, None unless it succeeded.
+        error: one line that says what went wrong or why it was cancelled, None when it succeeded.
+        attempts: how often it was started.
+        seconds: how long its last attempt took.
+        exception: what the last attempt raised, when that happened in this process.
+    """
+
+    name: str
+    status: JobStatus
+    result: Any = None
+    error: str | None = None
+    attempts: int = 0
+    seconds: float = 0.0
+    exception: BaseException | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job succeeded."""
+        return self.status is JobStatus.SUCCEEDED
+
+    def unwrap(self) -> Any:
+        """Return the result.
+
+        Raises:
+            JobFailed: the job did not succeed; from what it raised, if that is known.
+        """
+        if self.succeeded:
+            return self.result
+        raise JobFailed(f"job {self.name!r} {self.status.value}: {self.error}") from self.exception
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What became of a run of a flow.
+
+    Attributes:
+        flow: the flow's name.
+        run_id: the run's number.
+        status: ``succeeded`` only if every job succeeded; ``cancelled`` if the run was; else ``failed``, or
+            ``interrupted`` when jobs are left.
+        jobs: what the store says of every job, without results.
+    """
+
+    flow: str
+    run_id: int
+    status: JobStatus
+    jobs: tuple[JobRecord, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every job succeeded."""
+        return self.status is JobStatus.SUCCEEDED
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many jobs ended how."""
+        counts: dict[str, int] = {}
+        for job in self.jobs:
+            counts[job.status.value] = counts.get(job.status.value, 0) + 1
+        return counts
+
+
+def run_status(jobs: tuple[JobRecord, ...], *, cancelled: bool) -> JobStatus:
+    """Return how a run with these jobs ended."""
+    if any(not job.status.final for job in jobs):
+        return JobStatus.INTERRUPTED
+    if all(job.status is JobStatus.SUCCEEDED for job in jobs):
+        return JobStatus.SUCCEEDED
+    return JobStatus.CANCELLED if cancelled else JobStatus.FAILED

@@ -1,0 +1,180 @@
+"""Schedules as their maker sees them: what was asked for, checked, and a handle on what the store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .._blocks.flow import Flow
+from .._ground.text import one_line, shorten
+from .._language.table import integer_problem, seconds_problem
+from .._store.records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
+from .._store.rules import MISSED, SHORTEST, check
+from .._work.handlers import registered_handlers
+from .intake import take_up_run
+from .job import FlowRun, Job
+from .submission import call_settings, find_handler, new_job, new_run
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+Opened = Callable[[], "Engine"]
+
+
+class Schedule:
+    """A schedule in a store, by its name.
+
+    Every method asks the store anew, so that a handle is good for as long as there is a schedule of that name.
+
+    Attributes:
+        name: its name.
+    """
+
+    __slots__ = ("_opened", "name")
+
+    def __init__(self, name: str, opened: Opened) -> None:
+        self.name: str = name
+        self._opened = opened
+
+    async def record(self) -> ScheduleRecord:
+        """Return what the store knows of it: when it is due, how often it was run.
+
+        Cancellation: nothing has happened.
+
+        Raises:
+            LookupError: there is no such schedule any more.
+        """
+        record = await self._opened().store.schedule(self.name)
+        self._check(record is not None)
+        assert record is not None
+        return record
+
+    async def pause(self) -> None:
+        """Have it not be due until `resume`; what has been put in goes on. Idempotent.
+
+        Cancellation: it may be paused or not.
+
+        Raises:
+            LookupError: there is no such schedule any more.
+        """
+        self._check(await self._opened().store.pause_schedule(self.name))
+
+    async def resume(self) -> None:
+        """End a pause; what was due meanwhile is not made up for. Idempotent.
+
+        Cancellation: it may be resumed or not.
+
+        Raises:
+            LookupError: there is no such schedule any more.
+        """
+        self._check(await self._opened().store.resume_schedule(self.name))
+
+    async def trigger(self) -> Job | FlowRun:
+        """Put in a run now, besides those that are due, also during a pause; return its job, or the run of its flow.
+
+        Cancellation: the run may or may not have been put in.
+
+        Raises:
+            LookupError: there is no such schedule any more, or it is of a flow that is not served here.
+        """
+        engine = self._opened()
+        put_in = await engine.store.trigger_schedule(self.name, tuple(engine.flows))
+        if put_in is None:
+            flow = (await self.record()).flow
+            raise LookupError(f"schedule {self.name!r} runs a flow that is not served here in this version: {flow!r}")
+        if put_in.run is not None:
+            run = await take_up_run(engine, put_in.run)
+            assert run is not None
+            return run
+        assert put_in.job is not None
+        job = engine.jobs[put_in.job] = Job(put_in.job, self.name, engine.cancel_job)
+        engine.care()
+        return job
+
+    async def remove(self) -> None:
+        """Take it out of the store; what has been put in goes on.
+
+        Cancellation: it may be there still.
+
+        Raises:
+            LookupError: there is no such schedule any more.
+        """
+        self._check(await self._opened().store.remove_schedule(self.name))
+
+    def _check(self, found: bool) -> None:
+        if not found:
+            raise LookupError(f"there is no schedule {self.name!r} in the store any more; make it again")
+
+    def __repr__(self) -> str:
+        return f"<Schedule {self.name!r}>"
+
+
+def new_schedule(
+    name: str,
+    work: Flow | Callable[..., Any] | str,
+    args: tuple[Any, ...],
+    *,
+    durable: bool,
+    cron: str | None,
+    timezone: str,
+    fixed_rate: float | None,
+    fixed_delay: float | None,
+    missed: str,
+    misfire_grace: float | None,
+    settings: Mapping[str, Any],
+) -> NewSchedule:
+    """Return a schedule to be put into a store.
+
+    Raises:
+        FlowError: a parameter of the flow is missing or wrong.
+        ValueError, TypeError, LookupError: something of it is not right.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"a schedule's name is a string that is not empty, got {name!r}")
+    if missed not in MISSED:
+        raise ValueError(f"missed must be one of {', '.join(MISSED)}, got {missed!r}")
+    if misfire_grace is not None and (problem := seconds_problem(misfire_grace)):
+        raise ValueError(f"misfire_grace: {problem}")
+    kind, rule = _timing(cron, fixed_rate, fixed_delay)
+    label, zone = one_line(shorten(name, 200)), timezone if kind == "cron" else None
+    new: NewJob | NewRun
+    if isinstance(work, Flow):
+        new, key = _scheduled_run(work, args, **settings), flow_key(work.name, work.digest)
+    else:
+        handler = find_handler(work, registered_handlers(), durable=durable)
+        new = new_job(handler, args, call_settings({"name": name, **settings}), durable=durable)
+        key = handler.name
+    schedule = NewSchedule(label, kind, rule, zone, missed, misfire_grace, new, key)
+    check(schedule)
+    return schedule
+
+
+def _scheduled_run(
+    flow: Flow, args: tuple[Any, ...], *, params: Mapping[str, Any] | None = None, priority: int = 0
+) -> NewRun:
+    if args:
+        raise TypeError(f"the flow {flow.name!r} takes params and no arguments")
+    if problem := integer_problem(priority, -(10**6), 10**6):
+        raise ValueError(f"priority: {problem}")
+    run = new_run(flow, flow.bind(params))
+    jobs = tuple(job._replace(priority=job.priority + priority) for job in run.jobs)
+    return replace(run, jobs=jobs)
+
+
+def _timing(cron: str | None, fixed_rate: float | None, fixed_delay: float | None) -> tuple[str, str]:
+    given = {"cron": cron, "fixed_rate": fixed_rate, "fixed_delay": fixed_delay}
+    chosen = [(kind, rule) for kind, rule in given.items() if rule is not None]
+    if len(chosen) != 1:
+        raise TypeError(f"give one of cron, fixed_rate and fixed_delay, got {len(chosen)} of them")
+    kind, rule = chosen[0]
+    if kind != "cron":
+        if problem := seconds_problem(rule, positive=True):
+            raise ValueError(f"{kind}: {problem}")
+        assert isinstance(rule, (int, float))
+        if rule < SHORTEST:
+            raise ValueError(f"{kind} must be at least {SHORTEST:g} seconds, got {rule!r}; a shorter one is a timer's")
+        return kind, repr(float(rule))
+    if not isinstance(rule, str):
+        raise TypeError(f"cron: expected an expression such as '*/5 * * * *', got {rule!r}")
+    return kind, rule

@@ -1,0 +1,73 @@
+"""StallWatch: a thread that sees when the event loop does not turn, and names the job that keeps it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._ground.bridge import Bridge
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class _Watcher(threading.Thread):
+    """Gives the loop nothing that it could wait for; the virtual clock of the tests need not wait for it."""
+
+    idle = True
+
+
+class StallWatch:
+    """Watches the loop that it was made in.
+
+    A heartbeat on the loop would stand still with it. So a thread asks the loop for a sign of life, and when none
+    comes within the threshold, it looks at what the loop's thread is doing, logs that at once, and has it told as an
+    event when the loop turns again.
+
+    Args:
+        threshold: seconds without a turn that are too many.
+        wanted: tells whether there is anything to watch; called in the thread.
+        report: called in the loop after a stall, with ``job``, ``place`` and ``seconds``.
+    """
+
+    def __init__(self, threshold: float, wanted: Callable[[], bool], report: Report) -> None:
+        self._threshold = threshold
+        self._wanted = wanted
+        self._report = report
+        self._bridge = Bridge()
+        self._over = threading.Event()
+        self._turned = threading.Event()
+        self._turned.set()
+        self._thread = _Watcher(target=self._watch, name="stall watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._over.set()
+        self._turned.set()
+        self._thread.join(1.0)
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._threshold / 2):
+            if self._wanted():
+                self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a sign of life and wait for it, however long it takes."""
+        self._turned.clear()
+        asked = time.monotonic()
+        self._bridge.call(self._turned.set)
+        if self._turned.wait(self._threshold) or self._over.is_set():
+            return
+        task, place = self._bridge.doing()
+        logger.warning("%s blocks the event loop, at %s; run it in a thread", task, place)
+        # Not for ever: a loop that was closed meanwhile gives no sign of life any more.
+        while not self._turned.wait(self._threshold) and not self._over.is_set():
+            pass
+        if not self._over.is_set():
+            data = {"task": task, "place": place, "seconds": round(time.monotonic() - asked, 3)}
+            self._bridge.call(self._report, data)

@@ -1,0 +1,122 @@
+"""From what was submitted to what a store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .._blocks.flow import Flow, JobSpec
+from .._ground.limits import RESULT_BYTES
+from .._ground.text import job_label
+from .._ground.values import to_plain
+from .._language.table import integer_problem, seconds_problem
+from .._store.owners import canonical
+from .._store.records import NewJob, NewRun
+from .._work.handlers import Handler, HandlerTable, make_handler, name_of
+
+
+def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, durable: bool) -> Handler:
+    """Return the handler that was submitted, as a function or by its name.
+
+    Raises:
+        LookupError: no handler has this name.
+        TypeError: it is no callable, or a durable store could not find it again by a name.
+    """
+    if isinstance(submitted, str):
+        known = table.get(submitted)
+        if known is None:
+            raise LookupError(table.unknown(submitted))
+        return known
+    if not callable(submitted):
+        raise TypeError(f"expected a function, the name of a handler, or a flow, got {submitted!r}")
+    known = table.get(name_of(submitted))
+    if known is not None and known.function is submitted:
+        return known
+    if durable:
+        raise TypeError(
+            f"{name_of(submitted)} has no name that a durable store could find it by after a restart; "
+            "mark it with @handler(NAME)"
+        )
+    return make_handler(submitted)
+
+
+class CallSettings(NamedTuple):
+    """How a call is to be run; the keyword arguments of ``submit``."""
+
+    priority: int = 0
+    delay: float = 0.0
+    retries: int = 0
+    backoff: tuple[float, float] = (0.1, 10.0)
+    timeout: float | None = None
+    name: str | None = None
+
+    def check(self) -> None:
+        """Check every setting.
+
+        Raises:
+            ValueError: one is not right.
+        """
+        checks = {
+            "priority": integer_problem(self.priority, -(10**6), 10**6),
+            "retries": integer_problem(self.retries, 0, 10_000),
+            "delay": seconds_problem(self.delay),
+            "timeout": None if self.timeout is None else seconds_problem(self.timeout, positive=True),
+            "backoff": seconds_problem(self.backoff[0]) or seconds_problem(self.backoff[1]),
+        }
+        for what, problem in checks.items():
+            if problem:
+                raise ValueError(f"{what}: {problem}")
+
+
+_PLAIN = CallSettings()
+
+
+def call_settings(given: Mapping[str, Any]) -> CallSettings:
+    """Return the settings that were given, checked, and the others as they are by default.
+
+    Raises:
+        ValueError, TypeError: one is not right, or there is none of that name.
+    """
+    if not given:
+        return _PLAIN
+    if unknown := [name for name in given if name not in CallSettings._fields]:
+        raise TypeError(f"submit() got an unexpected keyword argument {unknown[0]!r}")
+    settings = CallSettings(**given)
+    settings.check()
+    return settings
+
+
+def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, durable: bool) -> NewJob:
+    """Return the job that calls a handler.
+
+    Raises:
+        ValueError, TypeError: an argument is not right.
+    """
+    if problem := handler.problem_of_values(args):
+        raise ValueError(f"arguments: {problem}")
+    payload: Any = (handler, args)
+    if durable:
+        plain = to_plain(list(args), f"the arguments of {handler.name}", RESULT_BYTES)
+        payload = {"handler": handler.name, "args": plain}
+    priority, delay, retries, backoff, timeout, name = settings
+    label = handler.label if name is None else job_label(name)
+    return NewJob(label, "call", (), priority, float(delay), retries, backoff, timeout, payload)
+
+
+def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:
+    """Return the run of a flow with these values of its parameters."""
+    jobs = tuple(_flow_job(spec) for spec in flow.jobs.values())
+    return NewRun(flow.name, flow.source, flow.digest, canonical(params), jobs)
+
+
+def _flow_job(spec: JobSpec) -> NewJob:
+    return NewJob(
+        spec.name,
+        spec.block.kind,
+        needs=spec.needs,
+        priority=spec.priority,
+        delay=spec.delay,
+        retries=spec.retries,
+        backoff=spec.backoff,
+        timeout=spec.block.timeout,
+    )

@@ -1,0 +1,1 @@
+"""Flow files: read into blocks and schedules."""

@@ -1,0 +1,295 @@
+"""From a file or a table to a flow: everything is checked here, before anything runs or is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._blocks import Block, BlockReader, FlowReading, read_block
+from .._blocks.flow import Flow, JobSpec
+from .._ground.errors import PathNotAllowed
+from .._ground.text import quote
+from .._language.chain import chain_of, chain_problem
+from .._language.document import Table, check_plain, read_document
+from .._language.names import Names
+from .._language.needs import Needs
+from .._language.params import Param, read_params
+from .._language.paths import Boundary
+from .._language.problems import Problems
+from .._language.table import NAME, TableReader
+from .._work.handlers import HandlerTable, registered_handlers
+from .._work.loading import HandlerModuleError, load_handlers
+from .schedule import PRIORITY_BOUND, read_schedule
+
+
+def load_flow(
+    path: str | os.PathLike[str], *, handlers: str | None = None, allow_paths: Iterable[str | os.PathLike[str]] = ()
+) -> Flow:
+    """Return the flow in the file at *path*, read as JSON when its name ends in ``.json``, else as TOML.
+
+    The module that the flow names in ``handlers`` is imported, which runs its top level.
+
+    Args:
+        path: the flow file.
+        handlers: a handler module (a ``.py`` path relative to the current directory, or a dotted name)
+            whose handlers are added to the flow's own.
+        allow_paths: directories outside of the flow's own that its paths may lead to, besides those that it allows
+            itself.
+
+    Raises:
+        FlowError: the file cannot be read or the flow is not right; all problems found are told.
+    """
+    path = Path(path)
+    document = read_document(path)
+    return read_flow(
+        document,
+        source=path.name,
+        directory=path.absolute().parent,
+        path=path.absolute(),
+        handlers=handlers,
+        allow_paths=allow_paths,
+    )
+
+
+def read_flow(
+    document: Table,
+    *,
+    source: str = "flow",
+    directory: Path | None = None,
+    path: Path | None = None,
+    handlers: str | HandlerTable | None = None,
+    allow_paths: Iterable[str | os.PathLike[str]] = (),
+) -> Flow:
+    """Return the flow that a plain table describes.
+
+    Args:
+        document: tables, lists, strings, numbers and booleans only.
+        source: what messages call it; its stem is the name of a flow that has none.
+        directory: what relative paths in it are relative to, by default the current directory.
+        path: the file it was read from, if any.
+        handlers: further handlers, as a table or as a module to load.
+        allow_paths: directories outside of the flow's own that its paths may lead to.
+
+    Raises:
+        FlowError: the flow is not right; all problems found are told.
+    """
+    problems = Problems(source)
+    origin = Origin(source, directory or Path.cwd(), path)
+    flow = _read(document, origin, problems, handlers, tuple(Path(place).absolute() for place in allow_paths))
+    problems.raise_if_any()
+    return flow
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a flow comes from.
+
+    Attributes:
+        source: what messages call it.
+        directory: what relative paths in it are relative to.
+        path: the file, if any.
+    """
+
+    source: str
+    directory: Path
+    path: Path | None
+
+
+def _read(
+    document: Table,
+    origin: Origin,
+    problems: Problems,
+    handlers: str | HandlerTable | None,
+    allowed: tuple[Path, ...],
+    around: BlockReader | None = None,
+) -> Flow:
+    """Return the flow that a table describes, of use only when no problem was found; *around* is what runs it."""
+    check_plain(document, "", problems)
+    problems.raise_if_any()
+    reader = TableReader(document, "", problems)
+    boundary = Boundary(origin.directory, (*allowed, *_read_allowed(reader, origin.directory)))
+    name = _read_name(reader, origin.source)
+    description = reader.text("description")
+    params = _read_params(reader, boundary)
+    reading = FlowReading(
+        problems,
+        _read_handlers(reader, boundary, handlers),
+        boundary,
+        read_block,
+        _load_subflow,
+        chain_of(origin.path, around.flow.chain if around is not None else ()),
+    )
+    if around is not None:
+        reading.prefix = f"{around.flow.prefix}{around.path}/"
+        reading.depth = around.depth + 1
+        reading.tally = around.flow.tally
+    jobs = _read_jobs(reader, params, reading)
+    schedule = read_schedule(reader, params)
+    reader.finish()
+    return Flow(
+        name,
+        description,
+        origin.source,
+        origin.path,
+        origin.directory,
+        _digest(document, reading.digests),
+        params,
+        jobs,
+        tuple(reading.secrets),
+        schedule,
+    )
+
+
+def _digest(document: Table, subflows: list[str]) -> str:
+    # When it runs says nothing of what it does: an unfinished run may go on when only that was changed.
+    does = {key: value for key, value in document.items() if key != "schedule"}
+    text = json.dumps(does, sort_keys=True) + "".join(subflows)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
+    """Return the flow in the file that a block names; None after a problem, which has been reported."""
+    try:
+        path = reader.flow.boundary.inside(name, "the path")
+        problem = chain_problem(reader.flow.chain, path)
+        if problem:
+            reader.problem("subflow", problem)
+            return None
+        if not reader.flow.count_subflow(reader.path):
+            return None
+        problems = Problems(path.name)
+        flow = _read(
+            read_document(path),
+            Origin(path.name, path.absolute().parent, path.absolute()),
+            problems,
+            reader.flow.handlers,
+            reader.flow.boundary.allowed,
+            around=reader,
+        )
+        problems.raise_if_any()
+    except (PathNotAllowed, ValueError) as error:
+        for line in str(error).splitlines():
+            reader.problem("subflow", line)
+        return None
+    reader.flow.digests.append(flow.digest)
+    reader.flow.secrets.extend(flow.secrets)
+    return flow
+
+
+def _read_name(reader: TableReader, source: str) -> str:
+    name = reader.text("name", Path(source).stem)
+    if "name" in reader and not NAME.fullmatch(name):
+        reader.problem("name", f"expected letters, digits, '_' and '-', first a letter, got {quote(name)}")
+    return name
+
+
+def _read_allowed(reader: TableReader, directory: Path) -> tuple[Path, ...]:
+    return tuple((directory / Path(place).expanduser()).absolute() for place in reader.texts("allow_paths"))
+
+
+def _read_params(reader: TableReader, boundary: Boundary) -> dict[str, Param]:
+    inner = TableReader(reader.table("params"), "params", reader.problems)
+    params = read_params(inner, boundary.directory)
+    for name, param in params.items():
+        if param.type == "path" and isinstance(param.default, str) and param.default:
+            _check_inside(reader, boundary, f"params.{name}.default", param.default)
+    return params
+
+
+def _check_inside(reader: TableReader, boundary: Boundary, place: str, path: str) -> bool:
+    try:
+        boundary.inside(path, "the path")
+    except (PathNotAllowed, ValueError) as error:
+        reader.problem(place, str(error))
+        return False
+    return True
+
+
+def _read_handlers(reader: TableReader, boundary: Boundary, extra: str | HandlerTable | None) -> HandlerTable | None:
+    """Return all handlers that the flow can name, None when a module failed (which has been reported)."""
+    table = registered_handlers()
+    own = reader.text("handlers")
+    failed = own.endswith(".py") and not _check_inside(reader, boundary, "handlers", own)
+    modules = [] if failed else [(own, boundary.directory, "handlers")]
+    if isinstance(extra, HandlerTable):
+        table = table.merged(extra)
+    elif extra:
+        modules.append((extra, Path.cwd(), "--handlers"))
+    for module, base, place in modules:
+        if module.strip():
+            try:
+                table = table.merged(load_handlers(module, base))
+            except HandlerModuleError as error:
+                failed = True
+                reader.problems.add(place, str(error))
+    return None if failed else table
+
+
+def _read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReading) -> dict[str, JobSpec]:
+    blocks = TableReader(reader.table("blocks"), "blocks", reader.problems)
+    names = blocks.usable_names()
+    if not names and not reader.problems.count:
+        reader.problem("blocks", "expected at least one block, [blocks.NAME]")
+    tables = {name: table for name in names if isinstance(table := blocks.raw(name), dict)}
+    for name in names:
+        if name not in tables:
+            blocks.problem(name, f"expected a block (a table), got {quote(blocks.raw(name))}")
+    readers = {
+        name: BlockReader(table, f"blocks.{name}", flow, _no_names(), depth=flow.depth, name=name)
+        for name, table in tables.items()
+        if not flow.prefix or flow.count_block(f"blocks.{name}")
+    }
+    needs = {name: block.names("needs") for name, block in readers.items()}
+    graph = Needs({**dict.fromkeys(names, ()), **needs})
+    graph.check(reader.problems)
+    jobs = {}
+    for name, block in readers.items():
+        block.available = Names(params, frozenset(names), _before(graph, name))
+        spec = _read_job(name, block, needs[name])
+        if spec is not None:
+            jobs[name] = spec
+    return jobs
+
+
+def _no_names() -> Names:
+    return Names({}, frozenset(), lambda _name: False)
+
+
+def _before(graph: Needs, name: str) -> Any:
+    return lambda other: graph.before(name, other)
+
+
+def _read_job(name: str, reader: BlockReader, needs: tuple[str, ...]) -> JobSpec | None:
+    priority = reader.integer("priority", 0, minimum=-PRIORITY_BOUND, maximum=PRIORITY_BOUND)
+    delay = reader.seconds("delay", 0.0) or 0.0
+    retries = reader.integer("retries", 0, minimum=0, maximum=10_000)
+    backoff = reader.backoff("backoff")
+    block = _read_top_block(reader)
+    if block is None:
+        return None
+    return JobSpec(name, block, needs, priority, delay, retries, backoff, _uses(block))
+
+
+def _read_top_block(reader: BlockReader) -> Block | None:
+    if "name" in reader:
+        reader.raw("name")
+        reader.problem("name", "a top-level block is named by its table, [blocks.NAME]")
+    block = read_block(reader)
+    if block is not None:
+        reader.finish()
+    return block
+
+
+def _uses(block: Block) -> frozenset[str]:
+    names = (
+        reference.steps[0]
+        for inner in block.walk()
+        for reference in inner.references()
+        if reference.root == "blocks" and reference.steps
+    )
+    return frozenset(name for name in names if isinstance(name, str))

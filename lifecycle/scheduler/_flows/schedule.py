@@ -1,0 +1,79 @@
+"""``[schedule]``: when ``lifecycle serve`` runs a flow by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lifecycle import CronRule
+
+from .._blocks.flow import FlowSchedule
+from .._ground.text import did_you_mean, listing
+from .._language.params import Param
+from .._language.table import TableReader
+from .._store.rules import MISSED, SHORTEST
+
+PRIORITY_BOUND = 1_000_000
+
+
+def read_schedule(flow: TableReader, params: Mapping[str, Param]) -> FlowSchedule | None:
+    """Return the schedule of a flow, None when it has none; of use only when no problem was reported.
+
+    Args:
+        flow: over the whole flow.
+        params: the parameters of the flow, whose values may stand in ``[schedule.params]``.
+    """
+    if "schedule" not in flow:
+        return None
+    reader = TableReader(flow.table("schedule"), "schedule", flow.problems)
+    timings = [kind for kind in ("cron", "fixed_rate", "fixed_delay") if kind in reader]
+    if len(timings) != 1:
+        reader.problems.add(reader.path, f"expected one of cron, fixed_rate and fixed_delay, got {listing(timings)}")
+    schedule = FlowSchedule(
+        cron=reader.text("cron") or None,
+        timezone=reader.text("timezone", "UTC"),
+        fixed_rate=_period(reader, "fixed_rate"),
+        fixed_delay=_period(reader, "fixed_delay"),
+        missed=reader.choice("missed", MISSED),
+        misfire_grace=reader.seconds("misfire_grace"),
+        priority=reader.integer("priority", 0, minimum=-PRIORITY_BOUND, maximum=PRIORITY_BOUND),
+        params=reader.table("params"),
+    )
+    _check_cron(reader, schedule)
+    _check_params(reader, schedule.params, params)
+    reader.finish()
+    return schedule
+
+
+def _period(reader: TableReader, key: str) -> float | None:
+    seconds = reader.seconds(key, positive=True)
+    if seconds is not None and seconds < SHORTEST:
+        reader.problem(key, f"expected at least {SHORTEST:g} seconds, got {seconds:g}")
+    return seconds
+
+
+def _check_cron(reader: TableReader, schedule: FlowSchedule) -> None:
+    if schedule.cron is None:
+        if "timezone" in reader:
+            reader.problem("timezone", "is for cron only")
+        return
+    # An expression that is surely right tells a wrong time zone from a wrong expression.
+    for key, expression in (("timezone", "* * * * *"), ("cron", schedule.cron)):
+        try:
+            CronRule(expression, schedule.timezone)
+        except (ValueError, TypeError, ImportError) as error:
+            reader.problem(key, str(error))
+            return
+
+
+def _check_params(reader: TableReader, given: Mapping[str, Any], params: Mapping[str, Param]) -> None:
+    for name, value in given.items():
+        param = params.get(name)
+        if param is None:
+            hint = did_you_mean(name, params) or f"; there are {listing(params)}"
+            reader.problem(f"params.{name}", f"unknown parameter{hint}")
+        elif message := param.problem(value):
+            reader.problem(f"params.{name}", message)
+    for name, param in params.items():
+        if param.required and name not in given:
+            reader.problem(f"params.{name}", "the flow requires a value")

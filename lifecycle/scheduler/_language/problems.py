@@ -1,0 +1,39 @@
+"""The problems found in one flow, collected so that all of them can be told at once."""
+
+from __future__ import annotations
+
+from .._ground.errors import FlowError
+from .._ground.limits import PROBLEMS
+from .._ground.text import one_line, plural, shorten
+
+
+class Problems:
+    """Collects one line per problem, each with the file's name and the path of the place.
+
+    Args:
+        source: what the lines begin with, the file's name.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source: str = one_line(shorten(source, 200))
+        self.lines: list[str] = []
+        self.count: int = 0
+
+    def add(self, path: str, message: str) -> None:
+        """Remember one problem at *path* (empty for the file as a whole)."""
+        self.count += 1
+        if len(self.lines) < PROBLEMS:
+            place = f"{one_line(shorten(path, 200))}: " if path else ""
+            self.lines.append(f"{self.source}: {place}{one_line(shorten(message, 400))}")
+
+    def raise_if_any(self) -> None:
+        """Raise FlowError with everything collected.
+
+        Raises:
+            FlowError: there was at least one problem.
+        """
+        if not self.count:
+            return
+        rest = self.count - len(self.lines)
+        more = [f"{self.source}: and {plural(rest, 'more problem')}"] if rest else []
+        raise FlowError([*self.lines, *more])

@@ -1,0 +1,1 @@
+"""Stores: jobs, attempts and schedules, in memory or in SQLite, behind one protocol."""

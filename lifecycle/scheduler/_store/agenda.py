@@ -1,0 +1,47 @@
+"""When to look at the schedules of an SQLite file: when one is due, and now and then for what others have changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from .._ground.limits import LONGEST_WAIT
+from .schedules import concerns, fire_due
+
+T = TypeVar("T")
+
+LOOK_INTERVAL = 1.0
+"""Seconds after which the schedules are looked at again: another process may have changed or triggered one."""
+
+
+class Agenda:
+    """Fires the schedules that are due; used by the writer's thread alone."""
+
+    def __init__(self) -> None:
+        self._next_due: float | None = None
+        self._looked_at = 0.0
+        self._concerned = False
+
+    def forget(self) -> None:
+        """Look anew: what was thought to be done was not."""
+        self._looked_at, self._next_due = 0.0, None
+
+    def changed(self, result: T) -> T:
+        """Note that a schedule has been changed; return *result*."""
+        self._looked_at = 0.0
+        return result
+
+    def look(self, db: sqlite3.Connection, owner: int, known: Callable[[], Collection[str]], now: float) -> None:
+        """Put in the jobs that are due, if it is time to look."""
+        due = self._next_due is not None and self._next_due <= now
+        if due or not 0 <= now - self._looked_at < LOOK_INTERVAL:  # negative when the clock was set back
+            self._looked_at = now
+            names = known()
+            self._next_due = fire_due(db, owner, names, now)
+            self._concerned = self._next_due is not None or concerns(db, names)
+
+    def patience(self, now: float) -> float:
+        """Return for how many seconds nothing is due, nor has to be looked for."""
+        longest = LOOK_INTERVAL if self._concerned else LONGEST_WAIT
+        return longest if self._next_due is None else min(longest, max(0.0, self._next_due - now))

@@ -1,0 +1,64 @@
+"""The wall clock may be set back: what that has put off is brought near again, so that no job waits for hours.
+
+Delays, retries and schedules are kept as times of the wall clock, because they survive a restart. None of them may be
+further away than what was asked for; one that is was written before the clock was set back.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+
+from .._ground.limits import LONGEST_WAIT
+from .rules import nearer
+
+DOUBT = 30.0
+"""Seconds for which the clock is doubted: what was reckoned before it was set back may be written a little later."""
+
+INTERVAL = 1.0
+"""Seconds between two looks while the clock is doubted."""
+
+_WAIT = "CASE WHEN failures > 0 THEN backoff_longest ELSE delay END"
+
+
+class ClockWatch:
+    """Notices that the clock was set back; used by the writer's thread alone."""
+
+    def __init__(self) -> None:
+        self._latest = math.inf  # while nobody looked it may have been set, as often as anybody liked
+        self._doubted_until = self._next_look = -math.inf
+
+    def doubt(self) -> None:
+        """Look anew: jobs have been taken over that waited while nobody looked, or what was done was given up."""
+        self._latest = math.inf
+
+    def look(self, db: sqlite3.Connection, owner: int, now: float) -> bool:
+        """Bring near what is too far away, if the clock is doubted; return whether it is."""
+        instant = time.monotonic()
+        if now < self._latest:
+            self._doubted_until, self._next_look = instant + DOUBT, instant
+        self._latest = now
+        if not self._next_look <= instant < self._doubted_until:
+            return False
+        self._next_look = instant + INTERVAL
+        bring_near(db, owner, now)
+        return True
+
+    def patience(self) -> float:
+        """Return for how many seconds there is nothing to look at."""
+        return INTERVAL if time.monotonic() < self._doubted_until else LONGEST_WAIT
+
+
+def bring_near(db: sqlite3.Connection, owner: int, now: float) -> None:
+    """Let no delayed job of an owner, and no schedule, wait for longer than was asked for."""
+    db.execute(
+        f"""
+        UPDATE jobs SET due = :now + {_WAIT}
+        WHERE owner = :owner AND state = 'pending' AND unmet = 0 AND due > 0 AND due > :now + {_WAIT}""",
+        {"owner": owner, "now": now},
+    )
+    rows = db.execute("SELECT id, kind, rule, next_due FROM schedules WHERE next_due > ?", (now,)).fetchall()
+    for number, kind, rule, due in rows:
+        if (at := nearer(kind, rule, due, now)) is not None:
+            db.execute("UPDATE schedules SET anchor = ?, next_due = ? WHERE id = ?", (now, at, number))

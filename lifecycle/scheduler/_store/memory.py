@@ -1,0 +1,402 @@
+"""The store in memory: what is in it is in flight; a job that has ended leaves it, with its run."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from .._ground.bridge import Bell
+from .._ground.errors import RunConflict
+from .._ground.limits import LONGEST_WAIT
+from .line import Line
+from .memory_schedules import MemorySchedules
+from .operations import skip_reason
+from .records import (
+    ALONE,
+    FINAL,
+    Cancelling,
+    Claimed,
+    Claims,
+    Ending,
+    JobRecord,
+    JobStatus,
+    LeftRuns,
+    NewJob,
+    NewRun,
+    NewSchedule,
+    Notice,
+    OpenedRun,
+    Outputs,
+    PutIn,
+    ScheduleRecord,
+    Settled,
+    Skipped,
+    StoredRun,
+    flow_key,
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    id: int
+    new: NewJob
+    run: _Run | None
+    created: float
+    unmet: int
+    due: float = 0.0
+    status: JobStatus = JobStatus.PENDING
+    attempt: int = 0
+    failures: int = 0
+    started: float | None = None
+    finished: float | None = None
+    ending: Ending | None = None
+    error: str | None = None
+    dependants: list[_Job] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    id: int
+    new: NewRun
+    jobs: dict[str, _Job] = field(default_factory=dict)
+    unfinished: int = 0
+
+
+class MemoryStore:
+    """Keeps jobs for the life of one scheduler.
+
+    A job by itself is forgotten when it has ended. The jobs of a run are kept until `forget`, because those that
+    come later need the outputs of those that came before.
+    """
+
+    durable = False
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._run_numbers = itertools.count(1)
+        self._jobs: dict[int, _Job] = {}
+        self._runs: dict[int, _Run] = {}
+        self._ready: Line[tuple[float, int]] = Line()
+        self._delayed: Line[tuple[float, int]] = Line()
+        self._schedules = MemorySchedules(self._put_in)
+        self._bell = Bell()
+        self._latest = 0.0  # the wall clock, when it was looked at last
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def aclose(self) -> None:
+        """Let go of everything. Idempotent."""
+        self._schedules.clear()
+        self._jobs.clear()
+        self._runs.clear()
+        self._ready = Line()
+        self._delayed = Line()
+
+    async def add_job(self, job: NewJob) -> int:
+        """Put in a job by itself and return its number."""
+        return self._add(job, None).id
+
+    async def adopt_jobs(self, handlers: Collection[str]) -> int:
+        """Return 0: nobody was here before."""
+        return 0
+
+    async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
+        """Put in a run; there is never an old one to take over, only one that goes on."""
+        if resume and any(_same(run, other.new) for other in self._runs.values() if other.unfinished):
+            raise RunConflict(f"{run.source}: a run of {run.flow!r} with these parameters is going on; wait for it")
+        return OpenedRun(self._add_run(run).id, False, len(run.jobs), len(run.jobs))
+
+    async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
+        """Return none: nobody was here before."""
+        return LeftRuns()
+
+    async def run(self, run_id: int) -> StoredRun | None:
+        """Return what is known of a run, None when it has been forgotten."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return None
+        opened = OpenedRun(run_id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
+        return StoredRun(flow_key(run.new.flow, run.new.digest), run.new.params, opened)
+
+    async def claim(self, limit: int, now: float) -> Claims:
+        """Start an attempt of the most urgent ready jobs, at most *limit*."""
+        while (first := self._delayed.first()) is not None and first[0] <= now:
+            self._delayed.pop()
+            self._make_ready(self._jobs[first[1]])
+        claimed: list[Claimed] = []
+        while len(claimed) < limit and (key := self._ready.pop()) is not None:
+            claimed.append(_start(self._jobs[key[1]], now))
+        return Claims(tuple(claimed), first[0] if first is not None else None)
+
+    async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
+        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones."""
+        while True:
+            now = time.time()
+            if now < self._latest:
+                self._bring_near(now)
+            self._latest = now
+            due = self._schedules.fire_due(now)
+            claims = await self.claim(room(), now)
+            if claims.jobs:
+                return claims.jobs
+            due = min((at for at in (due, claims.next_due) if at is not None), default=None)
+            await self._bell.wait(None if due is None else min(LONGEST_WAIT, max(0.0, due - time.time())))
+
+    def _bring_near(self, now: float) -> None:
+        """Let nothing wait for longer than was asked for: the clock was set back."""
+        self._schedules.bring_near(now)
+        for number in [number for _, number in self._delayed]:
+            job = self._jobs[number]
+            furthest = now + (job.new.backoff[1] if job.failures else job.new.delay)
+            if job.due > furthest:
+                self._delayed.discard((job.due, number))
+                job.due = furthest
+                self._delayed.add((furthest, number))
+
+    def look_again(self) -> None:
+        """Have `take` see that there is more room."""
+        self._bell.ring()
+
+    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+        """Make jobs that were taken and not begun pending again; return the numbers of those that are."""
+        given = []
+        for claimed in jobs:
+            job = self._running(claimed.id, claimed.attempt)
+            if job is not None:
+                job.status, job.attempt = JobStatus.PENDING, job.attempt - 1
+                self._make_ready(job)
+                given.append(job.id)
+        return given
+
+    async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
+        """End a job, if *attempt* is still its attempt."""
+        job = self._running(job_id, attempt)
+        if job is None:
+            return Settled(accepted=False)
+        self._bell.ring()
+        job.failures += ending.failed
+        job.ending = ending
+        return self._end(job, ending.status, ending.error, now)
+
+    async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
+        """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
+        job = self._running(job_id, attempt)
+        if job is None:
+            return False
+        job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
+        job.failures += 1
+        self._delayed.add((due, job.id))
+        self._bell.ring()
+        return True
+
+    async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
+        """Cancel a job that does not run, or note the wish for one that does."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return Cancelling(found=False)
+        before = job.status
+        if before.final or before is JobStatus.RUNNING:
+            return Cancelling(True, before)
+        return Cancelling(True, before, self._end(job, JobStatus.CANCELLED, reason, now))
+
+    async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
+        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return Settled(False, run_id), ()
+        ended = [job for job in run.jobs.values() if job.status in (JobStatus.PENDING, JobStatus.INTERRUPTED)]
+        for job in ended:
+            self._leave(job, JobStatus.CANCELLED, reason, now)
+        running = tuple(job.id for job in run.jobs.values() if job.status is JobStatus.RUNNING)
+        skipped = tuple(Skipped(job.id, job.new.name, reason) for job in ended)
+        return Settled(True, run_id, skipped, bool(ended) and run.unfinished == 0), running
+
+    async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
+        """Return the outputs of succeeded jobs of a run, by name."""
+        jobs = self._runs[run_id].jobs
+        done = {name: jobs[name].ending for name in names if jobs[name].status is JobStatus.SUCCEEDED}
+        return {name: ending.result for name, ending in done.items() if ending is not None}
+
+    async def notices(self) -> Sequence[Notice]:
+        """Return nothing: nobody else can reach this store."""
+        return ()
+
+    async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
+        """Return all jobs of a run, in their order."""
+        return [_record(job) for job in self._runs[run_id].jobs.values()]
+
+    async def job(self, job_id: int) -> JobRecord | None:
+        """Return one job, None when it has ended and been forgotten."""
+        job = self._jobs.get(job_id)
+        return _record(job) if job is not None else None
+
+    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
+        """Return the newest jobs that have not been forgotten, the newest last."""
+        known = dict(self._jobs)
+        for kept in self._runs.values():
+            known |= {job.id: job for job in kept.jobs.values()}
+        found = [
+            _record(job)
+            for _, job in sorted(known.items())
+            if (status is None or job.status is status) and (run is None or (job.run is not None and job.run.id == run))
+        ]
+        return found[-limit:]
+
+    async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
+        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+        self._bell.ring()
+        return self._schedules.put(new, time.time())
+
+    async def schedule(self, name: str) -> ScheduleRecord | None:
+        """Return one schedule, None when there is none of that name."""
+        return self._schedules.record(name)
+
+    async def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name."""
+        return self._schedules.records()
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Take out a schedule; its jobs stay. Return whether there was one."""
+        return self._schedules.remove(name)
+
+    async def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one."""
+        return self._schedules.pause(name)
+
+    async def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
+        self._bell.ring()
+        return self._schedules.resume(name, time.time())
+
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+        """Put in a run now, besides those that are due; return what was put in."""
+        return self._schedules.trigger(name, flows)
+
+    def forget(self, run_id: int) -> None:
+        """Let go of a finished run."""
+        self._runs.pop(run_id, None)
+
+    def _put_in(self, work: NewJob | NewRun) -> PutIn:
+        if isinstance(work, NewRun):
+            return PutIn(run=self._add_run(work).id)
+        return PutIn(job=self._add(work, None).id)
+
+    def _add_run(self, new: NewRun) -> _Run:
+        run = _Run(next(self._run_numbers), new, unfinished=len(new.jobs))
+        self._runs[run.id] = run
+        for job in new.jobs:
+            run.jobs[job.name] = self._add(job, run)
+        for job in new.jobs:
+            for needed in job.needs:
+                run.jobs[needed].dependants.append(run.jobs[job.name])
+        return run
+
+    def _add(self, new: NewJob, run: _Run | None) -> _Job:
+        now = time.time()
+        job = _Job(next(self._numbers), new, run, now, len(new.needs))
+        self._jobs[job.id] = job
+        if not job.unmet:
+            self._wait_or_ready(job, now)
+        return job
+
+    def _wait_or_ready(self, job: _Job, now: float) -> None:
+        if job.new.delay > 0:
+            job.due = now + job.new.delay
+            self._delayed.add((job.due, job.id))
+            self._bell.ring()
+        else:
+            self._make_ready(job)
+
+    def _make_ready(self, job: _Job) -> None:
+        job.due = 0.0
+        self._ready.add((-job.new.priority, job.id))
+        self._bell.ring()
+
+    def _running(self, job_id: int, attempt: int) -> _Job | None:
+        job = self._jobs.get(job_id)
+        return job if job is not None and job.status is JobStatus.RUNNING and job.attempt == attempt else None
+
+    def _leave(self, job: _Job, status: JobStatus, error: str | None, now: float) -> None:
+        """Take a job out of every index; those of a run stay in the run."""
+        if job.status is not JobStatus.RUNNING:
+            self._ready.discard((-job.new.priority, job.id))
+            self._delayed.discard((job.due, job.id))
+        job.status, job.error, job.finished = status, error, now
+        if status in FINAL:
+            del self._jobs[job.id]
+            self._schedules.ended(PutIn(job=job.id), now)
+            if job.run is not None:
+                job.run.unfinished -= 1
+                if not job.run.unfinished:
+                    self._schedules.ended(PutIn(run=job.run.id), now)
+
+    def _end(self, job: _Job, status: JobStatus, error: str | None, now: float) -> Settled:
+        self._leave(job, status, error, now)
+        if job.run is None:
+            return ALONE
+        if not status.final:
+            return Settled(True, job.run.id)
+        skipped: list[Skipped] = []
+        if status is JobStatus.SUCCEEDED:
+            for dependant in job.dependants:
+                self._release(dependant, now)
+        else:
+            self._skip_below(job, skip_reason(job.new.name, status), now, skipped)
+        return Settled(True, job.run.id, tuple(skipped), job.run.unfinished == 0)
+
+    def _release(self, job: _Job, now: float) -> None:
+        job.unmet -= 1
+        if job.unmet == 0 and job.status is JobStatus.PENDING:
+            self._wait_or_ready(job, now)
+
+    def _skip_below(self, job: _Job, reason: str, now: float, skipped: list[Skipped]) -> None:
+        waiting = list(job.dependants)
+        while waiting:
+            dependant = waiting.pop()
+            if dependant.status is JobStatus.PENDING:
+                self._leave(dependant, JobStatus.CANCELLED, reason, now)
+                skipped.append(Skipped(dependant.id, dependant.new.name, reason))
+                waiting.extend(dependant.dependants)
+        skipped.sort(key=lambda skip: skip.id)
+
+
+def _same(run: NewRun, other: NewRun) -> bool:
+    return (run.flow, run.params) == (other.flow, other.params)
+
+
+def _start(job: _Job, now: float) -> Claimed:
+    job.status, job.started = JobStatus.RUNNING, now
+    job.attempt += 1
+    new = job.new
+    run_id = job.run.id if job.run is not None else None
+    name, kind, _, _, _, retries, backoff, timeout, payload = new
+    return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
+
+
+def _record(job: _Job) -> JobRecord:
+    ending = job.ending or Ending(job.status)
+    return JobRecord(
+        id=job.id,
+        run_id=job.run.id if job.run else None,
+        flow=job.run.new.flow if job.run else None,
+        name=job.new.name,
+        kind=job.new.kind,
+        status=job.status,
+        priority=job.new.priority,
+        attempts=job.attempt,
+        failures=job.failures,
+        retries=job.new.retries,
+        seconds=ending.seconds if job.ending else None,
+        created=job.created,
+        started=job.started,
+        finished=job.finished,
+        due=job.due or None,
+        error=job.error,
+        result=ending.result,
+        trace=ending.trace,
+        log=ending.log,
+        needs=job.new.needs,
+    )

@@ -1,0 +1,134 @@
+"""Schedules of the store in memory: the same rules, without a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from .records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
+from .rules import due_after, fire, first_due, nearer
+
+
+@dataclass(slots=True)
+class _Schedule:
+    new: NewSchedule
+    anchor: float
+    record: ScheduleRecord
+
+
+class MemorySchedules:
+    """Keeps schedules for the life of one store.
+
+    Args:
+        put_in: puts in a job or a run.
+    """
+
+    def __init__(self, put_in: Callable[[NewJob | NewRun], PutIn]) -> None:
+        self._put_in = put_in
+        self._schedules: dict[str, _Schedule] = {}
+        self._delays: dict[PutIn, _Schedule] = {}  # of a fixed delay, by what runs now
+
+    def put(self, new: NewSchedule, now: float) -> ScheduleRecord:
+        """Put in a schedule, or change the one of this name."""
+        old = self._schedules.get(new.name)
+        fields = (new.name, *new.timing, new.missed, new.misfire_grace)
+        if old is None:
+            record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0, new.flow, None, new.calls)
+            self._schedules[new.name] = _Schedule(new, now, record)
+            return record
+        same = old.new.timing == new.timing
+        before = old.record
+        due = before.next_due if same else first_due(new, now)
+        old.new, old.anchor = new, old.anchor if same else now
+        counts = (before.last_due, before.last_job, before.runs, before.missed_runs)
+        old.record = ScheduleRecord(*fields, before.paused, due, *counts, new.flow, before.last_run, new.calls)
+        return old.record
+
+    def record(self, name: str) -> ScheduleRecord | None:
+        """Return one schedule."""
+        schedule = self._schedules.get(name)
+        return None if schedule is None else schedule.record
+
+    def records(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules by name."""
+        return [schedule.record for _, schedule in sorted(self._schedules.items())]
+
+    def remove(self, name: str) -> bool:
+        """Take out a schedule; its jobs stay."""
+        return self._schedules.pop(name, None) is not None
+
+    def pause(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed."""
+        schedule = self._schedules.get(name)
+        if schedule is None:
+            return False
+        schedule.record = replace(schedule.record, paused=True)
+        return True
+
+    def resume(self, name: str, now: float) -> bool:
+        """End a pause; what was due meanwhile is not made up for."""
+        schedule = self._schedules.get(name)
+        if schedule is None:
+            return False
+        new, due = schedule.new, schedule.record.next_due
+        if schedule.record.paused and due is not None and due <= now:
+            due = now + float(new.rule) if new.kind == "fixed_delay" else due_after(new, schedule.anchor, now)
+        schedule.record = replace(schedule.record, paused=False, next_due=due)
+        return True
+
+    def trigger(self, name: str, flows: Collection[str]) -> PutIn | None:
+        """Put in a run now, besides those that are due; none of a flow that is not among the *flows*."""
+        schedule = self._schedules.get(name)
+        if schedule is None or (schedule.new.flow is not None and schedule.new.handler not in flows):
+            return None
+        return self._put_in(schedule.new.work)
+
+    def bring_near(self, now: float) -> None:
+        """Let none wait for longer than was asked for: the clock was set back."""
+        for schedule in self._schedules.values():
+            new, due = schedule.new, schedule.record.next_due
+            if due is not None and (at := nearer(new.kind, new.rule, due, now)) is not None:
+                schedule.anchor, schedule.record = now, replace(schedule.record, next_due=at)
+
+    def fire_due(self, now: float) -> float | None:
+        """Put in the jobs that are due; return when the next is due."""
+        dues = []
+        for schedule in self._schedules.values():
+            due = schedule.record.next_due
+            if schedule.record.paused or due is None:
+                continue
+            if due <= now:
+                due = self._fire(schedule, due, now)
+            if due is not None:
+                dues.append(due)
+        return min(dues, default=None)
+
+    def _fire(self, schedule: _Schedule, due: float, now: float) -> float | None:
+        firing = fire(schedule.new, schedule.anchor, due, now)
+        last = PutIn()
+        for _ in firing.runs:
+            last = self._put_in(schedule.new.work)
+        record = schedule.record
+        schedule.record = replace(
+            record,
+            next_due=firing.next_due,
+            last_due=firing.runs[-1] if firing.runs else record.last_due,
+            last_job=last.job or record.last_job,
+            last_run=last.run or record.last_run,
+            runs=record.runs + len(firing.runs),
+            missed_runs=record.missed_runs + firing.missed,
+        )
+        if firing.runs and schedule.new.kind == "fixed_delay":
+            self._delays[last] = schedule
+        return firing.next_due
+
+    def ended(self, work: PutIn, now: float) -> None:
+        """Let a fixed delay begin: what it has put in has ended."""
+        schedule = self._delays.pop(work, None) if self._delays else None
+        if schedule is not None and schedule.new.kind == "fixed_delay" and schedule.record.next_due is None:
+            schedule.record = replace(schedule.record, next_due=now + float(schedule.new.rule))
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._schedules.clear()
+        self._delays.clear()

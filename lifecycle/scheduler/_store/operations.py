@@ -1,0 +1,279 @@
+"""What can be done to the jobs in an SQLite file, each as one function to be run in one transaction.
+
+They are plain functions of a connection, so that the store's writer thread and the command line share them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from .._ground.values import to_json
+from .records import ALONE, Cancelling, Claimed, Claims, Ending, JobStatus, NewJob, Notice, Settled, Skipped
+
+INSERT_JOB = """
+    INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,
+                      backoff_first, backoff_longest, timeout, payload, created)
+    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float) -> int:
+    """Put in one job and return its number."""
+    due = now + job.delay if job.delay and not job.needs else 0
+    values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
+    payload = None if job.payload is None else to_json(job.payload)
+    cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now))
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def claim(db: sqlite3.Connection, owner: int | None, limit: int, now: float) -> Claims:
+    """Start an attempt of the owner's most urgent ready jobs."""
+    db.execute(
+        "UPDATE jobs SET due = 0 WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0 AND due <= ?",
+        (owner, now),
+    )
+    # Two statements, because UPDATE ... RETURNING costs three times as much.
+    rows = db.execute(
+        """
+        SELECT id, run, name, kind, attempt + 1, failures, retries, backoff_first, backoff_longest, timeout, payload
+        FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due = 0
+        ORDER BY priority DESC, id LIMIT ?""",
+        (owner, limit),
+    ).fetchall()
+    db.executemany(
+        "UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ? WHERE id = ?",
+        [(now, row[0]) for row in rows],
+    )
+    jobs = tuple(_claimed(row) for row in rows)
+    next_due = db.execute(
+        "SELECT min(due) FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0", (owner,)
+    ).fetchone()[0]
+    return Claims(jobs, next_due)
+
+
+def _claimed(row: Sequence[Any]) -> Claimed:
+    number, run, name, kind, attempt, failures, retries, first, longest, timeout, payload = row
+    todo = payload and json.loads(payload)
+    return Claimed(number, run, name, kind, attempt, failures, retries, (first, longest), timeout, todo)
+
+
+def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]]) -> Collection[int]:
+    """Make jobs of these attempts pending again; return the numbers of those that nobody has asked to end."""
+    given = []
+    for job_id, attempt in attempts:
+        cursor = db.execute(
+            """
+            UPDATE jobs SET state = 'pending', attempt = attempt - 1
+            WHERE id = ? AND attempt = ? AND state = 'running' AND cancel IS NULL""",
+            (job_id, attempt),
+        )
+        if cursor.rowcount:
+            given.append(job_id)
+    return given
+
+
+def finish(
+    db: sqlite3.Connection,
+    job_id: int,
+    attempt: int,
+    ending: Ending,
+    now: float,
+    *,
+    delay_begins: Callable[[None], object] = bool,
+) -> Settled:
+    """End a running job, if *attempt* is still its attempt, and settle what follows.
+
+    Calls *delay_begins* when the job was, or ended, the run of a schedule, whose delay may begin now.
+    """
+    row = db.execute(
+        "SELECT run, name, schedule, cancel, owner FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'",
+        (job_id, attempt),
+    ).fetchone()
+    if row is None:
+        return Settled(accepted=False)
+    db.execute(
+        """
+        UPDATE jobs SET state = ?, result = ?, error = ?, trace = ?, log = ?, seconds = ?, finished = ?,
+                        failures = failures + ?, owner = NULL WHERE id = ?""",
+        (
+            ending.status.value,
+            to_json(ending.result) if ending.status is JobStatus.SUCCEEDED else None,
+            ending.error,
+            ending.trace,
+            ending.log,
+            ending.seconds,
+            now,
+            ending.failed,
+            job_id,
+        ),
+    )
+    run, name, schedule, unwanted, owner = row
+    if unwanted is not None:  # it has ended: nobody needs to be told to stop it
+        db.execute("DELETE FROM notices WHERE owner = ? AND job = ?", (owner, job_id))
+    if schedule is not None:
+        _begin_delay(db, schedule, "last_job", job_id, now)
+    settled = settle(db, job_id, name, run, ending.status, now)
+    if schedule is not None or settled.run_finished:
+        delay_begins(None)
+    return settled
+
+
+def _begin_delay(db: sqlite3.Connection, schedule: int, last: str, number: int, now: float) -> None:
+    """Let the delay of a schedule begin, if that is what it goes by: its last run has ended."""
+    db.execute(
+        f"""
+        UPDATE schedules SET next_due = ? + CAST(rule AS REAL)
+        WHERE id = ? AND {last} = ? AND kind = 'fixed_delay' AND next_due IS NULL""",
+        (now, schedule, number),
+    )
+
+
+def settle(db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float) -> Settled:
+    """Let the dependants of a job go on, or skip them, and count it in its run."""
+    if run is None:
+        return ALONE
+    if not status.final:
+        return Settled(accepted=True, run_id=run)
+    skipped: tuple[Skipped, ...] = ()
+    if status is JobStatus.SUCCEEDED:
+        db.execute(
+            """
+            UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN ? + delay ELSE due END
+            WHERE id IN (SELECT job FROM needs WHERE needed = ?)""",
+            (now, job_id),
+        )
+    else:
+        skipped = _skip_dependants(db, job_id, skip_reason(name, status), now)
+    return Settled(True, run, skipped, _count_down(db, run, 1 + len(skipped), now))
+
+
+def skip_reason(name: str, status: JobStatus) -> str:
+    """Return why the dependants of a job do not run."""
+    verb = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "was cancelled", JobStatus.TIMED_OUT: "timed out"}
+    return f"needs {name!r}, which {verb[status]}"
+
+
+def _skip_dependants(db: sqlite3.Connection, job_id: int, reason: str, now: float) -> tuple[Skipped, ...]:
+    rows = db.execute(
+        """
+        WITH RECURSIVE below (id) AS (
+            SELECT job FROM needs WHERE needed = ?
+            UNION SELECT needs.job FROM needs JOIN below ON needs.needed = below.id)
+        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
+        WHERE id IN (SELECT id FROM below) AND state IN ('pending', 'interrupted') RETURNING id, name""",
+        (job_id, reason, reason, now),
+    ).fetchall()
+    return tuple(Skipped(id, name, reason) for id, name in sorted(rows))  # noqa: A001
+
+
+def _count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool:
+    row = db.execute(
+        """
+        UPDATE runs SET unfinished = unfinished - ?, finished = CASE WHEN unfinished = ? THEN ? ELSE finished END,
+                        owner = CASE WHEN unfinished = ? THEN NULL ELSE owner END
+        WHERE id = ? RETURNING unfinished, schedule""",
+        (ended, ended, now, ended, run),
+    ).fetchone()
+    finished = bool(row and row[0] == 0)
+    if finished and row[1] is not None:
+        _begin_delay(db, row[1], "last_run", run, now)
+    return finished
+
+
+def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
+    """Make a running job pending again from *due* on, one failure older, unless somebody wants it to end."""
+    cursor = db.execute(
+        """
+        UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?
+        WHERE id = ? AND attempt = ? AND state = 'running' AND cancel IS NULL""",
+        (due, ending.error, ending.trace, ending.log, ending.seconds, job_id, attempt),
+    )
+    return cursor.rowcount == 1
+
+
+def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int | None) -> Cancelling:
+    """Cancel a job that does not run, or note the wish; tell its owner when that is not *by*."""
+    row = db.execute("SELECT state, owner, run, name, schedule FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        return Cancelling(found=False)
+    before, owner, run, name = JobStatus(row[0]), row[1], row[2], row[3]
+    if before.final:
+        return Cancelling(True, before)
+    if before is JobStatus.RUNNING:
+        db.execute("UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, job_id))
+        _tell(db, owner, [job_id])  # its own owner too: it may just be about to start the job
+        return Cancelling(True, before)
+    db.execute(
+        "UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL WHERE id = ?",
+        (reason, reason, now, job_id),
+    )
+    if row[4] is not None:
+        _begin_delay(db, row[4], "last_job", job_id, now)
+    settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
+    if owner != by:
+        _tell(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
+    return Cancelling(True, before, settled)
+
+
+def _tell(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
+    if owner is not None:
+        db.executemany("INSERT INTO notices (owner, job) VALUES (?, ?)", [(owner, job) for job in jobs])
+
+
+def cancel_run(
+    db: sqlite3.Connection, run: int, reason: str, now: float, by: int | None
+) -> tuple[Settled, tuple[int, ...]]:
+    """Cancel every job of a run that does not run; return what followed and the numbers of those that run."""
+    running = db.execute(
+        "UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE run = ? AND state = 'running' RETURNING id, name",
+        (reason, run),
+    ).fetchall()
+    ended = db.execute(
+        """
+        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
+        WHERE run = ? AND state IN ('pending', 'interrupted') RETURNING id, name""",
+        (reason, reason, now, run),
+    ).fetchall()
+    owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
+    finished = _count_down(db, run, len(ended), now) if ended else False
+    _tell(db, owner, [id for id, _ in running])  # noqa: A001
+    if owner != by:
+        _tell(db, owner, [id for id, _ in ended])  # noqa: A001
+    skipped = tuple(Skipped(id, name, reason) for id, name in sorted(ended))  # noqa: A001
+    return Settled(True, run, skipped, finished), tuple(id for id, _ in running)  # noqa: A001
+
+
+def outputs(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[str, str | None]:
+    """Return the results of succeeded jobs of a run as JSON texts, by name."""
+    found = {}
+    for name in names:
+        row = db.execute(
+            "SELECT result FROM jobs WHERE run = ? AND name = ? AND state = 'succeeded'", (run, name)
+        ).fetchone()
+        if row is not None:
+            found[name] = row[0]
+    return found
+
+
+def notices(db: sqlite3.Connection, owner: int | None) -> Sequence[Notice]:
+    """Return what others have asked of an owner's jobs: one query, empty nearly always."""
+    rows = db.execute(
+        """
+        SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, 'cancelled'), jobs.state = 'running',
+               coalesce(runs.unfinished = 0, 0)
+        FROM notices JOIN jobs ON jobs.id = notices.job LEFT JOIN runs ON runs.id = jobs.run
+        WHERE notices.owner = ? ORDER BY notices.id""",
+        (owner,),
+    ).fetchall()
+    return [
+        Notice(number, job, run, name, reason, bool(running), bool(finished))
+        for number, job, run, name, reason, running, finished in rows
+    ]
+
+
+def forget_notices(db: sqlite3.Connection, owner: int | None, last: int) -> None:
+    """Delete the notices up to *last*."""
+    db.execute("DELETE FROM notices WHERE owner = ? AND id <= ?", (owner, last))

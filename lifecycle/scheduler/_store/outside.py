@@ -1,0 +1,162 @@
+"""Looking at a store and changing it from outside, as the command line does: no scheduler, one connection."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from .._ground.errors import StoreError
+from .._ground.limits import LOG_CHARACTERS
+from .._ground.text import one_line, shorten
+from . import operations, owners, schedules, views
+from .files import connect, explain
+from .records import Cancelling, JobRecord, JobStatus, ScheduleRecord
+
+
+class StoreFile:
+    """An SQLite store that schedulers of other processes may be working on.
+
+    Every method opens the file, does one transaction and closes it.
+
+    Args:
+        path: the file, which must be there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._shown = os.fspath(path)
+        self._path = Path(path).absolute()
+
+    def jobs(
+        self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
+    ) -> Sequence[JobRecord]:
+        """Return the newest jobs, the newest last; what a dead process ran is interrupted.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return views.list_jobs(db, status=status, run=run, limit=limit, dead=self._dead(db))
+
+    def show(self, job: str) -> JobRecord | None:
+        """Return one job with everything, by its number or as the newest of its name.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            number = next(iter(_numbers(db, job)), None)
+            record = views.job(db, number) if number is not None else None
+            if record is None or record.status is not JobStatus.RUNNING:
+                return record
+            owner = db.execute("SELECT owner FROM jobs WHERE id = ?", (number,)).fetchone()[0]
+            return replace(record, status=JobStatus.INTERRUPTED) if owner in self._dead(db) else record
+
+    def cancel(self, job: str, reason: str) -> tuple[int, Cancelling] | None:
+        """Cancel one job, by its number or as the newest of its name that has not ended.
+
+        One that runs is stopped by its scheduler, within a fraction of a second.
+
+        Returns:
+            Its number and what the wish met, None when there is no such job.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
+        with self._transaction("rw") as db:
+            owners.bury_the_dead(db, self._path)
+            found = None
+            for number in _numbers(db, job):
+                cancelling = operations.cancel(db, number, reason, time.time(), None)
+                if not cancelling.found:
+                    continue
+                found = found or (number, cancelling)
+                if cancelling.before is not None and not cancelling.before.final:
+                    return number, cancelling
+            return found
+
+    def cancel_run(self, run: int, reason: str) -> tuple[int, int] | None:
+        """Cancel all jobs of a run that have not ended.
+
+        Returns:
+            How many were cancelled at once and how many run and are being stopped, None when there is no such run.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        reason = one_line(shorten(reason, LOG_CHARACTERS))
+        with self._transaction("rw") as db:
+            owners.bury_the_dead(db, self._path)
+            if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:
+                return None
+            settled, running = operations.cancel_run(db, run, reason, time.time(), None)
+            return len(settled.skipped), len(running)
+
+    def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return schedules.records(db)
+
+    def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return schedules.pause(db, name)
+
+    def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return schedules.resume(db, name, time.time())
+
+    def trigger_schedule(self, name: str) -> bool:
+        """Have a scheduler that knows what to run put in a run; return whether there is such a schedule.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return schedules.ask(db, name)
+
+    def _dead(self, db: sqlite3.Connection) -> list[int]:
+        return [owner for owner, _ in owners.dead_owners(db, self._path)]
+
+    @contextmanager
+    def _transaction(self, mode: Literal["rw", "ro"]) -> Iterator[sqlite3.Connection]:
+        if not self._path.exists():
+            raise StoreError(f"{self._shown}: there is no such file; `lifecycle run FLOW --db {self._shown}` makes it")
+        try:
+            # Also for reading: a connection that may not write leaves the -wal and -shm files behind when it closes.
+            db = connect(self._path, self._shown, mode="rw")
+            try:
+                db.execute(f"PRAGMA query_only = {mode == 'ro'}")
+                db.execute("BEGIN IMMEDIATE" if mode == "rw" else "BEGIN")
+                yield db
+                db.execute("COMMIT")
+            finally:
+                db.close()  # rolls back what was not committed
+        except sqlite3.Error as error:
+            raise StoreError(explain(self._shown, error)) from error
+
+
+def _numbers(db: sqlite3.Connection, job: str) -> Sequence[int]:
+    """Return the numbers of the jobs that *job* can mean: its number, or those of its name, the newest first."""
+    if job.isascii() and job.isdigit() and len(job) < 19:
+        return [int(job)]
+    return views.find_jobs(db, job)

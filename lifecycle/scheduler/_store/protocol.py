@@ -1,0 +1,140 @@
+"""What a scheduler needs of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from .records import (
+    Cancelling,
+    Claimed,
+    Claims,
+    Ending,
+    JobRecord,
+    JobStatus,
+    LeftRuns,
+    NewJob,
+    NewRun,
+    NewSchedule,
+    Notice,
+    OpenedRun,
+    Outputs,
+    PutIn,
+    ScheduleRecord,
+    Settled,
+    StoredRun,
+)
+
+
+class Store(Protocol):
+    """Keeps jobs and says which is next. Every method is one transaction.
+
+    All are awaited by the scheduler and raise StoreError when the store cannot be used any more. A cancellation
+    of any of them ends the waiting; what was asked for may have been done.
+    """
+
+    durable: bool
+
+    async def open(self) -> None:
+        """Open the store and register as an owner of jobs."""
+
+    async def aclose(self) -> None:
+        """Mark what still runs as interrupted, give up the ownership and close. Idempotent."""
+
+    async def add_job(self, job: NewJob) -> int:
+        """Put in a job by itself and return its number."""
+
+    async def adopt_jobs(self, handlers: Collection[str]) -> int:
+        """Take over the jobs by themselves that a dead process has left, if their handler is known."""
+
+    async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
+        """Put in a run, or take over its unfinished one.
+
+        Args:
+            run: the run.
+            resume: take over an unfinished run of the same flow and parameters.
+            fresh: cancel what is left of such a run and begin a new one.
+
+        Raises:
+            RunConflict: such a run is being run by somebody, or its flow has changed.
+        """
+
+    async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
+        """Take over the unfinished runs of a flow that nobody works on, those of this version of it."""
+
+    async def run(self, run_id: int) -> StoredRun | None:
+        """Return what is known of a run, None when there is none."""
+
+    async def claim(self, limit: int, now: float) -> Claims:
+        """Start an attempt of the most urgent ready jobs, at most *limit*."""
+
+    async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
+        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones, so many at most.
+
+        Meanwhile schedules that are due become jobs and runs, those whose handler or flow is among the *known*, the
+        names of handlers and the keys of flows. One task may wait at a time. *room* is asked whenever something has
+        been written, maybe in another thread, and whenever `look_again` is called.
+        """
+
+    def look_again(self) -> None:
+        """Have `take` see that there is more room."""
+
+    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+        """Make jobs that were taken and not begun pending again, as if they had not been taken.
+
+        Returns the numbers of those that are; of one that somebody has asked to end its end has to be recorded.
+        """
+
+    async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
+        """End a job, if *attempt* is still its attempt."""
+
+    async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
+        """Make a job pending again from the wall-clock time *due* on; return False when it is not ours or unwanted."""
+
+    async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
+        """Cancel a job that does not run, or note the wish for one that does."""
+
+    async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
+        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
+
+    async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
+        """Return the outputs of succeeded jobs of a run, by name."""
+
+    async def notices(self) -> Sequence[Notice]:
+        """Return and forget what others have asked of our jobs: one query for all of them."""
+
+    async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
+        """Return all jobs of a run, without results, logs and traces, in their order."""
+
+    async def job(self, job_id: int) -> JobRecord | None:
+        """Return one job with everything."""
+
+    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
+        """Return the newest jobs, the newest last, without results, logs and traces."""
+
+    async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
+        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+
+    async def schedule(self, name: str) -> ScheduleRecord | None:
+        """Return one schedule, None when there is none of that name."""
+
+    async def schedules(self) -> Sequence[ScheduleRecord]:
+        """Return all schedules, by name."""
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Take out a schedule; its jobs stay. Return whether there was one."""
+
+    async def pause_schedule(self, name: str) -> bool:
+        """Have a schedule not be due until it is resumed; return whether there is one."""
+
+    async def resume_schedule(self, name: str) -> bool:
+        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
+
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+        """Put in a run now, besides those that are due; return what was put in.
+
+        None when there is no such schedule, or its flow is not among those with the keys *flows*.
+        """
+
+    def forget(self, run_id: int) -> None:
+        """Let go of a finished run, for a store in memory."""

@@ -1,0 +1,175 @@
+"""The tables of the SQLite store, their version, and how an older file is brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from .._ground.errors import StoreError
+
+APPLICATION_ID: Final = 0x4C69_6645
+"""Stands in the header of our files: "LifE". Another program's database is not touched."""
+
+_FIRST: Final = (
+    """
+    CREATE TABLE owners (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        token TEXT NOT NULL,      -- the end of the name of its lock file
+        pid INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        started REAL NOT NULL
+    )""",
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        flow TEXT NOT NULL,
+        source TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        params TEXT NOT NULL,
+        owner INTEGER,
+        jobs INTEGER NOT NULL,
+        unfinished INTEGER NOT NULL,
+        created REAL NOT NULL,
+        finished REAL
+    )""",
+    "CREATE INDEX runs_unfinished ON runs (flow) WHERE finished IS NULL",
+    """
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        owner INTEGER,            -- who may run it, or runs it
+        priority INTEGER NOT NULL,
+        unmet INTEGER NOT NULL,   -- needs that have not succeeded yet
+        delay REAL NOT NULL,
+        due REAL NOT NULL,        -- 0, or the wall-clock time before which it does not start
+        attempt INTEGER NOT NULL DEFAULT 0,
+        failures INTEGER NOT NULL DEFAULT 0,
+        retries INTEGER NOT NULL,
+        backoff_first REAL NOT NULL,
+        backoff_longest REAL NOT NULL,
+        timeout REAL,
+        payload TEXT,
+        cancel TEXT,              -- the reason, from the moment that somebody wants it stopped
+        result TEXT,
+        error TEXT,
+        trace TEXT,
+        log TEXT,
+        seconds REAL,
+        created REAL NOT NULL,
+        started REAL,
+        finished REAL
+    )""",
+    "CREATE UNIQUE INDEX jobs_by_name ON jobs (run, name) WHERE run IS NOT NULL",
+    # Each index is over exactly what one query asks, in the same words: SQLite uses a partial index only when the
+    # query's conditions imply the index's, and `state IN (...)` does not imply `state = 'pending'`.
+    """
+    CREATE INDEX jobs_ready ON jobs (owner, priority DESC, id)
+        WHERE state = 'pending' AND unmet = 0 AND due = 0""",
+    "CREATE INDEX jobs_due ON jobs (owner, due) WHERE state = 'pending' AND unmet = 0 AND due > 0",
+    "CREATE INDEX jobs_running ON jobs (owner) WHERE state = 'running'",
+    "CREATE TABLE needs (needed INTEGER, job INTEGER, PRIMARY KEY (needed, job)) WITHOUT ROWID",
+    "CREATE INDEX needs_of ON needs (job)",
+    """
+    CREATE TABLE notices (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        owner INTEGER NOT NULL,
+        job INTEGER NOT NULL
+    )""",
+    "CREATE INDEX notices_for ON notices (owner)",
+)
+
+_SCHEDULES: Final = (
+    """
+    CREATE TABLE schedules (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        timezone TEXT,
+        missed TEXT NOT NULL,
+        misfire_grace REAL,
+        handler TEXT NOT NULL,
+        job TEXT NOT NULL,        -- the settings and the payload of its jobs
+        paused INTEGER NOT NULL DEFAULT 0,
+        anchor REAL NOT NULL,     -- the wall-clock time at which a fixed rate began
+        next_due REAL,
+        last_due REAL,
+        last_job INTEGER,
+        runs INTEGER NOT NULL DEFAULT 0,
+        missed_runs INTEGER NOT NULL DEFAULT 0
+    )""",
+    "CREATE INDEX schedules_due ON schedules (next_due) WHERE paused = 0 AND next_due IS NOT NULL",
+    "ALTER TABLE jobs ADD COLUMN schedule INTEGER",
+    "ALTER TABLE jobs ADD COLUMN scheduled REAL",
+    # The database itself refuses a second job for one due time.
+    "CREATE UNIQUE INDEX jobs_scheduled ON jobs (schedule, scheduled) WHERE scheduled IS NOT NULL",
+)
+
+_SCHEDULED_FLOWS: Final = (
+    "ALTER TABLE schedules ADD COLUMN last_run INTEGER",
+    "ALTER TABLE schedules ADD COLUMN triggered INTEGER NOT NULL DEFAULT 0",  # so often from another process
+    "CREATE INDEX schedules_triggered ON schedules (id) WHERE triggered > 0",
+    "ALTER TABLE runs ADD COLUMN schedule INTEGER",
+    "ALTER TABLE runs ADD COLUMN scheduled REAL",
+    # And a second run.
+    "CREATE UNIQUE INDEX runs_scheduled ON runs (schedule, scheduled) WHERE scheduled IS NOT NULL",
+)
+
+MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS)
+"""What brings a file from version n to n + 1; never changed once released, only added to."""
+
+VERSION: Final = len(MIGRATIONS)
+
+
+def bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
+    """Create the tables in an empty file, or bring an older one to this version, in one transaction.
+
+    Raises:
+        StoreError: the file is of another program, or of a newer version; it has not been changed.
+    """
+    if _checked_version(db, path) == VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Once more: another process may have done it while this one waited for the lock.
+        for statements in MIGRATIONS[_checked_version(db, path) :]:
+            for statement in statements:
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def check_version(db: sqlite3.Connection, path: str) -> None:
+    """Check that a file is ours and of this version, without changing it.
+
+    Raises:
+        StoreError: it is not.
+    """
+    version = _checked_version(db, path)
+    if version < VERSION:
+        was = f"of version {version}, older than {VERSION}; open it once with a scheduler" if version else "empty"
+        raise StoreError(f"{path}: the database is {was}")
+
+
+def _checked_version(db: sqlite3.Connection, path: str) -> int:
+    # In one statement, or another process might make the tables between two.
+    application, version, tables = db.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    if application != APPLICATION_ID and (application or version or tables):
+        raise StoreError(f"{path}: is an SQLite database of another program; give another file")
+    if version > VERSION:
+        raise StoreError(
+            f"{path}: the database is of version {version}, this lifecycle knows up to {VERSION}; "
+            "use the newer lifecycle that made it, or another file"
+        )
+    return int(version)

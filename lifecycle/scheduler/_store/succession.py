@@ -1,0 +1,56 @@
+"""Taking over, while this owner lives, the jobs and runs of other owners of the same file that have ended."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from .._ground.limits import LONGEST_WAIT
+from . import owners
+from .locks import remove_lock
+
+INTERVAL = 2.0
+"""Seconds between two looks at the other owners, while there are any."""
+
+
+class Succession:
+    """Looks now and then whether another owner has ended; used by the writer's thread alone.
+
+    Args:
+        database: the store's file.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._others: set[int] = set()
+        self._next_look = 0.0
+        self._unsure = True  # one may have ended since this one was opened
+
+    def forget(self) -> None:
+        """Look anew: what was taken over was given up again."""
+        self._next_look, self._unsure = 0.0, True
+
+    def look(self, db: sqlite3.Connection, owner: int, known: Callable[[], Collection[str]]) -> bool:
+        """Take over the jobs of those that have ended; return whether there were any."""
+        instant = time.monotonic()
+        if instant < self._next_look:
+            return False
+        self._next_look = instant + INTERVAL
+        # Not itself, although somebody may have removed its lock file: it would begin a second time what it runs.
+        dead = [other for other in owners.dead_owners(db, self._database) if other[0] != owner]
+        for number, token in dead:
+            owners.retire(db, number)
+            remove_lock(self._database, token)
+        others = {number for (number,) in db.execute("SELECT id FROM owners WHERE id != ?", (owner,))}
+        left, self._others = self._others - others, others
+        if not (dead or left or self._unsure):
+            return False
+        self._unsure = False
+        names = known()
+        return owners.adopt_jobs(db, owner, names) + owners.adopt_served_runs(db, owner, names) > 0
+
+    def patience(self) -> float:
+        """Return for how many seconds nobody has to be looked at."""
+        return max(0.0, self._next_look - time.monotonic()) if self._others else LONGEST_WAIT

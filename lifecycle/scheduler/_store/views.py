@@ -1,0 +1,103 @@
+"""Looking at jobs in an SQLite file: lists and single jobs, for people and for the final report."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
+
+_COLUMNS = """
+    jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
+    jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error"""
+
+_FIELDS = (
+    *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
+    *("seconds", "created", "started", "finished", "due", "error"),
+)
+
+_FROM = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
+
+
+def jobs_of(db: sqlite3.Connection, run: int) -> Sequence[JobRecord]:
+    """Return all jobs of a run, without results, logs and traces, in their order."""
+    rows = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.run = ? ORDER BY jobs.id", (run,))
+    return [_record(row) for row in rows]
+
+
+def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
+    """Return what is known of a run."""
+    row = db.execute(
+        """
+        SELECT flow, digest, params, jobs, unfinished,
+               unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1)
+        FROM runs WHERE id = ?""",
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    flow, digest, params, jobs, unfinished, begun = row
+    return StoredRun(flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished))
+
+
+def effective_state(dead: Collection[int]) -> str:
+    """Return the SQL expression for a job's state: what a dead owner runs is interrupted, whatever its row says."""
+    owners = ", ".join(str(int(owner)) for owner in dead)
+    return f"CASE WHEN jobs.state = 'running' AND jobs.owner IN ({owners}) THEN 'interrupted' ELSE jobs.state END"
+
+
+def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
+    """Return one job with everything."""
+    row = db.execute(
+        f"SELECT {_COLUMNS}, jobs.result, jobs.trace, jobs.log {_FROM} WHERE jobs.id = ?", (job_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    needs = db.execute(
+        "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
+        (job_id,),
+    )
+    result = None if row[16] is None else json.loads(row[16])
+    return _record(row, result=result, trace=row[17], log=row[18], needs=tuple(name for (name,) in needs))
+
+
+def find_jobs(db: sqlite3.Connection, name: str, limit: int = 100) -> Sequence[int]:
+    """Return the numbers of the jobs with this name, the newest first."""
+    rows = db.execute("SELECT id FROM jobs WHERE name = ? ORDER BY id DESC LIMIT ?", (name, limit))
+    return [number for (number,) in rows]
+
+
+def list_jobs(
+    db: sqlite3.Connection,
+    *,
+    status: JobStatus | None = None,
+    run: int | None = None,
+    limit: int = 1_000,
+    dead: Collection[int] = (),
+) -> Sequence[JobRecord]:
+    """Return the newest jobs, the newest last.
+
+    Args:
+        db: the connection.
+        status: only those in this state.
+        run: only those of this run.
+        limit: how many at most.
+        dead: numbers of owners that are dead: what they run is interrupted.
+    """
+    state = effective_state(dead)
+    rows = db.execute(
+        f"""
+        SELECT {_COLUMNS.replace("jobs.state", state)} {_FROM}
+        WHERE (:status IS NULL OR {state} = :status) AND (:run IS NULL OR jobs.run = :run)
+        ORDER BY jobs.id DESC LIMIT :limit""",
+        {"status": status.value if status else None, "run": run, "limit": limit},
+    ).fetchall()
+    return [_record(row) for row in reversed(rows)]
+
+
+def _record(row: Sequence[Any], **details: Any) -> JobRecord:
+    fields = dict(zip(_FIELDS, row, strict=False))
+    status, due = JobStatus(fields.pop("status")), fields.pop("due")
+    return JobRecord(**fields, status=status, due=due or None, **details)

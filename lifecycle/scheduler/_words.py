@@ -1,0 +1,122 @@
+"""Durations, rows and sentences that all displays for people share."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._ground.text import plural, shorten
+
+if TYPE_CHECKING:
+    from ._engine.outcome import RunOutcome
+    from ._ground.events import Event
+    from ._store.records import JobRecord, ScheduleRecord
+
+ROWS = 40
+"""A table of outcomes has at most so many rows; then it shows what went wrong and what took longest."""
+
+ORDER = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "running", "pending")
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as people say them."""
+    if seconds is None:
+        return "-"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 99.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def moment(at: float | None) -> str | None:
+    """Return a wall-clock time in local time."""
+    return None if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], str]:
+    """Return the jobs to show (all of a few, of many those that matter) and a line on those that are left out."""
+    jobs = outcome.jobs
+    if len(jobs) <= ROWS:
+        return jobs, ""
+    notable = [job for job in jobs if job.attempts > 1 or job.status.value not in ("succeeded", "pending")]
+    slow = sorted(jobs, key=lambda job: -(job.seconds or 0.0))[:10]
+    chosen = {job.id for job in [*notable[: ROWS - len(slow)], *slow]}
+    others = [job for job in jobs if job.id not in chosen]
+    return [job for job in jobs if job.id in chosen], f"... and {counts_of(others)} more"
+
+
+def counts_of(jobs: Sequence[JobRecord]) -> str:
+    """Return "12 succeeded, 1 failed"."""
+    counts = Counter(job.status.value for job in jobs)
+    return ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in ORDER if counts[status])
+
+
+def headline(outcome: RunOutcome, seconds: float) -> str:
+    """Return the run's end in one sentence."""
+    status = outcome.status.value.replace("_", " ")
+    text = f"{outcome.flow}: run {outcome.run_id} {status} in {duration(seconds)}"
+    return f"{text} ({plural(len(outcome.jobs), 'job')}: {counts_of(outcome.jobs)})" if outcome.jobs else text
+
+
+def note_of(job: JobRecord) -> str:
+    """Return what there is to say of a job beside its state."""
+    return "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)
+
+
+def url_host(host: str) -> str:
+    """Return a host as URLs have it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def sentence(event: Event) -> str | None:
+    """Return an event as a line for people, None when it is not worth one."""
+    data = event.data
+    if event.kind == "run_started":
+        state = f"resumed, {data['unfinished']} of {data['jobs']} jobs left" if data["resumed"] else ""
+        return f"{data['flow']}: run {event.run_id} {state or 'started with ' + plural(data['jobs'], 'job')}"
+    if event.kind == "job_started":
+        return f"{event.job}: started" + (f" (attempt {event.attempt})" if (event.attempt or 1) > 1 else "")
+    if event.kind == "job_log":
+        return f"{event.job}: {data['message']}"
+    if event.kind == "job_retrying":
+        return f"{event.job}: attempt {event.attempt} failed, again in {duration(data['delay'])}: {data['error']}"
+    if event.kind == "job_finished":
+        why = f": {data['error']}" if data.get("error") else ""
+        took = f" in {duration(data['seconds'])}" if data["seconds"] else ""
+        return f"{event.job}: {data['status'].replace('_', ' ')}{took}{why}"
+    if event.kind == "listening":
+        return f"control server: redis-cli -h {data['host']} -p {data['port']}"
+    if event.kind == "page":
+        return f"web page: http://{url_host(data['host'])}:{data['port']}/"
+    if event.kind == "loop_blocked":
+        return f"{data['task']} blocked the event loop for {duration(data['seconds'])}, at {data['place']}"
+    if event.kind == "draining":
+        return f"draining: waiting for {plural(data['count'], 'job')} ({shorten(', '.join(data['running']), 100)})"
+    return None
+
+
+def what_of(schedule: ScheduleRecord) -> str:
+    """Return what a schedule runs."""
+    return f"flow {schedule.flow}" if schedule.flow else f"handler {schedule.handler}"
+
+
+def when_of(schedule: ScheduleRecord) -> str:
+    """Return when a schedule is due, in words."""
+    if schedule.kind == "cron":
+        return f"cron {schedule.rule} ({schedule.timezone})"
+    seconds = f"{float(schedule.rule):g} s"
+    return f"every {seconds}" if schedule.kind == "fixed_rate" else f"{seconds} after each run"
+
+
+def next_of(schedule: ScheduleRecord) -> str:
+    """Return when a schedule is due next, or why that is not known."""
+    if schedule.paused:
+        return "paused"
+    if schedule.next_due is None:
+        return "after this run" if schedule.kind == "fixed_delay" else "never"
+    return moment(schedule.next_due) or ""

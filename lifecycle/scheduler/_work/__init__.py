@@ -1,0 +1,1 @@
+"""How a job's work is done: handlers, contexts, threads, processes and requests."""

@@ -1,0 +1,169 @@
+"""The context of one attempt: a resource of the job's Scope, bounded, and emptied on every exit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._ground.bridge import Bridge
+from .._ground.errors import JobStopped
+from .._ground.limits import LOG_CHARACTERS, LOG_LINES
+from .._ground.secrets import Secrets
+from .._ground.text import one_line, shorten
+
+if TYPE_CHECKING:
+    from lifecycle import Scope
+
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two reports of one job's progress; the last one is always told."""
+
+Report = Callable[[str, Mapping[str, Any]], None]
+
+
+class JobContext:
+    """What one attempt of a job holds: the names its expressions use, its last log lines, its progress.
+
+    Logging and progress may come from worker threads. They are collected here and told in the loop at most
+    once for each of its turns, so that a thread that logs in a tight loop neither floods the loop nor the memory.
+
+    Args:
+        job: the job's name.
+        attempt: the number of the attempt, from 1.
+        names: the root names of expressions: ``params``, ``blocks``, ``run``.
+        report: called in the loop as ``report(kind, data)``.
+    """
+
+    def __init__(self, job: str, attempt: int, names: Mapping[str, Any], report: Report) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.names: Mapping[str, Any] = names
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._report: Report | None = report
+        self.secrets: Secrets = Secrets()
+        self._bridge = Bridge()
+        self._lock = threading.Lock()
+        self._unsaid: deque[str] = deque(maxlen=LOG_LINES)
+        self._progress: tuple[float, float | None] | None = None
+        self._progress_told = 0.0
+        self._done = 0
+        self._telling = False
+
+    def log(self, message: str) -> None:
+        """Remember a line and tell it; may be called from any thread."""
+        # Hidden before it is shortened, or half of a secret would stay.
+        line = one_line(shorten(self.secrets.hide(str(message)), LOG_CHARACTERS))
+        with self._lock:
+            self.lines.append(line)
+            self._unsaid.append(line)
+        self._tell_soon()
+
+    def progress(self, done: float, total: float | None) -> None:
+        """Remember how far it is and tell it; may be called from any thread."""
+        with self._lock:
+            self._progress = (done, total)
+        self._tell_soon()
+
+    def count_done(self, total: int) -> None:
+        """Count one more part of *total* as done and tell it."""
+        self._done += 1
+        self.progress(self._done, total)
+
+    def tail(self) -> str:
+        """Return the last log lines."""
+        with self._lock:
+            return "\n".join(self.lines)
+
+    def clear(self) -> None:
+        """Tell what has not been told yet and let go of everything."""
+        self._tell(last=True)
+        with self._lock:
+            self._report = None
+            self.names = {}
+            self.lines.clear()
+            self._unsaid.clear()
+        self.secrets.clear()
+
+    def _tell_soon(self) -> None:
+        with self._lock:
+            if self._telling or self._report is None:
+                return
+            self._telling = True
+        self._bridge.call(self._tell)
+
+    def _tell(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        with self._lock:
+            report = self._report
+            lines, progress = list(self._unsaid), self._progress
+            self._unsaid.clear()
+            self._telling = False
+            if not last and now - self._progress_told < PROGRESS_INTERVAL:
+                progress = None
+            if progress is not None:
+                self._progress, self._progress_told = None, now
+        if report is None:
+            return
+        for line in lines:
+            report("job_log", {"message": line})
+        if progress is not None:
+            report("job_progress", {"done": progress[0], "total": progress[1]})
+
+
+class Context:
+    """What a handler with a parameter ``context`` is given.
+
+    Attributes:
+        job: the job's name.
+        attempt: the number of the attempt, from 1.
+        block: the path of the block that calls.
+        scope: the scope of the block: what an async handler acquires there is released when the block ends. It
+            belongs to the loop; a sync handler leaves it alone.
+    """
+
+    __slots__ = ("_job", "_stop", "block", "scope")
+
+    def __init__(self, job: JobContext, block: str, scope: Scope, stop: threading.Event) -> None:
+        self._job = job
+        self._stop = stop
+        self.block: str = block
+        self.scope: Scope = scope
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+        return self._job.job
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1."""
+        return self._job.attempt
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the block is being stopped: a sync handler that sees it should return soon."""
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Return, or raise when the block is being stopped; for the loops of sync handlers.
+
+        Raises:
+            JobStopped: the block is being stopped.
+        """
+        if self.stopping:
+            raise JobStopped(f"job {self.job!r} is being stopped")
+
+    def log(self, message: str) -> None:
+        """Tell a line; the last of them are kept with the job."""
+        self._job.log(message)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tell how far the job is.
+
+        Args:
+            done: how much is done.
+            total: how much there is, None when that is not known.
+        """
+        self._job.progress(done, total)

@@ -1,0 +1,72 @@
+"""A crew: some tasks that share one line of items, for work at the same time with a bound and results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from .._ground.values import Kept
+from .._language.table import integer_problem
+
+if TYPE_CHECKING:
+    from .frame import Frame
+
+T = TypeVar("T")
+
+WIDTH = 10
+"""So many at once when the flow does not say."""
+
+
+def width_problem(value: object) -> str | None:
+    """Return what is wrong with *value* as a number of tasks at once, or None."""
+    return integer_problem(value, 1, 1_000)
+
+
+async def run_crew(
+    frame: Frame,
+    work: Callable[[int, T], Awaitable[object]],
+    items: Sequence[T],
+    *,
+    width: int,
+    stop: bool,
+    path: str,
+) -> list[object]:
+    """Return what ``work(index, item)`` returned for each item, in their order.
+
+    Args:
+        frame: where the crew belongs.
+        work: called once for each item.
+        items: what there is to do.
+        width: how many at once; so many tasks are made, not one for each item.
+        stop: whether the first failure stops the others; else they finish before it is raised.
+        path: the block's path, for names and messages.
+    """
+    kept = Kept(path)
+    results: list[object] = [None] * len(items)
+    errors: list[Exception] = []
+    line = iter(enumerate(items))
+
+    async def member(line: Iterator[tuple[int, T]]) -> None:
+        for index, item in line:
+            try:
+                results[index] = await work(index, item)
+            except Exception as error:
+                if stop or frame.left_something(error):
+                    raise
+                if len(errors) < MOST_ERRORS:
+                    errors.append(error)
+            else:
+                kept.add(results[index])
+            frame.count_done(path, len(items))
+
+    async with frame.scope.child(path) as crew:
+        handles = [crew.start_soon(member, line, name=path) for _ in range(min(width, len(items)))]
+        for handle in handles:
+            await handle.wait()
+    if errors:
+        raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{path}: several failed", errors)
+    return results
+
+
+MOST_ERRORS = 10
+"""So many errors are kept when the others finish; an error keeps its frames, and they keep what they hold."""

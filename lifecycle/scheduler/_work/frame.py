@@ -1,0 +1,188 @@
+"""The place where a block runs: its names, its scope, and the ways to run what is inside it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._ground.bridge import being_cancelled, in_a_task
+from .._ground.errors import BlockTimeout, ExpressionError, HandlerError
+from .._ground.values import to_plain
+from .._language.expressions import resolve
+from .context import Context, JobContext
+from .failures import left_something, note_place, without_secrets
+from .handlers import Handler
+from .threads import ThreadCall
+
+if TYPE_CHECKING:
+    from lifecycle import Scope
+
+    from .._blocks.block import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a block sees while it runs; frames are immutable, an inner block gets a changed copy.
+
+    Attributes:
+        scope: owns what the block starts.
+        context: the context of the job's attempt.
+        names: the root names that expressions use here.
+        directory: what relative paths are relative to.
+        limiter: bounds the worker threads of the whole scheduler.
+        job_path: the path of the job's top-level block.
+        path: the path of the block that runs here.
+    """
+
+    scope: Scope
+    context: JobContext
+    names: Mapping[str, Any]
+    directory: Path
+    limiter: anyio.CapacityLimiter
+    job_path: str = ""
+    path: str = ""
+
+    async def run(self, block: Block, *, index: int | None = None, timed: bool = True) -> Any:
+        """Run a block to its end, within its timeout, and return its output.
+
+        Args:
+            block: the block.
+            index: the number of the item that it is run for, for messages.
+            timed: whether its timeout counts here.
+
+        Cancellation: the block is stopped; what it owned has been released when this returns.
+
+        Raises:
+            BlockTimeout: it took longer than its ``timeout``.
+            Exception: whatever it raised, with its place noted for the message.
+        """
+        frame = replace(self, path=block.path)
+        try:
+            if block.timeout is None or not timed:
+                return await block.run(frame)
+            with anyio.move_on_after(block.timeout):
+                return await block.run(frame)
+            raise BlockTimeout(f"took longer than its timeout of {block.timeout:g} s")
+        except Exception as error:
+            note_place(error, block.path, index)
+            raise
+
+    async def run_job(self, block: Block) -> Any:
+        """Run the top-level block of a job and return its output, as what may leave the attempt: without secrets.
+
+        Its timeout does not count here: it is the attempt's.
+
+        Cancellation: as in `run`.
+
+        Raises:
+            SecretHidden: it failed with an error that held a secret.
+        """
+        try:
+            return self.context.secrets.hide_in(await self.run(block, timed=False))
+        except Exception as error:
+            hidden = without_secrets(error, self.context.secrets)
+            if hidden is error:
+                raise
+        raise hidden from None
+
+    async def call(self, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call a handler, async in the loop and sync in a worker thread, and return its output as plain data.
+
+        Cancellation: an async handler is cancelled; a sync one is told and waited for.
+        """
+        return to_plain(await call_handler(handler, args, kwargs, self), f"the output of {self.path}")
+
+    def with_names(self, names: Mapping[str, Any]) -> Frame:
+        """Return this frame with further names."""
+        return replace(self, names={**self.names, **names})
+
+    def renamed(self, names: Mapping[str, Any]) -> Frame:
+        """Return this frame with other names instead of its own."""
+        return replace(self, names=names)
+
+    def moved(self, directory: Path) -> Frame:
+        """Return this frame in another directory."""
+        return replace(self, directory=directory)
+
+    def with_step(self, name: str, output: Any) -> Frame:
+        """Return this frame for what comes after a named step."""
+        return self.with_names({"steps": {**self.names.get("steps", {}), name: {"output": output}}})
+
+    def resolve(self, value: Any) -> Any:
+        """Return a compiled value with its expressions filled in."""
+        return resolve(value, self.names, self.context.secrets.read)
+
+    def setting(self, value: Any, problem: Callable[[Any], str | None], what: str) -> Any:
+        """Return a number of the flow that may be an expression, checked now that it is known.
+
+        Raises:
+            ExpressionError: it is no such number.
+        """
+        number = self.resolve(value)
+        if message := problem(number):
+            raise ExpressionError(f"{what}: {message}")
+        return number
+
+    def log(self, message: str) -> None:
+        """Tell a line of the job's log."""
+        self.context.log(message)
+
+    def count_done(self, path: str, total: int) -> None:
+        """Count one part of the job as done, when the block at *path* is the job's own."""
+        if path == self.job_path:
+            self.context.count_done(total)
+
+    def left_something(self, error: BaseException) -> bool:
+        """Return whether what failed still runs: then nothing may be started in its place."""
+        return left_something(error)
+
+
+async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:
+    """Call a handler where it belongs and return what it returns."""
+    if handler.is_async and not handler.wants_context:
+        return await guarded(handler, handler.function, *args, **kwargs)
+    stop = threading.Event()
+    async with frame.scope.child(frame.path or handler.name) as scope:
+        if handler.wants_context:
+            kwargs = {**kwargs, "context": Context(frame.context, frame.path, scope, stop)}
+        function = functools.partial(handler.function, *args, **kwargs)
+        if handler.is_async:
+            return await guarded(handler, function)
+        # The release's own bound is a little shorter than the scope's, so that its error says what is left behind.
+        end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
+        call = await scope.acquire(ThreadCall, function, stop, release=end, name=f"thread of {handler.name}")
+        result = await guarded(handler, functools.partial(call.run, frame.limiter))
+    return _checked(result, handler)
+
+
+async def guarded(handler: Handler, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    """Await a handler, and make an ordinary error of what would end the process or look like a cancellation."""
+    try:
+        return await function(*args, **kwargs)
+    except SystemExit as error:
+        raise HandlerError(f"handler {handler.name!r} called sys.exit({error.code!r})") from error
+    except anyio.get_cancelled_exc_class() as error:
+        if being_cancelled():
+            raise
+        # From a future or a task that somebody else cancelled: passed on, it would look as if nothing had failed.
+        raise HandlerError(f"handler {handler.name!r} raised a cancellation, but nobody cancelled it") from error
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and not in_a_task():
+            raise  # nobody raised it: the coroutine is being closed
+        raise HandlerError(f"handler {handler.name!r} raised {type(error).__name__}, which is no Exception") from error
+
+
+def _checked(result: Any, handler: Handler) -> Any:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"handler {handler.name!r} returned a coroutine; declare it with async def")
+    return result

@@ -1,0 +1,157 @@
+"""Explorations: run a scenario, find every point where it can be struck, run it again for each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from .._errors import ReplayError
+from .._loop.strategies import FIFO, RandomWalk, Strategy
+from . import settings
+from .explorer import Explorer
+from .faults import DEFAULT_FAULTS, Fault
+from .plan import Plan, find_scenario, parse_token
+from .run import Check, Invariant, Rules, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .report import ExplorationReport
+    from .survey import Targets
+
+
+def explore_cancellation(
+    scenario: Scenario,
+    *,
+    faults: Iterable[Fault] = DEFAULT_FAULTS,
+    targets: Targets = "user",
+    depth: Literal[1, 2] = 1,
+    invariants: Sequence[Invariant] = (),
+    then: Check | None = None,
+    budget: int | None = None,
+    schedules: int = 0,
+    strategy: Strategy | None = None,
+    seed: int = 0,
+    may_swallow: Iterable[str] = (),
+    stop_at_first: bool = False,
+    io: bool = False,
+    max_steps: int = 50_000,
+) -> ExplorationReport:
+    """Interrupt a scenario at every point, in every way, and see that nothing stays behind.
+
+    A point is a boundary before a step of the loop, or before the clock jumps, at which a target task is not
+    done. Each fault at each point is a run of its own, in a bubble of its own. After each run: the ledger is
+    clean, no task, timer or connection is left, the cancelled task has ended cancelled, the loop's exception
+    handler was not called, no coroutine was "never awaited".
+
+    Args:
+        scenario: ``async def scenario(bubble)``; it must make everything it uses inside.
+        faults: what to inject.
+        targets: ``"user"`` (the scenario and the tasks it asks for), ``"main"``, ``"all"`` (tasks that
+            libraries make for themselves too: expect false alarms), task names, or a function of a task.
+        depth: 2 adds every pair of cancellations, for scenarios of up to 40 points.
+        invariants: asked after each run with the bubble; ``False``, a string or an AssertionError fails it.
+        then: a check that runs after the scenario in the same bubble and is never struck.
+        budget: at most so many runs; the rest is drawn without replacement and counted as skipped.
+        schedules: also strike at every point of so many runs with another order of ready tasks.
+        strategy: how those orders are chosen; a random walk unless said otherwise.
+        seed: of those orders, and of the draw.
+        may_swallow: names of tasks that may end their own way when they are cancelled.
+        stop_at_first: end with the first failure.
+        io: allow real descriptors; slower, and not deterministic.
+        max_steps: step budget of one run.
+
+    Returns:
+        The report; call its ``assert_clean()``.
+
+    Raises:
+        ReplayError: the scenario is not deterministic: two equal runs took different steps.
+    """
+    rules = Rules(then, tuple(invariants), frozenset(may_swallow), targets, io, max_steps)
+    explorer = Explorer(scenario, rules, budget=settings.budget(budget), stop_at_first=stop_at_first)
+    replayed = settings.replay_of(scenario)
+    if replayed is not None:
+        return replay(replayed, scenario, then=then, invariants=invariants, may_swallow=may_swallow)
+    base = settings.seed(seed)
+    orders: list[tuple[Strategy, int]] = [(FIFO(), 0)]
+    orders += [(strategy or RandomWalk(), base + number) for number in range(schedules)]
+    with explorer.running() as report:
+        for order, order_seed in orders:
+            explorer.explore(Plan((), order, order_seed), tuple(faults), depth)
+    return report
+
+
+def explore_schedules(
+    scenario: Scenario,
+    strategy: Strategy | None = None,
+    *,
+    runs: int = 500,
+    seed: int = 0,
+    invariants: Sequence[Invariant] = (),
+    then: Check | None = None,
+    stop_at_first: bool = False,
+    max_steps: int = 50_000,
+) -> ExplorationReport:
+    """Run a scenario in many orders of its ready tasks, without any fault.
+
+    Args:
+        scenario: ``async def scenario(bubble)``.
+        strategy: how orders are chosen; a random walk unless said otherwise.
+        runs: how many orders.
+        seed: the first run's seed; each further run adds one.
+        invariants: asked after each run, as in ``explore_cancellation``.
+        then: a check after the scenario in the same bubble.
+        stop_at_first: end with the first failure.
+        max_steps: step budget of one run.
+
+    Raises:
+        ReplayError: the scenario is not deterministic: one order, taken twice, took different steps.
+    """
+    rules = Rules(then, tuple(invariants), max_steps=max_steps)
+    explorer = Explorer(scenario, rules, budget=settings.budget(None), stop_at_first=stop_at_first)
+    replayed = settings.replay_of(scenario)
+    if replayed is not None:
+        return replay(replayed, scenario, then=then, invariants=invariants)
+    order = strategy or RandomWalk()
+    base = settings.seed(seed)
+    with explorer.running() as report:
+        explorer.check_determinism(Plan((), order, base))
+        for number in range(runs):
+            explorer.run(Plan((), order, base + number))
+    return report
+
+
+def replay(
+    token: str,
+    scenario: Scenario | None = None,
+    *,
+    then: Check | None = None,
+    invariants: Sequence[Invariant] = (),
+    may_swallow: Iterable[str] = (),
+    max_steps: int = 50_000,
+) -> ExplorationReport:
+    """Run again the one run that a replay token names.
+
+    Args:
+        token: from a failure.
+        scenario: needed where it cannot be imported by its name.
+        then: the check that the exploration used.
+        invariants: the invariants that it used.
+        may_swallow: the tasks that it let end their own way.
+        max_steps: step budget of the run.
+
+    Raises:
+        ReplayError: the token does not fit the code any more.
+    """
+    name, plan, check = parse_token(token)
+    if scenario is None:
+        scenario = find_scenario(name)
+    rules = Rules(then, tuple(invariants), frozenset(may_swallow), max_steps=max_steps)
+    explorer = Explorer(scenario, rules, budget=None, stop_at_first=False)
+    with explorer.running() as report:
+        outcome = explorer.run(plan)
+        struck = outcome is not None and outcome.fired == len(plan.injections)
+        if outcome is not None and (not struck or outcome.check & 0xFFFFFFFF != check):
+            raise ReplayError(
+                f"the token does not fit: {name} takes other steps now than when the token was made; explore it again"
+            )
+    return report
