@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import enum
 from asyncio import Future, Task, current_task
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
+from .._chores import Chore
 from .._ground import trace
 from .._ground.errors import PoolFull
 from .._ground.frames import Frames
-
-if TYPE_CHECKING:
-    from .._chores import Chore
-    from .lending import Lending
 
 T = TypeVar("T")
 
@@ -86,6 +84,35 @@ class Slot(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<slot {self.number} {self.state.value}>"
+
+
+class Lending(Protocol[T]):
+    """What a loan needs of its pool: the steps of lending, and what the inlined path looks at."""
+
+    _untimed: bool  # whether a free value may be lent without a look at the time
+    _simple: bool  # whether what comes back well is idle, and that is all
+    _idle: list[Slot[T]]
+    _line: OrderedDict[Future[Slot[T] | BaseException], None]
+    _nothing: Future[None] | None
+
+    @property
+    def _watchers(self) -> Sequence[object]:
+        """Those who wait for something to come true."""
+
+    def _lend_idle(self) -> Slot[T] | None:
+        """Return a slot whose value may be lent as it is; None where there is none at hand."""
+
+    async def _stand_in_line(self, timeout: float | None) -> Slot[T]:
+        """Wait for a slot in order of arrival."""
+
+    def _take_back(self, slot: Slot[T], *, spoiled: bool = False) -> None:
+        """Decide what becomes of a value that came back."""
+
+    def _check_open(self, offer: str) -> None:
+        """Refuse *offer* where the pool is not open."""
+
+    def _account(self) -> str:
+        """Say how many values there are, and how many wait."""
 
 
 class Claim(Generic[T]):

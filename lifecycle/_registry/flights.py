@@ -10,18 +10,30 @@ from __future__ import annotations
 from asyncio import CancelledError, Future, Task
 from collections import OrderedDict
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from .._chores import Chore
 from .._ground import kernel
-from .registrations import in_words
-
-if TYPE_CHECKING:
-    from .._chores import Chore
-    from .books import Books
-    from .registrations import Registration
+from .registrations import Registration, in_words
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class Nursery(Protocol[K, V]):
+    """What a flight needs of its registry."""
+
+    close_timeout: float
+    _awaited: dict[Task[Any], Flight[K, V]]  # by the task that waits
+
+    def _claim(self, registration: Registration[K, V]) -> None:
+        """Lease a value."""
+
+    def _release(self, registration: Registration[K, V]) -> None:
+        """Take one lease back."""
+
+    def _report_error(self, what: str, error: BaseException) -> None:
+        """Keep an error for the close, or log it."""
 
 
 class Crash:
@@ -51,7 +63,7 @@ class Flight(Generic[K, V]):
 
     __slots__ = ("_over", "_registry", "chore", "dying", "key", "landed", "waiters")
 
-    def __init__(self, registry: Books[K, V], key: K) -> None:
+    def __init__(self, registry: Nursery[K, V], key: K) -> None:
         self._registry = registry
         self._over: Future[None] | None = None
         self.key = key

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from asyncio import Task, current_task
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from .registrations import Registration
-    from .registry import Registry
+from .registrations import Registration
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -22,12 +20,30 @@ def task_if_any() -> Task[Any] | None:
         return None
 
 
+class Lessor(Protocol[K, V]):
+    """What a lease needs of its registry."""
+
+    _holders: dict[Claim[K, V], Task[Any] | None]  # who has a lease out
+
+    def _claim_live(self, key: K) -> Registration[K, V] | None:
+        """Lease the live value under *key*; None where there is none."""
+
+    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
+        """Lease the value under *key*, made where there is none."""
+
+    def _release(self, registration: Registration[K, V]) -> None:
+        """Take one lease back."""
+
+    def remove(self, registration: Registration[K, V]) -> bool:
+        """Take this very registration out; return whether it was there."""
+
+
 class Claim(Generic[K, V]):
     """What both kinds of lease have in common; each may be used again after its block, but not inside it."""
 
     __slots__ = ("_key", "_registration", "_registry")
 
-    def __init__(self, registry: Registry[K, V], key: K) -> None:
+    def __init__(self, registry: Lessor[K, V], key: K) -> None:
         self._registry = registry
         self._key = key
         self._registration: Registration[K, V] | None = None
@@ -70,7 +86,7 @@ class Lease(Claim[K, V]):
 
     __slots__ = ("_factory",)
 
-    def __init__(self, registry: Registry[K, V], key: K, factory: Callable[[], Awaitable[V] | V] | None) -> None:
+    def __init__(self, registry: Lessor[K, V], key: K, factory: Callable[[], Awaitable[V] | V] | None) -> None:
         self._registry = registry
         self._key = key
         self._registration = None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from .books import Books
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,6 +44,16 @@ class RegistrationState(enum.Enum):
 LIVE, RETIRED, CLOSED = RegistrationState
 
 
+class Home(Protocol[K, V]):
+    """What a registration needs of its registry."""
+
+    def remove(self, registration: Registration[K, V]) -> bool:
+        """Take this very registration out; return whether it was there."""
+
+    async def _wait_closed(self, registration: Registration[K, V]) -> None:
+        """Wait until its value has been finalized or handed out."""
+
+
 class Registration(Generic[K, V]):
     """One value under one key, from `Registry.put` to the end of its finalizer.
 
@@ -77,7 +84,7 @@ class Registration(Generic[K, V]):
     _limit: float
     _weight: int
 
-    def __init__(self, registry: Books[K, V], key: K, value: V, expires_at: float) -> None:
+    def __init__(self, registry: Home[K, V], key: K, value: V, expires_at: float) -> None:
         self._registry = registry
         self.key: K = key
         self.value: V = value
