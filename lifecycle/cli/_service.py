@@ -14,12 +14,12 @@ import anyio
 from ..scheduler._blocks.flow import Flow
 from ..scheduler._engine.scheduler import Scheduler
 from ..scheduler._flows.load import load_flow
+from ..scheduler._ground.addresses import is_loopback
 from ..scheduler._ground.errors import FlowError
 from ..scheduler._ground.events import Event
 from ..scheduler._work.handlers import registered_handlers
 from ..scheduler._work.loading import HandlerModuleError, load_handlers
 from ..scheduler.control import ControlServer
-from ..scheduler.control._server import is_loopback
 from ._timetable import check_schedule, put_schedules
 
 

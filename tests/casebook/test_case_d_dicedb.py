@@ -22,7 +22,8 @@ import pytest
 from lifecycle import take_snapshot
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler.control import ControlServer, Limits
-from lifecycle.scheduler.control._commands import COMMANDS, Entry
+from lifecycle.scheduler.control._commands import CommandSpec
+from lifecycle.scheduler.control._table import COMMANDS
 
 LIMITS = Limits(output_timeout=0.1, output=10_000)
 
@@ -186,7 +187,7 @@ async def settled(older: State) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def our_server() -> AsyncIterator[int]:
-    COMMANDS[b"CRASH"] = Entry("CRASH", crash, 0, 0, False, "", waits=True)
+    COMMANDS[b"CRASH"] = CommandSpec("CRASH", crash, 0, 0, False, "", waits=True)
     try:
         async with (
             Scheduler() as scheduler,

@@ -25,7 +25,8 @@ from lifecycle import TaskGroup, take_snapshot
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler._work.handlers import make_handler, registered_handlers
 from lifecycle.scheduler.control import ControlServer, Limits
-from lifecycle.scheduler.control._commands import COMMANDS, Entry
+from lifecycle.scheduler.control._commands import CommandSpec
+from lifecycle.scheduler.control._table import COMMANDS
 from lifecycle.testing import Bubble, explore_cancellation, no_busy_loop
 
 from ..loops import virtual
@@ -531,7 +532,7 @@ async def test_a_defect_in_a_command_is_answered_logged_and_stays_there(bubble: 
     def crash(session: Any, words: list[bytes]) -> bytes:
         raise ZeroDivisionError("secret")
 
-    COMMANDS[b"CRASH"] = Entry("CRASH", crash, 0, 0, False, "")
+    COMMANDS[b"CRASH"] = CommandSpec("CRASH", crash, 0, 0, False, "")
     try:
         async with served():
             one = await client()

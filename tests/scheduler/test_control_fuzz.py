@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler.control import ControlServer, Limits
-from lifecycle.scheduler.control._commands import COMMANDS
+from lifecycle.scheduler.control._table import COMMANDS
 from lifecycle.testing import Bubble, run_virtual
 
 SMALL = Limits(arguments=16, bulk=256, command=512, inline=256, output=100_000)

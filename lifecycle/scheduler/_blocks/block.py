@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._language.expressions import Reference
     from .._work.frame import Frame
-    from .reader import BlockReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block(ABC):
     """One block of a flow, as it was read: immutable, the same for every run.
 
-    A kind of block is one subclass in one file: ``kind`` names the key that makes a table this kind,
-    ``read`` takes its own keys, ``run`` does the work. It becomes usable by standing in ``KINDS``.
+    A kind of block is one subclass in one file: ``run`` does the work, and a function at the end of the file
+    reads it from a table: the table that has the key ``kind``. It becomes usable by standing in ``KINDS``.
 
     Attributes:
         path: where it stands in the flow, for messages.
@@ -32,11 +29,6 @@ class Block(ABC):
     path: str
     name: str | None = None
     timeout: float | None = None
-
-    @classmethod
-    @abstractmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Return the block that *reader* stands on; problems go to the reader."""
 
     @abstractmethod
     async def run(self, frame: Frame) -> object:

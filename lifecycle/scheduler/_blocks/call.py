@@ -12,8 +12,6 @@ from .._work.handlers import Handler
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -33,20 +31,6 @@ class Call(Block):
     args: list[Any]
     kwargs: dict[str, Any]
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``call`` and ``args`` (a table of keyword arguments, or a list of positional ones)."""
-        name = reader.text("call")
-        given = reader.value("args", {})
-        args, kwargs = (given, {}) if isinstance(given, list) else ([], given)
-        if not isinstance(kwargs, dict):
-            reader.problem("args", f"expected a table or a list of arguments, got {quote(given)}")
-            kwargs = {}
-        handler = _find(reader, name)
-        if handler is not None and (message := handler.problem(args, kwargs)):
-            reader.problem("args", message)
-        return cls(**reader.common(), handler=handler or _MISSING, args=args, kwargs=kwargs)
-
     async def run(self, frame: Frame) -> object:
         """Call the handler with the resolved arguments."""
         return await frame.call(self.handler, frame.resolve(self.args), frame.resolve(self.kwargs))
@@ -55,6 +39,20 @@ class Call(Block):
         """Yield the references in the arguments."""
         yield from references(self.args)
         yield from references(self.kwargs)
+
+
+def read_call(reader: BlockReader) -> Call:
+    """Read ``call`` and ``args`` (a table of keyword arguments, or a list of positional ones)."""
+    name = reader.text("call")
+    given = reader.value("args", {})
+    args, kwargs = (given, {}) if isinstance(given, list) else ([], given)
+    if not isinstance(kwargs, dict):
+        reader.problem("args", f"expected a table or a list of arguments, got {quote(given)}")
+        kwargs = {}
+    handler = _find(reader, name)
+    if handler is not None and (message := handler.problem(args, kwargs)):
+        reader.problem("args", message)
+    return Call(**reader.common(), handler=handler or _MISSING, args=args, kwargs=kwargs)
 
 
 def _find(reader: BlockReader, name: str) -> Handler | None:

@@ -11,8 +11,6 @@ from .._language.expressions import Reference, references
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -32,16 +30,6 @@ class If(Block):
     then: Block | None
     otherwise: Block | None
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``if`` (the condition), ``then`` and ``else`` (blocks)."""
-        return cls(
-            **reader.common(),
-            condition=reader.condition("if"),
-            then=reader.block("then"),
-            otherwise=reader.block("else") if "else" in reader else None,
-        )
-
     async def run(self, frame: Frame) -> object:
         """Look at the condition, and run the block that it chooses."""
         chosen = self.then if holds(self.condition, frame.resolve) else self.otherwise
@@ -54,3 +42,13 @@ class If(Block):
     def children(self) -> Iterator[Block]:
         """Yield both blocks."""
         return (block for block in (self.then, self.otherwise) if block is not None)
+
+
+def read_if(reader: BlockReader) -> If:
+    """Read ``if`` (the condition), ``then`` and ``else`` (blocks)."""
+    return If(
+        **reader.common(),
+        condition=reader.condition("if"),
+        then=reader.block("then"),
+        otherwise=reader.block("else") if "else" in reader else None,
+    )

@@ -15,8 +15,6 @@ from .._work.crew import WIDTH, run_crew, width_problem
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -44,25 +42,6 @@ class Foreach(Block):
     width: Any
     stop: bool
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``foreach`` (the items), ``each`` (the block), ``as``, ``width`` and ``on_failure``."""
-        items = reader.value("foreach")
-        if not isinstance(items, list) and not (isinstance(items, Template) and items.whole):
-            reader.problem("foreach", f"expected a list, or one expression that is a list, got {_shown(items)}")
-        item_name = reader.text("as", "item")
-        if not NAME.fullmatch(item_name) or item_name in _RESERVED:
-            reader.problem("as", f"expected a name that is not {', '.join(_RESERVED)}, got {quote(item_name)}")
-            item_name = "item"
-        return cls(
-            **reader.common(),
-            items=items,
-            each=reader.block("each", reader.available.with_items(item_name, "index")),
-            item_name=item_name,
-            width=reader.setting("width", width_problem, WIDTH),
-            stop=reader.choice("on_failure", ("stop", "finish")) == "stop",
-        )
-
     async def run(self, frame: Frame) -> object:
         """Run the block for every item, at most ``width`` at once."""
         assert self.each is not None  # a flow with problems never runs
@@ -88,6 +67,25 @@ class Foreach(Block):
     def children(self) -> Iterator[Block]:
         """Yield the block."""
         return iter(() if self.each is None else (self.each,))
+
+
+def read_foreach(reader: BlockReader) -> Foreach:
+    """Read ``foreach`` (the items), ``each`` (the block), ``as``, ``width`` and ``on_failure``."""
+    items = reader.value("foreach")
+    if not isinstance(items, list) and not (isinstance(items, Template) and items.whole):
+        reader.problem("foreach", f"expected a list, or one expression that is a list, got {_shown(items)}")
+    item_name = reader.text("as", "item")
+    if not NAME.fullmatch(item_name) or item_name in _RESERVED:
+        reader.problem("as", f"expected a name that is not {', '.join(_RESERVED)}, got {quote(item_name)}")
+        item_name = "item"
+    return Foreach(
+        **reader.common(),
+        items=items,
+        each=reader.block("each", reader.available.with_items(item_name, "index")),
+        item_name=item_name,
+        width=reader.setting("width", width_problem, WIDTH),
+        stop=reader.choice("on_failure", ("stop", "finish")) == "stop",
+    )
 
 
 def _shown(value: object) -> str:

@@ -19,8 +19,6 @@ from .._language.paths import Boundary
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -66,31 +64,6 @@ class Http(Block):
     verify: bool
     ca: Any
     boundary: Boundary
-
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``http`` (the URL) and what belongs to the request."""
-        if importlib.util.find_spec("httpx") is None:
-            reader.problem("http", "needs httpx: pip install 'asyncio-lifecycle[scheduler]'")
-        common = reader.common()
-        if common["timeout"] is None:
-            common["timeout"] = TIMEOUT
-        body_kind = _read_body_kind(reader)
-        return cls(
-            **common,
-            url=_read_url(reader),
-            method=reader.choice("method", METHODS) if "method" in reader or not body_kind else "POST",
-            query=_read_values(reader, "query"),
-            headers=_read_headers(reader),
-            body=reader.value(body_kind) if body_kind else None,
-            body_kind=body_kind,
-            ok=_read_ok(reader),
-            redirects=reader.integer("redirects", 0, minimum=0, maximum=20),
-            limit=reader.integer("max_bytes", HTTP_BYTES, minimum=0, maximum=RESULT_BYTES),
-            verify=reader.flag("verify", True),
-            ca=reader.path_to("ca"),
-            boundary=reader.flow.boundary,
-        )
 
     async def run(self, frame: Frame) -> object:
         """Send the request, and return the answer when its status counts as success."""
@@ -161,6 +134,31 @@ def _filled_in(url: Any, frame: Frame) -> str:
         else:
             texts.append(urllib.parse.quote(text, safe="", errors="surrogatepass"))
     return "".join(texts)
+
+
+def read_http(reader: BlockReader) -> Http:
+    """Read ``http`` (the URL) and what belongs to the request."""
+    if importlib.util.find_spec("httpx") is None:
+        reader.problem("http", "needs httpx: pip install 'asyncio-lifecycle[scheduler]'")
+    common = reader.common()
+    if common["timeout"] is None:
+        common["timeout"] = TIMEOUT
+    body_kind = _read_body_kind(reader)
+    return Http(
+        **common,
+        url=_read_url(reader),
+        method=reader.choice("method", METHODS) if "method" in reader or not body_kind else "POST",
+        query=_read_values(reader, "query"),
+        headers=_read_headers(reader),
+        body=reader.value(body_kind) if body_kind else None,
+        body_kind=body_kind,
+        ok=_read_ok(reader),
+        redirects=reader.integer("redirects", 0, minimum=0, maximum=20),
+        limit=reader.integer("max_bytes", HTTP_BYTES, minimum=0, maximum=RESULT_BYTES),
+        verify=reader.flag("verify", True),
+        ca=reader.path_to("ca"),
+        boundary=reader.flow.boundary,
+    )
 
 
 def _read_url(reader: BlockReader) -> Any:

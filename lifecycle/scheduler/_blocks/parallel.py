@@ -11,8 +11,6 @@ from .._work.crew import WIDTH, run_crew, width_problem
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -32,16 +30,6 @@ class Parallel(Block):
     width: Any
     stop: bool
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``parallel`` (a list of blocks), ``width`` and ``on_failure``."""
-        return cls(
-            **reader.common(),
-            branches=reader.blocks("parallel", sequential=False),
-            width=reader.setting("width", width_problem, WIDTH),
-            stop=reader.choice("on_failure", ("stop", "finish")) == "stop",
-        )
-
     async def run(self, frame: Frame) -> object:
         """Run all branches, at most ``width`` at once."""
 
@@ -58,3 +46,13 @@ class Parallel(Block):
     def children(self) -> Iterator[Block]:
         """Yield the branches."""
         return iter(self.branches)
+
+
+def read_parallel(reader: BlockReader) -> Parallel:
+    """Read ``parallel`` (a list of blocks), ``width`` and ``on_failure``."""
+    return Parallel(
+        **reader.common(),
+        branches=reader.blocks("parallel", sequential=False),
+        width=reader.setting("width", width_problem, WIDTH),
+        stop=reader.choice("on_failure", ("stop", "finish")) == "stop",
+    )

@@ -36,8 +36,8 @@ class Common(TypedDict):
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts the blocks of a flow and all its subflows, and the subflows."""
+class Size:
+    """How large a flow is, with all its subflows."""
 
     blocks: int = 0
     subflows: int = 0
@@ -56,7 +56,7 @@ class FlowReading:
         chain: the files that are being read, the outermost first, this flow's own last.
         prefix: what the paths of its blocks begin with: where a subflow stands.
         depth: how many blocks are around it.
-        tally: counts blocks.
+        size: how many blocks there are so far.
         digests: those of its subflows.
         secrets: the places that use secrets, and the names of those.
     """
@@ -69,23 +69,23 @@ class FlowReading:
     chain: tuple[Path, ...] = ()
     prefix: str = ""
     depth: int = 0
-    tally: Tally = field(default_factory=Tally)
+    size: Size = field(default_factory=Size)
     digests: list[str] = field(default_factory=list)
     secrets: list[tuple[str, str]] = field(default_factory=list)
 
     def count_block(self, path: str) -> bool:
         """Count one block; return False, which has been reported, when there are too many."""
-        self.tally.blocks += 1
-        if self.tally.blocks == BLOCKS + 1:
+        self.size.blocks += 1
+        if self.size.blocks == BLOCKS + 1:
             self.problems.add(path, f"more than {BLOCKS:,} blocks in one flow")
-        return self.tally.blocks <= BLOCKS
+        return self.size.blocks <= BLOCKS
 
     def count_subflow(self, path: str) -> bool:
         """Count one subflow; return False, which has been reported, when there are too many."""
-        self.tally.subflows += 1
-        if self.tally.subflows == SUBFLOWS + 1:
+        self.size.subflows += 1
+        if self.size.subflows == SUBFLOWS + 1:
             self.problems.add(path, f"more than {SUBFLOWS:,} subflows in one flow")
-        return self.tally.subflows <= SUBFLOWS
+        return self.size.subflows <= SUBFLOWS
 
 
 class BlockReader(TableReader):

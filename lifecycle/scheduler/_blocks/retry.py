@@ -12,14 +12,12 @@ from .again import run_again
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retry(Block):
+class RetryBlock(Block):
     """Runs its block until it succeeds, so many times; an attempt starts when the one before it is gone.
 
     This retry lives inside one job and forgets its count when the job is interrupted. ``retries`` of a
@@ -36,21 +34,6 @@ class Retry(Block):
     attempts: int
     backoff: tuple[float, float]
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``retry`` (a number of attempts, or a table with ``attempts`` and ``backoff``) and ``do``."""
-        value = reader.raw("retry")
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = {"attempts": value}
-        if not isinstance(value, dict):
-            reader.problem("retry", f"expected a number of attempts or a table, got {quote(value)}")
-            value = {}
-        inner = TableReader(value, reader.place("retry"), reader.problems)
-        attempts = inner.integer("attempts", 3, minimum=1, maximum=10_000)
-        backoff = inner.backoff("backoff")
-        inner.finish()
-        return cls(**reader.common(), do=reader.block("do"), attempts=attempts, backoff=backoff)
-
     async def run(self, frame: Frame) -> object:
         """Run the block; after a failure wait and run it again, until the attempts are used up."""
         assert self.do is not None  # a flow with problems never runs
@@ -59,3 +42,18 @@ class Retry(Block):
     def children(self) -> Iterator[Block]:
         """Yield the block."""
         return iter(() if self.do is None else (self.do,))
+
+
+def read_retry(reader: BlockReader) -> RetryBlock:
+    """Read ``retry`` (a number of attempts, or a table with ``attempts`` and ``backoff``) and ``do``."""
+    value = reader.raw("retry")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = {"attempts": value}
+    if not isinstance(value, dict):
+        reader.problem("retry", f"expected a number of attempts or a table, got {quote(value)}")
+        value = {}
+    inner = TableReader(value, reader.place("retry"), reader.problems)
+    attempts = inner.integer("attempts", 3, minimum=1, maximum=10_000)
+    backoff = inner.backoff("backoff")
+    inner.finish()
+    return RetryBlock(**reader.common(), do=reader.block("do"), attempts=attempts, backoff=backoff)

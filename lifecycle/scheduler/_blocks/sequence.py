@@ -10,8 +10,6 @@ from .._ground.values import Kept
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -25,11 +23,6 @@ class Sequence(Block):
 
     kind: ClassVar[str] = "sequence"
     steps: tuple[Block, ...]
-
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``sequence``, a list of blocks."""
-        return cls(**reader.common(), steps=reader.blocks("sequence", sequential=True))
 
     async def run(self, frame: Frame) -> object:
         """Run one step after the other; the first that fails ends it."""
@@ -45,3 +38,8 @@ class Sequence(Block):
     def children(self) -> Iterator[Block]:
         """Yield the steps."""
         return iter(self.steps)
+
+
+def read_sequence(reader: BlockReader) -> Sequence:
+    """Read ``sequence``, a list of blocks."""
+    return Sequence(**reader.common(), steps=reader.blocks("sequence", sequential=True))

@@ -14,8 +14,6 @@ from .._work.process import Command, run_command
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -46,23 +44,6 @@ class Shell(Block):
     grace: float
     ok: tuple[int, ...]
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``shell``, ``interpolate``, ``env``, ``cwd``, ``grace`` and ``ok``."""
-        interpolate = reader.flag("interpolate")
-        command = reader.raw("shell")
-        command = _read_line(reader, command, interpolate) if isinstance(command, str) else _read_list(reader)
-        _refuse_secrets(reader, command)
-        return cls(
-            **reader.common(),
-            command=command,
-            env=_read_env(reader),
-            cwd=reader.path_to("cwd"),
-            boundary=reader.flow.boundary,
-            grace=reader.seconds("grace", 5.0) or 0.0,
-            ok=_read_codes(reader),
-        )
-
     async def run(self, frame: Frame) -> object:
         """Run the command to its end; ended as a group when the block is stopped."""
         command = _quoted(self.command, frame) if isinstance(self.command, Template) else self.command
@@ -77,6 +58,23 @@ class Shell(Block):
         yield from references(self.command)
         yield from references(self.env)
         yield from references(self.cwd)
+
+
+def read_shell(reader: BlockReader) -> Shell:
+    """Read ``shell``, ``interpolate``, ``env``, ``cwd``, ``grace`` and ``ok``."""
+    interpolate = reader.flag("interpolate")
+    command = reader.raw("shell")
+    command = _read_line(reader, command, interpolate) if isinstance(command, str) else _read_list(reader)
+    _refuse_secrets(reader, command)
+    return Shell(
+        **reader.common(),
+        command=command,
+        env=_read_env(reader),
+        cwd=reader.path_to("cwd"),
+        boundary=reader.flow.boundary,
+        grace=reader.seconds("grace", 5.0) or 0.0,
+        ok=_read_codes(reader),
+    )
 
 
 _NO_SECRET = 'a secret would be seen in the list of processes; the command finds it in its environment, as in "$%s"'

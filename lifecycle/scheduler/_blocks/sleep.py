@@ -13,8 +13,6 @@ from .._language.table import seconds_problem
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -30,11 +28,6 @@ class Sleep(Block):
     kind: ClassVar[str] = "sleep"
     seconds: Any
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``sleep``."""
-        return cls(**reader.common(), seconds=reader.setting("sleep", seconds_problem))
-
     async def run(self, frame: Frame) -> object:
         """Wait."""
         seconds = frame.setting(self.seconds, seconds_problem, "sleep")
@@ -44,3 +37,8 @@ class Sleep(Block):
     def references(self) -> Iterator[Reference]:
         """Yield the reference in ``sleep``."""
         return references(self.seconds)
+
+
+def read_sleep(reader: BlockReader) -> Sleep:
+    """Read ``sleep``."""
+    return Sleep(**reader.common(), seconds=reader.setting("sleep", seconds_problem))

@@ -13,8 +13,6 @@ from .block import Block
 from .order import run_jobs
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .flow import Flow
     from .reader import BlockReader
@@ -38,20 +36,6 @@ class Subflow(Block):
     params: dict[str, Any]
     width: Any
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``subflow`` (the file), ``params`` and ``width``."""
-        common = reader.common()
-        name = reader.text("subflow")
-        flow = reader.flow.load_subflow(reader, name) if isinstance(reader.raw("subflow"), str) and name else None
-        params = reader.value("params", {})
-        if not isinstance(params, dict):
-            reader.problem("params", f"expected a table, got {quote(params)}")
-            params = {}
-        if flow is not None:
-            _check_params(reader, flow, params)
-        return cls(**common, flow=flow, params=params, width=reader.setting("width", width_problem, WIDTH))
-
     async def run(self, frame: Frame) -> object:
         """Run the flow's jobs, each when those that it needs have ended."""
         assert self.flow is not None  # a flow with problems never runs
@@ -65,6 +49,20 @@ class Subflow(Block):
         """Yield the references in the parameters; those inside of the other flow are its own."""
         yield from references(self.params)
         yield from references(self.width)
+
+
+def read_subflow(reader: BlockReader) -> Subflow:
+    """Read ``subflow`` (the file), ``params`` and ``width``."""
+    common = reader.common()
+    name = reader.text("subflow")
+    flow = reader.flow.load_subflow(reader, name) if isinstance(reader.raw("subflow"), str) and name else None
+    params = reader.value("params", {})
+    if not isinstance(params, dict):
+        reader.problem("params", f"expected a table, got {quote(params)}")
+        params = {}
+    if flow is not None:
+        _check_params(reader, flow, params)
+    return Subflow(**common, flow=flow, params=params, width=reader.setting("width", width_problem, WIDTH))
 
 
 def _check_params(reader: BlockReader, flow: Flow, params: dict[str, Any]) -> None:

@@ -16,8 +16,6 @@ from .._language.expressions import Reference, Template, references
 from .block import Block
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .._work.frame import Frame
     from .reader import BlockReader
 
@@ -51,25 +49,6 @@ class WaitFor(Block):
     interval: tuple[float, float]
     again: bool
 
-    @classmethod
-    def read(cls, reader: BlockReader) -> Self:
-        """Read ``wait_for`` (the block), ``until``, ``attempts``, ``interval`` and ``on_failure``."""
-        common = reader.common()
-        if common["timeout"] is None:
-            common["timeout"] = TIMEOUT
-        inside = reader.available.with_items("output")
-        interval = reader.backoff("interval", (1.0, 30.0))
-        if not interval[0]:
-            reader.problem("interval", "expected a first pause of more than 0 seconds")
-        return cls(
-            **common,
-            look=reader.block("wait_for"),
-            until=reader.condition("until", inside) if "until" in reader else _OUTPUT,
-            attempts=reader.integer("attempts", ATTEMPTS, minimum=1, maximum=1_000_000),
-            interval=interval,
-            again=reader.choice("on_failure", ("stop", "again")) == "again",
-        )
-
     async def run(self, frame: Frame) -> object:
         """Look, pause, and look again; the block's ``timeout`` bounds the whole."""
         why = "the condition was not true"
@@ -99,3 +78,22 @@ class WaitFor(Block):
     def children(self) -> Iterator[Block]:
         """Yield the block."""
         return iter(() if self.look is None else (self.look,))
+
+
+def read_wait_for(reader: BlockReader) -> WaitFor:
+    """Read ``wait_for`` (the block), ``until``, ``attempts``, ``interval`` and ``on_failure``."""
+    common = reader.common()
+    if common["timeout"] is None:
+        common["timeout"] = TIMEOUT
+    inside = reader.available.with_items("output")
+    interval = reader.backoff("interval", (1.0, 30.0))
+    if not interval[0]:
+        reader.problem("interval", "expected a first pause of more than 0 seconds")
+    return WaitFor(
+        **common,
+        look=reader.block("wait_for"),
+        until=reader.condition("until", inside) if "until" in reader else _OUTPUT,
+        attempts=reader.integer("attempts", ATTEMPTS, minimum=1, maximum=1_000_000),
+        interval=interval,
+        again=reader.choice("on_failure", ("stop", "again")) == "again",
+    )

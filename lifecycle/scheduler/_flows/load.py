@@ -127,7 +127,7 @@ def _read(
     if around is not None:
         reading.prefix = f"{around.flow.prefix}{around.path}/"
         reading.depth = around.depth + 1
-        reading.tally = around.flow.tally
+        reading.size = around.flow.size
     jobs = _read_jobs(reader, params, reading)
     schedule = read_schedule(reader, params)
     reader.finish()

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ._commands import CommandError, command, shown
+from ._commands import CommandError, CommandTable, shown
 from ._connection_commands import checked_name
 from ._encoder import OK, bulk, encode
+from ._parser import Words
 
 if TYPE_CHECKING:
     from ._session import Session
 
+commands: CommandTable[Session] = CommandTable()
 
-@command("CLIENT", 1, None)
-def client(session: Session, words: list[bytes]) -> bytes:
+
+@commands.command("CLIENT", 1, None)
+def client(session: Session, words: Words) -> bytes:
     """CLIENT ID | LIST | KILL | SETNAME | GETNAME | SETINFO: about the connections."""
     subcommand = SUBCOMMANDS.get(words[1].upper())
     if subcommand is None:
@@ -22,29 +25,29 @@ def client(session: Session, words: list[bytes]) -> bytes:
     return subcommand(session, words[2:])
 
 
-def id_(session: Session, words: list[bytes]) -> bytes:
+def id_(session: Session, words: Words) -> bytes:
     return encode(session.id, session.resp)
 
 
-def set_name(session: Session, words: list[bytes]) -> bytes:
+def set_name(session: Session, words: Words) -> bytes:
     if len(words) != 1:
         raise CommandError("wrong number of arguments for 'client|setname' command")
     session.name = checked_name(words[0])
     return OK
 
 
-def get_name(session: Session, words: list[bytes]) -> bytes:
+def get_name(session: Session, words: Words) -> bytes:
     return encode(session.name or None, session.resp)
 
 
-def set_info(session: Session, words: list[bytes]) -> bytes:
+def set_info(session: Session, words: Words) -> bytes:
     if len(words) != 2 or words[0].upper() not in (b"LIB-NAME", b"LIB-VER"):
         raise CommandError("expected CLIENT SETINFO LIB-NAME|LIB-VER text")
     session.library = {**session.library, words[0].lower().decode(): checked_name(words[1]).decode()}
     return OK
 
 
-def list_(session: Session, words: list[bytes]) -> bytes:
+def list_(session: Session, words: Words) -> bytes:
     lines = [line_of(one) for one in session.server.sessions()]
     return bulk("".join(f"{line}\n" for line in lines).encode())
 
@@ -66,7 +69,7 @@ def line_of(session: Session) -> str:
     return " ".join(f"{key}={value}" for key, value in facts.items())
 
 
-def kill(session: Session, words: list[bytes]) -> bytes:
+def kill(session: Session, words: Words) -> bytes:
     """CLIENT KILL address, CLIENT KILL ID number, CLIENT KILL ADDR address."""
     if len(words) == 1:
         found = [one for one in session.server.sessions() if one.stream.peer.encode() == words[0]]
@@ -93,7 +96,7 @@ def end_all(session: Session, found: list[Session]) -> None:
             one.cut("CLIENT KILL")
 
 
-SUBCOMMANDS: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
+SUBCOMMANDS: dict[bytes, Callable[[Session, Words], bytes]] = {
     b"ID": id_,
     b"LIST": list_,
     b"KILL": kill,

@@ -9,53 +9,56 @@ from typing import TYPE_CHECKING
 
 from lifecycle import __version__
 
-from ._commands import COMMANDS, CommandError, command, shown
+from ._commands import CommandError, CommandTable, shown
 from ._encoder import OK, PONG, bulk, encode
+from ._parser import Words
 
 if TYPE_CHECKING:
     from ._session import Session
+
+commands: CommandTable[Session] = CommandTable()
 
 #: A pattern of CONFIG GET that is longer than this means nothing.
 LONGEST_PATTERN = 64
 
 
-@command("PING", 0, 1)
-def ping(session: Session, words: list[bytes]) -> bytes:
+@commands.command("PING", 0, 1)
+def ping(session: Session, words: Words) -> bytes:
     """Answer PONG, or with the argument."""
     return PONG if len(words) == 1 else bulk(words[1])
 
 
-@command("ECHO", 1, 1)
-def echo(session: Session, words: list[bytes]) -> bytes:
+@commands.command("ECHO", 1, 1)
+def echo(session: Session, words: Words) -> bytes:
     """Answer with the argument."""
     return bulk(words[1])
 
 
-@command("QUIT", 0, None, before_auth=True)
-def quit_(session: Session, words: list[bytes]) -> bytes:
+@commands.command("QUIT", 0, None, before_auth=True)
+def quit_(session: Session, words: Words) -> bytes:
     """Answer, and close the connection."""
     session.leaving = True
     return OK
 
 
-@command("ABORT", 0, 0)
-def abort(session: Session, words: list[bytes]) -> bytes:
+@commands.command("ABORT", 0, 0)
+def abort(session: Session, words: Words) -> bytes:
     """Close the connection at once, without an answer."""
     session.leaving = True
     session.cut("ABORT")
     return b""
 
 
-@command("SELECT", 1, 1)
-def select(session: Session, words: list[bytes]) -> bytes:
+@commands.command("SELECT", 1, 1)
+def select(session: Session, words: Words) -> bytes:
     """Answer OK for database 0, the only one."""
     if words[1] != b"0":
         raise CommandError("DB index is out of range")
     return OK
 
 
-@command("AUTH", 1, 2, before_auth=True)
-def auth(session: Session, words: list[bytes]) -> bytes:
+@commands.command("AUTH", 1, 2, before_auth=True)
+def auth(session: Session, words: Words) -> bytes:
     """Give the password."""
     if session.server.password is None:
         raise CommandError("AUTH called without any password configured; no password is needed")
@@ -79,8 +82,8 @@ def log_in(session: Session, user: bytes, password: bytes) -> None:
     session.let_in()
 
 
-@command("HELLO", 0, None, before_auth=True)
-def hello(session: Session, words: list[bytes]) -> bytes:
+@commands.command("HELLO", 0, None, before_auth=True)
+def hello(session: Session, words: Words) -> bytes:
     """Choose the version of the protocol, and tell about the server."""
     resp, rest = session.resp, words[1:]
     if rest:
@@ -124,8 +127,8 @@ def checked_name(name: bytes) -> bytes:
     return name
 
 
-@command("CONFIG", 1, None)
-def config(session: Session, words: list[bytes]) -> bytes:
+@commands.command("CONFIG", 1, None)
+def config(session: Session, words: Words) -> bytes:
     """CONFIG GET pattern ...: tell of settings."""
     if words[1].upper() != b"GET" or len(words) < 3:
         raise CommandError("unknown subcommand or wrong number of arguments; try CONFIG GET pattern")
@@ -140,8 +143,8 @@ def matches(key: str, pattern: str) -> bool:
     return len(pattern) <= LONGEST_PATTERN and re.match(fnmatch.translate(pattern), key) is not None
 
 
-@command("INFO", 0, None)
-def info(session: Session, words: list[bytes]) -> bytes:
+@commands.command("INFO", 0, None)
+def info(session: Session, words: Words) -> bytes:
     """Tell about the server, its clients and the scheduler."""
     sections = {word.decode("utf-8", "replace").lower() for word in words[1:]} - {"all", "default", "everything"}
     lines: list[str] = []
@@ -151,10 +154,10 @@ def info(session: Session, words: list[bytes]) -> bytes:
     return bulk("\r\n".join(lines).encode())
 
 
-@command("COMMAND", 0, None)
-def command_(session: Session, words: list[bytes]) -> bytes:
+@commands.command("COMMAND", 0, None)
+def command_(session: Session, words: Words) -> bytes:
     """Tell which commands there are."""
-    entries = sorted(COMMANDS.values(), key=lambda entry: entry.name)
+    entries = sorted(session.server.commands.values(), key=lambda entry: entry.name)
     word = words[1].upper() if len(words) > 1 else b""
     wanted = {one.upper() for one in words[2:]}
     if word == b"COUNT":

@@ -1,4 +1,4 @@
-"""The parser: commands from whatever pieces the bytes come in, in RESP or inline, with a bound on everything."""
+"""Parses commands (RESP or inline) however the bytes are split; every length is bounded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ STAR, DOLLAR = b"*$"
 
 
 class ProtocolError(Exception):
-    """What came in is no command; the text is for the client."""
+    """The bytes are not a command; the text is for the client."""
 
 
-Command = list[bytes]
+Words = list[bytes]
+"""A command as it came: its name and its arguments."""
 
 
 class Parser:
@@ -39,7 +40,7 @@ class Parser:
         self.limits: Limits = limits
         self._buffer = bytearray()
         self._need = 0  # with fewer bytes in the buffer there is no point in looking
-        self._arguments: Command = []
+        self._arguments: Words = []
         self._missing = 0  # arguments of the command that is being read
         self._size = 0
 
@@ -48,11 +49,11 @@ class Parser:
         """How many bytes it holds of what is incomplete."""
         return len(self._buffer) + self._size
 
-    def feed(self, data: bytes) -> list[Command]:
+    def feed(self, data: bytes) -> list[Words]:
         """Return the commands that are complete with *data*; look at `error` afterwards."""
         if self.error is not None:
             return []
-        commands: list[Command] = []
+        commands: list[Words] = []
         kept = self._buffer
         if kept:
             kept += data
@@ -70,7 +71,7 @@ class Parser:
         self._buffer = bytearray(data[position:]) if position < len(data) else bytearray()
         return commands
 
-    def _parse(self, data: bytes, commands: list[Command]) -> int:
+    def _parse(self, data: bytes, commands: list[Words]) -> int:
         """Read as many commands as there are, and return how far that was."""
         position, end = 0, len(data)
         while position < end:
@@ -129,7 +130,7 @@ class Parser:
         self._arguments.append(data[start:stop])
         return stop + 2
 
-    def _read_inline(self, data: bytes, position: int, commands: list[Command]) -> int:
+    def _read_inline(self, data: bytes, position: int, commands: list[Words]) -> int:
         limit = self.limits.inline
         stop = data.find(b"\n", position, position + limit + 1)
         if stop < 0:

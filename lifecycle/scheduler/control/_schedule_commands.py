@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._engine.job import FlowRun
-from ._commands import CommandError, command, shown
+from ._arguments import text
+from ._commands import CommandError, CommandTable, shown
 from ._encoder import OK, encode
-from ._job_commands import text
+from ._parser import Words
 
 if TYPE_CHECKING:
     from ._session import Session
 
+commands: CommandTable[Session] = CommandTable()
 
-@command("LC.SCHEDULES")
-async def schedules(session: Session, words: list[bytes]) -> bytes:
+
+@commands.command("LC.SCHEDULES")
+async def schedules(session: Session, words: Words) -> bytes:
     """LC.SCHEDULES: tell of all schedules, by name."""
     records = await session.server.scheduler.schedules()
     tables = (record.to_dict() for record in records)
@@ -22,8 +25,8 @@ async def schedules(session: Session, words: list[bytes]) -> bytes:
     return encode(known, session.resp)
 
 
-@command("LC.SCHEDULE", 2, 2)
-async def schedule(session: Session, words: list[bytes]) -> bytes:
+@commands.command("LC.SCHEDULE", 2, 2)
+async def schedule(session: Session, words: Words) -> bytes:
     """LC.SCHEDULE name PAUSE|RESUME|TRIGGER: change a schedule, or put in a run of it now."""
     handle = session.server.scheduler.schedule_named(text(words[1]))
     wish = words[2].upper()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import itertools
 import json
 import os
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from lifecycle import ReaderWorker, Registry, Scope, ServedStream, Server, TaskHandle, __version__, serve_tcp
 
-from . import _client_commands, _connection_commands, _job_commands, _schedule_commands  # noqa: F401 (they enter the commands)
+from .._ground.addresses import is_loopback
+from ._commands import CommandTable
 from ._encoder import Push
-from ._job_commands import CHANNEL
+from ._event_commands import CHANNEL
 from ._limits import Limits
 from ._session import Session
+from ._table import COMMANDS
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -108,6 +109,7 @@ class ControlServer:
         self.flows: Mapping[str, Flow] = {flow.name: flow for flow in flows}
         self.limit = limit
         self.limits: Limits = limits or Limits()
+        self.commands: CommandTable[Session] = COMMANDS
         self._scope = Scope("control server", close_timeout=None)
         self._drain_timeout = drain_timeout
         self._server = serve_tcp(
@@ -255,13 +257,3 @@ class ControlServer:
                 for session in self.sessions():
                     if session.watching:
                         session.push(message)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine and nothing else."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

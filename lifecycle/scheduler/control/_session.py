@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import anyio.lowlevel
 
 from lifecycle import LifecycleError, ServedStream
 
-from ._commands import COMMANDS, CommandError, find
+from ._commands import CommandError, CommandTable
 from ._encoder import encode, error
-from ._parser import Command, Parser
+from ._limits import Limits
+from ._parser import Parser, Words
 
 if TYPE_CHECKING:
-    from ._server import ControlServer
+    from .._blocks.flow import Flow
+    from .._engine.scheduler import Scheduler
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -26,7 +28,7 @@ logger = logging.getLogger("lifecycle.scheduler")
 REFUSALS = (LifecycleError, LookupError, OverflowError, TypeError, ValueError)
 
 #: What the reader hands to the worker: input as it came, or the commands from the first that has to wait on.
-Piece = bytes | Iterator[Command]
+Piece = bytes | Iterator[Words]
 
 #: So many bytes may wait to go out before the worker looks whether the client takes them.
 SOFT = 64 * 1024
@@ -36,6 +38,38 @@ OVERHEAD = SOFT // 256
 
 #: So many commands that have to wait are done at most before others have their turn: not all of them really wait.
 HEAVY_TURN = 16
+
+
+class SessionOwner(Protocol):
+    """What a session and its commands need of the server.
+
+    Attributes:
+        scheduler: what the commands are about.
+        flows: flows that clients can run, by name.
+        commands: what it answers.
+        password: what clients have to give, None for nothing.
+        limit: how many clients there may be at once.
+        limits: what each may send, and how much may wait for it.
+    """
+
+    scheduler: Scheduler
+    flows: Mapping[str, Flow]
+    commands: CommandTable[Session]
+    password: str | None
+    limit: int
+    limits: Limits
+
+    def sessions(self) -> list[Session]:
+        """Return the clients that are connected, the oldest first."""
+
+    def count(self, what: str) -> None:
+        """Count something that has happened."""
+
+    def watch(self, session: Session, *, on: bool) -> None:
+        """Start or stop sending events to a client."""
+
+    def facts(self) -> dict[str, dict[str, object]]:
+        """Return what INFO tells, by section."""
 
 
 class Session:
@@ -53,9 +87,9 @@ class Session:
         commands: how many it has sent.
     """
 
-    def __init__(self, number: int, server: ControlServer, stream: ServedStream) -> None:
+    def __init__(self, number: int, server: SessionOwner, stream: ServedStream) -> None:
         self.id: int = number
-        self.server: ControlServer = server
+        self.server: SessionOwner = server
         self.stream: ServedStream = stream
         self.resp: int = 2
         self.name: bytes = b""
@@ -67,6 +101,7 @@ class Session:
         self._replying = 0  # bytes of the answers that the client is being waited for to take
         self._in_hand = 0  # pieces that the worker has, or that wait for it
         self._since = time.monotonic()
+        self._commands = server.commands
         self._parser = Parser(server.limits if self.authenticated else server.limits.before_auth())
 
     @property
@@ -135,7 +170,7 @@ class Session:
             if self.leaving:
                 return
 
-    async def _answer(self, commands: Iterator[Command]) -> Command | None:
+    async def _answer(self, commands: Iterator[Words]) -> Words | None:
         """Answer up to the first command that has to wait, and return that one; None when all is answered.
 
         A few bytes can ask for very much: answers go out as they become many, and what the client does not take holds
@@ -143,7 +178,7 @@ class Session:
         """
         answers: list[bytes] = []
         size = 0
-        waiting: Command | None = None
+        waiting: Words | None = None
         for words in commands:
             self.commands += 1
             answer = self._do(words)
@@ -167,22 +202,23 @@ class Session:
             await self._send(b"".join(answers))
         return waiting
 
-    def _do(self, words: Command) -> bytes | None:
+    def _do(self, words: Words) -> bytes | None:
         """Do a command and return its answer; None for one that has to wait."""
         try:
-            entry = COMMANDS.get(words[0])
+            spec = self._commands.get(words[0])
             count = len(words) - 1
-            if entry is None or count < entry.least or (entry.most is not None and count > entry.most):
-                entry = find(words)
-            if not self.authenticated and not entry.before_auth:
+            # `find` in the usual case, inlined
+            if spec is None or count < spec.least or (spec.most is not None and count > spec.most):
+                spec = self._commands.find(words)
+            if not self.authenticated and not spec.before_auth:
                 raise CommandError("Authentication required.", "NOAUTH")
-            return entry.run(self, words) if not entry.waits else None  # type: ignore[return-value]
+            return spec.run(self, words) if not spec.waits else None  # type: ignore[return-value]
         except Exception as failure:
             return self._refusal(failure)
 
-    async def _do_waiting(self, words: Command) -> bytes:
+    async def _do_waiting(self, words: Words) -> bytes:
         try:
-            return await find(words).run(self, words)  # type: ignore[misc, no-any-return]
+            return await self._commands.find(words).run(self, words)  # type: ignore[misc, no-any-return]
         except Exception as failure:
             return self._refusal(failure)
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from lifecycle import LifecycleError
 
-from ..control._server import is_loopback
+from .._ground.addresses import is_loopback
 from ._facts import Facts, look
 from ._page import page_of
 

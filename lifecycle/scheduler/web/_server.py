@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._engine.scheduler import Scheduler
 
 
-class _Server(uvicorn.Server):
+class _Uvicorn(uvicorn.Server):
     """Leaves signals to the process, and says when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -98,7 +98,7 @@ class WebServer:
             limit_concurrency=64,
             timeout_graceful_shutdown=2,
         )
-        server = _Server(config)
+        server = _Uvicorn(config)
         serving = self._scope.start_soon(server.serve, [listening], name="uvicorn")
         self._scope.push_async_callback(_stop, server, serving)
         await server.listening.wait()
