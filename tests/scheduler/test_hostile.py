@@ -73,7 +73,7 @@ async def account_of(scheduler: Scheduler) -> None:
     """Check that nothing of the scheduler's own is left."""
     engine = scheduler._engine
     assert engine is not None
-    assert (dict(engine.running), dict(engine.runs), len(engine.jobs)) == ({}, {}, 0)
+    assert (dict(engine.running), dict(engine.runs.open), len(engine.jobs)) == ({}, {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def account_of_after(scheduler: Scheduler, job: Job) -> None:
     """Check the account while a handle is still held."""
     engine = scheduler._engine
     assert engine is not None
-    assert (dict(engine.running), dict(engine.runs)) == ({}, {})
+    assert (dict(engine.running), dict(engine.runs.open)) == ({}, {})
     assert job.done
 
 

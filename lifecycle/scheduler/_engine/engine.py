@@ -7,7 +7,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,21 +17,20 @@ from .._ground.events import Event
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.pauses import pause_before
 from .._ground.text import one_line, shorten
-from .._store.records import ALONE, Claimed, Ending, JobRecord, JobStatus, Settled
+from .._store.records import ALONE, Claimed, Ending, JobStatus, Settled
 from .._work.handlers import registered_handlers
 from .ahead import Ahead
 from .attempt import Attempt
 from .doing import run_block_of, run_handler
-from .intake import take_up_run
-from .outcome import Outcome, RunOutcome, run_status
+from .job import Job
+from .outcome import Outcome
+from .runs import Runs
 
 if TYPE_CHECKING:
     from lifecycle import Scope, TaskManager
 
-    from .._blocks.flow import Flow
     from .._store.protocol import Store
     from .feed import Feed
-    from .job import FlowRun, Job
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -68,16 +66,14 @@ class Engine:
         close_timeout: float,
     ) -> None:
         self.store = store
-        self.owner = owner
         self.feed = feed
         self.workers = workers
+        self.runs = Runs(store, owner, feed, self)
         self.failure: Exception | None = None
         self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
-        # What has been taken from the store and not ended; the second is taken out by the Scope of the run.
-        self.running: dict[int, Attempt] = {}
-        self.runs: dict[int, FlowRun] = {}
-        self.flows: Mapping[str, Flow] = {}  # those that schedules may put in, by their keys
-        # Weak: who does not care how a job ends drops its handle, and a million pending jobs cost no memory here.
+        self.running: dict[int, Attempt] = {}  # what has been taken from the store and not ended
+        # Weak: a sender that does not need to know how a job ends drops its handle, so that a million pending jobs
+        # cost no memory here.
         self.jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._tasks = tasks
         self._limiter = limiter
@@ -87,7 +83,7 @@ class Engine:
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
         self._ahead = Ahead(workers)
         self._queued = Bell()
-        self._somebody_cares = Bell()
+        self._work_arrived = Bell()
         self._failed = Bell()
 
     # The loops
@@ -110,8 +106,8 @@ class Engine:
         try:
             for attempt in taken:
                 run = attempt.claimed.run_id
-                if run is not None and run not in self.runs:
-                    await take_up_run(self, run)
+                if run is not None and run not in self.runs.open:
+                    await self.runs.take_up(run)
         except BaseException:
             self._draining = True  # they are given back, not begun: what they belong to is not known
             raise
@@ -119,7 +115,7 @@ class Engine:
             self._line.extend(taken)
         if self.store.durable:
             self._ahead.arrived()
-            self.care()
+            self.wake_reconciler()
         self._fill_workers()
         if self._line:
             self._queued.ring()
@@ -130,9 +126,9 @@ class Engine:
 
     def _known(self) -> Collection[str]:
         """Return the names of the handlers and the keys of the flows that there are; the store's thread asks."""
-        return () if self._draining else (*registered_handlers(), *self.flows)
+        return () if self._draining else (*registered_handlers(), *self.runs.flows)
 
-    async def return_the_late(self) -> None:
+    async def return_unstarted(self) -> None:
         """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""
         while True:
             await self._queued.wait()
@@ -166,14 +162,14 @@ class Engine:
     async def reconcile(self) -> None:
         """Look at what other processes have asked of our jobs: one query for all, none while there are no jobs."""
         while True:
-            while not (self.running or self.runs or self.jobs):
-                await self._somebody_cares.wait()
+            while not (self.running or self.runs.open or self.jobs):
+                await self._work_arrived.wait()
             await anyio.sleep(RECONCILE_INTERVAL)
             try:
                 for notice in await self.store.notices():
-                    await self._heed(notice.job_id, notice.run_id, notice.name, notice.reason, notice.running)
+                    await self._apply_notice(notice.job_id, notice.run_id, notice.name, notice.reason, notice.running)
                     if notice.run_finished and notice.run_id is not None:
-                        await self.end_run(notice.run_id)
+                        await self.runs.end(notice.run_id)
             except StoreError as error:
                 self.fail(error)
                 return
@@ -190,15 +186,21 @@ class Engine:
             await self._failed.wait()
         raise self.failure
 
-    def care(self) -> None:
-        """Have the reconciler look after a job or a run that was put in."""
-        self._somebody_cares.ring()
+    def wake_reconciler(self) -> None:
+        """Start watching for cancellations from other processes: there is a job, or a run, to watch for."""
+        self._work_arrived.ring()
 
     def fail(self, error: Exception) -> None:
         """Stop the scheduler because the ends of jobs cannot be recorded any more."""
         if self.failure is None:
             self.failure = error
         self._failed.ring()
+
+    def handle(self, job_id: int, name: str) -> Job:
+        """Return a handle on a job that was just submitted; it gets the job's outcome for as long as it is kept."""
+        job = self.jobs[job_id] = Job(job_id, name, self.cancel_job)
+        self.wake_reconciler()
+        return job
 
     # One attempt
 
@@ -244,7 +246,7 @@ class Engine:
     def _work(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
         if attempt.claimed.run_id is None:
             return run_handler(attempt, self.store.durable, scope, self._limiter)
-        run = self.runs.get(attempt.claimed.run_id)
+        run = self.runs.open.get(attempt.claimed.run_id)
         if run is None:
             raise LookupError(f"run {attempt.claimed.run_id} is of a flow that this process does not know")
         return run_block_of(run, attempt, self.store, scope, self._limiter)
@@ -262,7 +264,7 @@ class Engine:
             return
         self.counts[ending.status] += 1
         if self.feed.heard:
-            self._tell(claimed, "job_finished", _told(ending))
+            self._tell(claimed, "job_finished", _event_data(ending))
         job = self.jobs.get(claimed.id)
         if job is not None:
             job._end(_outcome(claimed, ending, attempt.exception))
@@ -277,7 +279,7 @@ class Engine:
             self.counts[JobStatus.CANCELLED] += 1
             self._tell_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
-            await self.end_run(settled.run_id)
+            await self.runs.end(settled.run_id)
 
     async def cancel_job(self, job_id: int, reason: str) -> bool:
         """Cancel one job, queued or running; return whether it had not ended."""
@@ -290,7 +292,7 @@ class Engine:
             return True
         job = self.jobs.get(job_id)
         name = job.name if job is not None else str(job_id)
-        await self._heed(job_id, cancelling.settled.run_id, name, reason, running=False)
+        await self._apply_notice(job_id, cancelling.settled.run_id, name, reason, running=False)
         await self.settle(cancelling.settled)
         return True
 
@@ -312,7 +314,7 @@ class Engine:
             self._line.remove(attempt)
             self._begin(attempt)
 
-    async def _heed(self, job_id: int, run_id: int | None, name: str, reason: str, running: bool) -> None:
+    async def _apply_notice(self, job_id: int, run_id: int | None, name: str, reason: str, running: bool) -> None:
         if running:
             self._stop(job_id, reason)
             return
@@ -320,26 +322,6 @@ class Engine:
         self._tell_cancelled(job_id, name, run_id, reason)
         if job := self.jobs.get(job_id):
             job._end(Outcome(name, JobStatus.CANCELLED, error=reason))
-
-    async def end_run(self, run_id: int) -> None:
-        """Close what belongs to a run whose jobs have all ended, and let go of it."""
-        run = self.runs.get(run_id)
-        if run is not None:
-            await run._scope.aclose()  # runs close_run
-        self.store.forget(run_id)
-
-    async def close_run(self, run: FlowRun) -> None:
-        """Give a run its outcome; the release of the run's scope. Jobs that are left make it *interrupted*."""
-        try:
-            jobs = tuple(_interrupted(job) for job in await self.store.jobs_of(run.id))
-        except StoreError as error:
-            self.fail(error)
-            jobs = ()
-        status = run_status(jobs, cancelled=run.cancelled) if jobs else JobStatus.INTERRUPTED
-        outcome = RunOutcome(run.flow.name, run.id, status, jobs)
-        data = {"flow": run.flow.name, "status": status.value, "jobs": dict(outcome.counts())}
-        self.feed.tell(Event("run_finished", run_id=run.id, data=data))
-        run._end(outcome)
 
     def close_jobs(self) -> None:
         """Give everybody who still waits for a job the outcome *interrupted*; nothing runs any more."""
@@ -378,14 +360,10 @@ class Engine:
         self.feed.tell(Event("job_finished", job_id, name, run_id, None, data))
 
 
-def _told(ending: Ending) -> dict[str, Any]:
-    told: dict[str, Any] = {"status": ending.status.value, "seconds": round(ending.seconds, 6)}
-    return told if ending.error is None else {**told, "error": ending.error}
+def _event_data(ending: Ending) -> dict[str, Any]:
+    data: dict[str, Any] = {"status": ending.status.value, "seconds": round(ending.seconds, 6)}
+    return data if ending.error is None else {**data, "error": ending.error}
 
 
 def _outcome(claimed: Claimed, ending: Ending, exception: BaseException | None) -> Outcome:
     return Outcome(claimed.name, ending.status, ending.result, ending.error, claimed.attempt, ending.seconds, exception)
-
-
-def _interrupted(job: JobRecord) -> JobRecord:
-    return replace(job, status=JobStatus.INTERRUPTED) if job.status is JobStatus.RUNNING else job

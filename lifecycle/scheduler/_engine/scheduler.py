@@ -20,7 +20,7 @@ from .._store.records import JobRecord, JobStatus, ScheduleRecord
 from .._work.handlers import registered_handlers
 from .engine import Engine
 from .feed import BUFFER, Feed
-from .intake import serve_flow, submit_call, submit_flow
+from .intake import submit_call, submit_flow
 from .job import FlowRun, Job
 from .schedules import Schedule, new_schedule
 from .settings import checked_count, checked_retention, make_store
@@ -318,7 +318,7 @@ class Scheduler:
             settings=settings,
         )
         if isinstance(work, Flow):
-            await serve_flow(engine, work)
+            await engine.runs.serve(work)
         await engine.store.put_schedule(new)
         return Schedule(new.name, self._opened)
 
@@ -333,7 +333,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        await serve_flow(self._opened(), flow)
+        await self._opened().runs.serve(flow)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
         """Return all schedules of the store, by name.
@@ -368,7 +368,7 @@ class Scheduler:
         """Return what the scheduler does at this moment, and what it has done."""
         engine = self._engine
         ended = {status.value: engine.counts[status] if engine else 0 for status in JobStatus}
-        running, runs = (engine.busy, len(engine.runs)) if engine else (0, 0)
+        running, runs = (engine.busy, len(engine.runs.open)) if engine else (0, 0)
         del ended["pending"], ended["running"]
         return SchedulerStatistics(self.name, self.workers, running, runs, ended)
 
@@ -398,7 +398,7 @@ class Scheduler:
             self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
             if self._adopt:
                 await store.adopt_jobs(frozenset(registered_handlers()))
-            self._scope.start_soon(engine.return_the_late, name=f"returner of {self.name}")
+            self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
         self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")

@@ -12,7 +12,6 @@ from .._language.table import integer_problem, seconds_problem
 from .._store.records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._work.handlers import registered_handlers
-from .intake import take_up_run
 from .job import FlowRun, Job
 from .submission import call_settings, find_handler, new_job, new_run
 
@@ -79,18 +78,16 @@ class Schedule:
             LookupError: there is no such schedule any more, or it is of a flow that is not served here.
         """
         engine = self._opened()
-        put_in = await engine.store.trigger_schedule(self.name, tuple(engine.flows))
+        put_in = await engine.store.trigger_schedule(self.name, tuple(engine.runs.flows))
         if put_in is None:
             flow = (await self.record()).flow
             raise LookupError(f"schedule {self.name!r} runs a flow that is not served here in this version: {flow!r}")
         if put_in.run is not None:
-            run = await take_up_run(engine, put_in.run)
+            run = await engine.runs.take_up(put_in.run)
             assert run is not None
             return run
         assert put_in.job is not None
-        job = engine.jobs[put_in.job] = Job(put_in.job, self.name, engine.cancel_job)
-        engine.care()
-        return job
+        return engine.handle(put_in.job, self.name)
 
     async def remove(self) -> None:
         """Take it out of the store; what has been put in goes on.

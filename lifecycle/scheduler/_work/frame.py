@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -24,7 +24,20 @@ from .threads import ThreadCall
 if TYPE_CHECKING:
     from lifecycle import Scope
 
-    from .._blocks.block import Block
+
+class Runnable(Protocol):
+    """What a frame runs: a block, of which it needs no more than this."""
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the flow, for messages."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds it may take, None for no bound."""
+
+    async def run(self, frame: Frame) -> object:
+        """Do the work and return the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class Frame:
     job_path: str = ""
     path: str = ""
 
-    async def run(self, block: Block, *, index: int | None = None, timed: bool = True) -> Any:
+    async def run(self, block: Runnable, *, index: int | None = None, timed: bool = True) -> Any:
         """Run a block to its end, within its timeout, and return its output.
 
         Args:
@@ -74,7 +87,7 @@ class Frame:
             note_place(error, block.path, index)
             raise
 
-    async def run_job(self, block: Block) -> Any:
+    async def run_job(self, block: Runnable) -> Any:
         """Run the top-level block of a job and return its output, as what may leave the attempt: without secrets.
 
         Its timeout does not count here: it is the attempt's.
