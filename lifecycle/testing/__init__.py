@@ -31,9 +31,8 @@ if TYPE_CHECKING:
         Raise,
     )
     from ._explore.report import ExplorationReport, Failure
-    from ._look.bubble import Bubble, run_virtual
+    from ._look.bubble import Bubble, no_busy_loop, run_virtual
     from ._look.ledger import Ledger, Token
-    from ._look.residue import no_busy_loop
     from ._loop.clock import VirtualClock
     from ._loop.loops import VirtualIOLoop, VirtualLoop
     from ._loop.strategies import FIFO, PCT, Choices, DelayBounded, Deviations, RandomWalk, Strategy
@@ -45,9 +44,8 @@ _HOME = {
     "_explore.faults": "CANCEL CANCELS CANCEL_BEFORE_START CANCEL_SCOPE CANCEL_TWICE DEFAULT_FAULTS Fault "
     "KILL_TRANSPORT RAISES RAISE_BASE_EXCEPTION RAISE_EXCEPTION RAISE_OS_ERROR RAISE_RESET RAISE_TIMEOUT Raise TIMEOUT",
     "_explore.report": "ExplorationReport Failure",
-    "_look.bubble": "Bubble run_virtual",
+    "_look.bubble": "Bubble no_busy_loop run_virtual",
     "_look.ledger": "Ledger Token",
-    "_look.residue": "no_busy_loop",
     "_loop.clock": "VirtualClock",
     "_loop.loops": "VirtualIOLoop VirtualLoop",
     "_loop.strategies": "Choices DelayBounded Deviations FIFO PCT RandomWalk Strategy",

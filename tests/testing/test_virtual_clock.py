@@ -53,6 +53,17 @@ async def test_a_thread_is_waited_for_in_real_time(virtual_clock: VirtualClock) 
 
 
 @pytest.mark.asyncio
+async def test_a_thread_of_the_executor_that_waits_for_its_next_job_does_not_hold_the_clock(
+    virtual_clock: VirtualClock,
+) -> None:
+    """The threads of the default executor stay: what counts is whether one of their jobs is not done."""
+    await asyncio.to_thread(lambda: None)
+    began = time.monotonic()
+    await asyncio.sleep(3600)
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.asyncio
 async def test_real_sockets_work_in_virtual_time(virtual_clock: VirtualClock) -> None:
     """A loopback echo is not overtaken by a timer."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import DeadlockError, LivelockError
 from .._look.bubble import Bubble, open_bubble
-from .._look.residue import describe_problem, find_residue
+from .._look.residue import describe_problem
 from .._loop.strategies import recording
 from .._sites import call_chain
 from .faults import CANCEL_BEFORE_START, Fault, Raise, Target, without_wrapper
@@ -199,7 +199,7 @@ def _run_and_judge(scenario: Scenario, rules: Rules, bubble: Bubble, striker: St
         complaints += _judge_targets(striker, rules)
         if rules.then is not None and _began(main, striker):
             _run_check(rules.then, bubble)
-        complaints += find_residue(bubble)
+        complaints += bubble.residue()
         for invariant in rules.invariants:
             complaints += _ask(invariant, bubble)
     except (DeadlockError, LivelockError) as error:

@@ -13,10 +13,11 @@ from ..._ground.errors import LeakError
 from .._loop.loops import VirtualIOLoop, VirtualLoop
 from .._loop.strategies import RandomWalk, Strategy
 from .._network import MemoryNetwork
+from .._sites import describe_task
 from .determinism import start_anew, under_control
 from .ledger import Ledger
-from .residue import end_everything, find_residue
-from .tracking import open_descriptors
+from .residue import describe_problem, describe_timers, end_everything
+from .tracking import new_descriptors, open_descriptors
 
 if TYPE_CHECKING:
     import asyncio
@@ -83,6 +84,26 @@ class Bubble:
         """
         await self.loop.wait_all_blocked()
 
+    def residue(self) -> list[str]:
+        """Name everything that should not be there once the scenario has ended."""
+        loop, network = self.loop, self._network
+        residue = [describe_task(task).strip() for task in loop.live_tasks() if not self.is_outside(task)]
+        if network is not None:
+            residue += network.residue()
+            network.end_peers()
+            loop.settle()
+        residue += describe_timers(loop)
+        residue += self.ledger.residue()
+        if self.descriptors is not None:
+            residue += new_descriptors(self.descriptors)
+        return residue + [describe_problem(problem) for problem in loop.problems]
+
+
+def no_busy_loop(bubble: Bubble) -> str | None:
+    """An invariant: no task busy-waits, for instance by swallowing anyio's repeated cancellation and going on."""
+    times = bubble.loop.jumps_while_busy
+    return f"busy loop: {times} time(s) tasks ran in circles until the clock was moved" if times else None
+
 
 @contextlib.contextmanager
 def open_bubble(*, seed: int | None, io: bool, max_steps: int, patience: float) -> Iterator[Bubble]:
@@ -145,7 +166,7 @@ def run_virtual(
         if not check or main.cancelled() or main.exception() is not None:
             return main.result()
         loop.settle()
-        residue = find_residue(bubble)
+        residue = bubble.residue()
         if residue:
             lines = "\n  ".join(residue)
             raise LeakError(f"the scenario returned and left {len(residue)} thing(s) behind:\n  {lines}")

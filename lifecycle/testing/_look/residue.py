@@ -1,4 +1,4 @@
-"""What a run has left behind, in words, and how to take it all down again."""
+"""What is left in a loop when a run has ended, in words, and how to take it all down again."""
 
 from __future__ import annotations
 
@@ -7,44 +7,18 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from .._network import MemoryTransport
-from .._sites import describe_task
-from .tracking import open_descriptors
 
 if TYPE_CHECKING:
     from .._loop.turns import VirtualMixin
-    from .bubble import Bubble
 
 
-def find_residue(bubble: Bubble) -> list[str]:
-    """Name everything that should not be there once the main task has ended."""
-    loop = bubble.loop
-    residue = [describe_task(task).strip() for task in loop.live_tasks() if not bubble.is_outside(task)]
-    if bubble.has_network():
-        residue += bubble.network.residue()
-        bubble.network.end_peers()
-        loop.settle()
-    residue += [f"timer at {timer.when():g} s: {timer!r}" for timer in loop.live_timers() if not _is_wire(timer)]
-    residue += bubble.ledger.residue()
-    if bubble.descriptors is not None:
-        residue += _new_descriptors(bubble.descriptors)
-    residue += [describe_problem(problem) for problem in loop.problems]
-    return residue
-
-
-def no_busy_loop(bubble: Bubble) -> str | None:
-    """An invariant: nobody waits by running in circles, as a task that takes a re-sent cancellation and goes on."""
-    times = bubble.loop.jumps_while_busy
-    return f"busy loop: {times} time(s) tasks ran in circles until the clock was moved" if times else None
-
-
-def _new_descriptors(before: dict[str, str]) -> list[str]:
-    now = open_descriptors()
-    return [f"file descriptor {name} to {now[name]}" for name in now if now[name] != before.get(name)]
-
-
-def _is_wire(timer: Any) -> bool:
-    """Whether a timer is data under way in the memory network: the network's own, not the scenario's."""
-    return isinstance(getattr(timer._callback, "__self__", None), MemoryTransport)
+def describe_timers(loop: VirtualMixin) -> list[str]:
+    """One line for each timer that is set, without those of data under way in the memory network."""
+    return [
+        f"timer at {timer.when():g} s: {timer!r}"
+        for timer in loop.live_timers()
+        if not isinstance(getattr(timer._callback, "__self__", None), MemoryTransport)  # type: ignore[attr-defined]
+    ]
 
 
 def describe_problem(problem: dict[str, Any]) -> str:
@@ -69,7 +43,7 @@ def end_everything(loop: VirtualMixin) -> None:
     with contextlib.suppress(Exception, asyncio.CancelledError):
         if loop._asyncgens:  # type: ignore[attr-defined]
             loop.run_until_complete(loop.shutdown_asyncgens())
-        if loop._default_executor is not None:  # type: ignore[attr-defined]
+        if loop._default_executor is not None:
             loop.run_until_complete(loop.shutdown_default_executor())
     for task in loop.live_tasks():
         task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -87,6 +87,12 @@ class Tracked:
         return f"<tracked {self._thing!r}>"
 
 
+def new_descriptors(before: dict[str, str]) -> list[str]:
+    """One line for each file descriptor that was not open before."""
+    now = open_descriptors()
+    return [f"file descriptor {name} to {now[name]}" for name in now if now[name] != before.get(name)]
+
+
 def open_descriptors() -> dict[str, str]:
     """Return the open file descriptors of this process, with what each leads to; empty where they cannot be listed."""
     directory = Path("/proc/self/fd")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Any
 
 from .._errors import DeadlockError
 from .._sites import dump_tasks
 from .loops import is_virtual
-from .outside import IO_SILENCE, is_idle
+from .outside import OutsideWorld
 from .turns import BUSY_TURNS
 
 if TYPE_CHECKING:
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
 class JumpingSelector:
     """A selector that, instead of sleeping until the next timer, moves the clock there."""
 
-    def __init__(self, selector: Any, loop: Any, clock: VirtualClock, patience: float) -> None:
+    def __init__(self, selector: Any, loop: Any, clock: VirtualClock, outside: OutsideWorld) -> None:
         self._selector = selector
         self._loop = loop
         self._clock = clock
-        self._patience = patience
-        self._own_descriptors = len(selector.get_map())
-        self._threads_at_start = set(threading.enumerate())
+        self._outside = outside
         self._busy_turns = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -45,7 +42,8 @@ class JumpingSelector:
         self._busy_turns = 0
         if timeout == 0:
             return events
-        events = self._selector.select(self._real_limit(timeout))
+        limit = self._outside.patience if timeout is None else self._outside.limit(timeout)
+        events = self._selector.select(limit)
         if events or self._loop._ready:
             return events
         if timeout is None:
@@ -57,15 +55,6 @@ class JumpingSelector:
     def _jump(self, delay: float) -> None:
         self._clock.now += max(0.0, delay)
         self._busy_turns = 0
-
-    def _real_limit(self, timeout: float | None) -> float:
-        busy = any(thread not in self._threads_at_start and not is_idle(thread) for thread in threading.enumerate())
-        if timeout is None:
-            return self._patience
-        if busy:
-            return min(timeout, self._patience)
-        silent = len(self._selector.get_map()) <= self._own_descriptors
-        return 0.0 if silent else min(timeout, IO_SILENCE)
 
 
 @contextlib.contextmanager
@@ -92,11 +81,19 @@ def attached(clock: VirtualClock, loop: Any, *, patience: float = 5.0) -> Iterat
     if not hasattr(loop, "_selector"):
         raise TypeError(f"{type(loop).__name__} keeps its own time: use asyncio's selector loop for virtual time")
     base = loop.time() - clock.now
-    selector = loop._selector
+    selector, run_in_executor = loop._selector, loop.run_in_executor
+    outside = OutsideWorld(loop, patience, selector)
+
+    def expect_job(*how: Any) -> Any:
+        future = run_in_executor(*how)
+        outside.expect(future)
+        return future
+
     loop.time = lambda: base + clock.now
-    loop._selector = JumpingSelector(selector, loop, clock, patience)
+    loop.run_in_executor = expect_job
+    loop._selector = JumpingSelector(selector, loop, clock, outside)
     try:
         yield clock
     finally:
         loop._selector = selector
-        del loop.time
+        del loop.time, loop.run_in_executor

@@ -67,8 +67,7 @@ class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
     def __init__(self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0) -> None:
         self.clock: VirtualClock = VirtualClock() if clock is None else clock
         super().__init__()
-        self._set_up(clock, max_steps, patience)
-        self.outside.watch_selector()
+        self._set_up(clock, max_steps, patience, self._selector)  # type: ignore[attr-defined]
 
     async def _make_subprocess_transport(self, *args: Any, **how: Any) -> Any:
         transport = await super()._make_subprocess_transport(*args, **how)  # type: ignore[misc]

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import sys
-from asyncio import base_events
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._errors import DeadlockError, LivelockError
-from .._sites import dump_tasks, made_by_anyio, mark_loop_edge
+from .._sites import dump_tasks, mark_loop_edge
 from .clock import VirtualClock
 from .outside import OutsideWorld
-from .task import VirtualFuture, VirtualTask, eager_virtual_task_factory, virtual_task_factory
-
-if TYPE_CHECKING:
-    import weakref
+from .task import NumberingLoop, VirtualTask
 
 Handle = asyncio.Handle
 # Called before each step with its handle and task, and with None before the clock jumps.
@@ -38,79 +33,35 @@ REDELIVERY_TURNS = 128
 # Turns at one instant, tasks running, before the clock jumps all the same: a busy loop ended by a real clock.
 BUSY_TURNS = 5_000
 
-_eager_factory = getattr(asyncio, "eager_task_factory", None)
 
-
-class VirtualMixin(base_events.BaseEventLoop):
-    """What both virtual loops share: turns, the clock, numbering and the dump."""
+class VirtualMixin(NumberingLoop):
+    """What both virtual loops share: turns, the clock and the dump."""
 
     _ready: Any
     _scheduled: list[Any]
     _timer_cancelled_count: int
     _stopping: bool
+    _default_executor: Any
+    _process_events: Callable[[Any], None]
 
-    def _set_up(self, clock: VirtualClock | None, max_steps: int, patience: float) -> None:
+    def _set_up(self, clock: VirtualClock | None, max_steps: int, patience: float, selector: Any = None) -> None:
+        self._begin_numbering()
         self.clock: VirtualClock = VirtualClock() if clock is None else clock
         self.max_steps = max_steps
-        self.patience = patience
         self.steps: int = 0
         self.trace: int = 0
         self.jumps_while_busy: int = 0
-        self.site_depth = 3
-        self.watch_makers = False
-        # Weak, so that a lost task is still lost. asyncio's own register is shared by all loops, and slow.
-        self.tasks_made: list[weakref.ref[asyncio.Task[Any]]] = []
         self._foreign_tasks: dict[asyncio.Task[Any], None] = {}
         self.observer: Observer | None = None
-        self.targets: dict[int, list[tuple[Any, Any]]] = {}
         self.chooser: Chooser | None = None
         self.problems: list[dict[str, Any]] = []
         self.signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
-        self._numbers = 0
         self._turns_here = 0
         self._idle_turns = 0
         self._redeliveries = 0
         self._redelivered = False
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self.outside: OutsideWorld = OutsideWorld(self)
-        self._own_factory: Any = virtual_task_factory
-
-    # Numbering.
-
-    def next_number(self) -> int:
-        """Number the next task or future of this loop."""
-        self._numbers += 1
-        return self._numbers
-
-    def adopt(self, task: Any, coro: Any) -> Any:
-        """Return the coroutine that a task about to be made shall run, wrapped where a fault needs it."""
-        for fault, target in self.targets.get(task.number, ()):
-            target.task = task
-            target.is_group_child = made_by_anyio(sys._getframe(2))
-            coro = fault.wrap(coro, target)
-        return coro
-
-    def create_future(self) -> asyncio.Future[Any]:
-        future: VirtualFuture[Any] = VirtualFuture(loop=self)
-        self._numbers = future.number = self._numbers + 1
-        return future
-
-    def create_task(self, coro: Any, *, name: Any = None, context: Any = None, **options: Any) -> Any:
-        self._check_closed()  # type: ignore[attr-defined]
-        if context is not None:
-            options["context"] = context
-        task: asyncio.Task[Any] = self._own_factory(self, coro, **options)
-        if name is not None:
-            task.set_name(name)
-        return task
-
-    def set_task_factory(self, factory: Any) -> None:
-        super().set_task_factory(factory)
-        if factory is None:
-            factory = virtual_task_factory
-        elif factory is _eager_factory:
-            factory = eager_virtual_task_factory
-        self._own_factory = factory
+        self.outside: OutsideWorld = OutsideWorld(self, patience, selector)
 
     # Time.
 

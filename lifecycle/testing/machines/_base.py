@@ -13,7 +13,6 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._errors import DeadlockError
 from .._look.bubble import Bubble, open_bubble
-from .._look.residue import find_residue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -113,7 +112,7 @@ class LoopMachine(RuleBasedStateMachine):
                 task.cancel()
             self.settle()
             self.running()
-            residue = find_residue(self.bubble)
+            residue = self.bubble.residue()
             assert not residue, "left at the end:\n  " + "\n  ".join(residue)
         finally:
             self._stack.close()
