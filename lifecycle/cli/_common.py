@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import click
 
 from lifecycle import LifecycleError
 
-from ..scheduler import Flow, FlowError, RunConflict, StoreError
-from ..scheduler._language.params import params_from_text
-from .show import Display
+from ..scheduler import FlowError, RunConflict, StoreError
+from .show._display import Display
 
 T = TypeVar("T")
 
@@ -48,17 +47,6 @@ def lines_of(error: BaseException) -> list[str] | None:
     if isinstance(error, FlowError):
         return list(error.problems)
     return [str(error)] if isinstance(error, LifecycleError) else None
-
-
-def bound(flow: Flow, params: tuple[str, ...]) -> dict[str, Any]:
-    """Return the parameters that a command line gives, checked.
-
-    Raises:
-        FlowError: one is not right, or missing.
-    """
-    given = params_from_text(flow.params, list(params), flow.source)
-    flow.bind(given)
-    return given
 
 
 def refusing(display: Display, step: Callable[[], T]) -> T:

@@ -11,8 +11,8 @@ from ..scheduler import JobStatus
 from ..scheduler._ground.text import plural
 from ..scheduler._store.outside import StoreFile
 from ._common import as_json_option, database, refusing, unknown
-from .show import PlainDisplay
 from .show._jobs import print_job, print_jobs
+from .show._plain import PlainDisplay
 
 
 @click.group()

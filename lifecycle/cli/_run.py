@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +16,12 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Flow, FlowRun, RunOutcome, Scheduler, load_flow
-from ._common import BAD_INPUT, STUCK_TIME, bound, drain_option, existing_file, lines_of, refusing, workers_option
+from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
 from ._owned import still_owned
-from .show import Display, choose_display
+from ._params import values_from_texts
+from .show._display import Display
+from .show._json import JsonDisplay
+from .show._plain import PlainDisplay
 
 
 @click.command()
@@ -48,7 +52,7 @@ def run(
     display = choose_display(as_json=as_json)
     threads = frozenset(threading.enumerate())
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
-    values = refusing(display, lambda: bound(loaded, params))
+    values = refusing(display, lambda: values_from_texts(loaded, params))
     scheduler = Scheduler(
         db, workers=workers, name=loaded.name, drain_timeout=drain_timeout, on_event=display.event, adopt=False
     )
@@ -58,6 +62,17 @@ def run(
     owned = still_owned(threads, db)
     display.owned(owned)
     context.exit(code or (1 if owned else 0))
+
+
+def choose_display(*, as_json: bool) -> Display:
+    """Return the display that fits where the output goes."""
+    if as_json:
+        return JsonDisplay()
+    if not sys.stdout.isatty():
+        return PlainDisplay()
+    from .show._live import LiveDisplay
+
+    return LiveDisplay()
 
 
 class _Running:

@@ -10,7 +10,7 @@ import click
 
 from ..scheduler._store.outside import StoreFile
 from ._common import as_json_option, database, refusing, unknown
-from .show import PlainDisplay
+from .show._plain import PlainDisplay
 from .show._schedules import print_schedules
 
 

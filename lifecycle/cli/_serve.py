@@ -14,8 +14,11 @@ from lifecycle import run as run_process
 from ..scheduler import Scheduler
 from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
 from ._owned import still_owned
-from .show import Display, JsonDisplay, PlainDisplay
-from .show._logging import LEVELS, LogDisplay, logging_to_stderr
+from .show._display import Display
+from .show._json import JsonDisplay
+from .show._log import LogDisplay
+from .show._logging import LEVELS, logging_to_stderr
+from .show._plain import PlainDisplay
 
 if TYPE_CHECKING:
     from ._service import Service

@@ -8,8 +8,9 @@ import click
 
 from ..scheduler import load_flow
 from ..scheduler._ground.text import plural
-from ._common import bound, existing_file, refusing
-from .show import PlainDisplay
+from ._common import existing_file, refusing
+from ._params import values_from_texts
+from .show._plain import PlainDisplay
 
 
 @click.command()
@@ -21,7 +22,7 @@ def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
     display = PlainDisplay()
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
     if params:
-        refusing(display, lambda: bound(loaded, params))
+        refusing(display, lambda: values_from_texts(loaded, params))
     click.echo(
         f"{loaded.source}: flow {loaded.name!r} is right: {plural(len(loaded.jobs), 'job')}, "
         f"{plural(len(loaded.params), 'parameter')}"

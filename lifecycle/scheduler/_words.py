@@ -33,6 +33,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
+def spaced(status: str) -> str:
+    """Return a status as people write it."""
+    return status.replace("_", " ")
+
+
 def moment(at: float | None) -> str | None:
     """Return a wall-clock time in local time."""
     return None if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
@@ -53,12 +58,12 @@ def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], str]:
 def counts_of(jobs: Sequence[JobRecord]) -> str:
     """Return "12 succeeded, 1 failed"."""
     counts = Counter(job.status.value for job in jobs)
-    return ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in ORDER if counts[status])
+    return ", ".join(f"{counts[status]:,} {spaced(status)}" for status in ORDER if counts[status])
 
 
 def headline(outcome: RunOutcome, seconds: float) -> str:
     """Return the run's end in one sentence."""
-    status = outcome.status.value.replace("_", " ")
+    status = spaced(outcome.status.value)
     text = f"{outcome.flow}: run {outcome.run_id} {status} in {duration(seconds)}"
     return f"{text} ({plural(len(outcome.jobs), 'job')}: {counts_of(outcome.jobs)})" if outcome.jobs else text
 
@@ -88,7 +93,7 @@ def sentence(event: Event) -> str | None:
     if event.kind == "job_finished":
         why = f": {data['error']}" if data.get("error") else ""
         took = f" in {duration(data['seconds'])}" if data["seconds"] else ""
-        return f"{event.job}: {data['status'].replace('_', ' ')}{took}{why}"
+        return f"{event.job}: {spaced(data['status'])}{took}{why}"
     if event.kind == "listening":
         return f"control server: redis-cli -h {data['host']} -p {data['port']}"
     if event.kind == "page":

@@ -21,7 +21,8 @@ from click.testing import CliRunner
 
 from lifecycle.cli import cli
 from lifecycle.cli._owned import Owned
-from lifecycle.cli.show._logging import JsonLines, LogDisplay, PlainLines, logging_to_stderr
+from lifecycle.cli.show._log import LogDisplay
+from lifecycle.cli.show._logging import JsonLines, PlainLines, logging_to_stderr
 from lifecycle.scheduler import Event
 
 from .tools import Cli, lines_in, wait_until

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from lifecycle.cli._owned import Owned
+from lifecycle.cli.show._lines import aligned
 from lifecycle.cli.show._live import LiveDisplay
-from lifecycle.cli.show._plain import aligned
 from lifecycle.scheduler import Event, JobRecord, JobStatus, RunOutcome
 from lifecycle.scheduler._words import ROWS, duration, rows_of
 

@@ -54,14 +54,14 @@ async def nothing() -> None:
         ("fixed_rate = 1\nevery = 1", "schedule.every: unknown key"),
         ("fixed_rate = 1\nparams = { width = 1 }", "schedule.params.width: unknown parameter; there are 'day'"),
         ("fixed_rate = 1\nparams = { day = 1 }", "schedule.params.day: expected a string, got 1"),
-        ("fixed_rate = 1", "schedule.params.day: the flow requires a value"),
+        ("fixed_rate = 1", "schedule.params.day: a value is required"),
     ],
 )
 def test_what_is_wrong_with_a_schedule_is_told_with_its_place(schedule: str, problem: str) -> None:
     """One line for each problem, and each only once."""
     problems = problems_of(flow_text(schedule, params="day = { type = 'string' }"))
     if "params" not in problem:
-        problems.remove("flow.toml: schedule.params.day: the flow requires a value")
+        problems.remove("flow.toml: schedule.params.day: a value is required")
     assert [line for line in problems if line.startswith(f"flow.toml: {problem}")] == problems[:1]
     assert len(problems) == len({line.split(": ")[1] for line in problems})
 

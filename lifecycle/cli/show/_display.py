@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -45,22 +43,3 @@ class Display(ABC):
         """Tell what is wrong, on standard error."""
         for line in lines:
             print(line, file=sys.stderr)
-
-
-class Lines:
-    """Standard output, line by line; a reader that has gone away (``| head``) ends the output and not the run."""
-
-    def __init__(self) -> None:
-        self._open = True
-
-    def write(self, line: str) -> None:
-        """Print a line, at once."""
-        if not self._open:
-            return
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:
-            self._open = False
-            # The interpreter flushes standard output once more when it ends: let that go nowhere.
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

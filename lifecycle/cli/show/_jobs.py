@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...scheduler._words import duration, moment, note_of
-from ._display import Lines
-from ._plain import aligned
+from ...scheduler._words import duration, moment, note_of, spaced
+from ._lines import Lines
 
 if TYPE_CHECKING:
     from ...scheduler._store.records import JobRecord
@@ -19,7 +18,7 @@ def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
     lines = Lines()
     if as_json:
         for job in jobs:
-            lines.write(json.dumps(_summary(job)))
+            lines.write(json.dumps(job.to_dict(details=False)))
         return
     head = ("id", "run", "flow", "job", "state", "attempts", "priority", "time", "")
     rows = [
@@ -28,7 +27,7 @@ def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
             str(job.run_id or "-"),
             job.flow or "-",
             job.name,
-            job.status.value.replace("_", " "),
+            spaced(job.status.value),
             str(job.attempts),
             str(job.priority),
             duration(job.seconds),
@@ -36,8 +35,7 @@ def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
         )
         for job in jobs
     ]
-    for line in aligned(head, rows, right=(0, 1, 5, 6, 7)):
-        lines.write(line)
+    lines.table(head, rows, right=(0, 1, 5, 6, 7))
 
 
 def print_job(job: JobRecord, *, as_json: bool) -> None:
@@ -50,7 +48,7 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
         ("job", f"{job.id} {job.name}"),
         ("flow", f"{job.flow}, run {job.run_id}" if job.run_id else None),
         ("kind", job.kind),
-        ("state", job.status.value.replace("_", " ")),
+        ("state", spaced(job.status.value)),
         ("priority", job.priority),
         ("needs", ", ".join(job.needs)),
         ("attempts", f"{job.attempts}, of them {job.failures} failed; {job.retries} retries allowed"),
@@ -72,10 +70,3 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
 def _fact(name: str, text: str) -> str:
     first, *rest = text.rstrip().split("\n")
     return "\n".join([f"{name:<10} {first}", *(f"{'':<10} {line}" for line in rest)])
-
-
-def _summary(job: JobRecord) -> dict[str, Any]:
-    table = job.to_dict()
-    for detail in ("result", "trace", "log", "needs"):
-        del table[detail]
-    return table

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ._display import Display, Lines
+from ._display import Display
+from ._lines import Lines
 
 if TYPE_CHECKING:
     from ...scheduler._engine.outcome import RunOutcome

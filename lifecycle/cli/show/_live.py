@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ...scheduler._words import duration, headline, note_of, rows_of, sentence
+from ...scheduler._words import duration, headline, note_of, rows_of, sentence, spaced
 from ._display import Display
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LiveDisplay(Display):
             table.add_column(name, justify="right" if right else "left", overflow="fold")
         for job in jobs:
             status = job.status.value
-            text = f"[{STYLES.get(status, '')}]{status.replace('_', ' ')}[/]" if status in STYLES else status
+            text = f"[{STYLES.get(status, '')}]{spaced(status)}[/]" if status in STYLES else status
             note = escape(note_of(job))
             table.add_row(escape(job.name), text, str(job.attempts), duration(job.seconds), note)
         self._console.print(table)

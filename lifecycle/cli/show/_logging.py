@@ -9,18 +9,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...scheduler._ground.text import one_line
-from ...scheduler._words import headline, sentence
-from ._display import Display
-
-if TYPE_CHECKING:
-    from ...scheduler._engine.outcome import RunOutcome
-    from ...scheduler._ground.events import Event
-    from .._owned import Owned
-
-logger = logging.getLogger("lifecycle.scheduler")
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -96,50 +87,3 @@ def _cause(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
-
-
-class LogDisplay(Display):
-    """Logs what happens, with the numbers of job, run and attempt as extra fields."""
-
-    def event(self, event: Event) -> None:
-        """Log the event, as far as it is worth a line."""
-        level = _level_of(event)
-        if not logger.isEnabledFor(level):
-            return
-        text = sentence(event)
-        if event.kind == "run_finished":
-            text = f"{event.data['flow']}: run {event.run_id} {event.data['status'].replace('_', ' ')}"
-        if text is not None and event.kind != "loop_blocked":  # which is in the log since it began
-            logger.log(level, "%s", text, extra=_extra(event))
-
-    def outcome(self, outcome: RunOutcome, seconds: float) -> None:
-        """Log how a run ended."""
-        logger.info("%s", headline(outcome, seconds))
-
-    def owned(self, owned: Owned) -> None:
-        """Log what is still owned."""
-        logger.log(logging.ERROR if owned else logging.INFO, "still owned: %s", owned)
-
-    def problems(self, lines: list[str]) -> None:
-        """Log what is wrong."""
-        for line in lines:
-            logger.error("%s", line)
-
-
-def _level_of(event: Event) -> int:
-    status = event.data.get("status")
-    if status in ("failed", "timed_out"):
-        return logging.ERROR
-    return logging.WARNING if status == "interrupted" or event.kind == "job_retrying" else logging.INFO
-
-
-def _extra(event: Event) -> dict[str, Any]:
-    told = {key: event.data.get(key) for key in ("status", "seconds", "error", "flow")}
-    return {
-        "event": event.kind,
-        "job": event.job,
-        "job_id": event.job_id,
-        "run": event.run_id,
-        "attempt": event.attempt,
-        **told,
-    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...scheduler._words import duration, headline, note_of, rows_of, sentence
-from ._display import Display, Lines
+from ...scheduler._words import duration, headline, note_of, rows_of, sentence, spaced
+from ._display import Display
+from ._lines import Lines
 
 if TYPE_CHECKING:
     from ...scheduler._engine.outcome import RunOutcome
@@ -30,12 +30,10 @@ class PlainDisplay(Display):
         """Print the table of outcomes."""
         jobs, left_out = rows_of(outcome)
         rows = [
-            (job.name, job.status.value.replace("_", " "), str(job.attempts), duration(job.seconds), note_of(job))
-            for job in jobs
+            (job.name, spaced(job.status.value), str(job.attempts), duration(job.seconds), note_of(job)) for job in jobs
         ]
         self._lines.write("")
-        for line in aligned(("job", "outcome", "attempts", "time", ""), rows, right=(2, 3)):
-            self._lines.write(line)
+        self._lines.table(("job", "outcome", "attempts", "time", ""), rows, right=(2, 3))
         if left_out:
             self._lines.write(left_out)
         self._lines.write("")
@@ -44,15 +42,3 @@ class PlainDisplay(Display):
     def owned(self, owned: Owned) -> None:
         """Print what is still owned."""
         self._lines.write(f"still owned: {owned}")
-
-
-def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
-    """Return a table as lines with aligned columns."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return [
-        "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [head, *rows]
-    ]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...scheduler._words import moment, next_of, what_of, when_of
-from ._display import Lines
-from ._plain import aligned
+from ._lines import Lines
 
 if TYPE_CHECKING:
     from ...scheduler._store.records import ScheduleRecord
@@ -35,5 +34,4 @@ def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> No
         )
         for schedule in schedules
     ]
-    for line in aligned(head, rows, right=(6, 7)):
-        lines.write(line)
+    lines.table(head, rows, right=(6, 7))

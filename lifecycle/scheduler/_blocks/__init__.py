@@ -12,7 +12,7 @@ from .conditional import If, read_if
 from .foreach import Foreach, read_foreach
 from .http import Http, read_http
 from .parallel import Parallel, read_parallel
-from .reader import BlockReader, FlowReading
+from .reader import BlockReader
 from .retry import RetryBlock, read_retry
 from .sequence import Sequence, read_sequence
 from .shell import Shell, read_shell
@@ -33,8 +33,6 @@ KINDS: Final[dict[str, Callable[[BlockReader], Block]]] = {
     Subflow.kind: read_subflow,
     Sleep.kind: read_sleep,
 }
-
-__all__ = ["KINDS", "Block", "BlockReader", "FlowReading", "read_block"]
 
 
 def read_block(reader: BlockReader) -> Block | None:

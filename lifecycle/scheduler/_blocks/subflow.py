@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .._ground.text import did_you_mean, listing, quote
+from .._ground.text import quote
 from .._language.expressions import Reference, references
+from .._language.params import check_params
 from .._work.crew import WIDTH, width_problem
 from .block import Block
 from .order import run_jobs
@@ -61,19 +62,5 @@ def read_subflow(reader: BlockReader) -> Subflow:
         reader.problem("params", f"expected a table, got {quote(params)}")
         params = {}
     if flow is not None:
-        _check_params(reader, flow, params)
+        check_params(flow.params, params, reader.problem, flow.source)
     return Subflow(**common, flow=flow, params=params, width=reader.setting("width", width_problem, WIDTH))
-
-
-def _check_params(reader: BlockReader, flow: Flow, params: dict[str, Any]) -> None:
-    """Report what is known to be wrong with the parameters; what expressions give is checked when the block runs."""
-    for name, value in params.items():
-        param = flow.params.get(name)
-        if param is None:
-            hint = did_you_mean(name, flow.params) or f"; there are {listing(flow.params)}"
-            reader.problem(f"params.{name}", f"unknown parameter of {flow.source}{hint}")
-        elif not any(references(value)) and (message := param.problem(value)):
-            reader.problem(f"params.{name}", message)
-    for name, param in flow.params.items():
-        if param.required and name not in params:
-            reader.problem(f"params.{name}", f"{flow.source} requires a value")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._blocks import Block, BlockReader, FlowReading, read_block
+from .._blocks import read_block
+from .._blocks.block import Block
 from .._blocks.flow import Flow, JobSpec
+from .._blocks.reader import BlockReader, FlowReading
 from .._ground.errors import PathNotAllowed
 from .._ground.text import quote
 from .._language.chain import chain_of, chain_problem
@@ -219,7 +221,7 @@ def _read_handlers(reader: TableReader, boundary: Boundary, extra: str | Handler
     if isinstance(extra, HandlerTable):
         table = table.merged(extra)
     elif extra:
-        modules.append((extra, Path.cwd(), "--handlers"))
+        modules.append((extra, Path.cwd(), ""))  # the message names the module
     for module, base, place in modules:
         if module.strip():
             try:

@@ -1,15 +1,14 @@
-"""``[schedule]``: when ``lifecycle serve`` runs a flow by itself."""
+"""``[schedule]``: when a flow runs without being submitted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from lifecycle import CronRule
 
 from .._blocks.flow import FlowSchedule
-from .._ground.text import did_you_mean, listing
-from .._language.params import Param
+from .._ground.text import listing
+from .._language.params import Param, check_params
 from .._language.table import TableReader
 from .._store.rules import MISSED, SHORTEST
 
@@ -40,7 +39,7 @@ def read_schedule(flow: TableReader, params: Mapping[str, Param]) -> FlowSchedul
         params=reader.table("params"),
     )
     _check_cron(reader, schedule)
-    _check_params(reader, schedule.params, params)
+    check_params(params, schedule.params, reader.problem)
     reader.finish()
     return schedule
 
@@ -64,16 +63,3 @@ def _check_cron(reader: TableReader, schedule: FlowSchedule) -> None:
         except (ValueError, TypeError, ImportError) as error:
             reader.problem(key, str(error))
             return
-
-
-def _check_params(reader: TableReader, given: Mapping[str, Any], params: Mapping[str, Param]) -> None:
-    for name, value in given.items():
-        param = params.get(name)
-        if param is None:
-            hint = did_you_mean(name, params) or f"; there are {listing(params)}"
-            reader.problem(f"params.{name}", f"unknown parameter{hint}")
-        elif message := param.problem(value):
-            reader.problem(f"params.{name}", message)
-    for name, param in params.items():
-        if param.required and name not in given:
-            reader.problem(f"params.{name}", "the flow requires a value")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from .._ground.limits import STRING_CHARACTERS
 from .._ground.text import did_you_mean, listing, quote
+from .expressions import references
 from .problems import Problems
 from .table import TableReader
 
@@ -24,7 +24,6 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "list": (list,),
     "table": (dict,),
 }
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Param:
         """Return what is wrong with *value* for this parameter, or None."""
         wrong_type = not isinstance(value, _TYPES[self.type]) or (isinstance(value, bool) and self.type != "boolean")
         if wrong_type:
-            return f"expected {_article(self.type)}, got {quote(value)}"
+            return f"expected {self.wanted()}, got {quote(value)}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"expected a finite number, got {value}"
         if isinstance(value, int) and abs(value) >= 2**63:
@@ -53,48 +52,9 @@ class Param:
             return f"expected one of {listing(map(str, self.choices))}, got {quote(value)}"
         return None
 
-    def from_text(self, text: str) -> Any:
-        """Return the value that *text* on a command line stands for.
-
-        Raises:
-            ValueError: it stands for none of this parameter's type.
-        """
-        try:
-            return _FROM_TEXT[self.type](text)
-        except ValueError:
-            raise ValueError(f"expected {_article(self.type)}, got {quote(text)}") from None
-
-
-def _article(name: str) -> str:
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
-
-
-def _boolean_from(text: str) -> bool:
-    if text.lower() in _TRUE + _FALSE:
-        return text.lower() in _TRUE
-    raise ValueError
-
-
-def _path_from(text: str) -> str:
-    return str(Path(text).expanduser().absolute()) if text else ""
-
-
-def _json_from(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError from None
-
-
-_FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
-    "string": str,
-    "path": _path_from,
-    "integer": int,
-    "number": float,
-    "boolean": _boolean_from,
-    "list": _json_from,
-    "table": _json_from,
-}
+    def wanted(self) -> str:
+        """Return what it takes, for an error message."""
+        return f"an {self.type}" if self.type[0] in "aeiou" else f"a {self.type}"
 
 
 def read_params(reader: TableReader, directory: Path) -> dict[str, Param]:
@@ -164,54 +124,35 @@ def bind_params(params: Mapping[str, Param], given: Mapping[str, Any], source: s
     Raises:
         FlowError: a value is missing, of a wrong type or not declared.
     """
+    values = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
     problems = Problems(source)
-    for name in given:
-        if name not in params:
-            hint = did_you_mean(name, params) or f"; there are {listing(params)}"
-            problems.add(f"params.{name}", f"unknown parameter{hint}")
-    bound = {name: _bind(param, given, problems) for name, param in params.items()}
+    check_params(params, values, problems.add)
     problems.raise_if_any()
-    return bound
+    return {name: values.get(name, param.default) for name, param in params.items()}
 
 
-def _bind(param: Param, given: Mapping[str, Any], problems: Problems) -> Any:
-    if param.name not in given:
-        if param.required:
-            problems.add(f"params.{param.name}", f"a value is required: give --param {param.name}=...")
-        return param.default
-    value = given[param.name]
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if message := param.problem(value):
-        problems.add(f"params.{param.name}", message)
-    return value
+def check_params(
+    params: Mapping[str, Param], given: Mapping[str, Any], report: Callable[[str, str], None], owner: str | None = None
+) -> None:
+    """Report what is wrong with values for parameters: one that is unknown, of a wrong type, or missing.
 
-
-def params_from_text(params: Mapping[str, Param], pairs: list[str], source: str) -> dict[str, Any]:
-    """Return the values that ``NAME=VALUE`` texts of a command line stand for.
-
-    Raises:
-        FlowError: a text has no ``=``, a name twice, or a value that is none of its parameter's type.
+    Args:
+        params: the declarations.
+        given: values by name; one with an expression in it is not known yet and is not checked.
+        report: called with the place and a message for each problem.
+        owner: whose parameters they are, where that is another flow.
     """
-    problems = Problems(source)
-    given: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            problems.add("", f"--param {quote(pair)}: expected NAME=VALUE")
-        elif name in given:
-            problems.add(f"params.{name}", "given twice")
-        else:
-            given[name] = _value_from(params.get(name), name, text, problems)
-    problems.raise_if_any()
-    return given
+    for name, value in given.items():
+        if name not in params:
+            report(f"params.{name}", unknown_param(name, params, owner))
+        elif not any(references(value)) and (message := params[name].problem(value)):
+            report(f"params.{name}", message)
+    for name, param in params.items():
+        if param.required and name not in given:
+            report(f"params.{name}", f"{owner} requires a value" if owner else "a value is required")
 
 
-def _value_from(param: Param | None, name: str, text: str, problems: Problems) -> Any:
-    if param is None:
-        return text  # bind_params tells that nobody declared it
-    try:
-        return param.from_text(text)
-    except ValueError as error:
-        problems.add(f"params.{name}", str(error))
-        return None
+def unknown_param(name: str, params: Mapping[str, Param], owner: str | None = None) -> str:
+    """Return the message for a parameter that is not declared."""
+    hint = did_you_mean(name, params) or f"; there are {listing(params)}"
+    return f"unknown parameter{f' of {owner}' if owner else ''}{hint}"

@@ -8,9 +8,8 @@ from typing import Any, Final
 from .._ground.text import did_you_mean, listing, quote
 from .problems import Problems
 
-LONGEST: Final = 10 * 365 * 86_400.0
-"""No duration in a flow may be longer: ten years, in seconds."""
-
+LONGEST: Final = 36_525 * 86_400.0
+"""No duration in a flow may be longer: a century, in seconds, as for the timers of the core."""
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 """What a parameter, a block or a step may be called; the same that expressions can spell."""

@@ -253,6 +253,9 @@ class Notice:
     run_finished: bool
 
 
+_DETAILS = frozenset({"result", "trace", "log", "needs"})
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """A job as the store has it, for people.
@@ -285,10 +288,13 @@ class JobRecord:
     log: str | None = None
     needs: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as a plain table."""
-        table = {name: getattr(self, name) for name in self.__slots__}
-        return {**table, "status": self.status.value, "needs": list(self.needs)}
+    def to_dict(self, *, details: bool = True) -> dict[str, Any]:
+        """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""
+        table = {name: getattr(self, name) for name in self.__slots__ if details or name not in _DETAILS}
+        table["status"] = self.status.value
+        if details:
+            table["needs"] = list(self.needs)
+        return table
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,7 @@ async def list_(session: Session, words: Words) -> bytes:
 
 def facts_of(record: JobRecord, *, details: bool) -> dict[str, Any]:
     """Return what there is to tell of a job, without what it does not have."""
-    facts = record.to_dict()
-    more = {name: facts.pop(name) for name in ("result", "trace", "log", "needs")}
-    if details:
-        facts |= more
-        facts["result"] = None if more["result"] is None else json.dumps(more["result"], default=repr)
+    facts = record.to_dict(details=details)
+    if facts.get("result") is not None:
+        facts["result"] = json.dumps(facts["result"], default=repr)
     return {name: value for name, value in facts.items() if value not in (None, [])}

@@ -21,8 +21,6 @@ LOOKED_AT: Final = 500
 ENDED: Final = 50
 """So many ended jobs are shown."""
 
-_LEFT_OUT: Final = ("result", "trace", "log", "needs")
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -44,7 +42,8 @@ class Facts:
 
     def jobs(self) -> dict[str, Any]:
         """Return the jobs for JSON; without results, logs and tracebacks."""
-        return {"running": [_plain(job) for job in self.running], "ended": [_plain(job) for job in self.ended]}
+        jobs = {"running": self.running, "ended": self.ended}
+        return {kind: [job.to_dict(details=False) for job in some] for kind, some in jobs.items()}
 
 
 async def look(scheduler: Scheduler) -> Facts:
@@ -62,7 +61,3 @@ async def look(scheduler: Scheduler) -> Facts:
     schedules = await scheduler.schedules()
     statistics = {**asdict(scheduler.statistics()), "ended": dict(scheduler.statistics().ended)}
     return Facts(statistics, tuple(reversed(running)), tuple(ended), tuple(schedules), take_snapshot())
-
-
-def _plain(job: JobRecord) -> dict[str, Any]:
-    return {name: value for name, value in job.to_dict().items() if name not in _LEFT_OUT}

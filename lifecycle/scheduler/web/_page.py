@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from .._ground.text import shorten
-from .._words import duration, moment, next_of, note_of, what_of, when_of
+from .._words import duration, moment, next_of, note_of, spaced, what_of, when_of
 
 if TYPE_CHECKING:
     from .._store.records import JobRecord, ScheduleRecord
@@ -32,7 +32,7 @@ def page_of(facts: Facts) -> str:
     statistics = facts.statistics
     name = escape(str(statistics["name"]))
     figures = [(key, statistics[key]) for key in ("workers", "running", "runs")]
-    figures += [(status.replace("_", " "), number) for status, number in statistics["ended"].items()]
+    figures += [(spaced(status), number) for status, number in statistics["ended"].items()]
     parts = [
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH}">',
         f"<title>{name}</title><style>{_STYLE}</style></head><body><h1>{name}</h1>",
@@ -56,7 +56,7 @@ def _job(job: JobRecord) -> tuple[str, ...]:
         str(job.run_id or "-"),
         job.flow or "-",
         job.name,
-        job.status.value.replace("_", " "),
+        spaced(job.status.value),
         str(job.attempts),
         moment(job.started) or "-",
         duration(job.seconds),
