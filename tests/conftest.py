@@ -9,18 +9,18 @@ import pytest
 
 #: Beginnings of node ids.
 SLOW = (
-    "tests/scheduler/test_kill.py::test_fifty_kills",
-    "tests/scheduler/test_validation.py::test_a_long_chain",
-    "tests/scheduler/test_validation.py::test_no_document",
-    "tests/test_cli.py::test_a_database_that_stays_locked",
-    "tests/test_timers.py::test_11_gap_and_fold",
+    "tests/scheduler/engine/test_kill.py::test_fifty_kills",
+    "tests/scheduler/flows/test_validation.py::test_a_long_chain",
+    "tests/scheduler/flows/test_validation.py::test_no_document",
+    "tests/cli/test_cli.py::test_a_database_that_stays_locked",
+    "tests/timers/test_timers.py::test_11_gap_and_fold",
     "tests/testing/test_machines.py::test_our_",
     "tests/testing/test_mutants.py::",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[connect_polled",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[registry",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[pool",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[timers",
-    "tests/test_cron.py::test_the_next_occurrence_from_any_instant_is_the_nearest",
+    "tests/timers/test_cron.py::test_the_next_occurrence_from_any_instant_is_the_nearest",
 )
 
 

@@ -3,7 +3,7 @@
 Everything above asks for six things: spawn a task, cancel one without piercing an anyio shield, wait for one,
 wait for one *whatever happens to the waiter*, deliver a cancellation that was held back meanwhile, and the clock.
 
-Three facts of asyncio and anyio shape this file (each has a test in ``tests/test_kernel.py``):
+Three facts of asyncio and anyio shape this file (each has a test in ``tests/ground/test_kernel.py``):
 
 * A native ``Task.cancel()`` pierces ``anyio.CancelScope(shield=True)``. So a shielded task is cancelled when its
   shield ends, and work that must reach its end runs in a task of its own that nobody else can name.

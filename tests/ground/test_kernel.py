@@ -1,0 +1,259 @@
+"""The facts of asyncio and anyio that the kernel stands on, and what it makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import pytest
+
+from lifecycle._ground import kernel
+from lifecycle.testing import Bubble
+
+from ..loops import on_every_loop, run_on, virtual
+
+
+async def sleeper(log: list[str]) -> None:
+    try:
+        await asyncio.sleep(100)
+    finally:
+        log.append("ended")
+
+
+@virtual
+async def test_a_native_cancel_pierces_an_anyio_shield(bubble: Bubble) -> None:
+    """The fact: were it different one day, half of the kernel could go."""
+    log: list[str] = []
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await sleeper(log)
+
+    task = asyncio.create_task(shielded())
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert log == ["ended"]
+    assert bubble.clock.time() < 50
+
+
+@virtual
+async def test_cancel_waits_for_the_end_of_a_shielded_section(bubble: Bubble) -> None:
+    """The shielded section ends by itself; the next wait is cancelled."""
+    log: list[str] = []
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await asyncio.sleep(10)
+            log.append("section over")
+        await sleeper(log)
+
+    task = asyncio.create_task(shielded())
+    await asyncio.sleep(1)
+    cancellation = kernel.cancel(task, "because")
+    assert not cancellation.delivered
+    with pytest.raises(asyncio.CancelledError, match="because"):
+        await task
+    assert log == ["section over", "ended"]
+    assert cancellation.delivered
+    assert bubble.clock.time() < 12
+
+
+@virtual
+async def test_a_withdrawn_cancellation_of_a_shielded_task_never_arrives(bubble: Bubble) -> None:
+    """Withdrawing ends the attempts and leaves no timer."""
+
+    async def shielded() -> str:
+        with anyio.CancelScope(shield=True):
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        return "whole"
+
+    task = asyncio.create_task(shielded())
+    await asyncio.sleep(0.5)
+    assert kernel.cancel(task).withdraw() is False
+    assert await task == "whole"
+
+
+@virtual
+async def test_a_task_that_ends_inside_its_shield_leaves_no_timer(bubble: Bubble) -> None:
+    """The attempts end with the task; the bubble sees a timer that is left."""
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(shielded())
+    await asyncio.sleep(0)
+    cancellation = kernel.cancel(task)
+    await kernel.wait(task)
+    assert not cancellation.delivered
+
+
+@virtual
+async def test_wait_leaves_the_future_alone_when_it_is_cancelled(bubble: Bubble) -> None:
+    """Awaiting a future and being cancelled would cancel the future."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    with anyio.move_on_after(1):
+        await kernel.wait(future)
+    assert not future.done()
+    assert await kernel.wait(future, 1) is False
+    future.set_result(None)
+    assert await kernel.wait(future) is True
+
+
+@virtual
+async def test_wait_any_returns_at_the_first(bubble: Bubble) -> None:
+    """And leaves no callback on the other."""
+    loop = asyncio.get_running_loop()
+    first, second = loop.create_future(), loop.create_future()
+    loop.call_later(1, first.set_result, None)
+    await kernel.wait_any(first, second)
+    assert first.done()
+    assert not second.done()
+    assert not second._callbacks
+
+
+@virtual
+async def test_wait_through_holds_native_cancellations_and_counts_stay_exact(bubble: Bubble) -> None:
+    """Two cancels while it waits: one is returned, ``cancelling()`` says two, and the waiting goes on."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    task = kernel.current_task()
+    loop.call_later(1, task.cancel, "first")
+    loop.call_later(2, task.cancel, "second")
+    loop.call_later(3, future.set_result, None)
+    held = await kernel.wait_through(future)
+    assert held is not None
+    assert held.args == ("first",)
+    assert task.cancelling() == 2
+    assert bubble.clock.time() >= 3
+    task.uncancel()
+    task.uncancel()
+
+
+@virtual
+async def test_wait_through_prefers_the_native_cancellation_to_the_repeated_one(bubble: Bubble) -> None:
+    """anyio repeats its own cancellation, so a native one is worth more."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    task = kernel.current_task()
+    with anyio.CancelScope() as scope:
+        loop.call_later(1, task.cancel, "native")
+        loop.call_later(2, scope.cancel)
+        loop.call_later(3, future.set_result, None)
+        held = await kernel.wait_through(future)
+        assert held is not None
+        assert not kernel.is_scope_cancellation(held)
+        task.uncancel()
+    assert bubble.clock.time() >= 3
+
+
+@virtual
+async def test_waiting_under_a_cancelled_scope_does_not_spin(bubble: Bubble) -> None:
+    """Guarantee 16: anyio would repeat its cancellation in every loop iteration."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        loop.call_later(60, future.set_result, None)
+        before = bubble.loop.steps
+        await kernel.wait_through(future)
+        assert bubble.loop.steps - before < 20
+    assert bubble.clock.time() >= 60
+
+
+@virtual
+async def test_deliver_later_cancels_at_the_next_wait(bubble: Bubble) -> None:
+    """The error goes first, the cancellation follows at the next suspension, and the count stays."""
+    task = kernel.current_task()
+    task.cancel("held")
+    with pytest.raises(asyncio.CancelledError) as info:
+        await asyncio.sleep(1)
+    kernel.deliver_later(info.value)
+    with pytest.raises(asyncio.CancelledError, match="held"):
+        await asyncio.sleep(1)
+    assert task.cancelling() == 1
+    task.uncancel()
+
+
+@virtual
+async def test_deliver_later_spares_code_after_a_timeout_that_took_its_request_back(bubble: Bubble) -> None:
+    """An error passes through ``asyncio.timeout``, which uncancels: nothing may hit what comes after it."""
+    with pytest.raises(OSError, match="rollback"):
+        async with asyncio.timeout(1):
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError as cancelled:
+                kernel.deliver_later(cancelled)
+                raise OSError("rollback") from None
+    await asyncio.sleep(1)
+    assert kernel.current_task().cancelling() == 0
+
+
+@virtual
+async def test_a_scope_cancellation_is_left_to_anyio(bubble: Bubble) -> None:
+    """anyio counts and repeats its cancellations by itself."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(asyncio.CancelledError) as info:
+            await asyncio.sleep(1)
+        assert kernel.is_scope_cancellation(info.value)
+        kernel.deliver_later(info.value)
+    await asyncio.sleep(0)
+    assert kernel.current_task().cancelling() == 0
+
+
+@virtual
+async def test_absorb_takes_out_a_request_that_was_taken_back(bubble: Bubble) -> None:
+    """Before 3.13 uncancelling leaves an undelivered request in place."""
+    task = kernel.current_task()
+    task.cancel()
+    task.uncancel()
+    assert await kernel.absorb_cancellation(task, 0) is None
+    await asyncio.sleep(0)
+
+
+@virtual
+async def test_absorb_returns_a_request_of_somebody_else(bubble: Bubble) -> None:
+    """Only what was taken back is taken out."""
+    task = kernel.current_task()
+    task.cancel("somebody else")
+    held = await kernel.absorb_cancellation(task, 0)
+    assert held is not None
+    assert held.args == ("somebody else",)
+    task.uncancel()
+
+
+@on_every_loop
+def test_spawning_respects_names_contexts_and_factories(new_loop) -> None:  # type: ignore[no-untyped-def]
+    """On every kind of loop a task has its name, and an eager one has made its first step."""
+
+    async def body() -> str:
+        await asyncio.sleep(0)  # an eager task gets its name after its first step
+        return kernel.current_task().get_name()
+
+    async def main() -> None:
+        assert await kernel.spawn(body(), "named") == "named"
+        assert await kernel.spawn_eagerly(body(), "eager one") == "eager one"
+        assert await kernel.spawn_kept(body(), "kept") == "kept"
+
+    run_on(new_loop, main())
+
+
+@virtual
+async def test_suspended_at_names_the_whole_chain(bubble: Bubble) -> None:
+    """The innermost call comes last; our own files are left out."""
+
+    async def inner() -> None:
+        await asyncio.sleep(10)
+
+    async def outer() -> None:
+        await inner()
+
+    task = asyncio.create_task(outer())
+    await asyncio.sleep(0)
+    chain = kernel.suspended_at(task)
+    assert [line.rpartition(" in ")[2].rpartition(".")[2] for line in chain] == ["outer", "inner", "sleep"]
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,92 @@
+"""Programs with a scheduler, killed at random moments under load: nothing is lost, and every job ends once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ...cli.test_cli import small_disk
+from ..storm import MANY, Storm
+from ..trouble import full_disk, jumps, locks, trouble
+
+MakeStorm = Callable[..., Storm]
+
+
+@pytest.fixture
+def storm(tmp_path: Path) -> Iterator[MakeStorm]:
+    """Make a storm in a directory of its own; one after the other, each with a seed that is printed."""
+    storms: list[Storm] = []
+
+    def make(seed: int | None = None, **settings: Any) -> Storm:
+        seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+        print(f"seed {seed}", flush=True)
+        directory = tmp_path / f"storm{len(storms)}"
+        directory.mkdir()
+        storms.append(Storm(directory, seed, **settings))
+        return storms[-1]
+
+    yield make
+    for one in storms:
+        one.close()
+
+
+def sizes(few: int, storms: int) -> pytest.MarkDecorator:
+    """Return the two sizes of a test: a few kills for a commit, fifty in each of so many storms for a night."""
+    night = pytest.param(storms, 50, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])
+    return pytest.mark.parametrize(("storms", "kills"), [pytest.param(1, few, marks=pytest.mark.slow), night])
+
+
+@sizes(5, 20)
+def test_kills_under_load_lose_nothing_and_end_every_job_once(storm: MakeStorm, storms: int, kills: int) -> None:
+    """SIGKILL at random moments of one or two programs that put in jobs, flows and schedules, on one store."""
+    for number in range(storms):
+        one = storm(keep=200 if number % 4 == 3 else None)
+        one.rage(kills)
+        one.calm()
+        print(one.check(), flush=True)
+        one.close()
+
+
+@sizes(3, 5)
+def test_kills_on_a_full_disk_lose_nothing(storm: MakeStorm, storms: int, kills: int) -> None:
+    """A program whose store has no room says so and ends; what was accepted is done when there is room again."""
+    for _ in range(storms):
+        with small_disk("64m") as disk:
+            one = storm(database=disk / "jobs.sqlite", may_refuse=True)
+            with trouble(full_disk(disk), one.seed):
+                one.rage(kills)
+            one.calm()
+            print(one.check(), flush=True)
+            assert one.refusals or kills < MANY, "the disk was never full when somebody wrote"
+            one.close()
+
+
+@sizes(3, 5)
+def test_kills_with_a_locked_database_lose_nothing(storm: MakeStorm, storms: int, kills: int) -> None:
+    """Another process holds the lock for a moment, or for longer than a program waits, which then says so and ends."""
+    for _ in range(storms):
+        one = storm(may_refuse=True, lock_timeout=0.5)
+        with trouble(locks(one.database, one.lock_timeout), one.seed):
+            one.rage(kills)
+        one.calm()
+        print(one.check(), flush=True)
+        one.close()
+
+
+@sizes(3, 5)
+def test_kills_with_a_clock_that_jumps_lose_nothing(storm: MakeStorm, storms: int, kills: int, tmp_path: Path) -> None:
+    """Whatever the clock says, no job waits for ever, none ends twice, and no due time is run twice."""
+    for _ in range(storms):
+        clock = tmp_path / "clock"
+        make = jumps(clock, hours=3.0)
+        # No burst: it makes up for every 20 ms of the three hours that the clock is set forwards by, as it should.
+        one = storm(clock=clock, schedules=("newest", "skip", "delay"))
+        with trouble(make, one.seed):
+            one.rage(kills)
+        one.calm()
+        print(one.check(), flush=True)
+        one.close()

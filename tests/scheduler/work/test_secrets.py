@@ -1,0 +1,225 @@
+"""Secrets appear in no log, no store, no event and no error, in whatever form they come back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle import serve_tcp, take_snapshot
+from lifecycle.scheduler import Context, FlowError, JobStatus, Scheduler
+from lifecycle.scheduler._ground.secrets import HiddenBytes, Secrets
+from lifecycle.scheduler.web._facts import look
+from lifecycle.scheduler.web._page import page_of
+
+from ..blocks.test_http import Peer, answer
+from ..tools import flow_of, problems_of, run_flow
+
+SECRET = "s3cr3t/+&'\" ä=" + "long" * 40 + "-end"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASE_TOKEN", SECRET)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.delenv("CASE_NOTHING", raising=False)
+
+
+def traces_of(text: str) -> list[str]:
+    """Return what of the secret stands in a text: any eight characters of it are too many."""
+    forms = [SECRET, json.dumps(SECRET)[1:-1], urllib.parse.quote(SECRET, safe="")]
+    pieces = {form[start : start + 8] for form in forms for start in range(len(form) - 8)}
+    return sorted(piece for piece in pieces if piece in text)
+
+
+async def bad(token: str, context: Context) -> None:
+    """Tell the secret in every way there is, and fail with it."""
+    assert token == SECRET
+    context.log(f"the token is {token}")
+    context.log("x" * 420 + token)  # it would be cut in its middle
+    context.log(repr({"token": token}))
+    context.log(base64.b64encode(token.encode()).decode())
+    context.scope.callback(fail, token)
+    raise ValueError(f"bad {token} in {token!r}: {json.dumps(token)}")
+
+
+def fail(token: str) -> None:
+    """Fail in a release."""
+    raise OSError(token * 20)
+
+
+async def give(token: str) -> dict[str, Any]:
+    """Return the secret in the depth of a result."""
+    return {"list": [token, {token: 1}], "url": "https://x/?key=" + urllib.parse.quote(token, safe=""), "n": 3}
+
+
+FLOW = """
+[blocks.bad]
+retries = 1
+backoff = 0
+call = "bad"
+args = { token = "${env:CASE_TOKEN}" }
+
+[blocks.give]
+call = "give"
+args = ["${env:CASE_TOKEN}"]
+
+[blocks.echo]
+shell = 'printf %s "$X" >&2; printf "%66000s%s" "" "$CASE_TOKEN"; exit 3'
+env = { X = "<${env:CASE_TOKEN}>" }
+
+[blocks.split]
+shell = '''printf %s "${CASE_TOKEN%????}"; sleep 0.2; printf %s "${CASE_TOKEN#"${CASE_TOKEN%????}"}"'''
+
+[blocks.number]
+sequence = [{ sleep = "${env:CASE_TOKEN}" }]
+
+[blocks.look]
+wait_for = { call = "give", args = ["${env:CASE_TOKEN}"] }
+until = { value = "${output.n}", above = "${env:CASE_TOKEN}" }
+on_failure = "again"
+attempts = 2
+interval = 0.001
+
+[blocks.path]
+shell = ["true"]
+cwd = "../${env:CASE_TOKEN}"
+
+[blocks.reached]
+shell = ["sh", "-c", 'printf %s "$X" | cksum']
+env = { X = "${env:CASE_TOKEN}" }
+"""
+
+
+@pytest.mark.asyncio
+async def test_a_secret_is_in_no_log_store_event_error_or_snapshot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handlers and commands have it; whatever is kept or told does not have eight characters of it."""
+    caplog.set_level(logging.DEBUG)
+    path = tmp_path / "jobs.sqlite"
+    events: list[str] = []
+    flow = flow_of(FLOW, directory=tmp_path, bad=bad, give=give)
+    async with Scheduler(path, on_event=lambda event: events.append(repr(event.to_dict()))) as scheduler:
+        flow_run = await scheduler.submit(flow)
+        snapshot = json.dumps(take_snapshot().to_dict())
+        outcome = await flow_run.wait()
+        jobs = {job.name: job for job in outcome.jobs}
+        facts = await look(scheduler)
+        page = page_of(facts) + json.dumps([facts.jobs(), facts.owners.to_dict()])
+    stored = b"".join(file.read_bytes() for file in sorted(tmp_path.glob("jobs.sqlite*"))).decode("utf-8", "replace")
+    for what, text in {
+        "store": stored,
+        "events": "\n".join(events),
+        "outcome": repr(outcome),
+        "log": caplog.text,
+        "snapshot": snapshot,
+        "page": page,
+    }.items():
+        assert not traces_of(text), what
+    assert "***" in stored
+    assert "SecretHidden" in page
+    assert jobs["give"].status is jobs["reached"].status is JobStatus.SUCCEEDED
+    error = jobs["bad"].error or ""
+    assert error.startswith("SecretHidden: 2 failures: ")
+    assert "ValueError: bad *** in '***'" in error
+    assert "ended with exit code 3: <***>" in (jobs["echo"].error or "")
+    assert "expected a number of seconds, got a text with a secret in it" in (jobs["number"].error or "")
+
+
+@pytest.mark.asyncio
+async def test_a_secret_reaches_whom_it_is_for() -> None:
+    """A handler as an argument, a command in its environment; what comes back is hidden."""
+    got: list[str] = []
+
+    async def take(token: str) -> str:
+        got.append(token)
+        return f"took {token}"
+
+    ran = await run_flow(
+        flow_of(
+            "[blocks.a]\ncall = 'take'\nargs = ['Bearer ${env:CASE_TOKEN}']\n"
+            "[blocks.b]\nshell = ['sh', '-c', 'test \"$X\" = \"$CASE_TOKEN\" && echo \"$X\"']\n"
+            "env = { X = '${env:CASE_TOKEN}' }",
+            take=take,
+        )
+    )
+    assert got == [f"Bearer {SECRET}"]
+    assert ran.outputs["a"] == "took Bearer ***"
+    assert ran.outputs["b"]["stdout"] == "***\n"
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_repeats_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets it; the output, the error and the URL in them do not have it."""
+    peer = Peer()
+    monkeypatch.setenv("CASE_KEY", "key-0123456789")
+    peer.answers["/bot/key-0123456789"] = answer(b"you said key-0123456789")
+    peer.answers["/no/key-0123456789"] = answer(b"x" * 390 + b"key-0123456789", "403 Forbidden")
+    async with serve_tcp(peer.serve, drain_timeout=1.0) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        ran = await run_flow(
+            flow_of(
+                f"[blocks.good]\nhttp = '{url}/bot/${{env:CASE_KEY}}'\nheaders = {{ A = 'Bearer ${{env:CASE_KEY}}' }}\n"
+                f"[blocks.bad]\nhttp = '{url}/no/${{env:CASE_KEY}}'\n"
+            )
+        )
+    assert any(b"Bearer key-0123456789" in asked for asked in peer.asked)
+    assert (ran.outputs["good"]["text"], ran.outputs["good"]["url"]) == ("you said ***", f"{url}/bot/***")
+    assert "key-01" not in ran.error("bad")
+    assert f"GET {url}/no/*** was answered with 403 Forbidden" in ran.error("bad")
+
+
+def test_a_secret_that_is_not_there_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its place; also one that is too short to be hidden. The file alone is right without it."""
+    monkeypatch.setenv("CASE_SHORT", "abc")
+    names = ", ".join(f"{name} = '${{env:{name}}}'" for name in ("CASE_NOTHING", "CASE_SHORT", "CASE_TOKEN"))
+    flow = flow_of(f"[blocks.a]\nshell = ['true']\nenv = {{ {names} }}")
+    with pytest.raises(FlowError) as caught:
+        flow.bind()
+    assert caught.value.problems == (
+        "flow.toml: blocks.a.env: ${env:CASE_NOTHING}: the environment variable CASE_NOTHING is not set",
+        "flow.toml: blocks.a.env: ${env:CASE_SHORT}: a value of fewer than 4 characters could not be kept out of logs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("shell = ['curl', '${env:CASE_TOKEN}']", "a secret would be seen in the list of processes"),
+        ("shell = 'curl ${env:CASE_TOKEN}'", "a secret is not filled into a shell line"),
+        ("shell = 'curl ${env:CASE_TOKEN}'\ninterpolate = true", "a secret would be seen in the list of processes"),
+        ("sleep = '${env:}'", "expected the name of an environment variable and '}' after '${env:'"),
+        ("sleep = '${env:A.b}'", "expected the name of an environment variable and '}' after '${env:'"),
+        ("sleep = '${env.A}'", "${env.A}: unknown name 'env'"),
+    ],
+)
+def test_where_a_secret_cannot_be(text: str, problem: str) -> None:
+    """In the arguments of a command; and what is no name."""
+    assert any(problem in line for line in problems_of(f"[blocks.a]\n{text}"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1_000])
+def test_a_stream_is_hidden_however_it_is_cut(size: int) -> None:
+    """Nothing else is changed or lost."""
+    data = b"ab--abc abcabd" + b"abcdef" * 3 + b"abcdefg abcde"
+    hider = HiddenBytes(["abcdefg", "abcdef"])
+    told = b"".join(hider.feed(data[start : start + size]) for start in range(0, len(data), size)) + hider.rest()
+    assert b"abcdef" not in told
+    assert told.replace(b"***g", b"***") == b"ab--abc abcabd" + b"***" * 4 + b" abcde"
+
+
+def test_a_secret_of_several_lines_is_hidden_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a key file is, whose lines a program may tell one by one."""
+    monkeypatch.setenv("CASE_KEY", "-----BEGIN-----\nMIIEvQIBADAN\nxyz\n-----END-----\n")
+    secrets = Secrets()
+    assert secrets.hide("line MIIEvQIBADAN") == "line MIIEvQIBADAN"
+    secrets.read("CASE_KEY")
+    assert secrets.hide("line MIIEvQIBADAN of xyz") == "line *** of xyz"
+    secrets.clear()
+    assert secrets.forms == ()
