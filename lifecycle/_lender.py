@@ -115,14 +115,9 @@ class Lender:
         failure, held = await self._close()
         if isinstance(error, CancelledError):
             held = error
-        elif failure is not None and error is not None:
-            failure = combine(f"errors in and while closing {self}", [error, failure])
-        if failure is not None:
-            if held is not None:
-                kernel.deliver_later(held)
-            raise failure
-        if held is not None and held is not error:
-            raise held
+        elif error is not None:
+            failure = error if failure is None else combine(f"errors in and while closing {self}", [error, failure])
+        kernel.conclude(failure, held, error)
 
     async def aclose(self) -> None:
         """End everything that is owned; from any task, and final. Idempotent.
@@ -137,13 +132,7 @@ class Lender:
             BaseExceptionGroup: several of them, all.
             StillLent: values were still lent after ``close_timeout``.
         """
-        failure, held = await self._close()
-        if failure is not None:
-            if held is not None:
-                kernel.deliver_later(held)
-            raise failure
-        if held is not None:
-            raise held
+        kernel.conclude(*await self._close())
 
     @property
     def closed(self) -> bool:

@@ -10,7 +10,6 @@ from typing import Generic, TypeVar, cast
 from .._ground import kernel
 from .._ground.errors import LifecycleError, combine
 from .._ground.roots import Portrait, Thing, enroll
-from .._scope.ending import raise_as_is
 from .._scope.ledger import CLOSED, OPEN
 from .._scope.scope import Scope
 from .._task.waiting import closing_tasks
@@ -136,7 +135,7 @@ class ConnectAttempt(Generic[T]):
         """
         value = await self._arrival()
         scope = self.scope
-        if scope._state is not OPEN and scope._host is None:
+        if scope._state is not OPEN and scope._body is None:
             await scope.aclose()  # a task of it has failed in between: raises its error
         await scope.__aenter__()
         return value
@@ -198,11 +197,7 @@ class ConnectAttempt(Generic[T]):
         errors = self._connecting.unreported()
         if errors:
             self._connecting.reported = True
-            if held is not None:
-                kernel.deliver_later(held)
-            raise_as_is(combine(f"errors while closing {self!r}", errors))
-        if held is not None:
-            raise held
+        kernel.conclude(combine(f"errors while closing {self!r}", errors) if errors else None, held)
 
     def _end(self, reason: str) -> None:
         if not self._taken:

@@ -187,9 +187,8 @@ class Trial(Generic[T]):
         if self._cancellation is not None:
             self._cancellation.withdraw()
             self._cancellation = None
-        interruption = self._scope._interruption
-        if interruption is not None:
-            interruption.withdraw()
+        if self._scope._body is not None:
+            self._scope._body.settle_elsewhere()
         self.stage = self.stages._blame(failure)
         if self.connection is None:
             self.error = failure

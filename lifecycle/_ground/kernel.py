@@ -329,6 +329,28 @@ def deliver_later(held: CancelledError) -> None:
     get_running_loop().call_soon(cancel_again)
 
 
+def conclude(
+    failure: BaseException | None, held: CancelledError | None = None, in_flight: BaseException | None = None
+) -> None:
+    """End a block or a close: raise what went wrong, or else the cancellation that was *held* back meanwhile.
+
+    Neither is lost: with a *failure*, *held* is delivered at the calling task's next suspension. Returns where nothing
+    is to be raised, or where it is *in_flight*, the exception that the block was left by, which goes on by itself.
+    """
+    if failure is None:
+        failure = held
+    elif held is not None:
+        deliver_later(held)
+    if failure is None or failure is in_flight:
+        return
+    context = failure.__context__
+    try:
+        raise failure
+    finally:
+        failure.__context__ = context  # not what happens to be handled here
+        del failure, held, in_flight
+
+
 async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledError | None:
     """Take a cancellation that was requested and then taken back out of the calling *task*.
 

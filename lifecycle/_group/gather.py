@@ -7,8 +7,8 @@ from inspect import isawaitable
 from itertools import islice
 from typing import Any, Literal, TypeVar, cast, overload
 
+from .._ground import kernel
 from .._ground.errors import TaskCancelled, combine, is_fatal
-from .._task.body import propagate
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus, name_of
 from .._task.slots import checked_limit
 from .group import Policy, TaskGroup
@@ -48,7 +48,7 @@ class ResultGroup(TaskGroup):
             super()._take_error(member, error)
 
     def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
-        propagate(combine(f"errors in {self.name}", errors), in_flight)
+        kernel.conclude(combine(f"errors in {self.name}", errors), None, in_flight)
 
 
 # gather

@@ -15,7 +15,7 @@ from .._ground import kernel, trace
 from .._ground.closing import OwnerState, checked_timeout
 from .._ground.errors import OwnerClosed, TaskNotFinished, is_fatal
 from .._ground.roots import Portrait, enroll
-from .._task.body import Body, propagate
+from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus, checked_coroutine, name_of
 from .._task.slots import checked_limit
 from .._task.startup import Startup
@@ -378,7 +378,8 @@ class TaskGroup:
                 self._errors.clear()  # what is raised refers to this frame, and so to the group
             return False
         if self._body.held is not None:
-            return propagate(self._body.held, error)
+            kernel.conclude(self._body.held, None, error)
+            return False
         if self._timed_out:
             raise self._timeout_error() from error
         return isinstance(error, CancelledError)
@@ -391,7 +392,7 @@ class TaskGroup:
         others = [error for error in errors if error is not fatal]
         if others:
             fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)
-        propagate(fatal, in_flight)
+        kernel.conclude(fatal, None, in_flight)
 
     def _timeout_error(self) -> TimeoutError:
         return TimeoutError(f"{self} did not end within {self.timeout:g} s, and was cancelled")

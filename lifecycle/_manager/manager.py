@@ -256,19 +256,7 @@ class TaskManager(TaskBooks):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            report = await self.aclose()
-        except CancelledError as held:
-            if error is None or isinstance(error, CancelledError):
-                raise
-            kernel.deliver_later(held)  # not instead of the body's error
-            return
-        if report.abandoned and error is None:
-            worst = report.abandoned[0]
-            names = ", ".join(left.name for left in report.abandoned)
-            raise ReleaseTimeout(
-                f"{self} (left behind: {names})", self.cancel_timeout, abandoned=True, stack=worst.stack
-            )
+        await end_block(self, self.aclose(), error, self.cancel_timeout)
 
     def close(self) -> None:
         """Refuse new work from now on; what is in goes on. Idempotent."""
@@ -380,3 +368,18 @@ class TaskManager(TaskBooks):
 
     def _names(self) -> tuple[str, ...]:
         return tuple(handle.name for handle in self._idleness.others())
+
+
+async def end_block(
+    owner: object, closing: Coroutine[Any, Any, DrainReport], error: BaseException | None, cancel_timeout: float
+) -> None:
+    """End the block of an owner that drains: an *error* of the body goes on, else the tasks left behind are one."""
+    try:
+        report = await closing
+    except CancelledError as held:
+        kernel.conclude(None if isinstance(error, CancelledError) else error, held, error)
+        return
+    if report.abandoned and error is None:
+        names = ", ".join(left.name for left in report.abandoned)
+        stack = report.abandoned[0].stack
+        raise ReleaseTimeout(f"{owner} (left behind: {names})", cancel_timeout, abandoned=True, stack=stack)

@@ -113,19 +113,12 @@ class ReaderWorker(Generic[T]):
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         held = await self._shut_down("its block was left", through=True)
+        failure = self._failure()
         if isinstance(error, CancelledError):
             held = error
-        failure = self._failure()
-        if failure is not None:
-            if held is not None:
-                kernel.deliver_later(held)
-            elif error is not None:
-                failure = combine(f"errors in and of {self}", [error, failure])
-            raise failure
-        if held is not None and held is not error:
-            if error is None:
-                raise held
-            kernel.deliver_later(held)
+        elif error is not None:
+            failure = error if failure is None else combine(f"errors in and of {self}", [error, failure])
+        kernel.conclude(failure, held, error)
 
     async def wait(self) -> PairOutcome:
         """Return what became of both loops, as soon as both have ended and the resource is closed.

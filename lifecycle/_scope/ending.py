@@ -7,6 +7,7 @@ from typing import Any
 
 from .._ground import kernel, trace
 from .._ground.surely import run_surely
+from .._task.body import Body
 from .._task.waiting import closing_tasks
 from .entries import logger
 from .ledger import CLOSED, CLOSING, OPEN, Ledger
@@ -19,10 +20,7 @@ class EndingLedger(Ledger):
     _closing_in: Task[Any] | None = None
     _closing_begun: Future[None] | None = None
     _closing_ended: Future[None] | None = None
-    # The async with body: who runs it, how often it had been cancelled before, and how we interrupted it.
-    _host: Task[Any] | None = None
-    _cancelling_before = 0
-    _interruption: kernel.Cancellation | None = None
+    _body: Body | None = None  # of the async with block, once it is entered
 
     async def aclose(self) -> None:
         """Stop the tasks and release the resources, newest first; from any task, and final. Idempotent.
@@ -38,13 +36,7 @@ class EndingLedger(Ledger):
             BaseExceptionGroup: several of them, all.
             ReleaseTimeout: a release took longer than ``close_timeout``.
         """
-        failure, cancellation = await self._close(None, through=False)
-        if failure is not None:
-            if cancellation is not None:
-                kernel.deliver_later(cancellation)
-            raise_as_is(failure)
-        if cancellation is not None:
-            raise cancellation
+        kernel.conclude(*await self._close(None, through=False))
 
     def cancel(self, reason: str | None = None) -> None:
         """Ask the scope to end: interrupt its body, which ends the block without an error, or close it if it has none.
@@ -77,33 +69,14 @@ class EndingLedger(Ledger):
             self._interrupt(reason)
 
     def _interrupt(self, reason: str) -> None:
-        if self._body_runs():
-            assert self._host is not None
-            if self._interruption is None:
-                self._interruption = kernel.cancel(self._host, reason)
+        body = self._running_body()
+        if body is not None:
+            body.interrupt(reason)
         else:
             run_surely(self._close_alone, f"closer of {self}")
 
-    def _body_runs(self) -> bool:
-        return self._host is not None and not self._host.done() and self._state is OPEN
-
-    async def _settle_interruption(
-        self, error: BaseException | None
-    ) -> tuple[BaseException | None, CancelledError | None]:
-        """Take our own interruption of the body back.
-
-        Returns what the body itself raised, if anything, and a cancellation that came while we did so.
-        """
-        interruption, self._interruption = self._interruption, None
-        host = self._host
-        if interruption is None or not interruption.withdraw() or host is not kernel.current_task():
-            return error, None
-        host.uncancel()
-        if host.cancelling() > self._cancelling_before:
-            return error, None  # somebody else cancelled it as well
-        if isinstance(error, CancelledError) and not kernel.is_scope_cancellation(error):
-            return None, None
-        return error, await kernel.absorb_cancellation(host, self._cancelling_before)
+    def _running_body(self) -> Body | None:
+        return self._body if self._body is not None and self._state is OPEN and not self._body.host.done() else None
 
     # Closing
 
@@ -168,17 +141,9 @@ class EndingLedger(Ledger):
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""
-        if self._body_runs() and self._host not in closing_tasks():
+        body = self._running_body()
+        if body is not None and body.host not in closing_tasks():
             self._closing_begun = kernel.new_future()
             self._interrupt(f"the parent of {self} is closing")
             await kernel.wait(self._closing_begun, self.close_timeout)
         await self.aclose()
-
-
-def raise_as_is(error: BaseException) -> None:
-    """Raise *error* without adding what happens to be handled here to its context."""
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context

@@ -13,9 +13,10 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
 from .._ground.closing import checked_timeout
+from .._task.body import Body
 from .._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
 from .._task.startup import Startup
-from .ending import EndingLedger, raise_as_is
+from .ending import EndingLedger
 from .entries import CallbackEntry, Child, InlineExit, OwnTask, Release, Resource, count_calls, count_kinds
 from .ledger import OPEN
 from .making import Acquisition, Holder
@@ -60,10 +61,9 @@ class Scope(EndingLedger):
 
     async def __aenter__(self) -> Self:
         self._check_open("an async with block")
-        if self._host is not None:
+        if self._body is not None:
             raise RuntimeError(f"{self} has been entered before; make a child with scope.child()")
-        self._host = kernel.current_task()
-        self._cancelling_before = self._host.cancelling()
+        self._body = Body(kernel.current_task())
         return self
 
     async def __aexit__(
@@ -73,18 +73,11 @@ class Scope(EndingLedger):
         traceback: TracebackType | None,
     ) -> bool:
         body_error, held = error, None
-        if self._interruption is not None:
-            body_error, held = await self._settle_interruption(error)
+        if self._body is not None and self._body.interrupted:
+            body_error, held = await self._body.settled(error)
         failure, cancellation = await self._close(body_error, held, through=True)
-        if failure is not None:
-            if cancellation is not None:
-                kernel.deliver_later(cancellation)
-            if failure is not error:
-                raise_as_is(failure)
-            return False
-        if cancellation is not None and cancellation is not error:
-            raise cancellation
-        return cancellation is None
+        kernel.conclude(failure, cancellation, error)
+        return failure is None and cancellation is None
 
     # Tasks
 

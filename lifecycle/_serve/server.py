@@ -6,7 +6,7 @@ import enum
 import errno
 import logging
 import ssl as tls
-from asyncio import CancelledError, Future, TimerHandle
+from asyncio import Future, TimerHandle
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -16,9 +16,8 @@ from weakref import WeakMethod
 
 from .._ground import kernel, trace
 from .._ground.closing import checked_timeout, refuse
-from .._ground.errors import ReleaseTimeout
 from .._ground.roots import Portrait, Thing, enroll
-from .._manager.manager import TaskManager
+from .._manager.manager import TaskManager, end_block
 from .._manager.records import DrainReport
 from .._task.handle import TaskHandle
 from .._task.slots import checked_limit
@@ -153,19 +152,7 @@ class Server:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            report = await self.aclose()
-        except CancelledError as held:
-            if error is None or isinstance(error, CancelledError):
-                raise
-            kernel.deliver_later(held)  # not instead of the body's error
-            return
-        if report.abandoned and error is None:
-            worst = report.abandoned[0]
-            names = ", ".join(left.name for left in report.abandoned)
-            raise ReleaseTimeout(
-                f"{self} (left behind: {names})", self._tasks.cancel_timeout, abandoned=True, stack=worst.stack
-            )
+        await end_block(self, self.aclose(), error, self._tasks.cancel_timeout)
 
     @property
     def addresses(self) -> tuple[Any, ...]:

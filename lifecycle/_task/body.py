@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError, Task
-from typing import Any, Literal
+from typing import Any
 
 from .._ground import kernel
 
@@ -41,6 +41,29 @@ class Body:
         self._interruption = None
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the owner has interrupted it, and has not taken that back."""
+        return self._interruption is not None
+
+    async def settled(self, error: BaseException | None) -> tuple[BaseException | None, CancelledError | None]:
+        """Take the interruption back; return what the body itself raised, and a cancellation that came meanwhile."""
+        if self.host is not kernel.current_task():
+            self.settle_elsewhere()
+            return error, None
+        self.settle()
+        if isinstance(error, CancelledError) and self._was_ours and not kernel.is_scope_cancellation(error):
+            return None, None
+        if not self._was_ours:
+            return error, None  # it had not been delivered yet, or somebody else cancelled it as well
+        return error, await kernel.absorb_cancellation(self.host, self._cancelling_before)
+
+    def settle_elsewhere(self) -> None:
+        """Stop trying to interrupt it, from a task that is not its own."""
+        if self._interruption is not None:
+            self._interruption.withdraw()
+            self._interruption = None
+
+    @property
     def asked_from_outside(self) -> bool:
         """Whether somebody else has cancelled the host; after `settle`."""
         return self.held is not None or self._count_is_up
@@ -71,15 +94,3 @@ class Body:
     def _was_ours(self) -> bool:
         """Whether a cancellation that arrives now is our own interruption."""
         return self._interrupted and not self._count_is_up
-
-
-def propagate(error: BaseException, in_flight: BaseException | None) -> Literal[False]:
-    """Raise *error* as it is at the end of a block; return, so that it goes on, where the block was left by it."""
-    if error is in_flight:
-        return False
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context
-        del error, in_flight

@@ -1,0 +1,137 @@
+"""G4 and G6 at the end of a block: whoever owns it, no error of the body is lost, whatever is cancelled meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from lifecycle import Pool, ReaderWorker, Registry, Scope, TaskGroup, TaskManager
+from lifecycle.testing import Bubble
+
+from ..loops import virtual
+
+Block = Callable[[Callable[..., Any]], AbstractAsyncContextManager[None]]
+
+
+async def endless(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def scope(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async with Scope() as owner:
+        owner.push_async_callback(release)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def manager(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async with TaskManager() as owner:
+        owner.start_soon(release)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def group(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async def member() -> None:
+        try:
+            await endless()
+        finally:
+            await release()
+
+    async with TaskGroup() as owner:
+        owner.start_soon(member)
+        await asyncio.sleep(0)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def registry(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async with Registry[int, int](finalizer=release) as owner:
+        owner.put(1, 2)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def pool(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async with Pool(object, release, max_size=1) as owner:
+        async with owner.acquire():
+            pass
+        yield
+
+
+@contextlib.asynccontextmanager
+async def pair(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async with ReaderWorker(endless, endless, close=release):
+        yield
+
+
+BLOCKS: dict[str, Block] = {block.__name__: block for block in (scope, manager, group, registry, pool, pair)}
+
+#: The manager's tasks are not its errors: it logs them.
+RAISING = {name: block for name, block in BLOCKS.items() if name != "manager"}
+
+
+def leaves_of(error: BaseException) -> list[str]:
+    """Return the texts of the single errors in *error*."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves_of(inner)]
+    return [str(error)]
+
+
+async def leave(block: Block, release: Callable[..., Any], *, cancelled: bool) -> tuple[BaseException | None, bool]:
+    """Leave a block with an error, cancelled while it ends; return what it raised, and whether a cancellation came."""
+
+    async def work() -> tuple[BaseException | None, bool]:
+        error: BaseException | None = None
+        try:
+            async with block(release):
+                raise ValueError("body")
+        except BaseException as raised:
+            error = raised
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            return error, True
+        return error, False
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(1)
+    if cancelled:
+        task.cancel()
+    return await task
+
+
+async def slow(*_: object) -> None:
+    await asyncio.sleep(2)
+
+
+async def slow_and_broken(*_: object) -> None:
+    await asyncio.sleep(2)
+    raise OSError("release")
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@virtual
+async def test_the_body_error_outlives_a_cancellation_of_the_end(bubble: Bubble, block: Block) -> None:
+    """The error is raised, and the cancellation comes at the next suspension."""
+    error, delivered = await leave(block, slow, cancelled=True)
+    assert error is not None
+    assert leaves_of(error) == ["body"]
+    assert delivered
+
+
+@pytest.mark.parametrize("block", RAISING.values(), ids=RAISING)
+@pytest.mark.parametrize("cancelled", [False, True], ids=["in peace", "cancelled"])
+@virtual
+async def test_the_body_error_is_raised_beside_that_of_a_release(bubble: Bubble, block: Block, cancelled: bool) -> None:
+    """Both are raised, whether or not a cancellation comes while the release runs."""
+    error, delivered = await leave(block, slow_and_broken, cancelled=cancelled)
+    assert error is not None
+    assert sorted(leaves_of(error)) == ["body", "release"]
+    assert delivered is cancelled
