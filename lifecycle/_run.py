@@ -21,6 +21,7 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 from ._ground import kernel
 from ._ground.closing import checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
+from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
 from ._manager.records import LeftBehind
 from ._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
@@ -71,7 +72,7 @@ def run(
         checked_timeout(cancel_timeout, "cancel_timeout"),
     )
     process: _Process[T] = _Process(*limits)
-    kernel.run_in_new_loop(
+    run_in_new_loop(
         lambda: process.supervise(coroutine_of(main, args)),
         process.on_fatal,
         use_uvloop=use_uvloop,
