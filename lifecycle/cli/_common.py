@@ -1,4 +1,4 @@
-"""What several commands share: their options, and how they refuse what is not right."""
+"""What several commands share: options, and the way to refuse bad input."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ drain_option = click.option(
 
 
 def lines_of(error: BaseException) -> list[str] | None:
-    """Return the lines to tell for an error that needs no traceback, None for any other."""
+    """Return the lines to print for an error that needs no traceback, None for any other."""
     if isinstance(error, BaseExceptionGroup):
         inner = [lines_of(child) for child in error.exceptions]
         # Each line once: several may have met one and the same failure of the store.
@@ -50,7 +50,7 @@ def lines_of(error: BaseException) -> list[str] | None:
 
 
 def refusing(display: Display, step: Callable[[], T]) -> T:
-    """Return what *step* returns; end with the lines that say what is wrong and exit code 2."""
+    """Return what *step* returns; print what is wrong and end with exit code 2."""
     try:
         return step()
     except (FlowError, RunConflict, StoreError) as error:

@@ -26,7 +26,7 @@ def jobs() -> None:
 @click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only those in this state.")
 @click.option("--run", "run_id", type=click.IntRange(1), help="Only those of this run.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="The newest so many."
+    "--limit", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="How many of the newest."
 )
 def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, limit: int) -> None:
     """List jobs, the newest last."""
@@ -59,7 +59,7 @@ def cancel(
 ) -> None:
     """Cancel each JOB: a number, or a name (then the newest that has not ended).
 
-    Exit code 0 if every one was cancelled or is being stopped, 1 if one had ended already, 2 if there is none such.
+    Exit code 0 if every one was cancelled or is being stopped, 1 if one had ended already, 2 if there is no such job.
     """
     if not job and run_id is None:
         raise click.UsageError("name a JOB or give --run")

@@ -1,4 +1,4 @@
-"""What this process still owns, counted in the process itself and not in our own books."""
+"""What the process still holds (tasks, threads, children, open files), read from the interpreter and ``/proc``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def still_owned(threads_before: Collection[threading.Thread], store: Path | None
 
 
 def _threads(before: Collection[threading.Thread]) -> tuple[str, ...]:
-    # The worker threads of a loop are told to end when it closes, and nobody waits for them: give them a moment.
+    # A loop that closes asks its worker threads to end, and does not wait for them: give them a moment.
     deadline = time.monotonic() + THREAD_TIME
     for thread in threading.enumerate():
         if thread not in before:
@@ -90,7 +90,7 @@ def _children() -> tuple[int, ...]:
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return ()  # the kernel says that there is no child, running or ended
+        return ()  # there is no child, running or ended
     found = [pid for pid in _process_numbers() if _parent_of(pid) == os.getpid()]
     return tuple(found) or ((ended.si_pid,) if ended else (0,))
 

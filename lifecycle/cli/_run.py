@@ -88,11 +88,11 @@ class _Running:
 
     @property
     def outcome(self) -> RunOutcome | None:
-        """How it ended, as far as that is known."""
+        """How it ended, None before its end."""
         return self._run.outcome if self._run is not None else None
 
     def to_its_end(self, drain_timeout: float) -> tuple[int, list[str]]:
-        """Run it under `lifecycle.run` and return the exit code and the problems to tell."""
+        """Run it under `lifecycle.run` and return the exit code and the problems to print."""
         try:
             # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
             run_process(self._main, drain_timeout=drain_timeout + STUCK_TIME)

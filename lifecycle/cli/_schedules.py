@@ -32,7 +32,7 @@ def list_schedules(db: Path, as_json: bool) -> None:
 @database
 @as_json_option
 def pause(name: tuple[str, ...], db: Path, as_json: bool) -> None:
-    """Have each schedule NAME not be due until it is resumed; what runs goes on."""
+    """Pause each schedule NAME until it is resumed; what runs goes on."""
     _change(name, db, StoreFile(db).pause_schedule, "paused", "paused", as_json)
 
 
@@ -50,18 +50,18 @@ def resume(name: tuple[str, ...], db: Path, as_json: bool) -> None:
 @database
 @as_json_option
 def trigger(name: tuple[str, ...], db: Path, as_json: bool) -> None:
-    """Have a run of each schedule NAME put in, besides those that are due, also during a pause.
+    """Start a run of each schedule NAME, besides those that are due, also during a pause.
 
-    It is put in by the scheduler that knows what to run: within about a second, or when one is started.
+    A scheduler that serves the flow or handler starts it: within about a second, or when one is started.
     """
-    _change(name, db, StoreFile(db).trigger_schedule, "triggered", "a run will be put in", as_json)
+    _change(name, db, StoreFile(db).trigger_schedule, "triggered", "a run will be started", as_json)
 
 
 def _change(
-    names: tuple[str, ...], db: Path, change: Callable[[str], bool], effect: str, told: str, as_json: bool
+    names: tuple[str, ...], db: Path, change: Callable[[str], bool], effect: str, text: str, as_json: bool
 ) -> None:
-    """Change each schedule, and say so; the first that is not there ends it with exit code 2."""
+    """Change each schedule, and print the effect; a name that does not exist ends it with exit code 2."""
     for name in names:
         if not refusing(PlainDisplay(), lambda name=name: change(name)):  # type: ignore[misc]
             unknown(db, f"schedule {name!r}", "schedules")
-        click.echo(json.dumps({"schedule": name, "effect": effect}) if as_json else f"schedule {name}: {told}")
+        click.echo(json.dumps({"schedule": name, "effect": effect}) if as_json else f"schedule {name}: {text}")

@@ -1,4 +1,4 @@
-"""``lifecycle serve``: a scheduler that runs until it is told to end."""
+"""``lifecycle serve``: a scheduler that runs until it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Service: what ``lifecycle serve`` runs: a scheduler with a control server, until it is told to end."""
+"""Service: what ``lifecycle serve`` runs: a scheduler with a control server and a page, until it is stopped."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Service:
         """Return the service that a command line describes; handlers are registered.
 
         Raises:
-            FlowError: something is not right; all problems found are told.
+            FlowError: something is not valid; the error lists all problems found.
         """
         problems: list[str] = []
         loaded: dict[str, Flow] = {}
@@ -77,10 +77,10 @@ class Service:
             raise FlowError(problems)
         return cls(tuple(loaded.values()), host, port, password, page)
 
-    async def run(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> None:
+    async def run(self, scheduler: Scheduler, on_event: Callable[[Event], object]) -> None:
         """Serve until cancelled.
 
-        Cancellation: the scheduler drains; meanwhile clients can look at jobs and cancel them, but put in nothing.
+        Cancellation: the scheduler drains; meanwhile clients can look at jobs and cancel them, but submit none.
 
         Raises:
             FlowError: a flow has a schedule, and the store one of the same name that is not the flow's.
@@ -90,16 +90,16 @@ class Service:
         control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=self.flows)
         async with scheduler:
             await put_schedules(scheduler, self.flows)
-            await self._serve(scheduler, control, tell)
+            await self._serve(scheduler, control, on_event)
 
-    async def _serve(self, scheduler: Scheduler, control: ControlServer, tell: Callable[[Event], object]) -> None:
+    async def _serve(self, scheduler: Scheduler, control: ControlServer, on_event: Callable[[Event], object]) -> None:
         async with control:
             # What has been loaded stays: with it in every full collection, a PING took 350 ms at worst while a thousand
             # clients came and went, without it 13 (benchmarks/serve.py).
             gc.collect()
             gc.freeze()
-            tell(Event("listening", data={"host": self.host, "port": control.port}))
-            async with self._page(scheduler, tell):
+            on_event(Event("listening", data={"host": self.host, "port": control.port}))
+            async with self._page(scheduler, on_event):
                 try:
                     await anyio.sleep_forever()
                 finally:
@@ -107,7 +107,7 @@ class Service:
                     await scheduler.drain()
 
     @asynccontextmanager
-    async def _page(self, scheduler: Scheduler, tell: Callable[[Event], object]) -> AsyncIterator[None]:
+    async def _page(self, scheduler: Scheduler, on_event: Callable[[Event], object]) -> AsyncIterator[None]:
         """Serve the page for the block, if there is to be one."""
         if self.web is None:
             yield
@@ -116,7 +116,7 @@ class Service:
 
         host, port = self.web
         async with WebServer(scheduler, host=host, port=port, password=self.password) as page:
-            tell(Event("page", data={"host": host, "port": page.port}))
+            on_event(Event("page", data={"host": host, "port": page.port}))
             yield
 
 

@@ -1,4 +1,4 @@
-"""The timetable of a service: the schedules in its flow files, put into the store at each start."""
+"""The timetable of a service: the schedules in its flow files, stored at each start."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger("lifecycle.scheduler")
 
 
 async def put_schedules(scheduler: Scheduler, flows: Sequence[Flow]) -> None:
-    """Have the schedules of the flows in the store as the files say, and what runs are left over go on.
+    """Store the schedules of the flows as the files say, and go on with runs that are unfinished.
 
-    A schedule of a flow that is not served stays as it is: nobody fires it until somebody serves the flow again.
+    A schedule of a flow that is not served stays as it is, and is not fired until the flow is served again.
 
-    Cancellation: some may have been put in.
+    Cancellation: some may have been stored.
 
     Raises:
         FlowError: the store has a schedule of a flow's name that does not run this flow; nothing was changed.
@@ -39,15 +39,15 @@ async def put_schedules(scheduler: Scheduler, flows: Sequence[Flow]) -> None:
             await scheduler.schedule(name, flow, **flow.schedule.settings())
         elif name in stored and stored[name].flow == name:
             await scheduler.schedule_named(name).remove()
-            logger.info("schedule %r is removed: its flow has none any more", name, extra={"flow": name})
+            logger.info("schedule removed", extra={"owner": scheduler.name, "schedule": name, "flow": name})
     for record in stored.values():
         if record.flow is not None and record.flow not in served:
-            what = "schedule %r is left alone: its flow %r is not served here"
-            logger.info(what, record.name, record.flow, extra={"flow": record.flow})
+            extra = {"owner": scheduler.name, "schedule": record.name, "flow": record.flow}
+            logger.info("schedule left alone: its flow is not served here", extra=extra)
 
 
 def check_schedule(flow: Flow, problems: list[str]) -> None:
-    """Report what a run that nobody starts by hand would miss: secrets that are not in the environment."""
+    """Report secrets that are not in the environment: a scheduled run would fail without them."""
     try:
         if flow.schedule is not None:
             flow.bind(flow.schedule.params)

@@ -1,4 +1,4 @@
-"""``lifecycle validate``: look at a flow and run nothing."""
+"""``lifecycle validate``: check a flow and run nothing."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
     if params:
         refusing(display, lambda: values_from_texts(loaded, params))
     click.echo(
-        f"{loaded.source}: flow {loaded.name!r} is right: {plural(len(loaded.jobs), 'job')}, "
+        f"{loaded.source}: flow {loaded.name!r} is valid: {plural(len(loaded.jobs), 'job')}, "
         f"{plural(len(loaded.params), 'parameter')}"
     )

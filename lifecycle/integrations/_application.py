@@ -1,4 +1,4 @@
-"""What all web frameworks share: one scope for as long as the application serves."""
+"""What all web frameworks share: one scope while the application serves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OnFailure = Callable[[BaseException], object]
 def stop_server(error: BaseException) -> None:
     """End the process as its service manager would: with a SIGTERM to the server's own handler.
 
-    Where nobody handles SIGTERM, in a test for instance, nothing happens.
+    Where SIGTERM has no handler, in a test for instance, nothing happens.
     """
     if callable(signal.getsignal(signal.SIGTERM)):
         signal.raise_signal(signal.SIGTERM)
@@ -37,7 +37,7 @@ async def application_scope(
     close_timeout: float | None,
     on_failure: OnFailure | None,
 ) -> AsyncIterator[tuple[Scope, T]]:
-    """Hold a scope that *setup* has filled; tell *on_failure* when it fails before it is asked to close.
+    """Hold a scope that *setup* has filled; call *on_failure* when it fails before it is asked to close.
 
     Cancellation: closes the scope.
 
@@ -53,7 +53,7 @@ async def application_scope(
             serving = False
     except BaseException as error:
         if serving and not isinstance(error, CancelledError):
-            logger.critical("%s failed while the application serves; what it owned is closed", name, exc_info=error)
+            logger.critical("scope failed while the application serves", exc_info=error, extra={"owner": name})
             if on_failure is not None:
                 on_failure(error)
         raise

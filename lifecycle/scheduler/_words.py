@@ -1,4 +1,4 @@
-"""Durations, rows and sentences that all displays for people share."""
+"""The words for people that the command line and the page share: durations, statuses, sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ._store.records import JobRecord, ScheduleRecord
 
 ROWS = 40
-"""A table of outcomes has at most so many rows; then it shows what went wrong and what took longest."""
+"""Rows of a table of outcomes; of more jobs it shows those that went wrong and those that took longest."""
 
 ORDER = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "running", "pending")
 

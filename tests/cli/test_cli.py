@@ -96,7 +96,7 @@ def test_validate_runs_nothing(cli: Cli) -> None:
     """It says that the flow is right, or what is wrong, and leaves no trace."""
     flow = cli.write("f.toml", "[blocks.a]\nshell = 'touch ran'\n")
     ended = cli.call("validate", flow)
-    assert (ended.returncode, ended.stdout) == (0, "f.toml: flow 'f' is right: 1 job, 0 parameters\n")
+    assert (ended.returncode, ended.stdout) == (0, "f.toml: flow 'f' is valid: 1 job, 0 parameters\n")
     assert cli.call("validate", flow, "--param", "x=1").returncode == 2
     assert not (cli.directory / "ran").exists()
     assert cli.call("validate", cli.write("g.toml", GOOD), "--param", "needed=x").stderr.startswith(
@@ -135,7 +135,7 @@ FLOWS = {
     "missing handler": ("[blocks.a]\ncall = 'no.such'", "flow.toml: blocks.a.call: unknown handler 'no.such'"),
     "negative number": ("[blocks.a]\nsleep = -3", "flow.toml: blocks.a.sleep: expected 0 or more"),
     "10 MB string": (f"[blocks.a]\nshell = '{'x' * 10_000_000}'", "flow.toml: blocks.a.shell: a string of 10,000,000"),
-    "no TOML": ("{ this is no TOML", "flow.toml: is no TOML: "),
+    "no TOML": ("{ this is no TOML", "flow.toml: is not valid TOML: "),
     "missing parameter": ("[params]\nx = {type='string'}\n[blocks.a]\nsleep = 0", "params.x: a value is required"),
 }
 

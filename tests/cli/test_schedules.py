@@ -101,7 +101,7 @@ def test_a_trigger_is_run_once_by_the_scheduler_that_comes(cli: Cli) -> None:
     cli.call("schedules", "pause", "clean", "--db", "jobs.db")
     for _ in range(2):
         ended = cli.call("schedules", "trigger", "clean", "--db", "jobs.db")
-        assert (ended.returncode, ended.stdout) == (0, "schedule clean: a run will be put in\n")
+        assert (ended.returncode, ended.stdout) == (0, "schedule clean: a run will be started\n")
     assert listed(cli)["clean"]["runs"] == 0
     ran.clear()
 

@@ -185,12 +185,14 @@ def raised() -> Any:
 
 
 def test_a_line_for_people() -> None:
-    """Time, level, logger, message, and the numbers of what it belongs to; errors with their place."""
+    """Time, level, logger, message, and the fields that are not in the message; errors with their place."""
     line = PlainLines().format(record(job_id=17, run=3, attempt=1, status="failed"))
     assert re.fullmatch(
         r"[-\d]{10} [:.\d]{12}[+-]\d\d:\d\d WARNING some.where: a message \[job_id=17 run=3 attempt=1\]",
         line,
     )
+    line = PlainLines().format(record(owner="control server", client="1.2.3.4:5", reason="ABORT"))
+    assert line.endswith(" a message [owner=control server client=1.2.3.4:5 reason=ABORT]")
     line = PlainLines().format(record("two\nlines \x1b[31m%s", "red", exc_info=raised()))
     assert r": two\nlines \x1b[31mred: ValueError: not\nright (" in line
     assert line.isprintable()

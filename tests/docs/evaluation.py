@@ -9,6 +9,7 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import gc
 import inspect
 import io
 import logging
@@ -110,6 +111,7 @@ class Document:
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[Document]:
     """Have a document's blocks run in *directory*; what they set for the whole process is set back."""
+    gc.collect()  # a snapshot shows what an earlier test of this process has left as garbage
     before, disabled = Path.cwd(), logging.root.manager.disable
     os.chdir(directory)
     document = Document(directory)

@@ -136,7 +136,7 @@ def test_a_failing_task_closes_the_scope_and_is_told(caplog: pytest.LogCaptureFi
 
     caplog.set_level(logging.CRITICAL)
     asyncio.run(asyncio.wait_for(main(), 20))
-    assert "application failed while the application serves" in caplog.text
+    assert "scope failed while the application serves" in caplog.text
 
 
 def test_an_application_on_its_way_down_is_no_failure() -> None:

@@ -40,6 +40,6 @@ class Display(ABC):
         """Show what is still owned; the last thing that is shown."""
 
     def problems(self, lines: list[str]) -> None:
-        """Tell what is wrong, on standard error."""
+        """Print what is wrong, on standard error."""
         for line in lines:
             print(line, file=sys.stderr)

@@ -48,7 +48,7 @@ class LiveDisplay(Display):
         return self
 
     def close(self) -> None:
-        """Take the bars away and give the cursor back."""
+        """Remove the bars and give the cursor back."""
         self._progress.stop()
 
     def event(self, event: Event) -> None:

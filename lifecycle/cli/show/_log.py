@@ -20,7 +20,7 @@ class LogDisplay(Display):
     """Logs what happens, with the numbers of job, run and attempt as extra fields."""
 
     def event(self, event: Event) -> None:
-        """Log the event, as far as it is worth a line."""
+        """Log the event, if it is worth a line."""
         level = _level_of(event)
         if not logger.isEnabledFor(level):
             return
@@ -52,12 +52,12 @@ def _level_of(event: Event) -> int:
 
 
 def _extra(event: Event) -> dict[str, Any]:
-    told = {key: event.data.get(key) for key in ("status", "seconds", "error", "flow")}
+    more = {key: event.data.get(key) for key in ("status", "seconds", "error", "flow")}
     return {
         "event": event.kind,
         "job": event.job,
         "job_id": event.job_id,
         "run": event.run_id,
         "attempt": event.attempt,
-        **told,
+        **more,
     }

@@ -20,8 +20,8 @@ _STANDARD: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asct
 _TALKATIVE: Final = ("httpx", "httpcore")
 """These log the addresses and headers of requests, in which secrets of flows may be: warnings and errors only."""
 
-_SHOWN: Final = ("job_id", "run", "attempt", "client")
-"""What of a record's extra fields a line for people shows; the others are in its message."""
+_IN_THE_SENTENCE: Final = frozenset({"event", "job", "status", "seconds", "error", "flow"})
+"""Extra fields of a job's events, whose message is a sentence that has them already."""
 
 
 @contextmanager
@@ -61,7 +61,8 @@ class PlainLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {_cause(record.exc_info[1])}"
         extra = extra_of(record)
-        shown = " ".join(f"{name}={extra[name]}" for name in _SHOWN if extra.get(name) is not None)
+        said = _IN_THE_SENTENCE if "job_id" in extra else frozenset()
+        shown = " ".join(f"{name}={value}" for name, value in extra.items() if value is not None and name not in said)
         return one_line(f"{at} {record.levelname:<7} {record.name}: {text}{f' [{shown}]' if shown else ''}")
 
 

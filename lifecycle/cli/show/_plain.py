@@ -1,4 +1,4 @@
-"""Plain lines, where the output is no terminal."""
+"""Plain lines, where the output is not a terminal."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ KINDS: Final[dict[str, Callable[[BlockReader], Block]]] = {
 
 
 def read_block(reader: BlockReader) -> Block | None:
-    """Return the block that *reader* stands on, None when it is none; problems go to the reader.
+    """Return the block in *reader*'s table, None when it is not a block; problems go to the reader.
 
     The caller reads further keys of its own (``needs``, ``retries``) before ``reader.finish()``.
     """

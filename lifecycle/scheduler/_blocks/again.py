@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 async def run_again(frame: Frame, block: Block, attempts: int, backoff: tuple[float, float]) -> Any:
-    """Run a block until it succeeds, at most so often, and return its output.
+    """Run a block until it succeeds, at most *attempts* times, and return its output.
 
-    An attempt starts only when the one before it is gone; when something of it could not be stopped, none does.
+    An attempt starts only when the one before it has ended completely; if something of it could not be stopped, the
+    block is not tried again.
 
     Args:
         frame: where it runs.

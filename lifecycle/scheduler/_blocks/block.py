@@ -17,10 +17,10 @@ class Block(ABC):
     """One block of a flow, as it was read: immutable, the same for every run.
 
     A kind of block is one subclass in one file: ``run`` does the work, and a function at the end of the file
-    reads it from a table: the table that has the key ``kind``. It becomes usable by standing in ``KINDS``.
+    reads it from a table: the table that has the key ``kind``. ``KINDS`` lists these functions.
 
     Attributes:
-        path: where it stands in the flow, for messages.
+        path: its place in the flow, for messages.
         name: what a step is called; for a top-level block the key of its table.
         timeout: seconds it may take, None for no bound.
     """

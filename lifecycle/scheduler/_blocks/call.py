@@ -65,7 +65,7 @@ def _find(reader: BlockReader, name: str) -> Handler | None:
 
 
 def _never_called() -> None:
-    """Stand where a handler is missing; such a flow has problems and never runs."""
+    """Takes the place of a missing handler; a flow with one has problems and never runs."""
 
 
 _MISSING = Handler("?", _never_called, is_async=False, wants_context=False, parameters=None)

@@ -1,4 +1,4 @@
-"""``foreach``: one block for each item of a list, so many at once."""
+"""``foreach``: one block for each item of a list, a limited number at once."""
 
 from __future__ import annotations
 

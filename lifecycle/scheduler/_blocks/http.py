@@ -1,4 +1,4 @@
-"""``http``: one request, and its answer as data."""
+"""``http``: one request; its response is data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .reader import BlockReader
 
 TIMEOUT: Final = 30.0
-"""Seconds that a request may take when the flow does not say: a server that says nothing is no reason to wait."""
+"""Seconds that a request may take unless the flow says otherwise: a silent server must not hold up a job."""
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _BODIES: Final = ("json", "form", "text")

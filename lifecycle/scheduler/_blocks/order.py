@@ -1,4 +1,4 @@
-"""The jobs of a flow inside of one job: each when those that it needs have ended, the most urgent first."""
+"""Runs the jobs of a subflow inside one job: each when those that it needs have ended, the most urgent first."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """Which jobs of a flow can start, which still wait, and what those that have ended gave.
+    """The jobs of a flow that can start, those that still wait, and the outputs of those that have ended.
 
     Args:
         flow: the flow; its needs have no cycle.
-        what: what the outputs are called when they are too large together.
+        label: names the outputs in the error if their total is too large.
     """
 
-    def __init__(self, flow: Flow, what: str) -> None:
+    def __init__(self, flow: Flow, label: str) -> None:
         self.outputs: dict[str, Any] = {}
         self.left = len(flow.jobs)
         self._jobs = flow.jobs
@@ -37,13 +37,13 @@ class Order:
                 self._needed_by.setdefault(needed, []).append(name)
         self._ready: list[tuple[int, int, str]] = []
         self._changed = anyio.Event()
-        self._kept = Kept(what)
+        self._kept = Kept(label)
         for name, count in self._missing.items():
             if not count:
                 self._make_ready(name)
 
     async def next(self) -> JobSpec | None:
-        """Return the most urgent job that can start, as soon as there is one; None when none will be any more.
+        """Return the most urgent job that can start, as soon as there is one; None when no more will come.
 
         Cancellation: takes no job.
         """
@@ -57,7 +57,7 @@ class Order:
         return self._jobs[heapq.heappop(self._ready)[2]]
 
     def ended(self, name: str, output: Any) -> None:
-        """Take in the output of a job that has succeeded, and make ready what waited for it.
+        """Keep the output of a job that has succeeded, and make ready the jobs that waited for it.
 
         Raises:
             OutputTooLarge: all outputs together are too large.

@@ -1,4 +1,4 @@
-"""``parallel``: blocks at the same time, so many at once."""
+"""``parallel``: blocks at the same time, a limited number at once."""
 
 from __future__ import annotations
 

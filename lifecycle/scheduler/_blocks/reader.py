@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .flow import Flow
 
 JOB_KEYS: Final = frozenset({"needs", "priority", "delay", "retries", "backoff"})
-"""What only a top-level block has: it is a job in the store, those inside it are not."""
+"""Keys of a top-level block only: it is a job in the store, the blocks inside it are not."""
 
 
 class Common(TypedDict):
@@ -159,7 +159,7 @@ class BlockReader(TableReader):
         return path
 
     def setting(self, key: str, problem: Callable[[Any], str | None], default: Any = None) -> Any:
-        """Return a number, or the expression that will be one, checked by *problem* as far as it is known."""
+        """Return a number, or the expression that will be one, checked by *problem* where it is a number already."""
         compiled = self.value(key, default)
         if isinstance(compiled, Template) and compiled.whole:
             return compiled
@@ -191,7 +191,7 @@ class BlockReader(TableReader):
                 continue
             blocks.append(block)
             if block.name is not None and block.name in taken:
-                self.problems.add(f"{path}.name", f"the name {quote(block.name)} stands twice in this list")
+                self.problems.add(f"{path}.name", f"the name {quote(block.name)} is used twice in this list")
             if block.name is not None:
                 taken.add(block.name)
                 names = names.with_step(block.name) if sequential else names

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBlock(Block):
-    """Runs its block until it succeeds, so many times; an attempt starts when the one before it is gone.
+    """Runs its block until it succeeds, a number of times; an attempt starts when the one before it has ended.
 
     This retry lives inside one job and forgets its count when the job is interrupted. ``retries`` of a
     top-level block is kept in the store instead.

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .reader import BlockReader
 
 TIMEOUT: Final = 300.0
-"""Seconds it waits when the flow does not say: nothing waits for ever by default."""
+"""Seconds it waits unless the flow says otherwise, so that nothing waits for ever by default."""
 
 ATTEMPTS: Final = 1_000
-"""So often it looks when the flow does not say."""
+"""How often it looks unless the flow says otherwise."""
 
 _OUTPUT: Final = Template((Reference("output", ()),))
 

@@ -44,7 +44,7 @@ def load_flow(
             itself.
 
     Raises:
-        FlowError: the file cannot be read or the flow is not right; all problems found are told.
+        FlowError: the file cannot be read, or the flow is not valid; the error lists all problems found.
     """
     path = Path(path)
     document = read_document(path)
@@ -78,7 +78,7 @@ def read_flow(
         allow_paths: directories outside of the flow's own that its paths may lead to.
 
     Raises:
-        FlowError: the flow is not right; all problems found are told.
+        FlowError: the flow is not valid; the error lists all problems found.
     """
     problems = Problems(source)
     origin = Origin(source, directory or Path.cwd(), path)
@@ -148,7 +148,7 @@ def _read(
 
 
 def _digest(document: Table, subflows: list[str]) -> str:
-    # When it runs says nothing of what it does: an unfinished run may go on when only that was changed.
+    # The schedule is left out: an unfinished run may go on when only the time of the next one was changed.
     does = {key: value for key, value in document.items() if key != "schedule"}
     text = json.dumps(does, sort_keys=True) + "".join(subflows)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ def read_schedule(flow: TableReader, params: Mapping[str, Param]) -> FlowSchedul
 
     Args:
         flow: over the whole flow.
-        params: the parameters of the flow, whose values may stand in ``[schedule.params]``.
+        params: the parameters of the flow, whose values ``[schedule.params]`` may give.
     """
     if "schedule" not in flow:
         return None
@@ -56,7 +56,7 @@ def _check_cron(reader: TableReader, schedule: FlowSchedule) -> None:
         if "timezone" in reader:
             reader.problem("timezone", "is for cron only")
         return
-    # An expression that is surely right tells a wrong time zone from a wrong expression.
+    # With an expression that is valid for sure, an error is about the time zone.
     for key, expression in (("timezone", "* * * * *"), ("cron", schedule.cron)):
         try:
             CronRule(expression, schedule.timezone)

@@ -97,7 +97,7 @@ def condition_problems(condition: Any, path: str, report: Report, depth: int = 0
 
 def _joint_problems(condition: dict[str, Any], joint: str, path: str, report: Report, depth: int) -> None:
     if len(condition) > 1:
-        report(path, f"{joint!r} stands alone in its table, but there are {listing(condition)}")
+        report(path, f"{joint!r} must be alone in its table, but there are {listing(condition)}")
         return
     inner = condition[joint]
     if joint == "not":

@@ -21,7 +21,7 @@ def read_document(path: Path) -> Table:
     """Return the plain content of the flow file at *path*; a name that ends in ``.json`` is read as JSON.
 
     Raises:
-        FlowError: the file cannot be read, is no TOML or JSON, or holds a value that a flow cannot use.
+        FlowError: the file cannot be read, is not TOML or JSON, or holds a value that a flow cannot use.
     """
     problems = Problems(path.name or str(path))
     text = _read_text(path, problems)
@@ -54,9 +54,9 @@ def _parse(text: str, is_json: bool, problems: Problems) -> Table:
     try:
         document = _parse_json(text) if is_json else tomllib.loads(text)
     except RecursionError:
-        raise _refusal(problems, f"is no usable {language}: nested too deeply") from None
+        raise _refusal(problems, f"is not usable {language}: nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError, JSONDecodeError, duplicate keys, an integer of 5,000 digits
-        raise _refusal(problems, f"is no {language}: {error}") from None
+        raise _refusal(problems, f"is not valid {language}: {error}") from None
     if not isinstance(document, dict):
         raise _refusal(problems, f"expected a table at the top, got {quote(document)}")
     return document
@@ -71,7 +71,7 @@ def _table_without_duplicates(pairs: list[tuple[str, Any]]) -> Table:
     if len(table) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {quote(twice)} stands twice in one object")
+        raise ValueError(f"the name {quote(twice)} is used twice in one object")
     return table
 
 
@@ -121,5 +121,5 @@ def _string_problem(value: str) -> str | None:
     if "\0" in value:
         return "a string with a null character"
     if not value.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in value):
-        return "a string that is no valid Unicode (a lone surrogate)"
+        return "a string that is not valid Unicode (a lone surrogate)"
     return None

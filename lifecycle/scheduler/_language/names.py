@@ -1,4 +1,4 @@
-"""Which names an expression may use at one place of a flow, known before anything runs."""
+"""The names that an expression may use at one place of a flow, known before anything runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Names:
     Attributes:
         params: the declared parameters.
         blocks: all top-level blocks.
-        needed: tells whether a top-level block has ended before this place, by ``needs``.
+        needed: returns whether a top-level block has ended before this place, by ``needs``.
         steps: named steps that came before in the surrounding sequences.
         items: ``item``, ``index`` and what ``as`` called them.
     """

@@ -1,4 +1,4 @@
-"""Boundary: which files and directories a flow may name: those under its own directory, and those it is allowed."""
+"""Boundary: the paths that a flow may name: those under its own directory, and those that are allowed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._ground.text import quote
 class Boundary:
     """Where the paths of a flow may lead.
 
-    Symbolic links are followed before it is asked: a link in the flow's directory does not lead out of it.
+    Symbolic links are followed first: a link in the flow's directory does not lead out of it.
 
     Attributes:
         directory: the flow's directory; relative paths begin there.
@@ -29,10 +29,10 @@ class Boundary:
 
         Args:
             path: relative to the flow's directory, or absolute.
-            what: the key it stands in, for the error.
+            what: the key that holds it, for the error.
 
         Raises:
-            PathNotAllowed: it leads out of the flow's directory, and nobody allowed it.
+            PathNotAllowed: it leads out of the flow's directory, to a place that is not allowed.
         """
         full = self.directory / path
         resolved = Path(os.path.realpath(full))

@@ -1,4 +1,4 @@
-"""The problems found in one flow, collected so that all of them can be told at once."""
+"""The problems found in one flow, collected so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Problems:
         self.count: int = 0
 
     def add(self, path: str, message: str) -> None:
-        """Remember one problem at *path* (empty for the file as a whole)."""
+        """Record one problem at *path* (empty for the file as a whole)."""
         self.count += 1
         if len(self.lines) < PROBLEMS:
             place = f"{one_line(shorten(path, 200))}: " if path else ""

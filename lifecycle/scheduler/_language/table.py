@@ -22,7 +22,7 @@ class TableReader:
 
     Args:
         table: the plain table.
-        path: where it stands in the flow.
+        path: its place in the flow.
         problems: where problems go.
     """
 
@@ -44,12 +44,12 @@ class TableReader:
         self.problems.add(self.place(key), message)
 
     def raw(self, key: str, default: Any = None) -> Any:
-        """Return the value of *key* as it stands and count it as read."""
+        """Return the value of *key* as it is, and count it as read."""
         self._read.add(key)
         return self._table.get(key, default)
 
     def usable_names(self) -> tuple[str, ...]:
-        """Return the table's keys, those that are no usable name reported and left out."""
+        """Return the table's keys, reporting and leaving out those that are not usable names."""
         usable = []
         for key in self._table:
             if NAME.fullmatch(key):
@@ -112,7 +112,7 @@ class TableReader:
             self.problem(key, f"expected a list of names, got {quote(value)}")
             return ()
         for name in sorted({name for name in value if value.count(name) > 1}):
-            self.problem(key, f"the name {quote(name)} stands twice")
+            self.problem(key, f"the name {quote(name)} is used twice")
         return tuple(dict.fromkeys(value))
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -147,11 +147,11 @@ class TableReader:
         return float(pair[0]), float(pair[1])
 
     def unread(self) -> list[str]:
-        """Return the keys that nobody has read yet."""
+        """Return the keys that have not been read yet."""
         return [key for key in self._table if key not in self._read]
 
     def finish(self) -> None:
-        """Report each key that nobody has read."""
+        """Report each key that has not been read."""
         for key in self.unread():
             hint = did_you_mean(key, self._read) or f"; expected {listing(self._read, limit=20)}"
             self.problem(key, f"unknown key{hint}")

@@ -11,10 +11,10 @@ from ._parser import Words
 
 
 def number(word: bytes, what: str, kind: Callable[[str], Any] = int) -> Any:
-    """Return the number that a word says.
+    """Return a word as a number.
 
     Raises:
-        CommandError: it says none.
+        CommandError: it is not a number.
     """
     try:
         return kind(word.decode("ascii"))
@@ -26,7 +26,7 @@ def text(word: bytes) -> str:
     """Return a word as text.
 
     Raises:
-        CommandError: it is no UTF-8.
+        CommandError: it is not UTF-8.
     """
     try:
         return word.decode()
@@ -38,7 +38,7 @@ def plain(word: bytes, kind: type, what: str) -> Any:
     """Return the JSON value that a word holds.
 
     Raises:
-        CommandError: it is no JSON, or of another kind.
+        CommandError: it is not JSON, or of another kind.
     """
     try:
         value = json.loads(word)

@@ -1,4 +1,4 @@
-"""CLIENT and its subcommands: who is connected, under which name, and how to get rid of one."""
+"""CLIENT and its subcommands: list, name and disconnect clients."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def list_(session: Session, words: Words) -> bytes:
 
 
 def line_of(session: Session) -> str:
-    """Return what CLIENT LIST says of a client."""
+    """Return the line of CLIENT LIST for a client."""
     facts = {
         "id": session.id,
         "addr": session.stream.peer,
@@ -88,7 +88,7 @@ def kill(session: Session, words: Words) -> bytes:
 
 
 def end_all(session: Session, found: list[Session]) -> None:
-    """Cut clients off; the one that asks for its own end still gets its answer."""
+    """Disconnect clients; one that disconnects itself still gets its answer."""
     for one in found:
         if one is session:
             one.leaving = True

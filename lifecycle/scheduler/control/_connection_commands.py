@@ -1,4 +1,4 @@
-"""Commands about the connection and the server: what Redis clients say before they say anything of their own."""
+"""Commands about the connection and the server, which Redis clients send before their own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 commands: CommandTable[Session] = CommandTable()
 
-#: A pattern of CONFIG GET that is longer than this means nothing.
 LONGEST_PATTERN = 64
+"""Characters of a pattern of CONFIG GET; a longer one matches nothing."""
 
 
 @commands.command("PING", 0, 1)
@@ -67,13 +67,13 @@ def auth(session: Session, words: Words) -> bytes:
 
 
 def log_in(session: Session, user: bytes, password: bytes) -> None:
-    """Let a client in.
+    """Check a client's name and password, and let it in.
 
     Raises:
-        CommandError: the user or the password is wrong; which of them is not told.
+        CommandError: the user or the password is wrong; the text does not say which.
     """
     expected = session.server.password
-    # Both are compared, and in constant time, so that the time taken tells nothing.
+    # Both are compared, in constant time, so that the time taken gives nothing away.
     right = hmac.compare_digest(password, expected.encode()) if expected is not None else True
     known = hmac.compare_digest(user, b"default")
     if not (right and known):
@@ -84,7 +84,7 @@ def log_in(session: Session, user: bytes, password: bytes) -> None:
 
 @commands.command("HELLO", 0, None, before_auth=True)
 def hello(session: Session, words: Words) -> bytes:
-    """Choose the version of the protocol, and tell about the server."""
+    """Choose the version of the protocol, and return facts about the server."""
     resp, rest = session.resp, words[1:]
     if rest:
         if rest[0] not in (b"2", b"3"):
@@ -129,7 +129,7 @@ def checked_name(name: bytes) -> bytes:
 
 @commands.command("CONFIG", 1, None)
 def config(session: Session, words: Words) -> bytes:
-    """CONFIG GET pattern ...: tell of settings."""
+    """CONFIG GET pattern ...: return settings."""
     if words[1].upper() != b"GET" or len(words) < 3:
         raise CommandError("unknown subcommand or wrong number of arguments; try CONFIG GET pattern")
     settings = {"appendonly": "no", "databases": "1", "maxclients": str(session.server.limit), "save": ""}
@@ -139,13 +139,13 @@ def config(session: Session, words: Words) -> bytes:
 
 
 def matches(key: str, pattern: str) -> bool:
-    """Return whether *key* is one that *pattern* means; `fnmatch.fnmatch` would keep every pattern that it ever got."""
+    """Return whether *key* matches *pattern*, without `fnmatch.fnmatch`, whose cache keeps patterns of clients."""
     return len(pattern) <= LONGEST_PATTERN and re.match(fnmatch.translate(pattern), key) is not None
 
 
 @commands.command("INFO", 0, None)
 def info(session: Session, words: Words) -> bytes:
-    """Tell about the server, its clients and the scheduler."""
+    """Return facts about the server, its clients and the scheduler."""
     sections = {word.decode("utf-8", "replace").lower() for word in words[1:]} - {"all", "default", "everything"}
     lines: list[str] = []
     for title, facts in session.server.facts().items():
@@ -156,7 +156,7 @@ def info(session: Session, words: Words) -> bytes:
 
 @commands.command("COMMAND", 0, None)
 def command_(session: Session, words: Words) -> bytes:
-    """Tell which commands there are."""
+    """List the commands."""
     entries = sorted(session.server.commands.values(), key=lambda entry: entry.name)
     word = words[1].upper() if len(words) > 1 else b""
     wanted = {one.upper() for one in words[2:]}

@@ -1,4 +1,4 @@
-"""The encoder: Python values as RESP2 or RESP3."""
+"""Encodes Python values as RESP2 or RESP3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PONG = b"+PONG\r\n"
 
 
 class Push(tuple[Any, ...]):
-    """Something that a client has not asked for just now."""
+    """A message that is not the answer to a command."""
 
     __slots__ = ()
 
@@ -34,8 +34,8 @@ def bulk(text: bytes) -> bytes:
 def encode(value: Any, resp: int) -> bytes:
     """Return *value* in the given version of the protocol.
 
-    None, booleans, numbers, text, bytes, sequences, mappings and `Push`. RESP2 has no word for some of them and gets
-    the nearest that it has, as Redis does it.
+    None, booleans, numbers, text, bytes, sequences, mappings and `Push`. RESP2 cannot express some of them and gets
+    the nearest type that it has, as from Redis.
     """
     pieces: list[bytes] = []
     _encode(value, resp, pieces)
@@ -67,4 +67,4 @@ def _encode(value: Any, resp: int, out: list[bytes]) -> None:
         for inner in value:
             _encode(inner, resp, out)
     else:
-        raise TypeError(f"RESP has no word for {value!r}")
+        raise TypeError(f"RESP cannot express {value!r}")

@@ -1,4 +1,4 @@
-"""The commands that a client watches events with."""
+"""The commands for watching events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def watch(session: Session, words: Words) -> bytes:
 
 @commands.command("SUBSCRIBE", 1, None)
 def subscribe(session: Session, words: Words) -> bytes:
-    """SUBSCRIBE lc.events: the same as LC.WATCH, in the words that clients have for it."""
+    """SUBSCRIBE lc.events: the same as LC.WATCH, as Redis clients write it."""
     if any(word != CHANNEL.encode() for word in words[1:]):
         raise CommandError(f"there is one channel: {CHANNEL}")
     session.server.watch(session, on=True)

@@ -1,4 +1,4 @@
-"""Inline commands: words on a line, as people type them, with quotes and escapes as Redis has them."""
+"""Inline commands: words on a line, with the quotes and escapes of Redis."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ commands: CommandTable[Session] = CommandTable()
 
 @commands.command("LC.ENQUEUE", 1, None)
 async def enqueue(session: Session, words: Words) -> bytes:
-    """LC.ENQUEUE name [ARGS|PARAMS json] [PRIORITY n] [DELAY s] [RETRIES n] [TIMEOUT s] [NAME text]: put in work."""
+    """LC.ENQUEUE name [ARGS|PARAMS json] [PRIORITY n] [DELAY s] [RETRIES n] [TIMEOUT s] [NAME text]: submit work."""
     settings = options(
         words[2:],
         {
@@ -36,7 +36,7 @@ async def enqueue(session: Session, words: Words) -> bytes:
 
 
 async def submit(session: Session, name: str, settings: dict[str, Any]) -> bytes:
-    """Put in a job of a handler, or a run of a flow, and answer with its number."""
+    """Submit a job of a handler, or a run of a flow, and answer with its number."""
     scheduler = session.server.scheduler
     flow = session.server.flows.get(name)
     if flow is not None:
@@ -53,15 +53,15 @@ async def submit(session: Session, name: str, settings: dict[str, Any]) -> bytes
 
 @commands.command("LC.STATUS", 0, 1)
 async def status(session: Session, words: Words) -> bytes:
-    """LC.STATUS [job]: tell everything of a job, or what the scheduler does."""
+    """LC.STATUS [job]: return everything about a job, or what the scheduler does."""
     if len(words) == 1:
         statistics = session.server.scheduler.statistics()
         facts = {"name": statistics.name, "workers": statistics.workers, "running": statistics.running}
         return encode({**facts, "runs": statistics.runs, "ended": dict(statistics.ended)}, session.resp)
-    return await tell_job(session, number(words[1], "job"))
+    return await show_job(session, number(words[1], "job"))
 
 
-async def tell_job(session: Session, job_id: int) -> bytes:
+async def show_job(session: Session, job_id: int) -> bytes:
     """Answer with a job, None where there is none: a store in memory forgets a job that has ended."""
     record = await session.server.scheduler.job(job_id)
     return encode(None if record is None else facts_of(record, details=True), session.resp)
@@ -76,7 +76,7 @@ async def cancel(session: Session, words: Words) -> bytes:
 
 @commands.command("LC.LIST", 0, None)
 async def list_(session: Session, words: Words) -> bytes:
-    """LC.LIST [STATUS status] [RUN number] [LIMIT n]: tell of jobs, the newest last."""
+    """LC.LIST [STATUS status] [RUN number] [LIMIT n]: list jobs, the newest last."""
 
     def known_status(word: bytes) -> JobStatus:
         try:
@@ -102,7 +102,7 @@ async def list_(session: Session, words: Words) -> bytes:
 
 
 def facts_of(record: JobRecord, *, details: bool) -> dict[str, Any]:
-    """Return what there is to tell of a job, without what it does not have."""
+    """Return what is known of a job, without what it does not have."""
     facts = record.to_dict(details=details)
     if facts.get("result") is not None:
         facts["result"] = json.dumps(facts["result"], default=repr)

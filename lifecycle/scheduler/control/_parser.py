@@ -5,8 +5,8 @@ from __future__ import annotations
 from ._inline import split_inline
 from ._limits import Limits
 
-#: A line with a number is no longer than this.
 HEADER = 32
+"""Bytes that a line with a number may have."""
 
 STAR, DOLLAR = b"*$"
 
@@ -20,17 +20,17 @@ Words = list[bytes]
 
 
 class Parser:
-    """Takes bytes in and gives commands out.
+    """Turns bytes into commands.
 
     It keeps what is incomplete: at most one command, within the limits. A command that comes in many pieces is not
-    looked at from its beginning each time.
+    parsed from its beginning each time.
 
     Args:
         limits: the bounds.
 
     Attributes:
         limits: the bounds; they may be changed between two pieces.
-        error: why nothing more is understood; what comes after is dropped.
+        error: why parsing has ended; further bytes are dropped.
     """
 
     __slots__ = ("_arguments", "_buffer", "_missing", "_need", "_size", "error", "limits")
@@ -39,14 +39,14 @@ class Parser:
         self.error: ProtocolError | None = None
         self.limits: Limits = limits
         self._buffer = bytearray()
-        self._need = 0  # with fewer bytes in the buffer there is no point in looking
+        self._need = 0  # with fewer bytes in the buffer no command can be complete
         self._arguments: Words = []
         self._missing = 0  # arguments of the command that is being read
         self._size = 0
 
     @property
     def kept(self) -> int:
-        """How many bytes it holds of what is incomplete."""
+        """Bytes of the incomplete command that it keeps."""
         return len(self._buffer) + self._size
 
     def feed(self, data: bytes) -> list[Words]:

@@ -1,4 +1,4 @@
-"""The commands for schedules: look at them, pause, resume and trigger one."""
+"""The commands for schedules: list, pause, resume, trigger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ commands: CommandTable[Session] = CommandTable()
 
 @commands.command("LC.SCHEDULES")
 async def schedules(session: Session, words: Words) -> bytes:
-    """LC.SCHEDULES: tell of all schedules, by name."""
+    """LC.SCHEDULES: list all schedules, by name."""
     records = await session.server.scheduler.schedules()
     tables = (record.to_dict() for record in records)
     known = [{name: value for name, value in table.items() if value is not None} for table in tables]
@@ -27,7 +27,7 @@ async def schedules(session: Session, words: Words) -> bytes:
 
 @commands.command("LC.SCHEDULE", 2, 2)
 async def schedule(session: Session, words: Words) -> bytes:
-    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER: change a schedule, or put in a run of it now."""
+    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER: change a schedule, or start a run of it now."""
     handle = session.server.scheduler.schedule_named(text(words[1]))
     wish = words[2].upper()
     if wish == b"TRIGGER":

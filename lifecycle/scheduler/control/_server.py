@@ -1,4 +1,4 @@
-"""ControlServer: the scheduler that runs, as a server that every Redis client can talk to."""
+"""ControlServer: lets Redis clients talk to a running scheduler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from lifecycle import ReaderWorker, Registry, Scope, ServedStream, Server, TaskHandle, __version__, serve_tcp
 
-from .._ground.addresses import is_loopback
+from .._ground.addresses import check_password
+from .._ground.opening import enter_and_open
 from ._commands import CommandTable
 from ._encoder import Push
 from ._event_commands import CHANNEL
@@ -31,23 +32,23 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 6480
 
-#: Pieces of input that wait for the worker of a connection; each is at most what one read returns.
 AHEAD = 4
+"""Pieces of input that wait for the worker of a connection; each is at most what one read returns."""
 
-#: Seconds that a client may take for the last answers before its connection is cut.
 FAREWELL = 2.0
+"""Seconds that a client may take to read the last answers before its connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class ControlStatistics:
-    """What a control server has done, and whom it serves.
+    """What a control server has done, and what it serves.
 
     Attributes:
         clients: how many are connected.
         watching: how many of them get events.
         connections: how many have ever connected.
-        protocol_errors: how many were told that what they sent is no command, and let go.
-        slow: how many were cut off because they did not take what was sent to them.
+        protocol_errors: how many were disconnected because what they sent was not a command.
+        slow: how many were cut off because they did not read what was sent to them.
         refused: how many wrong passwords were given.
     """
 
@@ -60,7 +61,7 @@ class ControlStatistics:
 
 
 class ControlServer:
-    """Serves RESP2 and RESP3 while its ``async with`` block runs, for the scheduler that runs at the time.
+    """Serves RESP2 and RESP3 while its ``async with`` block runs.
 
     Example::
 
@@ -68,19 +69,21 @@ class ControlServer:
             print("redis-cli -p", control.port, "LC.LIST")
 
     Args:
-        scheduler: an open scheduler, open for longer than this.
-        host: where to listen; only on the machine itself, unless there is a password.
+        scheduler: an open scheduler, which stays open for longer than the server.
+        host: where to listen; anywhere but on the machine itself only with a password.
         port: where to listen; 0 for any that is free.
-        password: what clients have to give with AUTH or HELLO; None for none.
+        password: what clients have to give with AUTH or HELLO; None for no password.
         flows: flows that ``LC.ENQUEUE`` can name.
         limit: how many clients there may be at once.
         limits: what each may send, and how much may wait for it.
         idle_timeout: seconds without traffic after which a client is cut off; None for no bound.
-        drain_timeout: seconds to answer what has been read when the server closes.
+        drain_timeout: seconds to answer what has been read when the server closes; None for no bound.
         ssl: the context of a server that speaks TLS.
 
     Raises:
-        ValueError: the host is not this machine and there is no password, or it is empty.
+        TypeError: an argument is of a wrong type.
+        ValueError: the host is not this machine and there is no password, the password is empty, or a number is
+            outside of its range.
     """
 
     def __init__(
@@ -94,16 +97,10 @@ class ControlServer:
         limit: int = 10_000,
         limits: Limits | None = None,
         idle_timeout: float | None = None,
-        drain_timeout: float = 5.0,
+        drain_timeout: float | None = 5.0,
         ssl: SSLContext | None = None,
     ) -> None:
-        if password is None and not is_loopback(host):
-            raise ValueError(
-                f"the control server does not listen on {host!r} without a password, because anybody who can reach it "
-                "could run jobs; give a password, or listen on 127.0.0.1"
-            )
-        if password == "":
-            raise ValueError("the password is empty, which everybody knows; give another, or None for none")
+        check_password("the control server", host, password)
         self.scheduler = scheduler
         self.password = password
         self.flows: Mapping[str, Flow] = {flow.name: flow for flow in flows}
@@ -138,13 +135,7 @@ class ControlServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        await self._scope.__aenter__()
-        try:
-            await self._scope.enter(self._sessions)
-            await self._scope.enter(self._server)
-        except BaseException as error:
-            await self._scope.__aexit__(type(error), error, error.__traceback__)
-            raise
+        await enter_and_open(self._scope, self._open)
         return self
 
     async def __aexit__(
@@ -155,6 +146,10 @@ class ControlServer:
         Cancellation: held back until that is done, which is bounded.
         """
         return await self._scope.__aexit__(exc_type, error, traceback)
+
+    async def _open(self) -> None:
+        await self._scope.enter(self._sessions)
+        await self._scope.enter(self._server)
 
     @property
     def port(self) -> int:
@@ -167,7 +162,7 @@ class ControlServer:
         return self._server
 
     def statistics(self) -> ControlStatistics:
-        """Return whom it serves, and what it has done."""
+        """Return what it serves and what it has done."""
         return ControlStatistics(
             clients=len(self._sessions),
             watching=self._watchers,
@@ -188,7 +183,7 @@ class ControlServer:
         self._counts[what] += 1
 
     def watch(self, session: Session, *, on: bool) -> None:
-        """Let a client get events, or no more of them."""
+        """Start or stop sending events to a client."""
         if session.watching is on:
             return
         session.watching = on
@@ -197,7 +192,7 @@ class ControlServer:
             self._pump = self._scope.start_soon(self._tell_watchers, name="events for clients")
 
     def facts(self) -> dict[str, dict[str, object]]:
-        """Return what INFO tells, by section."""
+        """Return the facts of INFO, by section."""
         statistics = self.scheduler.statistics()
         own = self.statistics()
         return {
@@ -238,7 +233,7 @@ class ControlServer:
                 capacity=AHEAD,
                 close=stream.aclose,
                 drain_timeout=self._drain_timeout,
-                close_timeout=2 * FAREWELL,  # the stream has to be the first to lose patience: it is no error then
+                close_timeout=2 * FAREWELL,  # longer than the stream's own: when that is over, it is not an error
                 name=f"client {session.id}",
             )
             async with pair:

@@ -1,4 +1,4 @@
-"""A session: one client's connection, a reader that understands and a worker for what takes time, linked both ways."""
+"""A session: one client's connection, with a reader that answers most commands and a worker for those that wait."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lifecycle.scheduler")
 
-#: What the scheduler refuses a command with; anything else is a defect, logged as one.
 REFUSALS = (LifecycleError, LookupError, OverflowError, TypeError, ValueError)
+"""What the scheduler refuses a command with; anything else is a defect, and logged as one."""
 
-#: What the reader hands to the worker: input as it came, or the commands from the first that has to wait on.
 Piece = bytes | Iterator[Words]
+"""What the reader hands to the worker: input as it came, or the commands from the first that has to wait on."""
 
-#: So many bytes may wait to go out before the worker looks whether the client takes them.
 SOFT = 64 * 1024
+"""Bytes that may wait to go out before the session waits for the client to read."""
 
-#: What an answer costs beside its bytes; 256 empty ones are as many as are given before others have their turn.
 OVERHEAD = SOFT // 256
+"""What an answer counts beside its bytes: after 256 small answers other clients have their turn."""
 
-#: So many commands that have to wait are done at most before others have their turn: not all of them really wait.
 HEAVY_TURN = 16
+"""Waiting commands that are done before other clients have their turn: many of them return without waiting."""
 
 
 class SessionOwner(Protocol):
@@ -69,7 +69,7 @@ class SessionOwner(Protocol):
         """Start or stop sending events to a client."""
 
     def facts(self) -> dict[str, dict[str, object]]:
-        """Return what INFO tells, by section."""
+        """Return the facts of INFO, by section."""
 
 
 class Session:
@@ -81,7 +81,7 @@ class Session:
         stream: the connection.
         resp: the version of the protocol, 2 or 3.
         name, library: what the client calls itself, and what it is made with.
-        authenticated: whether it has given the password, or needs none.
+        authenticated: whether it has given the password, or none is needed.
         leaving: whether the connection closes after the answer.
         watching: whether it gets events.
         commands: how many it has sent.
@@ -98,8 +98,8 @@ class Session:
         self.leaving: bool = False
         self.watching: bool = False
         self.commands: int = 0
-        self._replying = 0  # bytes of the answers that the client is being waited for to take
-        self._in_hand = 0  # pieces that the worker has, or that wait for it
+        self._replying = 0  # bytes of answers that wait for the client to read
+        self._in_hand = 0  # pieces that the worker works on, or that wait for it
         self._since = time.monotonic()
         self._commands = server.commands
         self._parser = Parser(server.limits if self.authenticated else server.limits.before_auth())
@@ -111,18 +111,22 @@ class Session:
 
     def cut(self, why: str) -> None:
         """End the connection at once."""
-        logger.info("client cut off", extra={"client": self.stream.peer, "reason": why})
+        logger.info("client cut off", extra={**self._extra, "reason": why})
         self.stream.abort()
 
+    @property
+    def _extra(self) -> dict[str, object]:
+        return {"owner": "control server", "client": self.stream.peer}
+
     def let_in(self) -> None:
-        """Let the client do what it has to have given the password for."""
+        """Allow the client all commands: it has given the password."""
         self.authenticated = True
         self._parser.limits = self.server.limits
 
     # The two loops
 
     async def read(self, send: Callable[[Piece], Awaitable[None]]) -> None:
-        """Take in what the client sends, until it ends or leaves.
+        """Read what the client sends, until it ends or leaves.
 
         While the worker has nothing in hand, commands that need no waiting are answered right here, which saves a turn
         of the loop for each piece. From the first that has to wait on, everything goes to the worker until that has
@@ -150,7 +154,7 @@ class Session:
             return
 
     async def work(self, receive: AsyncIterator[Piece]) -> None:
-        """Do what has to wait, and answer what came behind it, until the client leaves or has to.
+        """Do the commands that wait, and answer those behind them, until the client leaves or is told to.
 
         Cancellation: the command in hand may have been done.
 
@@ -173,8 +177,8 @@ class Session:
     async def _answer(self, commands: Iterator[Words]) -> Words | None:
         """Answer up to the first command that has to wait, and return that one; None when all is answered.
 
-        A few bytes can ask for very much: answers go out as they become many, and what the client does not take holds
-        up the rest.
+        A few bytes can ask for very much: answers are sent as they pile up, and a client that does not read them is not
+        answered further.
         """
         answers: list[bytes] = []
         size = 0
@@ -227,13 +231,13 @@ class Session:
             return error(str(failure), failure.kind)
         if isinstance(failure, REFUSALS):
             return error(str(failure))
-        logger.error("control command failed", exc_info=failure, extra={"client": self.stream.peer})
+        logger.error("command failed", exc_info=failure, extra=self._extra)
         return error(f"internal error: {type(failure).__name__}; see the server's log")
 
     # Output
 
     async def _send(self, data: bytes) -> None:
-        """Send answers; a client that takes none of them for too long is cut off."""
+        """Send answers; a client that reads none of them for too long is cut off."""
         stream = self.stream
         stream.send_nowait(data)
         if stream.unsent > SOFT:
@@ -243,13 +247,13 @@ class Session:
                 self._replying = 0
                 return
             self.server.count("slow")
-            self.cut("it does not take its replies")
+            self.cut("it does not read its replies")
 
     def push(self, message: Any) -> None:
-        """Send something that was not asked for; a client that lets too much of it wait is cut off."""
+        """Send something that was not asked for; a client that reads too little of it is cut off."""
         if self.stream.closed:
             return
         self.stream.send_nowait(encode(message, self.resp))
         if self.stream.unsent - self._replying > self.server.limits.output:
             self.server.count("slow")
-            self.cut("it does not take its events")
+            self.cut("it does not read its events")

@@ -3,3 +3,9 @@
 from ._server import WebServer
 
 __all__ = ["WebServer"]
+
+WebServer.__module__ = __name__
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""The application: who may look, and what is answered under which path. Nothing can be changed."""
+"""The application: checks who may read, and answers each path. It changes nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ANSWERS: Final[dict[str, Callable[[Facts], Response]]] = {
 
 
 def make_application(scheduler: Scheduler, password: str | None) -> Starlette:
-    """Return the application; without a password only names of this machine are answered to."""
+    """Return the application; without a password it answers only to the names of this machine."""
     return Starlette(routes=[Route(path, _guarded(answer, scheduler, password)) for path, answer in _ANSWERS.items()])
 
 
@@ -60,9 +60,9 @@ def _guarded(
 
 
 def _refusal(request: Request, password: str | None) -> Response | None:
-    """Return the answer to somebody who may not look, None to others."""
+    """Return the refusal of a reader who may not see the page, None for others."""
     if password is None:
-        # A page of somebody else, whose name was made to lead here, could read ours in the reader's browser.
+        # DNS rebinding: a foreign site whose name resolves to this machine could read the page in the reader's browser.
         name = request.url.hostname or ""
         return None if is_loopback(name) else PlainTextResponse("this name is not served here\n", 421)
     if hmac.compare_digest(_given(request.headers.get("authorization", "")).encode(), password.encode()):
@@ -71,7 +71,7 @@ def _refusal(request: Request, password: str | None) -> Response | None:
 
 
 def _given(header: str) -> str:
-    """Return the password in an ``Authorization`` header, empty when there is none; the user's name does not matter."""
+    """Return the password in an ``Authorization`` header, empty when there is none; any user name will do."""
     kind, _, encoded = header.partition(" ")
     if kind.lower() != "basic":
         return ""

@@ -1,4 +1,4 @@
-"""What the page shows, as plain data: the one place that asks the scheduler."""
+"""The data that the page shows: the one place that asks the scheduler."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from .._engine.scheduler import Scheduler
 
 RUNNING: Final = 200
-"""So many running jobs are shown."""
+"""Running jobs that are shown."""
 
 LOOKED_AT: Final = 500
-"""The last ended jobs are looked for among so many of the newest."""
+"""The newest jobs, among which the last ended ones are looked for."""
 
 ENDED: Final = 50
-"""So many ended jobs are shown."""
+"""Ended jobs that are shown."""
 
 
 @dataclass(frozen=True, slots=True)

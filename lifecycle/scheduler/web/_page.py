@@ -1,4 +1,4 @@
-"""The page: one HTML text without scripts, in which everything that is not ours is escaped."""
+"""The page: one HTML text without scripts; all data in it is escaped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ._facts import Facts
 
 REFRESH: Final = 5
-"""Seconds after which a browser asks again."""
+"""Seconds after which a browser reloads."""
 
 LINES: Final = 500
-"""So many lines of the tree of owners are shown."""
+"""Lines of the tree of owners that are shown."""
 
 _STYLE: Final = (
     "body{font:14px/1.4 system-ui,sans-serif;margin:1.5em}table{border-collapse:collapse;margin-bottom:1.5em}"

@@ -1,4 +1,4 @@
-"""WebServer: uvicorn as a resource: started and stopped in order, and without signal handlers of its own."""
+"""WebServer: uvicorn as a resource, started and stopped in order, without signal handlers of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import uvicorn
 
 from lifecycle import Scope, TaskHandle
 
+from .._ground.addresses import check_password
+from .._ground.opening import enter_and_open
 from ._application import make_application
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to the process, and says when it listens."""
+    """Leaves signals to the process, and sets an event when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -40,16 +42,20 @@ class _Uvicorn(uvicorn.Server):
 class WebServer:
     """Serves the page of a scheduler, and the same as JSON, for as long as its block lasts.
 
-    Do not use it where anybody may look: without a password it answers to this machine only, and says so.
+    Do not use it to publish a page: it shows everything. Without a password it answers this machine only.
 
     Args:
         scheduler: what is shown.
-        host: where to listen.
+        host: where to listen; anywhere but on the machine itself only with a password.
         port: 0 for any that is free.
-        password: what readers have to give (HTTP Basic, whatever the user's name); None: nothing.
+        password: what readers have to give (HTTP Basic, with any user name); None for no password.
+
+    Raises:
+        ValueError: the host is not this machine and there is no password, or the password is empty.
     """
 
     def __init__(self, scheduler: Scheduler, *, host: str = "127.0.0.1", port: int = 0, password: str | None) -> None:
+        check_password("the web page", host, password)
         self._scheduler = scheduler
         self._address = (host, port)
         self._password = password
@@ -65,12 +71,7 @@ class WebServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        await self._scope.__aenter__()
-        try:
-            await self._open()
-        except BaseException as error:
-            await self._scope.__aexit__(type(error), error, error.__traceback__)
-            raise
+        await enter_and_open(self._scope, self._open)
         return self
 
     async def __aexit__(

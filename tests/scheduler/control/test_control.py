@@ -23,6 +23,7 @@ import redis.backoff
 
 from lifecycle import TaskGroup, take_snapshot
 from lifecycle.scheduler import Scheduler
+from lifecycle.scheduler import control as control_face
 from lifecycle.scheduler._work.handlers import make_handler, registered_handlers
 from lifecycle.scheduler.control import ControlServer, Limits
 from lifecycle.scheduler.control._commands import CommandSpec
@@ -260,6 +261,22 @@ def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
         ControlServer(Scheduler(), host=own)
     with pytest.raises(ValueError, match="the password is empty"):
         ControlServer(Scheduler(), host=host, password="")
+    with pytest.raises(TypeError, match="the password must be a string"):
+        ControlServer(Scheduler(), host=host, password=3)  # type: ignore[arg-type]
+
+
+def test_limits_are_numbers_above_zero() -> None:
+    """Refused where they are given."""
+    with pytest.raises(TypeError, match="bulk must be a number, got '1'"):
+        Limits(bulk="1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="output_timeout must be more than 0"):
+        Limits(output_timeout=0)
+
+
+def test_its_face_shows_public_names_only() -> None:
+    """In tracebacks, and in completion."""
+    assert dir(control_face) == ["ControlServer", "ControlStatistics", "Limits"]
+    assert {getattr(control_face, name).__module__ for name in dir(control_face)} == {control_face.__name__}
 
 
 @virtual

@@ -167,7 +167,7 @@ def test_a_flow_with_everything_is_right() -> None:
         ("[blocks.a]\nsleep = -1", "flow.toml: blocks.a.sleep: expected 0 or more"),
         ("[blocks.a]\nsleep = 'x'", "flow.toml: blocks.a.sleep: expected a number of seconds, got 'x'"),
         ("[blocks.a]\nsleep = 'x ${run.id}'", "flow.toml: blocks.a.sleep: expected a number, or one expression"),
-        ("[blocks.a]\nsequence = [{sleep=1, name='x'}, {sleep=1, name='x'}]", "sequence[1].name: the name 'x' stands"),
+        ("[blocks.a]\nsequence = [{sleep=1, name='x'}, {sleep=1, name='x'}]", "sequence[1].name: the name 'x' is used"),
         # expressions
         ("[blocks.a]\nsleep = '${params.x}'", "flow.toml: blocks.a.sleep: ${params.x}: unknown parameter 'x'"),
         ("[blocks.a]\nsleep = '${parms.x}'", "unknown name 'parms'; did you mean 'params'?"),

@@ -100,7 +100,7 @@ def test_a_value_that_cannot_be_compared_is_an_error(condition: Any, message: st
         ({"value": 3, "equal": 1}, "if.equal: unknown comparison; did you mean 'equals'?"),
         ({"value": "", "empty": "yes"}, "if.empty: expected true or false, got 'yes'"),
         ({"all": []}, "if.all: expected a list of conditions that is not empty, got a list of 0"),
-        ({"all": [True], "any": [True]}, "if: 'all' stands alone in its table, but there are 'all', 'any'"),
+        ({"all": [True], "any": [True]}, "if: 'all' must be alone in its table, but there are 'all', 'any'"),
         ({"not": {"any": [True, 7]}}, "if.not.any[1]: expected a condition"),
     ],
 )

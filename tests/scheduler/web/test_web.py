@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from lifecycle.cli import cli
 from lifecycle.scheduler import Scheduler, handler
+from lifecycle.scheduler import web as web_face
 from lifecycle.scheduler.web import WebServer
 from lifecycle.scheduler.web._page import LINES, _tree
 
@@ -203,3 +204,15 @@ def test_a_service_has_the_page_until_it_has_drained(tmp_path: Path) -> None:
         assert service.ended() == 0
     assert service.log[-1]["message"] == "still owned: nothing"
     assert {record["level"] for record in service.log} == {"info"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org"])
+def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
+    """A reader elsewhere could call this machine by any name, also by its own."""
+    with pytest.raises(ValueError, match="without a password"):
+        WebServer(Scheduler(), host=host, password=None)
+    with pytest.raises(ValueError, match="the password is empty"):
+        WebServer(Scheduler(), password="")
+    WebServer(Scheduler(), host=host, password="secret")
+    assert dir(web_face) == ["WebServer"]
+    assert WebServer.__module__ == web_face.__name__
