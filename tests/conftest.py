@@ -13,7 +13,7 @@ SLOW = (
     "tests/scheduler/flows/test_validation.py::test_a_long_chain",
     "tests/scheduler/flows/test_validation.py::test_no_document",
     "tests/cli/test_cli.py::test_a_database_that_stays_locked",
-    "tests/timers/test_timers.py::test_11_gap_and_fold",
+    "tests/timers/test_wall_clock.py::test_11_gap_and_fold",
     "tests/testing/test_machines.py::test_our_",
     "tests/testing/test_mutants.py::",
     "tests/testing/test_scenarios.py::test_nothing_stays_behind[connect_polled",
