@@ -15,10 +15,7 @@ import pytest
 from lifecycle import Completions, TaskCancelled, TaskHandle, amap, as_completed, gather, race
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules, run_virtual
 
-from ..conformance import loops
-
-run = loops.run
-Run = loops.Run
+from ..conformance.loops import RUNS, Run
 
 
 class Boom(Exception):
@@ -674,7 +671,7 @@ def test_a_loop_without_a_block_that_is_left_early_is_told_so() -> None:
         await asyncio.sleep(0.001)
         assert log == ["task"]
 
-    for name, run_on in loops.RUNS.items():
+    for name, run_on in RUNS.items():
         if name != "virtual":  # its ledger is told of the loss, as it should be
             log.clear()
             run_on(main)
