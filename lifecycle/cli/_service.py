@@ -55,19 +55,9 @@ class Service:
             FlowError: something is not valid; the error lists all problems found.
         """
         problems: list[str] = []
-        loaded: dict[str, Flow] = {}
         if handlers:
             _register(handlers, problems)
-        for path in flows:
-            try:
-                flow = load_flow(path, handlers=handlers)
-            except FlowError as error:
-                problems.extend(error.problems)
-                continue
-            if flow.name in loaded:
-                problems.append(f"{path}: there is another flow {flow.name!r}, in {loaded[flow.name].source}")
-            loaded[flow.name] = flow
-            check_schedule(flow, problems)
+        loaded = _load_flows(flows, handlers, problems)
         password = _read_password(password_file, problems)
         host, port = _read_address("--control", address, password, problems)
         page = None if web is None else _read_address("--web", web, password, problems)
@@ -75,7 +65,7 @@ class Service:
             _check_extra(problems)
         if problems:
             raise FlowError(problems)
-        return cls(tuple(loaded.values()), host, port, password, page)
+        return cls(loaded, host, port, password, page)
 
     async def run(self, scheduler: Scheduler, on_event: Callable[[Event], object]) -> None:
         """Serve until cancelled.
@@ -133,6 +123,21 @@ def _register(module: str, problems: list[str]) -> None:
             registered_handlers().add(handler)
         except ValueError as error:
             problems.append(f"--handlers: {error}")
+
+
+def _load_flows(paths: Sequence[Path], handlers: str | None, problems: list[str]) -> tuple[Flow, ...]:
+    flows: dict[str, Flow] = {}
+    for path in paths:
+        try:
+            flow = load_flow(path, handlers=handlers)
+        except FlowError as error:
+            problems.extend(error.problems)
+            continue
+        if flow.name in flows:
+            problems.append(f"{path}: there is another flow {flow.name!r}, in {flows[flow.name].source}")
+        flows[flow.name] = flow
+        check_schedule(flow, problems)
+    return tuple(flows.values())
 
 
 def _check_extra(problems: list[str]) -> None:

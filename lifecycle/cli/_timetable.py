@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..scheduler._blocks.flow import Flow
 from ..scheduler._engine.scheduler import Scheduler
 from ..scheduler._ground.errors import FlowError
+from ..scheduler._store.records import ScheduleRecord
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -25,14 +26,7 @@ async def put_schedules(scheduler: Scheduler, flows: Sequence[Flow]) -> None:
     """
     stored = {record.name: record for record in await scheduler.schedules()}
     served = {flow.name: flow for flow in flows}
-    foreign = [
-        f"{flow.source}: schedule: the database has another schedule {name!r}, which does not run this flow; "
-        "give the flow another name, or remove that one"
-        for name, flow in served.items()
-        if flow.schedule is not None and name in stored and stored[name].flow != name
-    ]
-    if foreign:
-        raise FlowError(foreign)
+    _check_names(served, stored)
     for name, flow in served.items():
         await scheduler.serve_flow(flow)
         if flow.schedule is not None:
@@ -44,6 +38,17 @@ async def put_schedules(scheduler: Scheduler, flows: Sequence[Flow]) -> None:
         if record.flow is not None and record.flow not in served:
             extra = {"owner": scheduler.name, "schedule": record.name, "flow": record.flow}
             logger.info("schedule left alone: its flow is not served here", extra=extra)
+
+
+def _check_names(served: Mapping[str, Flow], stored: Mapping[str, ScheduleRecord]) -> None:
+    problems = [
+        f"{flow.source}: schedule: the database has another schedule {name!r}, which does not run this flow; "
+        "give the flow another name, or remove that one"
+        for name, flow in served.items()
+        if flow.schedule is not None and name in stored and stored[name].flow != name
+    ]
+    if problems:
+        raise FlowError(problems)
 
 
 def check_schedule(flow: Flow, problems: list[str]) -> None:

@@ -68,6 +68,12 @@ def headline(outcome: RunOutcome, seconds: float) -> str:
     return f"{text} ({plural(len(outcome.jobs), 'job')}: {counts_of(outcome.jobs)})" if outcome.jobs else text
 
 
+def cells_of(job: JobRecord) -> tuple[str, ...]:
+    """Return the first cells of a job's row: its number, run, flow, name, state and attempts."""
+    run = str(job.run_id or "-")
+    return str(job.id), run, job.flow or "-", job.name, spaced(job.status.value), str(job.attempts)
+
+
 def note_of(job: JobRecord) -> str:
     """Return what there is to say of a job beside its state."""
     return "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...scheduler._words import duration, moment, note_of, spaced
+from ...scheduler._words import cells_of, duration, moment, note_of, spaced
 from ._lines import Lines
 
 if TYPE_CHECKING:
@@ -21,20 +21,7 @@ def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
             lines.write(json.dumps(job.to_dict(details=False)))
         return
     head = ("id", "run", "flow", "job", "state", "attempts", "priority", "time", "")
-    rows = [
-        (
-            str(job.id),
-            str(job.run_id or "-"),
-            job.flow or "-",
-            job.name,
-            spaced(job.status.value),
-            str(job.attempts),
-            str(job.priority),
-            duration(job.seconds),
-            note_of(job),
-        )
-        for job in jobs
-    ]
+    rows = [(*cells_of(job), str(job.priority), duration(job.seconds), note_of(job)) for job in jobs]
     lines.table(head, rows, right=(0, 1, 5, 6, 7))
 
 

@@ -36,7 +36,7 @@ class Order:
             for needed in spec.needs:
                 self._needed_by.setdefault(needed, []).append(name)
         self._ready: list[tuple[int, int, str]] = []
-        self._changed = anyio.Event()
+        self._startable = anyio.Semaphore(0)
         self._kept = Kept(label)
         for name, count in self._missing.items():
             if not count:
@@ -47,13 +47,13 @@ class Order:
 
         Cancellation: takes no job.
         """
-        while not self._ready:
-            if not self.left:
-                return None
-            await self._changed.wait()
+        await self._startable.acquire()
+        if not self.left:
+            self._startable.release()  # for the next task that waits: all jobs have been taken
+            return None
         self.left -= 1
         if not self.left:
-            self._tell()
+            self._startable.release()
         return self._jobs[heapq.heappop(self._ready)[2]]
 
     def ended(self, name: str, output: Any) -> None:
@@ -68,14 +68,10 @@ class Order:
             self._missing[other] -= 1
             if not self._missing[other]:
                 self._make_ready(other)
-        self._tell()
 
     def _make_ready(self, name: str) -> None:
         heapq.heappush(self._ready, (-self._jobs[name].priority, self._places[name], name))
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._startable.release()
 
 
 async def run_jobs(frame: Frame, flow: Flow, names: Mapping[str, Any], *, width: int, path: str) -> dict[str, Any]:

@@ -73,6 +73,13 @@ class FlowReading:
     digests: list[str] = field(default_factory=list)
     secrets: list[tuple[str, str]] = field(default_factory=list)
 
+    def go_inside(self, around: BlockReader) -> None:
+        """Make this the reading of a subflow, which the block that *around* reads runs."""
+        self.prefix = f"{around.flow.prefix}{around.path}/"
+        self.depth = around.depth + 1
+        self.size = around.flow.size
+        self.chain = around.flow.chain
+
     def count_block(self, path: str) -> bool:
         """Count one block; return False, which has been reported, when there are too many."""
         self.size.blocks += 1

@@ -5,28 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .._blocks import read_block
-from .._blocks.block import Block
-from .._blocks.flow import Flow, JobSpec
+from .._blocks.flow import Flow
 from .._blocks.reader import BlockReader, FlowReading
 from .._ground.errors import PathNotAllowed
 from .._ground.text import quote
 from .._language.chain import chain_of, chain_problem
 from .._language.document import Table, check_plain, read_document
-from .._language.names import Names
-from .._language.needs import Needs
 from .._language.params import Param, read_params
 from .._language.paths import Boundary
 from .._language.problems import Problems
 from .._language.table import NAME, TableReader
 from .._work.handlers import HandlerTable, registered_handlers
 from .._work.loading import HandlerModuleError, load_handlers
-from .schedule import PRIORITY_BOUND, read_schedule
+from .jobs import read_jobs
+from .schedule import read_schedule
 
 
 def load_flow(
@@ -118,19 +115,11 @@ def _read(
     name = _read_name(reader, origin.source)
     description = reader.text("description")
     params = _read_params(reader, boundary)
-    reading = FlowReading(
-        problems,
-        _read_handlers(reader, boundary, handlers),
-        boundary,
-        read_block,
-        _load_subflow,
-        chain_of(origin.path, around.flow.chain if around is not None else ()),
-    )
+    reading = FlowReading(problems, _read_handlers(reader, boundary, handlers), boundary, read_block, _load_subflow)
     if around is not None:
-        reading.prefix = f"{around.flow.prefix}{around.path}/"
-        reading.depth = around.depth + 1
-        reading.size = around.flow.size
-    jobs = _read_jobs(reader, params, reading)
+        reading.go_inside(around)
+    reading.chain = chain_of(origin.path, reading.chain)
+    jobs = read_jobs(reader, params, reading)
     schedule = read_schedule(reader, params)
     reader.finish()
     return Flow(
@@ -230,68 +219,3 @@ def _read_handlers(reader: TableReader, boundary: Boundary, extra: str | Handler
                 failed = True
                 reader.problems.add(place, str(error))
     return None if failed else table
-
-
-def _read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReading) -> dict[str, JobSpec]:
-    blocks = TableReader(reader.table("blocks"), "blocks", reader.problems)
-    names = blocks.usable_names()
-    if not names and not reader.problems.count:
-        reader.problem("blocks", "expected at least one block, [blocks.NAME]")
-    tables = {name: table for name in names if isinstance(table := blocks.raw(name), dict)}
-    for name in names:
-        if name not in tables:
-            blocks.problem(name, f"expected a block (a table), got {quote(blocks.raw(name))}")
-    readers = {
-        name: BlockReader(table, f"blocks.{name}", flow, _no_names(), depth=flow.depth, name=name)
-        for name, table in tables.items()
-        if not flow.prefix or flow.count_block(f"blocks.{name}")
-    }
-    needs = {name: block.names("needs") for name, block in readers.items()}
-    graph = Needs({**dict.fromkeys(names, ()), **needs})
-    graph.check(reader.problems)
-    jobs = {}
-    for name, block in readers.items():
-        block.available = Names(params, frozenset(names), _before(graph, name))
-        spec = _read_job(name, block, needs[name])
-        if spec is not None:
-            jobs[name] = spec
-    return jobs
-
-
-def _no_names() -> Names:
-    return Names({}, frozenset(), lambda _name: False)
-
-
-def _before(graph: Needs, name: str) -> Any:
-    return lambda other: graph.before(name, other)
-
-
-def _read_job(name: str, reader: BlockReader, needs: tuple[str, ...]) -> JobSpec | None:
-    priority = reader.integer("priority", 0, minimum=-PRIORITY_BOUND, maximum=PRIORITY_BOUND)
-    delay = reader.seconds("delay", 0.0) or 0.0
-    retries = reader.integer("retries", 0, minimum=0, maximum=10_000)
-    backoff = reader.backoff("backoff")
-    block = _read_top_block(reader)
-    if block is None:
-        return None
-    return JobSpec(name, block, needs, priority, delay, retries, backoff, _uses(block))
-
-
-def _read_top_block(reader: BlockReader) -> Block | None:
-    if "name" in reader:
-        reader.raw("name")
-        reader.problem("name", "a top-level block is named by its table, [blocks.NAME]")
-    block = read_block(reader)
-    if block is not None:
-        reader.finish()
-    return block
-
-
-def _uses(block: Block) -> frozenset[str]:
-    names = (
-        reference.steps[0]
-        for inner in block.walk()
-        for reference in inner.references()
-        if reference.root == "blocks" and reference.steps
-    )
-    return frozenset(name for name in names if isinstance(name, str))

@@ -85,12 +85,29 @@ def log_in(session: Session, user: bytes, password: bytes) -> None:
 @commands.command("HELLO", 0, None, before_auth=True)
 def hello(session: Session, words: Words) -> bytes:
     """Choose the version of the protocol, and return facts about the server."""
-    resp, rest = session.resp, words[1:]
-    if rest:
-        if rest[0] not in (b"2", b"3"):
-            raise CommandError("unsupported protocol version", "NOPROTO")
-        resp, rest = int(rest[0]), rest[1:]
-    name: bytes | None = None
+    if len(words) > 1 and words[1] not in (b"2", b"3"):
+        raise CommandError("unsupported protocol version", "NOPROTO")
+    name = hello_options(session, words[2:])
+    if not session.authenticated:
+        raise CommandError("HELLO must be called with the client already authenticated, or with AUTH", "NOAUTH")
+    if len(words) > 1:
+        session.resp = int(words[1])
+    session.name = name
+    about = {
+        "server": "lifecycle",
+        "version": __version__,
+        "proto": session.resp,
+        "id": session.id,
+        "mode": "standalone",
+        "role": "master",
+        "modules": [],
+    }
+    return encode(about, session.resp)
+
+
+def hello_options(session: Session, rest: Words) -> bytes:
+    """Log in as the options of HELLO say, and return the name that the client is to have."""
+    name = session.name
     while rest:
         option = rest[0].upper()
         if option == b"AUTH" and len(rest) >= 3:
@@ -100,20 +117,7 @@ def hello(session: Session, words: Words) -> bytes:
             name, rest = checked_name(rest[1]), rest[2:]
         else:
             raise CommandError(f"Syntax error in HELLO option {shown(rest[0])}")
-    if not session.authenticated:
-        raise CommandError("HELLO must be called with the client already authenticated, or with AUTH", "NOAUTH")
-    session.resp = resp
-    session.name = name if name is not None else session.name
-    about = {
-        "server": "lifecycle",
-        "version": __version__,
-        "proto": resp,
-        "id": session.id,
-        "mode": "standalone",
-        "role": "master",
-        "modules": [],
-    }
-    return encode(about, resp)
+    return name
 
 
 def checked_name(name: bytes) -> bytes:

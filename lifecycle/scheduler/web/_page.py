@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from .._ground.text import shorten
-from .._words import duration, moment, next_of, note_of, spaced, what_of, when_of
+from .._words import cells_of, duration, moment, next_of, note_of, spaced, what_of, when_of
 
 if TYPE_CHECKING:
     from .._store.records import JobRecord, ScheduleRecord
@@ -51,17 +51,7 @@ _JOB_HEAD: Final = ("id", "run", "flow", "job", "state", "attempts", "started", 
 
 
 def _job(job: JobRecord) -> tuple[str, ...]:
-    return (
-        str(job.id),
-        str(job.run_id or "-"),
-        job.flow or "-",
-        job.name,
-        spaced(job.status.value),
-        str(job.attempts),
-        moment(job.started) or "-",
-        duration(job.seconds),
-        note_of(job),
-    )
+    return *cells_of(job), moment(job.started) or "-", duration(job.seconds), note_of(job)
 
 
 _SCHEDULE_HEAD: Final = ("schedule", "runs", "when", "next", "last", "times", "dropped")
