@@ -224,9 +224,6 @@ def test_handles_in_hand_are_not_lost_in_a_cancellation(run: Run) -> None:
     assert run(main) == [1, 2]
 
 
-# Everywhere
-
-
 def test_a_scope_held_by_a_source_is_left_in_the_task_that_entered_it() -> None:
     """An asynchronous generator may hold anyio scopes: it is driven and closed by one task."""
 

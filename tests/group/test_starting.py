@@ -106,9 +106,6 @@ def test_no_task_is_cancelled_before_its_first_step(run: Run, start: Any) -> Non
     assert sorted(log) == [0, 1, 2]
 
 
-# Everywhere
-
-
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before 3.12")
 def test_an_eager_task_that_fails_at_once() -> None:
     """It ends the group before its creator has it; the body is interrupted at its next suspension."""

@@ -1,8 +1,12 @@
-"""Finalizing: whoever makes values leave in steps of its own does not outrun the crew."""
+"""Finalizing: in tasks of the registry, bounded in number and in time, and never outrun by those who remove."""
 
 import asyncio
+import logging
 
-from lifecycle import Registry
+import pytest
+
+from lifecycle import Registry, ReleaseTimeout
+from lifecycle.testing import Bubble, run_virtual
 
 from ..loops import run_on
 
@@ -24,3 +28,102 @@ def test_what_is_to_be_finalized_does_not_grow_for_ever() -> None:
             registry._check_invariants()
 
     run_on(asyncio.new_event_loop, main())
+
+
+def test_finalizers_run_together_in_tasks_of_the_registry() -> None:
+    """Neither the caller's cancellation nor its timeouts reach them, and one slow one does not hold the others."""
+
+    async def scenario(bubble: Bubble) -> None:
+        ended = []
+
+        async def end(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            ended.append(seconds)
+
+        async with Registry[int, float](finalizer=end) as registry:
+            for number, seconds in enumerate((5.0, 1.0, 2.0)):
+                registry.put(number, seconds)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await registry.clear()
+            registry.put(3, 0.1)
+            registry.discard(3)
+            await asyncio.sleep(10)
+            assert ended == [0.1, 1.0, 2.0, 5.0]
+
+    run_virtual(scenario)
+
+
+def test_many_finalizers_are_bounded() -> None:
+    """However many values leave at once, few finalizers are suspended at the same time, and all are run."""
+
+    async def scenario(bubble: Bubble) -> None:
+        now = most = total = 0
+
+        async def end(number: int) -> None:
+            nonlocal now, most, total
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.1)
+            now -= 1
+            total += 1
+
+        async with Registry[int, int](finalizer=end) as registry:
+            for number in range(200):
+                registry.put(number, number)
+            await registry.clear()
+            assert 2 <= most <= 16
+            assert total == 200
+
+    run_virtual(scenario)
+
+
+def test_a_failing_finalizer_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """While the registry is open nobody waits for it, so the log gets it; synchronous ones as well."""
+
+    async def scenario(bubble: Bubble) -> None:
+        def fails(value: int) -> None:
+            raise OSError("gone already")
+
+        async with Registry[str, int]("odd", finalizer=fails) as registry:
+            registration = registry.put("a", 1)
+            registry.discard("a")
+            await registration.closed()
+            assert registry.statistics().close_errors == 1
+
+    with caplog.at_level(logging.ERROR, "lifecycle.registry"):
+        run_virtual(scenario)
+    assert "registry 'odd': finalizing 'a' failed" in caplog.text
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_finalizer_that_takes_too_long_is_ended(stubborn: bool) -> None:
+    """It is cancelled, or given up if it ignores that; the next ones are run, and the error names the key."""
+
+    async def scenario(bubble: Bubble) -> None:
+        ended = []
+
+        async def end(value: str) -> None:
+            while value == "hangs":
+                try:
+                    await asyncio.sleep(20)
+                    return
+                except asyncio.CancelledError:
+                    if not stubborn:
+                        raise
+            ended.append(value)
+
+        registry = Registry[str, str](finalizer=end, close_timeout=2.0)
+        for value in ("first", "hangs", "last"):
+            registry.put(value, value)
+        with pytest.raises(
+            ReleaseTimeout, match=r"releasing 'hangs' of registry 'registry' took longer than 2 s"
+        ) as caught:
+            await registry.aclose()
+        assert caught.value.abandoned == stubborn
+        assert ended == ["first", "last"]
+        assert bubble.clock.now == (3.0 if stubborn else 2.0)
+        registry._check_invariants()
+        await asyncio.sleep(60)
+
+    run_virtual(scenario)

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from lifecycle import Pool, Registry, RegistryStatistics, StillLent
-from lifecycle.testing import Bubble
+from lifecycle.testing import Bubble, run_virtual
 
 from ..loops import virtual
+from .clients import Client, close
 
 
 async def slowly() -> int:
@@ -147,3 +148,66 @@ async def test_a_holder_that_closes_waits_for_the_other_holders(bubble: Bubble) 
         assert "leased by task 'for 20 s', suspended at " in line
         assert "for 2 s" not in line
     await asyncio.gather(*holders)
+
+
+def test_the_last_lease_finalizes_a_value_that_has_left() -> None:
+    """Two leases, a removal between them, a new value under the key meanwhile."""
+
+    async def scenario(bubble: Bubble) -> None:
+        async with Registry[str, Client](finalizer=close) as registry:
+            first = registry.put("a", Client("first"))
+            async with registry.lease("a") as one:
+                lease = registry.lease("a")
+                async with lease as two:
+                    assert one is two
+                    assert lease.registration is first
+                    assert lease.discard()
+                    assert not lease.discard()
+                    async with registry.lease("a", lambda: Client("second")) as other:
+                        assert other is not one
+                await asyncio.sleep(1)
+                assert first.value.closes == 0
+                assert first.leases == 1
+            await first.closed()
+            assert first.value.closes == 1
+            registry._check_invariants()
+
+    run_virtual(scenario)
+
+
+def test_a_lease_without_value_or_factory_is_a_key_error() -> None:
+    """Both kinds say so on entering, and neither leases anything."""
+
+    async def scenario(bubble: Bubble) -> None:
+        async with Registry[str, int](ttl=1.0) as registry:
+            registry.put("expired", 1, ttl=0.0)
+            for key in ("none", "expired"):
+                with pytest.raises(KeyError), registry.try_lease(key):
+                    pytest.fail("was entered")
+                with pytest.raises(KeyError):
+                    async with registry.lease(key):
+                        pytest.fail("was entered")
+            assert registry.statistics().leases == 0
+
+    run_virtual(scenario)
+
+
+def test_a_lease_is_used_by_one_block_at_a_time() -> None:
+    """Entering it again inside its block, and asking it outside of it, are errors; a second block is fine."""
+
+    async def scenario(bubble: Bubble) -> None:
+        async with Registry[str, int]() as registry:
+            registry.put("a", 1)
+            for _ in range(2):
+                lease = registry.lease("a")
+                async with lease:
+                    with pytest.raises(RuntimeError, match="held already"):
+                        await lease.__aenter__()
+                with pytest.raises(RuntimeError, match="not held"):
+                    lease.discard()
+            attempt = registry.try_lease("a")
+            with attempt, pytest.raises(RuntimeError, match="held already"):
+                attempt.__enter__()
+            assert registry.statistics().leases == 0
+
+    run_virtual(scenario)
