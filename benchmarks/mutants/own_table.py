@@ -122,12 +122,12 @@ OWN = [
     ),
     OwnMutant("a slot given back serves nobody", "Slots.give_back", "self.serve()", "pass", ("manager_slots",)),
     OwnMutant("one task too many", "Slots.has_room", "< self._limit", "<= self._limit", MANAGER),
-    OwnMutant("a line that stands still", "TaskManager._after_end", "self._slots.serve()", "pass", MANAGER),
+    OwnMutant("a line that stands still", "TaskBooks._after_end", "self._slots.serve()", "pass", MANAGER),
     # Leases and single flight.
     OwnMutant("a lease that holds nothing", "Books._claim", "registration._leases += 1", "pass", REGISTRY),
     OwnMutant(
         "a lease is not given back",
-        "Claim._give_back",
+        "Lease._give_back",
         "self._registry._release(registration)",
         "pass",
         REGISTRY,

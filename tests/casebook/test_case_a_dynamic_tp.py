@@ -356,6 +356,20 @@ async def take_exit(house: Any, exit_: str, kind: str) -> list[weakref.ref[Any]]
     return gone
 
 
+def test_the_look_sees_what_ours_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would find something; also in a class that names its public face as its module."""
+    monkeypatch.setattr(TaskManager, "__module__", "lifecycle")
+
+    async def scenario(bubble: Bubble) -> None:
+        async with TaskManager(limit=1) as manager:
+            for _ in range(2):
+                manager.start_soon(work, Payload())
+            assert set(left_in(manager).values()) == {1}
+            assert len(left_in(manager)) >= 2
+
+    run_virtual(scenario)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("exit_", EXITS)
 def test_ours_keeps_nothing(exit_: str, kind: str) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.mutants.own import core, find
+from lifecycle import Scope
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -28,6 +31,18 @@ def test_every_mutant_of_our_own_primitives_is_killed() -> None:
     """One line of the core changed, and the scenario table notices, in three seconds on a quiet machine."""
     done = run("benchmarks.mutants.own")
     assert "survivors: none" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_mutant_finds_its_function_wherever_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every room is looked through, and a public class that names its face as its module is found all the same."""
+    rooms = {module.__name__.split(".")[1] for module in core()}
+    assert rooms >= {"_ground", "_task", "_scope", "_manager", "_group", "_timers", "_registry", "_pool", "_connect"}
+    assert find("Scope.pop_all") is Scope.pop_all
+    assert find("TaskGroup._join").__qualname__ == "TaskGroup._join"
+    monkeypatch.setattr(Scope, "__module__", "lifecycle")
+    assert find("Scope.pop_all") is Scope.pop_all
+    with pytest.raises(LookupError):
+        find("Scope.no_such_method")
 
 
 @pytest.mark.nightly

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..._ground.errors import LeakError
 from .._errors import LeakWarning
+from .._loop.clock import is_virtual
 from .ledger import Ledger
-from .watch import describe_leak, end_tasks, is_virtual_loop, left_since, path_of, watched_tasks
+from .watch import describe_leak, end_tasks, left_since, path_of, watched_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +114,7 @@ class Guard:
 
     def _look_at(self, loop: Any) -> None:
         """Note what is left in a loop that is about to be closed; a virtual one has a report of its own."""
-        if not loop.is_closed() and not is_virtual_loop(loop):
+        if not loop.is_closed() and not is_virtual(loop):
             left = [task for task in asyncio.all_tasks(loop) if not self._is_allowed(task)]
             self._found += sorted(describe_leak(task) for task in left)
 

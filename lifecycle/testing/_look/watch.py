@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..._ground.frames import Frames
+from .._loop.clock import is_virtual
 from .._sites import call_chain, format_chain, format_site, raw_frames
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def watched_tasks(loop: Any) -> Iterator[None]:
 
     A loop that has a task factory keeps it: its tasks are found all the same, without a creation site.
     """
-    if loop.get_task_factory() is not None or is_virtual_loop(loop):
+    if loop.get_task_factory() is not None or is_virtual(loop):
         yield
         return
 
@@ -79,12 +79,6 @@ def watched_tasks(loop: Any) -> Iterator[None]:
     finally:
         if loop.get_task_factory() is factory:
             loop.set_task_factory(None)
-
-
-def is_virtual_loop(loop: Any) -> bool:
-    """Whether a loop is one of ours; without importing them for a test run that has none."""
-    module = sys.modules.get("lifecycle.testing._loop.loops")
-    return module is not None and bool(module.is_virtual(loop))
 
 
 async def left_since(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:

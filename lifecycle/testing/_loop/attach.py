@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import DeadlockError
 from .._sites import dump_tasks
-from .loops import is_virtual
+from .clock import VirtualClock, is_virtual
 from .outside import OutsideWorld
 from .turns import BUSY_TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from .clock import VirtualClock
 
 
 class JumpingSelector:

@@ -1,8 +1,9 @@
-"""A clock that stands still until somebody moves it."""
+"""A clock that stands still until it is moved."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 
 class VirtualClock:
@@ -36,3 +37,8 @@ class VirtualClock:
         wait_all_blocked = getattr(loop, "wait_all_blocked", None)
         if wait_all_blocked is not None:
             await wait_all_blocked()
+
+
+def is_virtual(loop: Any) -> bool:
+    """Whether a loop lives by a virtual clock of its own."""
+    return isinstance(getattr(loop, "clock", None), VirtualClock)

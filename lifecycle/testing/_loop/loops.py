@@ -73,8 +73,3 @@ class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
         transport = await super()._make_subprocess_transport(*args, **how)  # type: ignore[misc]
         self.outside.expect_process(transport)
         return transport
-
-
-def is_virtual(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop is one of ours."""
-    return isinstance(loop, VirtualMixin)
