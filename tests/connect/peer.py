@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from lifecycle import Stages
+from lifecycle import AttemptState, ConnectAttempt, Retry, Stages
+
+#: One retry, almost at once.
+QUICK = Retry(attempts=2, backoff=(0.01, 0.01), jitter=0.0)
 
 
 class Peer:
@@ -46,3 +50,11 @@ class Peer:
         if stages.attempt <= self.failures:
             raise ConnectionRefusedError("refused")
         return f"connected to {names}"
+
+
+async def until(attempt: ConnectAttempt[Any], state: AttemptState) -> None:
+    """Poll until the attempt is in a state."""
+    while attempt.state is not state:
+        if attempt.state is AttemptState.NEW:
+            attempt.poll()
+        await asyncio.sleep(0.01)

@@ -11,8 +11,6 @@ from lifecycle import TaskGroup, TaskGroupClosed, TaskHandle
 from ..conformance.loops import RUNS, Run
 from .tasks import Boom, after, forever, kinds, me
 
-# cancel()
-
 
 def test_cancel_ends_the_block_without_an_error(run: Run, start: Any) -> None:
     """Called in the body, it ends that at its next suspension."""
@@ -134,9 +132,6 @@ def test_a_cancellation_of_the_host_is_not_swallowed_by_cancel(run: Run) -> None
             assert task.cancelling() == 1
 
     run(main)
-
-
-# Before the first step, and inside a shield
 
 
 def test_a_cancellation_by_somebody_else_before_the_first_step(run: Run) -> None:

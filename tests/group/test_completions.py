@@ -16,8 +16,6 @@ from ..conformance.loops import RUNS, Run
 from .sources import Gauge, each, fail_late
 from .tasks import Boom, after, forever
 
-# as_completed
-
 
 def test_as_completed_yields_tasks_as_they_end(run: Run) -> None:
     """As handles that are done; an error is in its handle."""

@@ -12,8 +12,6 @@ from ..conformance.loops import RUNS, Run
 from .conftest import STARTERS
 from .tasks import Boom, after, forever, kinds
 
-# anyio's ways to start a task
-
 
 def test_start_soon_returns_a_handle(run: Run) -> None:
     """With the value or the error; the group raises the error too."""
@@ -86,9 +84,6 @@ def test_an_error_before_started_goes_to_the_starter_only(run: Run, policy: Any)
         assert other.result() == "fine"
 
     run(main)
-
-
-# Before the first step, and inside a shield
 
 
 def test_no_task_is_cancelled_before_its_first_step(run: Run, start: Any) -> None:
