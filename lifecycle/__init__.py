@@ -9,20 +9,17 @@ import importlib
 __version__ = "0.1.0.dev0"
 
 _NAMES = {
-    "_chores": "CreationTimeout",
     "_connect.attempt": "ConnectAttempt",
     "_connect.connect": "connect",
     "_connect.dial": "dial dial_tcp dial_tls dial_unix",
-    "_connect.errors": "ConnectTimeout",
     "_connect.retry": "Retry",
     "_connect.stages": "Stages",
     "_connect.state": "AttemptState",
-    "_ground.errors": "ConnectError LeakError LifecycleError NoSurroundingRun OwnerClosed "
-    "PendingLimitReached PoolFull PoolTimeout ReleaseTimeout TaskCancelled TaskNotFinished",
+    "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LeakError LifecycleError NoSurroundingRun "
+    "OwnerClosed PendingLimitReached PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished",
     "_group.completions": "Completions as_completed",
     "_group.gather": "amap gather race",
-    "_group.group": "TaskGroup TaskGroupClosed TaskGroupStatistics",
-    "_lender": "StillLent",
+    "_group.group": "TaskGroup TaskGroupStatistics",
     "_manager.hooks": "TaskHooks",
     "_manager.manager": "TaskManager",
     "_manager.overdue": "QueueAlarm RunAlarm",

@@ -1,17 +1,17 @@
 """What `lifecycle` exports, for those who read types; `__init__.py` loads each from its home when it is first used."""
 
-from ._chores import CreationTimeout as CreationTimeout
 from ._connect.attempt import ConnectAttempt as ConnectAttempt
 from ._connect.connect import connect as connect
 from ._connect.dial import dial as dial
 from ._connect.dial import dial_tcp as dial_tcp
 from ._connect.dial import dial_tls as dial_tls
 from ._connect.dial import dial_unix as dial_unix
-from ._connect.errors import ConnectTimeout as ConnectTimeout
 from ._connect.retry import Retry as Retry
 from ._connect.stages import Stages as Stages
 from ._connect.state import AttemptState as AttemptState
 from ._ground.errors import ConnectError as ConnectError
+from ._ground.errors import ConnectTimeout as ConnectTimeout
+from ._ground.errors import CreationTimeout as CreationTimeout
 from ._ground.errors import LeakError as LeakError
 from ._ground.errors import LifecycleError as LifecycleError
 from ._ground.errors import NoSurroundingRun as NoSurroundingRun
@@ -20,6 +20,7 @@ from ._ground.errors import PendingLimitReached as PendingLimitReached
 from ._ground.errors import PoolFull as PoolFull
 from ._ground.errors import PoolTimeout as PoolTimeout
 from ._ground.errors import ReleaseTimeout as ReleaseTimeout
+from ._ground.errors import StillLent as StillLent
 from ._ground.errors import TaskCancelled as TaskCancelled
 from ._ground.errors import TaskNotFinished as TaskNotFinished
 from ._group.completions import Completions as Completions
@@ -28,9 +29,7 @@ from ._group.gather import amap as amap
 from ._group.gather import gather as gather
 from ._group.gather import race as race
 from ._group.group import TaskGroup as TaskGroup
-from ._group.group import TaskGroupClosed as TaskGroupClosed
 from ._group.group import TaskGroupStatistics as TaskGroupStatistics
-from ._lender import StillLent as StillLent
 from ._manager.hooks import TaskHooks as TaskHooks
 from ._manager.manager import TaskManager as TaskManager
 from ._manager.overdue import QueueAlarm as QueueAlarm

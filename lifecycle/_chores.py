@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError, Task, TimerHandle, sleep
 from collections.abc import Awaitable, Callable, Coroutine
-from inspect import iscoroutine
 from typing import Any, Generic, TypeVar
 
 from ._ground import kernel
-from ._ground.errors import LifecycleError, TaskCancelled, is_fatal
+from ._ground.calls import coroutine_for
+from ._ground.errors import CreationTimeout, TaskCancelled, is_fatal
 
 T = TypeVar("T")
 
@@ -24,23 +24,6 @@ Overdue = Callable[[float, bool, tuple[str, ...]], BaseException]
 
 #: Seconds that a cancelled chore has to end before it is given up, at most; less where its timeout is shorter.
 GRACE = 1.0
-
-
-class CreationTimeout(LifecycleError, TimeoutError):
-    """Making a value took longer than its registry or pool allows.
-
-    Attributes:
-        timeout: the seconds it was given.
-        stack: where it was suspended when the time was up, outermost call first.
-    """
-
-    def __init__(self, what: str, timeout: float, stack: tuple[str, ...]) -> None:
-        self.timeout = timeout
-        self.stack = stack
-        where = f", suspended at {stack[-1]}" if stack else ""
-        super().__init__(
-            f"{what} took longer than {timeout:g} s and was cancelled{where}; make it faster or allow more"
-        )
 
 
 def as_failure(error: BaseException, what: str) -> BaseException:
@@ -228,15 +211,6 @@ class Chore(Generic[T]):
         return f"<chore {self.name!r}>"
 
 
-async def _awaited(awaitable: Awaitable[T]) -> T:
-    return await awaitable
-
-
-def as_coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
-    """Return a coroutine that awaits *awaitable*, which may be one already."""
-    return awaitable if iscoroutine(awaitable) else _awaited(awaitable)
-
-
 class Chores:
     """The chores of one owner that have not ended."""
 
@@ -265,7 +239,7 @@ class Chores:
             late: called with the result of one that was given up and returned nevertheless.
             overdue: makes the error of one that took too long; by default a CreationTimeout.
         """
-        chore = Chore(self, as_coroutine(work), name, timeout, settle, late, overdue)
+        chore = Chore(self, coroutine_for(work), name, timeout, settle, late, overdue)
         self.live[chore] = None
         return chore
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, Future, Task
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from ._ground import kernel, trace
-from ._ground.closing import OwnerState, checked_timeout, refuse
-from ._ground.errors import ReleaseTimeout, combine
+from ._ground.checks import checked_timeout
+from ._ground.closing import OwnerState, refuse
+from ._ground.errors import StillLent, combine
 from ._ground.roots import Portrait
 from ._task.waiting import awaiting_tasks_of, closing_tasks
 
@@ -27,26 +28,6 @@ def borrower_in_words(task: Task[Any] | None) -> str:
         return f"task {task.get_name()!r} (which has ended)"
     stack = kernel.suspended_at(task)
     return f"task {task.get_name()!r}" + (f", suspended at {stack[-1]}" if stack else "")
-
-
-class StillLent(ReleaseTimeout):
-    """An owner closed while values that it had lent were still in use; each is ended when it comes back.
-
-    Attributes:
-        borrowed: what is still out, one line each.
-    """
-
-    def __init__(self, owner: str, timeout: float, borrowed: Sequence[str]) -> None:
-        self.resource = owner
-        self.timeout = timeout
-        self.abandoned = True
-        self.stack: tuple[str, ...] = ()
-        self.borrowed: tuple[str, ...] = tuple(borrowed)
-        Exception.__init__(
-            self,
-            f"{owner} closed while {len(self.borrowed)} of its values were still lent after {timeout:g} s: "
-            f"{'; '.join(self.borrowed)}. Each is ended when it comes back; return them before the owner closes",
-        )
 
 
 class Lender:

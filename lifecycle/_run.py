@@ -19,12 +19,13 @@ from typing import Any, Generic, NoReturn, TypeVar
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from ._ground import kernel
-from ._ground.closing import checked_timeout
+from ._ground.calls import checked_coroutine, coroutine_of, name_of
+from ._ground.checks import checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
 from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
 from ._manager.records import LeftBehind
-from ._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
+from ._task.handle import TaskHandle
 
 logger = logging.getLogger("lifecycle.run")
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from .._ground.closing import checked_timeout
-from .._task.handle import name_of
+from .._ground.calls import name_of
+from .._ground.checks import checked_timeout
 from .attempt import ConnectAttempt
 from .retry import Retry
 from .stages import Stages

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from .._task.handle import name_of
+from .._ground.calls import call, name_of
 from .stages import Stages
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def dial(  # a union of both kinds of opener is more than mypy can infer from
     async def connector(stages: Stages, *args: Unpack[Ts]) -> T:
         value = await stages.acquire(make, *args, release=close, stage="open")
         if check is not None:
-            await stages.step(_called(check, value), stage="check")
+            await stages.step(call(check, value), stage="check")
         return value
 
     connector.__name__ = connector.__qualname__ = name_of(opener)
@@ -137,10 +137,3 @@ async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStre
     import anyio
 
     return await stages.acquire(anyio.connect_unix, path, stage="unix")
-
-
-async def _called(fn: Callable[[T], object], value: T) -> None:
-    """Call *fn* with *value*, and await what it gives if that can be awaited."""
-    result = fn(value)
-    if isinstance(result, Awaitable):
-        await result

@@ -5,15 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Sequence
 
-from .._ground.errors import ConnectError
-
-
-class ConnectTimeout(ConnectError, TimeoutError):
-    """A connect took longer than it may; everything half made has been rolled back.
-
-    You do not get it for a `TimeoutError` that the connector itself raises, nor for the timeout of a single stage:
-    these are causes of a plain `ConnectError`.
-    """
+from .._ground.errors import ConnectError, ConnectTimeout
 
 
 def connect_error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from .._ground.closing import checked_timeout
+from .._ground.checks import checked_timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

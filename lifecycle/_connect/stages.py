@@ -13,11 +13,12 @@ from typing import Any, TypeVar, cast, overload
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel
-from .._ground.closing import checked_timeout
+from .._ground.calls import name_of
+from .._ground.checks import checked_timeout
+from .._ground.errors import carries
 from .._scope.entries import Release
 from .._scope.scope import Scope
-from .._scope.unwind import carries
-from .._task.handle import TaskHandle, name_of
+from .._task.handle import TaskHandle
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

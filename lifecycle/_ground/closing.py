@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
-from . import kernel
 from .errors import OwnerClosed
 
 
@@ -27,24 +25,6 @@ def refuse(owner: object, offer: str, why: str) -> NoReturn:
         OwnerClosed: always.
     """
     raise OwnerClosed(f"{owner} does not take {offer}: {why}; offer it before the owner closes, or to another owner")
-
-
-def checked_timeout(seconds: float | None, what: str) -> float:
-    """Return *seconds* as a float, infinity for None.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is negative or not a number.
-    """
-    if type(seconds) is float and seconds >= 0.0:
-        return seconds
-    if seconds is None:
-        return kernel.FOREVER
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{what} must be seconds or None, got {seconds!r}")
-    if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"{what} must be 0 or more seconds, or None for no bound, got {seconds}")
-    return float(seconds)
 
 
 _stops: WeakKeyDictionary[Coroutine[Any, Any, Any], Callable[[], object]] = WeakKeyDictionary()

@@ -16,8 +16,10 @@ class LifecycleError(Exception):
     """
 
 
-class OwnerClosed(LifecycleError, anyio.ClosedResourceError):
-    """Something was offered to an owner that is closing or closed.
+class OwnerClosed(LifecycleError, anyio.ClosedResourceError, RuntimeError):
+    """Something was asked of an owner that is closing or closed, has not been entered, or is entered for a second time.
+
+    It is a ``RuntimeError`` as well, which is what ``asyncio.TaskGroup`` raises in these places.
 
     You do not get it for *closing* twice: closing is idempotent everywhere.
     """
@@ -117,3 +119,58 @@ def combine(message: str, errors: Sequence[BaseException]) -> BaseException:
             error.__context__ = combine(message, others)
             return error
     return BaseExceptionGroup(message, [*errors])  # it keeps what it is given, which a caller may empty
+
+
+class CreationTimeout(LifecycleError, TimeoutError):
+    """Making a value took longer than its registry or pool allows.
+
+    Attributes:
+        timeout: the seconds it was given.
+        stack: where it was suspended when the time was up, outermost call first.
+    """
+
+    def __init__(self, what: str, timeout: float, stack: tuple[str, ...]) -> None:
+        self.timeout = timeout
+        self.stack = stack
+        where = f", suspended at {stack[-1]}" if stack else ""
+        super().__init__(
+            f"{what} took longer than {timeout:g} s and was cancelled{where}; make it faster or allow more"
+        )
+
+
+class StillLent(ReleaseTimeout):
+    """An owner closed while values that it had lent were still in use; each is ended when it comes back.
+
+    Attributes:
+        borrowed: what is still out, one line each.
+    """
+
+    def __init__(self, owner: str, timeout: float, borrowed: Sequence[str]) -> None:
+        self.resource = owner
+        self.timeout = timeout
+        self.abandoned = True
+        self.stack: tuple[str, ...] = ()
+        self.borrowed: tuple[str, ...] = tuple(borrowed)
+        Exception.__init__(
+            self,
+            f"{owner} closed while {len(self.borrowed)} of its values were still lent after {timeout:g} s: "
+            f"{'; '.join(self.borrowed)}. Each is ended when it comes back; return them before the owner closes",
+        )
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """A connect took longer than it may; everything half made has been rolled back.
+
+    You do not get it for a `TimeoutError` that the connector itself raises, nor for the timeout of a single stage:
+    these are causes of a plain `ConnectError`.
+    """
+
+
+def carries(error: BaseException, given: BaseException) -> bool:
+    """Return whether *error* holds *given* by itself: raised from it, or as a group around it."""
+    if error is given or error.__cause__ is given:
+        return True
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    leaves = given.exceptions if isinstance(given, BaseExceptionGroup) else (given,)
+    return all(any(carries(inner, leaf) for inner in error.exceptions) for leaf in leaves)

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from .._ground import kernel
-from .._task.handle import TaskHandle, TaskStatus, name_of
-from .._task.slots import checked_limit
+from .._ground.calls import coroutine_for, name_of
+from .._ground.checks import checked_limit
+from .._task.handle import TaskHandle, TaskStatus
 from .gather import ResultGroup
 from .group import CLOSED, OPEN
 from .members import Member
-from .source import Source, coroutine_for
+from .source import Source
 
 T = TypeVar("T")
 

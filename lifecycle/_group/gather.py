@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Any, Literal, TypeVar, cast, overload
 
 from .._ground import kernel
+from .._ground.calls import coroutine_for, name_of
+from .._ground.checks import checked_limit
 from .._ground.errors import TaskCancelled, combine, is_fatal
-from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus, name_of
-from .._task.slots import checked_limit
+from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
 from .group import Policy, TaskGroup
 from .members import Member, was_cancelled
-from .source import BREATH_EVERY, Breath, Source, coroutine_for
+from .source import BREATH_EVERY, Breath, Source
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -12,12 +12,13 @@ from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
-from .._ground.closing import OwnerState, checked_timeout
+from .._ground.calls import checked_coroutine, name_of
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed, TaskNotFinished, is_fatal
 from .._ground.roots import Portrait, enroll
 from .._task.body import Body
-from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus, checked_coroutine, name_of
-from .._task.slots import checked_limit
+from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
 from .members import Member, Members, was_cancelled
 
@@ -30,13 +31,6 @@ OPEN, CLOSING, CLOSED = OwnerState
 Policy = Literal["fail_fast", "collect", "race"]
 
 _NOTHING = object()
-
-
-class TaskGroupClosed(OwnerClosed, RuntimeError):
-    """A task was offered to a group that is cancelling its tasks, or whose block has ended.
-
-    It is a ``RuntimeError`` as well, because that is what ``asyncio.TaskGroup`` raises.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +188,7 @@ class TaskGroup:
         one. Cancelled before that, the task ends cancelled and *coro* is closed.
 
         Raises:
-            TaskGroupClosed: the group is cancelling its tasks, or has ended; *coro* has been closed.
+            OwnerClosed: the group is cancelling its tasks, or has ended; *coro* has been closed.
             RuntimeError: the group has not been entered; *coro* has been closed.
             TypeError: *coro* is no coroutine.
         """
@@ -214,7 +208,7 @@ class TaskGroup:
         Over the ``limit`` the task waits for a slot, first come first served.
 
         Raises:
-            TaskGroupClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
+            OwnerClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
             RuntimeError: the group has not been entered; *fn* was not called.
             TypeError: *fn* did not make a coroutine.
         """
@@ -233,7 +227,7 @@ class TaskGroup:
         Cancellation: the half-started task is cancelled; the group joins it.
 
         Raises:
-            TaskGroupClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
+            OwnerClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
             RuntimeError: the task ended without calling ``started``, or the group has not been entered.
         """
         startup = Startup(fn, args)
@@ -278,7 +272,7 @@ class TaskGroup:
         message = f"{self} does not take task {task!r}: it {self._refusal}"
         if not self._entered:
             raise RuntimeError(f"{message}; use `async with`")
-        raise TaskGroupClosed(f"{message}; start tasks before the group ends, or use another owner")
+        raise OwnerClosed(f"{message}; start tasks before the group ends, or use another owner")
 
     def _needs_all_ends(self) -> bool:
         return self.policy == "race"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Generator, Iterable, Iterator, Sized
-from inspect import isasyncgen, isawaitable, iscoroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sized
+from inspect import isasyncgen, iscoroutine
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -69,21 +69,3 @@ class Breath:
 
     def __await__(self) -> Generator[None, None, None]:
         yield
-
-
-def coroutine_for(aw: object) -> Coroutine[Any, Any, Any]:
-    """Return a coroutine that awaits *aw*.
-
-    Raises:
-        TypeError: it is no awaitable.
-    """
-    if iscoroutine(aw):
-        return aw
-    if not isawaitable(aw):
-        raise TypeError(f"expected an awaitable, got {aw!r}; call the function to get its coroutine")
-    return await_it(aw)
-
-
-async def await_it(aw: Awaitable[T]) -> T:
-    """Await *aw*."""
-    return await aw

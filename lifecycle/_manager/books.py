@@ -8,11 +8,12 @@ from contextvars import Context
 from typing import Any, NoReturn
 
 from .._ground import kernel, trace
+from .._ground.checks import checked_limit
 from .._ground.closing import OwnerState, refuse
 from .._ground.errors import OwnerClosed, PendingLimitReached
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, PENDING, TaskHandle
-from .._task.slots import Slots, checked_limit
+from .._task.slots import Slots
 from .hooks import Hooks, log_error, logger
 from .idleness import Idleness, sweep, watch_unstarted
 from .records import TaskManagerStatistics

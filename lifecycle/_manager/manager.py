@@ -12,11 +12,12 @@ from typing import Any, Self, TypeVar
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel
-from .._ground.closing import OwnerState, checked_timeout, refuse, stop_endless
+from .._ground.calls import checked_coroutine, coroutine_of, name_of
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.closing import OwnerState, refuse, stop_endless
 from .._ground.errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
 from .._ground.kernel import NativeTask
-from .._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
-from .._task.slots import checked_limit
+from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .books import TaskBooks
 from .hooks import TaskHooks, logger

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._ground import kernel
-from .._ground.closing import checked_timeout
+from .._ground.checks import checked_timeout
 from .._task.handle import TaskHandle
 
 logger = logging.getLogger("lifecycle.tasks")

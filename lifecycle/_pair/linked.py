@@ -25,9 +25,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from .._ground import kernel, trace
+from .._ground.calls import checked_coroutine
 from .._ground.errors import ReleaseTimeout
 from .._ground.roots import Portrait, Thing, enroll
-from .._task.handle import CANCELLED, FAILED, TaskHandle, checked_coroutine
+from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .._task.waiting import adopt_closers
 from .ends import How, LoopEnd, PairOutcome
 

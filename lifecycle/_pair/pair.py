@@ -10,10 +10,10 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 
 from .._ground import kernel
-from .._ground.closing import OwnerState, checked_timeout, refuse
+from .._ground.calls import name_of
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.closing import OwnerState, refuse
 from .._ground.errors import combine
-from .._task.handle import name_of
-from .._task.slots import checked_limit
 from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
 from .ends import LoopEnd, PairOutcome
 from .linked import OVER, READY, RUNNING, Close, Linked, Loop

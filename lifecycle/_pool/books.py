@@ -26,10 +26,10 @@ from typing import Any, Generic, TypeVar
 
 from .._chores import Chores, Overdue, as_failure, end_process
 from .._ground import kernel, trace
-from .._ground.closing import OwnerState, checked_timeout
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed, PoolTimeout, is_fatal
 from .._lender import Lender, borrower_in_words
-from .._task.slots import checked_limit
 from .loans import CHECKING, CREATING, DESTROYING, GONE, IDLE, LENT, RESETTING, Slot, SlotState
 
 T = TypeVar("T")
@@ -283,13 +283,3 @@ class PoolBooks(Lender, Generic[T]):
         assert not waiting or coming >= waiting or full or self._closed_future is not None, "a waiter nobody works for"
         if self._state is OwnerState.CLOSED:
             assert all(slot.state in (LENT, DESTROYING) for slot in self._slots)
-
-
-def checked_callable(function: object, what: str) -> None:
-    """Check that *function* can be called.
-
-    Raises:
-        TypeError: it cannot.
-    """
-    if not callable(function):
-        raise TypeError(f"{what} must be a function, got {function!r}")

@@ -6,7 +6,7 @@ from asyncio import Future, Task
 from typing import Any, TypeVar
 
 from .._ground import kernel
-from .._ground.closing import checked_timeout
+from .._ground.checks import checked_timeout
 from .._ground.errors import OwnerClosed, PoolFull
 from .._ground.frames import creation_site
 from .._ground.roots import Portrait, Thing

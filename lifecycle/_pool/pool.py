@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Self, TypeVar
 
 from .._ground import trace
-from .._ground.closing import OwnerState, checked_timeout
+from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.closing import OwnerState
 from .._ground.roots import enroll
-from .._task.slots import checked_limit
-from .books import OPEN, checked_callable
+from .books import OPEN
 from .lending import Lending
 from .loans import IDLE, LENT, Loan, SlotState, TryLoan
 from .statistics import PoolStatistics

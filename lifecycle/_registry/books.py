@@ -16,9 +16,9 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from .._chores import Chores
 from .._ground import kernel, trace
-from .._ground.closing import OwnerState, checked_timeout, refuse
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.closing import OwnerState, refuse
 from .._lender import Lender
-from .._task.slots import checked_limit
 from .finalizing import Crew
 from .flights import Failures, Flight
 from .leases import Claim

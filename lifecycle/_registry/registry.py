@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Self, TypeVar, overload
 
 from .._ground import kernel, trace
-from .._ground.closing import checked_timeout
+from .._ground.checks import checked_timeout
 from .._ground.roots import enroll
 from .._task.waiting import closing_tasks
 from .books import EXPLICIT, FOREVER, OPEN, REPLACED, SIZE

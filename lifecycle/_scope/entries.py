@@ -21,9 +21,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._ground import kernel
+from .._ground.calls import name_of
 from .._ground.roots import Thing, as_owner
 from .._ground.trace import Token
-from .._task.handle import TaskHandle, name_of
+from .._task.handle import TaskHandle
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -9,10 +9,12 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from .._ground import kernel, trace
-from .._ground.closing import OwnerState, checked_timeout, refuse
+from .._ground.calls import name_of
+from .._ground.checks import checked_timeout
+from .._ground.closing import OwnerState, refuse
 from .._ground.kernel import NativeTask
 from .._ground.roots import Portrait, enroll
-from .._task.handle import FAILED, TaskHandle, name_of
+from .._task.handle import FAILED, TaskHandle
 from .entries import CallbackRun, Child, OwnTask, count_calls, count_kinds, describe
 from .statistics import ScopeStatistics
 

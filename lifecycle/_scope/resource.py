@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import ParamSpec
 
+from .._ground.calls import name_of
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
@@ -114,14 +116,14 @@ class ResourceFactory(Generic[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> OwnedResource[T]:
         """Return a new resource; nothing runs before it is entered."""
         generator = cast("AsyncGenerator[T, None]", self._fn(*args, **kwargs))
-        return OwnedResource(generator, _name_of(self._fn))
+        return OwnedResource(generator, name_of(self._fn))
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         bound: Callable[..., OwnedResource[T]] = self
         return self if instance is None else functools.partial(bound, instance)
 
     def __repr__(self) -> str:
-        return f"resource factory {_name_of(self._fn)!r}"
+        return f"resource factory {name_of(self._fn)!r}"
 
 
 def resource(fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]]) -> ResourceFactory[P, T]:
@@ -156,7 +158,3 @@ def resource(fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]]) -> Res
 
 def _stops(error: BaseException) -> bool:
     return isinstance(error, (StopIteration, StopAsyncIteration))
-
-
-def _name_of(fn: object) -> str:
-    return getattr(fn, "__qualname__", repr(fn))

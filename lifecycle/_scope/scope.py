@@ -12,9 +12,10 @@ from typing import Any, Self, TypeVar, overload
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
-from .._ground.closing import checked_timeout
+from .._ground.calls import checked_coroutine, coroutine_of, name_of
+from .._ground.checks import checked_timeout, require_methods
 from .._task.body import Body
-from .._task.handle import TaskHandle, checked_coroutine, coroutine_of, name_of
+from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .ending import EndingLedger
 from .entries import CallbackEntry, Child, InlineExit, OwnTask, Release, Resource, count_calls, count_kinds
@@ -320,13 +321,3 @@ class Scope(EndingLedger):
         child._place = Child(self, child)
         self._own(child._place)
         return child
-
-
-def require_methods(thing: object, *methods: str, what: str) -> None:
-    """Check that *thing*'s type has *methods*.
-
-    Raises:
-        TypeError: it has not, so that it is not *what* is needed.
-    """
-    if not all(hasattr(type(thing), method) for method in methods):
-        raise TypeError(f"expected {what}, got {thing!r}")

@@ -26,7 +26,7 @@ from inspect import iscoroutine
 from typing import Any, Protocol
 
 from .._ground import kernel
-from .._ground.errors import ReleaseTimeout, combine
+from .._ground.errors import ReleaseTimeout, carries, combine
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, end_awaiting
 from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
@@ -413,16 +413,6 @@ class Unwinding:
             self._generation += 1
             kernel.cancel(runner, f"{entry.label} was abandoned")
         self._pass_baton()
-
-
-def carries(error: BaseException, given: BaseException) -> bool:
-    """Return whether *error* holds *given* by itself: raised from it, or as a group around it."""
-    if error is given or error.__cause__ is given:
-        return True
-    if not isinstance(error, BaseExceptionGroup):
-        return False
-    leaves = given.exceptions if isinstance(given, BaseExceptionGroup) else (given,)
-    return all(any(carries(inner, leaf) for inner in error.exceptions) for leaf in leaves)
 
 
 def report_late(entry: Any, error: BaseException | None) -> None:

@@ -15,12 +15,12 @@ from typing import Any, Self
 from weakref import WeakMethod
 
 from .._ground import kernel, trace
-from .._ground.closing import checked_timeout, refuse
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.closing import refuse
 from .._ground.roots import Portrait, Thing, enroll
 from .._manager.manager import TaskManager, end_block
 from .._manager.records import DrainReport
 from .._task.handle import TaskHandle
-from .._task.slots import checked_limit
 from .connections import LOOKS, Connection, ConnectionSettings, Handler, ServerStatistics
 from .listener import Incoming, Listener
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import enum
 from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Coroutine, Generator
-from inspect import iscoroutine
-from types import CoroutineType, TracebackType
+from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from typing_extensions import TypeVarTuple, Unpack
+from typing_extensions import TypeVarTuple
 
 from .._ground import kernel
 from .._ground.errors import TaskCancelled, TaskNotFinished, is_fatal
@@ -315,34 +314,3 @@ class TaskHandle(Generic[T_co]):
 
     def _native_task_done(self, _: Task[None]) -> None:
         self._sweep()
-
-
-def coroutine_of(fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]], args: tuple[Unpack[Ts]]) -> Coroutine[Any, Any, T]:
-    """Return the coroutine that ``fn(*args)`` makes.
-
-    Raises:
-        TypeError: *fn* made something else; nothing was started.
-    """
-    coro = fn(*args)
-    if type(coro) is CoroutineType or iscoroutine(coro):
-        return coro
-    return checked_coroutine(coro)
-
-
-def checked_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
-    """Return *coro* if it is a coroutine.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if not isinstance(coro, Coroutine):
-        raise TypeError(
-            f"expected an async function or a coroutine, got {coro!r}; pass the function itself, "
-            "not the value that it returned"
-        )
-    return coro
-
-
-def name_of(thing: object) -> str:
-    """Return what a person would call *thing*: its qualified name, or its type's."""
-    return getattr(thing, "__qualname__", None) or type(thing).__qualname__

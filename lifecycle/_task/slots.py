@@ -10,27 +10,12 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from .._ground import kernel
+from .._ground.checks import checked_limit
 from .handle import TaskHandle
 
 Waiting = TaskHandle[Any] | Future[None]
 
 _ABSENT = object()
-
-
-def checked_limit(limit: int | None, *, what: str = "limit", least: int = 1) -> int | None:
-    """Return *limit* if it is None or a whole number of at least *least*.
-
-    Raises:
-        TypeError: it is not a whole number.
-        ValueError: it is too small.
-    """
-    if limit is None:
-        return None
-    if isinstance(limit, bool) or not isinstance(limit, int):
-        raise TypeError(f"{what} must be a whole number or None, got {limit!r}")
-    if limit < least:
-        raise ValueError(f"{what} must be at least {least} or None, got {limit}")
-    return limit
 
 
 class SlotOwner(Protocol):

@@ -9,14 +9,15 @@ from typing import Any
 from anyio.abc import TaskStatus
 
 from .._ground import kernel
-from .handle import TaskHandle, checked_coroutine
+from .._ground.calls import checked_coroutine, name_of
+from .handle import TaskHandle
 
 
 class Startup(TaskStatus[Any]):
     """One ``start(fn, *args)``: runs ``fn(*args, task_status=self)`` and waits for its ``started(value)``."""
 
     def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[object, ...]) -> None:
-        self.name: str = getattr(fn, "__qualname__", repr(fn))
+        self.name: str = name_of(fn)
         self._fn = fn
         self._args = args
         self._ready = kernel.new_future()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
-from .schedule import Delay, MissedPolicy, Once, OnGrid, RateGrid, Schedule, checked_period, checked_seconds
+from .._ground.checks import checked_period, checked_seconds
+from .schedule import Delay, MissedPolicy, Once, OnGrid, RateGrid, Schedule
 
 
 class Plan(Protocol):

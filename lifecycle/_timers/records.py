@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
+from .._ground.checks import checked_limit, checked_period, checked_seconds
 from .._task.handle import TaskStatus
-from .._task.slots import checked_limit
-from .schedule import MissedPolicy, checked_period, checked_seconds
+from .schedule import MissedPolicy
 
 ErrorPolicy = Literal["log", "stop", "raise"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError, Task
 from collections.abc import Callable, Coroutine, Sequence
-from inspect import isawaitable
 from typing import Any
 
 from .._ground import kernel
+from .._ground.calls import call, coroutine_of
 from .._ground.errors import TaskCancelled
-from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus, coroutine_of
+from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .records import RunOutcome, TimerRun, TimerSettings
 
 logger = logging.getLogger("lifecycle.timers")
@@ -82,7 +82,7 @@ class Run:
         hooks = self._settings.hooks
         try:
             for hook in hooks:
-                await _settled(getattr(hook, "before", nothing)(self.info))
+                await call(getattr(hook, "before", nothing), self.info)
             if self._settings.run_timeout is None:
                 await coroutine_of(self._fn, ())
             else:
@@ -133,15 +133,10 @@ class Run:
         outcome = RunOutcome(status, self.error, self.duration)
         for hook in hooks:
             try:
-                await _settled(getattr(hook, "after", nothing)(self.info, outcome))
+                await call(getattr(hook, "after", nothing), self.info, outcome)
             except Exception:
                 logger.exception("hook after %s failed", self, extra={"timer": self.info.timer})
 
 
 def nothing(*_: object) -> None:
     """Stand in for a method that a hook does not have."""
-
-
-async def _settled(result: object) -> None:
-    if isawaitable(result):
-        await result

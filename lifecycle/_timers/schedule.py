@@ -17,9 +17,6 @@ from typing import Literal, NamedTuple, Protocol
 
 MissedPolicy = Literal["skip", "coalesce", "burst"]
 
-#: The shortest and the longest period, in seconds: a microsecond, which a clock can still tell apart, and a century.
-SHORTEST, LONGEST = 1e-6, 36525 * 86400.0
-
 
 class Occasion(NamedTuple):
     """One instant at which a run is due.
@@ -208,27 +205,3 @@ class Once:
 
     def after_pause(self, occasion: Occasion, now: float) -> Occasion:
         return occasion
-
-
-def checked_seconds(seconds: float, what: str, *, least: float = 0.0) -> float:
-    """Return *seconds* as a float from *least* to a century.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is not a number, too small or too large.
-    """
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{what} must be a number of seconds, got {seconds!r}")
-    if not least <= seconds <= LONGEST:
-        raise ValueError(f"{what} must be from {least:g} to {LONGEST:g} seconds, got {seconds!r:.50}")
-    return float(seconds)
-
-
-def checked_period(seconds: float, what: str = "period") -> float:
-    """Return *seconds* as a float from a microsecond to a century.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is zero, negative, not a number, or out of range.
-    """
-    return checked_seconds(seconds, what, least=SHORTEST)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, cast
 
-from .._ground.closing import checked_timeout, stop_with_owner
+from .._ground.calls import name_of
+from .._ground.checks import checked_timeout
+from .._ground.closing import stop_with_owner
 from .life import TimerLife
 from .plan import Plan, RatePlan
 from .records import Tally, TimerSettings, TimerStatistics
@@ -40,7 +42,7 @@ class Timer:
         self._tally = Tally()
         self._life: TimerLife | None = None
         self._paused = False
-        self.name: str = name if name is not None else name_of_body(fn)
+        self.name: str = name if name is not None else name_of(fn)
         self.__name__: str = self.name
         self.__qualname__ = self.name
 
@@ -173,10 +175,3 @@ def check_jitter(plan: Plan, jitter: float) -> None:
     """
     if isinstance(plan, RatePlan) and jitter >= plan.period:
         raise ValueError(f"jitter must be less than the period of {plan.period:g} s, got {jitter:g}")
-
-
-def name_of_body(fn: object) -> str:
-    """Return the name of *fn*, a partial's function's included."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(fn, "__qualname__", None) or type(fn).__qualname__

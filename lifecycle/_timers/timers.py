@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from typing_extensions import Unpack
 
+from .._ground.checks import checked_period, checked_seconds
 from .plan import DelayPlan, OncePlan, Plan, RatePlan
 from .records import ErrorPolicy, TimerSettings
-from .schedule import MissedPolicy, checked_period, checked_seconds
+from .schedule import MissedPolicy
 from .timer import Body, Timer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import TaskGroup, TaskGroupClosed, TaskHandle
+from lifecycle import OwnerClosed, TaskGroup, TaskHandle
 
 from ..conformance.loops import RUNS, Run
 from .tasks import Boom, after, forever, kinds, me
@@ -76,7 +76,7 @@ def test_cancel_before_and_after_the_block(run: Run) -> None:
         group = TaskGroup()
         group.cancel("not wanted")
         async with group:
-            with pytest.raises(TaskGroupClosed, match="is shutting down"):
+            with pytest.raises(OwnerClosed, match="is shutting down"):
                 group.create_task(after(0))
             await forever(log, "body")
         group.cancel()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import TaskGroup, TaskGroupClosed, TaskHandle
+from lifecycle import OwnerClosed, TaskGroup, TaskHandle
 
 from ..conformance.loops import RUNS, Run
 from .conftest import STARTERS
@@ -113,7 +113,7 @@ def test_an_eager_task_that_fails_at_once() -> None:
             with pytest.raises(ExceptionGroup) as caught:
                 async with TaskGroup() as group:
                     starter(group, fail)
-                    with pytest.raises(TaskGroupClosed):
+                    with pytest.raises(OwnerClosed):
                         starter(group, after, 10)
                     await asyncio.sleep(10)
                     pytest.fail("went on")

@@ -6,19 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle._timers.schedule import (
-    LONGEST,
-    SHORTEST,
-    Delay,
-    MissedPolicy,
-    Occasion,
-    Once,
-    OnGrid,
-    RateGrid,
-    Schedule,
-    checked_period,
-    checked_seconds,
-)
+from lifecycle._ground.checks import LONGEST, SHORTEST, checked_period, checked_seconds
+from lifecycle._timers.schedule import Delay, MissedPolicy, Occasion, Once, OnGrid, RateGrid, Schedule
 
 periods = st.floats(min_value=0.001, max_value=1e6)
 anchors = st.floats(min_value=0.0, max_value=1e7)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from lifecycle import TaskGroup, TaskGroupClosed, amap, as_completed, gather, race
+from lifecycle import OwnerClosed, TaskGroup, amap, as_completed, gather, race
 
 from ._table import Gauge, scenario, work
 
@@ -160,7 +160,7 @@ async def group_contended_and_closed(bubble: Bubble) -> None:
 
         async def comes_late() -> None:
             await asyncio.sleep(0.02)
-            with contextlib.suppress(TaskGroupClosed):
+            with contextlib.suppress(OwnerClosed):
                 group.start_soon(gauge.work, "late", 0.03)
 
         async def ends_it() -> None:

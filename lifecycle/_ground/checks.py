@@ -1,0 +1,132 @@
+"""Checks of arguments: every number, name and function is looked at when it is given, before anything has happened."""
+
+from __future__ import annotations
+
+import math
+
+from . import kernel
+
+#: The shortest period of anything that repeats, in seconds: one that a clock can still tell from nothing.
+SHORTEST = 1e-6
+
+#: The longest time that can be asked for where there has to be an end, in seconds: a century.
+LONGEST = 36_525 * 86_400.0
+
+
+def checked_name(name: str | None, default: str) -> str:
+    """Return *name*, or *default* where there is none.
+
+    Raises:
+        TypeError: it is not a string.
+    """
+    if name is None:
+        return default
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string or None, got {name!r}")
+    return name
+
+
+def checked_callable(function: object, what: str) -> None:
+    """Check that *function* can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(function):
+        raise TypeError(f"{what} must be a function, got {function!r}")
+
+
+def checked_timeout(seconds: float | None, what: str) -> float:
+    """Return *seconds* as a float, infinity for None.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is negative or NaN.
+    """
+    if type(seconds) is float and seconds >= 0.0:
+        return seconds
+    if seconds is None:
+        return kernel.FOREVER
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{what} must be seconds or None, got {seconds!r}")
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"{what} must be 0 or more seconds, or None for no bound, got {seconds}")
+    return float(seconds)
+
+
+def checked_seconds(seconds: float, what: str, *, least: float = 0.0) -> float:
+    """Return *seconds* as a float from *least* to a century.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is NaN, too small or too large.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds, got {seconds!r}")
+    if not least <= seconds <= LONGEST:
+        raise ValueError(f"{what} must be from {least:g} to {LONGEST:g} seconds, got {seconds!r:.50}")
+    return float(seconds)
+
+
+def checked_period(seconds: float, what: str = "period") -> float:
+    """Return *seconds* as a float from a microsecond to a century.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is zero, negative, NaN, or out of range.
+    """
+    return checked_seconds(seconds, what, least=SHORTEST)
+
+
+def checked_part(part: float, what: str) -> float:
+    """Return *part*, a fraction from 0 to 1, as a float.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not from 0 to 1.
+    """
+    if isinstance(part, bool) or not isinstance(part, (int, float)):
+        raise TypeError(f"{what} must be a number from 0 to 1, got {part!r}")
+    if not 0.0 <= part <= 1.0:
+        raise ValueError(f"{what} must be from 0 to 1, got {part!r}")
+    return float(part)
+
+
+def checked_limit(limit: int | None, *, what: str = "limit", least: int = 1) -> int | None:
+    """Return *limit* if it is None, for no bound, or a whole number of at least *least*.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is too small.
+    """
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"{what} must be a whole number or None, got {limit!r}")
+    if limit < least:
+        raise ValueError(f"{what} must be at least {least} or None, got {limit}")
+    return limit
+
+
+def checked_count(count: int, what: str, *, least: int = 0) -> int:
+    """Return *count* if it is a whole number of at least *least*.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is too small.
+    """
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{what} must be a whole number, got {count!r}")
+    if count < least:
+        raise ValueError(f"{what} must be at least {least}, got {count}")
+    return count
+
+
+def require_methods(thing: object, *methods: str, what: str) -> None:
+    """Check that *thing*'s type has *methods*.
+
+    Raises:
+        TypeError: it has not, so that it is not *what* is needed.
+    """
+    if not all(hasattr(type(thing), method) for method in methods):
+        raise TypeError(f"expected {what}, got {thing!r}")
