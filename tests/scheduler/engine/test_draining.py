@@ -1,14 +1,20 @@
-"""``drain``: nothing begins any more, and what runs can be looked at and cancelled until it has ended."""
+"""Draining and leaving: nothing begins any more, what runs may end or is interrupted, cancellations are passed on."""
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 
 from lifecycle import OwnerClosed, TaskGroup
-from lifecycle.scheduler import JobStatus, Scheduler, handler
+from lifecycle.scheduler import Event, JobStatus, Scheduler, handler
+from lifecycle.scheduler._work.handlers import registered_handlers
+
+from .handlers import Make, add, add_async, calls, note, released, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,3 +68,115 @@ async def test_a_draining_that_is_cancelled_leaves_the_rest_to_the_end_of_the_bl
                 draining.cancel("no time")
     assert job.outcome is not None
     assert job.outcome.status is JobStatus.INTERRUPTED
+
+
+async def test_leaving_lets_running_jobs_end_and_interrupts_the_rest(make: Make) -> None:
+    """Within the drain timeout jobs end well; those that take longer are interrupted, as are those that wait."""
+    release = anyio.Event()
+
+    async def quick() -> str:
+        await release.wait()
+        return "ended"
+
+    handler("test.quick")(quick)
+    try:
+        async with make(workers=2, drain_timeout=0.3) as scheduler:
+            ends = await scheduler.submit(quick)
+            stuck = await scheduler.submit(wait_for_ever)
+            waits = await scheduler.submit(note, "waits")
+            while scheduler.statistics().running < 2:
+                await anyio.sleep(0.001)
+            release.set()
+    finally:
+        del registered_handlers()._handlers["test.quick"]
+    assert (await ends.wait()).result == "ended"
+    assert (await stuck.wait()).status is JobStatus.INTERRUPTED
+    assert (await waits.wait()).status is JobStatus.INTERRUPTED
+    assert calls == []
+
+
+async def test_a_closed_scheduler_refuses_work(make: Make) -> None:
+    """Before and after its block there is a clear error."""
+    scheduler = make()
+    with pytest.raises(OwnerClosed, match="has not been entered"):
+        await scheduler.submit(add, 1)
+    async with scheduler:
+        pass
+    with pytest.raises(OwnerClosed, match="is closing or closed"):
+        await scheduler.submit(add, 1)
+
+
+async def test_cancelling_the_body_drains_and_passes_the_cancellation_on(make: Make) -> None:
+    """The block is left by a cancellation: jobs may end within the drain timeout, then it goes on."""
+    ended = anyio.Event()
+
+    async def body() -> None:
+        async with make(drain_timeout=5.0) as scheduler:
+            await scheduler.submit(note, "drained", delay=0.0)
+            job = await scheduler.submit(add_async, 1)
+            await job.wait()
+            ended.set()
+            await anyio.sleep_forever()
+
+    task = asyncio.ensure_future(body())
+    await ended.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls == ["drained"]
+
+
+async def test_a_cancellation_while_the_block_is_left_is_passed_on(make: Make) -> None:
+    """The body had come to its end; the job that drains is interrupted, and whoever cancelled is not ignored."""
+    leaving = anyio.Event()
+
+    async def body() -> None:
+        async with make(drain_timeout=60.0) as scheduler:
+            await scheduler.submit(wait_for_ever)
+            while not scheduler.statistics().running:
+                await anyio.sleep(0.001)
+            leaving.set()
+
+    task = asyncio.ensure_future(body())
+    await leaving.wait()
+    await anyio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_drain_takes_no_more_jobs_from_the_store(tmp_path: Path) -> None:
+    """What has not begun is left as it was: it does not look as if it ran, and no attempt of it is counted."""
+    path = tmp_path / "jobs.sqlite"
+    released.clear()
+    async with Scheduler(path, workers=2, on_event=lambda event: event.kind == "draining" and released.add("")) as one:
+        for _ in range(2):
+            await one.submit("test.held")
+        while one.statistics().running < 2:
+            await anyio.sleep(0.001)
+        waiting = [(await one.submit("test.held")).id for _ in range(20)]
+    with closing(sqlite3.connect(path)) as db:
+        states = db.execute("SELECT state, attempt FROM jobs WHERE id >= ?", (waiting[0],)).fetchall()
+    assert states == [("pending", 0)] * 20
+
+
+async def test_a_drain_fires_no_schedule(tmp_path: Path) -> None:
+    """What is due meanwhile is left to the next start, and to the schedule's policy for what was missed."""
+    path = tmp_path / "jobs.sqlite"
+    counts: list[int] = []
+    released.clear()
+
+    def count(event: Event) -> None:
+        if event.kind == "draining":
+            with closing(sqlite3.connect(path)) as db:
+                counts.extend(db.execute("SELECT count(*) FROM jobs").fetchone())
+            asyncio.get_running_loop().call_later(0.2, released.add, "")
+
+    async with Scheduler(path, on_event=count) as scheduler:
+        await scheduler.submit("test.held")
+        await scheduler.schedule("often", "test.add", 1, fixed_rate=0.01)
+        while scheduler.statistics().ended["succeeded"] < 2:
+            await anyio.sleep(0.001)
+    with closing(sqlite3.connect(path)) as db:
+        (after,) = db.execute("SELECT count(*) FROM jobs").fetchone()
+    assert after <= counts[0] + 3, "one may just have been put in"
