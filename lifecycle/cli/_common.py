@@ -26,7 +26,7 @@ existing_file = click.Path(path_type=Path)
 database = click.option("--db", type=existing_file, required=True, help="The SQLite file.")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 workers_option = click.option(
-    "--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Jobs at once."
+    "--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="How many jobs run at once."
 )
 drain_option = click.option(
     "--drain-timeout",

@@ -27,16 +27,27 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("flows", nargs=-1, type=existing_file)
 @click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted goes on.")
-@click.option("--control", "address", default="127.0.0.1:6480", show_default=True, metavar="HOST:PORT", help="Where.")
-@click.option("--web", metavar="HOST:PORT", help="Serve a page that shows what happens; needs the extra `web`.")
 @click.option(
-    "--password-file", type=existing_file, help="Clients must give what this file holds; needed beyond this machine."
+    "--control",
+    "address",
+    default="127.0.0.1:6480",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where clients connect.",
+)
+@click.option("--web", metavar="HOST:PORT", help="Serve a page of what happens; needs the extra `web`.")
+@click.option(
+    "--password-file",
+    type=existing_file,
+    help="A file with the password that clients must give; needed beyond this machine.",
 )
 @workers_option
 @click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
 @drain_option
 @click.option("--json", "as_json", is_flag=True, help="Events on standard output, one JSON object per line.")
-@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="From which level on.")
+@click.option(
+    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="The lowest level that is logged."
+)
 @click.option("--log-json", is_flag=True, help="The log as one JSON object per line.")
 @click.pass_context
 def serve(
@@ -53,10 +64,10 @@ def serve(
     log_level: str,
     log_json: bool,
 ) -> None:
-    """Run jobs until SIGTERM or Ctrl-C, and take them from Redis clients: the flows in the files FLOWS, and handlers.
+    """Run jobs until SIGTERM or Ctrl-C, and accept them from Redis clients: the flows in the files FLOWS, and handlers.
 
-    It logs on standard error.
-    Exit code 0 when it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
+    The log goes to standard error.
+    Exit code 0 if it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
     """
     from ._service import Service
 
@@ -68,13 +79,13 @@ def serve(
         scheduler = Scheduler(
             db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
         )
-        code = _until_told(service, scheduler, display, drain_timeout)
+        code = _until_signal(service, scheduler, display, drain_timeout)
         owned = still_owned(threads, db)
         display.owned(owned)
     context.exit(code or (1 if owned else 0))
 
 
-def _until_told(service: Service, scheduler: Scheduler, display: Display, drain_timeout: float) -> int:
+def _until_signal(service: Service, scheduler: Scheduler, display: Display, drain_timeout: float) -> int:
     """Serve until a signal comes, and return the exit code."""
     try:
         # The scheduler keeps to the drain timeout by itself; only a second signal forces it.

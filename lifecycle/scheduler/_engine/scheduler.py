@@ -15,6 +15,7 @@ from lifecycle import OwnerClosed, Scope, TaskHandle, TaskManager
 from .._blocks.flow import Flow
 from .._ground.bridge import cancel_again
 from .._ground.events import Event
+from .._ground.opening import enter_and_open
 from .._store.protocol import Store
 from .._store.records import JobRecord, JobStatus, ScheduleRecord
 from .._work.handlers import registered_handlers
@@ -104,12 +105,7 @@ class Scheduler:
         Raises:
             StoreError: the store cannot be opened.
         """
-        await self._scope.__aenter__()
-        try:
-            await self._open()
-        except BaseException as error:
-            await self._scope.__aexit__(type(error), error, error.__traceback__)
-            raise
+        await enter_and_open(self._scope, self._open)
         return self
 
     async def __aexit__(
