@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .._ground.errors import ExpressionError
 from .._ground.limits import FOREACH_ITEMS
 from .._ground.text import quote
-from .._language.expressions import Reference, Template, references
+from .._language.expressions import Reference, Template, quote_compiled, references
 from .._language.table import NAME
 from .._work.crew import WIDTH, run_crew, width_problem
 from .block import Block
@@ -73,7 +73,7 @@ def read_foreach(reader: BlockReader) -> Foreach:
     """Read ``foreach`` (the items), ``each`` (the block), ``as``, ``width`` and ``on_failure``."""
     items = reader.value("foreach")
     if not isinstance(items, list) and not (isinstance(items, Template) and items.whole):
-        reader.problem("foreach", f"expected a list, or one expression that is a list, got {_shown(items)}")
+        reader.problem("foreach", f"expected a list, or one expression that is a list, got {quote_compiled(items)}")
     item_name = reader.text("as", "item")
     if not NAME.fullmatch(item_name) or item_name in _RESERVED:
         reader.problem("as", f"expected a name that is not {', '.join(_RESERVED)}, got {quote(item_name)}")
@@ -86,7 +86,3 @@ def read_foreach(reader: BlockReader) -> Foreach:
         width=reader.setting("width", width_problem, WIDTH),
         stop=reader.choice("on_failure", ("stop", "finish")) == "stop",
     )
-
-
-def _shown(value: object) -> str:
-    return "a text with an expression in it" if isinstance(value, Template) else quote(value)

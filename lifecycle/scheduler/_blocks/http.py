@@ -75,17 +75,17 @@ class Http(Block):
             headers["Content-Type"] = kind
         ca = as_text(frame.resolve(self.ca))
         request = Request(
-            self.method,
-            self._full_url(frame),
-            headers,
-            content,
-            self.ok,
-            self.redirects,
-            self.limit,
-            self.verify,
-            self.boundary.inside(ca, "ca") if ca else None,
-            frame.path,
-            frame.context.secrets.hide,
+            method=self.method,
+            url=self._full_url(frame),
+            headers=headers,
+            content=content,
+            ok=self.ok,
+            redirects=self.redirects,
+            limit=self.limit,
+            verify=self.verify,
+            ca=self.boundary.inside(ca, "ca") if ca else None,
+            path=frame.path,
+            hide=frame.context.secrets.hide,
         )
         return to_plain(await send(frame, request), f"the answer to {frame.path}")
 
@@ -118,7 +118,7 @@ class Http(Block):
 
 
 def _filled_in(url: Any, frame: Frame) -> str:
-    """Return the URL with its expressions filled in: one at its beginning as it is, the others as one encoded piece."""
+    """Return the URL with its expressions filled in: one at its beginning as it is, each other as one encoded piece."""
     if not isinstance(url, Template):
         return str(url)
     texts = []

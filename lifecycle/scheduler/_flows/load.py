@@ -115,7 +115,13 @@ def _read(
     name = _read_name(reader, origin.source)
     description = reader.text("description")
     params = _read_params(reader, boundary)
-    reading = FlowReading(problems, _read_handlers(reader, boundary, handlers), boundary, read_block, _load_subflow)
+    reading = FlowReading(
+        problems=problems,
+        handlers=_read_handlers(reader, boundary, handlers),
+        boundary=boundary,
+        read_block=read_block,
+        load_subflow=_load_subflow,
+    )
     if around is not None:
         reading.go_inside(around)
     reading.chain = chain_of(origin.path, reading.chain)
@@ -123,16 +129,16 @@ def _read(
     schedule = read_schedule(reader, params)
     reader.finish()
     return Flow(
-        name,
-        description,
-        origin.source,
-        origin.path,
-        origin.directory,
-        _digest(document, reading.digests),
-        params,
-        jobs,
-        tuple(reading.secrets),
-        schedule,
+        name=name,
+        description=description,
+        source=origin.source,
+        path=origin.path,
+        directory=origin.directory,
+        digest=_digest(document, reading.digests),
+        params=params,
+        jobs=jobs,
+        secrets=tuple(reading.secrets),
+        schedule=schedule,
     )
 
 

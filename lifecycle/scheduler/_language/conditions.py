@@ -12,10 +12,11 @@ from typing import Any, Final, TypeAlias
 from .._ground.errors import ExpressionError
 from .._ground.limits import CONDITION_DEPTH
 from .._ground.text import did_you_mean, listing, quote
-from .expressions import Template
+from .expressions import Template, quote_compiled
+from .problems import ReportProblem
+from .table import is_number
 
 Resolver: TypeAlias = Callable[[Any], Any]
-Report: TypeAlias = Callable[[str, str], None]
 
 _JOINTS: Final = ("all", "any", "not")
 
@@ -42,15 +43,11 @@ def _one_of(value: Any, other: Any) -> bool:
 
 def _compared(name: str, compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def test(value: Any, other: Any) -> bool:
-        if (_is_number(value) and _is_number(other)) or (isinstance(value, str) and isinstance(other, str)):
+        if (is_number(value) and is_number(other)) or (isinstance(value, str) and isinstance(other, str)):
             return compare(value, other)
         raise ExpressionError(f"{name}: expected two numbers or two strings, got {quote(value)} and {quote(other)}")
 
     return test
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _empty(value: Any, wanted: Any) -> bool:
@@ -73,7 +70,7 @@ COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 _KEYS: Final = (*COMPARISONS, "exists")
 
 
-def condition_problems(condition: Any, path: str, report: Report, depth: int = 0) -> None:
+def condition_problems(condition: Any, path: str, report: ReportProblem, depth: int = 0) -> None:
     """Report what is wrong with a compiled condition.
 
     Args:
@@ -87,15 +84,15 @@ def condition_problems(condition: Any, path: str, report: Report, depth: int = 0
     elif isinstance(condition, bool) or (isinstance(condition, Template) and condition.whole):
         return
     elif not isinstance(condition, dict):
-        shown = "a text with an expression in it" if isinstance(condition, Template) else quote(condition)
-        report(path, f"expected a condition: true, false, one expression that is one of them, or a table, got {shown}")
+        expected = "expected a condition: true, false, one expression that is one of them, or a table"
+        report(path, f"{expected}, got {quote_compiled(condition)}")
     elif joints := [key for key in _JOINTS if key in condition]:
         _joint_problems(condition, joints[0], path, report, depth)
     else:
         _comparison_problems(condition, path, report)
 
 
-def _joint_problems(condition: dict[str, Any], joint: str, path: str, report: Report, depth: int) -> None:
+def _joint_problems(condition: dict[str, Any], joint: str, path: str, report: ReportProblem, depth: int) -> None:
     if len(condition) > 1:
         report(path, f"{joint!r} must be alone in its table, but there are {listing(condition)}")
         return
@@ -109,7 +106,7 @@ def _joint_problems(condition: dict[str, Any], joint: str, path: str, report: Re
             condition_problems(child, f"{path}.{joint}[{index}]", report, depth + 1)
 
 
-def _comparison_problems(condition: dict[str, Any], path: str, report: Report) -> None:
+def _comparison_problems(condition: dict[str, Any], path: str, report: ReportProblem) -> None:
     if "value" not in condition:
         report(path, "a condition needs 'value' and one comparison, or one of 'all', 'any', 'not'")
     unknown = [key for key in condition if key not in (*_KEYS, "value")]

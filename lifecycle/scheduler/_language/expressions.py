@@ -145,6 +145,11 @@ def compile_value(value: Any) -> Any:
     return value
 
 
+def quote_compiled(value: object) -> str:
+    """Return a short form of a compiled value for an error message."""
+    return "a text with an expression in it" if isinstance(value, Template) else quote(value)
+
+
 def references(value: Any) -> Iterator[Reference]:
     """Yield each reference in a compiled value."""
     if isinstance(value, Template):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from .._ground.limits import STRING_CHARACTERS
 from .._ground.text import did_you_mean, listing, quote
 from .expressions import references
-from .problems import Problems
+from .problems import Problems, ReportProblem
 from .table import TableReader
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -132,7 +132,7 @@ def bind_params(params: Mapping[str, Param], given: Mapping[str, Any], source: s
 
 
 def check_params(
-    params: Mapping[str, Param], given: Mapping[str, Any], report: Callable[[str, str], None], owner: str | None = None
+    params: Mapping[str, Param], given: Mapping[str, Any], report: ReportProblem, owner: str | None = None
 ) -> None:
     """Report what is wrong with values for parameters: one that is unknown, of a wrong type, or missing.
 

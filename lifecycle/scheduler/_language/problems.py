@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from .._ground.errors import FlowError
 from .._ground.limits import PROBLEMS
 from .._ground.text import one_line, plural, shorten
+
+ReportProblem: TypeAlias = Callable[[str, str], None]
+"""Called with a place in the flow and a message."""
 
 
 class Problems:

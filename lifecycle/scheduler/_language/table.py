@@ -136,7 +136,7 @@ class TableReader:
         value = self.raw(key)
         if key not in self:
             return default
-        pair = value if isinstance(value, list) else [value, max(value, 10.0) if _is_number(value) else value]
+        pair = value if isinstance(value, list) else [value, max(value, 10.0) if is_number(value) else value]
         problems = [seconds_problem(seconds) for seconds in pair]
         if len(pair) != 2 or any(problems):
             detail = next((message for message in problems if message), f"got {quote(value)}")
@@ -157,7 +157,8 @@ class TableReader:
             self.problem(key, f"unknown key{hint}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Return whether *value* is a number; a boolean is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
