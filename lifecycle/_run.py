@@ -267,11 +267,12 @@ class _Process(Generic[T]):
         assert self._main is not None
         self._signals.append(received)
         if len(self._signals) == 1:
-            logger.info("received %s, draining", received.name)
+            logger.info("signal received, draining", extra={"owner": "run", "signal": received.name})
             kernel.cancel(self._main, f"received {received.name}")
             self._force_later()
         else:
-            logger.warning("received %s again, cancelling everything", received.name)
+            facts = {"owner": "run", "signal": received.name}
+            logger.warning("signal received again, cancelling everything", extra=facts)
             self._force()
 
     def _force_later(self) -> None:

@@ -202,7 +202,7 @@ OWN = [
     OwnMutant("a success too late counts", "Trial._connect", "self._unwanted is None and ", "", CONNECT),
     OwnMutant("a failed task of a connection is none", "Trial._connect", " and not scope._errors", "", CONNECT),
     OwnMutant("a deadline keeps its timer", "Trial._end_connecting", "self._drop_timer()", "pass", CONNECT),
-    OwnMutant("a stop reaches no connector", "Trial.stop", "self._cancel_connector()", "pass", ("connect_that_is",)),
+    OwnMutant("a stop reaches no connector", "Trial.stop", "ladder.climb()", "pass", ("connect_that_is",)),
     OwnMutant(
         "whoever leaves does not wait",
         "ConnectAttempt._leave",

@@ -196,7 +196,8 @@ class Connecting(Generic[T]):
             return
         self.state = moved(self.state, WAITING)
         self._pause = kernel.running_loop().call_later(pause, self._begin_trial)
-        logger.warning("%s; attempt %d begins in %.3g s", error, self.attempts + 1, pause)
+        facts = {"owner": self._name, "attempt": self.attempts, "error": str(error), "pause": pause}
+        logger.warning("attempt failed, another one follows", extra=facts)
 
     def _pause_after(self, error: BaseException, trial: Trial[T]) -> float | None:
         if self._retry is None or not trial.complete:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.errors import ReleaseTimeout, combine, is_fatal
+from .._ground.ladder import Ladder
 from .._ground.surely import run_surely
 from .._scope.scope import Scope
 from .stages import Stages
@@ -21,9 +22,6 @@ from .stages import Stages
 T = TypeVar("T")
 
 logger = logging.getLogger("lifecycle.connect")
-
-#: Seconds that a connector has to end after its second cancellation, at most; less where the close timeout is shorter.
-GRACE = 1.0
 
 
 class Trial(Generic[T]):
@@ -72,6 +70,7 @@ class Trial(Generic[T]):
         self._began = self._over = self._abandoned = False  # the connector's run
         self._unwanted: str | None = None
         self._cancellation: kernel.Cancellation | None = None
+        self._ladder: Ladder | None = None
         self._timer: TimerHandle | None = None
         self._deadline = deadline
 
@@ -89,9 +88,9 @@ class Trial(Generic[T]):
         if self._unwanted is not None or self._over:
             return False
         self._unwanted = reason
-        if self._began:  # otherwise its first step finds it
-            self._cancel_connector()
-        self._set_timer(self._scope.close_timeout, self._cancel_again)
+        self._drop_timer()
+        self._ladder = ladder = Ladder(self._cancel_connector, self._abandon, self._scope.close_timeout)
+        ladder.climb()
         return True
 
     def _time_is_up(self) -> None:
@@ -99,15 +98,11 @@ class Trial(Generic[T]):
         self.stop("the deadline of the connect has passed")
 
     def _cancel_connector(self) -> None:
-        if self._cancellation is not None:
-            self._cancellation.withdraw()
-        self._cancellation = kernel.cancel(self.task, self._unwanted)
-
-    def _cancel_again(self) -> None:
-        """Cancel a connector that has swallowed its cancellation, or needs too long to end after it."""
+        """Cancel it, a second time where it has swallowed the first; before its first step that step finds it."""
         if self._began:
-            self._cancel_connector()
-        self._set_timer(min(GRACE, self._scope.close_timeout), self._abandon)
+            if self._cancellation is not None:
+                self._cancellation.withdraw()
+            self._cancellation = kernel.cancel(self.task, self._unwanted)
 
     def _abandon(self) -> None:
         """Undo everything without waiting for the connector, which goes on in its task."""
@@ -117,11 +112,6 @@ class Trial(Generic[T]):
         self.complete = False
         self._end_connecting(error)
         run_surely(self._roll_back, f"rollback of connect {self._name!r}")
-
-    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        self._drop_timer()
-        if seconds != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_later(seconds, then)
 
     def _drop_timer(self) -> None:
         if self._timer is not None:
@@ -184,6 +174,9 @@ class Trial(Generic[T]):
         """Note that the connector's part is over; exactly once."""
         self._over = True
         self._drop_timer()
+        if self._ladder is not None:
+            self._ladder.end()
+            self._ladder = None  # which refers to this: a cycle
         if self._cancellation is not None:
             self._cancellation.withdraw()
             self._cancellation = None
@@ -221,7 +214,7 @@ class Trial(Generic[T]):
     def _report_late(self, failure: BaseException | None) -> None:
         """Log how a connector ended that had been abandoned."""
         if failure is not None and not isinstance(failure, CancelledError):
-            logger.error("abandoned connector %r failed", self._name, exc_info=failure)
+            logger.error("abandoned connector failed", exc_info=failure, extra={"owner": self._name})
 
 
 def _without_our_frame(error: BaseException) -> BaseException:

@@ -21,12 +21,13 @@ import enum
 import inspect
 import logging
 from asyncio import CancelledError, Future, Task, TimerHandle
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine
 from .._ground.errors import ReleaseTimeout
+from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .._task.waiting import adopt_closers
@@ -38,9 +39,6 @@ Loop = Callable[[], Coroutine[Any, Any, object]]
 Close = Callable[[], object]
 
 NOBODY: frozenset[Task[Any]] = frozenset()
-
-#: Seconds that a loop has to end after its second cancellation, at most; less where the timeout is shorter.
-GRACE = 1.0
 
 
 class LinkState(enum.Enum):
@@ -91,7 +89,8 @@ class Linked:
         self._close_error: BaseException | None = None
         self._closer: Task[None] | None = None
         self._told: set[TaskHandle[Any]] = set()
-        self._timer: TimerHandle | None = None
+        self._lingering: TimerHandle | None = None
+        self._ladder: Ladder | None = None
         self._watchers: list[tuple[Future[None], frozenset[Task[Any]]]] = []
         self._token: trace.Token | None = None
         self.undelivered = 0
@@ -163,7 +162,7 @@ class Linked:
         assert error is None or isinstance(error, BaseException)
         if name is None:  # it had been abandoned
             if error is not None:
-                logger.error("abandoned loop %r failed", handle.name, exc_info=error)
+                logger.error("abandoned loop failed", exc_info=error, extra={"owner": self.name, "loop": handle.name})
             return
         end = LoopEnd(name, self._how(handle), error, handle in self._told)
         self._told.discard(handle)
@@ -190,7 +189,8 @@ class Linked:
         self.state = LINGERING
         if seconds != kernel.FOREVER:
             loop = kernel.running_loop()
-            self._timer = loop.call_later(seconds, self.stop, f"{why}, and draining took longer than {seconds:g} s")
+            late = f"{why}, and draining took longer than {seconds:g} s"
+            self._lingering = loop.call_later(seconds, self.stop, late)
 
     def tell(self, name: str, reason: str, drain_timeout: float) -> None:
         """Stop one loop alone; the others may go on for *drain_timeout* seconds."""
@@ -218,33 +218,30 @@ class Linked:
             self._reason = reason
             self._begin_closing(exempt)
         fresh = [handle for handle in self._live if handle not in self._told and handle._task not in exempt]
-        for handle in fresh:
-            self._told.add(handle)
-            handle.cancel(reason)
-        if fresh or (self._closer is not None and self._timer is None):
-            self._give_time(self.close_timeout, self._insist)
+        self._told.update(fresh)
+        if fresh or (self._closer is not None and self._ladder is None):
+            self._give_time(fresh)
         self.progress()
 
-    def _give_time(self, seconds: float, then: Callable[[], None]) -> None:
-        self._stop_timer()
-        if seconds != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_later(seconds, then)
+    def _give_time(self, fresh: Sequence[TaskHandle[Any]] = ()) -> None:
+        """Cancel *fresh*; from now on everything that is to end has ``close_timeout`` for it."""
+        self._end_ladder()
+        self._ladder = ladder = Ladder(lambda: self._interrupt(fresh), self._abandon, self.close_timeout)
+        ladder.climb()
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _interrupt(self, fresh: Sequence[TaskHandle[Any]]) -> None:
+        """Cancel *fresh*, the second time everything that has been told to stop and is still there."""
+        assert self._ladder is not None
+        for handle in fresh if self._ladder.rung == 1 else [handle for handle in self._live if handle in self._told]:
+            handle.cancel(self._reason)
 
-    def _insist(self) -> None:
-        """Cancel once more what has not ended in its time: it may have swallowed the first."""
-        for handle in self._live:
-            if handle in self._told:
-                handle.cancel(self._reason)
-        self._give_time(min(GRACE, self.close_timeout), self._give_up)
+    def _end_ladder(self) -> None:
+        ladder, self._ladder = self._ladder, None  # which refers to this: a cycle
+        if ladder is not None:
+            ladder.end()
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         """Go on without what will not end."""
-        self._timer = None
         for handle in [handle for handle in self._live if handle in self._told]:
             name = self._live.pop(handle)
             stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
@@ -264,7 +261,9 @@ class Linked:
     # Closing the resource
 
     def _begin_closing(self, exempt: frozenset[Task[Any]] = NOBODY) -> None:
-        self._stop_timer()
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         close, self._close = self._close, None
         if close is None:
             return
@@ -302,7 +301,7 @@ class Linked:
             self._closer = None
             self.progress()
         elif self._close_error is not None and not isinstance(self._close_error, ReleaseTimeout):
-            logger.error("abandoned closing of %s failed", self, exc_info=self._close_error)
+            logger.error("abandoned closing failed", exc_info=self._close_error, extra={"owner": self.name})
 
     # The end
 
@@ -313,10 +312,10 @@ class Linked:
                 self.state = STOPPING
                 self._begin_closing()
                 if self._closer is not None:
-                    self._give_time(self.close_timeout, self._insist)
+                    self._give_time()
             if self._closer is None:
                 self.state = OVER
-                self._stop_timer()
+                self._end_ladder()
                 self._on_end = no_time  # which refers to the owner of this: a cycle
                 if self._token is not None:
                     trace.closed(self._token)

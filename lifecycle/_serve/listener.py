@@ -193,7 +193,7 @@ def open_sockets(found: Iterable[Any], backlog: int) -> list[socket.socket]:
             listening.close()
         raise
     if missing is not None:
-        logger.warning("listening without IPv6: %s", missing)
+        logger.warning("listening without IPv6", extra={"error": str(missing)})
     return opened
 
 

@@ -212,7 +212,7 @@ class Server:
         if error.errno in EXHAUSTION:
             self._exhausted += 1
         if self._pause == BACK_OFF[0]:
-            logger.error("%s cannot take connections, and will try again: %s", self, error, extra={"server": self.name})
+            logger.error("cannot take connections", extra={"owner": self.name, "error": str(error)})
         self._stop_taking()
         if self._retry is None:
             self._retry = kernel.running_loop().call_later(self._pause, self._try_again)
@@ -256,7 +256,8 @@ class Server:
         verdict = connection.ended(handle)
         self._counts[verdict] += 1
         if connection.error is not None:
-            logger.debug("connection %s of %s: %r", connection.peer, self, connection.error)
+            facts = {"owner": self.name, "peer": connection.peer, "error": repr(connection.error)}
+            logger.debug("connection ended", extra=facts)
 
     def _sweep_later(self) -> None:
         if self._idle_timeout != kernel.FOREVER:
@@ -362,8 +363,7 @@ class EndHook:
 
 def log_error(server: str, peer: str, error: BaseException) -> None:
     """Log what a handler raised: what a server does unless it is told otherwise."""
-    extra = {"server": server, "peer": peer}
-    logger.error("handler of server %r failed for %s", server, peer, exc_info=error, extra=extra)
+    logger.error("handler failed", exc_info=error, extra={"owner": server, "peer": peer})
 
 
 def tls_settings(context: tls.SSLContext | None, handshake: float, shutdown: float) -> dict[str, Any] | None:

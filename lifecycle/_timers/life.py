@@ -309,14 +309,14 @@ class TimerLife:
             self._errors.append(error)
             self.stop(0.0)
             return
-        extra = {"timer": self._name, "run": run.info.number}
-        logger.error("%s failed", run, exc_info=error, extra=extra)
+        logger.error("run failed", exc_info=error, extra={"owner": self._name, "run": run.info.number})
         if self._settings.on_error == "stop":
             self.stop(kernel.FOREVER)
 
     def _take_cancellation(self, run: Run) -> None:
         if not self.stopping:
-            logger.warning("%s was cancelled from outside; its timer ends", run, extra={"timer": self._name})
+            extra = {"owner": self._name, "run": run.info.number}
+            logger.warning("run cancelled from outside, the timer ends", extra=extra)
             self.stop(0.0)
 
     def _count_missed(self, due: float, count: int) -> None:
@@ -328,4 +328,4 @@ class TimerLife:
             try:
                 getattr(hook, "missed", nothing)(self._name, due, count)
             except Exception:
-                logger.exception("hook of timer %r failed", self._name, extra={"timer": self._name})
+                logger.exception("hook failed", extra={"owner": self._name, "hook": f"{hook!r}.missed"})

@@ -135,7 +135,7 @@ class Run:
             try:
                 await call(getattr(hook, "after", nothing), self.info, outcome)
             except Exception:
-                logger.exception("hook after %s failed", self, extra={"timer": self.info.timer})
+                logger.exception("hook failed", extra={"owner": self.info.timer, "hook": f"{hook!r}.after"})
 
 
 def nothing(*_: object) -> None:

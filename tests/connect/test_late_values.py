@@ -97,7 +97,8 @@ def test_a_connector_that_was_left_behind_and_fails_is_logged(caplog: pytest.Log
         await asyncio.sleep(200)
 
     run_virtual(scenario)
-    assert "abandoned connector 'db' failed" in caplog.text
+    (record,) = [record for record in caplog.records if record.message == "abandoned connector failed"]
+    assert record.owner == "db"  # type: ignore[attr-defined]
 
 
 @virtual

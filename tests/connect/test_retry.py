@@ -171,5 +171,8 @@ def test_a_failure_that_is_tried_again_is_logged(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "lifecycle.connect"):
         asyncio.run(main())
     assert len(caplog.messages) == 1
-    assert "connect 'db' failed in stage 'hello', attempt 1" in caplog.messages[0]
-    assert "attempt 2 begins in 0.01 s" in caplog.messages[0]
+    (record,) = caplog.records
+    facts = vars(record)
+    assert facts["message"] == "attempt failed, another one follows"
+    assert (facts["owner"], facts["attempt"], facts["pause"]) == ("db", 1, 0.01)
+    assert "connect 'db' failed in stage 'hello', attempt 1" in facts["error"]
