@@ -1,4 +1,4 @@
-"""What all web frameworks share: one scope while the application serves."""
+"""ApplicationScope: what all web frameworks share, one scope while the application serves."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import signal
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from .. import Scope
+from .._ground.checks import checked_callable, checked_name, checked_timeout
 
 logger = logging.getLogger("lifecycle.integrations")
 
@@ -28,43 +29,59 @@ def stop_server(error: BaseException) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-@asynccontextmanager
-async def application_scope(
-    setup: Callable[[Scope, App], Awaitable[T]],
-    app: App,
-    *,
-    name: str,
-    close_timeout: float | None,
-    on_failure: OnFailure | None,
-) -> AsyncIterator[tuple[Scope, T]]:
-    """Hold a scope that *setup* has filled; call *on_failure* when it fails before it is asked to close.
+class ApplicationScope(Generic[App, T]):
+    """Holds a scope that *setup* fills while an application serves.
 
-    Cancellation: closes the scope.
+    Args:
+        setup: ``async def setup(scope, app)``.
+        name: the scope's name.
+        close_timeout: seconds that each release may take.
+        on_failure: called with the error when the scope fails while the application serves.
 
     Raises:
-        BaseException: what *setup*, a task of the scope or a release raised.
+        TypeError: *setup* or *on_failure* cannot be called, or another argument is of a wrong type.
+        ValueError: *close_timeout* is negative.
     """
-    serving = False
-    try:
-        async with Scope(name, close_timeout=close_timeout) as scope:
-            filled = await setup(scope, app)
-            serving = True
-            yield scope, filled
-            serving = False
-    except BaseException as error:
-        if serving and not isinstance(error, CancelledError):
-            logger.critical("scope failed while the application serves", exc_info=error, extra={"owner": name})
-            if on_failure is not None:
-                on_failure(error)
-        raise
 
+    def __init__(
+        self,
+        setup: Callable[[Scope, App], Awaitable[T]],
+        *,
+        name: str,
+        close_timeout: float | None,
+        on_failure: OnFailure | None,
+    ) -> None:
+        if not callable(setup):
+            raise TypeError(f"setup must be an async function (scope, app), got {setup!r}")
+        if on_failure is not None:
+            checked_callable(on_failure, "on_failure")
+        checked_timeout(close_timeout, "close_timeout")
+        self._setup = setup
+        self._name = checked_name(name, "application")
+        self._close_timeout = close_timeout
+        self._on_failure = on_failure
 
-def checked_setup(setup: Any) -> Any:
-    """Return *setup* if it can be called.
+    @asynccontextmanager
+    async def opened(self, app: App) -> AsyncIterator[tuple[Scope, T]]:
+        """Hold the scope, and give it with what *setup* returned.
 
-    Raises:
-        TypeError: it cannot.
-    """
-    if not callable(setup):
-        raise TypeError(f"setup must be an async function (scope, app), got {setup!r}")
-    return setup
+        Cancellation: closes the scope.
+
+        Raises:
+            BaseException: what *setup*, a task of the scope or a release raised.
+        """
+        serving = False
+        try:
+            async with Scope(self._name, close_timeout=self._close_timeout) as scope:
+                filled = await self._setup(scope, app)
+                serving = True
+                yield scope, filled
+                serving = False
+        except BaseException as error:
+            if serving and not isinstance(error, CancelledError):
+                logger.critical(
+                    "scope failed while the application serves", exc_info=error, extra={"owner": self._name}
+                )
+                if self._on_failure is not None:
+                    self._on_failure(error)
+            raise

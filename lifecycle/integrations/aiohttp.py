@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import web
 
 from .. import Scope
-from ._application import OnFailure, application_scope, checked_setup, stop_server
+from ._application import ApplicationScope, OnFailure, stop_server
 
 __all__ = ["SCOPE", "cleanup_ctx", "stop_server"]
 
@@ -43,15 +43,15 @@ def cleanup_ctx(
         on_failure: called with the error when the scope fails while the application serves; None to go on serving.
 
     Raises:
-        TypeError: *setup* cannot be called.
+        TypeError: *setup* or *on_failure* cannot be called, or another argument is of a wrong type.
+        ValueError: *close_timeout* is negative.
     """
-    checked_setup(setup)
+    application = ApplicationScope(setup, name=name, close_timeout=close_timeout, on_failure=on_failure)
 
     async def held(app: web.Application) -> AsyncIterator[None]:
         # The block of the application's scope belongs to a task of its own: aiohttp promises no task for this one.
         keeper = Scope(f"keeper of {name}", close_timeout=None)
-        holding = application_scope(setup, app, name=name, close_timeout=close_timeout, on_failure=on_failure)
-        scope, _ = await keeper.enter(holding, name=name)
+        scope, _ = await keeper.enter(application.opened(app), name=name)
         app[SCOPE] = scope
         try:
             yield

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from starlette.applications import Starlette
 
 from .. import Scope
-from ._application import OnFailure, application_scope, checked_setup, stop_server
+from ._application import ApplicationScope, OnFailure, stop_server
 
 __all__ = ["lifespan", "stop_server"]
 
@@ -46,14 +46,14 @@ def lifespan(
         on_failure: called with the error when the scope fails while the application serves; None to go on serving.
 
     Raises:
-        TypeError: *setup* cannot be called.
+        TypeError: *setup* or *on_failure* cannot be called, or another argument is of a wrong type.
+        ValueError: *close_timeout* is negative.
     """
-    checked_setup(setup)
+    application = ApplicationScope(setup, name=name, close_timeout=close_timeout, on_failure=on_failure)
 
     @asynccontextmanager
     async def held(app: App) -> AsyncIterator[State]:
-        holding = application_scope(setup, app, name=name, close_timeout=close_timeout, on_failure=on_failure)
-        async with holding as (scope, state):
+        async with application.opened(app) as (scope, state):
             app.state.scope = scope
             yield cast("State", state)  # None where there is none to share, which every server takes
 

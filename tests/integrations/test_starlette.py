@@ -249,3 +249,7 @@ def test_what_is_no_setup_is_refused() -> None:
     """At once, not when the server starts."""
     with pytest.raises(TypeError, match="setup must be an async function"):
         lifespan(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="on_failure must be a function"):
+        lifespan(setup, on_failure="stop")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="close_timeout must be 0 or more"):
+        lifespan(setup, close_timeout=-1.0)

@@ -165,6 +165,7 @@ def test_a_flow_with_everything_is_right() -> None:
         ("[blocks.a]\nretry = 'x'\ndo = {sleep=1}", "flow.toml: blocks.a.retry: expected a number of attempts"),
         ("[blocks.a]\nretry = {attempt = 3}\ndo = {sleep=1}", "blocks.a.retry.attempt: unknown key; did you mean"),
         ("[blocks.a]\nsleep = -1", "flow.toml: blocks.a.sleep: expected 0 or more"),
+        ("[blocks.a]\nsleep = 3155760001", "sleep: expected 0 or more and at most 3,155,760,000 seconds"),  # a century
         ("[blocks.a]\nsleep = 'x'", "flow.toml: blocks.a.sleep: expected a number of seconds, got 'x'"),
         ("[blocks.a]\nsleep = 'x ${run.id}'", "flow.toml: blocks.a.sleep: expected a number, or one expression"),
         ("[blocks.a]\nsequence = [{sleep=1, name='x'}, {sleep=1, name='x'}]", "sequence[1].name: the name 'x' is used"),
