@@ -16,7 +16,8 @@ _NAMES = {
     "_connect.stages": "Stages",
     "_connect.state": "AttemptState",
     "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LeakError LifecycleError NoSurroundingRun "
-    "OwnerClosed PendingLimitReached PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished",
+    "OwnerClosed PendingLimitReached PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished "
+    "TimeoutExpired",
     "_group.completions": "Completions as_completed",
     "_group.gather": "amap gather race",
     "_group.group": "TaskGroup TaskGroupStatistics",

@@ -23,6 +23,7 @@ from ._ground.errors import ReleaseTimeout as ReleaseTimeout
 from ._ground.errors import StillLent as StillLent
 from ._ground.errors import TaskCancelled as TaskCancelled
 from ._ground.errors import TaskNotFinished as TaskNotFinished
+from ._ground.errors import TimeoutExpired as TimeoutExpired
 from ._group.completions import Completions as Completions
 from ._group.completions import as_completed as as_completed
 from ._group.gather import amap as amap

@@ -88,6 +88,23 @@ class ConnectError(LifecycleError, ConnectionError):
         super().__init__(message)
 
 
+class TimeoutExpired(LifecycleError, TimeoutError):
+    """Something did not end within the ``timeout`` of its call; it has been asked to end.
+
+    What has a bound by default has an error of its own: `ReleaseTimeout`, `CreationTimeout`, `PoolTimeout`,
+    `ConnectTimeout`. All of them are a ``TimeoutError``.
+
+    Attributes:
+        what: the name of what took too long.
+        timeout: the seconds it was given.
+    """
+
+    def __init__(self, what: str, timeout: float) -> None:
+        self.what = what
+        self.timeout = timeout
+        super().__init__(f"{what} took longer than {timeout:g} s; make it faster or allow more")
+
+
 class PoolTimeout(LifecycleError, TimeoutError):
     """No value of a pool became free in the time that the borrower was ready to wait."""
 

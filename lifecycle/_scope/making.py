@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.closing import refuse
-from .._ground.errors import LifecycleError
+from .._ground.errors import LifecycleError, TimeoutExpired
 from .._ground.surely import run_surely
 from .entries import Entry, Keeper, Release, Resource
 
@@ -51,7 +51,7 @@ class HalfMade(Entry):
         Cancellation: withdraws the claim, see `leave`.
 
         Raises:
-            TimeoutError: it was not made within *timeout* seconds; the claim is withdrawn.
+            TimeoutExpired: it was not made within *timeout* seconds; the claim is withdrawn.
             OwnerClosed: the scope closed meanwhile.
         """
         try:
@@ -63,7 +63,7 @@ class HalfMade(Entry):
             held = await self.leave()
             if held is not None:
                 raise held
-            raise TimeoutError(f"{self.label} was not there within {timeout:g} s") from self.error
+            raise TimeoutExpired(self.label, timeout) from self.error
         if self._left and (self.error is None or isinstance(self.error, CancelledError)):
             refuse(self._scope, self.label, "it was closed meanwhile")
         if self.error is not None:

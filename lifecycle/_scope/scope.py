@@ -178,7 +178,7 @@ class Scope(EndingLedger):
 
         Raises:
             OwnerClosed: the scope is closed, or was closed meanwhile; a value that arrived was released.
-            TimeoutError: *timeout* has passed.
+            TimeoutExpired: *timeout* has passed; it is a ``TimeoutError``.
             BaseException: what the factory raised.
         """
         limit = checked_timeout(timeout, "timeout")

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import anyio
 import pytest
 
-from lifecycle import LifecycleError, OwnerClosed, ReleaseTimeout, Scope, TaskManager
+from lifecycle import LifecycleError, OwnerClosed, ReleaseTimeout, Scope, TaskManager, TimeoutExpired
 from lifecycle.testing import Bubble
 
 from ..loops import on_every_loop, run_on, virtual
@@ -571,8 +571,11 @@ async def test_a_factory_that_takes_too_long_is_cancelled_before_the_timeout_is_
             log.append("cleaned up")
 
     async with Scope() as scope:
-        with pytest.raises(TimeoutError, match="'slow' was not there within 2 s"):
+        with pytest.raises(TimeoutExpired, match="'slow' took longer than 2 s") as caught:
             await scope.acquire(slow, release=log.append, name="slow", timeout=2)
+        assert isinstance(caught.value, LifecycleError)
+        assert isinstance(caught.value, TimeoutError)
+        assert (caught.value.what, caught.value.timeout) == ("acquisition of 'slow'", 2)
         assert log == ["cleaned up"]
         assert scope.statistics().live == 0
 
