@@ -46,9 +46,9 @@ _NAMES = {
     "_snapshot": "Growth Snapshot SnapshotDiff SnapshotNode take_snapshot",
     "_task.handle": "TaskHandle TaskStatus",
     "_timers.cron": "CronRule",
-    "_timers.records": "RunOutcome TimerHooks TimerRun TimerStatistics",
+    "_timers.records": "TimerHooks TimerRun TimerStatistics",
     "_timers.timer": "Timer",
-    "_timers.timers": "after cron fixed_delay fixed_rate",
+    "_timers.timers": "cron fixed_delay fixed_rate once",
 }
 _home_of = {name: home for home, names in _NAMES.items() for name in names.split()}
 

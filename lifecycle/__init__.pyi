@@ -76,15 +76,14 @@ from ._snapshot import take_snapshot as take_snapshot
 from ._task.handle import TaskHandle as TaskHandle
 from ._task.handle import TaskStatus as TaskStatus
 from ._timers.cron import CronRule as CronRule
-from ._timers.records import RunOutcome as RunOutcome
 from ._timers.records import TimerHooks as TimerHooks
 from ._timers.records import TimerRun as TimerRun
 from ._timers.records import TimerStatistics as TimerStatistics
 from ._timers.timer import Timer as Timer
-from ._timers.timers import after as after
 from ._timers.timers import cron as cron
 from ._timers.timers import fixed_delay as fixed_delay
 from ._timers.timers import fixed_rate as fixed_rate
+from ._timers.timers import once as once
 
 __version__: str
 __all__: list[str]

@@ -293,7 +293,7 @@ class TimerLife:
         tally.last_duration = run.duration
         status, error = run.end()
         if status is FINISHED:
-            tally.succeeded += 1
+            tally.finished += 1
         elif status is CANCELLED:
             tally.cancelled += 1
             self._take_cancellation(run)

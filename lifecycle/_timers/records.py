@@ -17,7 +17,7 @@ _HOOK_METHODS = ("before", "after", "missed")
 
 @dataclass(frozen=True, slots=True)
 class TimerRun:
-    """One run of a timer, as its hooks see it before it begins.
+    """One run of a timer: ``before`` gets it when it begins, ``after`` with how it ended.
 
     Attributes:
         timer: the timer's name.
@@ -26,6 +26,9 @@ class TimerRun:
         started_at: when it began, on the same clock.
         missed: how many occasions before it were passed over.
         triggered: it was asked for with `Timer.trigger` and has no place on the grid.
+        status: FINISHED, FAILED or CANCELLED; None before its end.
+        error: what it raised, None when it returned or was cancelled; a ``TimeoutError`` after ``run_timeout``.
+        duration: seconds that it took; None before its end.
     """
 
     timer: str
@@ -34,26 +37,14 @@ class TimerRun:
     started_at: float
     missed: int
     triggered: bool
+    status: TaskStatus | None = None
+    error: BaseException | None = None
+    duration: float | None = None
 
     @property
     def lateness(self) -> float:
         """Seconds from when it was due to when it began; a jitter counts."""
         return max(0.0, self.started_at - self.scheduled_at)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """How a run ended.
-
-    Attributes:
-        status: FINISHED, FAILED or CANCELLED.
-        error: what it raised, None when it returned or was cancelled; a ``TimeoutError`` after ``run_timeout``.
-        duration: seconds that it took.
-    """
-
-    status: TaskStatus
-    error: BaseException | None
-    duration: float
 
 
 class TimerHooks(Protocol):
@@ -65,7 +56,7 @@ class TimerHooks(Protocol):
     def before(self, run: TimerRun) -> object:
         """Called before each run; an error that it raises fails the run."""
 
-    def after(self, run: TimerRun, outcome: RunOutcome) -> object:
+    def after(self, run: TimerRun) -> object:
         """Called after each run that ``before`` was called for; an error that it raises is logged."""
 
     def missed(self, timer: str, due: float, count: int) -> object:
@@ -76,7 +67,7 @@ class TimerHooks(Protocol):
 class TimerStatistics:
     """What a timer has done over all its starts, and what it does at one moment.
 
-    The account closes at every await: ``runs == running + succeeded + failed + cancelled``. Times are on the loop's
+    The account closes at every await: ``runs == running + finished + failed + cancelled``. Times are on the loop's
     clock, for cron in seconds since the epoch.
 
     Attributes:
@@ -84,7 +75,7 @@ class TimerStatistics:
         state: ``"idle"`` (not started, or ended), ``"waiting"``, ``"running"``, ``"paused"`` or ``"stopping"``.
         runs: how many runs have begun.
         running: how many of them have not ended.
-        succeeded: runs that returned.
+        finished: runs that returned.
         failed: runs that raised, those included that took longer than ``run_timeout``.
         timed_out: runs that took longer than ``run_timeout``.
         cancelled: runs that were cancelled.
@@ -100,7 +91,7 @@ class TimerStatistics:
     state: str
     runs: int
     running: int
-    succeeded: int
+    finished: int
     failed: int
     timed_out: int
     cancelled: int
@@ -117,7 +108,7 @@ class Tally:
     """The counters behind a timer's statistics."""
 
     runs: int = 0
-    succeeded: int = 0
+    finished: int = 0
     failed: int = 0
     timed_out: int = 0
     cancelled: int = 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError, Task
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .._ground import kernel
 from .._ground.calls import call, coroutine_of
 from .._ground.errors import TaskCancelled
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
-from .records import RunOutcome, TimerRun, TimerSettings
+from .records import TimerRun, TimerSettings
 
 logger = logging.getLogger("lifecycle.timers")
 
@@ -97,7 +98,7 @@ class Run:
         finally:
             self._ended = self._clock()
             if hooks:
-                await self._tell_outcome(hooks)
+                await self._report_end(hooks)
 
     async def _call_within(self, timeout: float) -> None:
         task = kernel.current_task()
@@ -127,13 +128,13 @@ class Run:
         await kernel.absorb_cancellation(task, still_asked)
         return still_asked == 0
 
-    async def _tell_outcome(self, hooks: Sequence[object]) -> None:
+    async def _report_end(self, hooks: Sequence[object]) -> None:
         cancelled = self.error is None and kernel.current_task().cancelling() > 0
         status = CANCELLED if cancelled else FINISHED if self.error is None else FAILED
-        outcome = RunOutcome(status, self.error, self.duration)
+        ended = replace(self.info, status=status, error=self.error, duration=self.duration)
         for hook in hooks:
             try:
-                await call(getattr(hook, "after", nothing), self.info, outcome)
+                await call(getattr(hook, "after", nothing), ended)
             except Exception:
                 logger.exception("hook failed", extra={"owner": self.info.timer, "hook": f"{hook!r}.after"})
 

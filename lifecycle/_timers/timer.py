@@ -25,7 +25,7 @@ class Timer:
     ends, with no run left over. The function runs in a task of its own, in a fresh copy of the context variables
     that the timer was started with. It can be started again after it has ended, and begins anew then.
 
-    Make one with `fixed_rate`, `fixed_delay`, `cron` or `after`. All methods are synchronous and belong into the
+    Make one with `fixed_rate`, `fixed_delay`, `cron` or `once`. All methods are synchronous and belong into the
     loop's thread; they may be called from inside the function.
 
     Do not use it for a pause between two steps of your own code: that is ``anyio.sleep``.
@@ -161,7 +161,7 @@ class Timer:
 
     def _check_invariants(self) -> None:
         statistics = self.statistics()
-        ended = statistics.succeeded + statistics.failed + statistics.cancelled
+        ended = statistics.finished + statistics.failed + statistics.cancelled
         assert statistics.runs == statistics.running + ended, statistics
         assert statistics.timed_out <= statistics.failed, statistics
         assert statistics.running <= self._settings.max_instances, statistics

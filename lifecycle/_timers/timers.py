@@ -1,4 +1,4 @@
-"""fixed_rate, fixed_delay, cron and after: the four kinds of timers, run by any owner of tasks."""
+"""fixed_rate, fixed_delay, cron and once: the four kinds of timers, run by any owner of tasks."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def cron(
     return _made(body, CronPlan(CronRule(rule, timezone), missed, clock or time.time), settings, name)
 
 
-def after(
+def once(
     fn: Body,
     delay: float,
     *,

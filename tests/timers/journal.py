@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from lifecycle import Scope
-from lifecycle._timers.records import RunOutcome, TimerRun
+from lifecycle._timers.records import TimerRun
 from lifecycle._timers.timer import Timer
 from lifecycle.testing import Bubble
 
@@ -56,9 +56,9 @@ class Recorder:
         if self.fail == "before":
             raise OSError("before")
 
-    async def after(self, run: TimerRun, outcome: RunOutcome) -> None:
+    async def after(self, run: TimerRun) -> None:
         await asyncio.sleep(0.1)
-        self.seen.append(outcome)
+        self.seen.append(run)
         if self.fail == "after":
             raise OSError("after")
 

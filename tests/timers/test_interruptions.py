@@ -9,7 +9,7 @@ import pytest
 
 from lifecycle import Scope
 from lifecycle._timers.timer import Timer
-from lifecycle._timers.timers import after, cron, fixed_delay, fixed_rate
+from lifecycle._timers.timers import cron, fixed_delay, fixed_rate, once
 from lifecycle.testing import Bubble, explore_cancellation
 
 from .journal import MIDNIGHT, Recorder, WallClock, slow
@@ -45,7 +45,7 @@ def account_closes(bubble: Bubble) -> bool:
         lambda bubble: fixed_rate(slow, 1, run_timeout=0.4),
         lambda bubble: fixed_rate(slow, 1, max_runs=2),
         lambda bubble: fixed_delay(slow, 0.5),
-        lambda bubble: after(slow, 1),
+        lambda bubble: once(slow, 1),
         lambda bubble: cron(slow, "* * * * * *", timezone="UTC", clock=WallClock(bubble, MIDNIGHT)),
     ],
     ids=["rate", "overlapping", "timeout", "max_runs", "delay", "after", "cron"],

@@ -44,7 +44,7 @@ def test_a_lambda_and_a_decorated_function_will_do() -> None:
             for fn in (lambda: nothing(), wrapper):
                 timer = fixed_rate(fn, 1, max_runs=2)
                 await scope.start_soon(timer)
-                assert timer.statistics().succeeded == 2
+                assert timer.statistics().finished == 2
 
     run_virtual(scenario)
 

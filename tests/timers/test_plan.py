@@ -32,7 +32,7 @@ def test_1_fixed_rate_is_anchored_and_does_not_drift() -> None:
         async with Scope() as scope:
             await scope.start_soon(timer)
         assert all(abs(at - (anchor + n * 0.1)) < 1e-6 for n, at in enumerate(began))
-        assert timer.statistics().succeeded == 10_000
+        assert timer.statistics().finished == 10_000
         assert timer.statistics().missed == 0
 
     run_virtual(scenario)
@@ -199,7 +199,7 @@ def test_4_what_is_later_than_its_grace_is_dropped_counted_and_told() -> None:
 
 
 def test_4_a_single_timer_can_misfire() -> None:
-    """A blocked loop makes `after` too late; it ends without a run."""
+    """A blocked loop makes `once` too late; it ends without a run."""
 
     async def scenario(bubble: Bubble) -> None:
         journal = Journal(bubble)

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from lifecycle import Scope, TaskCancelled, TaskStatus
-from lifecycle._timers.records import RunOutcome, TimerRun
+from lifecycle._timers.records import TimerRun
 from lifecycle._timers.timers import fixed_rate
 from lifecycle.testing import Bubble, run_virtual
 
@@ -37,7 +37,7 @@ def test_6_an_error_is_logged_and_the_timer_goes_on(caplog: pytest.LogCaptureFix
         timer = fixed_rate(body, 1, name="probe")
         await run_for(timer, 4.5)
         assert runs == [1, 2, 3, 4, 5]
-        assert (timer.statistics().failed, timer.statistics().succeeded) == (2, 3)
+        assert (timer.statistics().failed, timer.statistics().finished) == (2, 3)
 
     run_virtual(scenario)
     assert [record.getMessage() for record in caplog.records] == [
@@ -160,9 +160,9 @@ def test_7_hooks_see_the_run_and_its_outcome() -> None:
         recorder = Recorder()
         timer = fixed_rate(Journal(bubble, 15), 10, hooks=[recorder], name="t")
         await run_for(timer, 25)
-        first, outcome, second, _ = recorder.seen
+        first, ended, second, _ = recorder.seen
         assert first == TimerRun("t", 1, 0.0, 0.0, 0, False)
-        assert outcome == RunOutcome(TaskStatus.FINISHED, None, 15.0)
+        assert ended == TimerRun("t", 1, 0.0, 0.0, 0, False, TaskStatus.FINISHED, None, 15.0)
         assert second == TimerRun("t", 2, 20.0, 20.0, 1, False)
         assert second.lateness == 0.0
 
@@ -177,7 +177,7 @@ def test_7_an_error_of_before_fails_the_run(caplog: pytest.LogCaptureFixture) ->
         timer = fixed_rate(journal, 10, hooks=[recorder])
         await run_for(timer, 15)
         assert journal.began == []
-        assert [type(seen) for seen in recorder.seen] == [TimerRun, RunOutcome] * 2
+        assert [seen.status for seen in recorder.seen] == [None, TaskStatus.FAILED] * 2
         assert recorder.seen[1].status is TaskStatus.FAILED
         assert isinstance(recorder.seen[1].error, OSError)
         assert timer.statistics().failed == 2
@@ -192,7 +192,7 @@ def test_7_an_error_of_after_is_logged_and_hurts_nobody(caplog: pytest.LogCaptur
         broken, sound = Recorder("after"), Recorder()
         timer = fixed_rate(Journal(bubble), 10, hooks=[broken, sound])
         await run_for(timer, 15)
-        assert timer.statistics().succeeded == 2
+        assert timer.statistics().finished == 2
         assert len(sound.seen) == 4
 
     run_virtual(scenario)
@@ -245,7 +245,7 @@ def test_8_a_run_that_takes_too_long_is_cancelled_and_has_failed(caplog: pytest.
         assert journal.began == [0, 10]
         assert journal.ended == [12]
         statistics = timer.statistics()
-        assert (statistics.failed, statistics.timed_out, statistics.succeeded) == (1, 1, 1)
+        assert (statistics.failed, statistics.timed_out, statistics.finished) == (1, 1, 1)
 
     run_virtual(scenario)
     assert caplog.records[0].exc_info is not None
@@ -290,8 +290,8 @@ def test_8_a_body_that_swallows_its_timeout_is_left_alone() -> None:
         timer = fixed_rate(body, 10, run_timeout=3, max_runs=2, hooks=[recorder])
         async with Scope() as scope:
             await scope.start_soon(timer)
-        assert (timer.statistics().succeeded, timer.statistics().timed_out) == (2, 0)
-        outcomes = [seen for seen in recorder.seen if isinstance(seen, RunOutcome)]
+        assert (timer.statistics().finished, timer.statistics().timed_out) == (2, 0)
+        outcomes = [seen for seen in recorder.seen if seen.status is not None]
         assert [outcome.status for outcome in outcomes] == [TaskStatus.FINISHED] * 2
 
     run_virtual(scenario)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from lifecycle import Scope, TaskGroup, TaskManager, after, cron, fixed_delay, fixed_rate
+from lifecycle import Scope, TaskGroup, TaskManager, cron, fixed_delay, fixed_rate, once
 
 from ._table import Gauge, fail_on_assertion, ignore_error, scenario, work
 
@@ -22,7 +22,7 @@ async def timers_in_a_scope(bubble: Bubble) -> None:
     async with Scope("timers") as scope:
         scope.start_soon(fixed_rate(lambda: work(bubble, "fast", 0.005), 0.01, name="fast"))
         scope.start_soon(fixed_delay(lambda: work(bubble, "slow", 0.02), 0.01, name="slow"))
-        scope.start_soon(after(lambda: work(bubble, "once", 0.01), 0.015))
+        scope.start_soon(once(lambda: work(bubble, "once", 0.01), 0.015))
         await asyncio.sleep(0.035)
 
 
