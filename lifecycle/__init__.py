@@ -16,7 +16,7 @@ _NAMES = {
     "_connect.stages": "Stages",
     "_connect.state": "AttemptState",
     "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LeakError LifecycleError NoSurroundingRun "
-    "OwnerClosed PendingLimitReached PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished "
+    "ManagerFull OwnerClosed PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished "
     "TimeoutExpired",
     "_group.completions": "Completions as_completed",
     "_group.gather": "amap gather race",
@@ -24,7 +24,7 @@ _NAMES = {
     "_manager.hooks": "TaskHooks",
     "_manager.manager": "TaskManager",
     "_manager.overdue": "QueueAlarm RunAlarm",
-    "_manager.records": "DrainReport LeftBehind TaskManagerStatistics",
+    "_manager.records": "AbandonedTask DrainReport TaskManagerStatistics",
     "_pair.ends": "LoopEnd PairOutcome",
     "_pair.pair": "ReaderWorker link",
     "_pool.loans": "Loan TryLoan",

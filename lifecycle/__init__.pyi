@@ -14,9 +14,9 @@ from ._ground.errors import ConnectTimeout as ConnectTimeout
 from ._ground.errors import CreationTimeout as CreationTimeout
 from ._ground.errors import LeakError as LeakError
 from ._ground.errors import LifecycleError as LifecycleError
+from ._ground.errors import ManagerFull as ManagerFull
 from ._ground.errors import NoSurroundingRun as NoSurroundingRun
 from ._ground.errors import OwnerClosed as OwnerClosed
-from ._ground.errors import PendingLimitReached as PendingLimitReached
 from ._ground.errors import PoolFull as PoolFull
 from ._ground.errors import PoolTimeout as PoolTimeout
 from ._ground.errors import ReleaseTimeout as ReleaseTimeout
@@ -35,8 +35,8 @@ from ._manager.hooks import TaskHooks as TaskHooks
 from ._manager.manager import TaskManager as TaskManager
 from ._manager.overdue import QueueAlarm as QueueAlarm
 from ._manager.overdue import RunAlarm as RunAlarm
+from ._manager.records import AbandonedTask as AbandonedTask
 from ._manager.records import DrainReport as DrainReport
-from ._manager.records import LeftBehind as LeftBehind
 from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
 from ._pair.ends import LoopEnd as LoopEnd
 from ._pair.ends import PairOutcome as PairOutcome

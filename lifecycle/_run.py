@@ -24,7 +24,7 @@ from ._ground.checks import checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
 from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
-from ._manager.records import LeftBehind
+from ._manager.records import AbandonedTask
 from ._task.handle import TaskHandle
 
 logger = logging.getLogger("lifecycle.run")
@@ -178,7 +178,7 @@ class _Process(Generic[T]):
         self._fatal: BaseException | None = None
         self._main: Task[T] | None = None
         self._forced: Future[None] | None = None
-        self._stuck: list[LeftBehind] = []
+        self._stuck: list[AbandonedTask] = []
 
     async def supervise(self, coro: Coroutine[Any, Any, T]) -> None:
         """Run *coro* to its end, then see off everything else that is in the loop.
@@ -199,7 +199,7 @@ class _Process(Generic[T]):
         """Return what main returned; raise what it raised, or what the signal that ended it stands for."""
         assert self._main is not None
         for left in self._stuck:
-            tell(f"still running, left behind: {left}")
+            tell(f"still running, abandoned: {left}")
         if self._signals:
             self._leave_threads(128 + self._signals[0])
         if self._fatal is not None:
@@ -249,7 +249,7 @@ class _Process(Generic[T]):
 
     def _note_stuck(self, task: Task[Any]) -> None:
         if not task.done():
-            self._stuck.append(LeftBehind(task.get_name(), self._cancel_timeout, kernel.suspended_at(task)))
+            self._stuck.append(AbandonedTask(task.get_name(), self._cancel_timeout, kernel.suspended_at(task)))
 
     async def _cancel_strangers(self) -> None:
         """Cancel the tasks that nobody owns, and name those that do not end."""
@@ -291,6 +291,6 @@ class _Process(Generic[T]):
                 continue
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                tell(f"still running, left behind: thread {thread.name!r}")
+                tell(f"still running, abandoned: thread {thread.name!r}")
                 sys.stdout.flush()
                 os._exit(code)

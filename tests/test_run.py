@@ -297,8 +297,8 @@ def test_what_is_stuck_is_named_and_left(capfd: pytest.CaptureFixture[str]) -> N
 
     assert run(main, drain_timeout=0.01, cancel_timeout=0.05) == 5
     errors = capfd.readouterr().err
-    assert "still running, left behind: owned (running for " in errors
-    assert "still running, left behind: stranger (running for " in errors
+    assert "still running, abandoned: owned (running for " in errors
+    assert "still running, abandoned: stranger (running for " in errors
     assert errors.count("test_run.py:") == 2
 
 
@@ -423,8 +423,8 @@ def test_the_second_signal_forces(use_uvloop: bool) -> None:
     assert returned == 143
     assert time.monotonic() - began < 10
     assert set(said) == {"main swallowed", "background swallowed"}
-    assert "still running, left behind: background (running for " in errors
-    assert "still running, left behind: main (running for " in errors
+    assert "still running, abandoned: background (running for " in errors
+    assert "still running, abandoned: main (running for " in errors
     assert "in stubborn" in errors
 
 
@@ -435,7 +435,7 @@ def test_time_that_is_up_forces_as_well() -> None:
         program.signal(signal.SIGINT)
         returned, _, errors = program.end()
     assert returned == -signal.SIGINT
-    assert "left behind: main" in errors
+    assert "abandoned: main" in errors
 
 
 @LOOPS
@@ -543,7 +543,7 @@ def test_a_worker_thread_that_is_stuck_is_named_and_left() -> None:
         returned, _, errors = program.end()
     assert returned == 143
     assert time.monotonic() - began < 20
-    assert "still running, left behind: thread " in errors
+    assert "still running, abandoned: thread " in errors
 
 
 def test_threads_that_end_in_time_are_waited_for() -> None:

@@ -40,7 +40,7 @@ class ReleaseTimeout(LifecycleError, TimeoutError):
         self.timeout = timeout
         self.abandoned = abandoned
         self.stack: tuple[str, ...] = tuple(stack)
-        fate = "ignored its cancellation and was left behind" if abandoned else "was cancelled"
+        fate = "ignored its cancellation and was abandoned" if abandoned else "was cancelled"
         where = f", suspended at {self.stack[-1]}" if self.stack else ""
         super().__init__(
             f"releasing {resource} took longer than {timeout:g} s and {fate}{where}; "
@@ -59,7 +59,7 @@ class TaskNotFinished(LifecycleError, anyio.TaskNotFinished, asyncio.InvalidStat
     """A task's result or exception was asked for before the task had ended."""
 
 
-class PendingLimitReached(LifecycleError, anyio.WouldBlock):
+class ManagerFull(LifecycleError, anyio.WouldBlock):
     """A task manager has as many waiting tasks as its ``pending_limit`` allows; the new one was refused.
 
     You do not get it from ``await manager.spawn(...)``, which waits for a free slot instead.

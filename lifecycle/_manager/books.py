@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from .._ground import kernel, trace
 from .._ground.checks import checked_limit
 from .._ground.closing import OwnerState, refuse
-from .._ground.errors import OwnerClosed, PendingLimitReached
+from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, PENDING, TaskHandle
 from .._task.slots import Slots
@@ -32,10 +32,35 @@ class TaskBooks:
 
     # An instance with more than thirty attributes loses the fast way to all of them, unless they are slots.
     __slots__ = (
-        "__weakref__", "_accepted", "_bounded", "_cancelled", "_clock", "_context", "_discarded", "_eager", "_failed",
-        "_finished", "_fresh", "_hooks", "_idleness", "_left_behind", "_loop", "_on_error", "_pending_limit",
-        "_plain", "_rejected", "_running", "_since", "_slots", "_special", "_state", "_sweep_at", "_token", "_tokens",
-        "_watched", "name",
+        "__weakref__",
+        "_abandoned",
+        "_accepted",
+        "_bounded",
+        "_cancelled",
+        "_clock",
+        "_context",
+        "_discarded",
+        "_eager",
+        "_failed",
+        "_finished",
+        "_fresh",
+        "_hooks",
+        "_idleness",
+        "_loop",
+        "_on_error",
+        "_pending_limit",
+        "_plain",
+        "_rejected",
+        "_running",
+        "_since",
+        "_slots",
+        "_special",
+        "_state",
+        "_sweep_at",
+        "_token",
+        "_tokens",
+        "_watched",
+        "name",
     )  # fmt: skip
 
     _clock: Callable[[], float]  # from `_bind` on
@@ -53,7 +78,7 @@ class TaskBooks:
         self.name: str = name
         self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
         self._running: dict[TaskHandle[Any], None] = {}  # in order, so that what happens to them is
-        self._left_behind: dict[TaskHandle[Any], None] = {}
+        self._abandoned: dict[TaskHandle[Any], None] = {}
         self._slots = Slots(self._running, limit)
         self._bounded = limit is not None
         self._idleness = Idleness(self._running, self._slots)
@@ -161,7 +186,7 @@ class TaskBooks:
         self._check_open(name)
         if self._pending_limit is None or self._slots.free or self._slots.waiting < self._pending_limit:
             return
-        error = PendingLimitReached(
+        error = ManagerFull(
             f"{self} has {self._slots.waiting} tasks waiting, its pending_limit; task {name!r} was refused. "
             "Wait for a slot with `await manager.spawn(...)`, or raise the limit"
         )
@@ -209,7 +234,7 @@ class TaskBooks:
             handle._discard()
 
     def _after_end(self, handle: TaskHandle[Any]) -> None:
-        self._left_behind.pop(handle, None)
+        self._abandoned.pop(handle, None)
         if self._tokens:
             trace.closed(self._tokens.pop(handle, None))
             self._report_closed()
@@ -248,18 +273,18 @@ class TaskBooks:
             cancelled=self._cancelled,
             rejected=self._rejected,
             discarded=self._discarded,
-            abandoned=len(self._left_behind),
+            abandoned=len(self._abandoned),
         )
 
     def _portrait(self) -> Portrait:
         sweep(self._running)
-        things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._left_behind)]
+        things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._abandoned)]
         counts = {"limit": self._slots.limit} if self._slots.limit is not None else {}
         return Portrait("task manager", self.name, self._state.value, self._since, things, counts, self._token)
 
     def _thing(self, handle: TaskHandle[Any]) -> Thing:
         state = "cancelling" if handle.cancelling else handle.status.value
-        state = "left behind" if handle in self._left_behind else state
+        state = "abandoned" if handle in self._abandoned else state
         token = self._tokens.get(handle)
         return Thing("task", handle.name, state, handle.started_at, token=token, task=handle._task)
 

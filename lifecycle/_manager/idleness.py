@@ -11,7 +11,7 @@ from .._ground import kernel
 from .._task.handle import PENDING, TaskHandle
 from .._task.slots import Slots
 from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
-from .records import LeftBehind
+from .records import AbandonedTask
 
 T = TypeVar("T")
 
@@ -163,8 +163,8 @@ def watch_unstarted(handles: list[TaskHandle[Any]]) -> None:
                 handle._watch_native_task()
 
 
-def describe(handle: TaskHandle[Any], now: float) -> LeftBehind:
+def describe(handle: TaskHandle[Any], now: float) -> AbandonedTask:
     """Return the record of a task that would not end."""
     started = handle.started_at if handle.started_at is not None else now
     stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
-    return LeftBehind(handle.name, now - started, stack)
+    return AbandonedTask(handle.name, now - started, stack)

@@ -15,14 +15,14 @@ from .._ground import kernel
 from .._ground.calls import checked_coroutine, coroutine_of, name_of
 from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless
-from .._ground.errors import OwnerClosed, PendingLimitReached, ReleaseTimeout
+from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
 from .._ground.kernel import NativeTask
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .books import TaskBooks
 from .hooks import TaskHooks, logger
 from .idleness import describe, next_turn
-from .records import DrainReport, LeftBehind, joined
+from .records import AbandonedTask, DrainReport, joined
 
 __all__ = ["TaskHooks", "TaskManager"]
 
@@ -100,7 +100,7 @@ class TaskManager(TaskBooks):
 
         Raises:
             OwnerClosed: the manager is closing or closed; *fn* was not called.
-            PendingLimitReached: ``pending_limit`` tasks wait already; *fn* was not called. (An ``anyio.WouldBlock``.)
+            ManagerFull: ``pending_limit`` tasks wait already; *fn* was not called. (An ``anyio.WouldBlock``.)
             TypeError: *fn* did not make a coroutine.
         """
         if self._state is not OPEN or self._bounded:
@@ -135,7 +135,7 @@ class TaskManager(TaskBooks):
         """Start *coro* in the background and return its handle; see `start_soon`.
 
         Raises:
-            OwnerClosed, PendingLimitReached: the task was refused, and *coro* has been closed.
+            OwnerClosed, ManagerFull: the task was refused, and *coro* has been closed.
             TypeError: *coro* is no coroutine.
         """
         coro = checked_coroutine(coro)
@@ -192,7 +192,7 @@ class TaskManager(TaskBooks):
         Cancellation: the half-started task is cancelled; the manager sees it off.
 
         Raises:
-            OwnerClosed, PendingLimitReached: as in `start_soon`.
+            OwnerClosed, ManagerFull: as in `start_soon`.
             RuntimeError: the task returned without calling ``started``.
         """
         startup = Startup(fn, args)
@@ -228,7 +228,7 @@ class TaskManager(TaskBooks):
             self.start_soon(fn, *args, name=name)
         except Exception as error:
             logger.exception("task refused", extra={"manager": self.name, "task": name})
-            if not isinstance(error, (OwnerClosed, PendingLimitReached)):
+            if not isinstance(error, (OwnerClosed, ManagerFull)):
                 self._tell_rejected(name, error)
 
     @property
@@ -326,7 +326,7 @@ class TaskManager(TaskBooks):
         discarded = self._discard_pending()
         cancelled = self._names()
         held = await self._cancel_running() or held
-        self._report = joined(self._report, DrainReport(finished, cancelled, discarded, self._leave_behind()))
+        self._report = joined(self._report, DrainReport(finished, cancelled, discarded, self._abandon()))
         return held
 
     async def _cancel_running(self) -> CancelledError | None:
@@ -345,16 +345,16 @@ class TaskManager(TaskBooks):
             self._drop_unstarted(handle)
         return tuple(handle.name for handle in handles)
 
-    def _leave_behind(self) -> tuple[LeftBehind, ...]:
+    def _abandon(self) -> tuple[AbandonedTask, ...]:
         """Stop counting the tasks that would not end, and say who they are."""
         left = self._idleness.others()
         self._watched = self._watched or bool(left)
         for handle in left:
             del self._running[handle]
-            self._left_behind[handle] = None
+            self._abandoned[handle] = None
         records = tuple(describe(handle, self._clock()) for handle in left)
         for record in records:
-            logger.error("task left behind: %s", record, extra={"manager": self.name, "task": record.name})
+            logger.error("task abandoned: %s", record, extra={"manager": self.name, "task": record.name})
         return records
 
     async def _wait_idle(
@@ -374,7 +374,7 @@ class TaskManager(TaskBooks):
 async def end_block(
     owner: object, closing: Coroutine[Any, Any, DrainReport], error: BaseException | None, cancel_timeout: float
 ) -> None:
-    """End the block of an owner that drains: an *error* of the body goes on, else the tasks left behind are one."""
+    """End the block of an owner that drains: an *error* of the body goes on, else the tasks abandoned are one."""
     try:
         report = await closing
     except CancelledError as held:
@@ -383,4 +383,4 @@ async def end_block(
     if report.abandoned and error is None:
         names = ", ".join(left.name for left in report.abandoned)
         stack = report.abandoned[0].stack
-        raise ReleaseTimeout(f"{owner} (left behind: {names})", cancel_timeout, abandoned=True, stack=stack)
+        raise ReleaseTimeout(f"{owner} (abandoned: {names})", cancel_timeout, abandoned=True, stack=stack)

@@ -110,7 +110,7 @@ class RunAlarm(Overdue):
     """Tells of each task that has had its slot for more than *seconds* and has not ended: ``on_alarm(handle)``.
 
     A hook for ``TaskManager(hooks=[...])``. ``handle.cancel()`` in it makes it a time limit. Tasks that a closing
-    manager has left behind still run, and are still watched.
+    manager has abandoned still run, and are still watched.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""What a task manager says of itself: its statistics, what a drain reports, and what was left behind."""
+"""What a task manager says of itself: its statistics, what a drain reports, and what was abandoned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TaskManagerStatistics:
         cancelled: tasks that ended cancelled.
         rejected: offers refused, because the manager was closed or ``pending_limit`` was reached.
         discarded: tasks cancelled or dropped at closing while they still waited for a slot.
-        abandoned: tasks that ignored their cancellation and were left behind at closing.
+        abandoned: tasks that ignored their cancellations and were abandoned at closing.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TaskManagerStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftBehind:
+class AbandonedTask:
     """A task that had not ended when its owner stopped waiting for it.
 
     Attributes:
@@ -78,7 +78,7 @@ class DrainReport:
     finished: int = 0
     cancelled: tuple[str, ...] = ()
     discarded: tuple[str, ...] = ()
-    abandoned: tuple[LeftBehind, ...] = ()
+    abandoned: tuple[AbandonedTask, ...] = ()
     running: tuple[str, ...] = ()
 
     @property

@@ -24,7 +24,7 @@ from .._ground import kernel, trace
 from .._ground.alarm import Alarm
 from .._ground.errors import ReleaseTimeout, combine
 from .._manager.manager import TaskManager
-from .._manager.records import LeftBehind
+from .._manager.records import AbandonedTask
 from .._task.handle import CANCELLED, FINISHED
 from .plan import Plan
 from .records import Tally, TimerRun, TimerSettings
@@ -113,7 +113,7 @@ class TimerLife:
         if cancellation is not None:
             raise cancellation
 
-    def _raise_errors(self, abandoned: Sequence[LeftBehind]) -> None:
+    def _raise_errors(self, abandoned: Sequence[AbandonedTask]) -> None:
         """Raise what runs left to be raised, rather than a cancellation, which would hide it."""
         for left in abandoned:
             name = f"{left.name} of {self._crew}"

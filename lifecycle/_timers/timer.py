@@ -55,7 +55,7 @@ class Timer:
 
         Raises:
             RuntimeError: the timer is running already.
-            ReleaseTimeout: a run ignored its cancellation and was left behind.
+            ReleaseTimeout: a run ignored its cancellation and was abandoned.
             BaseException: what a run raised, with ``on_error="raise"``.
         """
         self._check_not_running()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import PendingLimitReached, TaskHandle, TaskManager
+from lifecycle import ManagerFull, TaskHandle, TaskManager
 from lifecycle.testing import Bubble
 
 from ..loops import eager_loop, on_every_loop, run_on, virtual
@@ -68,7 +68,7 @@ async def test_hooks_see_the_whole_life_of_each_task(bubble: Bubble) -> None:
         manager.start_soon(work, name="never").cancel()
         manager.start_soon(work, name="cancelled")
         manager.start_soon(work, name="too late")
-        with pytest.raises(PendingLimitReached):
+        with pytest.raises(ManagerFull):
             manager.start_soon(work, name="too many")
         await asyncio.sleep(1.5)
         manager._slots.queued_tasks()[0].cancel()
@@ -83,7 +83,7 @@ async def test_hooks_see_the_whole_life_of_each_task(bubble: Bubble) -> None:
         ("after", "never", "cancelled"),
         ("queued", "cancelled", "pending"),
         ("queued", "too late", "pending"),
-        ("rejected", "too many", "PendingLimitReached"),
+        ("rejected", "too many", "ManagerFull"),
         ("after", "well", "finished"),
         ("before", "badly", "pending"),
         ("after", "badly", "failed"),
@@ -155,7 +155,7 @@ def test_a_broken_hook_hurts_nobody(new_loop: Any, caplog: pytest.LogCaptureFixt
         async with TaskManager("mail", limit=1, pending_limit=1, hooks=[Broken(), notes]) as manager:
             manager.start_soon(asyncio.sleep, 0.001)
             handle = manager.start_soon(asyncio.sleep, 0, 5)
-            with pytest.raises(PendingLimitReached):
+            with pytest.raises(ManagerFull):
                 manager.start_soon(asyncio.sleep, 0)
             return await handle or 0
 

@@ -407,7 +407,7 @@ async def stubborn_then_clean() -> None:
 async def test_what_ignores_every_cancellation_is_left_behind(bubble: Bubble, caplog: pytest.LogCaptureFixture) -> None:
     """The block raises, the report names it with its stack, the account closes, and its late end is counted."""
     manager = TaskManager("mail", drain_timeout=1, cancel_timeout=2)
-    with pytest.raises(ReleaseTimeout, match=r"'mail' \(left behind: stuck\) took longer than 2 s") as caught:
+    with pytest.raises(ReleaseTimeout, match=r"'mail' \(abandoned: stuck\) took longer than 2 s") as caught:
         async with manager:
             handle = manager.start_soon(stubborn, 3, name="stuck")
     assert bubble.clock.time() == 3.0
@@ -418,7 +418,7 @@ async def test_what_ignores_every_cancellation_is_left_behind(bubble: Bubble, ca
     assert (left.name, left.age) == ("stuck", 3.0)
     assert str(left).startswith("stuck (running for 3.0 s)\n    ")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "task left behind: stuck" in caplog.text
+    assert "task abandoned: stuck" in caplog.text
     assert (manager.statistics().abandoned, len(manager)) == (1, 0)
     manager._check_invariants()
     handle.cancel()

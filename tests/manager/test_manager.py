@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lifecycle import OwnerClosed, PendingLimitReached, TaskHandle, TaskManager, TaskStatus
+from lifecycle import ManagerFull, OwnerClosed, TaskHandle, TaskManager, TaskStatus
 from lifecycle.testing import Bubble, explore_cancellation
 
 from ..loops import eager_loop, on_every_loop, run_on, virtual
@@ -479,7 +479,7 @@ def test_work_from_a_thread_that_is_refused_in_the_loop(caplog: pytest.LogCaptur
             await anyio.to_thread.run_sync(manager.start_soon_threadsafe, give)
 
     asyncio.run(main())
-    assert rejected[:3] == [("too many", PendingLimitReached), ("no task", TypeError), ("too late", OwnerClosed)]
+    assert rejected[:3] == [("too many", ManagerFull), ("no task", TypeError), ("too late", OwnerClosed)]
     assert [record.getMessage() for record in caplog.records] == ["task refused"] * 3
 
 
@@ -507,7 +507,7 @@ async def test_the_account_closes(bubble: Bubble) -> None:
     manager.start_soon(give).cancel()
     manager.start_soon(give)
     manager.start_soon(give)
-    with pytest.raises(PendingLimitReached):
+    with pytest.raises(ManagerFull):
         manager.start_soon(give)
     statistics = manager.statistics()
     assert (statistics.name, statistics.state, statistics.limit) == ("all kinds", "open", 2)

@@ -251,9 +251,9 @@ class ManagerMachine(RuleBasedStateMachine):
         assert manager._failed == ends[TaskStatus.FAILED] == self.errors
         assert manager._cancelled + manager._discarded == ends[TaskStatus.CANCELLED]
         assert manager._rejected == self.hooked["rejected"]
-        alive = len(manager._running) + len(manager._left_behind) + manager._slots.queued
+        alive = len(manager._running) + len(manager._abandoned) + manager._slots.queued
         assert alive == ends[TaskStatus.PENDING] + ends[TaskStatus.RUNNING]
-        assert self.live == {*manager._running, *manager._left_behind}
+        assert self.live == {*manager._running, *manager._abandoned}
         assert self.hooked["after"] == len(self.handles) - alive
         assert manager.limit is None or manager._slots._granted <= manager.limit or manager._state.value != "open"
         assert not self.loop.problems, self.loop.problems

@@ -665,7 +665,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_named_and_its_connecti
     async def handler(stream: ServedStream) -> None:
         await stubborn.run()
 
-    with pytest.raises(ReleaseTimeout, match=r"server 'host:1' \(left behind: 10.0.0.1:"):
+    with pytest.raises(ReleaseTimeout, match=r"server 'host:1' \(abandoned: 10.0.0.1:"):
         async with serve_tcp(handler, "host", 1, drain_timeout=1, cancel_timeout=1):
             reader, writer = await asyncio.open_connection("host", 1)
             await asyncio.sleep(0.1)

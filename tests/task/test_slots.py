@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import OwnerClosed, PendingLimitReached, TaskManager, TaskStatus
+from lifecycle import ManagerFull, OwnerClosed, TaskManager, TaskStatus
 from lifecycle._task.handle import TaskHandle
 from lifecycle._task.slots import Slots
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules
@@ -319,14 +319,14 @@ async def test_a_line_that_is_full_refuses(bubble: Bubble) -> None:
         manager.start_soon(hold)
         caller = asyncio.create_task(manager.spawn(hold))
         await asyncio.sleep(0)
-        with pytest.raises(PendingLimitReached, match=r"'jobs' has 2 tasks waiting.*task 'late' was refused"):
+        with pytest.raises(ManagerFull, match=r"'jobs' has 2 tasks waiting.*task 'late' was refused"):
             manager.start_soon(make, name="late")
         assert not called
         coro = hold()
         with pytest.raises(anyio.WouldBlock):
             manager.create_task(coro)
         assert coro.cr_frame is None
-        with pytest.raises(PendingLimitReached):
+        with pytest.raises(ManagerFull):
             await manager.start(hold)
         assert manager.statistics().rejected == 3
         await (await caller)
@@ -339,7 +339,7 @@ async def test_no_waiting_at_all(bubble: Bubble) -> None:
     async with TaskManager(limit=2, pending_limit=0) as manager:
         manager.start_soon(hold)
         manager.start_soon(hold)
-        with pytest.raises(PendingLimitReached):
+        with pytest.raises(ManagerFull):
             manager.start_soon(hold)
         await asyncio.sleep(1.5)
         manager.start_soon(hold)

@@ -106,7 +106,7 @@ async def good() -> int:
 async def test_a_job_that_ignores_its_cancellation_is_named_when_the_scheduler_closes() -> None:
     """It holds one worker, and no other job; the close is bounded, and the error and the log name it."""
     scheduler = Scheduler(workers=2, drain_timeout=0, cancel_timeout=0.1)
-    with pytest.raises(ReleaseTimeout, match="left behind: job stubborn"):
+    with pytest.raises(ReleaseTimeout, match="abandoned: job stubborn"):
         async with scheduler:
             job = await scheduler.submit(ignore, name="stubborn")
             other = await scheduler.submit(hold)
