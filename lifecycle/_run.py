@@ -90,7 +90,7 @@ def create_background_task(
     An error is logged with the task's name.
 
     Raises:
-        NoSurroundingRun: the caller does not run under `run`; *coro* has been closed.
+        RuntimeError: the caller does not run under `run`; *coro* has been closed.
         OwnerClosed: the process is ending; *coro* has been closed.
     """
     coro = checked_coroutine(coro)
@@ -116,7 +116,7 @@ def background(fn: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, TaskHandl
 
         send_welcome(user)  # no await: it runs in the background
 
-    The call raises ``NoSurroundingRun`` outside of ``lifecycle.run`` and ``OwnerClosed`` when the process is ending.
+    The call raises ``RuntimeError`` outside of ``lifecycle.run`` and ``OwnerClosed`` when the process is ending.
 
     Args:
         fn: an async function.

@@ -14,7 +14,8 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import NoSurroundingRun, OwnerClosed, TaskHandle, create_background_task, run
+from lifecycle import OwnerClosed, TaskHandle, create_background_task, run
+from lifecycle._ground.errors import NoSurroundingRun
 
 LOOPS = pytest.mark.parametrize("use_uvloop", [False, True], ids=["asyncio", "uvloop"])
 

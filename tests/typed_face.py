@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import assert_type
 
 from lifecycle import (
-    Loan,
     Pool,
     Registry,
     Scope,
@@ -20,6 +19,7 @@ from lifecycle import (
     resource,
     run,
 )
+from lifecycle.types import Loan
 
 
 class Client:

@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle import ConnectAttempt, ConnectError, Retry, connect, take_snapshot
+from lifecycle import ConnectError, Retry, connect, take_snapshot
+from lifecycle.types import ConnectAttempt
 
 from .cluster_client import Driver, LeakyConnect, Refused, Script, cluster
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from lifecycle import AttemptState, ConnectAttempt, Retry, Stages
+from lifecycle import Retry, Stages
+from lifecycle.types import AttemptState, ConnectAttempt
 
 #: One retry, almost at once.
 QUICK = Retry(attempts=2, backoff=(0.01, 0.01), jitter=0.0)

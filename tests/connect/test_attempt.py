@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from lifecycle import AttemptState, ConnectError, ConnectTimeout, LifecycleError, connect, take_snapshot
+from lifecycle import ConnectError, ConnectTimeout, LifecycleError, connect, take_snapshot
 from lifecycle._connect.state import MOVES, moved
 from lifecycle.testing import Bubble
+from lifecycle.types import AttemptState
 
 from ..loops import virtual
 from .peer import Peer

@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import AttemptState, ConnectAttempt, ConnectError, connect
+from lifecycle import ConnectError, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import AttemptState, ConnectAttempt
 
 from ..loops import virtual
 from .peer import QUICK, Peer

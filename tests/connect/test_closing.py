@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from lifecycle import AttemptState, ConnectError, ConnectTimeout, Retry, Stages, connect
+from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import AttemptState
 
 from ..loops import virtual
 from .peer import QUICK, Peer, until

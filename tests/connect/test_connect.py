@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lifecycle import AttemptState, ConnectAttempt, ConnectError, ConnectTimeout, Pool, Retry, Scope, Stages, connect
+from lifecycle import ConnectError, ConnectTimeout, Pool, Retry, Scope, Stages, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import AttemptState, ConnectAttempt
 
 from ..loops import on_every_loop, run_on, virtual
 from .peer import Peer

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle import AttemptState, ConnectError, Stages, connect
+from lifecycle import ConnectError, Stages, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import AttemptState
 
 from ..loops import on_every_loop, run_on, virtual
 from .peer import QUICK, Peer, until

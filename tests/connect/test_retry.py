@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle import AttemptState, ConnectError, ConnectTimeout, Retry, Stages, connect
+from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import AttemptState
 
 from ..loops import virtual
 from .peer import Peer

@@ -9,8 +9,9 @@ import logging
 
 import pytest
 
-from lifecycle import ConnectAttempt, ConnectError, Stages, connect
+from lifecycle import ConnectError, Stages, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import ConnectAttempt
 
 from ..loops import virtual
 from .peer import Peer

@@ -16,7 +16,7 @@ from .evaluation import opened
 from .markdown import Block
 from .stand_ins import UNDER_RUN, WORLD
 
-FACES = ("lifecycle", "lifecycle.testing", "lifecycle.scheduler")
+FACES = ("lifecycle", "lifecycle.types", "lifecycle.hooks", "lifecycle.testing", "lifecycle.scheduler")
 
 _EXAMPLE = re.compile(r"^Examples?::?\n((?:[ ]+.*\n|\n)+)", flags=re.MULTILINE)
 

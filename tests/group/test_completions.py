@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import Completions, TaskHandle, as_completed, gather
+from lifecycle import TaskHandle, as_completed, gather
 from lifecycle.testing import Bubble, run_virtual
+from lifecycle.types import Completions
 
 from ..conformance.loops import RUNS, Run
 from .sources import Gauge, each, fail_late

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import anyio.to_thread
 import pytest
 
-from lifecycle import AttemptState, ConnectAttempt, ConnectError, ConnectTimeout, Retry, Stages, connect
+from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect
 from lifecycle.testing import CANCELS, Bubble, explore_cancellation, no_busy_loop, run_virtual
+from lifecycle.types import AttemptState, ConnectAttempt
 
 from .things import Account, Diary
 

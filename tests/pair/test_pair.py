@@ -12,8 +12,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from lifecycle import LoopEnd, OwnerClosed, ReaderWorker, ReleaseTimeout, Scope, link, take_snapshot
+from lifecycle import OwnerClosed, ReaderWorker, ReleaseTimeout, Scope, link, take_snapshot
 from lifecycle.testing import Bubble
+from lifecycle.types import LoopEnd
 
 from ..guarantees.things import Stubborn
 from ..loops import on_every_loop, run_on, virtual

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle import AttemptState, ConnectAttempt, ConnectError, ReleaseTimeout, Retry, Stages, connect
+from lifecycle import ConnectError, ReleaseTimeout, Retry, Stages, connect
 from lifecycle._connect.state import SETTLED
 from lifecycle.testing import Bubble, run_virtual
+from lifecycle.types import AttemptState, ConnectAttempt
 
 CLOSE_TIMEOUT = 5.0
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from lifecycle import OwnerClosed, Registration, RegistrationState, Registry, RemovalCause
+from lifecycle import OwnerClosed, Registration, Registry, RemovalCause
+from lifecycle._registry.registrations import RegistrationState
 from lifecycle.testing.machines import LoopMachine, RegistryMachine
 from lifecycle.testing.machines._base import pick, picks
 

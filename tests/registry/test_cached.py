@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle import CachedFunction, cached
+from lifecycle import cached
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
+from lifecycle.types import CachedFunction
 
 
 def counted(*, seconds: float = 1.0, **options: Any) -> tuple[CachedFunction[..., Any], list[Any]]:

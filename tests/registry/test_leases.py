@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lifecycle import Pool, Registry, RegistryStatistics, StillLent
+from lifecycle import Pool, Registry, StillLent
 from lifecycle.testing import Bubble, run_virtual
+from lifecycle.types import RegistryStatistics
 
 from ..loops import virtual
 from .clients import Client, close

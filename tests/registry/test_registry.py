@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle import RegistrationState, Registry, RemovalCause, take_snapshot
+from lifecycle import Registry, RemovalCause, take_snapshot
+from lifecycle._registry.registrations import RegistrationState
 from lifecycle.testing import Bubble, run_virtual
 
 from .clients import Client, Frozen, close

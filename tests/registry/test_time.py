@@ -2,7 +2,8 @@
 
 import asyncio
 
-from lifecycle import RegistrationState, Registry, RemovalCause
+from lifecycle import Registry, RemovalCause
+from lifecycle._registry.registrations import RegistrationState
 from lifecycle.testing import Bubble, run_virtual
 
 from .clients import Client, Frozen, close

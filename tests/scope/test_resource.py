@@ -10,8 +10,10 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import NoSurroundingRun, OwnedResource, Scope, TaskHandle, background, resource, run
+from lifecycle import Scope, TaskHandle, background, resource, run
+from lifecycle._ground.errors import NoSurroundingRun
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
+from lifecycle.types import OwnedResource
 
 events: list[str] = []
 

@@ -22,8 +22,9 @@ import pytest
 from anyio.abc import SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from lifecycle import OwnerClosed, ReleaseTimeout, Scope, ServedStream, Server, serve_tcp, serve_unix, take_snapshot
+from lifecycle import OwnerClosed, ReleaseTimeout, Scope, ServedStream, serve_tcp, serve_unix, take_snapshot
 from lifecycle.testing import Bubble
+from lifecycle.types import Server
 
 from ..guarantees.things import Stubborn
 from ..loops import on_every_loop, run_on, virtual

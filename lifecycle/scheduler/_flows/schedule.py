@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lifecycle import CronRule
+from lifecycle.types import CronRule
 
 from .._blocks.flow import FlowSchedule
 from .._ground.text import listing

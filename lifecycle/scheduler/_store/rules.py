@@ -11,7 +11,7 @@ import functools
 import math
 from typing import Final, NamedTuple
 
-from lifecycle import CronRule
+from lifecycle.types import CronRule
 
 from .records import NewSchedule
 

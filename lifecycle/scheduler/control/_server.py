@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lifecycle import ReaderWorker, Registry, Scope, ServedStream, Server, TaskHandle, __version__, serve_tcp
+from lifecycle import ReaderWorker, Registry, Scope, ServedStream, TaskHandle, __version__, serve_tcp
+from lifecycle.types import Server
 
 from .._ground.addresses import check_password
 from .._ground.opening import enter_and_open

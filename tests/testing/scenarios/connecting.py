@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from lifecycle import AttemptState, ConnectAttempt, ConnectError, Retry, Scope, Stages, connect, dial_tcp
+from lifecycle import ConnectError, Retry, Scope, Stages, connect, dial_tcp
 from lifecycle._group.gather import gather
+from lifecycle.types import AttemptState, ConnectAttempt
 
 from ._table import connect as make
 from ._table import disconnect, scenario, session, work

@@ -1,0 +1,98 @@
+"""The public faces of the core: which name lives in which private room, and how it is loaded when it is first used.
+
+Who needs a scope does not pay for a pool. The same names, spelled out for type checkers, are in the `.pyi` file of each
+face; a test holds the two equal.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+PACKAGE = __package__
+
+#: For each face its homes, and for each home the public names that it defines.
+FACES: dict[str, dict[str, str]] = {
+    "lifecycle": {
+        "_connect.connect": "connect",
+        "_connect.dial": "dial dial_tcp dial_tls dial_unix",
+        "_connect.retry": "Retry",
+        "_connect.stages": "Stages",
+        "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LeakError LifecycleError "
+        "OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished "
+        "TimeoutExpired",
+        "_group.completions": "as_completed",
+        "_group.gather": "amap gather race",
+        "_group.group": "TaskGroup",
+        "_manager.manager": "TaskManager",
+        "_manager.records": "AbandonedTask DrainReport",
+        "_pair.pair": "ReaderWorker link",
+        "_pool.pool": "Pool",
+        "_registry.cached": "cached",
+        "_registry.registrations": "Registration RemovalCause",
+        "_registry.registry": "Registry",
+        "_run": "background create_background_task run",
+        "_scope.resource": "resource",
+        "_scope.scope": "Scope",
+        "_serve.serve": "serve_tcp serve_unix",
+        "_serve.stream": "ServedStream",
+        "_snapshot": "Snapshot take_snapshot",
+        "_task.handle": "TaskHandle TaskStatus",
+        "_timers.timers": "cron fixed_delay fixed_rate once",
+    },
+    "lifecycle.hooks": {
+        "_manager.hooks": "TaskHooks",
+        "_manager.overdue": "QueueAlarm RunAlarm",
+        "_timers.records": "TimerHooks",
+    },
+    "lifecycle.types": {
+        "_connect.attempt": "ConnectAttempt",
+        "_connect.state": "AttemptState",
+        "_group.completions": "Completions",
+        "_group.group": "TaskGroupStatistics",
+        "_manager.records": "TaskManagerStatistics",
+        "_pair.ends": "LoopEnd PairOutcome",
+        "_pool.loans": "Loan TryLoan",
+        "_pool.statistics": "PoolStatistics",
+        "_registry.cached": "CachedFunction",
+        "_registry.leases": "Lease TryLease",
+        "_registry.statistics": "RegistryStatistics",
+        "_scope.resource": "OwnedResource ResourceFactory",
+        "_scope.statistics": "ScopeStatistics",
+        "_serve.connections": "ServerStatistics",
+        "_serve.server": "Server",
+        "_snapshot": "Growth SnapshotDiff SnapshotNode",
+        "_timers.cron": "CronRule",
+        "_timers.records": "TimerRun TimerStatistics",
+        "_timers.timer": "Timer",
+    },
+}
+
+
+def face(module: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Return the ``__getattr__``, the ``__dir__`` and the ``__all__`` of the face *module*."""
+    home_of = {name: home for home, names in FACES[module].items() for name in names.split()}
+    every = sorted(home_of)
+
+    def load(name: str) -> object:
+        if name not in home_of:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{PACKAGE}.{home_of[name]}"), name)
+        setattr(sys.modules[module], name, value)
+        _show_faces()
+        return value
+
+    return load, lambda: every, every
+
+
+def _show_faces() -> None:
+    """Let every public name that has been loaded, whoever asked for it, say that it is of its face.
+
+    So tracebacks and pickles speak of ``lifecycle.OwnerClosed``, wherever that lives and will live.
+    """
+    for module, homes in FACES.items():
+        for home, names in homes.items():
+            loaded = sys.modules.get(f"{PACKAGE}.{home}")
+            for name in names.split() if loaded is not None else ():
+                value = getattr(loaded, name, None)  # None while the home is being imported
+                if value is not None:
+                    value.__module__ = module

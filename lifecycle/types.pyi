@@ -1,0 +1,30 @@
+"""What `lifecycle.types` exports, for type checkers."""
+
+from ._connect.attempt import ConnectAttempt as ConnectAttempt
+from ._connect.state import AttemptState as AttemptState
+from ._group.completions import Completions as Completions
+from ._group.group import TaskGroupStatistics as TaskGroupStatistics
+from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
+from ._pair.ends import LoopEnd as LoopEnd
+from ._pair.ends import PairOutcome as PairOutcome
+from ._pool.loans import Loan as Loan
+from ._pool.loans import TryLoan as TryLoan
+from ._pool.statistics import PoolStatistics as PoolStatistics
+from ._registry.cached import CachedFunction as CachedFunction
+from ._registry.leases import Lease as Lease
+from ._registry.leases import TryLease as TryLease
+from ._registry.statistics import RegistryStatistics as RegistryStatistics
+from ._scope.resource import OwnedResource as OwnedResource
+from ._scope.resource import ResourceFactory as ResourceFactory
+from ._scope.statistics import ScopeStatistics as ScopeStatistics
+from ._serve.connections import ServerStatistics as ServerStatistics
+from ._serve.server import Server as Server
+from ._snapshot import Growth as Growth
+from ._snapshot import SnapshotDiff as SnapshotDiff
+from ._snapshot import SnapshotNode as SnapshotNode
+from ._timers.cron import CronRule as CronRule
+from ._timers.records import TimerRun as TimerRun
+from ._timers.records import TimerStatistics as TimerStatistics
+from ._timers.timer import Timer as Timer
+
+__all__: list[str]
