@@ -1,23 +1,28 @@
-"""What a registry and a pool share: the block, and a bounded close that any task may ask for."""
+"""What a registry and a pool share as lenders: the block, and a bounded close that any task may ask for."""
 
 from __future__ import annotations
 
 import logging
 from asyncio import CancelledError, Future, Task
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Protocol, TypeVar
 
 from ._ground import kernel, trace
 from ._ground.checks import checked_timeout
 from ._ground.closing import OwnerState, refuse
 from ._ground.errors import StillLent, combine
-from ._ground.roots import Portrait
 from ._task.waiting import awaiting_tasks_of, closing_tasks
+
+T = TypeVar("T")
 
 logger = logging.getLogger("lifecycle.registry")
 
 OPEN, CLOSING, CLOSED = OwnerState
+
+#: One who waits until something has come true: its future, and the question.
+Watcher = tuple[Future[None], Callable[[], bool]]
 
 
 def borrower_in_words(task: Task[Any] | None) -> str:
@@ -30,62 +35,207 @@ def borrower_in_words(task: Task[Any] | None) -> str:
     return f"task {task.get_name()!r}" + (f", suspended at {stack[-1]}" if stack else "")
 
 
-class Lender:
-    """Owns values that others borrow.
+class Held(Generic[T]):
+    """What a block holds: it may be held again after its block, but not inside it."""
 
-    A subclass ends everything in `_begin_closing`, answers `_is_quiet`, and calls `_progress` whenever the answer may
-    have changed.
-    """
+    __slots__ = ("_held",)
 
-    __slots__ = (
-        "__weakref__",
-        "_closed_future",
-        "_closing_in",
-        "_errors",
-        "_state",
-        "_token",
-        "_watchers",
-        "close_timeout",
-        "name",
-    )
+    _held: T | None
 
-    def __init__(self, name: str, close_timeout: float | None) -> None:
-        self.name: str = name
-        self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
-        self._state = OPEN
-        self._errors: list[BaseException] = []
-        self._closing_in: Task[Any] | None = None
-        self._closed_future: Future[None] | None = None
-        self._watchers: list[tuple[Future[None], Callable[[], bool]]] = []
-        self._token: trace.Token | None = None
+    def _thing(self) -> T:
+        if self._held is None:
+            raise RuntimeError(f"{self!r} is not held; use it inside its with block")
+        return self._held
 
-    # What a subclass answers
+    def _check_free(self) -> None:
+        if self._held is not None:
+            raise RuntimeError(f"{self!r} is held already; ask its owner for another one")
+
+
+class Closable(Protocol):
+    """What a close needs of the owner that it closes."""
 
     def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
         """Begin to end everything but *exempt* tasks, which wait for it; called once."""
-        raise NotImplementedError
 
     def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
         """Whether everything has ended, except for what *exempt* tasks do, and for loans if those do not count."""
-        raise NotImplementedError
 
     def _borrowed(self) -> list[str]:
         """Name what is still lent."""
-        raise NotImplementedError
 
     def _employs(self, task: Task[Any]) -> bool:
         """Whether *task* is one of the owner's own, for which a close waits."""
-        raise NotImplementedError
 
-    def _portrait(self) -> Portrait:
-        """Describe what is owned, for a snapshot."""
-        raise NotImplementedError
 
-    # The block
+class Closing:
+    """How a lender ends, once, whoever asks: what it waits for, and what went wrong meanwhile.
 
-    async def __aenter__(self) -> Self:
-        self._check_open("an async with block")
-        return self
+    Its owner calls `progress` whenever it may have become quiet.
+
+    Attributes:
+        name: what a person calls the owner, its kind included.
+        owner_name: the same without its kind.
+        timeout: seconds that a close waits for what is lent.
+        state: where the owner is in its life.
+        watchers: who waits until something has come true; asked for before every `progress` that is not needed.
+        token: what a trace sink knows the owner by.
+    """
+
+    __slots__ = (
+        "_closing_in",
+        "_errors",
+        "_future",
+        "_kind",
+        "_owner",
+        "name",
+        "owner_name",
+        "state",
+        "timeout",
+        "token",
+        "watchers",
+    )
+
+    def __init__(self, owner: Closable, kind: str, name: str, timeout: float | None) -> None:
+        self._owner = owner
+        self._kind = kind
+        self.owner_name = name
+        self.name = f"{kind} {name!r}"
+        self.timeout: float = checked_timeout(timeout, "close_timeout")
+        self.state = OPEN
+        self.watchers: list[Watcher] = []
+        self.token: trace.Token | None = None
+        self._errors: list[BaseException] = []
+        self._closing_in: Task[Any] | None = None
+        self._future: Future[None] | None = None  # of the close, once it has begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether the close has begun; an owner may refuse new work before that."""
+        return self._future is not None
+
+    def enter(self) -> None:
+        """Begin the owner's block."""
+        self.check_open("an async with block")
+        if trace.sink is not None:
+            self.trace_opened()
+
+    def trace_opened(self) -> trace.Token | None:
+        """Tell the trace sink of the owner, before its first thing; return what the sink knows it by."""
+        if self.token is None:
+            self.token = trace.opened(self._kind, self.owner_name)
+        return self.token
+
+    def check_open(self, offer: str) -> None:
+        """Refuse *offer* where the owner is not open.
+
+        Raises:
+            OwnerClosed: it is closing or closed.
+        """
+        if self.state is not OPEN:
+            refuse(self, offer, f"it is {self.state.value}")
+
+    def report_error(self, what: str, error: BaseException) -> None:
+        """Keep the error of an ending for the close, or log it where no close is under way."""
+        if self._future is not None and self.state is CLOSING:
+            self._errors.append(error)
+        else:
+            logger.error("%s: %s failed", self, what, exc_info=error, extra={"owner": self.owner_name})
+
+    # Waiting for something to come true
+
+    def progress(self) -> None:
+        """Wake those who wait for something that has come true."""
+        for future, ready in self.watchers:
+            if not future.done() and ready():
+                future.set_result(None)
+        if self.token is not None and self.state is CLOSED and self._owner._is_quiet(frozenset(), loans_too=True):
+            token, self.token = self.token, None
+            trace.closed(token)
+
+    async def wait_until(self, ready: Callable[[], bool], timeout: float = kernel.FOREVER) -> bool:
+        """Wait until *ready*, or the time is up; return whether it came true."""
+        if ready():
+            return True
+        with self._watching(ready) as future:
+            return await kernel.wait(future, timeout)
+
+    async def _wait_through(self, ready: Callable[[], bool], timeout: float) -> CancelledError | None:
+        """Wait until *ready*, whatever happens to the calling task; return the cancellation held back."""
+        if ready():
+            return None
+        with self._watching(ready) as future:
+            return await kernel.wait_through(future, timeout)
+
+    @contextmanager
+    def _watching(self, ready: Callable[[], bool]) -> Iterator[Future[None]]:
+        watcher = (kernel.new_future(), ready)
+        self.watchers.append(watcher)
+        try:
+            yield watcher[0]
+        finally:
+            self.watchers.remove(watcher)
+
+    # The close
+
+    async def close(self) -> tuple[BaseException | None, CancelledError | None]:
+        """End everything, once; return what went wrong, and the cancellation that was held back meanwhile."""
+        if self.state is CLOSED:
+            return None, None
+        if self._future is not None:
+            # Not through a cancellation: the first closer may be waiting for this very task.
+            if self._closing_in not in closing_tasks() and not self._owner._employs(kernel.current_task()):
+                await kernel.wait_shielded(self._future)
+            return None, None
+        self._future = kernel.new_future()
+        self._closing_in = kernel.current_task()
+        held = await self._end_everything()
+        self.state = CLOSED
+        self._closing_in = None
+        self._future.set_result(None)
+        self.progress()
+        errors, self._errors = self._errors, []
+        return (combine(f"errors while closing {self}", errors) if errors else None), held
+
+    async def _end_everything(self) -> CancelledError | None:
+        exempt = closing_tasks()
+        self.state = CLOSING
+        owner = self._owner
+        with awaiting_tasks_of(owner._employs, exempt):
+            owner._begin_closing(exempt)
+            held = await self._wait_through(lambda: owner._is_quiet(exempt, loans_too=True), self.timeout)
+            lent = owner._borrowed()
+            if lent:
+                self._errors.append(StillLent(str(self), self.timeout, lent))
+            # Every chore and finalizer has a deadline of its own.
+            again = await self._wait_through(lambda: owner._is_quiet(exempt, loans_too=False), kernel.FOREVER)
+        return held or again
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Lender:
+    """The block of a registry or pool, and how it ends."""
+
+    __slots__ = ()  # so that it stands beside another base
+
+    _closing: Closing
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs, errors and statistics."""
+        return self._closing.owner_name
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that closing waits for what is lent."""
+        return self._closing.timeout
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has closed, for good."""
+        return self._closing.state is CLOSED
 
     async def __aexit__(
         self,
@@ -93,7 +243,7 @@ class Lender:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        failure, held = await self._close()
+        failure, held = await self._closing.close()
         if isinstance(error, CancelledError):
             held = error
         elif error is not None:
@@ -113,86 +263,7 @@ class Lender:
             BaseExceptionGroup: several of them, all.
             StillLent: values were still lent after ``close_timeout``.
         """
-        kernel.conclude(*await self._close())
+        kernel.conclude(*await self._closing.close())
 
-    @property
-    def closed(self) -> bool:
-        """Whether it has closed, for good."""
-        return self._state is CLOSED
-
-    # The books
-
-    def _check_open(self, offer: str) -> None:
-        if self._state is not OPEN:
-            refuse(self, offer, f"it is {self._state.value}")
-
-    def _report_error(self, what: str, error: BaseException) -> None:
-        """Keep the error of an ending for `aclose`, or log it where nobody waits for it."""
-        if self._state is CLOSING and self._closed_future is not None:
-            self._errors.append(error)
-        else:
-            logger.error("%s: %s failed", self, what, exc_info=error, extra={"owner": self.name})
-
-    def _progress(self) -> None:
-        """Wake whoever waits for something that has come true."""
-        for future, ready in self._watchers:
-            if not future.done() and ready():
-                future.set_result(None)
-        if self._token is not None and self._state is CLOSED and self._is_quiet(frozenset(), loans_too=True):
-            token, self._token = self._token, None
-            trace.closed(token)
-
-    # Closing
-
-    async def _close(self) -> tuple[BaseException | None, CancelledError | None]:
-        if self._state is CLOSED:
-            return None, None
-        if self._closed_future is not None:
-            # Not through a cancellation: the first closer may be waiting for this very task.
-            if self._closing_in not in closing_tasks() and not self._employs(kernel.current_task()):
-                await kernel.wait_shielded(self._closed_future)
-            return None, None
-        self._closed_future = kernel.new_future()
-        self._closing_in = kernel.current_task()
-        held = await self._shut_down()
-        self._state = CLOSED
-        self._closing_in = None
-        self._closed_future.set_result(None)
-        self._progress()
-        errors, self._errors = self._errors, []
-        return (combine(f"errors while closing {self}", errors) if errors else None), held
-
-    async def _shut_down(self) -> CancelledError | None:
-        exempt = closing_tasks()
-        self._state = CLOSING
-        with awaiting_tasks_of(self._employs, exempt):
-            self._begin_closing(exempt)
-            held = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=True), self.close_timeout)
-            lent = self._borrowed()
-            if lent:
-                self._errors.append(StillLent(str(self), self.close_timeout, lent))
-            # Every chore and finalizer has a deadline of its own.
-            again = await self._wait_through(lambda: self._is_quiet(exempt, loans_too=False), kernel.FOREVER)
-        return held or again
-
-    async def _wait_through(self, ready: Callable[[], bool], timeout: float) -> CancelledError | None:
-        """Wait until *ready*, whatever happens to the calling task; return the cancellation held back."""
-        if ready():
-            return None
-        watcher = (kernel.new_future(), ready)
-        self._watchers.append(watcher)
-        try:
-            return await kernel.wait_through(watcher[0], timeout)
-        finally:
-            self._watchers.remove(watcher)
-
-    async def _wait_until(self, ready: Callable[[], bool], timeout: float = kernel.FOREVER) -> bool:
-        """Wait until *ready*, or the time is up; return whether it came true."""
-        if ready():
-            return True
-        watcher = (kernel.new_future(), ready)
-        self._watchers.append(watcher)
-        try:
-            return await kernel.wait(watcher[0], timeout)
-        finally:
-            self._watchers.remove(watcher)
+    def __repr__(self) -> str:
+        return self._closing.name

@@ -32,7 +32,8 @@ def test_a_factory_that_never_suspends_leaves_no_chore(new_loop: NewLoop) -> Non
                 assert value == 1
             for owner in (registry, pool):
                 owner._check_invariants()
-                assert not owner._chores.live
+            assert not registry._creations.chores.live
+            assert not pool._workshop.chores.live
 
     run_on(new_loop, main())
 
@@ -157,7 +158,7 @@ def test_whatever_create_raises_the_line_goes_on(
             with pytest.raises(TOLD[kind]):
                 async with pool.acquire():
                     pytest.fail("was lent")
-            assert not pool._line
+            assert not pool._waiting
             async with pool.acquire(timeout=5.0):
                 pool._check_invariants()
 

@@ -124,11 +124,11 @@ OWN = [
     OwnMutant("one task too many", "Slots.has_room", "< self._limit", "<= self._limit", MANAGER),
     OwnMutant("a line that stands still", "TaskBooks._after_end", "self._slots.serve()", "pass", MANAGER),
     # Leases and single flight.
-    OwnMutant("a lease that holds nothing", "Books._claim", "registration._leases += 1", "pass", REGISTRY),
+    OwnMutant("a lease that holds nothing", "Leases.claim", "registration._leases += 1", "pass", REGISTRY),
     OwnMutant(
         "a lease is not given back",
         "Lease._give_back",
-        "self._registry._release(registration)",
+        "leases.release(registration)",
         "pass",
         REGISTRY,
     ),
@@ -142,7 +142,7 @@ OWN = [
     OwnMutant(
         "a lease that came too late",
         "Flight._decline",
-        "self._registry._release(outcome)",
+        "self._nursery.release(outcome)",
         "pass",
         REGISTRY,
     ),
@@ -150,11 +150,11 @@ OWN = [
     # Loans.
     OwnMutant("a broken value is lent again", "Loan.__aexit__", "spoiled=spoiled", "spoiled=False", ("pool_discards",)),
     OwnMutant("a loan is not given back", "Loan.__aexit__", "pool._idle.append(slot)", "pass", POOL),
-    OwnMutant("a value handed over is lost", "PoolBooks._leave_line", "self._supply(", "id(", POOL),
-    OwnMutant("idle values are not destroyed", "Lending._begin_closing", "self._end(slot)", "pass", POOL),
-    OwnMutant("a borrower that gives up stays in line", "Lending._stand_in_line", "timer.cancel()", "pass", POOL),
-    OwnMutant("borrowers in line are not told", "Lending._begin_closing", "place.set_result(", "id(", ("pool_closed",)),
-    OwnMutant("the next in line is passed over", "Lending._take_back", "place.set_result(slot)", "pass", POOL),
+    OwnMutant("a value handed over is lost", "Line._leave", "self._pool._supply(", "id(", POOL),
+    OwnMutant("idle values are not destroyed", "Pool._begin_closing", "self._end_idle()", "pass", POOL),
+    OwnMutant("a borrower that gives up stays in line", "Line.stand", "timer.cancel()", "pass", POOL),
+    OwnMutant("borrowers in line are not told", "Line.refuse_all", "place.set_result(", "id(", ("pool_closed",)),
+    OwnMutant("the next in line is passed over", "Pool._take_back", "place.set_result(slot)", "pass", POOL),
     # Groups, and what is built on them.
     OwnMutant("a member in line is not closed", "Members._forget", "self._waiting.pop(task).close()", "pass", GROUP),
     OwnMutant("a member in line is not dropped", "Members._drop_unstarted", "handle._discard()", "pass", GROUP),
@@ -186,9 +186,15 @@ OWN = [
     OwnMutant("a close keeps its watchdog", "Unwinding.run", "self._timer.cancel()", "pass", SCOPE),
     OwnMutant("the baton is dropped", "Unwinding._delegate", "closer.add_done_callback(", "id(", SCOPE),
     OwnMutant("an heir without tasks", "Scope.pop_all", "entry._owner = heir", "pass", ("scope_handed",)),
-    OwnMutant("values stay when a registry closes", "CreatingBooks._begin_closing", "_condemn(SHUT)", "name", REGISTRY),
-    OwnMutant("a sweep keeps its timer", "TimedBooks._arm", "self._timer.cancel()", "pass", REGISTRY),
-    OwnMutant("a leased value is finalized", "Books._dispose", "if registration._leases:", "if False:", REGISTRY),
+    OwnMutant(
+        "values stay when a registry closes",
+        "Registry._begin_closing",
+        "self._sweeper.remove_all(SHUT)",
+        "pass",
+        REGISTRY,
+    ),
+    OwnMutant("a sweep keeps its timer", "Sweeper._wake_at", "self._timer.cancel()", "pass", REGISTRY),
+    OwnMutant("a leased value is finalized", "Departures.dispose", "if registration._leases:", "if False:", REGISTRY),
     OwnMutant("finalizers are not hired", "Crew.submit", "self._hire()", "pass", REGISTRY),
     # Connects.
     OwnMutant(

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import warnings
+from asyncio import Future, Task
 from collections.abc import Awaitable, Callable
-from typing import Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
-from .._ground import trace
+from .._ground import kernel
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
-from .._ground.closing import OwnerState
-from .._ground.roots import enroll
-from .books import OPEN
-from .lending import Lending
-from .loans import IDLE, LENT, Loan, SlotState, TryLoan
+from .._ground.errors import PoolFull
+from .._ground.roots import Portrait, Thing, enroll
+from .._lender import CLOSED, CLOSING, OPEN, Closing, Lender
+from .line import Line
+from .loans import Loan, TryLoan
+from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
 from .statistics import PoolStatistics
+from .stock import Stock
+from .upkeep import Upkeep
+from .workshop import Workshop
 
 T = TypeVar("T")
 
 
-class Pool(Lending[T]):
+class Pool(Stock[T], Lender):
     """Keeps interchangeable values (connections, sessions, workers) and lends each to one borrower at a time.
 
     Borrowers are served first come first served, by direct hand-over: no slot, wake-up or cancellation is ever lost.
@@ -59,7 +64,20 @@ class Pool(Lending[T]):
         TypeError, ValueError: an argument is out of its range.
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_done",
+        "_lends_idle",
+        "_line",
+        "_pumping",
+        "_resets",
+        "_takes_back_idle",
+        "_upkeep",
+        "_waiting",
+        "_watchers",
+        "_workshop",
+    )
 
     def __init__(
         self,
@@ -83,30 +101,36 @@ class Pool(Lending[T]):
         checked_callable(create, "create")
         checked_callable(destroy, "destroy")
         super().__init__(
-            create,
-            destroy,
             max_size=max_size,
             min_size=min_size,
             max_idle=max_idle,
             max_lifetime=max_lifetime,
-            lifetime_jitter=lifetime_jitter,
-            check=check,
             check_bypass=check_bypass,
-            reset=reset,
-            max_waiting=max_waiting,
+            needs_checks=check is not None,
             leak_threshold=leak_threshold,
-            name=name or "pool",
-            create_timeout=create_timeout,
-            close_timeout=close_timeout,
         )
-        enroll(self)  # last: whoever looks finds it whole
+        self._closing = closing = Closing(self, "pool", name or "pool", close_timeout)
+        self._line = Line[T](self, closing, max_waiting)
+        self._workshop = workshop = Workshop[T](
+            self, self, closing, create, destroy, check, reset, create_timeout, lifetime_jitter
+        )
+        self._upkeep = Upkeep[T](self, workshop, closing)
+        self._pumping = False
+        self._resets = reset is not None
+        # What the shortest path of a loan looks at: the line and the watchers, without a look-up; whether what is free
+        # may be lent as it is; whether what comes back well is free, and that is all; and what leaving a loan returns,
+        # a future that is done, once there is a loop.
+        self._waiting = self._line.places
+        self._watchers = closing.watchers
+        self._lends_idle = not self._timed
+        self._takes_back_idle = not (self._timed or self._resets)
+        self._done: Future[None] | None = None
+        enroll(self)  # last: a snapshot finds it whole
 
     async def __aenter__(self) -> Self:
         """Start to create ``min_size`` values, in the background."""
-        self._check_open("an async with block")
-        if trace.sink is not None and self._token is None:
-            self._token = trace.opened("pool", self.name)
-        self._refill()
+        self._closing.enter()
+        self._upkeep.refill()
         return self
 
     # Borrowing
@@ -152,27 +176,23 @@ class Pool(Lending[T]):
         """
         checked_limit(max_size, what="max_size", least=max(1, self.min_size))
         self.max_size = max_size
-        self._simple = False
+        self._takes_back_idle = False
         while self._is_too_big() and self._idle:
-            self._end(self._idle.pop(0))
+            self._workshop.end(self._idle.pop(0))
         self._pump()
 
     def expire(self) -> None:
         """Destroy every value there is: free ones now, lent ones when they come back; after a failover, say."""
         for slot in self._slots:
             slot.outdated = True
-        idle, self._idle = self._idle, []
-        for slot in idle:
-            self._end(slot)
+        self._end_idle()
 
     def close(self) -> None:
         """Refuse new borrowers from now on; who waits or has borrowed goes on. Idempotent."""
-        if self._state is OPEN:
-            self._state = OwnerState.CLOSING
-            self._simple = False
-            idle, self._idle = self._idle, []
-            for slot in idle:
-                self._end(slot)
+        if self._closing.state is OPEN:
+            self._closing.state = CLOSING
+            self._takes_back_idle = False
+            self._end_idle()
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Wait until every loan has come back and nobody waits; return whether that came true in time.
@@ -185,9 +205,159 @@ class Pool(Lending[T]):
             timeout: seconds to wait at most, None for as long as it takes.
         """
         limit = checked_timeout(timeout, "timeout")
-        return await self._wait_until(self._is_drained, limit)
+        return await self._closing.wait_until(self._is_drained, limit)
 
-    # The books
+    # Supply and demand
+
+    def _pump(self) -> None:
+        """Start as many creations and checks as the line needs and the pool has room for.
+
+        What ends at once comes back here, as deep as there are values; so only the outermost call does the work.
+        """
+        if self._pumping or not self._waiting or not (self._idle or len(self._slots) < self.max_size):
+            return
+        self._pumping = True
+        try:
+            while self._idle and self._coming(CREATING, CHECKING) < len(self._waiting):
+                self._prepare(self._idle.pop())
+            while self._has_room() and self._coming(CREATING, CHECKING, RESETTING) < len(self._waiting):
+                self._workshop.make()
+        finally:
+            self._pumping = False
+
+    def _has_room(self) -> bool:
+        return len(self._slots) < self.max_size and not self._closing.begun
+
+    def _make_up(self) -> None:
+        self._pump()
+        self._upkeep.refill()
+        self._closing.progress()
+
+    def _prepare(self, slot: Slot[T]) -> None:
+        """Lend an idle value to the line, checked first where it needs to be."""
+        now = self._now()
+        if self._is_over(slot, now):
+            self._workshop.end(slot)
+        elif self._needs_check(slot, now):
+            self._workshop.check(slot)
+        else:
+            self._supply(slot)
+
+    def _supply(self, slot: Slot[T]) -> None:
+        """Give a value that is ready to the first in line, or make it idle; unless its time is over."""
+        now = self._now()
+        if slot.outdated or self._closing.begun or slot.dies_at <= now or self._is_too_big():
+            self._workshop.end(slot)
+            return
+        place = self._line.first()
+        if place is not None:
+            slot.state = LENT
+            slot.since = now
+            place.set_result(slot)
+        elif self._closing.state is not OPEN:  # no borrower will come any more
+            self._workshop.end(slot)
+        else:
+            slot.state = IDLE
+            slot.since = now
+            self._idle.append(slot)
+            if self._timed:
+                self._upkeep.wake_by(min(slot.dies_at, now + self._max_idle))
+            self._closing.progress()
+
+    def _creation_succeeded(self, slot: Slot[T]) -> None:
+        self._upkeep.retry_at_once()
+        if self._done is None:
+            self._done = kernel.running_loop().create_future()
+            self._done.set_result(None)
+        self._supply(slot)
+
+    def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
+        """Tell the first in line, and try for the others; where nobody waits, try again later for ``min_size``."""
+        place = self._line.first()
+        if place is not None:
+            place.set_result(error)
+        elif not self._closing.begun:
+            self._closing.report_error(f"creation of {self._label(slot)}", error)
+            self._upkeep.retry_later()
+
+    # Lending
+
+    def _lend_idle(self) -> Slot[T] | None:
+        while self._idle:
+            slot = self._idle.pop()
+            if self._timed:
+                now = self._clock()
+                if self._is_over(slot, now):
+                    self._workshop.end(slot)
+                    continue
+                if self._needs_check(slot, now):
+                    self._idle.append(slot)
+                    return None
+                self._upkeep.watch_loan(slot, now)
+            slot.state = LENT
+            slot.borrower = kernel.current_task()
+            return slot
+        return None
+
+    def _note_borrower(self, slot: Slot[T]) -> None:
+        slot.borrower = kernel.current_task()
+        if self._timed:
+            self._upkeep.watch_loan(slot, self._clock())
+
+    def _refuse_loan(self) -> NoReturn:
+        self._closing.check_open("a loan")
+        raise PoolFull(f"{self} has nothing free for a borrower that does not wait: {self._account()}")
+
+    def _spare(self) -> int:
+        room = max(0, self.max_size - len(self._slots))
+        return self._coming(CREATING, CHECKING, RESETTING) + len(self._idle) + room
+
+    def _take_back(self, slot: Slot[T], *, spoiled: bool = False) -> None:
+        slot.borrower = None
+        if self._takes_back_idle and not spoiled and not slot.outdated:
+            place = self._line.first()
+            if place is not None:
+                place.set_result(slot)
+                return
+            slot.state = IDLE
+            self._idle.append(slot)
+        elif spoiled:
+            self._workshop.discard(slot)
+        elif not self._resets or slot.outdated or self._closing.begun:
+            self._supply(slot)
+        else:
+            self._workshop.reset(slot)
+        if self._watchers:
+            self._closing.progress()
+
+    # Closing
+
+    def _end_idle(self) -> None:
+        for slot in self._take_idle():
+            self._workshop.end(slot)
+
+    def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
+        self._takes_back_idle = False
+        self._upkeep.stop()
+        self._line.refuse_all()
+        self._workshop.stop_creations(exempt)
+        self._end_idle()
+
+    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
+        if loans_too and any(slot.borrower not in exempt for slot in self._lent()):
+            return False
+        return self._workshop.chores.idle(exempt)
+
+    def _is_drained(self) -> bool:
+        return not self._waiting and not self._lent()
+
+    def _borrowed(self) -> list[str]:
+        return [self._borrower_of(slot) for slot in self._lent()]
+
+    def _employs(self, task: Task[Any]) -> bool:
+        return self._workshop.chores.has(task)
+
+    # Looking
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool has done and holds at this moment; costs a look at every value."""
@@ -196,35 +366,54 @@ class Pool(Lending[T]):
             count[slot.state] += 1
         return PoolStatistics(
             name=self.name,
-            state=self._state.value,
+            state=self._closing.state.value,
             max_size=self.max_size,
             size=len(self._slots),
-            creating=count[SlotState.CREATING],
+            creating=count[CREATING],
             idle=count[IDLE],
-            checking=count[SlotState.CHECKING],
+            checking=count[CHECKING],
             lent=count[LENT],
-            resetting=count[SlotState.RESETTING],
-            destroying=count[SlotState.DESTROYING],
-            waiting=len(self._line),
+            resetting=count[RESETTING],
+            destroying=count[DESTROYING],
+            waiting=len(self._waiting),
             created=self._created,
             destroyed=self._destroyed,
-            create_failures=self._create_failures,
-            check_failures=self._check_failures,
-            destroy_errors=self._destroy_errors,
-            discarded=self._discarded,
-            timeouts=self._timeouts,
-            refused=self._refused,
+            create_failures=self._workshop.create_failures,
+            check_failures=self._workshop.check_failures,
+            destroy_errors=self._workshop.destroy_errors,
+            discarded=self._workshop.discarded,
+            timeouts=self._line.timeouts,
+            refused=self._line.refused,
         )
 
     def __len__(self) -> int:
         """How many values there are, those included that are being made or ended."""
         return len(self._slots)
 
-    def __repr__(self) -> str:
-        return f"pool {self.name!r}"
+    def _account(self) -> str:
+        lent, waiting = len(self._lent()), len(self._waiting)
+        return f"{len(self._slots)} of {self.max_size} values, {lent} of them lent, {waiting} waiting"
+
+    def _portrait(self) -> Portrait:
+        """Describe the values, the work on them, and how many wait, for a snapshot."""
+        chores = self._workshop.chores.live
+        things = [*(Thing("task", chore.name, "running", task=chore.task) for chore in chores), *self._things()]
+        counts = {"max_size": self.max_size, "waiting": len(self._waiting)}
+        return Portrait("pool", self.name, self._closing.state.value, None, things, counts, self._closing.token)
+
+    def _check_invariants(self) -> None:
+        """Check that the accounts close; called by tests after every step."""
+        super()._check_invariants()
+        waiting = sum(not place.done() for place in self._waiting)
+        coming = self._coming(CREATING, CHECKING, RESETTING)
+        assert not self._idle or waiting <= self._coming(CREATING, CHECKING), "waiters beside idle values"
+        full = len(self._slots) >= self.max_size
+        assert not waiting or coming >= waiting or full or self._closing.begun, "a waiter nobody works for"
+        if self._closing.state is CLOSED:
+            assert all(slot.state in (LENT, DESTROYING) for slot in self._slots)
 
     def __del__(self) -> None:
-        if getattr(self, "_idle", None) and self._state is OPEN:
+        if getattr(self, "_idle", None) and self._closing.state is OPEN:
             warnings.warn(
                 f"{self} was dropped with {len(self._idle)} values in it; close it with `await pool.aclose()`",
                 ResourceWarning,

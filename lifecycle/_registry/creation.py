@@ -1,51 +1,113 @@
-"""Creating in a registry: one factory per key at a time, and how a registry closes with creations in progress."""
+"""Creations: how values come to be in a registry: one factory per key at a time, whoever asks meanwhile."""
 
 from __future__ import annotations
 
 from asyncio import Task
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from .._chores import Chore
+from .._chores import Chore, Chores
 from .._ground import kernel
+from .._ground.checks import checked_timeout
 from .._ground.errors import OwnerClosed, TaskCancelled
-from .._ground.roots import Portrait, Thing
-from .._lender import borrower_in_words
-from .books import FOREVER, OPEN, REPLACED, SHUT, SIZE, UNWANTED
+from .._ground.roots import Thing
+from .._lender import OPEN, Closing
+from .failures import Failures
 from .flights import Flight
-from .registrations import LIVE, RETIRED, Registration, RemovalCause, in_words
-from .time import TimedBooks
+from .leases import Leases
+from .registrations import REPLACED, SHUT, SIZE, UNWANTED, Registration, RemovalCause, in_words
+from .shelf import Shelf
+from .sweeper import Sweeper
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: A snapshot names the values of a registry one by one up to this number.
-LISTED = 200
+
+class Destination(Protocol[K, V]):
+    """What takes in the values that are created."""
+
+    def put(self, key: K, value: V) -> Registration[K, V]:
+        """Own *value* under *key*."""
+
+    def _admit(self, key: K, value: V, cause: RemovalCause, leases: int = 0) -> Registration[K, V]:
+        """Own a value that is on its way out already."""
 
 
-class CreatingBooks(TimedBooks[K, V]):
-    """The books, and the values in the making."""
+class Creations(Generic[K, V]):
+    """The values of one registry that are being made.
 
-    __slots__ = ()
+    Attributes:
+        timeout: seconds that a factory may take.
+        flights: the creations in progress, by key.
+        chores: the tasks that make them.
+        failures: errors that answer for their keys; None where the registry keeps none.
+        loads: values that factories made.
+        load_failures: factories that raised, or took too long.
+        patience: seconds that the last caller to leave a creation waits for its clean-up.
+        awaited: the flights that are waited for, by the task that waits.
+    """
 
-    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
+    __slots__ = (
+        "_closing",
+        "_destination",
+        "_leases",
+        "_shelf",
+        "_sweeper",
+        "awaited",
+        "chores",
+        "claim",
+        "failures",
+        "flights",
+        "load_failures",
+        "loads",
+        "patience",
+        "release",
+        "report_error",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        shelf: Shelf[K, V],
+        destination: Destination[K, V],
+        leases: Leases[K, V],
+        sweeper: Sweeper[K, V],
+        closing: Closing,
+        failures: Failures[K] | None,
+        timeout: float | None,
+    ) -> None:
+        self._shelf = shelf
+        self._destination = destination
+        self._sweeper = sweeper
+        self._closing = closing
+        self.failures = failures
+        self.timeout: float = checked_timeout(timeout, "create_timeout")
+        self.flights: dict[K, Flight[K, V]] = {}
+        self.chores = Chores()
+        self.loads = self.load_failures = 0
+        # What flights need; see `Nursery`.
+        self.patience = closing.timeout
+        self.awaited: dict[Task[Any], Flight[K, V]] = {}
+        self.claim = leases.claim
+        self.release = leases.release
+        self.report_error = closing.report_error
+
+    async def obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
         """Return the value's registration, leased once for the caller, whose look-up has missed."""
         while True:
-            if self._state is not OPEN:
-                self._check_open(f"the creation of {in_words(key)}")
-            registration = self._live.get(key)
-            if registration is not None and not self._is_due(registration):
-                self._claim(registration)
+            self._closing.check_open(f"the creation of {in_words(key)}")
+            registration = self._shelf._live.get(key)
+            if registration is not None and not self._shelf._is_due(registration):
+                self.claim(registration)
                 return registration
-            flight = self._flights.get(key)
+            flight = self.flights.get(key)
             if flight is not None and flight.dying:
                 await flight.over()
                 continue
             if flight is None:
-                if self._failures is not None:
-                    self._failures.check(key, self._clock())
+                if self.failures is not None:
+                    self.failures.check(key, self._shelf._clock())
                 begun = self._take_off(key, factory)
                 if isinstance(begun, Registration):
                     return begun
@@ -54,11 +116,27 @@ class CreatingBooks(TimedBooks[K, V]):
                 raise self._circle(key)
             return await flight.join()
 
+    def abandon_all(self, exempt: frozenset[Task[Any]]) -> None:
+        """Cancel every factory but those of *exempt* tasks, and forget which ones failed."""
+        for flight in list(self.flights.values()):
+            if flight.chore is not None and flight.chore.task not in exempt:
+                flight.abandon(f"{self._closing} is closing")
+        self.forget_failures()
+
+    def forget_failures(self) -> None:
+        """Let every factory that failed be called again."""
+        if self.failures is not None:
+            self.failures.clear()
+
+    def things(self) -> list[Thing]:
+        """Return what a snapshot shows of them."""
+        return [Thing("task", chore.name, "creating", task=chore.task) for chore in self.chores.live]
+
     def _circle(self, key: K) -> RuntimeError:
         name = in_words(key)
         return RuntimeError(
-            f"the factory of {name} in {self} asks for {name} itself, or through other factories, and would wait for "
-            "ever; make what factories share under a key of its own"
+            f"the factory of {name} in {self._closing} asks for {name} itself, or through other factories, and would "
+            "wait for ever; make what factories share under a key of its own"
         )
 
     def _take_off(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
@@ -69,27 +147,27 @@ class CreatingBooks(TimedBooks[K, V]):
             self._note_failure(key, error)
             raise
         if not isawaitable(made):
-            self._loads += 1
+            self.loads += 1
             return self._put_claimed(key, made)
         flight: Flight[K, V] = Flight(self, key)
-        self._flights[key] = flight
+        self.flights[key] = flight
         try:
-            flight.chore = self._chores.begin(
+            flight.chore = self.chores.begin(
                 made,
-                f"creation of {in_words(key)} in {self}",
-                timeout=self.create_timeout,
+                f"creation of {in_words(key)} in {self._closing}",
+                timeout=self.timeout,
                 settle=lambda chore: self._land(flight, chore),
                 late=lambda value: self._undo(key, value, UNWANTED),
             )
         except BaseException:
-            del self._flights[key]
+            del self.flights[key]
             raise
         return flight
 
     def _land(self, flight: Flight[K, V], chore: Chore[V]) -> None:
         """Take in what a factory made or raised, and tell those who wait."""
         key = flight.key
-        del self._flights[key]
+        del self.flights[key]
         error = chore.error
         registration = None
         if error is None:
@@ -97,33 +175,33 @@ class CreatingBooks(TimedBooks[K, V]):
         elif not flight.dying:
             self._note_failure(key, error)
         elif not isinstance(error, TaskCancelled):  # which is how a creation that is given up should end
-            self._report_error(f"giving up the creation of {in_words(key)}", error)
-        if registration is None and self._state is not OPEN and (error is None or flight.dying):
+            self._closing.report_error(f"giving up the creation of {in_words(key)}", error)
+        if registration is None and self._closing.state is not OPEN and (error is None or flight.dying):
             error = OwnerClosed(
-                f"{self} closed while it created the value of {in_words(key)}; create it before the owner closes"
+                f"{self._closing} closed while it created the value of {in_words(key)}; create it before the owner "
+                "closes"
             )
         flight.land(registration, error)
         if registration is not None:
-            self._release(registration)
-        if self._watchers:
-            self._progress()
+            self.release(registration)
+        self._closing.progress()
 
     def _note_failure(self, key: K, error: BaseException) -> None:
-        self._load_failures += 1
-        if self._failures is not None:
-            self._failures.remember(key, error, self._clock())
-            self._arm(min(self._armed_for, self._failures.next_due()))
+        self.load_failures += 1
+        if self.failures is not None:
+            self.failures.remember(key, error, self._shelf._clock())
+            self._sweeper.wake_by(self.failures.next_due())
 
     def _take_delivery(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
         """Return what is under the flight's key now, leased once, or why there is nothing."""
-        if flight.dying or self._state is not OPEN:
-            self._undo(flight.key, value, UNWANTED if self._state is OPEN else SHUT)
+        if flight.dying or self._closing.begun:
+            self._undo(flight.key, value, UNWANTED)
             return None, None
-        self._loads += 1
-        present = self._live.get(flight.key)
-        if present is not None and not self._is_due(present):
+        self.loads += 1
+        present = self._shelf._live.get(flight.key)
+        if present is not None and not self._shelf._is_due(present):
             self._undo(flight.key, value, REPLACED)
-            self._claim(present)
+            self.claim(present)
             return present, None
         try:
             return self._put_claimed(flight.key, value), None
@@ -131,96 +209,20 @@ class CreatingBooks(TimedBooks[K, V]):
             return None, error
 
     def _undo(self, key: K, value: V, cause: RemovalCause) -> None:
-        self._admit(key, value, cause if self._state is OPEN else SHUT)
+        self._destination._admit(key, value, cause if self._closing.state is OPEN else SHUT)
 
     def _put_claimed(self, key: K, value: V) -> Registration[K, V]:
-        """Put what a factory made, and lease it once in the same step: also what is too heavy to stay."""
-        opened = self._opened
+        """Put what a factory made, and lease it once in the same step: also what cannot stay."""
+        if self._closing.state is not OPEN:
+            return self._destination._admit(key, value, SHUT, leases=1)
+        opened = self._shelf._opened
         try:
-            if self._weigher is not None and self._weigh(key, value) > self._largest:
-                return self._admit(key, value, SIZE, leases=1)
-            registration = self.put(key, value)
+            if self._shelf._weigher is not None and self._shelf._weigh(key, value) > self._shelf._capacity:
+                return self._destination._admit(key, value, SIZE, leases=1)
+            registration = self._destination.put(key, value)
         except BaseException:
-            if self._opened == opened:  # it could not be weighed, and nobody has it
+            if self._shelf._opened == opened:  # it could not be weighed, and is owned by no one
                 self._undo(key, value, UNWANTED)
             raise
-        self._claim(registration)
+        self.claim(registration)
         return registration
-
-    # Closing
-
-    def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
-        for flight in list(self._flights.values()):
-            if flight.chore is not None and flight.chore.task not in exempt:
-                flight.abandon(f"{self} is closing")
-        if self._failures is not None:
-            self._failures.clear()
-        self._condemn(SHUT)
-        if not self._condemned:
-            self._arm(FOREVER)
-
-    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if self._condemned or (loans_too and self._is_leased_by_others(exempt)):
-            return False
-        return self._chores.idle(exempt) and (self._crew is None or self._crew.idle(exempt))
-
-    def _is_leased_by_others(self, exempt: frozenset[Task[Any]]) -> bool:
-        """Whether a value that has left is leased by anybody but *exempt* tasks, which wait for the asker."""
-        if not self._lingering:
-            return False
-        own = Counter(claim.registration for claim, task in self._holders.items() if task in exempt)
-        return any(registration._leases > own[registration] for registration in self._lingering)
-
-    def _borrowed(self) -> list[str]:
-        holders: dict[Registration[K, V], list[str]] = {registration: [] for registration in self._lingering}
-        for claim, task in self._holders.items():
-            if claim.registration in holders:
-                holders[claim.registration].append(borrower_in_words(task))
-        return [
-            f"{in_words(registration.key)}, leased by {', '.join(who) or 'whoever it was made for'}"
-            for registration, who in holders.items()
-        ]
-
-    def _employs(self, task: Task[Any]) -> bool:
-        return self._chores.has(task) or (self._crew is not None and self._crew.has(task))
-
-    # Looking
-
-    def _portrait(self) -> Portrait:
-        tokens = self._tokens
-        things = [Thing("task", chore.name, "creating", task=chore.task) for chore in self._chores.live]
-        if self._crew is not None:
-            things += [Thing("task", "finalizer", "finalizing", task=task) for task in self._crew.tasks()]
-        for registration in self._lingering:
-            things.append(Thing("entry", in_words(registration.key), "retired, leased", token=tokens.get(registration)))
-        if len(self._live) <= LISTED:
-            for registration in self._live.values():
-                state = "leased" if registration._leases else ""
-                things.append(Thing("entry", in_words(registration.key), state, token=tokens.get(registration)))
-        else:
-            things.append(Thing("entry", "any", count=len(self._live)))
-        counts = {"hits": self._hits, "misses": self._misses, "leases": self._leases_out}
-        return Portrait("registry", self.name, self._state.value, None, things, counts, self._token)
-
-    # Checking
-
-    def _check_invariants(self) -> None:
-        """Check that the accounts close; called by tests after every step."""
-        condemned = sum(len(batch) for batch, _ in self._condemned)
-        retired = len(self._lingering) + condemned + (len(self._crew) if self._crew is not None else 0)
-        assert self._opened == len(self._live) + retired + self._closed, (self._opened, len(self._live), retired)
-        assert sum(self._removals.values()) + len(self._live) + condemned == self._opened, self._removals
-        filed = 0
-        for key, registration in self._live.items():
-            assert registration.key is key, f"{in_words(key)} is filed under another key object"
-            assert registration._state is LIVE, registration
-            assert (registration._bucket is not None) == (registration.expires_at != FOREVER), registration
-            filed += registration._bucket is not None
-            assert registration._bucket is None or registration in registration._bucket, registration
-        assert len(self._wheel) == filed, (len(self._wheel), filed)
-        for registration in self._lingering:
-            assert registration._state is RETIRED, registration
-            assert registration._leases > 0, registration
-        if self._weigher is not None:
-            assert self._weight == sum(registration._weight for registration in self._live.values())
-        assert (self._weight if self._weigher is not None else len(self._live)) <= self._largest

@@ -8,7 +8,6 @@ that it cannot be finalized between that step and the caller's next one.
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, Task
-from collections import OrderedDict
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,18 +20,23 @@ V = TypeVar("V")
 
 
 class Nursery(Protocol[K, V]):
-    """What a flight needs of its registry."""
+    """What a flight needs of those who look after it.
 
-    close_timeout: float
-    _awaited: dict[Task[Any], Flight[K, V]]  # by the task that waits
+    Attributes:
+        patience: seconds that the last caller to leave waits for the factory to clean up.
+        awaited: the flights that are waited for, by the task that waits.
+    """
 
-    def _claim(self, registration: Registration[K, V]) -> None:
+    patience: float
+    awaited: dict[Task[Any], Flight[K, V]]
+
+    def claim(self, registration: Registration[K, V]) -> None:
         """Lease a value."""
 
-    def _release(self, registration: Registration[K, V]) -> None:
+    def release(self, registration: Registration[K, V]) -> None:
         """Take one lease back."""
 
-    def _report_error(self, what: str, error: BaseException) -> None:
+    def report_error(self, what: str, error: BaseException) -> None:
         """Keep an error for the close, or log it."""
 
 
@@ -61,10 +65,10 @@ class Flight(Generic[K, V]):
         landed: true when it is over, well or badly.
     """
 
-    __slots__ = ("_over", "_registry", "chore", "dying", "key", "landed", "waiters")
+    __slots__ = ("_nursery", "_over", "chore", "dying", "key", "landed", "waiters")
 
-    def __init__(self, registry: Nursery[K, V], key: K) -> None:
-        self._registry = registry
+    def __init__(self, nursery: Nursery[K, V], key: K) -> None:
+        self._nursery = nursery
         self._over: Future[None] | None = None
         self.key = key
         self.chore: Chore[V] | None = None
@@ -81,14 +85,14 @@ class Flight(Generic[K, V]):
         place: Future[Registration[K, V] | Crash] = kernel.running_loop().create_future()
         self.waiters[place] = None
         task = kernel.current_task()
-        self._registry._awaited[task] = self
+        self._nursery.awaited[task] = self
         try:
             outcome = await place
         except CancelledError:
             await self._leave(place)
             raise
         finally:
-            del self._registry._awaited[task]
+            del self._nursery.awaited[task]
         if not isinstance(outcome, Crash):
             return outcome
         try:
@@ -115,16 +119,16 @@ class Flight(Generic[K, V]):
         self.abandon("nobody waits for it any more")
         if not self.landed and not self.chore.unreachable:
             self._over = self._over or kernel.new_future()
-            await kernel.wait_through(self._over, self._registry.close_timeout)
+            await kernel.wait_through(self._over, self._nursery.patience)
 
     def _decline(self, outcome: Registration[K, V] | Crash) -> None:
         """See to what a caller was told in the step in which it was cancelled."""
         if not isinstance(outcome, Crash):
-            self._registry._release(outcome)
+            self._nursery.release(outcome)
             return
         outcome.unaware -= 1
         if not outcome.unaware and not self.dying:  # what a dying one met has been reported; the rest is our own word
-            self._registry._report_error(f"the creation of {in_words(self.key)}", outcome.error)
+            self._nursery.report_error(f"the creation of {in_words(self.key)}", outcome.error)
 
     def is_awaited_by(self, task: Task[Any]) -> bool:
         """Whether the factory waits for *task* to make something, by itself or through other factories."""
@@ -132,14 +136,14 @@ class Flight(Generic[K, V]):
         while flight is not None and flight.chore is not None:
             if flight.chore.task is task:
                 return True
-            flight = self._registry._awaited.get(flight.chore.task)
+            flight = self._nursery.awaited.get(flight.chore.task)
         return False
 
     def abandon(self, reason: str) -> None:
         """Cancel the factory; what it still makes is undone."""
         assert self.chore is not None
         self.dying = True
-        self.chore.stop(reason, self._registry.close_timeout)
+        self.chore.stop(reason, self._nursery.patience)
 
     def land(self, registration: Registration[K, V] | None, error: BaseException | None) -> None:
         """Tell everybody who waits; called in the step in which the factory ended."""
@@ -149,58 +153,9 @@ class Flight(Generic[K, V]):
         crash = None if error is None else Crash(error, len(places))
         for place in places:
             if registration is not None:
-                self._registry._claim(registration)
+                self._nursery.claim(registration)
                 place.set_result(registration)
             elif crash is not None:
                 place.set_result(crash)
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
-
-
-class Failures(Generic[K]):
-    """Errors of factories that answer further callers for a while: only where the registry was asked to.
-
-    Bounded in number and time: the oldest go first, and none outlives its time.
-    """
-
-    __slots__ = ("_errors", "_limit", "_ttl")
-
-    def __init__(self, ttl: float, limit: int = 1024) -> None:
-        self._errors: OrderedDict[K, tuple[float, Exception]] = OrderedDict()
-        self._ttl = ttl
-        self._limit = limit
-
-    def remember(self, key: K, error: BaseException, now: float) -> None:
-        """Let *error* answer for *key*, without the frames and the locals that its traceback refers to."""
-        self.expire(now)
-        if isinstance(error, Exception):
-            self._errors.pop(key, None)
-            self._errors[key] = (now + self._ttl, error.with_traceback(None))
-            if len(self._errors) > self._limit:
-                self._errors.popitem(last=False)
-
-    def check(self, key: K, now: float) -> None:
-        """Raise the error that answers for *key*, if any."""
-        self.expire(now)
-        if key in self._errors:
-            raise self._errors[key][1].with_traceback(None)
-
-    def forget(self, key: K) -> None:
-        """Let the next caller try again."""
-        self._errors.pop(key, None)
-
-    def expire(self, now: float) -> None:
-        """Forget what is over."""
-        while self._errors and next(iter(self._errors.values()))[0] <= now:
-            self._errors.popitem(last=False)
-
-    def next_due(self) -> float:
-        """Return when the oldest will be over."""
-        return next(iter(self._errors.values()))[0] if self._errors else kernel.FOREVER
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._errors.clear()
-
-    def __len__(self) -> int:
-        return len(self._errors)

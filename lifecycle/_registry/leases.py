@@ -1,12 +1,16 @@
-"""Leases: a claim on one registered value, under which it cannot be finalized."""
+"""Leases: claims on registered values, under which these cannot be finalized, and the book of those that are out."""
 
 from __future__ import annotations
 
 from asyncio import Task, current_task
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from .registrations import Registration
+from .._lender import Held, borrower_in_words
+from .departures import Departures
+from .registrations import LIVE, Registration, in_words
+from .shelf import Shelf
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -20,10 +24,61 @@ def task_if_any() -> Task[Any] | None:
         return None
 
 
+class Leases(Generic[K, V]):
+    """The leases of one registry that are out.
+
+    Attributes:
+        count: how many there are, those included that a creation takes for its callers.
+        holders: the task that holds each, None where it was taken outside of one.
+    """
+
+    __slots__ = ("_departures", "_shelf", "count", "holders")
+
+    def __init__(self, shelf: Shelf[K, V], departures: Departures[K, V]) -> None:
+        self._shelf = shelf
+        self._departures = departures
+        self.count = 0
+        self.holders: dict[Claim[K, V], Task[Any] | None] = {}
+
+    def claim(self, registration: Registration[K, V]) -> None:
+        """Lease a value: it is not finalized until it is released."""
+        registration._leases += 1
+        self.count += 1
+
+    def release(self, registration: Registration[K, V]) -> None:
+        """Take one lease back; the last one of a retired value finalizes it."""
+        registration._leases -= 1
+        self.count -= 1
+        if registration._state is not LIVE:
+            if registration._leases == 0:
+                self._departures.finalize_retained(registration)
+        elif self._shelf._has_idle_ttl:
+            self._shelf._prolong(registration)
+
+    def has_others_than(self, exempt: frozenset[Task[Any]]) -> bool:
+        """Whether a value that has left is leased by others than *exempt* tasks, which wait for the asker."""
+        retained = self._departures.retained
+        if not retained:
+            return False
+        own = Counter(claim.registration for claim, task in self.holders.items() if task in exempt)
+        return any(registration._leases > own[registration] for registration in retained)
+
+    def in_words(self) -> list[str]:
+        """Name the values that have left and are still leased, and who leases each."""
+        holders: dict[Registration[K, V], list[str]] = {registration: [] for registration in self._departures.retained}
+        for claim, task in self.holders.items():
+            if claim.registration in holders:
+                holders[claim.registration].append(borrower_in_words(task))
+        return [
+            f"{in_words(registration.key)}, leased by {', '.join(who) or 'those it was made for'}"
+            for registration, who in holders.items()
+        ]
+
+
 class Lessor(Protocol[K, V]):
     """What a lease needs of its registry."""
 
-    _holders: dict[Claim[K, V], Task[Any] | None]  # who has a lease out
+    _leases: Leases[K, V]
 
     def _claim_live(self, key: K) -> Registration[K, V] | None:
         """Lease the live value under *key*; None where there is none."""
@@ -31,22 +86,19 @@ class Lessor(Protocol[K, V]):
     async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
         """Lease the value under *key*, made where there is none."""
 
-    def _release(self, registration: Registration[K, V]) -> None:
-        """Take one lease back."""
-
     def remove(self, registration: Registration[K, V]) -> bool:
         """Take this very registration out; return whether it was there."""
 
 
-class Claim(Generic[K, V]):
-    """What both kinds of lease have in common; each may be used again after its block, but not inside it."""
+class Claim(Held[Registration[K, V]], Generic[K, V]):
+    """What both kinds of lease have in common."""
 
-    __slots__ = ("_key", "_registration", "_registry")
+    __slots__ = ("_key", "_registry")
 
     def __init__(self, registry: Lessor[K, V], key: K) -> None:
         self._registry = registry
         self._key = key
-        self._registration: Registration[K, V] | None = None
+        self._held = None
 
     @property
     def registration(self) -> Registration[K, V]:
@@ -55,9 +107,7 @@ class Claim(Generic[K, V]):
         Raises:
             RuntimeError: the lease is not inside its block.
         """
-        if self._registration is None:
-            raise RuntimeError(f"{self!r} is not held; use it inside its with block")
-        return self._registration
+        return self._thing()
 
     def discard(self) -> bool:
         """Take the leased value out of the registry: nobody else gets it, and it is finalized after its last lease.
@@ -67,15 +117,12 @@ class Claim(Generic[K, V]):
         """
         return self._registry.remove(self.registration)
 
-    def _check_free(self) -> None:
-        if self._registration is not None:
-            raise RuntimeError(f"{self!r} is held already; ask the registry for another lease")
-
     def _give_back(self) -> None:
-        registration, self._registration = self._registration, None
+        registration, self._held = self._held, None
         if registration is not None:
-            del self._registry._holders[self]
-            self._registry._release(registration)
+            leases = self._registry._leases
+            del leases.holders[self]
+            leases.release(registration)
 
     def __repr__(self) -> str:
         return f"<lease of {self._key!r} in {self._registry}>"
@@ -89,7 +136,7 @@ class Lease(Claim[K, V]):
     def __init__(self, registry: Lessor[K, V], key: K, factory: Callable[[], Awaitable[V] | V] | None) -> None:
         self._registry = registry
         self._key = key
-        self._registration = None
+        self._held = None
         self._factory = factory
 
     async def __aenter__(self) -> V:
@@ -97,7 +144,7 @@ class Lease(Claim[K, V]):
 
         Cancellation: as in `Registry.get_or_create`; nothing is leased then.
         """
-        if self._registration is not None:
+        if self._held is not None:
             self._check_free()
         registry = self._registry
         registration = registry._claim_live(self._key)
@@ -105,11 +152,11 @@ class Lease(Claim[K, V]):
             if self._factory is None:
                 raise KeyError(self._key)
             registration = await registry._obtain(self._key, self._factory)
-            if self._registration is not None:  # another task has entered it meanwhile
-                registry._release(registration)
+            if self._held is not None:  # another task has entered it meanwhile
+                registry._leases.release(registration)
                 self._check_free()
-        self._registration = registration
-        registry._holders[self] = current_task()
+        self._held = registration
+        registry._leases.holders[self] = current_task()
         return registration.value
 
     async def __aexit__(self, *_: object) -> None:
@@ -127,8 +174,8 @@ class TryLease(Claim[K, V]):
         registration = self._registry._claim_live(self._key)
         if registration is None:
             raise KeyError(self._key)
-        self._registration = registration
-        self._registry._holders[self] = task_if_any()
+        self._held = registration
+        self._registry._leases.holders[self] = task_if_any()
         return registration.value
 
     def __exit__(self, *_: object) -> None:

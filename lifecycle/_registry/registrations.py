@@ -21,12 +21,12 @@ class RemovalCause(enum.Enum):
     """Why a value left its registry."""
 
     EXPIRED = "expired"  #: its time to live since it was put had passed
-    IDLE = "idle"  #: nobody had used it for the idle time
+    IDLE = "idle"  #: it had not been used for the idle time
     SIZE = "size"  #: the registry was full, and others had been used more recently
     REPLACED = "replaced"  #: another value was put under its key
-    EXPLICIT = "explicit"  #: somebody removed, discarded, popped or cleared it
+    EXPLICIT = "explicit"  #: it was removed, discarded, popped or cleared
     CLOSED = "closed"  #: its registry closed
-    UNWANTED = "unwanted"  #: its factory finished after everybody who had asked for it had left
+    UNWANTED = "unwanted"  #: its factory finished after all callers had gone
 
     if not TYPE_CHECKING:  # Enum's own is a Python function; this one is a key in the books of every removal
         __hash__ = object.__hash__
@@ -42,6 +42,7 @@ class RegistrationState(enum.Enum):
 
 # Bound to names of modules because an attribute of an enum class costs a look-up on every use.
 LIVE, RETIRED, CLOSED = RegistrationState
+EXPIRED, IDLE, SIZE, REPLACED, EXPLICIT, SHUT, UNWANTED = RemovalCause
 
 
 class Home(Protocol[K, V]):

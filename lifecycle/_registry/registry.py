@@ -1,35 +1,30 @@
 """Registry: keyed live values with time to live, idle time and size, finalized exactly once and never while leased.
 
-Theory of operation
--------------------
-
-*The registration is the token.* Whatever removes a value (its time, its idle time, the size, a replacement, a call, the
-close) first takes that very registration out of the map, in one synchronous step, and only then is it finalized: at
-once when it is not leased, with its last lease otherwise. States only move LIVE, RETIRED, CLOSED, so "exactly once" is
-a state and not a flag per path, and ``opened == live + retired + closed`` at every await.
-
-*Nothing of the caller's can reach what belongs to all*: factories and finalizers run in tasks of the registry, each
-with a deadline (`_flights`, `_finalizing`).
-
-*Time*: a hit compares one number. What is due is found through a wheel of buckets (`_wheel`) by a timer that sleeps to
-the first due bucket and works in turns of a fraction of a millisecond.
+Values are made by the creations, live on the shelf, and leave through the departures; the sweeper sees when. Nothing of
+the caller's reaches what belongs to all: factories and finalizers run in tasks of the registry, each with a deadline.
 """
 
 from __future__ import annotations
 
 import warnings
+from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_timeout
-from .._ground.roots import enroll
+from .._ground.closing import refuse
+from .._ground.roots import Portrait, enroll
+from .._lender import OPEN, Closing, Lender
 from .._task.waiting import closing_tasks
-from .books import EXPLICIT, FOREVER, OPEN, REPLACED, SIZE
-from .creation import CreatingBooks
-from .leases import Lease, TryLease
-from .registrations import LIVE, Registration
+from .creation import Creations
+from .departures import Departures
+from .failures import Failures
+from .leases import Lease, Leases, TryLease
+from .registrations import EXPLICIT, LIVE, SHUT, SIZE, Registration, RemovalCause, in_words
+from .shelf import FOREVER, Shelf
 from .statistics import RegistryStatistics
+from .sweeper import Sweeper
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,7 +34,7 @@ _MISSING: Any = object()
 _blank = object.__new__
 
 
-class Registry(CreatingBooks[K, V]):
+class Registry(Shelf[K, V], Lender):
     """Keeps live values by key: clients, connections, sessions, results that are dear to make.
 
     A value leaves by its time to live, its idle time, the size, a replacement, an explicit call or the close, and is
@@ -78,7 +73,7 @@ class Registry(CreatingBooks[K, V]):
         TypeError, ValueError: an argument is out of its range.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "_closing", "_creations", "_departures", "_hits", "_leases", "_misses", "_sweeper")
 
     def __init__(
         self,
@@ -94,19 +89,15 @@ class Registry(CreatingBooks[K, V]):
         close_timeout: float | None = 30.0,
         failure_ttl: float | None = None,
     ) -> None:
-        super().__init__(
-            name or "registry",
-            ttl=ttl,
-            idle_ttl=idle_ttl,
-            max_size=max_size,
-            weigher=weigher,
-            finalizer=finalizer,
-            clock=clock,
-            create_timeout=create_timeout,
-            close_timeout=close_timeout,
-            failure_ttl=failure_ttl,
-        )
-        enroll(self)  # last: whoever looks finds it whole
+        super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
+        self._hits = self._misses = 0
+        self._closing = closing = Closing(self, "registry", name or "registry", close_timeout)
+        self._departures = departures = Departures[K, V](self, closing, finalizer)
+        self._leases = leases = Leases[K, V](self, departures)
+        failures = None if failure_ttl is None else Failures[K](checked_timeout(failure_ttl, "failure_ttl"))
+        self._sweeper = sweeper = Sweeper[K, V](self, departures, failures, closing)
+        self._creations = Creations[K, V](self, self, leases, sweeper, closing, failures, create_timeout)
+        enroll(self)  # last: a snapshot finds it whole
 
     # Looking
 
@@ -125,7 +116,7 @@ class Registry(CreatingBooks[K, V]):
         except KeyError:
             self._misses += 1
             return default
-        if self._timed and registration.expires_at <= self._clock() and self._is_over(registration, self._clock()):
+        if self._timed and registration.expires_at <= self._clock() and self._expire(registration):
             self._misses += 1
             return default
         if self._touch is not None:
@@ -163,7 +154,7 @@ class Registry(CreatingBooks[K, V]):
             TypeError, ValueError: *ttl* is no number of seconds, *key* is not hashable, or the weigher's answer is no
                 whole number from 0; nothing has changed, and *value* is still yours.
         """
-        if self._state is not OPEN:
+        if self._closing.state is not OPEN:
             self._refuse_value(key, value)
         lifetime = self._ttl
         if ttl is not None:
@@ -176,32 +167,36 @@ class Registry(CreatingBooks[K, V]):
         if self._weigher is not None:
             weight = self._weigh(key, value)
         if key in live:
-            self._give_way(live[key], now)
-        if weight and weight > self._largest:
+            self._departures.give_way(live[key], now)
+        if weight and weight > self._capacity:
             return self._admit(key, value, SIZE)
-        live[key] = registration = _blank(Registration)  # what its __init__ comes to, without the call: 8% of a put
+        live[key] = registration = _blank(Registration)  # inlined Registration.__init__: 8% of a put
         registration._registry = self
         registration.key = key
         registration.value = value
         registration.expires_at = expires_at
-        registration._bucket = None
         registration._leases = 0
         registration._state = LIVE
-        if self._idles:
+        if self._has_idle_ttl:
             registration._limit = expires_at
             registration.expires_at = expires_at = min(expires_at, now + self._idle_ttl)
-        if expires_at != FOREVER:
+        if expires_at == FOREVER:
+            registration._bucket = None
+        else:
             wheel = self._wheel
             in_last = wheel.begins <= expires_at < wheel.ends
-            registration._bucket = bucket = wheel.bucket if in_last else self._open_bucket(expires_at)
+            registration._bucket = bucket = wheel.bucket if in_last else self._sweeper.open_bucket(expires_at)
             bucket[registration] = None
         self._opened += 1
         if self._weigher is not None:
-            self._weigh_in(registration, weight)
-        elif len(live) > self._largest:
-            self._evict_one()
+            registration._weight = weight
+            self._weight += weight
+            while self._weight > self._capacity:
+                self._departures.evict_oldest()
+        elif len(live) > self._capacity:
+            self._departures.evict_oldest()
         if trace.sink is not None:
-            self._report_opened(registration)
+            self._trace_opened(registration)
         return registration
 
     def remove(self, registration: Registration[K, V]) -> bool:
@@ -209,7 +204,10 @@ class Registry(CreatingBooks[K, V]):
 
         It is finalized soon, or with its last lease.
         """
-        return super().remove(registration)
+        if self._live.get(registration.key) is not registration:
+            return False
+        self._departures.retire(registration, EXPLICIT)
+        return True
 
     def discard(self, key: K) -> bool:
         """Take the value under *key* out, whichever it is; return whether there was one.
@@ -217,12 +215,12 @@ class Registry(CreatingBooks[K, V]):
         A creation in progress is not touched: its value becomes the key's.
         """
         registration = self._live.get(key)
-        if self._failures is not None:
-            self._failures.forget(key)
+        if self._creations.failures is not None:
+            self._creations.failures.forget(key)
         if registration is None:
             return False
         expired = self._is_due(registration)
-        self._retire(registration, self._cause_of_time(registration) if expired else EXPLICIT)
+        self._departures.retire(registration, self._cause_of_time(registration) if expired else EXPLICIT)
         return not expired
 
     @overload
@@ -242,11 +240,7 @@ class Registry(CreatingBooks[K, V]):
             if default is _MISSING:
                 raise KeyError(key)
             return default
-        self._detach(registration)
-        registration._cause = EXPLICIT
-        self._removals[EXPLICIT] += 1
-        self._handed_out += 1
-        self._end(registration)
+        self._departures.hand_out(registration, EXPLICIT)
         return registration.value
 
     # Creating and leasing
@@ -269,7 +263,7 @@ class Registry(CreatingBooks[K, V]):
         """
         try:
             registration = self._live[key]
-            if self._timed and registration.expires_at <= self._clock() and self._is_over(registration, self._clock()):
+            if self._timed and registration.expires_at <= self._clock() and self._expire(registration):
                 raise KeyError
         except KeyError:
             self._misses += 1
@@ -278,8 +272,8 @@ class Registry(CreatingBooks[K, V]):
                 self._touch(key)
             self._hits += 1
             return registration.value
-        registration = await self._obtain(key, factory)
-        self._release(registration)
+        registration = await self._creations.obtain(key, factory)
+        self._leases.release(registration)
         return registration.value
 
     def lease(self, key: K, factory: Callable[[], Awaitable[V] | V] | None = None) -> Lease[K, V]:
@@ -306,19 +300,7 @@ class Registry(CreatingBooks[K, V]):
 
         The registry does this by itself; call it where exactness matters more than the turn of the loop it holds.
         """
-        now = self._clock()
-        removed = 0
-        while limit is None or removed < limit:
-            bucket = self._wheel.due(now)
-            if bucket is None:
-                break
-            removed += self._empty(bucket, now, 1 << 30 if limit is None else limit - removed)
-        for registration in self._wheel.current(now):
-            if limit is not None and removed >= limit:
-                break
-            if registration.expires_at <= now:
-                removed += self._is_over(registration, now)
-        return removed
+        return self._sweeper.sweep(FOREVER if limit is None else limit)
 
     async def clear(self) -> None:
         """Take everything out, and wait until all that is not leased has been finalized.
@@ -327,33 +309,28 @@ class Registry(CreatingBooks[K, V]):
 
         Cancellation: ends the waiting; everything has left and is finalized all the same.
         """
-        if self._failures is not None:
-            self._failures.clear()
-        self._condemn(EXPLICIT)
-        await self._wait_until(lambda: not self._condemned)
-        if self._crew is not None and not self._crew.has(kernel.current_task()):
-            await self._wait_until(self._crew.fence(closing_tasks()))
+        self._creations.forget_failures()
+        self._sweeper.remove_all(EXPLICIT)
+        await self._closing.wait_until(lambda: not len(self._sweeper))
+        crew = self._departures.crew
+        if crew is not None and not crew.has(kernel.current_task()):
+            await self._closing.wait_until(crew.fence(closing_tasks()))
 
     async def __aenter__(self) -> Self:
-        self._check_open("an async with block")
-        if trace.sink is not None and self._token is None:
-            self._token = trace.opened("registry", self.name)
-        self._arm(self._wheel.next_due())  # what was put in before there was a loop
+        self._closing.enter()
+        self._sweeper.wake_for_all()
         return self
 
     # Steps
 
-    def _give_way(self, registration: Registration[K, V], now: float) -> None:
-        """Retire what was under a key before a put, for its true cause."""
-        late = registration.expires_at <= now and self._timed
-        if not (late and self._is_over(registration, now)):
-            self._retire(registration, REPLACED)
+    def _expire(self, registration: Registration[K, V]) -> bool:
+        return self._departures.expire(registration, self._clock())
 
     def _claim_live(self, key: K) -> Registration[K, V] | None:
         """Lease the live value under *key*; None where there is none. Counts as a use."""
         registration = self._live.get(key)
         if registration is None or (
-            self._timed and registration.expires_at <= (now := self._clock()) and self._is_over(registration, now)
+            self._timed and registration.expires_at <= self._clock() and self._expire(registration)
         ):
             self._misses += 1
             return None
@@ -361,41 +338,100 @@ class Registry(CreatingBooks[K, V]):
             self._touch(key)
         self._hits += 1
         registration._leases += 1
-        self._leases_out += 1
+        self._leases.count += 1
         return registration
+
+    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
+        return await self._creations.obtain(key, factory)
+
+    async def _wait_closed(self, registration: Registration[K, V]) -> None:
+        await self._departures.wait_closed(registration)
+
+    def _admit(self, key: K, value: V, cause: RemovalCause, leases: int = 0) -> Registration[K, V]:
+        """Take in a value that is on its way out already, so that it is finalized like any other."""
+        registration = Registration(self, key, value, FOREVER)
+        registration._leases = leases
+        self._leases.count += leases
+        self._opened += 1
+        if trace.sink is not None:
+            self._trace_opened(registration)
+        self._departures.dispose(registration, cause)
+        return registration
+
+    def _refuse_value(self, key: K, value: V) -> NoReturn:
+        self._admit(key, value, SHUT)
+        state = self._closing.state.value
+        refuse(self, f"the value of {in_words(key)}", f"it is {state}; the value is finalized")
+
+    def _trace_opened(self, registration: Registration[K, V]) -> None:
+        owner = self._closing.trace_opened()
+        self._departures.tokens[registration] = trace.opened("entry", in_words(registration.key), owner=owner)
+
+    # Closing
+
+    def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
+        self._creations.abandon_all(exempt)
+        self._sweeper.remove_all(SHUT)
+        self._sweeper.stop()
+
+    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
+        if len(self._sweeper) or (loans_too and self._leases.has_others_than(exempt)):
+            return False
+        return self._creations.chores.idle(exempt) and self._departures.is_idle(exempt)
+
+    def _borrowed(self) -> list[str]:
+        return self._leases.in_words()
+
+    def _employs(self, task: Task[Any]) -> bool:
+        return self._creations.chores.has(task) or self._departures.employs(task)
 
     # The books
 
     def statistics(self) -> RegistryStatistics:
         """Return what the registry has done and holds at this moment."""
-        pending = sum(len(batch) for batch, _ in self._condemned) + (len(self._crew) if self._crew is not None else 0)
+        departures, creations = self._departures, self._creations
+        pending = len(self._sweeper) + len(departures)
         return RegistryStatistics(
             name=self.name,
-            state=self._state.value,
+            state=self._closing.state.value,
             hits=self._hits,
             misses=self._misses,
-            loads=self._loads,
-            load_failures=self._load_failures,
-            loading=len(self._flights),
-            removals=dict(self._removals),
+            loads=creations.loads,
+            load_failures=creations.load_failures,
+            loading=len(creations.flights),
+            removals=dict(departures.removals),
             live=len(self._live),
-            retired=len(self._lingering) + pending,
-            leases=self._leases_out,
+            retired=len(departures.retained) + pending,
+            leases=self._leases.count,
             pending_close=pending,
-            close_errors=self._close_errors,
+            close_errors=departures.close_errors,
             weight=self._weight if self._weigher is not None else len(self._live),
             opened=self._opened,
-            closed=self._closed,
-            handed_out=self._handed_out,
+            closed=departures.closed,
+            handed_out=departures.handed_out,
         )
 
-    def __repr__(self) -> str:
-        return f"registry {self.name!r}"
+    def _portrait(self) -> Portrait:
+        """Describe what is owned, for a snapshot."""
+        tokens = self._departures.tokens
+        things = [*self._creations.things(), *self._departures.things(), *self._things(tokens)]
+        counts = {"hits": self._hits, "misses": self._misses, "leases": self._leases.count}
+        return Portrait("registry", self.name, self._closing.state.value, None, things, counts, self._closing.token)
+
+    def _check_invariants(self) -> None:
+        """Check that the accounts close; called by tests after every step."""
+        departures, waiting = self._departures, len(self._sweeper)
+        retired = len(departures.retained) + waiting + len(departures)
+        assert self._opened == len(self._live) + retired + departures.closed, (self._opened, len(self._live), retired)
+        assert sum(departures.removals.values()) + len(self._live) + waiting == self._opened, departures.removals
+        super()._check_invariants()
+        departures._check_invariants()
 
     def __del__(self) -> None:
-        if getattr(self, "_crew", None) is not None and self._live and self._state is OPEN:
+        departures = getattr(self, "_departures", None)
+        if departures is not None and departures.crew is not None and self._live and self._closing.state is OPEN:
             warnings.warn(
-                f"{self} was dropped with {len(self._live)} values in it; close it with `await registry.aclose()`",
+                f"{self} was dropped with {len(self)} values in it; close it with `await registry.aclose()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

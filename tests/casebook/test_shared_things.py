@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from lifecycle import OwnerClosed, Pool, Registration, Registry, RemovalCause
-from lifecycle._pool.loans import Slot, SlotState
+from lifecycle._pool.line import Line
+from lifecycle._pool.slot import Slot, SlotState
+from lifecycle._pool.workshop import Workshop
+from lifecycle._registry.departures import Departures
 from lifecycle.testing import Bubble, run_virtual
 
 Scenario = Callable[[Any], Coroutine[Any, Any, None]]
@@ -87,13 +90,20 @@ def check(scenario: Scenario, ours: type[Any], broken: type[Any]) -> None:
 def test_a_lost_wake_up() -> None:
     """aiohttp 3.14.5: a waiter that is woken and cancelled in the same moment takes the wake-up along."""
 
-    class Broken(Pool[Connection]):
-        def _leave_line(self, place: asyncio.Future[Any]) -> None:
-            self._line.pop(place, None)
+    class BrokenLine(Line[Connection]):
+        __slots__ = ()
+
+        def _leave(self, place: asyncio.Future[Any]) -> None:
+            self.places.pop(place, None)
             if not place.cancelled() and isinstance(place.result(), Slot):
                 slot = place.result()
                 slot.state = SlotState.IDLE
-                self._idle.append(slot)  # it is free again, and nobody is told
+                self._pool._idle.append(slot)  # type: ignore[attr-defined]  # it is free again, and nobody is told
+
+    class Broken(Pool[Connection]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._line.__class__ = BrokenLine
 
     async def scenario(kind: type[Pool[Connection]]) -> None:
         async with make_pool(kind) as pool:
@@ -116,10 +126,17 @@ def test_a_lost_wake_up() -> None:
 def test_a_slot_lost_for_ever() -> None:
     """httpcore 1.0.9: a caller that is cancelled inside acquire leaves a connection that counts and serves nobody."""
 
-    class Broken(Pool[Connection]):
+    class BrokenWorkshop(Workshop[Connection]):
+        __slots__ = ()
+
         def _creation_ended(self, slot: Slot[Connection], chore: Any) -> None:
-            if self._line:  # otherwise nobody is there to take it, and its slot stays taken
+            if self._pool._waiting:  # type: ignore[attr-defined]  # else its slot stays taken
                 super()._creation_ended(slot, chore)
+
+    class Broken(Pool[Connection]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._workshop.__class__ = BrokenWorkshop
 
     async def scenario(kind: type[Pool[Connection]]) -> None:
         async with make_pool(kind, max_size=2) as pool:
@@ -241,11 +258,18 @@ def test_newcomers_overtake() -> None:
 def test_a_value_is_closed_under_its_lease() -> None:
     """LiteLLM, Jenkins: closed on eviction, in the hands of whoever was using it."""
 
-    class Broken(Registry[str, Connection]):
-        def _dispose(self, registration: Registration[str, Connection], cause: RemovalCause) -> None:
+    class BrokenDepartures(Departures[str, Connection]):
+        __slots__ = ()
+
+        def dispose(self, registration: Registration[str, Connection], cause: RemovalCause) -> None:
             leases, registration._leases = registration._leases, 0
-            super()._dispose(registration, cause)
+            super().dispose(registration, cause)
             registration._leases = leases
+
+    class Broken(Registry[str, Connection]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._departures.__class__ = BrokenDepartures
 
     async def scenario(kind: type[Registry[str, Connection]]) -> None:
         async with kind(max_size=1, finalizer=finalize) as registry:
@@ -264,7 +288,7 @@ def test_a_listening_connection_goes_back() -> None:
 
     class Broken(Pool[Connection]):
         def _take_back(self, slot: Slot[Connection], *, spoiled: bool = False) -> None:
-            self._reset = None
+            self._resets = False
             super()._take_back(slot, spoiled=spoiled)
 
     async def scenario(kind: type[Pool[Connection]]) -> None:

@@ -310,8 +310,8 @@ def test_an_expired_value_is_not_lent_even_if_nobody_swept() -> None:
         server = Server()
         async with server.pool(max_size=1, max_lifetime=10.0, lifetime_jitter=0.0) as pool:
             first = await use(pool)
-            assert pool._timer is not None
-            pool._timer.cancel()
+            assert pool._upkeep._timer is not None
+            pool._upkeep._timer.cancel()
             await asyncio.sleep(20)
             assert await use(pool) is not first
             assert not first.open

@@ -67,7 +67,7 @@ class Misbehaving(PoolMachine):
 
     @initialize()
     def no_jitter(self) -> None:
-        self.pool._random = lambda: 0.0
+        self.pool._workshop.random = lambda: 0.0
 
     async def behave(self, what: str) -> None:
         manner = self.manners[what]

@@ -291,7 +291,7 @@ class ContendedRegistry(RegistryMachine):
 
     @invariant()
     def one_factory_per_key(self) -> None:
-        keys = [chore.name for chore in self.registry._chores.live]
+        keys = [chore.name for chore in self.registry._creations.chores.live]
         assert len(keys) == len(set(keys)), keys
 
     async def close(self) -> None:

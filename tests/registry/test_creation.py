@@ -184,10 +184,10 @@ def test_failures_are_kept_where_that_was_asked() -> None:
             for number in range(3000):
                 with pytest.raises(OSError, match="no route"):
                     await registry.get_or_create(number, factory)
-            assert registry._failures is not None
-            assert len(registry._failures) <= 1024
+            assert registry._creations.failures is not None
+            assert len(registry._creations.failures) <= 1024
             await asyncio.sleep(6)
-            assert len(registry._failures) == 0
+            assert len(registry._creations.failures) == 0
 
     run_virtual(scenario)
 
@@ -286,7 +286,7 @@ def test_a_cancelled_factory_is_no_cancellation_of_its_callers() -> None:
                 caller = asyncio.create_task(registry.get_or_create("b", waits))
                 await asyncio.sleep(0)
                 await asyncio.sleep(pause)
-                next(iter(registry._chores.live)).task.cancel()
+                next(iter(registry._creations.chores.live)).task.cancel()
                 with pytest.raises(TaskCancelled):
                     await caller
             registry._check_invariants()

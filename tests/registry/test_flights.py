@@ -57,7 +57,7 @@ async def test_factories_that_ask_in_a_circle_are_told(bubble: Bubble) -> None:
         )
         assert [type(answer) for answer in answers] == [RuntimeError, RuntimeError]
         assert bubble.clock.now == 1.0
-        assert not registry._awaited
+        assert not registry._creations.awaited
 
 
 @virtual
@@ -97,7 +97,7 @@ async def test_what_callers_add_to_a_traceback_does_not_add_up(bubble: Bubble) -
         while step is not None:
             frames.append(step.tb_frame.f_code.co_name)
             step = step.tb_next
-        assert frames == ["ask", "get_or_create", "_obtain", "join", "fail"]
+        assert frames == ["ask", "get_or_create", "obtain", "join", "fail"]
 
 
 class Local:

@@ -126,7 +126,7 @@ async def test_a_holder_that_closes_the_registry_is_told_at_once(bubble: Bubble,
     await asyncio.sleep(0.1)
     assert ended == [1]
     assert bubble.clock.now < 1.0
-    assert not registry._holders
+    assert not registry._leases.holders
 
 
 @virtual

@@ -137,7 +137,7 @@ def test_clearing_many_works_in_turns() -> None:
         clearing = asyncio.create_task(registry.clear())
         await asyncio.sleep(0)
         assert len(registry) == 0
-        assert registry._condemned
+        assert len(registry._sweeper)
         registry._check_invariants()
         registry.put(1, 1)
         await clearing

@@ -1,0 +1,79 @@
+"""Slot: one place of a pool and the value in it, and where that value is in its life."""
+
+from __future__ import annotations
+
+import enum
+from asyncio import Future, Task
+from typing import Any, Generic, TypeVar
+
+from .._chores import Chore
+from .._ground import trace
+from .._ground.frames import Frames
+
+T = TypeVar("T")
+
+
+class SlotState(enum.Enum):
+    """What is happening to a slot of a pool."""
+
+    CREATING = "creating"  #: its value is being made
+    IDLE = "idle"  #: its value is free
+    CHECKING = "checking"  #: its value is looked at before it is lent
+    LENT = "lent"  #: its value is in somebody's hands
+    RESETTING = "resetting"  #: its value came back and is made ready for the next
+    DESTROYING = "destroying"  #: its value is being ended
+    GONE = "gone"  #: it is no slot any more
+
+
+# Bound to names of modules because an attribute of an enum class costs a look-up on every loan.
+CREATING, IDLE, CHECKING, LENT, RESETTING, DESTROYING, GONE = SlotState
+
+
+class Slot(Generic[T]):
+    """One place of a pool and the value in it: the token that every step goes by.
+
+    Attributes:
+        number: counts the pool's slots.
+        state: see `SlotState`; every move is made by the pool.
+        creation: the chore that makes the value, while it does.
+        value: the value, once it is there.
+        ready: a future that is done with the value.
+        dies_at: when its lifetime is over, on the loop's clock.
+        since: when it was lent, or became idle, where the pool looks at the time.
+        outdated: whether it is to be destroyed when it comes back.
+        borrower: the task that has it, where it is lent.
+        site: where it was borrowed, innermost call first, where the pool has a leak threshold.
+    """
+
+    __slots__ = (
+        "borrower",
+        "creation",
+        "dies_at",
+        "number",
+        "outdated",
+        "ready",
+        "reported",
+        "since",
+        "site",
+        "state",
+        "token",
+        "value",
+    )
+
+    value: T
+    ready: Future[T]
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.state = SlotState.CREATING
+        self.dies_at = float("inf")
+        self.since = 0.0
+        self.outdated = False
+        self.reported = False
+        self.creation: Chore[T] | None = None
+        self.borrower: Task[Any] | None = None
+        self.site: Frames = ()
+        self.token: trace.Token | None = None
+
+    def __repr__(self) -> str:
+        return f"<slot {self.number} {self.state.value}>"

@@ -1,0 +1,143 @@
+"""Stock: what a pool holds, and what there is to know about it.
+
+A slot holds its place from the first step of its creation to the last of its destruction: the pool never has more than
+``max_size`` values, seen from the other end of the connection as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from .._ground import kernel
+from .._ground.checks import checked_limit, checked_timeout
+from .._ground.roots import Thing
+from .._lender import borrower_in_words
+from .slot import CREATING, DESTROYING, IDLE, LENT, Slot, SlotState
+
+T = TypeVar("T")
+
+FOREVER = kernel.FOREVER
+
+
+class Stock(Generic[T]):
+    """The slots of one pool.
+
+    Attributes:
+        max_size: how many values there may be.
+        min_size: how many to keep ready.
+        _slots: all of them, in order of their creation.
+        _idle: those whose value is free; the last to come back is the first to go out.
+        _timed: whether the time matters to any value.
+        _clock: seconds that never go back.
+        _created: values ever made.
+        _destroyed: values ended.
+    """
+
+    __slots__ = (
+        "_bypass",
+        "_clock",
+        "_created",
+        "_destroyed",
+        "_idle",
+        "_leak_threshold",
+        "_lifetime",
+        "_max_idle",
+        "_needs_checks",
+        "_slots",
+        "_timed",
+        "max_size",
+        "min_size",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_size: int,
+        min_size: int,
+        max_idle: float | None,
+        max_lifetime: float | None,
+        check_bypass: float,
+        needs_checks: bool,
+        leak_threshold: float | None,
+    ) -> None:
+        checked_limit(max_size, what="max_size")
+        checked_limit(min_size, what="min_size", least=0)
+        if min_size > max_size:
+            raise ValueError(f"min_size must be at most max_size, got {min_size} and {max_size}")
+        self.max_size: int = max_size
+        self.min_size: int = min_size
+        self._needs_checks = needs_checks
+        self._bypass = checked_timeout(check_bypass, "check_bypass")
+        self._max_idle = checked_timeout(max_idle, "max_idle")
+        self._lifetime = checked_timeout(max_lifetime, "max_lifetime")
+        if not self._lifetime:
+            raise ValueError("max_lifetime must be more than 0 seconds, or None for no bound: nothing could be lent")
+        self._leak_threshold = checked_timeout(leak_threshold, "leak_threshold")
+        times = (self._max_idle, self._lifetime, self._leak_threshold)
+        self._timed = needs_checks or any(seconds != FOREVER for seconds in times)
+        self._clock: Callable[[], float] = self._bind_clock
+        self._slots: dict[Slot[T], None] = {}
+        self._idle: list[Slot[T]] = []
+        self._created = self._destroyed = 0
+
+    def _bind_clock(self) -> float:
+        self._clock = kernel.clock()
+        return self._clock()
+
+    def _take_idle(self) -> list[Slot[T]]:
+        """Return all that are free, which are so no longer."""
+        idle = self._idle[:]
+        self._idle.clear()
+        return idle
+
+    # Questions
+
+    def _now(self) -> float:
+        """Return the time, where it matters."""
+        return self._clock() if self._timed else 0.0
+
+    def _coming(self, *states: SlotState) -> int:
+        """How many values in one of these states are on their way to the line, or back to being idle."""
+        return sum(slot.state in states for slot in self._slots)
+
+    def _is_over(self, slot: Slot[T], now: float) -> bool:
+        """Whether an idle value has had its time."""
+        if slot.outdated or slot.dies_at <= now:
+            return True
+        return now >= slot.since + self._max_idle and len(self._slots) > self.min_size
+
+    def _needs_check(self, slot: Slot[T], now: float) -> bool:
+        return self._needs_checks and now - slot.since >= self._bypass
+
+    def _is_too_big(self) -> bool:
+        surplus = len(self._slots) - self.max_size
+        return surplus > 0 and surplus > sum(slot.state is DESTROYING for slot in self._slots)
+
+    # Words
+
+    def _label(self, slot: Slot[T]) -> str:
+        return f"value {slot.number} of {self}"
+
+    def _borrower_of(self, slot: Slot[T]) -> str:
+        task = slot.borrower
+        if task is None:
+            return f"{self._label(slot)}, on its way to a borrower"
+        return f"{self._label(slot)}, lent to {borrower_in_words(task)}"
+
+    def _things(self) -> list[Thing]:
+        """Return what a snapshot shows of the values."""
+        things = []
+        for slot in self._slots:
+            who = f" to {slot.borrower.get_name()!r}" if slot.borrower is not None else ""
+            things.append(Thing("connection", f"value {slot.number}", slot.state.value + who, token=slot.token))
+        return things
+
+    def _check_invariants(self) -> None:
+        with_value = sum(slot.state is not CREATING for slot in self._slots)
+        assert self._created == with_value + self._destroyed, (self._created, with_value, self._destroyed)
+        assert {slot for slot in self._slots if slot.state is IDLE} == set(self._idle)
+        assert len(set(self._idle)) == len(self._idle)
+
+    def _lent(self) -> list[Slot[T]]:
+        return [slot for slot in self._slots if slot.state is LENT]

@@ -1,0 +1,126 @@
+"""Upkeep: what time does to a pool: values that have had theirs, values that are missing, loans that take too long."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import Handle
+from typing import Generic, TypeVar
+
+from .._ground import kernel
+from .._ground.frames import creation_site
+from .._lender import OPEN, Closing
+from .slot import IDLE, LENT, Slot
+from .stock import FOREVER, Stock
+from .workshop import Workshop
+
+T = TypeVar("T")
+
+logger = logging.getLogger("lifecycle.pool")
+
+#: Seconds before a value that is missing below ``min_size`` is tried again: the first time, and at most.
+RETRY = (0.5, 30.0)
+
+
+class Upkeep(Generic[T]):
+    """The timer of one pool."""
+
+    __slots__ = ("_closing", "_retry_at", "_retry_delay", "_stock", "_timer", "_wakes_at", "_workshop")
+
+    def __init__(self, stock: Stock[T], workshop: Workshop[T], closing: Closing) -> None:
+        self._stock = stock
+        self._workshop = workshop
+        self._closing = closing
+        self._timer: Handle | None = None
+        self._wakes_at = FOREVER
+        self._retry_delay = self._retry_at = 0.0
+
+    def wake_by(self, due: float) -> None:
+        """Have the upkeep run at *due* at the latest."""
+        if due < self._wakes_at and not self._closing.begun:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._wakes_at = due
+            self._timer = kernel.running_loop().call_at(due, self._run)
+
+    def stop(self) -> None:
+        """Run no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run(self) -> None:
+        """End what has been idle or alive too long, report what is lent too long, refill, and come back in time."""
+        stock = self._stock
+        self._timer = None
+        self._wakes_at = FOREVER
+        now = stock._clock()
+        for slot in [slot for slot in stock._idle if stock._is_over(slot, now)]:
+            if stock._is_over(slot, now):  # the others may have gone down to min_size
+                stock._idle.remove(slot)
+                self._workshop.end(slot)
+        due = FOREVER
+        for slot in stock._slots:
+            if slot.state is LENT:
+                due = min(due, self._report_leak(slot, now))
+            elif slot.state is IDLE:
+                idle_until = slot.since + stock._max_idle if len(stock._slots) > stock.min_size else FOREVER
+                due = min(due, slot.dies_at, idle_until)
+        self.refill()
+        self.wake_by(due)
+
+    # Values that are missing
+
+    def refill(self) -> None:
+        """Create what is missing below ``min_size``, or see that it is tried later when it has just failed."""
+        stock, workshop = self._stock, self._workshop
+        if self._closing.state is not OPEN or len(stock._slots) >= min(stock.min_size, stock.max_size):
+            return
+        if stock._clock() < self._retry_at:
+            self.wake_by(self._retry_at)
+            return
+        while len(stock._slots) < min(stock.min_size, stock.max_size) and not self._closing.begun:
+            failures = workshop.create_failures
+            workshop.make()
+            if workshop.create_failures != failures:
+                return
+
+    def retry_later(self) -> None:
+        """Wait longer after every creation that fails where no borrower waits."""
+        self._retry_delay = min(max(2 * self._retry_delay, RETRY[0]), RETRY[1])
+        self._retry_at = self._stock._clock() + self._retry_delay
+        self.wake_by(self._retry_at)
+
+    def retry_at_once(self) -> None:
+        """Forget about failures: a creation has succeeded."""
+        self._retry_delay = self._retry_at = 0.0
+
+    # Loans that take too long
+
+    def watch_loan(self, slot: Slot[T], now: float) -> None:
+        """Note a loan, where it was borrowed, and when it is to be reported."""
+        slot.since = now
+        if self._stock._leak_threshold != FOREVER:
+            slot.site = creation_site(4, skip=4)
+            slot.reported = False
+            self.wake_by(now + self._stock._leak_threshold)
+
+    def _report_leak(self, slot: Slot[T], now: float) -> float:
+        """Log who has had a value for too long, once per loan; return when to look again."""
+        threshold = self._stock._leak_threshold
+        if threshold == FOREVER or slot.reported:
+            return FOREVER
+        if now < slot.since + threshold:
+            return slot.since + threshold
+        slot.reported = True
+        task = slot.borrower
+        stack = kernel.suspended_at(task) if task is not None and not task.done() else ()
+        logger.warning(
+            "%s: %s is lent for %.1f s\n  borrowed at:\n%s\n  borrower is now at:\n%s",
+            self._closing,
+            self._stock._borrower_of(slot),
+            now - slot.since,
+            "\n".join(f"    {code.co_filename}:{line} in {code.co_qualname}" for code, line in slot.site),
+            "\n".join(f"    {frame}" for frame in stack) or "    (not visible)",
+            extra={"owner": self._closing.owner_name, "slot": slot.number},
+        )
+        return FOREVER

@@ -1,0 +1,227 @@
+"""Departures: how values leave a registry: taken off the shelf, kept while they are leased, finalized once, announced.
+
+The registration is the token: whatever removes a value (its time, its idle time, the size, a replacement, a call, the
+close) takes that very registration off the shelf first, in one synchronous step, and disposes of it then: at once when
+it is not leased, with its last lease otherwise. What has to be finalized goes to the crew, which ends it in the
+background. States only move LIVE, RETIRED, CLOSED, so "exactly once" is a state and not a flag per path, and
+``opened == live + retired + closed`` at every await.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future, Task
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from .._ground import kernel, trace
+from .._ground.roots import Thing
+from .._lender import Closing
+from .finalizing import Crew
+from .registrations import CLOSED, EXPIRED, REPLACED, RETIRED, SIZE, Registration, RemovalCause, in_words
+from .shelf import Shelf
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Departures(Generic[K, V]):
+    """The registrations that have left the shelf, and every step by which they do.
+
+    Attributes:
+        crew: finalizes them; None where they need no end.
+        removals: how many have left, by cause.
+        retained: retired, and still leased.
+        closed: how many have been finalized, or handed out.
+        handed_out: how many were handed out.
+        close_errors: finalizers that failed.
+        tokens: what a trace sink knows each registration by, while it is not closed.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_endings",
+        "_no_ending",
+        "_shelf",
+        "_watchers",
+        "close_errors",
+        "closed",
+        "crew",
+        "handed_out",
+        "removals",
+        "retained",
+        "tokens",
+    )
+
+    def __init__(self, shelf: Shelf[K, V], closing: Closing, finalizer: Callable[[V], object] | None) -> None:
+        self._shelf = shelf
+        self._closing = closing
+        self._watchers = closing.watchers
+        self.crew: Crew[Registration[K, V]] | None = None
+        if finalizer is not None:
+            self.crew = Crew(
+                lambda registration: finalizer(registration.value),
+                timeout=closing.timeout,
+                label=lambda registration: f"{in_words(registration.key)} of {closing.name}",
+                done=self._finalized,
+            )
+        self._no_ending = finalizer is None and shelf._weigher is None  # whether a value that leaves is just forgotten
+        self.removals = dict.fromkeys(RemovalCause, 0)
+        self.retained: dict[Registration[K, V], None] = {}
+        self.tokens: dict[Registration[K, V], trace.Token | None] = {}
+        self._endings: dict[Registration[K, V], Future[None]] = {}
+        self.closed = self.handed_out = self.close_errors = 0
+
+    def __len__(self) -> int:
+        """How many are being finalized, or in line for it."""
+        return len(self.crew) if self.crew is not None else 0
+
+    def is_idle(self, exempt: frozenset[Task[Any]]) -> bool:
+        """Whether nothing is being finalized but by *exempt* tasks, which wait for the asker."""
+        return self.crew is None or self.crew.idle(exempt)
+
+    def employs(self, task: Task[Any]) -> bool:
+        """Whether *task* finalizes."""
+        return self.crew is not None and self.crew.has(task)
+
+    def things(self) -> list[Thing]:
+        """Return what a snapshot shows of them."""
+        tasks = self.crew.tasks() if self.crew is not None else ()
+        return [
+            *(Thing("task", "finalizer", "finalizing", task=task) for task in tasks),
+            *(
+                Thing("entry", in_words(registration.key), "retired, leased", token=self.tokens.get(registration))
+                for registration in self.retained
+            ),
+        ]
+
+    # Leaving
+
+    def retire(self, registration: Registration[K, V], cause: RemovalCause) -> None:
+        """Take a live registration off the shelf, and dispose of it."""
+        self._shelf._take_off(registration)
+        self.dispose(registration, cause)
+
+    def expire(self, registration: Registration[K, V], now: float) -> bool:
+        """Retire a value that has reached its ``expires_at``, unless it is in use and only seems idle."""
+        if self._shelf._only_seems_idle(registration, now):
+            return False
+        self.retire(registration, self._shelf._cause_of_time(registration))
+        return True
+
+    def expire_all(self, registrations: list[Registration[K, V]]) -> bool:
+        """Retire all of these, which have left the wheel, by the shortest way; return whether there is one.
+
+        Inlined `retire` for values that are forgotten when they leave: a million may expire at once.
+        """
+        if self._shelf._has_idle_ttl or not self._no_ending or self._is_observed():
+            return False
+        live = self._shelf._live
+        leased = 0
+        for registration in registrations:
+            if registration._leases:
+                leased += 1
+                registration._bucket = None
+                self.retire(registration, EXPIRED)
+            else:
+                del live[registration.key]
+                registration._state = CLOSED
+                registration._cause = EXPIRED
+        self.closed += len(registrations) - leased
+        self.removals[EXPIRED] += len(registrations) - leased
+        return True
+
+    def give_way(self, registration: Registration[K, V], now: float) -> None:
+        """Retire what was under a key before a put, for its true cause."""
+        if registration.expires_at > now or not self.expire(registration, now):
+            self.retire(registration, REPLACED)
+
+    def evict_oldest(self) -> None:
+        """Retire the least recently used value that is not leased."""
+        shelf = self._shelf
+        key, oldest = shelf._live.popitem(False)  # type: ignore[call-arg]
+        if oldest._leases:
+            oldest = shelf._swap_for_unleased(key, oldest)
+        bucket = oldest._bucket
+        if bucket is not None:
+            del bucket[oldest]
+        if self._no_ending and not oldest._leases and not (self.tokens or self._endings or self._watchers):
+            oldest._cause = SIZE  # inlined `dispose`
+            oldest._state = CLOSED
+            self.closed += 1
+            self.removals[SIZE] += 1
+            return
+        if shelf._weigher is not None:
+            shelf._weight -= oldest._weight
+        self.dispose(oldest, SIZE)
+
+    def hand_out(self, registration: Registration[K, V], cause: RemovalCause) -> None:
+        """Take a live registration off the shelf whose value belongs to the caller from now on."""
+        self._shelf._take_off(registration)
+        registration._cause = cause
+        self.removals[cause] += 1
+        self.handed_out += 1
+        self._end(registration)
+
+    def dispose(self, registration: Registration[K, V], cause: RemovalCause) -> None:
+        """Decide what becomes of a registration that has left the shelf."""
+        registration._cause = cause
+        self.removals[cause] += 1
+        if registration._leases:
+            registration._state = RETIRED
+            self.retained[registration] = None
+        elif self.crew is None:
+            registration._state = CLOSED
+            self.closed += 1
+            if self._is_observed():
+                self._announce_end(registration)
+        else:
+            registration._state = RETIRED
+            self.crew.submit(registration)
+
+    def finalize_retained(self, registration: Registration[K, V]) -> None:
+        """Finalize a registration whose last lease has come back, unless its value was handed out."""
+        if registration in self.retained:
+            del self.retained[registration]
+            if self.crew is None:
+                self._end(registration)
+            else:
+                self.crew.submit(registration)
+
+    # The end
+
+    def _finalized(self, registration: Registration[K, V], error: BaseException | None) -> None:
+        if error is not None:
+            self.close_errors += 1
+            self._closing.report_error(f"finalizing {in_words(registration.key)}", error)
+        self._end(registration)
+
+    def _end(self, registration: Registration[K, V]) -> None:
+        registration._state = CLOSED
+        self.closed += 1
+        if self._closing.token is not None or self._is_observed():
+            self._announce_end(registration)
+
+    def _announce_end(self, registration: Registration[K, V]) -> None:
+        """Tell the trace sink, and whoever waits for it."""
+        if self.tokens:
+            trace.closed(self.tokens.pop(registration, None))
+        future = self._endings.pop(registration, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+        self._closing.progress()
+
+    def _is_observed(self) -> bool:
+        """Whether the end of a registration is waited for, or traced."""
+        return bool(self.tokens or self._endings or self._watchers)
+
+    async def wait_closed(self, registration: Registration[K, V]) -> None:
+        """Wait until a registration is closed."""
+        future = self._endings.get(registration)
+        if future is None:
+            future = self._endings[registration] = kernel.new_future()
+        await kernel.wait(future)
+
+    def _check_invariants(self) -> None:
+        for registration in self.retained:
+            assert registration._state is RETIRED, registration
+            assert registration._leases > 0, registration
