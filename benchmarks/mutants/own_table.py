@@ -218,7 +218,7 @@ OWN = [
     ),
     OwnMutant("whoever leaves ends nothing", "ConnectAttempt._leave", "self._end(", "id(", CONNECT),
     OwnMutant("a close does not wait", "ConnectAttempt.aclose", "await self._wait_through()", "None", CONNECT),
-    OwnMutant("a close forgets its cancellation", "ConnectAttempt.aclose", "raise held", "pass", CONNECT),
+    OwnMutant("a close forgets its cancellation", "ConnectAttempt.aclose", "else None, held)", "else None)", CONNECT),
     OwnMutant("a rollback's error hides it", "ConnectAttempt._arrival", "kernel.deliver_later(", "id(", CONNECT),
     OwnMutant("a block that is no body", "ConnectAttempt.__aenter__", "await scope.__aenter__()", "pass", CONNECT),
     OwnMutant("a success that nobody took stays", "Connecting.stop", "self._undo_success()", "pass", CONNECT),
