@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._ground import trace
-from lifecycle.testing import CANCEL, CANCELS, DEFAULT_FAULTS, Bubble, Ledger, explore_cancellation, no_busy_loop
+from lifecycle.testing import Bubble, Ledger, explore_cancellation, no_busy_loop
 from lifecycle.testing._look.watch import watched_tasks
+from lifecycle.testing.faults import CANCEL, CANCELS, DEFAULT
 
 ROUNDS = 7
 # Random orders per exploration of the soak.
@@ -54,7 +55,7 @@ async def four_tasks(bubble: Bubble) -> None:
 
 def rates() -> None:
     for scenario in (thirty_points, four_tasks):
-        for name, faults in (("cancel", [CANCEL]), ("all cancels", CANCELS), ("all faults", DEFAULT_FAULTS)):
+        for name, faults in (("cancel", [CANCEL]), ("all cancels", CANCELS), ("all faults", DEFAULT)):
             results = []
             for _ in range(ROUNDS):
                 runs, began = 0, clock()

@@ -10,7 +10,6 @@ from ._connect.stages import Stages as Stages
 from ._ground.errors import ConnectError as ConnectError
 from ._ground.errors import ConnectTimeout as ConnectTimeout
 from ._ground.errors import CreationTimeout as CreationTimeout
-from ._ground.errors import LeakError as LeakError
 from ._ground.errors import LifecycleError as LifecycleError
 from ._ground.errors import ManagerFull as ManagerFull
 from ._ground.errors import OwnerClosed as OwnerClosed

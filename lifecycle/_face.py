@@ -17,7 +17,7 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
         "_connect.retry": "Retry",
         "_connect.stages": "Stages",
-        "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LeakError LifecycleError "
+        "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError "
         "OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished "
         "TimeoutExpired",
         "_group.completions": "as_completed",

@@ -13,13 +13,8 @@ import logging
 import sys
 import time
 
-from lifecycle.testing import (
-    CANCEL,
-    DEFAULT_FAULTS,
-    RAISES,
-    ExplorationReport,
-    explore_cancellation,
-)
+from lifecycle.testing import ExplorationReport, explore_cancellation
+from lifecycle.testing.faults import CANCEL, DEFAULT, RAISES
 
 from . import acquiring, references, sharing, tasks, wiring
 from ._table import MUTANTS, REFERENCES, Mutant
@@ -42,8 +37,8 @@ LEVELS = {
     "+ cancel main": lambda mutant: _explore(mutant, faults=[CANCEL], targets="main"),
     "+ raise": lambda mutant: _explore(mutant, faults=[CANCEL, *RAISES], targets="main"),
     "+ siblings": lambda mutant: _explore(mutant, faults=[CANCEL, *RAISES]),
-    "+ all faults": lambda mutant: _explore(mutant, faults=DEFAULT_FAULTS),
-    f"+ {ORDERS} orders": lambda mutant: _explore(mutant, faults=DEFAULT_FAULTS, schedules=ORDERS),
+    "+ all faults": lambda mutant: _explore(mutant, faults=DEFAULT),
+    f"+ {ORDERS} orders": lambda mutant: _explore(mutant, faults=DEFAULT, schedules=ORDERS),
 }
 
 

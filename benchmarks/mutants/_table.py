@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from lifecycle.testing import Bubble, Token
+from lifecycle.testing import Bubble
+from lifecycle.testing.types import Token
 
 Scenario = Callable[[Bubble], Coroutine[Any, Any, Any]]
 

@@ -24,14 +24,15 @@ from types import FunctionType
 from typing import Any
 
 import lifecycle
-from lifecycle.testing import DEFAULT_FAULTS, Fault, explore_cancellation, no_busy_loop
+from lifecycle.testing import explore_cancellation, no_busy_loop
+from lifecycle.testing.faults import DEFAULT, Fault
 
 from .own_table import OWN, OwnMutant
 
 # The core's files begin with it.
 FUTURE_FLAG = __future__.annotations.compiler_flag
 
-CHECKS: dict[str, tuple[Fault, ...]] = {"clean run": (), "struck": DEFAULT_FAULTS}
+CHECKS: dict[str, tuple[Fault, ...]] = {"clean run": (), "struck": DEFAULT}
 
 
 @functools.cache

@@ -113,10 +113,6 @@ class PoolFull(LifecycleError, anyio.WouldBlock):
     """A pool has as many waiters as it allows, or nothing free for a borrower that does not wait."""
 
 
-class LeakError(LifecycleError, AssertionError):
-    """Something was still owned where nothing should be."""
-
-
 def is_fatal(error: BaseException) -> bool:
     """Return whether *error* ends the process and must therefore travel bare, never inside a group."""
     return isinstance(error, (KeyboardInterrupt, SystemExit))

@@ -5,6 +5,10 @@ from __future__ import annotations
 from .._ground.errors import LifecycleError
 
 
+class LeakError(LifecycleError, AssertionError):
+    """Something was still owned where nothing should be."""
+
+
 class DeadlockError(LifecycleError, RuntimeError):
     """Nothing is ready, no timer is set and nothing outside is awaited: no task can ever run again.
 
@@ -37,3 +41,7 @@ class ReplayError(LifecycleError, RuntimeError):
 
 class LeakWarning(UserWarning):
     """A test left tasks or resources behind, and leaks were to be reported as warnings."""
+
+
+for _error in (DeadlockError, LeakError, LeakWarning, LivelockError, ReplayError):
+    _error.__module__ = __package__  # a traceback names what can be imported

@@ -3,7 +3,8 @@
 import asyncio
 
 from lifecycle import Scope
-from lifecycle.testing import CANCELS, Bubble, explore_cancellation
+from lifecycle.testing import Bubble, explore_cancellation
+from lifecycle.testing.faults import CANCELS
 
 
 def test_a_cancellation_while_the_interruption_is_absorbed() -> None:

@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from lifecycle import TaskGroup
-from lifecycle.testing import CANCEL, Bubble, explore_cancellation, explore_schedules
+from lifecycle.testing import Bubble, explore_cancellation, explore_schedules
+from lifecycle.testing.faults import CANCEL
 
 from .tasks import Boom
 

@@ -10,7 +10,8 @@ import anyio.to_thread
 import pytest
 
 from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect
-from lifecycle.testing import CANCELS, Bubble, explore_cancellation, no_busy_loop, run_virtual
+from lifecycle.testing import Bubble, explore_cancellation, no_busy_loop, run_virtual
+from lifecycle.testing.faults import CANCELS
 from lifecycle.types import AttemptState, ConnectAttempt
 
 from .things import Account, Diary

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lifecycle import LifecycleError, TaskHandle, TaskManager, TaskStatus
-from lifecycle.testing import VirtualLoop
+from lifecycle.testing.types import VirtualLoop
 
 LONG = 50.0
 

@@ -10,8 +10,16 @@ import anyio
 import pytest
 
 from lifecycle import Registry, TaskManager, fixed_rate
-from lifecycle._ground.errors import LeakError
 from lifecycle.testing import (
+    Bubble,
+    ExplorationReport,
+    LeakError,
+    ReplayError,
+    explore_cancellation,
+    explore_schedules,
+    replay,
+)
+from lifecycle.testing.faults import (
     CANCEL,
     CANCEL_BEFORE_START,
     CANCEL_SCOPE,
@@ -19,14 +27,8 @@ from lifecycle.testing import (
     RAISE_OS_ERROR,
     RAISES,
     TIMEOUT,
-    Bubble,
-    ExplorationReport,
-    RandomWalk,
-    ReplayError,
-    explore_cancellation,
-    explore_schedules,
-    replay,
 )
+from lifecycle.testing.orders import RandomWalk
 
 
 async def three_sleeps(bubble: Bubble) -> None:

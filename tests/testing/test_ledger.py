@@ -11,8 +11,7 @@ import pytest
 
 from lifecycle import Scope
 from lifecycle._ground import trace
-from lifecycle._ground.errors import LeakError
-from lifecycle.testing import Bubble, Ledger, run_virtual
+from lifecycle.testing import Bubble, LeakError, Ledger, run_virtual
 
 
 def test_what_lives_is_named_with_path_and_site() -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from lifecycle import Scope
 from lifecycle._registry.registry import Registry
-from lifecycle.testing import Bubble, Deviations, Token, run_virtual
+from lifecycle.testing import Bubble, run_virtual
 from lifecycle.testing.machines import (
     PairMachine,
     PoolMachine,
@@ -19,6 +19,8 @@ from lifecycle.testing.machines import (
     ResourceMachine,
     schedules,
 )
+from lifecycle.testing.orders import Deviations
+from lifecycle.testing.types import Token
 
 QUICK = settings(
     max_examples=60,

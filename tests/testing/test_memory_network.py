@@ -8,18 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle._ground.errors import LeakError
-from lifecycle.testing import (
-    CANCEL,
-    KILL_TRANSPORT,
-    Bubble,
-    FaultPlan,
-    MemoryNetwork,
-    explore_cancellation,
-    run_virtual,
-)
+from lifecycle.testing import Bubble, LeakError, MemoryNetwork, NetworkFaults, explore_cancellation, run_virtual
+from lifecycle.testing.faults import CANCEL, KILL_TRANSPORT
 
-PERFECT = FaultPlan()
+PERFECT = NetworkFaults()
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
 
 
@@ -30,7 +22,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-def with_client(client: Client, plan: FaultPlan = PERFECT) -> Any:
+def with_client(client: Client, plan: NetworkFaults = PERFECT) -> Any:
     """Run a client against an echo peer behind a plan, in virtual time."""
 
     async def scenario(bubble: Bubble) -> Any:
@@ -66,12 +58,12 @@ def test_streams_talk() -> None:
 
 def test_latency_counts_in_both_directions_and_for_the_connect() -> None:
     """One second to connect, one there, one back."""
-    assert with_client(ask, FaultPlan(latency=1)) == (b"hello", 3)
+    assert with_client(ask, NetworkFaults(latency=1)) == (b"hello", 3)
 
 
 def test_a_late_answer_is_late_on_the_way_back_only() -> None:
     """The request is fast, the answer is not."""
-    assert with_client(ask, FaultPlan(late_answer=4)) == (b"hello", 4)
+    assert with_client(ask, NetworkFaults(late_answer=4)) == (b"hello", 4)
 
 
 def test_short_writes_arrive_in_pieces() -> None:
@@ -90,7 +82,7 @@ def test_short_writes_arrive_in_pieces() -> None:
         await reader.readexactly(3)
         return sizes
 
-    assert with_client(client, FaultPlan(short_write=1))[0] == [b"a", b"b", b"c"]
+    assert with_client(client, NetworkFaults(short_write=1))[0] == [b"a", b"b", b"c"]
 
 
 def test_a_reset_comes_at_its_byte_at_both_ends() -> None:
@@ -101,7 +93,7 @@ def test_a_reset_comes_at_its_byte_at_both_ends() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(5)
 
-    with_client(client, FaultPlan(reset_at=3))
+    with_client(client, NetworkFaults(reset_at=3))
 
 
 def test_a_half_close_ends_reading_only() -> None:
@@ -115,7 +107,7 @@ def test_a_half_close_ends_reading_only() -> None:
         await writer.drain()
         return received
 
-    assert with_client(client, FaultPlan(half_close_at=2))[0] == b"he"
+    assert with_client(client, NetworkFaults(half_close_at=2))[0] == b"he"
 
 
 def test_a_black_hole_swallows_data_and_connects() -> None:
@@ -134,11 +126,11 @@ def test_a_black_hole_swallows_data_and_connects() -> None:
             async with asyncio.timeout(9):
                 await reader.read(1)
 
-    assert with_client(silent, FaultPlan(black_hole_at=5)) == (None, 9)
-    assert with_client(silent, FaultPlan(black_hole_at=0)) == (None, 9)
+    assert with_client(silent, NetworkFaults(black_hole_at=5)) == (None, 9)
+    assert with_client(silent, NetworkFaults(black_hole_at=0)) == (None, 9)
 
     async def connects(bubble: Bubble) -> None:
-        bubble.network.set_plan("server", 7, FaultPlan(black_hole=True))
+        bubble.network.set_plan("server", 7, NetworkFaults(black_hole=True))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(9):
                 await asyncio.open_connection("server", 7)
@@ -150,7 +142,7 @@ def test_refusals_are_counted() -> None:
     """The first two connects are refused, the third succeeds; nobody listening is refused too."""
 
     async def scenario(bubble: Bubble) -> None:
-        bubble.network.set_plan("server", 7, FaultPlan(refuse=2))
+        bubble.network.set_plan("server", 7, NetworkFaults(refuse=2))
         await bubble.network.peer(echo, "server", 7)
         for _ in range(2):
             with pytest.raises(ConnectionRefusedError):
@@ -168,7 +160,7 @@ def test_a_slow_close_takes_its_time() -> None:
     """wait_closed() lasts as long as the plan says."""
 
     async def scenario(bubble: Bubble) -> float:
-        bubble.network.set_plan("server", 7, FaultPlan(slow_close=3))
+        bubble.network.set_plan("server", 7, NetworkFaults(slow_close=3))
         await bubble.network.peer(echo, "server", 7)
         _, writer = await asyncio.open_connection("server", 7)
         writer.close()
@@ -322,6 +314,6 @@ async def test_an_ordinary_loop_can_use_it() -> None:
 def test_a_plan_is_checked() -> None:
     """Impossible plans are refused before anything runs."""
     with pytest.raises(ValueError, match="latency"):
-        FaultPlan(latency=-1)
+        NetworkFaults(latency=-1)
     with pytest.raises(ValueError, match="short_write"):
-        FaultPlan(short_write=0)
+        NetworkFaults(short_write=0)

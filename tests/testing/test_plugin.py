@@ -203,7 +203,8 @@ def test_fixtures_give_a_network_and_a_ledger(pytester: pytest.Pytester) -> None
 
 
 EXPLORED = """
-from lifecycle.testing import explore_cancellation, explore_schedules, CANCEL
+from lifecycle.testing import explore_cancellation, explore_schedules
+from lifecycle.testing.faults import CANCEL
 
 async def scenario(bubble):
     token = bubble.ledger.acquire("socket")

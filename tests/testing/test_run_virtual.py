@@ -12,8 +12,7 @@ import anyio.to_thread
 import pytest
 
 from lifecycle._ground import trace
-from lifecycle._ground.errors import LeakError
-from lifecycle.testing import Bubble, DeadlockError, LivelockError, explore_cancellation, run_virtual
+from lifecycle.testing import Bubble, DeadlockError, LeakError, LivelockError, explore_cancellation, run_virtual
 
 
 def test_time_jumps_when_everything_is_blocked() -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lifecycle.testing import CANCEL, explore_cancellation, explore_schedules, no_busy_loop
+from lifecycle.testing import explore_cancellation, explore_schedules, no_busy_loop
+from lifecycle.testing.faults import CANCEL
 
 from .scenarios import SCENARIOS, unreported
 

@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import LeakError, Registry, Scope, TaskManager
+from lifecycle import Registry, Scope, TaskManager
 from lifecycle.scheduler import Scheduler
-from lifecycle.testing import Bubble, VirtualClock, run_virtual
+from lifecycle.testing import Bubble, LeakError, VirtualClock, run_virtual
 from lifecycle.testing._explore.faults import Fault, Target
 from lifecycle.testing._look.bubble import open_bubble
 from lifecycle.testing._loop.clock import is_virtual

@@ -5,28 +5,15 @@ from typing import Any
 
 import pytest
 
-from lifecycle.testing import (
-    FIFO,
-    PCT,
-    Bubble,
-    Choices,
-    DelayBounded,
-    Deviations,
-    Raise,
-    RandomWalk,
-    ReplayError,
-    Strategy,
-    explore_cancellation,
-    explore_schedules,
-    replay,
-    run_virtual,
-)
-from lifecycle.testing._loop.strategies import recording, strategy_from_token
+from lifecycle.testing import Bubble, ReplayError, explore_cancellation, explore_schedules, replay, run_virtual
+from lifecycle.testing._loop.strategies import Choices, recording, strategy_from_token
+from lifecycle.testing.faults import Raise
+from lifecycle.testing.orders import FIFO, DelayBounded, Deviations, PriorityChanges, RandomWalk, Strategy
 
 ALL: list[Strategy] = [
     FIFO(),
     RandomWalk(),
-    PCT(depth=3),
+    PriorityChanges(depth=3),
     DelayBounded(2),
     Choices((0, 2, 1)),
     Deviations(((1, 1), (4, 2))),
@@ -108,7 +95,7 @@ def test_delay_bounding_finds_what_one_delay_shows() -> None:
     assert 0 < len(report.failures) < 50
 
 
-@pytest.mark.parametrize("strategy", [RandomWalk(), PCT(depth=3, steps=12)], ids=repr)
+@pytest.mark.parametrize("strategy", [RandomWalk(), PriorityChanges(depth=3, steps=12)], ids=repr)
 def test_each_strategy_finds_a_lost_update(strategy: Strategy) -> None:
     """A race that asyncio's own order hides; found again from its token."""
     explore_schedules(lost_update, FIFO(), runs=5).assert_clean()
@@ -136,7 +123,7 @@ def test_a_starved_task_gets_its_turn() -> None:
             group.create_task(ends())
 
     for seed in range(20):
-        run_virtual(scenario, schedule=PCT(), seed=seed, max_steps=20_000)
+        run_virtual(scenario, schedule=PriorityChanges(), seed=seed, max_steps=20_000)
 
 
 def test_plain_callbacks_keep_their_order() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle import LeakError, Scope
+from lifecycle import Scope
 from lifecycle._timers.timers import CronOptions, DelayOptions, RateOptions, RunOptions, cron, fixed_delay, fixed_rate
-from lifecycle.testing import Bubble, run_virtual
+from lifecycle.testing import Bubble, LeakError, run_virtual
 
 from .journal import Journal, nothing, run_for
 

@@ -8,7 +8,7 @@ from .._errors import ReplayError
 from .._loop.strategies import FIFO, RandomWalk, Strategy
 from . import settings
 from .explorer import Explorer
-from .faults import DEFAULT_FAULTS, Fault
+from .faults import DEFAULT, Fault
 from .plan import Plan, find_scenario, parse_token
 from .run import Check, Invariant, Rules, Scenario
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def explore_cancellation(
     scenario: Scenario,
     *,
-    faults: Iterable[Fault] = DEFAULT_FAULTS,
+    faults: Iterable[Fault] = DEFAULT,
     targets: Targets = "user",
     depth: Literal[1, 2] = 1,
     invariants: Sequence[Invariant] = (),

@@ -264,9 +264,9 @@ RAISES: tuple[Fault, ...] = (
     RAISE_EXCEPTION,
     RAISE_BASE_EXCEPTION,
 )
-DEFAULT_FAULTS: tuple[Fault, ...] = (*CANCELS, *RAISES, KILL_TRANSPORT)
+DEFAULT: tuple[Fault, ...] = (*CANCELS, *RAISES, KILL_TRANSPORT)
 
-_by_code.update({fault.code: fault for fault in DEFAULT_FAULTS})
+_by_code.update({fault.code: fault for fault in DEFAULT})
 
 
 def fault_by_code(code: str) -> Fault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from ..._ground.errors import LeakError
+from .._errors import LeakError
 
 SHOWN = 5
 

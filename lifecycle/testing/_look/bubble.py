@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._ground import trace
-from ..._ground.errors import LeakError
+from .._errors import LeakError
 from .._loop.loops import VirtualIOLoop, VirtualLoop
 from .._loop.strategies import RandomWalk, Strategy
 from .._network import MemoryNetwork

@@ -12,8 +12,7 @@ from asyncio.base_events import BaseEventLoop
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..._ground.errors import LeakError
-from .._errors import LeakWarning
+from .._errors import LeakError, LeakWarning
 from .._loop.clock import is_virtual
 from .ledger import Ledger
 from .watch import describe_leak, end_tasks, left_since, path_of, watched_tasks

@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 from ..._ground import trace
-from ..._ground.errors import LeakError
 from ..._ground.frames import Frames
+from .._errors import LeakError
 from .._sites import format_site, raw_frames
 from .tracking import question_for, report_closing
 

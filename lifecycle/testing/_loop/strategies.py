@@ -53,7 +53,7 @@ class RandomWalk(Strategy):
 
 
 @dataclass(frozen=True)
-class PCT(Strategy):
+class PriorityChanges(Strategy):
     """Random priorities with ``depth - 1`` random changes (Burckhardt et al., ASPLOS 2010).
 
     Args:
@@ -173,7 +173,7 @@ def strategy_from_token(text: str) -> tuple[Strategy, int]:
     if kind == "d":
         pairs = [part.split(".") for part in rest.split("_") if part]
         return Deviations(tuple((int(step), int(place)) for step, place in pairs)), 0
-    for prefix, make in (("pct", PCT), ("db", DelayBounded)):
+    for prefix, make in (("pct", PriorityChanges), ("db", DelayBounded)):
         if kind.startswith(prefix):
             first, _, second = kind.removeprefix(prefix).partition(".")
             return make(int(first), int(second)), int(rest)

@@ -11,7 +11,7 @@ from asyncio import sslproto
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from ._plan import PERFECT, FaultPlan
+from ._faults import PERFECT, NetworkFaults
 from ._server import MemoryServer
 from ._transport import MemoryTransport
 from ._wire import Wire
@@ -28,10 +28,10 @@ class MemoryNetwork:
     that opens raw sockets itself (anyio's listeners, ``loop.sock_connect``) does not.
     """
 
-    def __init__(self, plan: FaultPlan = PERFECT) -> None:
+    def __init__(self, plan: NetworkFaults = PERFECT) -> None:
         self.default_plan = plan
         self.connects: dict[Any, int] = {}
-        self._plans: dict[Any, FaultPlan] = {}
+        self._plans: dict[Any, NetworkFaults] = {}
         self._servers: dict[Any, MemoryServer] = {}
         self._transports: dict[MemoryTransport, None] = {}
         self._ports = itertools.count(49152)
@@ -40,7 +40,7 @@ class MemoryNetwork:
 
     # What a scenario asks for.
 
-    def set_plan(self, host: str | None, port: Any, plan: FaultPlan) -> None:
+    def set_plan(self, host: str | None, port: Any, plan: NetworkFaults) -> None:
         """Let connections to an address fail by a plan; a unix path is given as the port, with host None."""
         self._plans[self._key(host, port)] = plan
 
@@ -140,7 +140,7 @@ class MemoryNetwork:
         return transport, protocol
 
     def _connect_ends(
-        self, loop: Any, server: MemoryServer, key: Any, plan: FaultPlan
+        self, loop: Any, server: MemoryServer, key: Any, plan: NetworkFaults
     ) -> tuple[MemoryTransport, MemoryTransport]:
         wire = Wire(plan)
         own = ("10.0.0.1", next(self._ports))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ._plan import FaultPlan
+    from ._faults import NetworkFaults
 
 Side = Literal["client", "server"]
 
@@ -15,7 +15,7 @@ class Wire:
 
     __slots__ = ("arrived", "dead", "plan")
 
-    def __init__(self, plan: FaultPlan) -> None:
+    def __init__(self, plan: NetworkFaults) -> None:
         self.plan = plan
         self.arrived = 0
         self.dead = False

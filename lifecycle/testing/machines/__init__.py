@@ -13,3 +13,10 @@ from ._resource import ResourceMachine
 from ._schedules import schedules
 
 __all__ = ["LoopMachine", "PairMachine", "PoolMachine", "RegistryMachine", "ResourceMachine", "schedules"]
+
+for _public in (LoopMachine, PairMachine, PoolMachine, RegistryMachine, ResourceMachine, schedules):
+    _public.__module__ = __name__
+
+
+def __dir__() -> list[str]:
+    return __all__

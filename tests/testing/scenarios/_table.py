@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from lifecycle._ground import trace
-from lifecycle.testing import Bubble, Token
+from lifecycle.testing import Bubble
+from lifecycle.testing.types import Token
 
 Scenario = Callable[[Bubble], Coroutine[Any, Any, Any]]
 

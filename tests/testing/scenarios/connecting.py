@@ -16,7 +16,8 @@ from ._table import connect as make
 from ._table import disconnect, scenario, session, work
 
 if TYPE_CHECKING:
-    from lifecycle.testing import Bubble, Token
+    from lifecycle.testing import Bubble
+    from lifecycle.testing.types import Token
 
 
 class Connector:

@@ -13,7 +13,8 @@ from lifecycle._pool.pool import Pool
 from ._table import connect, disconnect, scenario
 
 if TYPE_CHECKING:
-    from lifecycle.testing import Bubble, Token
+    from lifecycle.testing import Bubble
+    from lifecycle.testing.types import Token
 
 
 async def use(value: Token, seconds: float = 0.01) -> None:

@@ -8,7 +8,8 @@ import contextlib
 from lifecycle import OwnerClosed
 from lifecycle._group.group import TaskGroup
 from lifecycle._registry.registry import Registry
-from lifecycle.testing import Bubble, Token
+from lifecycle.testing import Bubble
+from lifecycle.testing.types import Token
 
 from ._table import connect, disconnect, scenario
 

@@ -15,7 +15,8 @@ from lifecycle._group.group import TaskGroup
 from ._table import connect, disconnect, scenario, session, work
 
 if TYPE_CHECKING:
-    from lifecycle.testing import Bubble, Token
+    from lifecycle.testing import Bubble
+    from lifecycle.testing.types import Token
 
 
 @scenario

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class FaultPlan:
+class NetworkFaults:
     """What goes wrong on connections to one address; the default is a perfect network.
 
     Byte counts start anew with each connection.
@@ -37,13 +37,13 @@ class FaultPlan:
     def __post_init__(self) -> None:
         for name in ("latency", "slow_close", "late_answer"):
             if getattr(self, name) < 0:
-                raise ValueError(f"FaultPlan({name}={getattr(self, name)!r}): seconds cannot be negative")
+                raise ValueError(f"NetworkFaults({name}={getattr(self, name)!r}): seconds cannot be negative")
         if self.short_write is not None and self.short_write < 1:
-            raise ValueError(f"FaultPlan(short_write={self.short_write!r}): at least one byte must arrive")
+            raise ValueError(f"NetworkFaults(short_write={self.short_write!r}): at least one byte must arrive")
 
     def refuses(self, attempt: int) -> bool:
         """Whether the connect with this number, from 0, is refused."""
         return self.refuse is True or attempt < self.refuse
 
 
-PERFECT = FaultPlan()
+PERFECT = NetworkFaults()
