@@ -50,7 +50,7 @@ FACES: dict[str, dict[str, str]] = {
         "_group.completions": "Completions",
         "_group.group": "TaskGroupStatistics",
         "_manager.records": "TaskManagerStatistics",
-        "_pair.ends": "LoopEnd PairOutcome",
+        "_pair.ends": "LinkOutcome LoopEnd",
         "_pool.loans": "Loan TryLoan",
         "_pool.statistics": "PoolStatistics",
         "_registry.cached": "CachedFunction",

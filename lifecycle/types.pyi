@@ -5,8 +5,8 @@ from ._connect.state import AttemptState as AttemptState
 from ._group.completions import Completions as Completions
 from ._group.group import TaskGroupStatistics as TaskGroupStatistics
 from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
+from ._pair.ends import LinkOutcome as LinkOutcome
 from ._pair.ends import LoopEnd as LoopEnd
-from ._pair.ends import PairOutcome as PairOutcome
 from ._pool.loans import Loan as Loan
 from ._pool.loans import TryLoan as TryLoan
 from ._pool.statistics import PoolStatistics as PoolStatistics

@@ -1,4 +1,4 @@
-"""PairOutcome and LoopEnd: who ended first and why, and what every loop met."""
+"""LinkOutcome and LoopEnd: who ended first and why, and what every loop met."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoopEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class PairOutcome:
+class LinkOutcome:
     """What became of linked loops.
 
     Attributes:

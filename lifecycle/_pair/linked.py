@@ -31,7 +31,7 @@ from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .._task.waiting import adopt_closers
-from .ends import How, LoopEnd, PairOutcome
+from .ends import How, LinkOutcome, LoopEnd
 
 logger = logging.getLogger("lifecycle.pair")
 
@@ -192,7 +192,7 @@ class Linked:
             late = f"{why}, and draining took longer than {seconds:g} s"
             self._lingering = loop.call_later(seconds, self.stop, late)
 
-    def tell(self, name: str, reason: str, drain_timeout: float) -> None:
+    def stop_one(self, name: str, reason: str, drain_timeout: float) -> None:
         """Stop one loop alone; the others may go on for *drain_timeout* seconds."""
         if self.state is READY:
             self.stop(reason)
@@ -342,9 +342,9 @@ class Linked:
         """Forget a future that `watch` has returned."""
         self._watchers = [watcher for watcher in self._watchers if watcher[0] is not future]
 
-    def outcome(self) -> PairOutcome:
+    def outcome(self) -> LinkOutcome:
         """Return what became of them, as far as that is known."""
-        return PairOutcome(self._first, self._reason, tuple(self._ends), self._close_error, self.undelivered)
+        return LinkOutcome(self._first, self._reason, tuple(self._ends), self._close_error, self.undelivered)
 
     def _portrait(self) -> Portrait:
         things = [

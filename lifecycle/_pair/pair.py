@@ -11,15 +11,15 @@ import anyio
 
 from .._ground import kernel
 from .._ground.calls import name_of
-from .._ground.checks import checked_limit, checked_timeout
-from .._ground.closing import OwnerState, refuse
-from .._ground.errors import combine
+from .._ground.checks import checked_callable, checked_count, checked_name, checked_timeout
+from .._ground.closing import OwnerState
+from .._ground.errors import OwnerClosed, combine
 from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
-from .ends import LoopEnd, PairOutcome
+from .ends import LinkOutcome, LoopEnd
 from .linked import OVER, READY, RUNNING, Close, Linked, Loop
 from .mailbox import Mailbox
 
-__all__ = ["LoopEnd", "PairOutcome", "ReaderWorker", "link"]
+__all__ = ["LinkOutcome", "LoopEnd", "ReaderWorker", "link"]
 
 T = TypeVar("T")
 
@@ -83,17 +83,17 @@ class ReaderWorker(Generic[T]):
         close_timeout: float | None = 5.0,
         name: str | None = None,
     ) -> None:
-        if checked_limit(capacity, what="capacity") is None:
-            raise TypeError("capacity must be a whole number, got None")
-        self.name: str = name or "pair"
+        checked_callable(reader, "reader")
+        checked_callable(worker, "worker")
+        self.name: str = checked_name(name, "pair")
         self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
         self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
-        self._mailbox: Mailbox[T] = Mailbox(f"pair {self.name!r}", capacity)  # by name: no cycle
-        mailbox = self._mailbox
+        self._mailbox: Mailbox[T] = Mailbox(f"pair {self.name!r}", checked_count(capacity, "capacity", least=1))
+        mailbox = self._mailbox  # not the pair itself: a cycle
         self._linked = Linked(
             self.name,
             {"reader": lambda: reader(mailbox.send), "worker": lambda: worker(mailbox)},
-            close=close,
+            close=checked_close(close),
             on_end=self._loop_ended,
             close_timeout=self.close_timeout,
         )
@@ -105,7 +105,7 @@ class ReaderWorker(Generic[T]):
 
     async def __aenter__(self) -> Self:
         if self._linked.state is not READY:
-            refuse(self, "an async with block", "it has been entered before, or closed")
+            raise OwnerClosed(f"{self} has been entered before, or closed: it is {self.state.value}; make another one")
         await begin(self._linked)
         return self
 
@@ -120,15 +120,18 @@ class ReaderWorker(Generic[T]):
             failure = error if failure is None else combine(f"errors in and of {self}", [error, failure])
         kernel.conclude(failure, held, error)
 
-    async def wait(self) -> PairOutcome:
+    async def wait(self) -> LinkOutcome:
         """Return what became of both loops, as soon as both have ended and the resource is closed.
 
         Their errors are in the outcome, and not raised; several tasks may wait.
 
         Cancellation: ends the waiting and leaves the pair running; leaving the block then stops it.
+
+        Raises:
+            OwnerClosed: it has not been entered.
         """
         if self._linked.state is READY:
-            raise RuntimeError(f"{self} has not been entered; use `async with` first")
+            raise OwnerClosed(f"{self} has not been entered; use `async with` first")
         if self._linked.state is not OVER:
             future = self._linked.watch()
             try:
@@ -138,22 +141,30 @@ class ReaderWorker(Generic[T]):
         self._reported = True
         return self._linked.outcome()
 
-    def close(self) -> None:
+    def stop_reading(self) -> None:
         """Stop the reader; the worker may go on with what was read, for at most ``drain_timeout``. Idempotent."""
-        self._linked.tell("reader", f"{self} takes nothing more", self.drain_timeout)
+        self._linked.stop_one("reader", f"{self} takes nothing more", self.drain_timeout)
 
-    async def aclose(self) -> None:
-        """Stop both loops, close the resource, and wait until they have ended; from any task. Idempotent.
+    def cancel(self, reason: str | None = None) -> None:
+        """Stop both loops and close the resource, without waiting for that. Idempotent.
 
-        A loop of the pair that closes it is neither stopped nor waited for. Their errors come from `wait` or at the end
-        of the block.
+        Args:
+            reason: why; it is in the outcome, and the message of the ``CancelledError`` in the loops.
+        """
+        self._linked.stop(reason or "it was cancelled")
+
+    async def aclose(self) -> LinkOutcome:
+        """Stop both loops, close the resource, wait until they have ended, and return how; from any task. Idempotent.
+
+        A loop of the pair that closes it is neither stopped nor waited for. Errors of the loops are in the outcome, and
+        raised at the end of the block unless `wait` has returned them.
 
         Cancellation: held back until both have ended, at most ``close_timeout`` and a grace, then raised. A second
         caller just stops waiting.
         """
         held = await self._shut_down("it was closed", through=not self._closed_before)
-        if held is not None:
-            raise held
+        kernel.conclude(None, held)
+        return self._linked.outcome()
 
     @property
     def state(self) -> OwnerState:
@@ -161,6 +172,11 @@ class ReaderWorker(Generic[T]):
         if self._linked.state in (READY, RUNNING):
             return OwnerState.OPEN
         return OwnerState.CLOSED if self._linked.state is OVER else OwnerState.CLOSING
+
+    @property
+    def closed(self) -> bool:
+        """Whether both loops have ended and the resource is closed."""
+        return self._linked.state is OVER
 
     @property
     def waiting(self) -> int:
@@ -183,14 +199,29 @@ class ReaderWorker(Generic[T]):
         return await join(self._linked, exempt, through=through)
 
     def _failure(self) -> BaseException | None:
-        outcome = self._linked.outcome()
         if self._reported or self._linked.state is not OVER:
             return None
         self._reported = True
-        errors = [end.error for end in outcome.ends if end.error is not None and not is_echo(end)]
-        if outcome.close_error is not None:
-            errors.append(outcome.close_error)
-        return combine(f"errors of {self}", errors) if errors else None
+        return failure_of(self._linked.outcome(), f"errors of {self}")
+
+
+def checked_close(close: Close | None) -> Close | None:
+    """Return *close*.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if close is not None:
+        checked_callable(close, "close")
+    return close
+
+
+def failure_of(outcome: LinkOutcome, message: str) -> BaseException | None:
+    """Return the errors in *outcome* as one, without those that only say that the resource was closed."""
+    errors = [end.error for end in outcome.ends if end.error is not None and not is_echo(end)]
+    if outcome.close_error is not None:
+        errors.append(outcome.close_error)
+    return combine(message, errors) if errors else None
 
 
 def is_echo(end: LoopEnd) -> bool:
@@ -224,8 +255,12 @@ async def join(linked: Linked, exempt: Any, *, through: bool) -> CancelledError 
 
 
 async def link(
-    *loops: Loop, close: Close | None = None, drain: float | None = None, close_timeout: float | None = 5.0
-) -> PairOutcome:
+    *loops: Loop,
+    name: str | None = None,
+    close: Close | None = None,
+    drain_timeout: float | None = 0.0,
+    close_timeout: float | None = 5.0,
+) -> LinkOutcome:
     """Run loops that end together, and return what became of them when all have ended.
 
     The general form of `ReaderWorker`, without a mailbox: when one ends, *close* is called, the others are stopped and
@@ -236,9 +271,10 @@ async def link(
 
     Args:
         loops: async functions without arguments, at least one.
+        name: for errors and snapshots; by default "link".
         close: closes what they share; see `ReaderWorker`.
-        drain: seconds that the others may go on by themselves when the first has *returned*, or until one fails;
-            None to stop them at once.
+        drain_timeout: seconds that the others may go on by themselves when the first has *returned*, or until one
+            fails; 0 to stop them at once, None for no bound.
         close_timeout: seconds that a stopped loop, and *close*, may take; None for no bound.
 
     Raises:
@@ -246,11 +282,13 @@ async def link(
     """
     if not loops:
         raise TypeError("link() needs at least one loop")
-    seconds = 0.0 if drain is None else checked_timeout(drain, "drain")
+    for loop in loops:
+        checked_callable(loop, "a loop")
+    seconds = checked_timeout(drain_timeout, "drain_timeout")
     linked = Linked(
-        "link",
+        checked_name(name, "link"),
         dict(zip(distinct(loops), loops, strict=True)),
-        close=close,
+        close=checked_close(close),
         on_end=lambda end: seconds if end.how == "returned" else 0.0,
         close_timeout=checked_timeout(close_timeout, "close_timeout"),
     )
@@ -260,14 +298,10 @@ async def link(
     except CancelledError as error:
         linked.stop("the caller of link() was cancelled")
         held = await join(linked, closing_tasks(), through=True)
-        outcome = linked.outcome()
-        failures = [end.error for end in outcome.ends if end.error is not None and not is_echo(end)]
-        if outcome.close_error is not None:
-            failures.append(outcome.close_error)
-        if not failures:
+        failure = failure_of(linked.outcome(), "errors of linked loops")
+        if failure is None:
             raise
-        kernel.deliver_later(held or error)
-        raise combine("errors of linked loops", failures) from None
+        kernel.conclude(failure, held or error)
     return linked.outcome()
 
 

@@ -349,8 +349,8 @@ async def test_close_lets_the_worker_finish_what_was_read(bubble: Bubble) -> Non
 
     async with ReaderWorker(reader, worker) as pair:
         await asyncio.sleep(0.5)
-        pair.close()
-        pair.close()
+        pair.stop_reading()
+        pair.stop_reading()
         outcome = await pair.wait()
     assert got == [0, 1, 2]
     assert [str(end) for end in outcome.ends] == ["reader stopped", "worker returned"]
@@ -366,7 +366,7 @@ async def test_the_end_of_the_worker_ends_what_close_has_left_to_drain(bubble: B
 
     async with ReaderWorker(reader, fails, close=wire.close, drain_timeout=None) as pair:
         await asyncio.sleep(0.05)
-        pair.close()
+        pair.stop_reading()
         async with asyncio.timeout(10):
             outcome = await pair.wait()
     assert [str(end) for end in outcome.ends] == [
@@ -380,7 +380,7 @@ async def test_the_end_of_the_worker_ends_what_close_has_left_to_drain(bubble: B
 async def test_a_pair_that_was_closed_before_is_not_entered(bubble: Bubble) -> None:
     """As with every owner; its loops do not begin."""
     pair = ReaderWorker(forever, forever)
-    pair.close()
+    pair.stop_reading()
     with pytest.raises(OwnerClosed, match="or closed"):
         async with pair:
             pass
@@ -404,7 +404,7 @@ async def test_close_bounds_the_draining_from_its_call_on(bubble: Bubble) -> Non
 
     async with ReaderWorker(reader, worker, drain_timeout=2) as pair:
         await asyncio.sleep(0.5)
-        pair.close()
+        pair.stop_reading()
         await pair.wait()
     assert asyncio.get_running_loop().time() == pytest.approx(2.5)
 
@@ -577,21 +577,21 @@ async def test_linked_loops_may_drain(bubble: Bubble) -> None:
     async def longer() -> None:
         await asyncio.sleep(1)
 
-    outcome = await link(returns, longer, forever, drain=2)
+    outcome = await link(returns, longer, forever, drain_timeout=2)
     assert asyncio.get_running_loop().time() == pytest.approx(2.1)
     assert [str(end) for end in outcome.ends] == [
         "returns returned",
         "test_linked_loops_may_drain.<locals>.longer returned",
         "forever stopped",
     ]
-    outcome = await link(fails, longer, drain=2)
+    outcome = await link(fails, longer, drain_timeout=2)
     assert [end.how for end in outcome.ends] == ["raised", "stopped"]
 
 
 @virtual
 async def test_a_linked_loop_that_fails_ends_the_draining(bubble: Bubble) -> None:
     """The others are stopped then, and not when the time for draining is over."""
-    outcome = await link(returns_at_once, fails, forever, drain=10)
+    outcome = await link(returns_at_once, fails, forever, drain_timeout=10)
     assert [end.how for end in outcome.ends] == ["returned", "raised", "stopped"]
     assert asyncio.get_running_loop().time() == pytest.approx(0.1)
 

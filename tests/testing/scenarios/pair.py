@@ -130,7 +130,7 @@ async def pair_closed_while_a_read_is_blocked(bubble: Bubble) -> None:
     pair = ReaderWorker(reader, worker, close=wire.close, drain_timeout=None, name="closed")
     async with pair:
         await asyncio.sleep(0.005)
-        pair.close()
+        pair.stop_reading()
         await pair.wait()
 
 
@@ -189,6 +189,8 @@ async def linked_loops_that_drain(bubble: Bubble) -> None:
         raise OSError("broken")
 
     with contextlib.suppress(OSError):  # where the caller is struck meanwhile
-        outcome = await link(lambda: work(bubble, "first", 0.01), fails, lambda: work(bubble, "long", 5), drain=10)
+        outcome = await link(
+            lambda: work(bubble, "first", 0.01), fails, lambda: work(bubble, "long", 5), drain_timeout=10
+        )
         assert len(outcome.ends) == 3
     await asyncio.sleep(0)  # where the cancellation comes that waited behind the error
