@@ -56,7 +56,7 @@ bench: $(DEV) ## run every benchmark, ours beside its peers
 	@for path in benchmarks/[a-z]*.py; do \
 		module=benchmarks.$$(basename $$path .py); echo "== $$module"; $(BIN)/python -m $$module || exit 1; done
 
-house: $(TEST) ## write the list of modules in CONTRIBUTING.md anew
+house: $(TEST) ## draw the house, and write the list of its rooms in CONTRIBUTING.md anew
 	$(BIN)/python -m tests.docs.house
 
 clean: ## remove what these commands have made

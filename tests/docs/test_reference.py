@@ -104,17 +104,36 @@ def test_the_tests_of_a_guarantee_exist(number: int) -> None:
 
 
 def test_the_house_is_described_as_it_stands() -> None:
-    """CONTRIBUTING.md lists every module of the core with its first line; `make house` writes the list."""
-    assert house.written() == house.table(), "the list of modules is out of date: run `make house`"
+    """CONTRIBUTING.md lists every room with its files; `make house` writes the list."""
+    assert house.written() == house.table(), "the list of rooms is out of date: run `make house`"
 
 
-def test_the_rooms_are_described_as_they_stand() -> None:
-    """CONTRIBUTING.md names every room of the package, and nothing that is not there."""
+def test_the_house_is_drawn_as_it_stands() -> None:
+    """The picture shows the rooms on the floors of the import contracts, and the imports between them."""
+    assert house.PICTURE.read_text(encoding="utf-8") == house.picture(), "out of date: run `make house`"
+    assert "house.svg" in house.CONTRIBUTING.read_text(encoding="utf-8")
+
+
+def test_no_arrow_of_the_house_leads_up() -> None:
+    """An arrow that leads up, or to a room beside, would be drawn as if it led down."""
+    for part in house.PARTS:
+        floor_of = {room: number for number, rooms in enumerate(house.floors(part)) for room in rooms}
+        found = house.edges(part)
+        assert found
+        assert not [
+            (room, target)
+            for room, targets in found.items()
+            for target in targets
+            if floor_of[target] <= floor_of[room]
+        ]
+
+
+def test_every_folder_is_described() -> None:
+    """CONTRIBUTING.md names every folder of the project's first level, and nothing that is not there."""
     text = house.CONTRIBUTING.read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:lifecycle|tests|benchmarks|docs|\.ci)/[\w./-]*)`", text))
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
-    folders = [path.parent for path in tracked() if path.parent.parent == ROOT / "lifecycle"]
-    rooms = {f"lifecycle/{folder.name}/" for folder in folders if not folder.name.startswith("_")}
+    rooms = {f"lifecycle/{path.parent.name}/" for path in tracked() if path.parent.parent == ROOT / "lifecycle"}
     assert not sorted(rooms - named)
 
 
