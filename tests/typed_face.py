@@ -85,7 +85,7 @@ async def fetch(key: str) -> int:
 
 
 async def session(stages: Stages, host: str) -> Client:
-    return await stages.acquire(open_client, host, release=close_client, stage="tcp")
+    return await stages.acquire(open_client, host, release=close_client, name="tcp")
 
 
 async def connecting() -> Client:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 from .._ground import kernel
-from .._ground.errors import LifecycleError, combine
+from .._ground.errors import OwnerClosed, combine
 from .._ground.roots import Portrait, Thing, enroll
 from .._scope.ledger import CLOSED, OPEN
 from .._scope.scope import Scope
@@ -84,7 +84,7 @@ class ConnectAttempt(Generic[T]):
         """What the connector returned; whoever asks for it has taken it.
 
         Raises:
-            LifecycleError: the connect is not over.
+            OwnerClosed: the connect is not over.
             ConnectError: it failed, or was cancelled.
         """
         self._check_settled("its value")
@@ -97,7 +97,7 @@ class ConnectAttempt(Generic[T]):
         Close it to undo the connect: ``await attempt.scope.aclose()``.
 
         Raises:
-            LifecycleError: the connect is not over.
+            OwnerClosed: the connect is not over.
             ConnectError: it failed, or was cancelled.
         """
         self._check_settled("its scope")
@@ -118,7 +118,7 @@ class ConnectAttempt(Generic[T]):
         Raises:
             ConnectTimeout: it took too long.
             ConnectError: it failed; the connector's error is the cause. Or somebody has cancelled or closed it.
-            BaseException: the connector raised something that is no Exception.
+            BaseException: the connector raised something other than an ``Exception``.
         """
         return self._arrival().__await__()
 
@@ -161,7 +161,7 @@ class ConnectAttempt(Generic[T]):
         Raises:
             ConnectTimeout: it took too long.
             ConnectError: it failed, or somebody has cancelled or closed it. Everything has been rolled back.
-            BaseException: the connector raised something that is no Exception.
+            BaseException: the connector raised something other than an ``Exception``.
         """
         if self._connecting.state is NEW:
             self._connecting.begin()
@@ -246,7 +246,7 @@ class ConnectAttempt(Generic[T]):
 
     def _check_settled(self, what: str) -> None:
         if self._connecting.state not in SETTLED:
-            raise LifecycleError(
+            raise OwnerClosed(
                 f"connect {self.name!r} is {self._connecting.state.value}; await it, or poll it until it is there, "
                 f"before you ask for {what}"
             )

@@ -8,7 +8,7 @@ from typing import TypeVar
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import name_of
-from .._ground.checks import checked_timeout
+from .._ground.checks import checked_name, checked_timeout
 from .attempt import ConnectAttempt
 from .retry import Retry
 from .stages import Stages
@@ -37,8 +37,8 @@ def connect(
     Example::
 
         async def session(stages, host):
-            stream = await stages.acquire(open_stream, host, release=close_stream, stage="tcp")
-            await stages.step(log_in(stream), stage="login")
+            stream = await stages.acquire(open_stream, host, release=close_stream, name="tcp")
+            await stages.step(log_in(stream), name="login")
             return Session(stream)
 
         async with connect(session, "example.org", timeout=5.0, retry=Retry(attempts=3)) as opened:
@@ -66,4 +66,5 @@ def connect(
     def call(stages: Stages) -> Awaitable[T]:
         return connector(stages, *args)
 
-    return ConnectAttempt(call, name or name_of(connector), timeout=limit, retry=retry, close_timeout=close_limit)
+    label = checked_name(name, name_of(connector))
+    return ConnectAttempt(call, label, timeout=limit, retry=retry, close_timeout=close_limit)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import call, name_of
+from .._ground.checks import checked_callable
 from .stages import Stages
 
 if TYPE_CHECKING:
@@ -59,17 +60,20 @@ def dial(  # a union of both kinds of opener is more than mypy can infer from
             for clients that do not connect before their first use.
 
     Raises:
-        TypeError: *opener* is not callable.
+        TypeError: *opener*, *close* or *check* is not callable.
     """
     if not callable(opener):
         raise TypeError(f"dial() takes a function that opens something, got {opener!r}")
+    for function, what in ((close, "close"), (check, "check")):
+        if function is not None:
+            checked_callable(function, what)
 
     make = cast("Callable[[Unpack[Ts]], Awaitable[T]]", opener)
 
     async def connector(stages: Stages, *args: Unpack[Ts]) -> T:
-        value = await stages.acquire(make, *args, release=close, stage="open")
+        value = await stages.acquire(make, *args, release=close, name="open")
         if check is not None:
-            await stages.step(call(check, value), stage="check")
+            await stages.step(call(check, value), name="check")
         return value
 
     connector.__name__ = connector.__qualname__ = name_of(opener)
@@ -91,7 +95,7 @@ async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
     """
     import anyio
 
-    return await stages.acquire(anyio.connect_tcp, host, port, stage="tcp")
+    return await stages.acquire(anyio.connect_tcp, host, port, name="tcp")
 
 
 async def dial_tls(
@@ -119,7 +123,7 @@ async def dial_tls(
     def wrap() -> Awaitable[TLSStream]:
         return TLSStream.wrap(stream, hostname=server_name or host, ssl_context=context, standard_compatible=False)
 
-    return await stages.acquire(wrap, release=TLSStream.aclose, stage="tls")
+    return await stages.acquire(wrap, release=TLSStream.aclose, name="tls")
 
 
 async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStream:
@@ -136,4 +140,4 @@ async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStre
     """
     import anyio
 
-    return await stages.acquire(anyio.connect_unix, path, stage="unix")
+    return await stages.acquire(anyio.connect_unix, path, name="unix")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from .._ground.checks import checked_timeout
+from .._ground.checks import checked_limit, checked_part, checked_timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +38,13 @@ class Retry:
     retry_on: type[Exception] | tuple[type[Exception], ...] = (OSError, TimeoutError)
 
     def __post_init__(self) -> None:
-        if self.attempts is not None:
-            if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
-                raise TypeError(f"attempts must be a whole number or None, got {self.attempts!r}")
-            if self.attempts < 1:
-                raise ValueError(f"attempts must be 1 or more, or None for no bound, got {self.attempts}")
+        checked_limit(self.attempts, what="attempts")
         checked_timeout(self.timeout, "timeout")
         if not isinstance(self.backoff, tuple) or len(self.backoff) != 2:
             raise TypeError(f"backoff must be two numbers, the first pause and the longest, got {self.backoff!r}")
         for pause in self.backoff:
             checked_timeout(pause, "backoff")
-        if not 0.0 <= self.jitter <= 1.0:
-            raise ValueError(f"jitter must be from 0 to 1, got {self.jitter!r}")
+        checked_part(self.jitter, "jitter")
         kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
         for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, Exception)):

@@ -14,8 +14,8 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel
 from .._ground.calls import name_of
-from .._ground.checks import checked_timeout
-from .._ground.errors import carries
+from .._ground.checks import checked_name, checked_timeout
+from .._ground.errors import TimeoutExpired, carries
 from .._scope.entries import Release
 from .._scope.scope import Scope
 from .._task.handle import TaskHandle
@@ -55,7 +55,7 @@ class Stages:
         factory: Callable[[Unpack[Ts]], Awaitable[T]],
         *args: Unpack[Ts],
         release: Release | None = None,
-        stage: str | None = None,
+        name: str | None = None,
         timeout: float | None = None,
     ) -> T: ...
 
@@ -65,7 +65,7 @@ class Stages:
         factory: Callable[[Unpack[Ts]], T],
         *args: Unpack[Ts],
         release: Release | None = None,
-        stage: str | None = None,
+        name: str | None = None,
         timeout: float | None = None,
     ) -> T: ...
 
@@ -74,7 +74,7 @@ class Stages:
         factory: Callable[[Unpack[Ts]], Awaitable[T] | T],
         *args: Unpack[Ts],
         release: Release | None = None,
-        stage: str | None = None,
+        name: str | None = None,
         timeout: float | None = None,
     ) -> T:
         """Return the value of ``factory(*args)``, which the attempt owns from the step on in which it exists.
@@ -86,21 +86,21 @@ class Stages:
             factory: makes the value; synchronous or asynchronous.
             args: what the factory is called with.
             release: called with the value; synchronous or asynchronous. By default its ``aclose`` or ``close``.
-            stage: what this stage is called in errors; by default the factory's name.
+            name: what this stage is called in errors; by default the factory's name.
             timeout: seconds that this stage may take; None for as long as the attempt may.
 
         Raises:
             OwnerClosed: the attempt is over; *factory* was not called, or its value was released.
-            TimeoutError: *timeout* has passed.
+            TimeoutExpired: *timeout* has passed; it is a ``TimeoutError``.
             BaseException: what the factory raised.
         """
-        name = stage or name_of(factory)
+        name = checked_name(name, name_of(factory))
         make = cast("Callable[[Unpack[Ts]], Awaitable[T]]", factory)
         with self._stage(name):
             return await self._scope.acquire(make, *args, release=release, name=name, timeout=timeout)
 
     async def enter(
-        self, cm: AbstractAsyncContextManager[T, Any], *, stage: str | None = None, timeout: float | None = None
+        self, cm: AbstractAsyncContextManager[T, Any], *, name: str | None = None, timeout: float | None = None
     ) -> T:
         """Return the value of ``async with cm``, entered, held and left by a task of its own.
 
@@ -110,21 +110,21 @@ class Stages:
 
         Args:
             cm: what to enter.
-            stage: what this stage is called in errors; by default the context manager's name.
+            name: what this stage is called in errors; by default the context manager's name.
             timeout: seconds that entering may take; None for as long as the attempt may.
 
         Raises:
             OwnerClosed: the attempt is over; *cm* was not entered, or has been left.
-            TimeoutError: *timeout* has passed.
-            TypeError: *cm* is no asynchronous context manager.
+            TimeoutExpired: *timeout* has passed; it is a ``TimeoutError``.
+            TypeError: *cm* is not an asynchronous context manager.
             BaseException: what ``__aenter__`` raised.
         """
-        name = stage or name_of(cm)
+        name = checked_name(name, name_of(cm))
         limit = checked_timeout(timeout, "timeout")
         with self._stage(name):
             return await _within(limit, name, lambda: self._scope.enter(cm, name=name))
 
-    async def step(self, awaitable: Awaitable[T], *, stage: str | None = None, timeout: float | None = None) -> T:
+    async def step(self, awaitable: Awaitable[T], *, name: str | None = None, timeout: float | None = None) -> T:
         """Return what *awaitable* gives; for a stage that leaves nothing to undo, such as a handshake.
 
         What has to be undone is for `acquire`: a value that only this function holds is lost when it is cancelled.
@@ -133,16 +133,16 @@ class Stages:
 
         Args:
             awaitable: what to wait for.
-            stage: what this stage is called in errors; by default the awaitable's name.
+            name: what this stage is called in errors; by default the awaitable's name.
             timeout: seconds that it may take; None for as long as the attempt may.
 
         Raises:
             OwnerClosed: the attempt is over; *awaitable* was closed if it is a coroutine.
-            TimeoutError: *timeout* has passed.
+            TimeoutExpired: *timeout* has passed; it is a ``TimeoutError``.
             BaseException: what *awaitable* raised.
         """
-        name = stage or name_of(awaitable)
         try:
+            name = checked_name(name, name_of(awaitable))
             limit = checked_timeout(timeout, "timeout")
             self._scope._check_open(f"stage {name!r}")
         except BaseException:
@@ -206,4 +206,4 @@ async def _within(limit: float, name: str, begin: Callable[[], Awaitable[T]]) ->
     except TimeoutError as error:
         if not bound.expired():
             raise
-        raise TimeoutError(f"stage {name!r} took longer than {limit:g} s") from error.__cause__
+        raise TimeoutExpired(f"stage {name!r}", limit) from error.__cause__

@@ -127,16 +127,16 @@ class Publication:
 async def cluster(stages: Stages, driver: Driver, script: Script) -> int:
     """Connect to the cluster; return the id of the session."""
     session = await stages.acquire(
-        driver.request_subscription, script["subscription"], release=driver.remove, stage="subscription"
+        driver.request_subscription, script["subscription"], release=driver.remove, name="subscription"
     )
-    await stages.step(driver.wait_for(session, "subscribed"), stage="egress")
+    await stages.step(driver.wait_for(session, "subscribed"), name="egress")
     port = 1 if script["ingress"].get("refuse") else driver.port
-    publication = await stages.acquire(Publication.open, port, session, stage="ingress")
+    publication = await stages.acquire(Publication.open, port, session, name="ingress")
     response = driver.wait_for(session, "accepted")
     publication.send("connect", args={"id": session, "script": script["response"]})
-    await stages.step(first_of(response, publication, script), stage="response")
+    await stages.step(first_of(response, publication, script), name="response")
     publication.send("conclude", args={"id": session, "script": script["conclude"]})
-    await stages.step(publication.answer(), stage="conclude")
+    await stages.step(publication.answer(), name="conclude")
     return session
 
 

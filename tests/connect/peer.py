@@ -46,8 +46,8 @@ class Peer:
     async def connector(self, stages: Stages, names: str) -> str:
         """Acquire each name, and shake hands."""
         for name in names:
-            await stages.acquire(self.make, name, release=self.release, stage=name)
-        await stages.step(asyncio.sleep(self.seconds), stage="hello")
+            await stages.acquire(self.make, name, release=self.release, name=name)
+        await stages.step(asyncio.sleep(self.seconds), name="hello")
         if stages.attempt <= self.failures:
             raise ConnectionRefusedError("refused")
         return f"connected to {names}"

@@ -71,7 +71,7 @@ async def test_a_reason_reaches_the_connector_and_whoever_waits(bubble: Bubble) 
 
     async def connector(stages: Stages) -> None:
         try:
-            await stages.step(asyncio.sleep(100), stage="hello")
+            await stages.step(asyncio.sleep(100), name="hello")
         except asyncio.CancelledError as error:
             reasons.extend(error.args)
             raise

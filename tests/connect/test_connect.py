@@ -110,10 +110,10 @@ async def test_an_attempt_leaves_nothing_in_memory(bubble: Bubble) -> None:
         pass
 
     async def connector(stages: Stages, argument: Argument, ending: str) -> str:
-        await stages.acquire(str, "value", release=id, stage="open")
+        await stages.acquire(str, "value", release=id, name="open")
         if ending == "fails":
             raise OSError("planned")
-        await stages.step(asyncio.sleep(100 if ending == "slow" else 0.01), stage="hello")
+        await stages.step(asyncio.sleep(100 if ending == "slow" else 0.01), name="hello")
         return "value"
 
     for ending in ("succeeds", "slow", "is closed"):

@@ -119,9 +119,9 @@ async def nobody_is_left_at(postgres: Postgres) -> None:
 
 async def listener(stages: Stages, postgres: Postgres, channel: str) -> Connection:
     """Connect in three stages: the connection, a setting, and a channel to listen to."""
-    connection = await stages.acquire(postgres.open, release=close, stage="connection")
-    await stages.step(connection.execute("set statement_timeout = 0"), stage="setting")
-    await stages.step(connection.execute(f"listen {channel}"), stage="listen")
+    connection = await stages.acquire(postgres.open, release=close, name="connection")
+    await stages.step(connection.execute("set statement_timeout = 0"), name="setting")
+    await stages.step(connection.execute(f"listen {channel}"), name="listen")
     return connection
 
 
@@ -157,9 +157,9 @@ def test_a_server_that_is_paused_between_two_stages(postgres: Postgres) -> None:
     """Connected, then no answer: the connection is taken back, though the server does not hear the good-bye."""
 
     async def connector(stages: Stages) -> None:
-        connection = await stages.acquire(postgres.open, release=close, stage="connection")
+        connection = await stages.acquire(postgres.open, release=close, name="connection")
         postgres.pause()
-        await stages.step(connection.execute("select 1"), stage="question")
+        await stages.step(connection.execute("select 1"), name="question")
 
     async def main() -> None:
         async with leaving_nothing():
@@ -193,9 +193,9 @@ def test_a_server_killed_during_a_stage_fails_that_stage(postgres: Postgres) -> 
     """A question that is never answered, and then the server is gone."""
 
     async def connector(stages: Stages) -> None:
-        connection = await stages.acquire(postgres.open, release=close, stage="connection")
+        connection = await stages.acquire(postgres.open, release=close, name="connection")
         asyncio.get_running_loop().call_later(0.1, postgres.kill)
-        await stages.step(connection.execute("select pg_sleep(60)"), stage="question")
+        await stages.step(connection.execute("select pg_sleep(60)"), name="question")
 
     async def main() -> None:
         async with leaving_nothing():

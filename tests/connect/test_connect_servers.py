@@ -162,10 +162,10 @@ def test_a_server_killed_during_a_stage_fails_that_stage(kind: Kind) -> None:
     """A question that is never answered, and then the server is gone."""
 
     async def connector(stages: Stages) -> None:
-        client = await stages.acquire(kind.make, release=lambda client: client.aclose(), stage="client")
-        await stages.step(kind.check(client), stage="check")
+        client = await stages.acquire(kind.make, release=lambda client: client.aclose(), name="client")
+        await stages.step(kind.check(client), name="check")
         asyncio.get_running_loop().call_later(0.1, kind.server.kill)
-        await stages.step(kind.hang(client), stage="question")
+        await stages.step(kind.hang(client), name="question")
 
     async def main() -> None:
         async with leaving_nothing():
@@ -236,12 +236,12 @@ def test_a_subscription_is_a_stage_of_its_own(kind: Kind) -> None:
     """A subscription that is never confirmed is taken back; asked afterwards, the server knows of none."""
 
     async def subscriber(stages: Stages, confirms: bool) -> str:
-        client = await stages.acquire(kind.make, release=lambda client: client.aclose(), stage="client")
+        client = await stages.acquire(kind.make, release=lambda client: client.aclose(), name="client")
         feed = client.pubsub()
-        await stages.acquire(partial(subscribe, feed), release=lambda _: feed.aclose(), stage="subscription")
-        message = await stages.step(feed.get_message(timeout=5.0), stage="confirmation")
+        await stages.acquire(partial(subscribe, feed), release=lambda _: feed.aclose(), name="subscription")
+        message = await stages.step(feed.get_message(timeout=5.0), name="confirmation")
         if not confirms:
-            await stages.step(feed.get_message(ignore_subscribe_messages=True, timeout=None), stage="message")
+            await stages.step(feed.get_message(ignore_subscribe_messages=True, timeout=None), name="message")
         return str(message["channel"])
 
     async def subscribe(feed: Any) -> Any:

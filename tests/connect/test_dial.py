@@ -245,8 +245,8 @@ def test_the_ready_made_connectors_are_stages_of_others() -> None:
 
     async def greet(stages: Stages, port: int) -> bytes:
         stream = await dial_tcp(stages, "127.0.0.1", port)
-        await stages.step(stream.send(b"hello"), stage="hello")
-        return await stages.step(stream.receive(), stage="answer")
+        await stages.step(stream.send(b"hello"), name="hello")
+        return await stages.step(stream.receive(), name="answer")
 
     async def main() -> None:
         async with server() as port, connect(greet, port) as answer:

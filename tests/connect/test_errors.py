@@ -66,15 +66,15 @@ async def test_the_stage_that_failed_is_named_and_not_one_that_was_survived(bubb
 
     async def falls_back(stages: Stages) -> None:
         try:
-            await stages.step(fails(1, "primary"), stage="primary")
+            await stages.step(fails(1, "primary"), name="primary")
         except OSError:
-            await stages.step(asyncio.sleep(1), stage="secondary")
+            await stages.step(asyncio.sleep(1), name="secondary")
         raise LookupError("after it")
 
     async def races(stages: Stages) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(stages.step(fails(1, "left"), stage="left"))
-            group.create_task(stages.step(asyncio.sleep(100), stage="right"))
+            group.create_task(stages.step(fails(1, "left"), name="left"))
+            group.create_task(stages.step(asyncio.sleep(100), name="right"))
 
     for connector, stage in ((falls_back, "secondary"), (races, "left")):
         with pytest.raises(ConnectError) as caught:

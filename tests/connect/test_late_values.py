@@ -22,7 +22,7 @@ async def test_a_connector_that_swallows_its_cancellation_has_its_value_undone(b
     async def connector(stages: Stages) -> str:
         value = await stages.acquire(peer.make, "a", release=peer.release)
         try:
-            await stages.step(asyncio.sleep(100), stage="hello")
+            await stages.step(asyncio.sleep(100), name="hello")
         except asyncio.CancelledError:
             await asyncio.sleep(1)
         return value
@@ -44,7 +44,7 @@ async def test_a_connector_that_ignores_every_cancellation_is_left_behind(bubble
         await stages.acquire(peer.make, "a", release=peer.release)
         while not may_end.is_set():
             try:
-                await stages.step(asyncio.sleep(100 if len(refused) < 2 else 0.1), stage="deaf")
+                await stages.step(asyncio.sleep(100 if len(refused) < 2 else 0.1), name="deaf")
             except (asyncio.CancelledError, OwnerClosed) as error:
                 refused.append(type(error).__name__)
                 await asyncio.sleep(0.5)

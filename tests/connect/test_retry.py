@@ -83,7 +83,7 @@ async def test_pauses_grow_and_attempts_are_counted(bubble: Bubble) -> None:
 
     async def connector(stages: Stages) -> None:
         times.append(asyncio.get_running_loop().time())
-        await stages.step(asyncio.sleep(0), stage="hello")
+        await stages.step(asyncio.sleep(0), name="hello")
         raise OSError(f"failure {stages.attempt}")
 
     began = asyncio.get_running_loop().time()

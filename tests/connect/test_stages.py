@@ -39,7 +39,7 @@ async def test_every_kind_of_stage_is_undone_in_its_turn(bubble: Bubble) -> None
 
     async def connector(stages: Stages) -> str:
         await stages.acquire(peer.make, "a", release=peer.release)
-        entered = await stages.enter(session(peer, "b"), stage="session")
+        entered = await stages.enter(session(peer, "b"), name="session")
         handle = stages.start_soon(task, name="reader")
         await stages.acquire(str, "c", release=lambda value: peer.events.append(f"let go of {value}"))
         assert await stages.step(asyncio.sleep(1, "answer")) == "answer"
@@ -74,11 +74,11 @@ async def test_a_stage_may_have_a_timeout_of_its_own(bubble: Bubble, kind: str) 
 
     async def connector(stages: Stages) -> None:
         if kind == "acquire":
-            await stages.acquire(peer.make, "a", release=peer.release, stage="slow", timeout=1)
+            await stages.acquire(peer.make, "a", release=peer.release, name="slow", timeout=1)
         elif kind == "enter":
-            await stages.enter(session(peer, "a"), stage="slow", timeout=1)
+            await stages.enter(session(peer, "a"), name="slow", timeout=1)
         else:
-            await stages.step(asyncio.sleep(10), stage="slow", timeout=1)
+            await stages.step(asyncio.sleep(10), name="slow", timeout=1)
 
     with pytest.raises(ConnectError) as caught:
         await connect(connector, timeout=100)
@@ -119,7 +119,7 @@ async def test_everything_is_refused_when_the_attempt_is_over(bubble: Bubble) ->
         for stages in kept:
             coro: Coroutine[Any, Any, None] = asyncio.sleep(1)
             with pytest.raises(OwnerClosed, match="scope 'db' does not take stage 'hello'"):
-                await stages.step(coro, stage="hello")
+                await stages.step(coro, name="hello")
             with pytest.raises(RuntimeError, match="cannot reuse"):
                 await coro
             with pytest.raises(OwnerClosed):
@@ -166,8 +166,8 @@ async def test_concurrent_stages_are_all_undone(bubble: Bubble) -> None:
     async def connector(stages: Stages) -> None:
         async with asyncio.TaskGroup() as group:
             for name in "abc":
-                group.create_task(stages.acquire(peer.make, name, release=peer.release, stage=name))
-        await stages.step(asyncio.sleep(100), stage="hello")
+                group.create_task(stages.acquire(peer.make, name, release=peer.release, name=name))
+        await stages.step(asyncio.sleep(100), name="hello")
 
     for limit in (0.5, 1.0, 1.5):
         with pytest.raises(ConnectTimeout) as caught:
@@ -184,7 +184,7 @@ async def test_candidates_that_lose_are_released_before_the_connect_is_over(bubb
     async def connector(stages: Stages) -> str:
         candidates = {}
         for name in "abc":
-            candidates[name] = await stages.enter(Scope(name), stage=f"candidate {name}")
+            candidates[name] = await stages.enter(Scope(name), name=f"candidate {name}")
             await candidates[name].acquire(peer.make, name, release=peer.release)
         for name in "ac":
             await candidates[name].aclose()
@@ -213,7 +213,7 @@ async def test_a_held_context_manager_that_fails_ends_the_attempt(bubble: Bubble
 
     async def connector(stages: Stages) -> None:
         await stages.enter(with_a_task())
-        await stages.step(asyncio.sleep(100), stage="hello")
+        await stages.step(asyncio.sleep(100), name="hello")
 
     with pytest.raises(ConnectError) as caught:
         await connect(connector)

@@ -28,7 +28,7 @@ async def test_a_task_of_the_connection_that_fails_ends_the_attempt(bubble: Bubb
     async def connector(stages: Stages, *, also_fails: bool = False) -> None:
         stages.start_soon(reader)
         try:
-            await stages.step(asyncio.sleep(100), stage="hello")
+            await stages.step(asyncio.sleep(100), name="hello")
         finally:
             if also_fails:
                 raise OSError("handshake")

@@ -84,7 +84,7 @@ async def wait_for_a_loan() -> None:
 
 async def wait_for_a_connection() -> None:
     async def connector(stages: Stages) -> None:
-        await stages.step(forever(), stage="first")
+        await stages.step(forever(), name="first")
 
     async with connect(connector, timeout=None):
         pass

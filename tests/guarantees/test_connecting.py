@@ -64,10 +64,10 @@ class Peer:
 
     async def connector(self, stages: Stages) -> str:
         """Connect in four stages."""
-        await stages.acquire(self.make, "value", release=self.release, stage="value")
-        await stages.enter(self.session("session"), stage="session")
-        await stages.acquire(self.shielded, "late", release=self.release, stage="late")
-        await stages.step(self._make("handshake"), stage="handshake")
+        await stages.acquire(self.make, "value", release=self.release, name="value")
+        await stages.enter(self.session("session"), name="session")
+        await stages.acquire(self.shielded, "late", release=self.release, name="late")
+        await stages.step(self._make("handshake"), name="handshake")
         return "connected"
 
 

@@ -108,15 +108,15 @@ class World:
                 await self.release(stage, made)
 
             if stage.kind == "value":
-                await stages.acquire(self.make, stage, key, release=release, stage=name)
+                await stages.acquire(self.make, stage, key, release=release, name=name)
             elif stage.kind == "shielded":
-                await stages.acquire(self.shielded, stage, key, release=release, stage=name)
+                await stages.acquire(self.shielded, stage, key, release=release, name=name)
             elif stage.kind == "manager":
-                await stages.enter(self.session(stage, key), stage=name)
+                await stages.enter(self.session(stage, key), name=name)
             elif stage.kind == "task":
                 stages.start_soon(asyncio.sleep, 1000)
             else:
-                await stages.step(self.handshake(stage, key), stage=name)
+                await stages.step(self.handshake(stage, key), name=name)
         return "connected"
 
     async def handshake(self, stage: Stage, key: tuple[int, int]) -> None:

@@ -30,10 +30,10 @@ class Connector:
 
     async def __call__(self, stages: Stages, name: str) -> Token:
         assert not alive(self.bubble, name), f"attempt {stages.attempt} began before the one before it had ended"
-        first = await stages.acquire(make, self.bubble, f"{name} first", release=disconnect, stage="first")
+        first = await stages.acquire(make, self.bubble, f"{name} first", release=disconnect, name="first")
         stages.start_soon(uses, self.bubble, first)
-        second = await stages.enter(session(self.bubble, f"{name} second"), stage="second")
-        await stages.step(asyncio.sleep(self.handshake), stage="handshake")
+        second = await stages.enter(session(self.bubble, f"{name} second"), name="second")
+        await stages.step(asyncio.sleep(self.handshake), name="handshake")
         if stages.attempt <= self.failures:
             raise ConnectionRefusedError("planned")
         return second
@@ -138,7 +138,7 @@ async def connect_with_late_values(bubble: Bubble) -> None:
 
     async def connector(stages: Stages, seconds: float) -> Token:
         assert not alive(bubble, "late"), "another attempt began before the late value was gone"
-        return await stages.acquire(stubborn, seconds, release=disconnect, stage="stubborn")
+        return await stages.acquire(stubborn, seconds, release=disconnect, name="stubborn")
 
     for seconds in (0.03, 0.01):
         with contextlib.suppress(ConnectError):
@@ -263,7 +263,7 @@ async def connect_over_the_network(bubble: Bubble) -> None:
 
     async def connector(stages: Stages) -> bytes:
         stream = await dial_tcp(stages, "server", 7)
-        return await stages.step(stream.receive(), stage="hello")
+        return await stages.step(stream.receive(), name="hello")
 
     server = await asyncio.start_server(hello, "server", 7)
     try:
