@@ -1,0 +1,107 @@
+"""Jobs, flows and events over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from lifecycle.scheduler import Scheduler
+from lifecycle.scheduler.control import ControlServer
+from lifecycle.testing import Bubble
+
+from ...loops import virtual
+from ..tools import flow_of
+from .clients import Client, client, served
+
+
+@virtual
+async def test_jobs_are_put_in_told_of_and_cancelled(bubble: Bubble) -> None:
+    """Queued and running ones."""
+    async with served():
+        one = await client()
+        await one.ask("HELLO", "3")
+        for number in range(1, 5):
+            settings = ["ARGS", f"[{number * 100}]", "NAME", f"nap {number}", "PRIORITY", "3", "RETRIES", "2"]
+            assert await one.ask("LC.ENQUEUE", "nap", *settings) == {"job": number}
+        await asyncio.sleep(1)
+        found = await one.ask("LC.STATUS", "1")
+        assert (found["name"], found["status"], found["priority"], found["retries"]) == ("nap 1", "running", 3, 2)
+        assert [job["id"] for job in await one.ask("LC.LIST")] == [1, 2, 3, 4]
+        assert [job["id"] for job in await one.ask("LC.LIST", "STATUS", "pending")] == [3, 4]
+        assert [job["id"] for job in await one.ask("LC.LIST", "LIMIT", "1")] == [4]
+        assert await one.ask("LC.CANCEL", "3", "not now") == 1
+        assert await one.ask("LC.CANCEL", "1") == 1
+        assert await one.ask("LC.CANCEL", "99") == 0
+        await asyncio.sleep(1)
+        assert await one.ask("LC.STATUS", "1") is None
+        status = await one.ask("LC.STATUS")
+        assert (status["running"], status["ended"]["cancelled"]) == (2, 2)
+        await one.close()
+
+
+def test_a_durable_store_tells_of_what_has_ended(tmp_path: Path) -> None:
+    """With its result."""
+
+    async def main() -> None:
+        async with Scheduler(tmp_path / "jobs.db") as scheduler, ControlServer(scheduler, port=0) as control:
+            one = Client(*await asyncio.open_connection("127.0.0.1", control.port))
+            await one.ask("HELLO", "3")
+            assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[0.01]") == {"job": 1}
+            async with asyncio.timeout(10):
+                while (found := await one.ask("LC.STATUS", "1"))["status"] != "succeeded":
+                    await asyncio.sleep(0.01)
+            assert found["result"] == "0.01"
+            assert [job["status"] for job in await one.ask("LC.LIST", "STATUS", "succeeded")] == ["succeeded"]
+            await one.close()
+
+    asyncio.run(main())
+
+
+@virtual
+async def test_a_flow_is_run_by_its_name(bubble: Bubble) -> None:
+    """With its parameters; LC.LIST tells of the jobs of the run."""
+    flow = flow_of("name = 'naps'\n[params.seconds]\ndefault = 5\n[blocks.first]\nsleep = '${params.seconds}'")
+    async with served(flows=[flow]):
+        one = await client()
+        await one.ask("HELLO", "3")
+        assert await one.ask("LC.ENQUEUE", "naps", "PARAMS", '{"seconds": 2}') == {"run": 1}
+        assert (await one.ask("LC.ENQUEUE", "naps", "ARGS", "[]")).startswith("-ERR 'naps' is a flow")
+        assert (await one.ask("LC.ENQUEUE", "naps", "PARAMS", '{"minutes": 2}')).startswith("-ERR")
+        assert [job["name"] for job in await one.ask("LC.LIST", "RUN", "1")] == ["first"]
+        await asyncio.sleep(5)
+        await one.close()
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_events_come_as_they_happen(version: str) -> None:
+    """As pushes or as messages, until the client has had enough; an absent watcher costs nothing."""
+
+    @virtual
+    async def scenario(bubble: Bubble) -> None:
+        async with served() as (control, _):
+            watcher, other = await client(), await client()
+            await watcher.ask("HELLO", version)
+            assert await watcher.ask("LC.WATCH") == "+OK"
+            assert await watcher.ask("LC.WATCH", "ON") == "+OK"
+            assert control.statistics().watching == 1
+            await other.ask("LC.ENQUEUE", "nap", "ARGS", "[1]")
+            kinds = []
+            for _ in range(2):
+                kind, channel, payload = await watcher.answer()
+                assert (kind, channel) == ("message", "lc.events")
+                kinds.append(json.loads(payload)["event"])
+            assert kinds == ["job_started", "job_finished"]
+            assert await watcher.ask("LC.WATCH", "OFF") == "+OK"
+            await other.ask("LC.ENQUEUE", "nap", "ARGS", "[1]")
+            assert await watcher.ask("PING") == "+PONG"
+            assert control.statistics().watching == 0
+            await watcher.ask("LC.WATCH")
+            await watcher.close()
+            await asyncio.sleep(2)
+            assert control.statistics().watching == 0
+            await other.close()
+
+    scenario()
