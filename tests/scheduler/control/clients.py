@@ -12,6 +12,7 @@ from lifecycle.scheduler.control import ControlServer
 
 
 async def nap(seconds: float) -> float:
+    """The handler ``nap``."""
     await asyncio.sleep(seconds)
     return seconds
 
