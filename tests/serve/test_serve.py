@@ -48,6 +48,7 @@ async def test_in_a_bubble_a_server_listens_on_the_memory_network(bubble: Bubble
         await asyncio.sleep(0.1)
         assert balance(server) == {"finished": 1}
 
+
 @virtual
 async def test_a_server_is_entered_once(bubble: Bubble) -> None:
     """And not at all when it was closed before."""
@@ -96,6 +97,7 @@ def test_bad_arguments_are_refused(arguments: Any, error: type[Exception]) -> No
     """Before anything begins."""
     with pytest.raises(error):
         serve_tcp(echo, **arguments)
+
 
 @on_every_loop
 def test_the_stream_is_one_of_anyio(new_loop: Any) -> None:
