@@ -1,60 +1,27 @@
-"""ReaderWorker and link: whichever loop ends first, the other is freed, stopped and joined, and both are told of."""
+"""ReaderWorker: whichever loop ends first, the other is freed, stopped and joined, and both are told of."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from lifecycle import OwnerClosed, ReaderWorker, ReleaseTimeout, Scope, link, take_snapshot
+from lifecycle import OwnerClosed, ReaderWorker, ReleaseTimeout
 from lifecycle.testing import Bubble
 from lifecycle.types import LoopEnd
 
 from ..guarantees.things import Stubborn
 from ..loops import on_every_loop, run_on, virtual
-
-Send = Callable[[Any], Awaitable[None]]
-Receive = AsyncIterator[Any]
-
-
-async def forever(*_: object) -> None:
-    await asyncio.Event().wait()
-
-
-async def returns(*_: object) -> None:
-    await asyncio.sleep(0.1)
-
-
-async def fails(*_: object) -> None:
-    await asyncio.sleep(0.1)
-    raise ValueError("broken")
+from .parts import Receive, Send, Wire, fails, forever, returns, returns_at_once
 
 
 async def collect(receive: Receive) -> list[Any]:
     return [item async for item in receive]
-
-
-class Wire:
-    """What a reader reads from: a read ends only when the wire is closed."""
-
-    def __init__(self) -> None:
-        self.closed = 0
-        self._over = asyncio.Event()
-
-    async def read(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._over.wait()
-        raise OSError("closed under the read")
-
-    def close(self) -> None:
-        self.closed += 1
-        self._over.set()
 
 
 # Who ends first
@@ -307,177 +274,6 @@ async def test_a_loop_that_will_not_stop_is_left_behind_and_named(bubble: Bubble
 
 
 @virtual
-async def test_leaving_the_block_stops_both(bubble: Bubble) -> None:
-    """At once, joined, with nobody who ended first."""
-    async with ReaderWorker(forever, forever) as pair:
-        await asyncio.sleep(0.1)
-    outcome = await pair.wait()
-    assert outcome.first is None
-    assert {end.how for end in outcome.ends} == {"stopped"}
-    assert outcome.reason == "its block was left"
-
-
-@virtual
-async def test_an_error_that_nobody_has_got_is_raised_at_the_end_of_the_block(bubble: Bubble) -> None:
-    """Together with that of the body; one that `wait` has told of is not raised again."""
-    with pytest.raises(ValueError, match="broken"):
-        async with ReaderWorker(fails, forever):
-            await asyncio.sleep(1)
-    with pytest.raises(ExceptionGroup) as caught:
-        async with ReaderWorker(fails, forever):
-            await asyncio.sleep(1)
-            raise KeyError("body")
-    assert {type(error) for error in caught.value.exceptions} == {ValueError, KeyError}
-    async with ReaderWorker(fails, forever) as pair:
-        await pair.wait()
-
-
-@virtual
-async def test_close_lets_the_worker_finish_what_was_read(bubble: Bubble) -> None:
-    """The reader is stopped; no item that it has sent is lost."""
-    got: list[int] = []
-
-    async def reader(send: Send) -> None:
-        for number in range(3):
-            await send(number)
-        await forever()
-
-    async def worker(receive: Receive) -> None:
-        async for item in receive:
-            await asyncio.sleep(1)
-            got.append(item)
-
-    async with ReaderWorker(reader, worker) as pair:
-        await asyncio.sleep(0.5)
-        pair.stop_reading()
-        pair.stop_reading()
-        outcome = await pair.wait()
-    assert got == [0, 1, 2]
-    assert [str(end) for end in outcome.ends] == ["reader stopped", "worker returned"]
-
-
-@virtual
-async def test_the_end_of_the_worker_ends_what_close_has_left_to_drain(bubble: Bubble) -> None:
-    """A read that no cancellation can end is freed then, also where draining has no bound."""
-    wire = Wire()
-
-    async def reader(send: Send) -> None:
-        await wire.read()
-
-    async with ReaderWorker(reader, fails, close=wire.close, drain_timeout=None) as pair:
-        await asyncio.sleep(0.05)
-        pair.stop_reading()
-        async with asyncio.timeout(10):
-            outcome = await pair.wait()
-    assert [str(end) for end in outcome.ends] == [
-        "worker raised ValueError('broken')",
-        "reader raised OSError('closed under the read')",
-    ]
-    assert asyncio.get_running_loop().time() == pytest.approx(0.1)
-
-
-@virtual
-async def test_a_pair_that_was_closed_before_is_not_entered(bubble: Bubble) -> None:
-    """As with every owner; its loops do not begin."""
-    pair = ReaderWorker(forever, forever)
-    pair.stop_reading()
-    with pytest.raises(OwnerClosed, match="or closed"):
-        async with pair:
-            pass
-    assert pair.state.value == "closed"
-
-
-@virtual
-async def test_close_bounds_the_draining_from_its_call_on(bubble: Bubble) -> None:
-    """Also where the reader takes its time to stop."""
-
-    async def reader(send: Send) -> None:
-        await send(1)
-        try:
-            await forever()
-        finally:
-            await asyncio.sleep(1)
-
-    async def worker(receive: Receive) -> None:
-        async for _ in receive:
-            await forever()
-
-    async with ReaderWorker(reader, worker, drain_timeout=2) as pair:
-        await asyncio.sleep(0.5)
-        pair.stop_reading()
-        await pair.wait()
-    assert asyncio.get_running_loop().time() == pytest.approx(2.5)
-
-
-@virtual
-async def test_a_cancelled_wait_leaves_the_pair_running(bubble: Bubble) -> None:
-    """And leaves nothing behind in it."""
-    async with ReaderWorker(forever, forever) as pair:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await pair.wait()
-        assert pair.state.value == "open"
-        assert not pair._linked._watchers
-
-
-@virtual
-async def test_a_cancellation_at_the_end_of_the_block_waits_for_the_joins(bubble: Bubble) -> None:
-    """It is held back while a loop cleans up, then raised, once."""
-    ended: list[str] = []
-
-    async def slow(*_: object) -> None:
-        try:
-            await forever()
-        finally:
-            await asyncio.sleep(1)
-            ended.append("slow")
-
-    async def host() -> None:
-        async with ReaderWorker(slow, slow):
-            await forever()
-
-    task = asyncio.create_task(host())
-    await asyncio.sleep(0.1)
-    task.cancel()
-    await asyncio.sleep(0.1)
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()
-    assert ended == ["slow", "slow"]
-
-
-@virtual
-async def test_a_loop_that_closes_its_own_pair_does_not_wait_for_itself(bubble: Bubble) -> None:
-    """It stops the other, and goes on to its own end."""
-    pairs: list[ReaderWorker[Any]] = []
-
-    async def worker(receive: Receive) -> str:
-        await asyncio.sleep(0.1)
-        await pairs[0].aclose()
-        await asyncio.sleep(1)
-        return "done"
-
-    async with ReaderWorker(forever, worker) as pair:
-        pairs.append(pair)
-        outcome = await pair.wait()
-    assert asyncio.get_running_loop().time() == pytest.approx(1.1)
-    assert [str(end) for end in outcome.ends] == ["reader stopped", "worker returned"]
-
-
-@virtual
-async def test_aclose_from_any_task_is_idempotent(bubble: Bubble) -> None:
-    """The second caller waits for the first."""
-    async with Scope("owner") as scope:
-        pair = ReaderWorker(forever, forever, name="mine")
-        await scope.enter(pair)
-        assert "pair 'mine', open" in str(take_snapshot())
-        async with asyncio.TaskGroup() as group:
-            group.create_task(pair.aclose())
-            group.create_task(pair.aclose())
-        assert pair.state.value == "closed"
-
-
-@virtual
 async def test_a_pair_is_entered_once(bubble: Bubble) -> None:
     """A second block is refused, and `wait` needs a first."""
     pair = ReaderWorker(returns, returns)
@@ -551,83 +347,3 @@ def test_a_pair_is_garbage_as_soon_as_it_is_over() -> None:
             gc.enable()
 
     assert asyncio.run(main()) <= 1
-
-
-async def returns_at_once(*_: object) -> None:
-    await asyncio.sleep(0)
-
-
-# link
-
-
-@virtual
-async def test_linked_loops_end_together(bubble: Bubble) -> None:
-    """However many, and the resource is closed once."""
-    wire = Wire()
-    outcome = await link(forever, returns, wire.read, forever, close=wire.close)
-    assert outcome.first == LoopEnd("returns", "returned")
-    assert sorted(end.name for end in outcome.ends) == ["Wire.read", "forever", "forever 2", "returns"]
-    assert wire.closed == 1
-
-
-@virtual
-async def test_linked_loops_may_drain(bubble: Bubble) -> None:
-    """When the first has returned; not when it failed."""
-
-    async def longer() -> None:
-        await asyncio.sleep(1)
-
-    outcome = await link(returns, longer, forever, drain_timeout=2)
-    assert asyncio.get_running_loop().time() == pytest.approx(2.1)
-    assert [str(end) for end in outcome.ends] == [
-        "returns returned",
-        "test_linked_loops_may_drain.<locals>.longer returned",
-        "forever stopped",
-    ]
-    outcome = await link(fails, longer, drain_timeout=2)
-    assert [end.how for end in outcome.ends] == ["raised", "stopped"]
-
-
-@virtual
-async def test_a_linked_loop_that_fails_ends_the_draining(bubble: Bubble) -> None:
-    """The others are stopped then, and not when the time for draining is over."""
-    outcome = await link(returns_at_once, fails, forever, drain_timeout=10)
-    assert [end.how for end in outcome.ends] == ["returned", "raised", "stopped"]
-    assert asyncio.get_running_loop().time() == pytest.approx(0.1)
-
-
-@virtual
-async def test_a_cancelled_link_joins_all_first(bubble: Bubble) -> None:
-    """Then goes on; errors met on the way are raised."""
-    ended: list[int] = []
-
-    async def slow() -> None:
-        try:
-            await forever()
-        finally:
-            await asyncio.sleep(1)
-            ended.append(1)
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await link(slow, slow)
-    assert ended == [1, 1]
-
-    async def bad_ending() -> None:
-        try:
-            await forever()
-        finally:
-            raise KeyError("while stopping")
-
-    task = asyncio.create_task(link(bad_ending, forever))
-    await asyncio.sleep(0.1)
-    task.cancel()
-    await asyncio.wait([task])
-    assert isinstance(task.exception(), KeyError)
-
-
-@virtual
-async def test_link_needs_a_loop(bubble: Bubble) -> None:
-    """None at all is a mistake."""
-    with pytest.raises(TypeError, match="at least one"):
-        await link()
