@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from lifecycle.cli._params import values_from_texts
 from lifecycle.scheduler import FlowError
 
 from ..tools import flow_of
@@ -27,11 +26,6 @@ kind = { default = "a", choices = ["a", "b"] }
 [blocks.a]
 sleep = 0
 """
-
-
-def given(*pairs: str) -> dict[str, Any]:
-    """Return the values that texts of a command line stand for."""
-    return values_from_texts(flow_of(FLOW.replace("table = {a = 1}", "table = { default = {a = 1} }")), pairs)
 
 
 def bound(tmp_path: Path | None = None, **values: Any) -> dict[str, Any]:
@@ -69,51 +63,12 @@ def test_a_wrong_value_is_named(values: dict[str, Any], problem: str) -> None:
     assert caught.value.problems == (f"flow.toml: {problem}",) or problem in str(caught.value)
 
 
-def test_a_missing_value_is_told_with_how_to_give_it() -> None:
+def test_a_missing_value_is_named() -> None:
     """A parameter without a default is required."""
     with pytest.raises(FlowError, match=r"params\.needed: a value is required$"):
         flow_of(FLOW.replace("table = {a = 1}\n", "")).bind({})
-    with pytest.raises(FlowError, match=r"params\.needed: a value is required: give --param needed="):
-        given()
 
 
 def test_a_number_may_be_given_as_an_integer_and_a_path_as_a_path(tmp_path: Path) -> None:
     """Only what is surely meant is accepted."""
     assert bound(ratio=2, where=tmp_path)["where"] == str(tmp_path)
-
-
-def test_texts_become_values_of_the_declared_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths become absolute: a resumed run must find the same place from another directory."""
-    monkeypatch.chdir(tmp_path)
-    texts = ("needed=n", "text=a=b", "count=4", "ratio=1e-3", "flag=yes", "items=[1, 2]", "where=here", "nowhere=")
-    assert given(*texts) == {
-        "needed": "n", "text": "a=b", "count": 4, "ratio": 0.001, "flag": True, "items": [1, 2],
-        "where": str(tmp_path / "here"), "nowhere": "",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("pair", "problem"),
-    [
-        ("count", "--param 'count': expected NAME=VALUE"),
-        ("=3", "--param '=3': expected NAME=VALUE"),
-        ("count=x", "params.count: expected an integer, got 'x'"),
-        ("count=", "params.count: expected an integer, got ''"),
-        ("count=" + "9" * 5_000, "params.count: expected an integer"),
-        ("flag=maybe", "params.flag: expected a boolean, got 'maybe'"),
-        ("items=[", "params.items: expected a list, got '['"),
-        ("items=" + "[" * 100_000, "params.items: expected a list"),
-    ],
-)
-def test_a_text_that_is_no_value_is_named(pair: str, problem: str) -> None:
-    """Each problem is one line."""
-    with pytest.raises(FlowError) as caught:
-        given("needed=n", pair)
-    assert problem in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_parameter_given_twice_is_refused() -> None:
-    """It is not guessed which one is meant."""
-    with pytest.raises(FlowError, match=r"params\.count: given twice"):
-        given("count=1", "count=2")
