@@ -26,7 +26,7 @@ from .show._plain import PlainDisplay
 
 @click.command()
 @click.argument("flow", type=existing_file)
-@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed goes on.")
+@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed is resumed.")
 @workers_option
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
 @click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("flows", nargs=-1, type=existing_file)
-@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted goes on.")
+@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted is resumed.")
 @click.option(
     "--control",
     "address",

@@ -277,7 +277,7 @@ async def test_c10_ours_backs_off_and_gives_up() -> None:
     text = "[blocks.a]\nwait_for = { call = 'case_c.site_is_free' }\nattempts = 6\ninterval = [0.001, 10]"
     async with Scheduler() as scheduler:
         outcome = await (await scheduler.submit(read_flow(tomllib.loads(text)))).wait()
-    assert "gave up after 6 looks" in (outcome.jobs[0].error or "")
+    assert "gave up after 6 attempts" in (outcome.jobs[0].error or "")
     assert len(asked) == 6
     assert asked[5] - asked[4] >= 0.8 * 0.016 * 0.99  # doubled four times, shortened by a fifth at most
 

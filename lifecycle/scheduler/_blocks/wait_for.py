@@ -1,4 +1,4 @@
-"""``wait_for``: one block again and again until its output is what one waits for, within bounds."""
+"""``wait_for``: runs one block again and again until a condition on its output is true, within bounds."""
 
 from __future__ import annotations
 
@@ -23,38 +23,39 @@ TIMEOUT: Final = 300.0
 """Seconds it waits unless the flow says otherwise, so that nothing waits for ever by default."""
 
 ATTEMPTS: Final = 1_000
-"""How often it looks unless the flow says otherwise."""
+"""How often the block runs unless the flow says otherwise."""
 
 _OUTPUT: Final = Template((Reference("output", ()),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitFor(Block):
-    """Runs its block until a condition on the output is true; the output is that of the last look.
+    """Runs its block until a condition on the output is true; the output is that of the last run.
 
-    The pause between two looks doubles, so that a long wait does not become a storm.
+    The pause between two runs doubles, so that a long wait does not become a storm.
 
     Attributes:
-        look: the block.
+        do: the block.
         until: the condition, compiled; in it ``${output}`` is the block's output.
-        attempts: how often it looks at most.
+        attempts: how often the block runs at most.
         interval: the first and the longest pause, in seconds.
-        again: whether a look that fails is one that has not succeeded yet, and not the end.
+        again: whether the block is run again after it failed.
     """
 
     kind: ClassVar[str] = "wait_for"
-    look: Block | None
+    do: Block | None
     until: Any
     attempts: int
     interval: tuple[float, float]
     again: bool
 
     async def run(self, frame: Frame) -> object:
-        """Look, pause, and look again; the block's ``timeout`` bounds the whole."""
+        """Run the block until the condition is true, with pauses; the ``timeout`` bounds the whole."""
+        assert self.do is not None  # a flow with problems never runs
         why = "the condition was not true"
         for attempt in range(1, self.attempts + 1):
             try:
-                output = await self._look(frame)
+                output = await frame.run(self.do)
                 if holds(self.until, frame.with_names({"output": output}).resolve):
                     return output
                 why = "the condition was not true"
@@ -62,14 +63,10 @@ class WaitFor(Block):
                 if not self.again or frame.left_something(error):
                     raise
                 why = f"{type(error).__name__}: {error}"
-                frame.log(f"{self.path}: look {attempt} failed: {why}")
+                frame.log(f"{self.path}: attempt {attempt} failed: {why}")
             if attempt < self.attempts:
                 await anyio.sleep(pause_before(attempt, self.interval))
-        raise WaitedInVain(f"gave up after {self.attempts} looks; at the last one {shorten(why, 500)}")
-
-    async def _look(self, frame: Frame) -> Any:
-        assert self.look is not None  # a flow with problems never runs
-        return await frame.run(self.look)
+        raise WaitedInVain(f"gave up after {self.attempts} attempts; in the last one {shorten(why, 500)}")
 
     def references(self) -> Iterator[Reference]:
         """Yield the references in ``until``."""
@@ -77,7 +74,7 @@ class WaitFor(Block):
 
     def children(self) -> Iterator[Block]:
         """Yield the block."""
-        return iter(() if self.look is None else (self.look,))
+        return iter(() if self.do is None else (self.do,))
 
 
 def read_wait_for(reader: BlockReader) -> WaitFor:
@@ -91,7 +88,7 @@ def read_wait_for(reader: BlockReader) -> WaitFor:
         reader.problem("interval", "expected a first pause of more than 0 seconds")
     return WaitFor(
         **common,
-        look=reader.block("wait_for"),
+        do=reader.block("wait_for"),
         until=reader.condition("until", inside) if "until" in reader else _OUTPUT,
         attempts=reader.integer("attempts", ATTEMPTS, minimum=1, maximum=1_000_000),
         interval=interval,

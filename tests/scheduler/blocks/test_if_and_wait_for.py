@@ -111,11 +111,11 @@ async def test_wait_for_gives_up_after_so_many_looks() -> None:
     ran = await run_flow(flow_of(text.format(more=""), look=site.look))
     assert (site.looks, ran.error("a")) == (
         5,
-        "blocks.a: WaitedInVain: gave up after 5 looks; at the last one the condition was not true",
+        "blocks.a: WaitedInVain: gave up after 5 attempts; in the last one the condition was not true",
     )
     site = Site(failures=1_000)
     ran = await run_flow(flow_of(text.format(more='on_failure = "again"'), look=site.look))
-    assert ran.error("a").endswith("gave up after 5 looks; at the last one OSError: no answer")
+    assert ran.error("a").endswith("gave up after 5 attempts; in the last one OSError: no answer")
     assert len(ran.log("a")) == 5
 
 
