@@ -1,4 +1,4 @@
-"""The house stays in order: short files, honest contracts, nothing of one machine in what is shared."""
+"""The house stays in order: short files, tests for each room, honest contracts, nothing of one machine is shared."""
 
 import re
 import statistics
@@ -13,6 +13,9 @@ MOST_LINES = 450
 
 #: What nine files in ten stay under.
 GOAL = 300
+
+#: No file of the tests is longer than this.
+MOST_LINES_OF_TESTS = 600
 
 _TEXT = {".cfg", ".ini", ".json", ".md", ".py", ".sh", ".sql", ".svg", ".toml", ".txt", ".typed", ".yaml", ".yml", ""}
 
@@ -48,6 +51,15 @@ def package_files() -> dict[str, int]:
     return {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
 
 
+def rooms() -> list[Path]:
+    """Return the rooms of the package, and those of the scheduler, as paths inside the package."""
+    package = ROOT / "lifecycle"
+    inside = [path.relative_to(package).parent for path in tracked() if path.is_relative_to(package)]
+    return sorted(
+        {room for room in inside if len(room.parts) == 1 or (len(room.parts) == 2 and room.parts[0] == "scheduler")}
+    )
+
+
 def complaints(text: str) -> list[str]:
     """Return what of one machine is in a text."""
     return [f"{what}: {found.group()}" for what, pattern in _FORBIDDEN.items() for found in pattern.finditer(text)]
@@ -59,6 +71,20 @@ def test_files_are_short() -> None:
     assert not {name: n for name, n in lengths.items() if n > MOST_LINES}
     assert statistics.median(lengths.values()) <= 200
     assert sum(n > GOAL for n in lengths.values()) <= len(lengths) / 10
+
+
+def test_files_of_tests_are_short() -> None:
+    """One subject each."""
+    paths = [path for path in tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert not {name: n for name, n in lengths.items() if n > MOST_LINES_OF_TESTS}
+
+
+@pytest.mark.parametrize("room", rooms(), ids=str)
+def test_every_room_has_its_tests(room: Path) -> None:
+    """In a folder of the same name, without the underscore."""
+    folder = ROOT.joinpath("tests", *(part.removeprefix("_") for part in room.parts))
+    assert any(path.parent == folder and path.name.startswith("test_") for path in tracked())
 
 
 def test_the_face_only_hands_names_on() -> None:
