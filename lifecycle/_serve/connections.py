@@ -22,7 +22,7 @@ Handler = Callable[[ServedStream], Coroutine[Any, Any, object]]
 #: What a handler meets on its stream when its peer leaves or is cut off: no error of the handler.
 DEPARTURES = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
-#: So many looks without any traffic make a connection idle.
+#: Looks without any traffic that make a connection idle.
 LOOKS = 4
 
 
@@ -40,11 +40,11 @@ class ServerStatistics:
         live: connections that have not ended.
         accepted: connections ever taken.
         finished: those whose handler returned.
-        departed: those whose peer left, or broke off, so that the handler met the end of the stream or a broken one.
+        departed: those whose peer left, so that the handler met the end of the stream or a broken one.
         failed: those whose handler raised anything else.
         idle: those cut off because nothing came or went for ``idle_timeout``.
         handshake_failures: those that were lost before their handler began.
-        cut: those whose handler was cancelled, by the end of a drain or by somebody else.
+        cut: those whose handler was cancelled, by the end of a drain or from outside.
         paused: whether no connection is taken at this moment, because of the limit or because descriptors ran out.
         exhausted: how often taking a connection failed because the process or the system had no descriptor left.
     """
@@ -70,7 +70,7 @@ class Connection:
     Attributes:
         peer: who is at the other end.
         verdict: why it ends, where that is known before its task says so.
-        error: what its end was about, where that is no error of the handler.
+        error: what ended it, where that is not an error of the handler.
         since: the loop time at which it was taken.
         server: kept alive by a connection that outlives it.
     """
@@ -145,7 +145,7 @@ class Connection:
         self._wire.abort()
 
     def look(self) -> bool:
-        """Return whether so many looks in a row have seen no traffic that the connection is idle."""
+        """Look whether there was traffic; return whether `LOOKS` looks in a row have seen none."""
         before, self._unsent = self._unsent, self._wire.unsent
         if self._wire.active or self._unsent < before:
             self._wire.active = False
@@ -162,7 +162,7 @@ class ConnectionSettings:
     Attributes:
         handler: is called with each stream.
         close_timeout: seconds that sending what waits may take at the end.
-        tls: what ``loop.connect_accepted_socket`` is told of TLS, None without.
+        tls: the TLS arguments of ``loop.connect_accepted_socket``, None without TLS.
     """
 
     handler: Handler

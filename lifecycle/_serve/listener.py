@@ -16,7 +16,7 @@ from .wire import Wire
 
 logger = logging.getLogger("lifecycle.server")
 
-#: So many connections are taken in one step before others have their turn.
+#: Connections that are taken in one step, before other callbacks have their turn.
 BATCH = 16
 
 #: What listening fails with where the machine has no IPv6, although names resolve to it.
@@ -32,7 +32,7 @@ class Incoming(Protocol):
         """Connect *wire* to it, with a TLS handshake where *tls* says so."""
 
     def drop(self) -> None:
-        """Close it, if nobody has begun to establish it."""
+        """Close it, unless it is being established."""
 
 
 class Listener(Protocol):
@@ -41,7 +41,7 @@ class Listener(Protocol):
     address: Any
 
     def begin(self, take: Callable[[Incoming], bool], failed: Callable[[OSError], None]) -> None:
-        """Hand each connection to *take*, until that returns False; tell *failed* why one could not be taken."""
+        """Hand each connection to *take*, until that returns False; call *failed* with why one could not be taken."""
 
     def pause(self) -> None:
         """Leave connections where they are."""
@@ -135,7 +135,7 @@ class SocketIncoming:
         await kernel.running_loop().connect_accepted_socket(lambda: wire, connection, **tls)
 
     def drop(self) -> None:
-        """Close it, if nobody has begun to establish it."""
+        """Close it, unless it is being established."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -224,7 +224,7 @@ def open_socket(family: int, address: Any, backlog: int) -> socket.socket:
 async def listen_unix(path: str | os.PathLike[str], backlog: int) -> list[Listener]:
     """Return a listener on a Unix socket; a file of a dead listener is replaced.
 
-    Cancellation: there is no wait in it.
+    Cancellation: never suspends.
 
     Raises:
         OSError: the path cannot be listened on.
@@ -243,7 +243,7 @@ async def listen_unix(path: str | os.PathLike[str], backlog: int) -> list[Listen
 
 
 class SocketFile:
-    """The file of a Unix socket, by its number: somebody else may have put another in its place since.
+    """The file of a Unix socket, known by its number: another process may have put another file in its place.
 
     Args:
         path: where it is now; the process may change its directory.
@@ -254,7 +254,7 @@ class SocketFile:
         self._number = number_of(self._path)
 
     def remove(self) -> None:
-        """Remove the file, where it still is there. Idempotent."""
+        """Remove the file, if it is still there. Idempotent."""
         number, self._number = self._number, None
         if number is not None and number == number_of(self._path):
             with contextlib.suppress(OSError):
@@ -262,7 +262,7 @@ class SocketFile:
 
 
 def number_of(path: str) -> tuple[int, int] | None:
-    """Return what tells a file from every other one, None where there is none."""
+    """Return the device and inode of a file, None where there is none."""
     try:
         status = os.stat(path)
     except OSError:
@@ -271,7 +271,7 @@ def number_of(path: str) -> tuple[int, int] | None:
 
 
 def is_dead(path: str) -> bool:
-    """Return whether *path* is a Unix socket on which nobody listens."""
+    """Return whether *path* is a Unix socket without a listener."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False

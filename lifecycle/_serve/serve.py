@@ -6,7 +6,10 @@ import os
 import ssl as tls
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from .._ground.checks import checked_count, checked_name
+from .._task.handle import TaskHandle
 from .connections import Handler, ServerStatistics
 from .listener import listen_tcp, listen_unix
 from .server import Server
@@ -28,7 +31,7 @@ def serve_tcp(
     ssl: tls.SSLContext | None = None,
     handshake_timeout: float | None = 10.0,
     backlog: int = 1024,
-    on_error: Callable[[str, BaseException], object] | None = None,
+    on_error: Callable[[TaskHandle[Any], BaseException], None] | None = None,
     name: str | None = None,
 ) -> Server:
     """Return a server that calls ``handler(stream)`` for each TCP connection, while its ``async with`` block runs.
@@ -52,19 +55,20 @@ def serve_tcp(
             bound.
         drain_timeout: seconds that handlers have to finish when the server closes; None for no bound.
         cancel_timeout: seconds that cancelled handlers have to end before they are left behind; None for no bound.
-        close_timeout: seconds to send what waits when a handler has ended; None for no bound.
+        close_timeout: seconds that closing one connection may take, which sends what waits; None for no bound.
         ssl: the context of a server that speaks TLS.
         handshake_timeout: seconds that a TLS handshake may take; None for the loop's own bound.
         backlog: how many connections may wait in the system's line.
-        on_error: called as ``on_error(peer, error)`` with what a handler raised; by default it is logged.
+        on_error: called as ``on_error(handle, error)`` with what a handler raised; the name of the handle is the peer.
+            By default the error is logged.
         name: for logs, errors and statistics.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
     return Server(
-        name or f"{host or '*'}:{port}",
-        partial(listen_tcp, host, checked_port(port), backlog),
+        checked_name(name, f"{host or '*'}:{port}"),
+        partial(listen_tcp, host, checked_port(port), checked_count(backlog, "backlog")),
         handler,
         limit=limit,
         idle_timeout=idle_timeout,
@@ -89,21 +93,21 @@ def serve_unix(
     ssl: tls.SSLContext | None = None,
     handshake_timeout: float | None = 10.0,
     backlog: int = 1024,
-    on_error: Callable[[str, BaseException], object] | None = None,
+    on_error: Callable[[TaskHandle[Any], BaseException], None] | None = None,
     name: str | None = None,
 ) -> Server:
     """Return a server that calls ``handler(stream)`` for each connection to the Unix socket at *path*.
 
-    As `serve_tcp`. The file is made when the server opens, in the place of one on which nobody listens any more, and
-    removed when it closes, unless somebody else has put another there. A path that begins with a zero byte is a name in
-    Linux's abstract namespace, and no file.
+    As `serve_tcp`. The file is made when the server opens, in the place of one without a listener, and removed when it
+    closes, unless another file is there by then. A path that begins with a zero byte is a name in Linux's abstract
+    namespace, and not a file.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
     return Server(
-        name or os.fspath(path),
-        partial(listen_unix, path, backlog),
+        checked_name(name, os.fspath(path)),
+        partial(listen_unix, path, checked_count(backlog, "backlog")),
         handler,
         limit=limit,
         idle_timeout=idle_timeout,
@@ -120,11 +124,9 @@ def checked_port(port: int) -> int:
     """Return *port*.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is not a whole number.
         ValueError: there is no such port; some systems would take another one instead.
     """
-    if isinstance(port, bool) or not isinstance(port, int):
-        raise TypeError(f"port must be a whole number, got {port!r}")
-    if not 0 <= port <= 65535:
-        raise ValueError(f"port must be from 0, which is any that is free, to 65535, got {port}")
+    if checked_count(port, "port") > 65535:
+        raise ValueError(f"port must be at most 65535, got {port}")
     return port

@@ -1,4 +1,4 @@
-"""Server: takes connections, runs a handler for each in a task of its own, and sees them off when it closes."""
+"""Server: takes connections, runs a handler for each in a task of its own, and lets them finish when it closes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any, Self
 from weakref import WeakMethod
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_limit, checked_timeout
-from .._ground.closing import refuse
+from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.errors import OwnerClosed
 from .._ground.roots import Portrait, Thing, enroll
 from .._manager.manager import TaskManager, end_block
 from .._manager.records import DrainReport
@@ -73,9 +73,12 @@ class Server:
         close_timeout: float | None,
         ssl: tls.SSLContext | None,
         handshake_timeout: float | None,
-        on_error: Callable[[str, BaseException], object] | None,
+        on_error: Callable[[TaskHandle[Any], BaseException], None] | None,
     ) -> None:
         self.name: str = name
+        checked_callable(handler, "handler")
+        if on_error is not None:
+            checked_callable(on_error, "on_error")
         self._limit = checked_limit(limit)
         self._idle_timeout = checked_timeout(idle_timeout, "idle_timeout")
         if not self._idle_timeout:
@@ -84,17 +87,12 @@ class Server:
         closing = checked_timeout(close_timeout, "close_timeout")
         secure = tls_settings(ssl, checked_timeout(handshake_timeout, "handshake_timeout"), closing)
         self._settings = ConnectionSettings(handler, closing, secure)
-        report = on_error or partial(log_error, name)
-
-        def failed(handle: TaskHandle[Any], error: BaseException) -> None:
-            report(handle.name, error)
-
         self._tasks = TaskManager(
             f"connections of {name}",
             drain_timeout=drain_timeout,
             cancel_timeout=cancel_timeout,
             hooks=(EndHook(self),),
-            on_error=failed,
+            on_error=on_error or partial(log_error, name),
         )
         self._listeners: list[Listener] = []
         self._connections: dict[TaskHandle[Any], Connection] = {}
@@ -124,21 +122,21 @@ class Server:
         Cancellation: nothing is left open.
 
         Raises:
-            OwnerClosed: it has been entered before.
+            OwnerClosed: it has been entered before, or is closed.
             OSError: the address cannot be listened on.
         """
         if self._state is not NEW or self._entered:
-            refuse(self, "an async with block", "it has been entered before, or closed")
+            raise OwnerClosed(f"{self} has been entered before, or closed: it is {self._state.value}; make another one")
         self._entered = True
         try:
             listeners = await self._listen()
         except BaseException:
-            self.close()  # whoever waits for it need not wait for ever
+            self.close()  # so that `wait` returns
             raise
         if self._state is not NEW:  # closed meanwhile
             for listener in listeners:
                 listener.close()
-            refuse(self, "an async with block", "it was closed meanwhile")
+            raise OwnerClosed(f"{self} was closed before it listened")
         self._listeners = listeners
         await self._tasks.__aenter__()
         self._since = kernel.running_loop().time()
@@ -264,7 +262,7 @@ class Server:
             self._sweeper = kernel.running_loop().call_later(self._idle_timeout / LOOKS, self._sweep)
 
     def _sweep(self) -> None:
-        """Cut off what has been quiet for so long; one look at each connection, four times in each idle time."""
+        """Cut off what has been quiet for ``idle_timeout``; each connection is looked at four times in that time."""
         self._sweeper = None
         for handle, connection in list(self._connections.items()):
             if connection.verdict is None and connection.look():
@@ -274,6 +272,11 @@ class Server:
             self._sweep_later()
 
     # Closing
+
+    @property
+    def closed(self) -> bool:
+        """Whether it listens no more and has come to its end; connections that ignore theirs may be left."""
+        return self._state is CLOSED
 
     def close(self) -> None:
         """Take no more connections; those that are there go on. Idempotent."""
@@ -285,8 +288,29 @@ class Server:
                 listener.close()
             self._stop_retry()
 
+    def cancel(self, reason: str | None = None) -> None:
+        """Take no more connections, and cancel the handlers, without waiting for their end.
+
+        Args:
+            reason: why; the message of the ``CancelledError`` in the handlers.
+        """
+        self.close()
+        for handle in list(self._connections):
+            handle.cancel(reason or f"{self} was cancelled")
+
+    async def drain(self, timeout: float | None = None) -> DrainReport:
+        """Wait until no connection is left, those included that come meanwhile; after `close` none does.
+
+        Cancellation: ends the waiting; no connection is touched.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes. Who is still connected then is named in the
+                report's ``running``.
+        """
+        return await self._tasks.drain(timeout)
+
     async def wait(self) -> None:
-        """Wait until the server is closed, by whomever: the body of a server that runs for ever.
+        """Wait until the server is closed, from wherever: the body of a server that runs for ever.
 
         Cancellation: ends the waiting, not the server.
         """
@@ -302,8 +326,8 @@ class Server:
         After ``drain_timeout`` they are cancelled. A second caller waits for the first. A handler that closes its own
         server is not waited for.
 
-        Cancellation: a native cancellation while the handlers finish ends the draining: they are cancelled and seen
-        off, and the cancellation is raised afterwards. A second caller just stops waiting.
+        Cancellation: a native cancellation while the handlers finish ends the draining: they are cancelled, and the
+        cancellation is raised when they have ended. A second caller just stops waiting.
         """
         if self._closing:
             return await self._tasks.aclose()
@@ -348,26 +372,26 @@ class Server:
 class EndHook:
     """Tells a server of the end of a connection's task, also of one that never began.
 
-    By a weak reference, so that a closed server is gone at once, and not only with the next collection.
+    By a weak reference, so that a closed server is freed at once, and not only by the garbage collector.
     """
 
     def __init__(self, server: Server) -> None:
         self._ended = WeakMethod(server._connection_ended)
 
     def after(self, handle: TaskHandle[Any]) -> None:
-        """Tell it."""
+        """Pass it on."""
         ended = self._ended()
         if ended is not None:
             ended(handle)
 
 
-def log_error(server: str, peer: str, error: BaseException) -> None:
-    """Log what a handler raised: what a server does unless it is told otherwise."""
-    logger.error("handler failed", exc_info=error, extra={"owner": server, "peer": peer})
+def log_error(server: str, handle: TaskHandle[Any], error: BaseException) -> None:
+    """Log what a handler raised: what a server does unless it is given an ``on_error``."""
+    logger.error("handler failed", exc_info=error, extra={"owner": server, "peer": handle.name})
 
 
 def tls_settings(context: tls.SSLContext | None, handshake: float, shutdown: float) -> dict[str, Any] | None:
-    """Return what a transport is told of TLS, None without."""
+    """Return the TLS arguments of a transport, None without TLS."""
     if context is None:
         return None
     settings = {"ssl": context, "ssl_handshake_timeout": handshake, "ssl_shutdown_timeout": shutdown}

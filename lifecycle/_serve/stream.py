@@ -13,7 +13,7 @@ from .wire import Wire
 
 
 class ServedStream(ByteStream):
-    """One connection of a server: an ``anyio.abc.ByteStream`` with a few words more.
+    """One connection of a server: an ``anyio.abc.ByteStream`` with a few methods more.
 
     The server owns it and closes it when the handler has ended. One task may receive and others send at the same time.
     It makes no turn of the loop where it need not wait.
@@ -86,10 +86,10 @@ class ServedStream(ByteStream):
     async def send_eof(self) -> None:
         """Tell the peer that nothing more will be sent; what was sent goes out first.
 
-        Cancellation: there is no wait in it.
+        Cancellation: never suspends.
 
         Raises:
-            NotImplementedError: the connection is encrypted, and TLS knows no such thing.
+            NotImplementedError: the connection is encrypted, and TLS cannot close one direction.
             BrokenResourceError, ClosedResourceError: as in `send`.
         """
         wire = self._wire

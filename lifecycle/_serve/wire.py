@@ -11,7 +11,7 @@ import anyio
 
 from .._ground import kernel
 
-#: So many bytes are read ahead before the peer has to wait.
+#: Bytes that are read ahead before the peer has to wait.
 READ_AHEAD = 256 * 1024
 
 
@@ -21,8 +21,8 @@ class Wire(asyncio.Protocol):
     Attributes:
         transport: the transport, None before the connection is made and after it is lost.
         chunks: what has come in and has not been taken.
-        blocked: whether so much waits to go out that a sender has to wait.
-        active: whether anything has come in or gone out since somebody last looked.
+        blocked: whether senders have to wait, because too much has not gone out yet.
+        active: whether anything has come in or gone out since the server last looked.
         closed: whether this side has closed it.
         ended: whether nothing more will come in.
         error: what the connection broke with.
@@ -66,7 +66,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.ended:
-            return  # nobody wants it any more
+            return  # it would never be taken
         self.chunks.append(data)
         self._size += len(data)
         self.active = True
@@ -127,7 +127,7 @@ class Wire(asyncio.Protocol):
                 self._reader = None
 
     def take(self, most: int) -> bytes:
-        """Return what has come in first, at most so many bytes of it."""
+        """Return what came in first, at most *most* bytes of it."""
         chunk = self.chunks.popleft()
         if len(chunk) > most:
             self.chunks.appendleft(chunk[most:])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from lifecycle import OwnerClosed, Scope, ServedStream, serve_tcp
+from lifecycle import OwnerClosed, Scope, ServedStream, TaskHandle, serve_tcp
 from lifecycle.testing import Bubble
 
 from ..loops import run_on, virtual
@@ -27,7 +28,10 @@ async def test_an_error_stays_with_its_connection(bubble: Bubble) -> None:
         await stream.send(data)
         raise ValueError("broken handler")
 
-    async with serve_tcp(handler, "host", 1, on_error=lambda *failure: errors.append(failure)) as server:
+    def note(handle: TaskHandle[Any], error: BaseException) -> None:
+        errors.append((handle.name, error))
+
+    async with serve_tcp(handler, "host", 1, on_error=note) as server:
         for _ in range(2):
             reader, writer = await asyncio.open_connection("host", 1)
             writer.write(b"hello")
@@ -47,7 +51,7 @@ def test_an_error_is_told_although_the_connection_is_cut_off_after_it() -> None:
         raise ValueError("broken")
 
     async def main() -> None:
-        server = serve_tcp(handler, drain_timeout=0.05, on_error=lambda peer, error: errors.append(error))
+        server = serve_tcp(handler, drain_timeout=0.05, on_error=lambda _, error: errors.append(error))
         async with server:
             _, writer = await connect(server)
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -142,7 +146,7 @@ async def test_an_error_about_something_else_is_one_also_after_the_peer_has_left
         raise ConnectionRefusedError("the backend")
 
     for handler in (closed_owner, refusing):
-        async with serve_tcp(handler, "host", 1, on_error=lambda peer, error: errors.append(error)) as server:
+        async with serve_tcp(handler, "host", 1, on_error=lambda _, error: errors.append(error)) as server:
             _, writer = await asyncio.open_connection("host", 1)
             await hang_up(writer)
             await asyncio.sleep(0.1)

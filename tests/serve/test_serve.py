@@ -130,7 +130,7 @@ def test_the_stream_is_one_of_anyio(new_loop: Any) -> None:
             assert not dict(stream.extra_attributes)
 
         errors: list[BaseException] = []
-        async with serve_tcp(handler, on_error=lambda peer, error: errors.append(error)) as server:
+        async with serve_tcp(handler, on_error=lambda _, error: errors.append(error)) as server:
             reader, writer = await connect(server)
             writer.write(b"first\n")
             assert await reader.read(100) == b"[first]"
