@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lifecycle import TaskHandle, TaskManager, TaskStatus
-from lifecycle._manager.overdue import Overdue, QueueAlarm, RunAlarm
+from lifecycle._manager.overdue import Overdue
+from lifecycle.hooks import QueueAlarm, RunAlarm
 from lifecycle.testing import Bubble, explore_cancellation
 
 from ..loops import on_every_loop, run_on, virtual

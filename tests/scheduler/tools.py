@@ -19,15 +19,26 @@ from click.testing import CliRunner
 
 from lifecycle.cli import cli as main
 from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, read_flow
-from lifecycle.scheduler._work.handlers import HandlerTable, make_handler
+from lifecycle.scheduler._work.handlers import HandlerTable, make_handler, registered_handlers
+
+
+def table_of(**handlers: Callable[..., Any]) -> HandlerTable:
+    """Return a table of handlers, given by keyword, with ``__`` for a dot in the name."""
+    table = HandlerTable()
+    for name, function in handlers.items():
+        table.add(make_handler(function, name.replace("__", ".")))
+    return table
+
+
+def unregister(*names: str) -> None:
+    """Take handlers out of the table of this process again."""
+    for name in names:
+        del registered_handlers()._handlers[name]
 
 
 def flow_of(text: str, *, directory: Path | None = None, **handlers: Callable[..., Any]) -> Flow:
     """Return the flow in a TOML text; handlers are given by keyword, with ``__`` for a dot in the name."""
-    table = HandlerTable()
-    for name, function in handlers.items():
-        table.add(make_handler(function, name.replace("__", ".")))
-    return read_flow(tomllib.loads(text), source="flow.toml", directory=directory, handlers=table)
+    return read_flow(tomllib.loads(text), source="flow.toml", directory=directory, handlers=table_of(**handlers))
 
 
 def problems_of(text: str, **handlers: Callable[..., Any]) -> list[str]:

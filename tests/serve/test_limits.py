@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lifecycle import ServedStream, serve_tcp
+from lifecycle._serve import server as server_file
 from lifecycle.testing import Bubble
 
 from ..loops import on_every_loop, run_on, virtual
@@ -87,7 +88,7 @@ def test_without_descriptors_it_waits_and_goes_on(new_loop: Any, caplog: pytest.
 
 def test_without_descriptors_the_end_of_a_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is taken then, however long the pause would be."""
-    monkeypatch.setattr("lifecycle._serve.server.BACK_OFF", (60.0, 60.0))
+    monkeypatch.setattr(server_file, "BACK_OFF", (60.0, 60.0))
 
     async def main() -> None:
         async with serve_tcp(echo) as server, asyncio.timeout(30):

@@ -7,8 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import ManagerFull, OwnerClosed, TaskManager, TaskStatus
-from lifecycle._task.handle import TaskHandle
+from lifecycle import ManagerFull, OwnerClosed, TaskHandle, TaskManager, TaskStatus
 from lifecycle._task.slots import Slots
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules
 

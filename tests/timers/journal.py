@@ -4,9 +4,8 @@ import asyncio
 from typing import Any
 
 from lifecycle import Scope
-from lifecycle._timers.records import TimerRun
-from lifecycle._timers.timer import Timer
 from lifecycle.testing import Bubble
+from lifecycle.types import Timer, TimerRun
 
 
 class Journal:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks._cron_oracle import occurrences as occurrences_by_walking
-from lifecycle._timers.cron import CronGrid, CronRule
+from lifecycle._timers.cron import CronGrid
+from lifecycle.types import CronRule
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "America/Havana"]
 

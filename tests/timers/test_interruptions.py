@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle import Scope
-from lifecycle._timers.timer import Timer
-from lifecycle._timers.timers import cron, fixed_delay, fixed_rate, once
+from lifecycle import Scope, cron, fixed_delay, fixed_rate, once
 from lifecycle.testing import Bubble, explore_cancellation
+from lifecycle.types import Timer
 
 from .journal import MIDNIGHT, Recorder, WallClock, slow
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import ReleaseTimeout, Scope, TaskManager
-from lifecycle._timers.timers import fixed_delay, fixed_rate, once
+from lifecycle import ReleaseTimeout, Scope, TaskManager, fixed_delay, fixed_rate, once
 from lifecycle.testing import Bubble, run_virtual
 
 from .journal import Journal, Recorder, nothing

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle import Scope
-from lifecycle._timers.timers import CronOptions, DelayOptions, RateOptions, RunOptions, cron, fixed_delay, fixed_rate
+from lifecycle import Scope, cron, fixed_delay, fixed_rate
+from lifecycle._timers.timers import CronOptions, DelayOptions, RateOptions, RunOptions
 from lifecycle.testing import Bubble, LeakError, run_virtual
 
 from .journal import Journal, nothing, run_for

@@ -9,8 +9,7 @@ import anyio
 import pytest
 import uvloop
 
-from lifecycle import Scope, TaskManager
-from lifecycle._timers.timers import fixed_rate
+from lifecycle import Scope, TaskManager, fixed_rate
 from lifecycle.testing import Bubble, run_virtual
 
 from .journal import Journal, Recorder, nothing

@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lifecycle import Scope
-from lifecycle._timers.timer import Timer
-from lifecycle._timers.timers import fixed_delay, fixed_rate
+from lifecycle import Scope, fixed_delay, fixed_rate
 from lifecycle.testing import Bubble, run_virtual
+from lifecycle.types import Timer
 
 from .journal import Journal, nothing, run_for
 

@@ -7,10 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import Scope, TaskCancelled, TaskStatus
-from lifecycle._timers.records import TimerRun
-from lifecycle._timers.timers import fixed_rate
+from lifecycle import Scope, TaskCancelled, TaskStatus, fixed_rate
 from lifecycle.testing import Bubble, run_virtual
+from lifecycle.types import TimerRun
 
 from .journal import Journal, Recorder, nothing, run_for
 

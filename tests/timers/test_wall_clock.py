@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle import Scope
-from lifecycle._timers.timer import Timer
-from lifecycle._timers.timers import cron, fixed_rate
+from lifecycle import Scope, cron, fixed_rate
 from lifecycle.testing import Bubble, run_virtual
+from lifecycle.types import Timer
 
 from .journal import MIDNIGHT, Journal, WallClock, nothing
 

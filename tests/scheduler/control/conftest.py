@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from lifecycle.scheduler._work.handlers import make_handler, registered_handlers
+from lifecycle.scheduler import handler
 
+from ..tools import unregister
 from .clients import nap
 
 
 @pytest.fixture(autouse=True)
-def _handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = registered_handlers()
-    monkeypatch.setattr(table, "_handlers", {**table._handlers, "nap": make_handler(nap, "nap")})
+def _handlers() -> Iterator[None]:
+    handler("nap")(nap)
+    yield
+    unregister("nap")

@@ -12,8 +12,8 @@ import pytest
 
 from lifecycle import OwnerClosed, TaskGroup
 from lifecycle.scheduler import Event, JobStatus, Scheduler, handler
-from lifecycle.scheduler._work.handlers import registered_handlers
 
+from ..tools import unregister
 from .handlers import Make, add, add_async, calls, note, released, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -88,7 +88,7 @@ async def test_leaving_lets_running_jobs_end_and_interrupts_the_rest(make: Make)
                 await anyio.sleep(0.001)
             release.set()
     finally:
-        del registered_handlers()._handlers["test.quick"]
+        unregister("test.quick")
     assert (await ends.wait()).result == "ended"
     assert (await stuck.wait()).status is JobStatus.INTERRUPTED
     assert (await waits.wait()).status is JobStatus.INTERRUPTED

@@ -15,8 +15,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Context, HandlerError, JobStatus, Scheduler, handler
-from lifecycle.scheduler._work.handlers import registered_handlers
 
+from ..tools import unregister
 from .handlers import Make, add_async, calls, note
 
 pytestmark = pytest.mark.asyncio
@@ -36,8 +36,7 @@ async def test_a_result_that_cannot_be_kept_fails_the_job(tmp_path: Path) -> Non
         async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
             outcomes = [await (await scheduler.submit(function)).wait() for function in with_name]
     finally:
-        for name in ("test.odd", "test.huge"):
-            del registered_handlers()._handlers[name]
+        unregister("test.odd", "test.huge")
     assert "the result of test.odd: a object has no plain form" in str(outcomes[0].error)
     assert "the result of test.huge is larger than 1,048,576 bytes" in str(outcomes[1].error)
 

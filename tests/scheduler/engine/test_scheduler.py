@@ -11,8 +11,9 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Event, JobFailed, JobStatus, Scheduler, handler
-from lifecycle.scheduler._work.handlers import registered_handlers
+from lifecycle.scheduler._engine import engine as engine_file
 
+from ..tools import unregister
 from .handlers import Make, add, add_async, anything, calls, fail, note, use_context, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -64,7 +65,7 @@ async def test_no_more_jobs_run_than_there_are_workers(make: Make) -> None:
             for job in [await scheduler.submit(count, index) for index in range(20)]:
                 assert (await job.wait()).succeeded
     finally:
-        del registered_handlers()._handlers["test.count"]
+        unregister("test.count")
     assert most == 3
 
 
@@ -226,7 +227,7 @@ async def test_a_job_that_is_cancelled_while_it_runs_is_told_and_counted_once(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own scheduler's reconciler does not find the wish again when the job has ended."""
-    monkeypatch.setattr("lifecycle.scheduler._engine.engine.RECONCILE_INTERVAL", 0.01)
+    monkeypatch.setattr(engine_file, "RECONCILE_INTERVAL", 0.01)
     told: list[str] = []
     async with make(on_event=lambda event: told.append(event.kind)) as scheduler:
         jobs = [await scheduler.submit(wait_for_ever) for _ in range(3)]

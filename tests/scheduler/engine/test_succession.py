@@ -8,9 +8,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, RunConflict, Scheduler, handler
-from lifecycle.scheduler._work.handlers import registered_handlers
 
-from ..tools import flow_of
+from ..tools import flow_of, unregister
 from .handlers import calls, note, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -37,7 +36,7 @@ async def test_jobs_by_themselves_are_taken_over_from_a_scheduler_that_was_close
         await scheduler.submit(wait_for_ever, priority=5)
         await scheduler.submit(note, "taken over", delay=0.2)
         gone = await scheduler.submit(use_gone, delay=0.1)
-    del registered_handlers()._handlers["test.gone"]
+    unregister("test.gone")
     async with Scheduler(store, drain_timeout=0.0) as scheduler:
         while not calls:
             await anyio.sleep(0.01)

@@ -11,7 +11,7 @@ import cronsim
 import pytest
 
 from benchmarks._cron_oracle import occurrences as by_walking
-from lifecycle._timers.cron import CronRule
+from lifecycle.types import CronRule
 
 EXPRESSIONS = (
     """

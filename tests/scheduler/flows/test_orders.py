@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import Event, JobStatus, Scheduler, read_flow
-from lifecycle.scheduler._work.handlers import HandlerTable, make_handler
+
+from ..tools import table_of
 
 
 @st.composite
@@ -80,9 +81,7 @@ async def run(document: dict[str, Any], workers: int, path: Path | None) -> list
             tried.add(number)
             raise OSError(number)
 
-    handlers = HandlerTable()
-    for function in (ok, fail, slow, flaky):
-        handlers.add(make_handler(function, function.__name__))
+    handlers = table_of(ok=ok, fail=fail, slow=slow, flaky=flaky)
     events: list[Event] = []
     async with Scheduler(path, workers=workers, on_event=events.append) as scheduler:
         await (await scheduler.submit(read_flow(document, handlers=handlers))).wait()

@@ -10,9 +10,11 @@ import anyio
 import pytest
 import pytest_asyncio
 
+from lifecycle.scheduler import JobStatus
+from lifecycle.scheduler._store import clock as clock_file
 from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
-from lifecycle.scheduler._store.records import Claimed, Ending, JobStatus, NewJob, NewSchedule
+from lifecycle.scheduler._store.records import Claimed, Ending, NewJob, NewSchedule
 from lifecycle.scheduler._store.rules import nearer
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
@@ -119,7 +121,7 @@ async def test_what_is_written_just_after_the_clock_was_set_back_is_found_as_wel
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A retry was reckoned before and is written after the first look at the new time."""
-    monkeypatch.setattr("lifecycle.scheduler._store.clock.INTERVAL", 0.01)
+    monkeypatch.setattr(clock_file, "INTERVAL", 0.01)
     store = SqliteStore(tmp_path / "jobs.sqlite")
     await store.open()
     await store.add_job(NewJob("flaky", "call", backoff=(0.01, 0.05)))

@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lifecycle.scheduler import Scheduler, handler
+from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store import operations, owners
 from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
+from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.retention import PAUSE, REST, ROWS, RUN_GRACE, Retention, Sweeper
 
 OK = Ending(JobStatus.SUCCEEDED, result="x" * 100)

@@ -18,12 +18,12 @@ import anyio
 import pytest
 import pytest_asyncio
 
-from lifecycle.scheduler import Scheduler, StoreError, handler
+from lifecycle.scheduler import JobStatus, Scheduler, StoreError, handler
 from lifecycle.scheduler._store import operations, schedules
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
-from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewSchedule
+from lifecycle.scheduler._store.records import Ending, NewJob, NewSchedule
 from lifecycle.scheduler._store.rules import BURST, due_after, fire, first_due
 from lifecycle.scheduler._store.schema import MIGRATIONS
 from lifecycle.scheduler._store.sqlite import SqliteStore

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
+from lifecycle.scheduler._store import succession
 from lifecycle.scheduler._store.records import NewJob, NewRun, NewSchedule, flow_key
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
@@ -24,7 +25,7 @@ HANDLERS = ["succession.tick"]
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often."""
-    monkeypatch.setattr("lifecycle.scheduler._store.succession.INTERVAL", 0.02)
+    monkeypatch.setattr(succession, "INTERVAL", 0.02)
 
 
 @handler("succession.tick")
