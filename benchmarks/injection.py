@@ -2,10 +2,10 @@
 
     python benchmarks/injection.py [--seconds 60 --workers 2]
 
-With ``--seconds`` it explores the scenario table of everything that we ship for so many CPU seconds in each of so many
-processes (on a machine of its own, the seconds of the wall), and counts injected runs and residue: first all of it in
-asyncio's order and under three random ones, then under others until the time is over. The first part is made a second
-time, in other processes, for the equality of all digests.
+With ``--seconds`` it explores the scenario table of everything that we ship for that many CPU seconds (on a machine of
+its own, the seconds of the wall) in each of ``--workers`` processes, and counts injected runs and residue: first all of
+it in asyncio's order and under three random ones, then under others until the time is over. The first part is made a
+second time, in other processes, for the equality of all digests.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def ledger_cost() -> None:
     began = clock()
     for _ in range(count):
         _ = trace.opened("resource", "name") if trace.sink is not None else None
-    print(f"one report of a primitive, nobody looking: {(clock() - began) / count * 1e9:.0f} ns")
+    print(f"one report of a primitive, not tracing: {(clock() - began) / count * 1e9:.0f} ns")
 
 
 def soak(seconds: float, share: int, workers: int) -> tuple[int, int, dict[str, str]]:

@@ -36,7 +36,7 @@ def main() -> None:
     kit = load_kit()
     sys.path.insert(0, str(Path(__file__).parent))
     case = importlib.import_module(sys.argv[1])
-    faults = [getattr(kit, name) for name in case.FAULTS]
+    faults = [getattr(kit.faults, name) for name in case.FAULTS]
     then = getattr(case, "then", None)
     invariants = getattr(case, "INVARIANTS", ())
 

@@ -9,7 +9,19 @@ class LeakError(LifecycleError, AssertionError):
     """Something was still owned where nothing should be."""
 
 
-class DeadlockError(LifecycleError, RuntimeError):
+class StuckError(LifecycleError, RuntimeError):
+    """What both errors of a loop that gets nowhere share.
+
+    Attributes:
+        dump: every task that is alive, where it waits and where it was made.
+    """
+
+    def __init__(self, message: str, dump: str) -> None:
+        self.dump = dump
+        super().__init__(f"{message}\n{dump}")
+
+
+class DeadlockError(StuckError):
     """Nothing is ready, no timer is set and nothing outside is awaited: no task can ever run again.
 
     You do not get it while a worker thread or a file descriptor is still waited for.
@@ -18,21 +30,13 @@ class DeadlockError(LifecycleError, RuntimeError):
         dump: every task that is alive, where it waits and where it was made.
     """
 
-    def __init__(self, message: str, dump: str) -> None:
-        self.dump = dump
-        super().__init__(f"{message}\n{dump}")
 
-
-class LivelockError(LifecycleError, RuntimeError):
+class LivelockError(StuckError):
     """The step budget is used up: tasks keep running without getting anywhere.
 
     Attributes:
         dump: every task that is alive, where it waits and where it was made.
     """
-
-    def __init__(self, message: str, dump: str) -> None:
-        self.dump = dump
-        super().__init__(f"{message}\n{dump}")
 
 
 class ReplayError(LifecycleError, RuntimeError):

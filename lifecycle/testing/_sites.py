@@ -27,7 +27,7 @@ SPAWN_VERBS = frozenset({
     "create_background_task", "amap", "race", "as_completed", "run_coroutine_threadsafe",
 })  # fmt: skip
 
-# Below this frame a loop runs a callback; whoever runs the loop did not make what the callback makes.
+# Below this frame a loop runs a callback: what runs the loop did not make what the callback makes.
 _LOOP_EDGE = asyncio.Handle._run.__code__
 _own_loop_edge: CodeType | None = None
 

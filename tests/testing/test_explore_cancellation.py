@@ -422,7 +422,7 @@ def test_schedules_find_a_race_that_the_usual_order_hides() -> None:
 
 
 def test_the_random_module_is_the_same_in_every_run() -> None:
-    """Jitter, of ours or of yours, is no hidden nondeterminism; outside of the bubble nothing has been drawn."""
+    """Jitter, of ours or of yours, is not hidden nondeterminism; outside of the bubble nothing has been drawn."""
 
     async def scenario(bubble: Bubble) -> None:
         for _ in range(random.randrange(1000)):

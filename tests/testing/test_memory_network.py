@@ -139,7 +139,7 @@ def test_a_black_hole_swallows_data_and_connects() -> None:
 
 
 def test_refusals_are_counted() -> None:
-    """The first two connects are refused, the third succeeds; nobody listening is refused too."""
+    """The first two connects are refused, the third succeeds; an address without a server is refused too."""
 
     async def scenario(bubble: Bubble) -> None:
         bubble.network.set_plan("server", 7, NetworkFaults(refuse=2))
@@ -251,7 +251,7 @@ def test_the_socket_can_be_polled() -> None:
 
 
 def test_what_stays_open_is_named() -> None:
-    """A connection and a server that nobody closed are residue, with the line that opened them."""
+    """A connection and a server that were not closed are residue, with the line that opened them."""
 
     async def scenario(bubble: Bubble) -> None:
         bubble.state.server = await asyncio.start_server(echo, "server", 7)

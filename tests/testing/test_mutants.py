@@ -47,6 +47,6 @@ def test_a_mutant_finds_its_function_wherever_it_lies(monkeypatch: pytest.Monkey
 
 @pytest.mark.nightly
 def test_every_mutant_of_our_own_primitives_applies() -> None:
-    """A row of the table whose line is not there any more is an error, but none of whoever changed that line today."""
+    """A row of the table whose line is not there any more is an error, though not of the commit that moved it."""
     done = run("benchmarks.mutants.own")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -54,7 +54,7 @@ def test_a_leaked_task_is_an_error_with_name_path_and_site(pytester: pytest.Pyte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_clean_test_passes(pytester: pytest.Pytester, kind: str) -> None:
-    """A task that has been cancelled and is about to end is no leak."""
+    """A task that has been cancelled and is about to end is not a leak."""
     body = "task = spawn(); await asyncio.sleep(0); task.cancel()"
     run(pytester, KINDS[kind].format(body), "--lifecycle-leaks=error").assert_outcomes(passed=1)
 

@@ -112,7 +112,7 @@ def test_threads_are_waited_for() -> None:
 
 
 def test_a_thread_that_is_idle_does_not_hold_the_clock() -> None:
-    """Nobody waits for what it gives; it may look on for as long as it likes."""
+    """The loop waits for nothing of it; it may look on for as long as it likes."""
     over = threading.Event()
 
     async def scenario(bubble: Bubble) -> bool:

@@ -17,7 +17,7 @@ SAMPLE = 100
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Injected errors are logged by the primitives as they should be; ten thousand of them help nobody."""
+    """Injected errors are logged by the primitives as they should be; ten thousand of them are of no help."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -30,8 +30,8 @@ def test_nothing_stays_behind(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_nothing_stays_behind_when_nobody_looks(name: str) -> None:
-    """A sample without the ledger of the primitives: they take shorter ways where nobody looks, as in production."""
+def test_nothing_stays_behind_without_tracing(name: str) -> None:
+    """A sample without the ledger of the primitives: they take shorter ways then, as in production."""
     explore_cancellation(unreported(SCENARIOS[name]), budget=SAMPLE, invariants=[no_busy_loop]).assert_clean()
 
 

@@ -58,7 +58,7 @@ class Probe(Fault):
 
 
 def test_children_of_anyios_groups_are_told_from_other_tasks() -> None:
-    """Nobody asks such a child for its value; a task that our core makes on behalf of a child is not one."""
+    """The value of such a child is never asked for; a task that our core makes on behalf of a child is not one."""
     probe = Probe()
 
     async def scenario(bubble: Bubble) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lifecycle.testing import Bubble, ReplayError, explore_cancellation, explore_schedules, replay, run_virtual
-from lifecycle.testing._loop.strategies import Choices, recording, strategy_from_token
+from lifecycle.testing._loop.strategies import Choices, strategy_from_token
 from lifecycle.testing.faults import Raise
 from lifecycle.testing.orders import FIFO, DelayBounded, Deviations, PriorityChanges, RandomWalk, Strategy
 
@@ -44,7 +44,7 @@ def test_a_token_brings_the_same_order_back(strategy: Strategy) -> None:
 
 
 def test_an_unknown_schedule_is_refused() -> None:
-    """A token of a newer kit is an error with a word."""
+    """A token of a newer kit is refused."""
     with pytest.raises(ValueError, match="unknown schedule"):
         strategy_from_token("zz-1")
 
@@ -55,7 +55,13 @@ def test_recorded_choices_repeat_a_random_walk() -> None:
 
     class Written(RandomWalk):
         def chooser(self, seed: int) -> Any:
-            return recording(super().chooser(seed), written)
+            choose = super().chooser(seed)
+
+            def write_down(steps: list[Any]) -> int:
+                written.append(choose(steps))
+                return written[-1]
+
+            return write_down
 
     walked = run_virtual(order_of_five, schedule=Written(), seed=3)
     assert run_virtual(order_of_five, schedule=Choices(tuple(written))) == walked
@@ -141,7 +147,7 @@ def test_plain_callbacks_keep_their_order() -> None:
 
 
 class OwnError(Exception):
-    """An error of somebody's driver."""
+    """An error of a driver."""
 
 
 async def fragile(bubble: Bubble) -> None:
@@ -180,7 +186,7 @@ def test_orders_of_a_scenario_that_is_not_deterministic_are_refused() -> None:
 
 
 def test_the_token_of_an_order_is_refused_when_the_code_has_changed() -> None:
-    """A replay that takes other steps is no replay, also where nothing was struck."""
+    """A replay that takes other steps is not a replay, also where nothing was struck."""
     turns = 1
 
     async def scenario(bubble: Bubble) -> None:

@@ -51,8 +51,8 @@ def explore_cancellation(
         depth: 2 adds every pair of cancellations, for scenarios of up to 40 points.
         invariants: asked after each run with the bubble; ``False``, a string or an AssertionError fails it.
         then: a check that runs after the scenario in the same bubble and is never struck.
-        budget: at most so many runs; the rest is drawn without replacement and counted as skipped.
-        schedules: also strike at every point of so many runs with another order of ready tasks.
+        budget: the most runs to make, drawn without replacement; the others are counted as skipped.
+        schedules: how many runs with another order of ready tasks are struck at every point as well.
         strategy: how those orders are chosen; a random walk unless said otherwise.
         seed: of those orders, and of the draw.
         may_swallow: names of tasks that may end their own way when they are cancelled.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PAIRS_UP_TO = 40
 # Runs between two collections of garbage.
 COLLECT_EVERY = 32
-# CPython 3.12 starts with a few hundred frozen objects; more means that somebody froze their heap on purpose.
+# CPython 3.12 starts with a few hundred frozen objects; more means that the program froze its heap on purpose.
 FROZEN_AT_START = 2_000
 
 

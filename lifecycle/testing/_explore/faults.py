@@ -19,7 +19,7 @@ _by_code: dict[str, Fault] = {}
 
 
 class InjectedBaseException(BaseException):
-    """A BaseException that is no Exception, no cancellation and no request to exit."""
+    """A BaseException that is not an Exception, a cancellation or a request to exit."""
 
 
 class Target:
@@ -28,7 +28,7 @@ class Target:
     Attributes:
         number: the task's number within its loop, the same in every run up to the injection.
         task: the task, once it has been made.
-        is_group_child: whether an anyio task group made it, which nobody asks for a value.
+        is_group_child: whether an anyio task group made it: its value is never asked for.
         handle: whatever the fault put around the task's coroutine.
         cancelled: whether a native cancel was accepted, so that the task must end cancelled.
     """
@@ -144,8 +144,8 @@ class ScopeCancel(Fault):
 async def _in_scope(coro: Coroutine[Any, Any, Any], scope: CancelScope, is_group_child: bool) -> Any:
     with scope:
         return await coro
-    # A child of an anyio group that was stopped by a scope of its own has simply ended: its group goes on. Anybody
-    # else who waits for a task wants its value, and must be told that there is none.
+    # A child of an anyio group that was stopped by a scope of its own has simply ended: its group goes on. Any
+    # other waiter for a task wants its value, and must be told that there is none.
     if not is_group_child:
         raise asyncio.CancelledError
     return None

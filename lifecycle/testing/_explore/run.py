@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from .._errors import DeadlockError, LivelockError
 from .._look.bubble import Bubble, open_bubble
 from .._look.residue import describe_problem
-from .._loop.strategies import recording
 from .._sites import call_chain
 from .faults import CANCEL_BEFORE_START, Fault, Raise, Target, without_wrapper
 from .survey import Survey, Targets
@@ -145,7 +144,6 @@ def run_plan(
     *,
     survey: bool = False,
     sites: bool = True,
-    choices: list[int] | None = None,
 ) -> Outcome:
     """Run a scenario once under a plan and judge what is left.
 
@@ -155,12 +153,11 @@ def run_plan(
         rules: what holds for all runs.
         survey: note the points; after the last injection, where there is one.
         sites: capture where things are made; a run that goes well does not need them.
-        choices: write the schedule's choices down here.
     """
     outcome = Outcome()
     with open_bubble(seed=plan.seed, io=rules.io, max_steps=rules.max_steps, patience=rules.patience) as bubble:
         loop = bubble.loop
-        loop.chooser = _chooser(plan, choices)
+        loop.chooser = plan.strategy.chooser(plan.seed)
         loop.watch_makers = survey
         if not sites:
             loop.site_depth = bubble.ledger.depth = 0
@@ -178,13 +175,6 @@ def run_plan(
         outcome.complaints += [describe_problem(problem) for problem in outcome.problems]
     outcome.problems.clear()
     return outcome
-
-
-def _chooser(plan: Plan, choices: list[int] | None) -> Any:
-    chooser = plan.strategy.chooser(plan.seed)
-    if choices is None:
-        return chooser
-    return recording(chooser, choices)
 
 
 def _run_and_judge(scenario: Scenario, rules: Rules, bubble: Bubble, striker: Striker, outcome: Outcome) -> None:

@@ -35,7 +35,7 @@ class Bubble:
         loop: the virtual loop, of this bubble only.
         clock: its time.
         ledger: the account that must be clean at the end; our primitives report to it.
-        state: a free place for what a later check wants to see.
+        state: a namespace for values that ``then=`` or an invariant reads.
     """
 
     def __init__(self, loop: VirtualLoop | VirtualIOLoop, seed: int | None) -> None:
@@ -58,7 +58,7 @@ class Bubble:
         return self._random
 
     def has_network(self) -> bool:
-        """Whether anybody has asked for the network."""
+        """Whether the network has been asked for."""
         return self._network is not None
 
     def has_connections(self) -> bool:
@@ -73,7 +73,7 @@ class Bubble:
         return self._network
 
     def is_outside(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a task answers for somebody else's server."""
+        """Whether a task answers for a server that is not under test."""
         return self._network is not None and self._network.is_outside(task)
 
     async def wait_all_blocked(self) -> None:

@@ -1,4 +1,4 @@
-"""What else would make two equal runs differ: sets ordered by address, random numbers, a watch on the real time."""
+"""What else would make two equal runs differ: sets ordered by address, random numbers, reads of the real clock."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def _numbered(kind: Any) -> Iterator[None]:
             kind.__hash__ = own
 
 
-def _standing_watch() -> float:
+def _stopped_clock() -> float:
     return 0.0
 
 
 # What our core knows by a name of its own, and what stands there in a bubble.
-_STAND_INS: tuple[tuple[Any, Any], ...] = ((asyncio.Task, VirtualTask), (time.perf_counter, _standing_watch))
+_STAND_INS: tuple[tuple[Any, Any], ...] = ((asyncio.Task, VirtualTask), (time.perf_counter, _stopped_clock))
 
 
 @contextlib.contextmanager
@@ -100,8 +100,8 @@ def _controlled_core() -> Iterator[None]:
     """Let our own core make numbered tasks where it bypasses the loop's task factory, as it does in production.
 
     A virtual loop therefore shows no task factory: with one, the core would take another path, and its eager
-    tasks would never be explored. The watch by which the core sees that it has held the loop for long stands still:
-    on a busy machine it would tell another time in every run.
+    tasks would never be explored. The clock by which the core sees that it has held the loop for long stands still:
+    on a busy machine it would show another time in every run.
     """
     places = _places_in_core()
     for module, name, _, stand_in in places:
@@ -117,7 +117,7 @@ _known: tuple[int, list[tuple[Any, str, Any, Any]]] = (-1, [])
 
 
 def _places_in_core() -> list[tuple[Any, str, Any, Any]]:
-    """Find the names under which modules of the core know what has a stand-in; anew when modules were added."""
+    """Find every module-level name in the core bound to an object with a stand-in; again when modules were imported."""
     global _known
     count = len(sys.modules)
     if _known[0] != count:

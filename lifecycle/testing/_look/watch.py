@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GRACE_TURNS = 20
 
 
-def _nobody() -> None:
+def _no_maker() -> None:
     """Stands for the maker of a task that was not made in a task, or whose maker has gone."""
 
 
@@ -35,17 +35,17 @@ class WatchedTask(asyncio.Task[Any]):
     def __init__(self, coro: Any, *, loop: Any, **options: Any) -> None:
         self.site: Frames = raw_frames(3, 2)
         maker = asyncio.current_task(loop)
-        self.maker = weakref.ref(maker) if maker is not None else _nobody
+        self.maker = weakref.ref(maker) if maker is not None else _no_maker
         super().__init__(coro, loop=loop, **options)
 
 
 def path_of(task: asyncio.Task[Any]) -> str:
     """The names of the tasks above a task, outermost first, and its own."""
     names = [task.get_name()]
-    above: Any = getattr(task, "maker", _nobody)()
+    above: Any = getattr(task, "maker", _no_maker)()
     while above is not None:
         names.append(above.get_name())
-        above = getattr(above, "maker", _nobody)()
+        above = getattr(above, "maker", _no_maker)()
     return " / ".join(reversed(names))
 
 

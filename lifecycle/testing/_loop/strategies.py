@@ -99,7 +99,7 @@ class DelayBounded(Strategy):
     """asyncio's order with at most ``delays`` random delays of the step at the head (Emmi et al., POPL 2011).
 
     Args:
-        delays: how many steps are put off.
+        delays: how many steps are delayed.
         steps: the number of choices among which the delays are spread.
     """
 
@@ -124,7 +124,7 @@ class DelayBounded(Strategy):
 
 @dataclass(frozen=True)
 class Choices(Strategy):
-    """A recorded list of choices; past its end, and where a choice is too high, asyncio's order."""
+    """Replays recorded choices; asyncio's order past the end or where a choice is out of range."""
 
     choices: tuple[int, ...] = ()
 
@@ -178,14 +178,3 @@ def strategy_from_token(text: str) -> tuple[Strategy, int]:
             first, _, second = kind.removeprefix(prefix).partition(".")
             return make(int(first), int(second)), int(rest)
     raise ValueError(f"unknown schedule {text!r}")
-
-
-def recording(chooser: Chooser | None, into: list[int]) -> Chooser:
-    """Wrap a choice function so that its choices are written down."""
-
-    def choose(steps: list[Any]) -> int:
-        index = 0 if chooser is None else chooser(steps)
-        into.append(index)
-        return index
-
-    return choose

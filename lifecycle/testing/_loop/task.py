@@ -40,7 +40,7 @@ class VirtualTask(asyncio.Task[T]):
     Attributes:
         number: how many tasks and futures its loop had made before.
         site: raw frames of the code that made it, formatted only when printed.
-        by_user: whether user code asked for it; None where nobody wanted to know.
+        by_user: whether user code asked for it; None where that was not looked for.
     """
 
     __slots__ = ("by_user", "number", "site")
@@ -67,7 +67,7 @@ class VirtualTask(asyncio.Task[T]):
             super().__init__(coro, loop=loop, name=name, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
         else:
             super().__init__(coro, loop=loop, name=name, context=context)
-        loop.tasks_made.append(weakref.ref(self))  # only now: half a task, of what is no coroutine, crashes who asks it
+        loop.tasks_made.append(weakref.ref(self))  # only now: a task that could not be made crashes when it is asked
 
     def __hash__(self) -> int:
         return self.number

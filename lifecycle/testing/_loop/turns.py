@@ -1,4 +1,4 @@
-"""How a virtual loop turns: a clock that jumps, numbered steps, and a word when nobody can run any more.
+"""How a virtual loop turns: a clock that jumps, numbered steps, and an error when no task can run any more.
 
 This is the one file that touches the private parts of asyncio's base loop: ``_run_once``, ``_ready``,
 ``_scheduled``, ``_timer_cancelled_count`` and the fields of ``Handle``. A subclass of the base loop, rather
@@ -30,7 +30,8 @@ IDLE_TURNS = 64
 # Turns in a row in which anyio re-sent a cancellation to a task that took it and waited on, as the join of an
 # asyncio.TaskGroup does.
 REDELIVERY_TURNS = 128
-# Turns at one instant, tasks running, before the clock jumps all the same: a busy loop ended by a real clock.
+# Turns that tasks may run without time passing before the clock is moved anyway: a loop that polls the real clock would
+# never end otherwise.
 BUSY_TURNS = 5_000
 
 
@@ -159,7 +160,7 @@ class VirtualMixin(NumberingLoop):
     # Blocking.
 
     def _nothing_ready(self) -> None:
-        """Wake whoever waits for just this, else wait for the outside, else jump, else it is a deadlock."""
+        """Wake what waits for just this, else wait for the outside, else jump, else it is a deadlock."""
         while self._idle_waiters:
             waiter = self._idle_waiters.pop(0)
             if not waiter.done():

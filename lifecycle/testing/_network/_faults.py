@@ -15,11 +15,10 @@ class NetworkFaults:
         latency: seconds that data takes in either direction, and that a connect takes.
         refuse: how many connects are refused, the first ones; True refuses all.
         black_hole: connects never get an answer, neither yes nor no.
-        black_hole_at: after so many bytes, both directions together, nothing arrives any more.
-        reset_at: after so many bytes, both directions together, both ends see a connection reset.
-        half_close_at: after so many bytes to the client, the client sees the end of the stream; it may go on
-            sending.
-        short_write: data arrives in pieces of at most so many bytes.
+        black_hole_at: bytes, both directions together, after which nothing arrives any more.
+        reset_at: bytes, both directions together, after which both ends see a connection reset.
+        half_close_at: bytes to the client after which it sees the end of the stream; it may go on sending.
+        short_write: the most bytes that arrive in one piece.
         slow_close: seconds that a closed connection takes to be gone.
         late_answer: further seconds that data to the client takes.
     """

@@ -32,7 +32,7 @@ class MemoryListener:
     async def open(cls, network: MemoryNetwork, host: Any, port: Any) -> MemoryListener:
         """Return a listener at an address.
 
-        Cancellation: there is no wait in it.
+        Cancellation: never suspends.
         """
         listener = cls()
         listener._server = await network.create_server(lambda: Knock(listener), host, port)
@@ -102,7 +102,7 @@ class MemoryIncoming:
     async def establish(self, wire: Any, tls: Any) -> None:
         """Connect *wire* to it.
 
-        Cancellation: there is no wait in it.
+        Cancellation: never suspends.
 
         Raises:
             ConnectionResetError: the other end has left.
@@ -115,7 +115,7 @@ class MemoryIncoming:
         transport.resume_reading()
 
     def drop(self) -> None:
-        """Close it, if nobody has begun to establish it."""
+        """Close it, unless it is being established."""
         if self._transport is not None:
             self._transport.abort()
             self._transport = None

@@ -21,7 +21,7 @@ ANY_HOST = ("0.0.0.0", "::", "", None)
 
 
 class MemoryNetwork:
-    """A network without sockets: whoever connects through the loop reaches a server that listens through it.
+    """A network without sockets: what connects through the loop reaches a server that listens through it.
 
     Replaces ``create_connection``, ``create_server``, their unix variants and ``getaddrinfo`` of a loop, not
     the clients: asyncio's streams, anyio's ``connect_tcp``, redis-py and httpcore run over it unmodified. Code
@@ -45,7 +45,7 @@ class MemoryNetwork:
         self._plans[self._key(host, port)] = plan
 
     async def peer(self, handler: Handler, host: str, port: int) -> None:
-        """Let somebody else's server answer at an address, for as long as the bubble lives.
+        """Let a server that is not under test answer at an address, for as long as the bubble lives.
 
         It belongs to the outside: never struck, never counted as left behind.
 
@@ -66,11 +66,11 @@ class MemoryNetwork:
         return asyncio.StreamReaderProtocol(reader, connected, loop=loop)
 
     def is_outside(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a task answers for somebody else's server."""
+        """Whether a task answers for a server that is not under test."""
         return task in self._peer_tasks
 
     def end_peers(self) -> None:
-        """End whoever answers for somebody else's server; their timers are nobody's leak."""
+        """End the tasks of servers that are not under test, so that their timers do not count as leaks."""
         for task in self._peer_tasks:
             task.cancel()
 
@@ -81,7 +81,7 @@ class MemoryNetwork:
                 transport._reset_both()
 
     def abort_all(self) -> None:
-        """End every connection without a word; the bubble is being taken down."""
+        """End every connection at once: the bubble is being taken down."""
         for transport in list(self._transports):
             transport.abort()
 
@@ -120,18 +120,8 @@ class MemoryNetwork:
             raise ConnectionRefusedError(111, f"Connect call failed {key}")
         client, server_end = self._connect_ends(loop, server, key, plan)
         server_end.begin(server.factory())
-        protocol = protocol_factory()
-        waiter = loop.create_future()
-        transport: Any = client
-        if how.get("ssl"):
-            context = None if how["ssl"] is True else how["ssl"]
-            name = how.get("server_hostname") or host
-            secure: Any = sslproto.SSLProtocol(loop, protocol, context, waiter, False, name)  # type: ignore[arg-type]
-            client.begin(secure)
-            transport = secure._app_transport
-        else:
-            client.begin(protocol)
-            loop.call_soon(_wake, waiter)
+        protocol, waiter = protocol_factory(), loop.create_future()
+        transport = _begin(client, protocol, waiter, how.get("ssl"), how.get("server_hostname") or host)
         try:
             await waiter
         except BaseException:
@@ -167,7 +157,7 @@ class MemoryNetwork:
     ) -> MemoryServer:
         """Listen, as ``loop.create_server`` does.
 
-        Cancellation: there is no wait in it.
+        Cancellation: never suspends.
         """
         loop = _loop or asyncio.get_running_loop()
         if isinstance(host, (list, tuple)):
@@ -238,8 +228,21 @@ class MemoryNetwork:
                 delattr(loop, name)
 
 
+def _begin(client: MemoryTransport, protocol: Any, waiter: asyncio.Future[None], tls: Any, name: Any) -> Any:
+    """Connect a protocol to its end, through TLS where that is asked for; return the transport that it sees."""
+    loop = waiter.get_loop()
+    if not tls:
+        client.begin(protocol)
+        loop.call_soon(_wake, waiter)
+        return client
+    context = None if tls is True else tls
+    secure: Any = sslproto.SSLProtocol(loop, protocol, context, waiter, False, name)  # type: ignore[arg-type]
+    client.begin(secure)
+    return secure._app_transport
+
+
 async def _answer(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Run a peer's handler; a connection that breaks is no error of the peer."""
+    """Run a peer's handler; a connection that breaks is not an error of the peer."""
     try:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await handler(reader, writer)

@@ -51,7 +51,7 @@ class ResourceMachine(LoopMachine):
         self.start(self._release(pick(self.held, number)), "release")
 
     async def _release(self, resource: Any) -> None:
-        # Not before the first step: a release that is cancelled before it has not begun, and nobody's code could help.
+        # Not before the first step: a release that is cancelled before it has not begun, and could not help it.
         if resource in self.held:
             self.held.remove(resource)
             await self.release(resource)

@@ -15,8 +15,8 @@ def schedules(*, steps: int = 100, deviations: int = 12, width: int = 4) -> st.S
     Drawing whole schedules, instead of every choice from inside the loop, is some thirty times faster.
 
     Args:
-        steps: deviations lie within so many choices.
-        deviations: at most so many.
+        steps: the number of choices within which deviations lie.
+        deviations: how many there are at most.
         width: a deviation takes at most this place in the queue.
     """
     one = st.tuples(st.integers(0, steps - 1), st.integers(1, width))

@@ -24,7 +24,7 @@ def scenario(function: Scenario) -> Scenario:
 
 
 def unreported(function: Scenario) -> Scenario:
-    """Return a scenario in which primitives report to nobody: they take shorter ways then, as in production."""
+    """Return a scenario in which primitives are not traced: they take shorter ways then, as in production."""
 
     @functools.wraps(function)
     async def run(bubble: Bubble) -> None:
@@ -53,7 +53,7 @@ async def session(bubble: Bubble, name: str) -> AsyncIterator[Token]:
     try:
         yield token
     finally:
-        try:  # whoever may be struck again during its clean-up must not leave the release behind a wait
+        try:  # what may be struck again during its clean-up must not leave the release behind a wait
             await asyncio.sleep(0.01)
         finally:
             token.release()
