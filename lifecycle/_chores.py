@@ -1,33 +1,29 @@
-"""Chores: tasks of a registry or a pool, each with a deadline, so that nobody's cancellation reaches what they make.
+"""Chores: tasks of a registry or a pool, each with a deadline, so that no caller's cancellation reaches what they make.
 
-A chore that is not over when its time is up is cancelled. If it ignores that, it is given up: whoever waits for it is
-told, and what it may still produce goes to its ``late`` function.
+A chore that is not over when its time is up is cancelled, and cancelled again a bound later. If it ignores both, it is
+abandoned: those who wait for it are told, and what it may still produce goes to its ``late`` function.
 """
 
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError, Task, TimerHandle, sleep
+from asyncio import CancelledError, Task, sleep
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from ._ground import kernel
 from ._ground.calls import coroutine_for
 from ._ground.errors import CreationTimeout, TaskCancelled, is_fatal
+from ._ground.ladder import Ladder
 
 T = TypeVar("T")
 
-logger = logging.getLogger("lifecycle.registry")
-
-#: Makes the error of a chore that took too long: from its seconds, whether it was given up, and where it hung.
+#: Makes the error of a chore that took too long: from its seconds, whether it was abandoned, and where it hung.
 Overdue = Callable[[float, bool, tuple[str, ...]], BaseException]
-
-#: Seconds that a cancelled chore has to end before it is given up, at most; less where its timeout is shorter.
-GRACE = 1.0
 
 
 def as_failure(error: BaseException, what: str) -> BaseException:
-    """Return the error that those who wait for *what* are told: a cancellation of its task is none of theirs."""
+    """Return the error that those who wait for *what* are told: a cancellation of its task is not one of theirs."""
     if is_fatal(error):  # it ends the process, from where it was raised
         return TaskCancelled(f"{what} ended with {error!r}")
     if isinstance(error, CancelledError):
@@ -44,15 +40,15 @@ def end_process(error: BaseException) -> None:
     kernel.running_loop().call_soon(end)
 
 
-def _forget_it(_: object) -> None:
-    """Stand in for whoever has been told already."""
+def _told(_: object) -> None:
+    """Placeholder once the result has been reported."""
 
 
 class Chore(Generic[T]):
-    """One task with a deadline, and who is told of its end.
+    """One task with a deadline, and what is called at its end.
 
     A chore that is cancelled before its first step makes it, so that what was handed to it reaches its body. Where
-    the loop starts tasks eagerly, the first step waits until whoever began the chore has come to the end of its own.
+    the loop starts tasks eagerly, the first step waits until the step that began the chore has come to its end.
 
     Attributes:
         name: for errors and logs.
@@ -66,9 +62,11 @@ class Chore(Generic[T]):
         "_cancellation",
         "_coro",
         "_ended",
+        "_ladder",
         "_late",
         "_overdue",
         "_owner",
+        "_reason",
         "_settle",
         "_settled",
         "_spawned",
@@ -76,7 +74,6 @@ class Chore(Generic[T]):
         "_started",
         "_timed_out",
         "_timeout",
-        "_timer",
         "error",
         "name",
         "result",
@@ -106,12 +103,13 @@ class Chore(Generic[T]):
         self._overdue = overdue or (lambda timeout, _, stack: CreationTimeout(name, timeout, stack))
         self._spawned = self._started = self._ended = self._settled = self._timed_out = False
         self._stack: tuple[str, ...] = ()
-        self._timer: TimerHandle | None = None
+        self._reason = ""
         self._cancellation: kernel.Cancellation | str | None = None  # a reason alone before the first step
         self.task = kernel.spawn(self._run(), name)
         self._spawned = True
         self.task.add_done_callback(self._native_task_done)
-        self._set_timer(timeout, self._time_is_up)
+        self._ladder = Ladder(self._time_is_up, self._abandon, timeout)
+        self._ladder.expect(timeout)
 
     @property
     def unreachable(self) -> bool:
@@ -119,18 +117,20 @@ class Chore(Generic[T]):
         return isinstance(self._cancellation, kernel.Cancellation) and not self._cancellation.delivered
 
     def stop(self, reason: str, within: float) -> None:
-        """Cancel the chore; it is given up if it has not ended *within* so many seconds."""
+        """Cancel the chore, again *within* seconds; it is abandoned if it has not ended a grace later."""
         if not self._settled and not self._timed_out:
-            self._cancel(reason)
-            self._set_timer(min(within, self._timeout), self._give_up)
+            self._reason = reason
+            self._ladder.end()
+            self._ladder = Ladder(self._cancel, self._abandon, min(within, self._timeout))
+            self._ladder.climb()
 
-    def _cancel(self, reason: str) -> None:
+    def _cancel(self) -> None:
         if not self._started:
-            self._cancellation = reason
+            self._cancellation = self._reason
             return
         if isinstance(self._cancellation, kernel.Cancellation):
             self._cancellation.withdraw()
-        self._cancellation = kernel.cancel(self.task, reason)
+        self._cancellation = kernel.cancel(self.task, self._reason)
 
     async def _run(self) -> None:
         if not self._spawned:  # an eager first step, inside the step that begins the chore
@@ -148,7 +148,7 @@ class Chore(Generic[T]):
             self._end(None)
 
     def _native_task_done(self, _: Task[None]) -> None:
-        """See to a task that somebody else cancelled before its first step."""
+        """End a chore whose task was cancelled from outside before its first step."""
         if not self._ended:
             self._coro.close()
             self._end(CancelledError("from outside"))
@@ -158,9 +158,8 @@ class Chore(Generic[T]):
         self._ended = True
         if error is not None and error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next  # without the frame that refers to this chore: a cycle
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._ladder.end()
+        del self._ladder  # which refers to this chore: a cycle
         if isinstance(self._cancellation, kernel.Cancellation):
             self._cancellation.withdraw()
         self._owner._forget(self)
@@ -168,17 +167,18 @@ class Chore(Generic[T]):
             self._settle_with(None if error is None else self._named(error))
         elif error is not None:
             if not isinstance(error, CancelledError):
-                logger.error("%s, which had been given up, failed", self.name, exc_info=error)
+                extra = {"owner": self._owner.name, "chore": self.name}
+                self._owner.logger.error("abandoned chore failed", exc_info=error, extra=extra)
         elif self._late is not None:
             self._late(self.result)
         if error is None:
             del self.result
 
     def _settle_with(self, error: BaseException | None) -> None:
-        """Tell whoever waits, and keep neither it nor them."""
+        """Tell those who wait, and keep neither the error nor them."""
         self._settled = True
         self.error = error
-        settle, self._settle = self._settle, _forget_it
+        settle, self._settle = self._settle, _told
         try:
             settle(self)
         finally:
@@ -190,21 +190,16 @@ class Chore(Generic[T]):
             return self._overdue(self._timeout, False, self._stack)
         return as_failure(error, self.name)
 
-    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = kernel.running_loop().call_later(seconds, then) if seconds != kernel.FOREVER else None
-
     def _time_is_up(self) -> None:
-        self._timed_out = True
-        self._stack = kernel.suspended_at(self.task)
-        self._cancel(f"it took longer than {self._timeout:g} s")
-        self._set_timer(min(GRACE, self._timeout), self._give_up)
+        if not self._timed_out:
+            self._timed_out = True
+            self._stack = kernel.suspended_at(self.task)
+            self._reason = f"it took longer than {self._timeout:g} s"
+        self._cancel()
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         """Wait no longer: it may end whenever it likes, and counts no more."""
-        self._timer = None
-        self._owner._give_up(self)
+        self._owner._abandon(self)
         self._settle_with(self._overdue(self._timeout, True, self._stack or kernel.suspended_at(self.task)))
 
     def __repr__(self) -> str:
@@ -212,12 +207,21 @@ class Chore(Generic[T]):
 
 
 class Chores:
-    """The chores of one owner that have not ended."""
+    """The chores of one owner that have not ended.
 
-    def __init__(self) -> None:
+    Attributes:
+        live: those that are waited for.
+        abandoned: those that are not.
+        name: the owner's name, for logs.
+        logger: where the error of one that was abandoned goes.
+    """
+
+    def __init__(self, name: str, logger: logging.Logger) -> None:
+        self.name = name
+        self.logger = logger
         # Dicts rather than sets: they are walked in order of arrival, the same in every run.
         self.live: dict[Chore[Any], None] = {}
-        self.given_up: dict[Chore[Any], None] = {}
+        self.abandoned: dict[Chore[Any], None] = {}
 
     def begin(
         self,
@@ -235,8 +239,8 @@ class Chores:
             work: what to await.
             name: for errors and logs.
             timeout: seconds it may take.
-            settle: called exactly once, in the step in which the chore ends or is given up; never before this returns.
-            late: called with the result of one that was given up and returned nevertheless.
+            settle: called exactly once, in the step in which the chore ends or is abandoned; never before this returns.
+            late: called with the result of one that was abandoned and returned nevertheless.
             overdue: makes the error of one that took too long; by default a CreationTimeout.
         """
         chore = Chore(self, coroutine_for(work), name, timeout, settle, late, overdue)
@@ -247,14 +251,18 @@ class Chores:
         """Whether *task* is one of the chores."""
         return any(chore.task is task for chore in self.live)
 
+    def names(self, exempt: frozenset[Task[Any]]) -> tuple[str, ...]:
+        """Return the names of the live chores but those of *exempt* tasks."""
+        return tuple(chore.name for chore in self.live if chore.task not in exempt)
+
     def idle(self, exempt: frozenset[Task[Any]]) -> bool:
         """Whether no chore is live but those of *exempt* tasks, which wait for the asker."""
         return all(chore.task in exempt for chore in self.live)
 
     def _forget(self, chore: Chore[Any]) -> None:
         self.live.pop(chore, None)
-        self.given_up.pop(chore, None)
+        self.abandoned.pop(chore, None)
 
-    def _give_up(self, chore: Chore[Any]) -> None:
+    def _abandon(self, chore: Chore[Any]) -> None:
         self.live.pop(chore, None)
-        self.given_up[chore] = None
+        self.abandoned[chore] = None

@@ -49,6 +49,7 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.state": "AttemptState",
         "_group.completions": "Completions",
         "_group.group": "TaskGroupStatistics",
+        "_lender": "ReturnReport",
         "_manager.records": "TaskManagerStatistics",
         "_pair.ends": "LinkOutcome LoopEnd",
         "_pool.loans": "Loan TryLoan",

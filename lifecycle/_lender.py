@@ -6,18 +6,17 @@ import logging
 from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from ._ground import kernel, trace
-from ._ground.checks import checked_timeout
+from ._ground.checks import checked_name, checked_timeout
 from ._ground.closing import OwnerState, refuse
 from ._ground.errors import StillLent, combine
 from ._task.waiting import awaiting_tasks_of, closing_tasks
 
 T = TypeVar("T")
-
-logger = logging.getLogger("lifecycle.registry")
 
 OPEN, CLOSING, CLOSED = OwnerState
 
@@ -52,6 +51,24 @@ class Held(Generic[T]):
             raise RuntimeError(f"{self!r} is held already; ask its owner for another one")
 
 
+@dataclass(frozen=True, slots=True)
+class ReturnReport:
+    """What was still out when a drain of a registry or pool ended: nothing, where it came true in time.
+
+    Attributes:
+        lent: what was still lent, and to whom, one line each.
+        pending: what was still in progress or in line, one name each.
+    """
+
+    lent: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything had come back and ended."""
+        return not (self.lent or self.pending)
+
+
 class Closable(Protocol):
     """What a close needs of the owner that it closes."""
 
@@ -64,18 +81,22 @@ class Closable(Protocol):
     def _borrowed(self) -> list[str]:
         """Name what is still lent."""
 
+    def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
+        """Name what a drain waits for; not what *exempt* tasks have."""
+
     def _employs(self, task: Task[Any]) -> bool:
         """Whether *task* is one of the owner's own, for which a close waits."""
 
 
 class Closing:
-    """How a lender ends, once, whoever asks: what it waits for, and what went wrong meanwhile.
+    """How a lender ends, once, however many ask: what it waits for, and what went wrong meanwhile.
 
     Its owner calls `progress` whenever it may have become quiet.
 
     Attributes:
         name: what a person calls the owner, its kind included.
         owner_name: the same without its kind.
+        logger: of all owners of its kind.
         timeout: seconds that a close waits for what is lent.
         state: where the owner is in its life.
         watchers: who waits until something has come true; asked for before every `progress` that is not needed.
@@ -84,10 +105,12 @@ class Closing:
 
     __slots__ = (
         "_closing_in",
+        "_entered",
         "_errors",
         "_future",
         "_kind",
         "_owner",
+        "logger",
         "name",
         "owner_name",
         "state",
@@ -96,11 +119,13 @@ class Closing:
         "watchers",
     )
 
-    def __init__(self, owner: Closable, kind: str, name: str, timeout: float | None) -> None:
+    def __init__(self, owner: Closable, kind: str, name: str | None, timeout: float | None) -> None:
         self._owner = owner
         self._kind = kind
-        self.owner_name = name
-        self.name = f"{kind} {name!r}"
+        self._entered = False
+        self.owner_name = checked_name(name, kind)
+        self.name = f"{kind} {self.owner_name!r}"
+        self.logger = logging.getLogger(f"lifecycle.{kind}")
         self.timeout: float = checked_timeout(timeout, "close_timeout")
         self.state = OPEN
         self.watchers: list[Watcher] = []
@@ -115,8 +140,15 @@ class Closing:
         return self._future is not None
 
     def enter(self) -> None:
-        """Begin the owner's block."""
+        """Begin the owner's block, which it has once.
+
+        Raises:
+            OwnerClosed: it is closing or closed, or has been entered before.
+        """
         self.check_open("an async with block")
+        if self._entered:
+            refuse(self, "another async with block", f"it is {self.state.value} and has been entered before")
+        self._entered = True
         if trace.sink is not None:
             self.trace_opened()
 
@@ -135,12 +167,12 @@ class Closing:
         if self.state is not OPEN:
             refuse(self, offer, f"it is {self.state.value}")
 
-    def report_error(self, what: str, error: BaseException) -> None:
+    def report_error(self, event: str, error: BaseException, **about: object) -> None:
         """Keep the error of an ending for the close, or log it where no close is under way."""
         if self._future is not None and self.state is CLOSING:
             self._errors.append(error)
         else:
-            logger.error("%s: %s failed", self, what, exc_info=error, extra={"owner": self.owner_name})
+            self.logger.error(event, exc_info=error, extra={"owner": self.owner_name, **about})
 
     # Waiting for something to come true
 
@@ -159,6 +191,12 @@ class Closing:
             return True
         with self._watching(ready) as future:
             return await kernel.wait(future, timeout)
+
+    async def drain(self, timeout: float) -> ReturnReport:
+        """Wait until nothing is out but what the calling task has, or the time is up; return what is out then."""
+        exempt = closing_tasks()
+        await self.wait_until(lambda: self._owner._still_out(exempt).clean, timeout)
+        return self._owner._still_out(exempt)
 
     async def _wait_through(self, ready: Callable[[], bool], timeout: float) -> CancelledError | None:
         """Wait until *ready*, whatever happens to the calling task; return the cancellation held back."""
@@ -236,6 +274,24 @@ class Lender:
     def closed(self) -> bool:
         """Whether it has closed, for good."""
         return self._closing.state is CLOSED
+
+    def close(self) -> None:
+        """Refuse new work from now on; what is lent stays lent, and who waits is served. Idempotent."""
+        if self._closing.state is OPEN:
+            self._closing.state = CLOSING
+
+    async def drain(self, timeout: float | None = None) -> ReturnReport:
+        """Wait until everything that is lent has come back and what is in progress has ended; nothing else changes.
+
+        Newcomers are served meanwhile; call `close` first to keep them out. A task that drains what it has borrowed
+        from does not wait for itself.
+
+        Cancellation: ends the waiting; nothing is touched.
+
+        Args:
+            timeout: seconds to wait at most, None for as long as it takes. What is out then is named in the report.
+        """
+        return await self._closing.drain(checked_timeout(timeout, "timeout"))
 
     async def __aexit__(
         self,

@@ -135,7 +135,7 @@ OWN = [
     OwnMutant(
         "an unwanted flight lands",
         "Flight._leave",
-        'self.abandon("nobody waits for it any more")',
+        'self.abandon("all callers have gone")',
         "pass",
         ("registry_factory",),
     ),

@@ -1,7 +1,7 @@
 """Line: the borrowers that wait for a value, first come first served.
 
 What becomes free goes to the head of the line in the very step in which it becomes free (direct hand-over), so that
-nobody overtakes and no wake-up can be lost. A borrower that was cancelled in the step after the hand-over passes it on.
+no one overtakes and no wake-up is lost. A borrower that was cancelled in the step after the hand-over passes it on.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Line(Generic[T]):
     def __init__(self, pool: Supplier[T], closing: Closing, limit: int | None) -> None:
         self._pool = pool
         self._closing = closing
-        self._limit = checked_limit(limit, what="max_waiting", least=0)
+        self._limit = checked_limit(limit, what="pending_limit", least=0)
         self.places: OrderedDict[Place[T], None] = OrderedDict()
         self.timeouts = self.refused = 0
 
@@ -97,7 +97,7 @@ class Line(Generic[T]):
         return None
 
     def refuse_all(self) -> None:
-        """Tell everybody in line that the pool closes."""
+        """Tell all who stand in line that the pool closes."""
         while (place := self.first()) is not None:
             place.set_result(
                 OwnerClosed(f"{self._closing} closed while its borrower waited; borrow before the owner closes")
@@ -109,7 +109,7 @@ class Line(Generic[T]):
             self.refused += 1
             raise PoolFull(
                 f"{self._closing} has {len(self.places)} borrowers waiting and allows {most}: {self._pool._account()}. "
-                "Try again later, return values sooner, or raise max_waiting or max_size"
+                "Try again later, return values sooner, or raise pending_limit or max_size"
             )
 
     def _leave(self, place: Place[T]) -> None:
@@ -122,7 +122,7 @@ class Line(Generic[T]):
         if isinstance(answer, Slot):
             self._pool._supply(answer)
         elif not isinstance(answer, (PoolTimeout, OwnerClosed)):
-            self._closing.report_error("creation of a value", answer)
+            self._closing.report_error("creation failed", answer)
 
     def _time_out(self, place: Place[T], limit: float) -> None:
         if self.places.pop(place, 0) is None and not place.done():

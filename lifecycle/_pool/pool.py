@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, Self, TypeVar
 
 from .._ground import kernel
-from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.checks import checked_count
 from .._ground.errors import PoolFull
 from .._ground.roots import Portrait, Thing, enroll
-from .._lender import CLOSED, CLOSING, OPEN, Closing, Lender
+from .._lender import CLOSED, OPEN, Closing, Lender, ReturnReport
 from .line import Line
 from .loans import Loan, TryLoan
 from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
@@ -33,8 +33,8 @@ class Pool(Stock[T], Lender):
     Do not use it for values with an identity: that is a ``Registry``. Do not use it to bound work that needs no value:
     that is a ``TaskManager`` with a limit, or a semaphore.
 
-    Borrowing a value that is at hand, and returning one, never suspends and is no checkpoint. All methods belong into
-    the loop's thread.
+    Borrowing a value that is at hand, and returning one, never suspends and is not a checkpoint. All methods belong
+    into the loop's thread.
 
     Example::
 
@@ -45,6 +45,7 @@ class Pool(Stock[T], Lender):
     Args:
         create: makes a value; synchronous or asynchronous, without arguments.
         destroy: ends one; synchronous or asynchronous.
+        name: for logs, errors and statistics.
         max_size: how many values there may be, those included that are being made or ended; from 1.
         min_size: how many to keep ready from the start of the block on.
         max_idle: seconds after which a free value is destroyed, down to ``min_size``; None for no bound.
@@ -53,10 +54,9 @@ class Pool(Stock[T], Lender):
         lifetime_jitter: the part of ``max_lifetime`` by which a value may die earlier, so that not all do together.
         check: called with a value before it is lent; it fails by raising or by returning False, and is destroyed then.
         check_bypass: seconds for which a returned value counts as good without a check.
-        reset: called with a value that came back, before anybody else gets it; an error destroys the value.
-        max_waiting: how many borrowers may wait in line, from 0; None for no bound.
+        reset: called with a value that came back, before the next borrower gets it; an error destroys the value.
+        pending_limit: how many borrowers may wait in line, from 0; None for no bound.
         leak_threshold: seconds after which a loan is logged, with where it was borrowed and what the borrower does.
-        name: for logs, errors and statistics.
         create_timeout: seconds that a creation may take, None for ever.
         close_timeout: seconds that each check, reset and destruction may take, and that closing waits for loans.
 
@@ -84,6 +84,7 @@ class Pool(Stock[T], Lender):
         create: Callable[[], Awaitable[T] | T],
         destroy: Callable[[T], object],
         *,
+        name: str | None = None,
         max_size: int,
         min_size: int = 0,
         max_idle: float | None = None,
@@ -92,14 +93,11 @@ class Pool(Stock[T], Lender):
         check: Callable[[T], object] | None = None,
         check_bypass: float = 0.5,
         reset: Callable[[T], object] | None = None,
-        max_waiting: int | None = None,
+        pending_limit: int | None = None,
         leak_threshold: float | None = None,
-        name: str | None = None,
         create_timeout: float | None = 60.0,
         close_timeout: float | None = 30.0,
     ) -> None:
-        checked_callable(create, "create")
-        checked_callable(destroy, "destroy")
         super().__init__(
             max_size=max_size,
             min_size=min_size,
@@ -109,8 +107,8 @@ class Pool(Stock[T], Lender):
             needs_checks=check is not None,
             leak_threshold=leak_threshold,
         )
-        self._closing = closing = Closing(self, "pool", name or "pool", close_timeout)
-        self._line = Line[T](self, closing, max_waiting)
+        self._closing = closing = Closing(self, "pool", name, close_timeout)
+        self._line = Line[T](self, closing, pending_limit)
         self._workshop = workshop = Workshop[T](
             self, self, closing, create, destroy, check, reset, create_timeout, lifetime_jitter
         )
@@ -149,7 +147,7 @@ class Pool(Stock[T], Lender):
 
         Raises (on entering):
             PoolTimeout: nothing became free in time.
-            PoolFull: ``max_waiting`` borrowers wait already.
+            PoolFull: ``pending_limit`` borrowers wait already.
             OwnerClosed: the pool is closing or closed, or closed meanwhile.
             BaseException: what ``create`` raised: a failed creation fails the borrower that is first in line.
         """
@@ -172,9 +170,9 @@ class Pool(Stock[T], Lender):
         A lower number destroys free values at once and lent ones when they come back.
 
         Raises:
-            TypeError, ValueError: *max_size* is no whole number from 1 and ``min_size``.
+            TypeError, ValueError: *max_size* is not a whole number from 1 and ``min_size``.
         """
-        checked_limit(max_size, what="max_size", least=max(1, self.min_size))
+        checked_count(max_size, "max_size", least=max(1, self.min_size))
         self.max_size = max_size
         self._takes_back_idle = False
         while self._is_too_big() and self._idle:
@@ -188,24 +186,11 @@ class Pool(Stock[T], Lender):
         self._end_idle()
 
     def close(self) -> None:
-        """Refuse new borrowers from now on; who waits or has borrowed goes on. Idempotent."""
+        """Refuse new borrowers from now on; those who wait are served, and what is free is destroyed. Idempotent."""
         if self._closing.state is OPEN:
-            self._closing.state = CLOSING
+            super().close()
             self._takes_back_idle = False
             self._end_idle()
-
-    async def drain(self, timeout: float | None = None) -> bool:
-        """Wait until every loan has come back and nobody waits; return whether that came true in time.
-
-        New borrowers are served meanwhile; call `close` first to keep them out.
-
-        Cancellation: ends the waiting; no loan is touched.
-
-        Args:
-            timeout: seconds to wait at most, None for as long as it takes.
-        """
-        limit = checked_timeout(timeout, "timeout")
-        return await self._closing.wait_until(self._is_drained, limit)
 
     # Supply and demand
 
@@ -272,12 +257,12 @@ class Pool(Stock[T], Lender):
         self._supply(slot)
 
     def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
-        """Tell the first in line, and try for the others; where nobody waits, try again later for ``min_size``."""
+        """Tell the first in line, and try for the others; where the line is empty, try again later for ``min_size``."""
         place = self._line.first()
         if place is not None:
             place.set_result(error)
         elif not self._closing.begun:
-            self._closing.report_error(f"creation of {self._label(slot)}", error)
+            self._closing.report_error("creation failed", error, slot=slot.number)
             self._upkeep.retry_later()
 
     # Lending
@@ -344,12 +329,16 @@ class Pool(Stock[T], Lender):
         self._end_idle()
 
     def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if loans_too and any(slot.borrower not in exempt for slot in self._lent()):
+        if loans_too and self._lent_to_others(exempt):
             return False
         return self._workshop.chores.idle(exempt)
 
-    def _is_drained(self) -> bool:
-        return not self._waiting and not self._lent()
+    def _lent_to_others(self, exempt: frozenset[Task[Any]]) -> list[Slot[T]]:
+        return [slot for slot in self._lent() if slot.borrower not in exempt]
+
+    def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
+        lent = tuple(self._borrower_of(slot) for slot in self._lent_to_others(exempt))
+        return ReturnReport(lent, (f"{len(self._waiting)} borrowers in line",) if self._waiting else ())
 
     def _borrowed(self) -> list[str]:
         return [self._borrower_of(slot) for slot in self._lent()]
@@ -408,14 +397,14 @@ class Pool(Stock[T], Lender):
         coming = self._coming(CREATING, CHECKING, RESETTING)
         assert not self._idle or waiting <= self._coming(CREATING, CHECKING), "waiters beside idle values"
         full = len(self._slots) >= self.max_size
-        assert not waiting or coming >= waiting or full or self._closing.begun, "a waiter nobody works for"
+        assert not waiting or coming >= waiting or full or self._closing.begun, "a waiter for whom nothing is under way"
         if self._closing.state is CLOSED:
             assert all(slot.state in (LENT, DESTROYING) for slot in self._slots)
 
     def __del__(self) -> None:
-        if getattr(self, "_idle", None) and self._closing.state is OPEN:
+        if getattr(self, "_workshop", None) is not None and self._slots and self._closing.state is OPEN:
             warnings.warn(
-                f"{self} was dropped with {len(self._idle)} values in it; close it with `await pool.aclose()`",
+                f"{self} was dropped with {len(self._slots)} values in it; close it with `await pool.aclose()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

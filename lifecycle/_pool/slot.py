@@ -19,10 +19,10 @@ class SlotState(enum.Enum):
     CREATING = "creating"  #: its value is being made
     IDLE = "idle"  #: its value is free
     CHECKING = "checking"  #: its value is looked at before it is lent
-    LENT = "lent"  #: its value is in somebody's hands
+    LENT = "lent"  #: its value is in a borrower's hands
     RESETTING = "resetting"  #: its value came back and is made ready for the next
     DESTROYING = "destroying"  #: its value is being ended
-    GONE = "gone"  #: it is no slot any more
+    GONE = "gone"  #: it has left the pool
 
 
 # Bound to names of modules because an attribute of an enum class costs a look-up on every loan.

@@ -19,12 +19,12 @@ class PoolStatistics:
         creating: values in the making.
         idle: values that are free.
         checking: values that are looked at before they are lent.
-        lent: values in somebody's hands.
+        lent: values in borrowers' hands.
         resetting: values that came back and are made ready.
         destroying: values that are being ended.
         waiting: borrowers in line.
         created: values ever made.
-        destroyed: values ended, or given up because ending them took too long.
+        destroyed: values ended, or abandoned because ending them took too long.
         create_failures: creations that raised or took too long.
         check_failures: values that failed their check.
         destroy_errors: ends that raised or took too long.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.checks import checked_limit, checked_timeout
+from .._ground.checks import checked_count, checked_timeout
 from .._ground.roots import Thing
 from .._lender import borrower_in_words
 from .slot import CREATING, DESTROYING, IDLE, LENT, Slot, SlotState
@@ -61,8 +61,8 @@ class Stock(Generic[T]):
         needs_checks: bool,
         leak_threshold: float | None,
     ) -> None:
-        checked_limit(max_size, what="max_size")
-        checked_limit(min_size, what="min_size", least=0)
+        checked_count(max_size, "max_size", least=1)
+        checked_count(min_size, "min_size")
         if min_size > max_size:
             raise ValueError(f"min_size must be at most max_size, got {min_size} and {max_size}")
         self.max_size: int = max_size
@@ -130,7 +130,7 @@ class Stock(Generic[T]):
         things = []
         for slot in self._slots:
             who = f" to {slot.borrower.get_name()!r}" if slot.borrower is not None else ""
-            things.append(Thing("connection", f"value {slot.number}", slot.state.value + who, token=slot.token))
+            things.append(Thing("value", f"value {slot.number}", slot.state.value + who, token=slot.token))
         return things
 
     def _check_invariants(self) -> None:

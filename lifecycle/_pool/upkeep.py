@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import Handle
 from typing import Generic, TypeVar
 
@@ -14,8 +13,6 @@ from .stock import FOREVER, Stock
 from .workshop import Workshop
 
 T = TypeVar("T")
-
-logger = logging.getLogger("lifecycle.pool")
 
 #: Seconds before a value that is missing below ``min_size`` is tried again: the first time, and at most.
 RETRY = (0.5, 30.0)
@@ -105,7 +102,7 @@ class Upkeep(Generic[T]):
             self.wake_by(now + self._stock._leak_threshold)
 
     def _report_leak(self, slot: Slot[T], now: float) -> float:
-        """Log who has had a value for too long, once per loan; return when to look again."""
+        """Log a loan that lasts too long, once; return when to look again."""
         threshold = self._stock._leak_threshold
         if threshold == FOREVER or slot.reported:
             return FOREVER
@@ -114,13 +111,13 @@ class Upkeep(Generic[T]):
         slot.reported = True
         task = slot.borrower
         stack = kernel.suspended_at(task) if task is not None and not task.done() else ()
-        logger.warning(
-            "%s: %s is lent for %.1f s\n  borrowed at:\n%s\n  borrower is now at:\n%s",
-            self._closing,
-            self._stock._borrower_of(slot),
-            now - slot.since,
-            "\n".join(f"    {code.co_filename}:{line} in {code.co_qualname}" for code, line in slot.site),
-            "\n".join(f"    {frame}" for frame in stack) or "    (not visible)",
-            extra={"owner": self._closing.owner_name, "slot": slot.number},
-        )
+        extra = {
+            "owner": self._closing.owner_name,
+            "slot": slot.number,
+            "borrower": self._stock._borrower_of(slot),
+            "seconds": now - slot.since,
+            "borrowed_at": [f"{code.co_filename}:{line} in {code.co_qualname}" for code, line in slot.site],
+            "borrower_at": list(stack),
+        }
+        self._closing.logger.warning("loan held too long", extra=extra)
         return FOREVER

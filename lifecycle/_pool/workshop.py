@@ -1,12 +1,11 @@
 """Workshop: where the values of a pool are made, checked, reset and destroyed, in chores that belong to no borrower.
 
-When a chore ends, its value is supplied to whoever is first in line *then*: so a borrower that leaves takes nothing
+When a chore ends, its value is supplied to the borrower that is first in line *then*: so one that leaves takes nothing
 along.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 from asyncio import Task
 from collections.abc import Callable
@@ -15,15 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .._chores import Chore, Chores, Overdue, as_failure, end_process
 from .._ground import kernel, trace
-from .._ground.checks import checked_timeout
+from .._ground.checks import checked_callable, checked_part, checked_timeout
 from .._ground.errors import ReleaseTimeout, is_fatal
 from .._lender import Closing
 from .slot import CHECKING, CREATING, DESTROYING, GONE, RESETTING, Slot
 from .stock import FOREVER, Stock
 
 T = TypeVar("T")
-
-logger = logging.getLogger("lifecycle.pool")
 
 
 class Customer(Protocol[T]):
@@ -89,8 +86,11 @@ class Workshop(Generic[T]):
         timeout: float | None,
         jitter: float,
     ) -> None:
-        if not 0.0 <= jitter < 1.0:
-            raise ValueError(f"lifetime_jitter must be a part from 0 to less than 1, got {jitter}")
+        for name, function in (("create", create), ("destroy", destroy), ("check", check), ("reset", reset)):
+            if function is not None or name in ("create", "destroy"):
+                checked_callable(function, name)
+        if checked_part(jitter, "lifetime_jitter") == 1.0:
+            raise ValueError("lifetime_jitter must be less than 1: a value could die before it is lent")
         self._pool = pool
         self._stock = stock
         self._closing = closing
@@ -102,7 +102,7 @@ class Workshop(Generic[T]):
         self._numbers = 0
         self.timeout: float = checked_timeout(timeout, "create_timeout")
         self.random = random.random
-        self.chores = Chores()
+        self.chores = Chores(closing.owner_name, closing.logger)
         self.create_failures = self.check_failures = self.destroy_errors = self.discarded = 0
 
     # Making
@@ -165,7 +165,7 @@ class Workshop(Generic[T]):
         if stock._lifetime != FOREVER:
             slot.dies_at = stock._clock() + stock._lifetime * (1.0 - self._jitter * self.random())
         if trace.sink is not None:
-            slot.token = trace.opened("connection", stock._label(slot), owner=self._closing.token)
+            slot.token = trace.opened("value", stock._label(slot), owner=self._closing.token)
         self._pool._creation_succeeded(slot)
 
     # Checking and resetting
@@ -180,7 +180,7 @@ class Workshop(Generic[T]):
         if error is not None or verdict is False:
             self.check_failures += 1
             extra = {"owner": self._closing.owner_name, "slot": slot.number}
-            logger.info("check failed", exc_info=error, extra=extra)
+            self._closing.logger.info("check failed", exc_info=error, extra=extra)
             self.end(slot)
         else:
             self._pool._supply(slot)
@@ -193,7 +193,7 @@ class Workshop(Generic[T]):
 
     def _reset_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
         if error is not None:
-            self._closing.report_error(f"reset of {self._stock._label(slot)}", error)
+            self._closing.report_error("reset failed", error, slot=slot.number)
             self.discard(slot)
         else:
             self._pool._supply(slot)
@@ -222,7 +222,7 @@ class Workshop(Generic[T]):
         self._stock._destroyed += 1
         if error is not None:
             self.destroy_errors += 1
-            self._closing.report_error(f"end of {self._stock._label(slot)}", error)
+            self._closing.report_error("end failed", error, slot=slot.number)
         self._forget(slot)
         self._pool._make_up()
 

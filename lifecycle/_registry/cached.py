@@ -66,7 +66,7 @@ class CachedFunction(Generic[P, T]):
         return registry
 
     def _forget_closed_loops(self) -> None:
-        """Let go of results that nobody can ask for any more; loops of other threads may come and go meanwhile."""
+        """Let go of results that can no longer be asked for; loops of other threads may come and go meanwhile."""
         for loop in list(self._registries):
             if loop.is_closed():
                 self._registries.pop(loop, None)

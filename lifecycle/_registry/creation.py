@@ -1,4 +1,4 @@
-"""Creations: how values come to be in a registry: one factory per key at a time, whoever asks meanwhile."""
+"""Creations: how values come to be in a registry: one factory per key at a time, however many ask meanwhile."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Creations(Generic[K, V]):
         self.failures = failures
         self.timeout: float = checked_timeout(timeout, "create_timeout")
         self.flights: dict[K, Flight[K, V]] = {}
-        self.chores = Chores()
+        self.chores = Chores(closing.owner_name, closing.logger)
         self.loads = self.load_failures = 0
         # What flights need; see `Nursery`.
         self.patience = closing.timeout
@@ -174,8 +174,8 @@ class Creations(Generic[K, V]):
             registration, error = self._take_delivery(flight, chore.result)
         elif not flight.dying:
             self._note_failure(key, error)
-        elif not isinstance(error, TaskCancelled):  # which is how a creation that is given up should end
-            self._closing.report_error(f"giving up the creation of {in_words(key)}", error)
+        elif not isinstance(error, TaskCancelled):  # which is how a creation that is stopped should end
+            self._closing.report_error("creation failed", error, key=in_words(key))
         if registration is None and self._closing.state is not OPEN and (error is None or flight.dying):
             error = OwnerClosed(
                 f"{self._closing} closed while it created the value of {in_words(key)}; create it before the owner "

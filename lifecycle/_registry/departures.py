@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel, trace
+from .._ground.checks import checked_callable
 from .._ground.roots import Thing
 from .._lender import Closing
 from .finalizing import Crew
@@ -58,8 +59,10 @@ class Departures(Generic[K, V]):
         self._watchers = closing.watchers
         self.crew: Crew[Registration[K, V]] | None = None
         if finalizer is not None:
+            checked_callable(finalizer, "finalizer")
             self.crew = Crew(
                 lambda registration: finalizer(registration.value),
+                name=closing.owner_name,
                 timeout=closing.timeout,
                 label=lambda registration: f"{in_words(registration.key)} of {closing.name}",
                 done=self._finalized,
@@ -93,6 +96,11 @@ class Departures(Generic[K, V]):
                 for registration in self.retained
             ),
         ]
+
+    def trace_opened(self, registration: Registration[K, V]) -> None:
+        """Tell the trace sink of a value that was taken in."""
+        owner = self._closing.trace_opened()
+        self.tokens[registration] = trace.opened("entry", in_words(registration.key), owner=owner)
 
     # Leaving
 
@@ -192,7 +200,7 @@ class Departures(Generic[K, V]):
     def _finalized(self, registration: Registration[K, V], error: BaseException | None) -> None:
         if error is not None:
             self.close_errors += 1
-            self._closing.report_error(f"finalizing {in_words(registration.key)}", error)
+            self._closing.report_error("finalizer failed", error, key=in_words(registration.key))
         self._end(registration)
 
     def _end(self, registration: Registration[K, V]) -> None:
@@ -202,7 +210,7 @@ class Departures(Generic[K, V]):
             self._announce_end(registration)
 
     def _announce_end(self, registration: Registration[K, V]) -> None:
-        """Tell the trace sink, and whoever waits for it."""
+        """Tell the trace sink, and those who wait for it."""
         if self.tokens:
             trace.closed(self.tokens.pop(registration, None))
         future = self._endings.pop(registration, None)

@@ -1,8 +1,9 @@
 """Finalizing: a small crew of tasks that ends values, many per task, each with a deadline.
 
 A task per value would cost ten times what most finalizers do. So a worker takes one value after the other; further
-workers come only while finalizers suspend. One timer watches all of them: a finalizer that takes too long is
-cancelled, one that ignores that is given up together with its worker, and the others go on.
+workers come only while finalizers suspend. One timer watches all of them, on the rungs of the common ladder: a
+finalizer that takes too long is cancelled, and cancelled again as long after; one that ignores both is abandoned
+together with its worker, and the others go on.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from time import perf_counter
 from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
-from .._chores import GRACE
 from .._ground import kernel
 from .._ground.errors import LifecycleError, ReleaseTimeout, is_fatal
+from .._ground.ladder import GRACE
 
 E = TypeVar("E")
 
@@ -32,7 +33,7 @@ TURN = 0.0003
 STEPS = 16
 
 #: A turn of finalizing may hold it this many times as long as the rest of the loop has taken since the last one, and
-#: so many seconds at most: whoever makes values leave faster would otherwise outrun the crew, and what is still to be
+#: this many seconds at most: values that leave faster would otherwise outrun the crew, and what is still to be
 #: finalized would grow for ever.
 SHARE = 3.0
 LONGEST_TURN = 0.003
@@ -41,16 +42,15 @@ LONGEST_TURN = 0.003
 class Worker(Generic[E]):
     """One task of the crew, and the finalizer it is in."""
 
-    __slots__ = ("entry", "expired", "given_up", "interruption", "number", "since", "task")
+    __slots__ = ("abandoned", "cancellations", "entry", "number", "since", "task")
 
     def __init__(self) -> None:
         self.number = 0  # of its entry, in order of arrival
         self.task: Task[None] | None = None
         self.entry: E | None = None
         self.since = kernel.FOREVER  # when the pending finalizer was called
-        self.expired = False
-        self.given_up = False
-        self.interruption: kernel.Cancellation | None = None
+        self.abandoned = False
+        self.cancellations: list[kernel.Cancellation] = []  # of the finalizer that it is in, by us
 
 
 class Crew(Generic[E]):
@@ -58,6 +58,7 @@ class Crew(Generic[E]):
 
     Args:
         finalize: begins the end of one entry; may return an awaitable.
+        name: the owner's name, for logs.
         timeout: seconds that each may take.
         label: what a person calls an entry.
         done: told of each entry's end, exactly once, with what went wrong.
@@ -67,17 +68,19 @@ class Crew(Generic[E]):
         self,
         finalize: Callable[[E], object],
         *,
+        name: str,
         timeout: float,
         label: Callable[[E], str],
         done: Callable[[E, BaseException | None], None],
     ) -> None:
         self._finalize = finalize
+        self._name = name
         self._timeout = timeout
         self._label = label
         self._done = done
         self._queue: deque[E] = deque()
         self._workers: dict[Worker[E], None] = {}
-        self._given_up: dict[Worker[E], None] = {}
+        self._abandoned: dict[Worker[E], None] = {}
         self._suspended = 0  # workers inside a finalizer that may suspend; the others will look at the queue
         self._timer: TimerHandle | None = None
         self._turn_ends = 0.0
@@ -105,8 +108,8 @@ class Crew(Generic[E]):
         return not busy and not self._queue
 
     def tasks(self) -> list[Task[None]]:
-        """Return the tasks of the crew, those that were given up included."""
-        return [worker.task for worker in (*self._workers, *self._given_up) if worker.task is not None]
+        """Return the tasks of the crew, those that were abandoned included."""
+        return [worker.task for worker in (*self._workers, *self._abandoned) if worker.task is not None]
 
     def has(self, task: Task[Any]) -> bool:
         """Whether *task* is one of the crew."""
@@ -135,9 +138,9 @@ class Crew(Generic[E]):
         worker.task.add_done_callback(lambda _: self._leave(worker))
 
     def _leave(self, worker: Worker[E]) -> None:
-        """Strike a worker out, also one that somebody else cancelled before its first step."""
+        """Strike a worker out, also one that was cancelled from outside before its first step."""
         self._workers.pop(worker, None)
-        self._given_up.pop(worker, None)
+        self._abandoned.pop(worker, None)
         if self._suspended == len(self._workers):
             self._hire()
         if not self._workers:
@@ -150,7 +153,7 @@ class Crew(Generic[E]):
         if worker.task is None:  # an eager first step, inside the step that submits
             await self._rest()
         steps = 0
-        while self._queue and not worker.given_up:
+        while self._queue and not worker.abandoned:
             worker.entry = entry = self._queue.popleft()
             self._taken = worker.number = self._taken + 1
             try:
@@ -179,25 +182,28 @@ class Crew(Generic[E]):
             self._hire()
 
     def _take_outcome(self, worker: Worker[E], entry: E, error: BaseException | None) -> None:
-        if worker.given_up:
+        if worker.abandoned:
             if error is not None and not isinstance(error, CancelledError):
-                logger.error("%s, which had been given up, failed", self._label(entry), exc_info=error)
+                extra = {"owner": self._name, "key": self._label(entry)}
+                logger.error("abandoned finalizer failed", exc_info=error, extra=extra)
             return
         worker.entry = None
         if worker.since != kernel.FOREVER:
             worker.since = kernel.FOREVER
             self._suspended -= 1
-        if worker.expired:
-            error = self._settle_interruption(worker, entry, error)
+        if worker.cancellations:
+            error = self._take_cancellations_back(worker, entry, error)
         elif isinstance(error, CancelledError):
             error = LifecycleError(f"finalizing {self._label(entry)} was cancelled from outside")
         self._done(entry, error)
 
-    def _settle_interruption(self, worker: Worker[E], entry: E, error: BaseException | None) -> BaseException | None:
-        worker.expired = False
-        if worker.interruption is not None and worker.interruption.withdraw():
-            kernel.current_task().uncancel()
-        worker.interruption = None
+    def _take_cancellations_back(
+        self, worker: Worker[E], entry: E, error: BaseException | None
+    ) -> BaseException | None:
+        for cancellation in worker.cancellations:
+            if cancellation.withdraw():
+                kernel.current_task().uncancel()
+        worker.cancellations.clear()
         if error is None or isinstance(error, CancelledError):
             return ReleaseTimeout(self._label(entry), self._timeout, abandoned=False)
         return error
@@ -227,32 +233,38 @@ class Crew(Generic[E]):
     # The watchdog
 
     def _look(self) -> None:
-        """Cancel or give up the finalizers that are due, and come back when the next one is."""
+        """Cancel or abandon the finalizers that are due, and come back when the next one is."""
         self._timer = None
         now = self._clock()
         due = kernel.FOREVER
         for worker in list(self._workers):
-            deadline = worker.since + self._timeout + (min(GRACE, self._timeout) if worker.expired else 0.0)
+            deadline = self._deadline(worker)
             if now >= deadline:
-                deadline = self._overdue(worker, now)
+                self._climb(worker)
+                deadline = self._deadline(worker)
             due = min(due, deadline)
         if due != kernel.FOREVER:
             self._timer = kernel.running_loop().call_at(due, self._look)
 
-    def _overdue(self, worker: Worker[E], now: float) -> float:
-        """Cancel a finalizer that has had its time, or give it up; return when to look again."""
+    def _deadline(self, worker: Worker[E]) -> float:
+        """Return when the next rung of the ladder is due."""
+        rung = len(worker.cancellations)
+        return worker.since + self._timeout * min(rung + 1, 2) + (min(GRACE, self._timeout) if rung == 2 else 0.0)
+
+    def _climb(self, worker: Worker[E]) -> None:
+        """Cancel a finalizer that has had its time, cancel it again, or abandon it."""
         assert worker.task is not None
         assert worker.entry is not None
-        if not worker.expired:
-            worker.expired = True
-            worker.interruption = kernel.cancel(worker.task, f"finalizing {self._label(worker.entry)} took too long")
-            return now + min(GRACE, self._timeout)
+        if len(worker.cancellations) < 2:
+            reason = f"finalizing {self._label(worker.entry)} took too long"
+            worker.cancellations.append(kernel.cancel(worker.task, reason))
+            return
         entry, worker.entry = worker.entry, None
-        worker.given_up = True
+        worker.abandoned = True
+        worker.since = kernel.FOREVER
         del self._workers[worker]
-        self._given_up[worker] = None
+        self._abandoned[worker] = None
         self._suspended -= 1
         stack = kernel.suspended_at(worker.task)
         self._hire()
         self._done(entry, ReleaseTimeout(self._label(entry), self._timeout, abandoned=True, stack=stack))
-        return kernel.FOREVER

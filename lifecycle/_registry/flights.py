@@ -1,7 +1,7 @@
 """Flights: one creation of one key's value in progress, and all who wait for it.
 
-The factory runs in a task of its own. A caller that leaves hurts nobody; when all have left, the factory is cancelled
-and whatever it still makes is undone. Everybody who waits gets a lease in the very step in which the value lands, so
+The factory runs in a task of its own. A caller that leaves hurts no other; when all have left, the factory is cancelled
+and whatever it still makes is undone. All who wait get a lease in the very step in which the value lands, so
 that it cannot be finalized between that step and the caller's next one.
 """
 
@@ -36,7 +36,7 @@ class Nursery(Protocol[K, V]):
     def release(self, registration: Registration[K, V]) -> None:
         """Take one lease back."""
 
-    def report_error(self, what: str, error: BaseException) -> None:
+    def report_error(self, event: str, error: BaseException, **about: object) -> None:
         """Keep an error for the close, or log it."""
 
 
@@ -61,7 +61,7 @@ class Flight(Generic[K, V]):
         key: whose value is being made.
         chore: the task that makes it; None only while the flight starts.
         waiters: a future per caller, in order of arrival.
-        dying: true when nobody wants the value any more; it is on its way out.
+        dying: true when all callers have gone; it is on its way out.
         landed: true when it is over, well or badly.
     """
 
@@ -116,19 +116,19 @@ class Flight(Generic[K, V]):
         self.waiters.pop(place, None)
         if self.waiters or self.dying or self.chore is None:
             return
-        self.abandon("nobody waits for it any more")
+        self.abandon("all callers have gone")
         if not self.landed and not self.chore.unreachable:
             self._over = self._over or kernel.new_future()
             await kernel.wait_through(self._over, self._nursery.patience)
 
     def _decline(self, outcome: Registration[K, V] | Crash) -> None:
-        """See to what a caller was told in the step in which it was cancelled."""
+        """Take back what a caller was given in the step in which it was cancelled."""
         if not isinstance(outcome, Crash):
             self._nursery.release(outcome)
             return
         outcome.unaware -= 1
         if not outcome.unaware and not self.dying:  # what a dying one met has been reported; the rest is our own word
-            self._nursery.report_error(f"the creation of {in_words(self.key)}", outcome.error)
+            self._nursery.report_error("creation failed", outcome.error, key=in_words(self.key))
 
     def is_awaited_by(self, task: Task[Any]) -> bool:
         """Whether the factory waits for *task* to make something, by itself or through other factories."""
@@ -146,7 +146,7 @@ class Flight(Generic[K, V]):
         self.chore.stop(reason, self._nursery.patience)
 
     def land(self, registration: Registration[K, V] | None, error: BaseException | None) -> None:
-        """Tell everybody who waits; called in the step in which the factory ended."""
+        """Tell all who wait; called in the step in which the factory ended."""
         self.landed = True
         places = [place for place in self.waiters if not place.done()]
         self.waiters.clear()

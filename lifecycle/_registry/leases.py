@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._lender import Held, borrower_in_words
+from .._lender import Closing, Held, borrower_in_words
 from .departures import Departures
 from .registrations import LIVE, Registration, in_words
 from .shelf import Shelf
@@ -32,9 +32,10 @@ class Leases(Generic[K, V]):
         holders: the task that holds each, None where it was taken outside of one.
     """
 
-    __slots__ = ("_departures", "_shelf", "count", "holders")
+    __slots__ = ("_closing", "_departures", "_shelf", "count", "holders")
 
-    def __init__(self, shelf: Shelf[K, V], departures: Departures[K, V]) -> None:
+    def __init__(self, shelf: Shelf[K, V], departures: Departures[K, V], closing: Closing) -> None:
+        self._closing = closing
         self._shelf = shelf
         self._departures = departures
         self.count = 0
@@ -54,6 +55,8 @@ class Leases(Generic[K, V]):
                 self._departures.finalize_retained(registration)
         elif self._shelf._has_idle_ttl:
             self._shelf._prolong(registration)
+        if self._closing.watchers:
+            self._closing.progress()
 
     def has_others_than(self, exempt: frozenset[Task[Any]]) -> bool:
         """Whether a value that has left is leased by others than *exempt* tasks, which wait for the asker."""
@@ -62,6 +65,14 @@ class Leases(Generic[K, V]):
             return False
         own = Counter(claim.registration for claim, task in self.holders.items() if task in exempt)
         return any(registration._leases > own[registration] for registration in retained)
+
+    def by_others(self, exempt: frozenset[Task[Any]]) -> tuple[str, ...]:
+        """Name the values that are leased by others than *exempt* tasks, and who leases each."""
+        return tuple(
+            f"{in_words(claim.registration.key)}, leased by {borrower_in_words(task)}"
+            for claim, task in self.holders.items()
+            if task not in exempt
+        )
 
     def in_words(self) -> list[str]:
         """Name the values that have left and are still leased, and who leases each."""
@@ -110,7 +121,7 @@ class Claim(Held[Registration[K, V]], Generic[K, V]):
         return self._thing()
 
     def discard(self) -> bool:
-        """Take the leased value out of the registry: nobody else gets it, and it is finalized after its last lease.
+        """Take the leased value out of the registry: no newcomer gets it, and it is finalized after its last lease.
 
         Raises:
             RuntimeError: the lease is not inside its block.

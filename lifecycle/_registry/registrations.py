@@ -95,11 +95,6 @@ class Registration(Generic[K, V]):
         self._state = LIVE
 
     @property
-    def state(self) -> RegistrationState:
-        """Where the value is in its life."""
-        return self._state
-
-    @property
     def cause(self) -> RemovalCause | None:
         """Why the value left its registry, None while it is there."""
         return None if self._state is LIVE else self._cause

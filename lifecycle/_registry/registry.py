@@ -15,7 +15,7 @@ from .._ground import kernel, trace
 from .._ground.checks import checked_timeout
 from .._ground.closing import refuse
 from .._ground.roots import Portrait, enroll
-from .._lender import OPEN, Closing, Lender
+from .._lender import OPEN, Closing, Lender, ReturnReport
 from .._task.waiting import closing_tasks
 from .creation import Creations
 from .departures import Departures
@@ -91,9 +91,9 @@ class Registry(Shelf[K, V], Lender):
     ) -> None:
         super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
         self._hits = self._misses = 0
-        self._closing = closing = Closing(self, "registry", name or "registry", close_timeout)
+        self._closing = closing = Closing(self, "registry", name, close_timeout)
         self._departures = departures = Departures[K, V](self, closing, finalizer)
-        self._leases = leases = Leases[K, V](self, departures)
+        self._leases = leases = Leases[K, V](self, departures, closing)
         failures = None if failure_ttl is None else Failures[K](checked_timeout(failure_ttl, "failure_ttl"))
         self._sweeper = sweeper = Sweeper[K, V](self, departures, failures, closing)
         self._creations = Creations[K, V](self, self, leases, sweeper, closing, failures, create_timeout)
@@ -151,8 +151,8 @@ class Registry(Shelf[K, V], Lender):
 
         Raises:
             OwnerClosed: the registry is closing or closed; *value* is finalized.
-            TypeError, ValueError: *ttl* is no number of seconds, *key* is not hashable, or the weigher's answer is no
-                whole number from 0; nothing has changed, and *value* is still yours.
+            TypeError, ValueError: *ttl* is not a number of seconds, *key* is not hashable, or the weigher's answer is
+                not a whole number from 0; nothing has changed, and *value* is still yours.
         """
         if self._closing.state is not OPEN:
             self._refuse_value(key, value)
@@ -196,7 +196,7 @@ class Registry(Shelf[K, V], Lender):
         elif len(live) > self._capacity:
             self._departures.evict_oldest()
         if trace.sink is not None:
-            self._trace_opened(registration)
+            self._departures.trace_opened(registration)
         return registration
 
     def remove(self, registration: Registration[K, V]) -> bool:
@@ -354,18 +354,13 @@ class Registry(Shelf[K, V], Lender):
         self._leases.count += leases
         self._opened += 1
         if trace.sink is not None:
-            self._trace_opened(registration)
+            self._departures.trace_opened(registration)
         self._departures.dispose(registration, cause)
         return registration
 
     def _refuse_value(self, key: K, value: V) -> NoReturn:
         self._admit(key, value, SHUT)
-        state = self._closing.state.value
-        refuse(self, f"the value of {in_words(key)}", f"it is {state}; the value is finalized")
-
-    def _trace_opened(self, registration: Registration[K, V]) -> None:
-        owner = self._closing.trace_opened()
-        self._departures.tokens[registration] = trace.opened("entry", in_words(registration.key), owner=owner)
+        refuse(self, f"the value of {in_words(key)}", f"it is {self._closing.state.value}; the value is finalized")
 
     # Closing
 
@@ -378,6 +373,11 @@ class Registry(Shelf[K, V], Lender):
         if len(self._sweeper) or (loans_too and self._leases.has_others_than(exempt)):
             return False
         return self._creations.chores.idle(exempt) and self._departures.is_idle(exempt)
+
+    def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
+        ending = len(self._sweeper) + (0 if self._departures.is_idle(exempt) else len(self._departures))
+        pending = self._creations.chores.names(exempt)
+        return ReturnReport(self._leases.by_others(exempt), (*pending, f"{ending} finalizers") if ending else pending)
 
     def _borrowed(self) -> list[str]:
         return self._leases.in_words()

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.checks import checked_limit, checked_timeout
+from .._ground.checks import checked_callable, checked_limit, checked_timeout
 from .._ground.roots import Thing
 from .._ground.trace import Token
 from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause, in_words
@@ -85,6 +85,9 @@ class Shelf(Generic[K, V]):
         self._ttl = checked_timeout(ttl, "ttl")
         self._idle_ttl = checked_timeout(idle_ttl, "idle_ttl")
         checked_limit(max_size, what="max_size")
+        for what, function in (("weigher", weigher), ("clock", clock)):
+            if function is not None:
+                checked_callable(function, what)
         if weigher is not None and max_size is None:
             raise ValueError("a weigher needs max_size: the total weight that the registry may hold")
         self._capacity = FOREVER if max_size is None else max_size

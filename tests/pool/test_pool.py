@@ -63,7 +63,7 @@ def test_resize_serves_waiters_or_lets_values_go() -> None:
         ({"max_size": 1, "min_size": 2}, ValueError),
         ({"max_size": 1, "lifetime_jitter": 1.0}, ValueError),
         ({"max_size": 1, "max_idle": -1.0}, ValueError),
-        ({"max_size": 1, "max_waiting": -1}, ValueError),
+        ({"max_size": 1, "pending_limit": -1}, ValueError),
         ({"max_size": 1.5}, TypeError),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_snapshot_shows_what_a_pool_holds() -> None:
             tasks = [asyncio.create_task(use(pool), name=f"borrower {number}") for number in range(2)]
             await asyncio.sleep(0.5)
             text = str(take_snapshot())
-            for line in ("pool 'db'", "waiting 1", "connection 'value 1', lent to 'borrower 0'"):
+            for line in ("pool 'db'", "waiting 1", "value 'value 1', lent to 'borrower 0'"):
                 assert line in text, text
             await asyncio.gather(*tasks)
 

@@ -70,7 +70,7 @@ def test_a_failed_reset_destroys(caplog: pytest.LogCaptureFixture) -> None:
             assert [(await use(pool)).number for _ in range(3)] == [0, 1, 2]
             assert pool.statistics().discarded == 2
 
-    with caplog.at_level(logging.ERROR, "lifecycle.registry"):
+    with caplog.at_level(logging.ERROR, "lifecycle.pool"):
         run_virtual(scenario)
     assert "reset refused" in caplog.text
 
@@ -166,7 +166,7 @@ def test_min_size_is_tried_again_after_failures(caplog: pytest.LogCaptureFixture
             await asyncio.sleep(60)
             assert pool.statistics().idle == 2
 
-    with caplog.at_level(logging.CRITICAL, "lifecycle.registry"):
+    with caplog.at_level(logging.CRITICAL, "lifecycle.pool"):
         run_virtual(scenario)
 
 

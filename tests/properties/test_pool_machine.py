@@ -58,7 +58,7 @@ class Misbehaving(PoolMachine):
             check=check,
             check_bypass=0.3,
             reset=reset,
-            max_waiting=6,
+            pending_limit=6,
             create_timeout=1.0,
             close_timeout=1.0,
             leak_threshold=0.3,

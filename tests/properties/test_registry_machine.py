@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from lifecycle import OwnerClosed, Registration, Registry, RemovalCause
-from lifecycle._registry.registrations import RegistrationState
 from lifecycle.testing.machines import LoopMachine, RegistryMachine
 from lifecycle.testing.machines._base import pick, picks
 
@@ -224,7 +223,7 @@ class ModelledRegistry(LoopMachine):
         for record, cause in self.gone:
             assert record.registration.cause is cause, (record, cause)
         for record in self.live.values():
-            assert record.registration.state is RegistrationState.LIVE
+            assert record.registration.cause is None
         statistics = self.registry.statistics()
         assert statistics.opened == statistics.live + statistics.retired + statistics.closed == len(self.values)
         assert statistics.leases == len(self.held)

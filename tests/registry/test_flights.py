@@ -167,7 +167,9 @@ async def test_an_error_in_giving_up_is_reported(bubble: Bubble, caplog: pytest.
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await registry.get_or_create("a", make)
-        assert caplog.messages == ["registry 'clients': giving up the creation of 'a' failed"]
+        (record,) = caplog.records
+        assert record.getMessage() == "creation failed"
+        assert (record.__dict__["owner"], record.__dict__["key"]) == ("clients", "'a'")
     registry = Registry[str, int]("closing")
     asking = asyncio.create_task(registry.get_or_create("a", make))
     await asyncio.sleep(1)
@@ -193,4 +195,6 @@ async def test_an_error_that_meets_only_cancelled_callers_is_reported(
         asking += [asyncio.create_task(registry.get_or_create("a", make)) for _ in range(2)]
         answers = await asyncio.gather(*asking, return_exceptions=True)
         assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 2
-        assert caplog.messages == ["registry 'clients': the creation of 'a' failed"]
+        (record,) = caplog.records
+        assert record.getMessage() == "creation failed"
+        assert (record.__dict__["owner"], record.__dict__["key"]) == ("clients", "'a'")
