@@ -46,7 +46,7 @@ def run(
     cancel_timeout: float | None = 5.0,
     use_uvloop: bool = False,
 ) -> T:
-    """Run ``main(*args)`` in a new event loop, see everything off, and return its value.
+    """Run ``main(*args)`` in a new event loop, end everything that it left, and return its value.
 
     The first SIGINT or SIGTERM cancels *main*, whose owners close as their blocks are left, and drains the background
     tasks; all of that within ``drain_timeout``. Then, or at a second signal, everything that still runs is cancelled
@@ -162,8 +162,8 @@ def handled_signals(callback: Callable[[signal.Signals], None]) -> Iterator[None
             signal.signal(number, previous)
 
 
-def tell(message: str) -> None:
-    """Print a line for whoever looks at the process."""
+def print_line(message: str) -> None:
+    """Print a line on stderr, for the person who stopped the process."""
     print(f"lifecycle: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -181,9 +181,9 @@ class _Process(Generic[T]):
         self._stuck: list[AbandonedTask] = []
 
     async def supervise(self, coro: Coroutine[Any, Any, T]) -> None:
-        """Run *coro* to its end, then see off everything else that is in the loop.
+        """Run *coro* to its end, then end everything else that is in the loop.
 
-        Cancellation: nobody can reach it.
+        Cancellation: no other task can reach it.
         """
         self._forced = kernel.new_future()
         background = TaskManager("background", drain_timeout=None, cancel_timeout=self._cancel_timeout)
@@ -199,7 +199,7 @@ class _Process(Generic[T]):
         """Return what main returned; raise what it raised, or what the signal that ended it stands for."""
         assert self._main is not None
         for left in self._stuck:
-            tell(f"still running, abandoned: {left}")
+            print_line(f"still running, abandoned: {left}")
         if self._signals:
             self._leave_threads(128 + self._signals[0])
         if self._fatal is not None:
@@ -244,7 +244,7 @@ class _Process(Generic[T]):
             await kernel.wait(closing)
         report = await background.aclose()
         for name in report.cancelled + report.discarded:
-            tell(f"did not end in time, cancelled: {name}")
+            print_line(f"did not end in time, cancelled: {name}")
         self._stuck.extend(report.abandoned)
 
     def _note_stuck(self, task: Task[Any]) -> None:
@@ -252,7 +252,7 @@ class _Process(Generic[T]):
             self._stuck.append(AbandonedTask(task.get_name(), self._cancel_timeout, kernel.suspended_at(task)))
 
     async def _cancel_strangers(self) -> None:
-        """Cancel the tasks that nobody owns, and name those that do not end."""
+        """Cancel the tasks without an owner, and name those that do not end."""
         known = {left.name for left in self._stuck}
         strangers = [task for task in kernel.other_tasks() if task.get_name() not in known]
         for task in strangers:
@@ -291,6 +291,6 @@ class _Process(Generic[T]):
                 continue
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                tell(f"still running, abandoned: thread {thread.name!r}")
+                print_line(f"still running, abandoned: thread {thread.name!r}")
                 sys.stdout.flush()
                 os._exit(code)

@@ -180,7 +180,7 @@ OWN = [
     OwnMutant("one run too many", "TimerLife._wait", ">= self._settings.max_instances", "> 99", ("timer_that",)),
     OwnMutant("a timer without end", "TimerLife._wait", "if self.stopping:", "if False:", ("timers_that",)),
     OwnMutant("a timer is not told to stop", "TimerLife.stop", "self._ring()", "pass", ("timers_that",)),
-    OwnMutant("the end of a run is not noticed", "TimerLife._take_end", "self._alarm.ring()", "pass", ("timers_that",)),
+    OwnMutant("the end of a run is not noticed", "TimerLife._take_end", "self._bell.ring()", "pass", ("timers_that",)),
     OwnMutant("a timer swallows", "TimerLife.keep_time", "cancellation = error", "pass", TIMER),
     # Closing.
     OwnMutant("a close keeps its watchdog", "Unwinding.run", "self._timer.cancel()", "pass", SCOPE),

@@ -25,14 +25,14 @@ class ConnectAttempt(Generic[T]):
     """A connect: await it, use it with ``async with``, or poll it; it starts with the first of these.
 
     The connector runs in a task of its own. If it fails, is cancelled or takes too long, everything that its stages
-    made is undone in reverse before anybody is told, and before another attempt begins. If it succeeds, everything
-    moves, in the step in which the connector returns, to a scope of the connection:
+    made is undone in reverse before any caller gets the error, and before another attempt begins. If it succeeds,
+    everything moves, in the step in which the connector returns, to a scope of the connection:
 
     * ``async with attempt as value`` closes that scope at the end of the block;
-    * whoever awaits the attempt, or polls it until it is there, has to close ``attempt.scope``, or the value, if the
-      value is the only thing that was acquired. Closing the *attempt* then does nothing.
+    * after ``await attempt``, or a poll that returned True, the caller has to close ``attempt.scope``, or the value, if
+      the value is the only thing that was acquired. Closing the *attempt* then does nothing.
 
-    A success that nobody has taken, by ``await``, a `poll` that returned True, `value` or `scope`, still belongs to the
+    A success that was not taken, by ``await``, a `poll` that returned True, `value` or `scope`, still belongs to the
     attempt: closing the attempt undoes it.
 
     All methods belong into the loop's thread.
@@ -52,11 +52,11 @@ class ConnectAttempt(Generic[T]):
     ) -> None:
         self.name: str = name
         self._connecting: Connecting[T] = Connecting(call, name, timeout, retry, close_timeout)
-        self._taken = False  # somebody has the value
+        self._taken = False  # a caller has the value
         self._scope_given = False
         enroll(self)
 
-    # What everybody may ask
+    # Properties
 
     @property
     def state(self) -> AttemptState:
@@ -81,7 +81,7 @@ class ConnectAttempt(Generic[T]):
 
     @property
     def value(self) -> T:
-        """What the connector returned; whoever asks for it has taken it.
+        """What the connector returned; asking for it takes it.
 
         Raises:
             OwnerClosed: the connect is not over.
@@ -92,7 +92,7 @@ class ConnectAttempt(Generic[T]):
 
     @property
     def scope(self) -> Scope:
-        """The scope that owns everything that the stages acquired, from success on; whoever asks for it has taken it.
+        """The scope that owns everything that the stages acquired, from success on; asking for it takes it.
 
         Close it to undo the connect: ``await attempt.scope.aclose()``.
 
@@ -110,14 +110,14 @@ class ConnectAttempt(Generic[T]):
     def __await__(self) -> Generator[object, None, T]:
         """Connect, and return what the connector returned; a second time at once.
 
-        Cancellation: the connect is cancelled and rolled back, for everybody who waits for it; the cancellation is
+        Cancellation: the connect is cancelled and rolled back, for all who wait for it; the cancellation is
         held back until that is over, then raised, once. A value that arrived in the very step of the cancellation is
         undone as well. Should the rollback meet errors, a `ConnectError` with them is raised and the cancellation
         delivered at the caller's next suspension.
 
         Raises:
             ConnectTimeout: it took too long.
-            ConnectError: it failed; the connector's error is the cause. Or somebody has cancelled or closed it.
+            ConnectError: it failed; the connector's error is the cause. Or it was cancelled or closed.
             BaseException: the connector raised something other than an ``Exception``.
         """
         return self._arrival().__await__()
@@ -160,7 +160,7 @@ class ConnectAttempt(Generic[T]):
 
         Raises:
             ConnectTimeout: it took too long.
-            ConnectError: it failed, or somebody has cancelled or closed it. Everything has been rolled back.
+            ConnectError: it failed, or was cancelled or closed. Everything has been rolled back.
             BaseException: the connector raised something other than an ``Exception``.
         """
         if self._connecting.state is NEW:
@@ -173,7 +173,7 @@ class ConnectAttempt(Generic[T]):
     # Ending
 
     def cancel(self, reason: str | None = None) -> None:
-        """Ask the connect to end; whoever waits for it gets a `ConnectError`. Nothing happens after success.
+        """Ask the connect to end; all who wait for it get a `ConnectError`. Nothing happens after success.
 
         Args:
             reason: why, for errors; it also becomes the message of the ``CancelledError`` in the connector.
@@ -183,14 +183,14 @@ class ConnectAttempt(Generic[T]):
     async def aclose(self) -> None:
         """End the connect in whatever state it is, and wait until everything has been undone. Idempotent.
 
-        Nothing happens after success: what was acquired belongs to whoever took the value. A success that nobody has
-        taken is undone. A connector, or a release, that closes its own attempt does not wait for itself.
+        Nothing happens after success: what was acquired belongs to the caller who took the value. A success that was
+        not taken is undone. A connector, or a release, that closes its own attempt does not wait for itself.
 
         Cancellation: held back until everything is undone, then raised, once. Should the rollback have met errors as
         well, they are raised here and the cancellation at the caller's next suspension.
 
         Raises:
-            BaseException, BaseExceptionGroup: what the rollback met, unless somebody has been told already.
+            BaseException, BaseExceptionGroup: what the rollback met, unless a caller has got it already.
         """
         self._end("it was closed")
         held = None if self._waits_for_me() else await self._wait_through()
@@ -215,7 +215,7 @@ class ConnectAttempt(Generic[T]):
             while connecting.state not in SETTLED:
                 await kernel.wait(connecting.ended)
         except GeneratorExit:
-            self._end("whoever awaited it was destroyed")
+            self._end("the coroutine that awaited it was destroyed")
             raise
         except BaseException as error:
             held = await self._leave()
@@ -229,7 +229,7 @@ class ConnectAttempt(Generic[T]):
         return self._take()
 
     async def _leave(self) -> CancelledError | None:
-        self._end("whoever awaited it has left")
+        self._end("the task that awaited it was cancelled")
         return await self._wait_through()
 
     async def _wait_through(self) -> CancelledError | None:

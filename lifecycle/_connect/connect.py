@@ -30,7 +30,7 @@ def connect(
     ``connector(stages, *args)`` connects in stages: ``await stages.acquire(...)`` for what has to be released,
     ``stages.enter(cm)`` for a context manager, ``stages.step(awaitable)`` for a handshake. What it returns is the
     value. On failure, timeout or cancellation at any point every stage is undone in reverse, once; what arrives too
-    late is released as well, and only then anybody is told or another attempt begins.
+    late is released as well, and only then the caller gets the error or another attempt begins.
 
     Do not use it for a single call that cleans up after itself; ``Scope.acquire`` does for one resource.
 

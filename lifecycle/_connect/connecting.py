@@ -1,6 +1,6 @@
 """Connecting: attempts one after the other until one succeeds, and what became of them.
 
-All of it is synchronous: a `Trial` tells when it begins to roll back and when it has ended, a timer when a pause is
+All of it is synchronous: a `Trial` reports when it begins to roll back and when it has ended, a timer when a pause is
 over, and each of these decides what follows. Only the trial's task awaits anything.
 """
 
@@ -46,7 +46,7 @@ class Connecting(Generic[T]):
         connection: the scope that owns what was acquired, after success.
         error: what became of it, otherwise; None while it goes on.
         rollback_errors: what rollbacks met, the latest.
-        reported: whether anybody has been told.
+        reported: whether a caller has got the error.
         since: the loop time at which it began.
     """
 
@@ -76,8 +76,8 @@ class Connecting(Generic[T]):
         self._retry = retry
         self._close_timeout = close_timeout
         self._last_deadline = kernel.FOREVER
-        self._ending: str | None = None  # why somebody wants it to end
-        self._stopped = False  # and that is what has ended the present attempt
+        self._ending: str | None = None  # why it is to end
+        self._stopped = False  # whether `stop`, not a failure, has ended the present attempt
         self._trial: Trial[T] | None = None
         self._stage: str | None = None
         self._complete = True
@@ -97,7 +97,7 @@ class Connecting(Generic[T]):
         """The task that the connect waits for at present."""
         return self._trial.task if self._trial is not None else self._undoing
 
-    # What others want
+    # What callers ask for
 
     def begin(self) -> None:
         """Begin the first attempt."""
@@ -131,13 +131,13 @@ class Connecting(Generic[T]):
             self._stopped = self._trial.stop(reason)
 
     def unreported(self) -> tuple[BaseException, ...]:
-        """Return what the rollbacks of a connect met that has ended without success, unless somebody knows."""
+        """Return what the rollbacks of a connect met that has ended without success, unless a caller has them."""
         if self.reported or self.state not in (FAILED, CANCELLED):
             return ()
         return tuple(self.rollback_errors)
 
     def let_go_of_value(self) -> None:
-        """Leave a connection to whoever has its value, where that is all there is to release."""
+        """Leave a connection to the caller who has its value, where that is all there is to release."""
         scope = self.connection
         if scope is None or scope._state is CLOSED:
             return
@@ -209,7 +209,7 @@ class Connecting(Generic[T]):
         return self._retry.pause_after(self.attempts, cause, self._last_deadline - kernel.clock()())
 
     def _undo_success(self) -> None:
-        """Undo a success that nobody has taken."""
+        """Undo a success that was not taken."""
         self.state = moved(self.state, ROLLING_BACK)
         self.ended = kernel.new_future()
         self.error = self._cancelled(self._ending or "")
@@ -234,7 +234,7 @@ class Connecting(Generic[T]):
         self.error = error
         if error is not None:
             self.traceback = error.__traceback__
-        self._call = None  # whose arguments nobody needs any more
+        self._call = None  # whose arguments are not needed any more
         if self._token is not None:
             trace.closed(self._token)
             self._token = None

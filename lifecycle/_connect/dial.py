@@ -1,4 +1,4 @@
-"""Dial: connectors for what people connect to: TCP, TLS and Unix streams, and anything that is opened and closed."""
+"""Dial: ready-made connectors: for TCP, TLS and Unix streams, and for anything that is opened and closed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
         port: from 1 to 65535.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: nothing answers there.
     """
     import anyio
 
@@ -103,7 +103,7 @@ async def dial_tls(
 ) -> TLSStream:
     """Connect to a TCP port and shake hands over TLS; a connector of two stages, "tcp" and "tls".
 
-    Cancellation: ends the connecting; the attempt closes the socket. On a rollback nobody says good-bye to the peer.
+    Cancellation: ends the connecting; the attempt closes the socket. A rollback sends the peer no closing message.
 
     Args:
         stages: from `connect`.
@@ -113,7 +113,7 @@ async def dial_tls(
         server_name: the name that the certificate must have; by default *host*.
 
     Raises:
-        OSError: nobody answers there; ``ssl.SSLError`` for a handshake that fails is one.
+        OSError: nothing answers there; ``ssl.SSLError`` for a handshake that fails is one.
     """
     from anyio.streams.tls import TLSStream
 
@@ -136,7 +136,7 @@ async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStre
         path: the name of the socket in the file system.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: nothing answers there.
     """
     import anyio
 

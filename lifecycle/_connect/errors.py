@@ -54,7 +54,7 @@ def connect_cancelled(
     rollback_errors: Sequence[BaseException],
     complete: bool,
 ) -> ConnectError:
-    """Return the error for those who ask for the value of a connect that somebody has cancelled or closed."""
+    """Return the error for those who ask for the value of a connect that was cancelled or closed."""
     where = f" {_where(stage, attempts)}" if attempts else " before its start"
     message = f"connect {name!r} was ended{where}: {reason}; {_undone(rollback_errors, complete)}"
     return ConnectError(message, stage=stage, attempts=attempts, rollback_errors=rollback_errors)

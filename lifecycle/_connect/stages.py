@@ -184,7 +184,7 @@ class Stages:
         return next(reversed(self._active.values()), self._latest)
 
     def _blame(self, error: BaseException | None) -> str | None:
-        """Return the stage that *error* came from, as far as that can be told, and forget the errors of stages."""
+        """Return the stage that *error* came from, as far as that can be seen, and forget the errors of stages."""
         failures, self._failures = self._failures, deque()  # whose tracebacks lead back here: a cycle
         for name, failure in reversed(failures):
             if error is not None and not isinstance(failure, CancelledError) and carries(error, failure):

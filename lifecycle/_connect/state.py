@@ -4,14 +4,14 @@ r"""AttemptState: where a connect is, and which moves there are.
 
     NEW --> CONNECTING --> CONNECTED
      |        |   ^  \        |
-     |        |   |   \       | nobody took the value
+     |        |   |   \       | the value was not taken
      |        v   |    v      v
      |    WAITING<---ROLLING_BACK --> FAILED
      |        |           |
      +--------+-----------+--> CANCELLED
 
-``ROLLING_BACK`` is passed on every way but success, also when there is nothing to undo: whoever sees ``WAITING``,
-``FAILED`` or ``CANCELLED`` knows that the attempt before it has ended completely.
+``ROLLING_BACK`` is passed on every way but success, also when there is nothing to undo: in ``WAITING``,
+``FAILED`` and ``CANCELLED`` the attempt before it has ended completely.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class AttemptState(enum.Enum):
     WAITING = "waiting"  #: everything is undone; another attempt follows after a pause
     CONNECTED = "connected"  #: the value is there
     FAILED = "failed"  #: everything is undone, for good
-    CANCELLED = "cancelled"  #: everything is undone, because somebody wanted it so
+    CANCELLED = "cancelled"  #: everything is undone, because it was cancelled or closed
 
 
 NEW, CONNECTING, ROLLING_BACK, WAITING, CONNECTED, FAILED, CANCELLED = AttemptState

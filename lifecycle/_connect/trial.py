@@ -204,9 +204,9 @@ class Trial(Generic[T]):
     # Strange ends
 
     def _native_task_done(self, task: Task[Any]) -> None:
-        """See to a task that somebody else cancelled before its first step."""
+        """Settle where the task was cancelled from outside before its first step: then `_run` never runs."""
         if not task.cancelled():
-            task.exception()  # one that ends the process, and has been told to whoever waits
+            task.exception()  # one that ends the process, which those who wait have got
         if not self._began and not self._over:
             self._end_connecting(CancelledError("from outside"))
             self._settle(self)

@@ -6,7 +6,7 @@ wait for one *whatever happens to the waiter*, deliver a cancellation that was h
 Three facts of asyncio and anyio shape this file (each has a test in ``tests/ground/test_kernel.py``):
 
 * A native ``Task.cancel()`` pierces ``anyio.CancelScope(shield=True)``. So a shielded task is cancelled when its
-  shield ends, and work that must reach its end runs in a task of its own that nobody else can name.
+  shield ends, and work that must reach its end runs in a task of its own that no other code can name.
 * anyio repeats a cancellation every loop iteration until its scope is left (level), asyncio delivers it once
   (edge). So a waiter that holds cancellations back waits under an anyio shield, and hands the native one on once.
 * A task cancelled before its first step never runs its body. So nothing here cancels an unstarted task.
@@ -42,7 +42,7 @@ def spawn(coro: Coroutine[Any, Any, T], name: str | None = None, context: Contex
     """Return a new native task that runs *coro*; a task factory of the loop is respected."""
     loop = get_running_loop()
     if loop.get_task_factory() is None:
-        # What loop.create_task does when there is no factory, without its three calls.
+        # Inlined loop.create_task for a loop without a factory: it saves three calls.
         return Task(coro, loop=loop, name=name, context=context)
     return loop.create_task(coro, name=name, context=context)
 
@@ -193,7 +193,7 @@ def _innermost_scope(task: Task[Any]) -> CancelScope | None:
     if _task_states is None:
         backend = sys.modules.get("anyio._backends._asyncio")
         if backend is None:
-            return None  # nobody has loaded what scopes are made of, and we need not either
+            return None  # anyio's scopes are not loaded, so there are none
         _task_states = backend._task_states
     state = _task_states.get(task)
     return None if state is None else state.cancel_scope
@@ -311,7 +311,7 @@ def time_limit(seconds: float) -> asyncio.Timeout:
 def deliver_later(held: CancelledError) -> None:
     """Have *held* raised at the calling task's next suspension, because another error is raised now.
 
-    The task is cancelled again in the next loop iteration unless whoever asked has taken the request back by
+    The task is cancelled again in the next loop iteration unless the request has been taken back by
     then: ``asyncio.timeout`` does so while the error passes through it. (``Task.uncancel`` clears a pending
     cancellation only since 3.13; cancelling again at once would hit code after the timeout before that.)
     A cancellation by an anyio scope is left to anyio, which repeats it.
@@ -357,7 +357,7 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledErr
     Before 3.13 ``Task.uncancel`` leaves a request that has not been delivered in place, and it would be raised at
     some later, innocent await.
 
-    Cancellation: one that somebody else requests meanwhile (``cancelling()`` above *still_asked*) is returned.
+    Cancellation: one that is requested from outside meanwhile (``cancelling()`` above *still_asked*) is returned.
     """
     if not task._must_cancel:  # type: ignore[attr-defined]
         return None

@@ -14,10 +14,10 @@ class LoopEnd:
 
     Attributes:
         name: ``"reader"``, ``"worker"``, or the name of a loop given to `link`.
-        how: ``"returned"``; ``"raised"``; ``"cancelled"``, by somebody else; ``"stopped"``, because the others ended or
+        how: ``"returned"``; ``"raised"``; ``"cancelled"``, from outside; ``"stopped"``, because the others ended or
             the whole was closed; ``"abandoned"``: it ignored its cancellation and still runs.
         error: what it raised, also while it was being stopped; a `ReleaseTimeout` for one that was abandoned.
-        told: whether it had been told to stop before it ended.
+        told: whether it had been asked to stop before it ended.
     """
 
     name: str
@@ -64,5 +64,5 @@ class LinkOutcome:
         return (*errors, self.close_error) if self.close_error is not None else tuple(errors)
 
     def error_of(self, name: str) -> BaseException | None:
-        """Return what the loop called *name* raised, None when it raised nothing or there is no such loop."""
+        """Return what the loop called *name* raised, None when it raised nothing or does not exist."""
         return next((end.error for end in self.ends if end.name == name), None)

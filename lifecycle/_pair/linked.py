@@ -11,8 +11,8 @@ Four states, each left once and in this order:
   been cancelled; each may take ``close_timeout``, is cancelled once more then, and is left behind a grace later;
 * *over*: no loop is left, and the resource is closed.
 
-Every change of state is a plain step, taken in the step in which a loop ends, by a timer, or by whoever closes.
-Nobody has to be there to move things on: a pair whose host waits for something else ends as promptly.
+Every change of state is a plain step, taken in the step in which a loop ends, by a timer, or by the call that closes.
+No task has to drive it: a pair whose host waits for something else ends as promptly.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Linked:
     def stop(self, reason: str, exempt: frozenset[Task[Any]] = NOBODY) -> None:
         """Close the resource and cancel the loops that are left, except for those that run in *exempt* tasks.
 
-        Idempotent; a later caller that exempts nobody has those cancelled that an earlier one exempted.
+        Idempotent; a later caller without exemptions has those cancelled that an earlier one exempted.
         """
         if self.state is READY:
             self.state = OVER
@@ -230,7 +230,7 @@ class Linked:
         ladder.climb()
 
     def _interrupt(self, fresh: Sequence[TaskHandle[Any]]) -> None:
-        """Cancel *fresh*, the second time everything that has been told to stop and is still there."""
+        """Cancel *fresh*, the second time everything that was asked to stop and still runs."""
         assert self._ladder is not None
         for handle in fresh if self._ladder.rung == 1 else [handle for handle in self._live if handle in self._told]:
             handle.cancel(self._reason)
@@ -293,7 +293,7 @@ class Linked:
             self._close_error = error
 
     def _closer_done(self, closer: Task[None], closing: Any) -> None:
-        if closer.cancelled() and self._close_error is None:  # by somebody else, before its first step
+        if closer.cancelled() and self._close_error is None:  # from outside, before its first step
             if inspect.iscoroutine(closing):
                 closing.close()
             self._close_error = CancelledError(f"closing the resource of {self} was cancelled from outside")
@@ -306,7 +306,7 @@ class Linked:
     # The end
 
     def progress(self) -> None:
-        """Note the end, if this is it, and wake whoever waits for what has come true."""
+        """Note the end, if this is it, and wake the watchers whose condition has come true."""
         if not self._live and self.state is not OVER:
             if self.state is not STOPPING:
                 self.state = STOPPING

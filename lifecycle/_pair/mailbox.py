@@ -18,10 +18,10 @@ class Mailbox(Generic[T]):
     """A bounded line of items from senders to receivers.
 
     An item belongs to the sender until `send` returns and to the receiver from the step on in which the iteration
-    yields it; in between it lies here, whoever is cancelled. A wake-up that meets a waiter that has been cancelled goes
-    to the next one.
+    yields it; in between it lies here, whichever of them is cancelled. A wake-up that meets a waiter that has been
+    cancelled goes to the next one.
 
-    Where nobody has to wait, sending and receiving are a few plain steps: no future, no turn of the loop.
+    Where neither has to wait, sending and receiving are a few plain steps: no future, no turn of the loop.
 
     Args:
         owner: whose mailbox it is, for errors.
@@ -57,9 +57,9 @@ class Mailbox(Generic[T]):
         Cancellation: *item* has not been put in.
 
         Raises:
-            OwnerClosed: nobody will receive any more; *item* has not been put in.
+            OwnerClosed: the receiver has ended; *item* has not been put in.
         """
-        # Nobody overtakes: while somebody waits for room, or was told of it and has not run yet, others get in line.
+        # In order: while a sender waits for room, or was woken for it and has not run yet, others get in line.
         if not self._open or self._senders or len(self._items) >= self._capacity:
             await self._wait_for_room()
         self._items.append(item)
@@ -77,7 +77,7 @@ class Mailbox(Generic[T]):
             await waiter
         except BaseException:
             self._senders.remove(waiter)
-            self._offer_room()  # it may have been told of room that is now another's
+            self._offer_room()  # it may have been woken for room that is now another's
             raise
         self._senders.remove(waiter)
         if not self._open:
@@ -124,7 +124,7 @@ class Mailbox(Generic[T]):
             except BaseException:
                 self._receivers.remove(waiter)
                 if self._items:
-                    self._wake_receiver()  # this one may have been told of an item that is now another's
+                    self._wake_receiver()  # this one may have been woken for an item that is now another's
                 raise
             self._receivers.remove(waiter)
 

@@ -39,7 +39,7 @@ class ReaderWorker(Generic[T]):
     or receive is freed, and both are joined.
 
     The block stops what is left when it is left, and does not end by itself: await `wait` in it. An error of a loop
-    that nobody has got from `wait` is raised at the end of the block; one that only says that the resource was closed,
+    that `wait` has not returned is raised at the end of the block; one that only says that the resource was closed,
     raised after ``close`` was called, is not.
 
     Do not use it where one loop can read and answer by itself: a plain function is enough.
@@ -230,7 +230,7 @@ def is_echo(end: LoopEnd) -> bool:
 
 
 async def begin(linked: Linked) -> None:
-    """Start the loops; where one cannot be started, those that run already are seen to their end first."""
+    """Start the loops; where one cannot be started, those that run already are stopped and joined first."""
     try:
         linked.begin()
     except BaseException:

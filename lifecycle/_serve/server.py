@@ -52,7 +52,7 @@ class Server:
 
     It listens while its block runs. Leaving the block drains: nothing more is taken, handlers see the end of their
     stream and may finish within ``drain_timeout``, the rest is cancelled. A failing handler ends its connection, is
-    logged and counted, and hurts nobody else.
+    logged and counted, and leaves the others alone.
 
     Do not use it as a web server: an ASGI server knows HTTP.
 

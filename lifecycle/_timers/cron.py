@@ -1,6 +1,6 @@
 """Cron rules: which instants an expression names in a time zone, clock changes included.
 
-The expression is read by ``cronsim``; what the wall clock does is seen to here, because it decides what a user gets
+The expression is read by ``cronsim``; what the wall clock does is handled here, because it decides what a user gets
 twice a year. Two kinds of expression, by their hour field:
 
 * One that names hours (``30 2 * * *``, ``*/10 1-4 * * *``) speaks of the clock on the wall: every time of day that it
@@ -32,7 +32,7 @@ _EPOCH_ORDINAL = _EPOCH.toordinal()
 #: Days to look ahead: the calendar's rarest day that any expression can name comes every 40 years.
 _HORIZON = 50 * 366
 
-#: Occasions counted one by one when many were missed; beyond, "at least so many" is enough.
+#: Occasions counted one by one when many were missed; beyond, a lower bound is enough.
 _COUNTED = 10_000
 
 

@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 
 One task keeps the time. It alternates between a synchronous *step*, which does what is due (at most one run) and
-says how long to wait, and an *alarm*, which sleeps that long or until somebody rings: `stop`, `trigger`, `pause`,
+says how long to wait, and a *bell*, which sleeps that long or until it is rung: by `stop`, `trigger`, `pause`,
 `resume`, `reschedule`, and the end of a run. Every run is a task of its own, in a fresh copy of the context in which
 the timer was started, owned by a `TaskManager` that the time-keeping task opens and closes: however the timer ends,
 no run is left.
@@ -21,7 +21,7 @@ from contextvars import copy_context
 from typing import Any
 
 from .._ground import kernel, trace
-from .._ground.alarm import Alarm
+from .._ground.bell import Bell
 from .._ground.errors import ReleaseTimeout, combine
 from .._manager.manager import TaskManager
 from .._manager.records import AbandonedTask
@@ -84,7 +84,7 @@ class TimerLife:
     # The task that keeps the time
 
     async def keep_time(self) -> None:
-        """Run what is due until the timer is stopped or has nothing left to run, and see the last runs off.
+        """Run what is due until the timer is stopped or has nothing left to run, and let the last runs end.
 
         Cancellation: cancels the runs and waits for them, shielded, for a bounded time.
         """
@@ -95,7 +95,7 @@ class TimerLife:
             async with self._crew as crew:
                 try:
                     while (wait := self._step()) is not None:
-                        await self._alarm.sleep(min(wait, self._slice))
+                        await self._bell.sleep(min(wait, self._slice))
                 except BaseException:
                     self._stop_timeout = 0.0
                     raise
@@ -124,7 +124,7 @@ class TimerLife:
     def _begin(self) -> None:
         self._now: Callable[[], float] = self._plan.clock or kernel.clock()
         self._slice = kernel.FOREVER if self._plan.clock is None else SLICE
-        self._alarm = Alarm()
+        self._bell = Bell()
         self._crew = TaskManager(
             f"runs of timer {self._name!r}", drain_timeout=None, context=copy_context(), eager=True
         )
@@ -255,7 +255,7 @@ class TimerLife:
 
     def _ring(self) -> None:
         if self.begun:
-            self._alarm.ring()
+            self._bell.ring()
 
     # Runs
 
@@ -278,7 +278,7 @@ class TimerLife:
 
     def _take_end(self, run: Run) -> None:
         self._settle(run)
-        self._alarm.ring()
+        self._bell.ring()
 
     def _settle_all(self) -> None:
         for run in [run for run in self._runs if run.handle is not None and run.handle.done]:

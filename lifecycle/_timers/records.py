@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
-from .._ground.checks import checked_limit, checked_period, checked_seconds
+from .._ground.checks import checked_count, checked_limit, checked_period, checked_seconds
 from .._task.handle import TaskStatus
 from .schedule import MissedPolicy
 
@@ -27,7 +27,7 @@ class TimerRun:
         missed: how many occasions before it were passed over.
         triggered: it was asked for with `Timer.trigger` and has no place on the grid.
         status: FINISHED, FAILED or CANCELLED; None before its end.
-        error: what it raised, None when it returned or was cancelled; a ``TimeoutError`` after ``run_timeout``.
+        error: what it raised, None when it returned or was cancelled; `TimeoutExpired` after ``run_timeout``.
         duration: seconds that it took; None before its end.
     """
 
@@ -144,9 +144,7 @@ class TimerSettings:
             checked_seconds(self.misfire_grace, "misfire_grace")
         if self.run_timeout is not None:
             checked_period(self.run_timeout, "run_timeout")
-        if self.max_instances is None:
-            raise TypeError("max_instances must be a whole number, got None")
-        checked_limit(self.max_instances, what="max_instances")
+        checked_count(self.max_instances, "max_instances", least=1)
         checked_limit(self.max_runs, what="max_runs")
         _check_choice(self.missed, MissedPolicy, "missed")
         _check_choice(self.on_error, ErrorPolicy, "on_error")

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._ground import kernel
 from .._ground.calls import call, coroutine_of
-from .._ground.errors import TaskCancelled
+from .._ground.errors import TaskCancelled, TimeoutExpired
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .records import TimerRun, TimerSettings
 
@@ -21,7 +21,7 @@ class Run:
     """One run, from the step in which it is started to the one in which its timer settles the account.
 
     Args:
-        info: what is told of it.
+        info: the record of it that hooks get.
         fn: the body.
         settings: the timer's options.
 
@@ -109,7 +109,7 @@ class Run:
         except CancelledError:
             if not await self._was_only_late(task):
                 raise
-            raise TimeoutError(f"{self} took longer than its run_timeout of {timeout:g} s") from None
+            raise TimeoutExpired(str(self), timeout) from None
         finally:
             deadline.cancel()
             if self._cancellation is not None:

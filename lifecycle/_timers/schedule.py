@@ -106,7 +106,7 @@ class RateGrid:
 
 
 class OnGrid:
-    """A schedule whose occasions are a grid's instants, with a policy for those that pass while nobody looks.
+    """A schedule whose occasions are a grid's instants, with a policy for those that pass while the timer is busy.
 
     Args:
         grid: the instants.

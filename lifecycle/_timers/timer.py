@@ -1,4 +1,4 @@
-"""Timer: what runs an async function when it is due; a handle for whoever starts, stops or asks it."""
+"""Timer: what runs an async function when it is due; the handle to start, stop and inspect it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from .._ground.calls import name_of
-from .._ground.checks import checked_timeout
+from .._ground.checks import checked_name, checked_timeout
 from .._ground.closing import stop_with_owner
 from .life import TimerLife
 from .plan import Plan, RatePlan
@@ -42,7 +42,7 @@ class Timer:
         self._tally = Tally()
         self._life: TimerLife | None = None
         self._paused = False
-        self.name: str = name if name is not None else name_of(fn)
+        self.name: str = checked_name(name, name_of(fn))
         self.__name__: str = self.name
         self.__qualname__ = self.name
 
@@ -81,7 +81,7 @@ class Timer:
                 once, None waits for ever.
 
         Raises:
-            TypeError, ValueError: *timeout* is no number of seconds.
+            TypeError, ValueError: *timeout* is not a number of seconds.
         """
         limit = checked_timeout(timeout, "timeout")
         if self._life is not None:
@@ -120,7 +120,8 @@ class Timer:
             rule: the new period or delay in seconds; for cron the new expression.
 
         Raises:
-            TypeError, ValueError: the timer cannot go by *rule*; nothing has changed.
+            TypeError, ValueError: *rule* is not of this timer's kind (seconds, or a cron expression); nothing has
+                changed.
         """
         plan = self._plan.changed(rule)
         check_jitter(plan, self._settings.jitter)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from typing_extensions import Unpack
 
-from .._ground.checks import checked_period, checked_seconds
+from .._ground.checks import checked_callable, checked_period, checked_seconds
 from .plan import DelayPlan, OncePlan, Plan, RatePlan
 from .records import ErrorPolicy, TimerSettings
 from .schedule import MissedPolicy
@@ -96,12 +96,12 @@ def fixed_rate(
             one after the other. The grid keeps its phase in each case.
         misfire_grace: seconds that a run may begin late; later than that it is dropped and counted. None: a run
             begins however late it is.
-        jitter: each run is put off by a random time of up to so many seconds, less than *period*; the grid stays.
+        jitter: each run is delayed by a random time of up to *jitter* seconds, less than *period*; the grid stays.
         max_instances: how many runs may go on at once.
         run_timeout: seconds that a run may take; then it is cancelled and has failed. None for no bound.
         on_error: ``"log"``: an error is logged and the timer goes on. ``"stop"``: it is logged and the timer ends.
             ``"raise"``: the timer ends, its other runs are cancelled, and its task raises the error to its owner.
-        max_runs: end after so many runs of one start. None for no bound.
+        max_runs: end after this number of runs of one start. None for no bound.
         hooks: objects with some of the methods of `TimerHooks`.
         name: for logs, errors and statistics; by default the function's.
 
@@ -224,6 +224,8 @@ def cron(
         max_runs=max_runs,
         hooks=tuple(hooks),
     )
+    if clock is not None:
+        checked_callable(clock, "clock")
     from .cron import CronPlan, CronRule
 
     body, rule = _given(fn, expression)

@@ -69,7 +69,8 @@ def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"initial_delay": "1"}, {"max_instances": None}, {"max_instances": 1.5}, {"max_runs": True}]
+    "options",
+    [{"initial_delay": "1"}, {"max_instances": None}, {"max_instances": 1.5}, {"max_runs": True}, {"name": 3}],
 )
 def test_options_of_a_wrong_type_are_refused(options: dict[str, Any]) -> None:
     """By name, before anything happens."""
@@ -140,3 +141,9 @@ def test_a_run_left_behind_is_a_leak_that_the_test_kit_sees() -> None:
 
     with pytest.raises(LeakError):
         run_virtual(scenario)
+
+
+def test_a_clock_that_cannot_be_called_is_refused() -> None:
+    """When it is given, not when the timer first asks for the time."""
+    with pytest.raises(TypeError, match="clock must be a function, got 3"):
+        cron(nothing, "* * * * *", timezone="UTC", clock=3)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Alarm: a sleep that anybody in the loop can cut short."""
+"""Bell: a sleep that any callback or task of the loop can cut short."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from . import kernel
 TICKS = 1000
 
 
-class Alarm:
-    """Sleeps for one task, and wakes it early when it is rung; a ring that nobody sleeps through is kept.
+class Bell:
+    """Sleeps for one task, and wakes it early when it is rung; a ring that comes while it is awake is kept.
 
     Do not use it for two sleepers at once.
     """
