@@ -57,7 +57,8 @@ def run(
         main: the async function to run.
         args: what it is called with.
         drain_timeout: seconds for everything to end by itself, after a signal or after *main*; None for ever.
-        cancel_timeout: seconds for what had to be cancelled; None for ever.
+        cancel_timeout: seconds for what had to be cancelled; None for ever. Background tasks that have not ended by
+            then are cancelled again, and get ``min(1, cancel_timeout)`` seconds more.
         use_uvloop: run in uvloop's event loop, which must be installed.
 
     Raises:

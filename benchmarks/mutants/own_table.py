@@ -71,13 +71,14 @@ OWN = [
     OwnMutant(
         "the second closer does not wait",
         "TaskManager.aclose",
-        "await kernel.wait_shielded(self._closed)",
+        "await kernel.wait_shielded(self._closing)",
         "return self._report",
         ("manager_two",),
     ),
     OwnMutant("members are not cancelled", "Members.cancel_all", "member.cancel(reason)", "pass", GROUP),
     OwnMutant("a group is not joined", "TaskGroup.__aexit__", "await self._join()", "pass", GROUP),
     OwnMutant("a group keeps its timer", "TaskGroup._close", "self._timer.cancel()", "pass", GROUP),
+    OwnMutant("a group keeps its ladder", "TaskGroup._close", "self._ladder.end()", "pass", GROUP),
     # Acquisitions: values that come late.
     OwnMutant(
         "a late value is not undone",
@@ -158,8 +159,8 @@ OWN = [
     # Groups, and what is built on them.
     OwnMutant("a member in line is not closed", "Members._forget", "self._waiting.pop(task).close()", "pass", GROUP),
     OwnMutant("a member in line is not dropped", "Members._drop_unstarted", "handle._discard()", "pass", GROUP),
-    OwnMutant("a member keeps its slot", "Members._see_off", "self._slots.serve()", "pass", GROUP),
-    OwnMutant("members go on", "TaskGroup._end", "self._members.cancel_all(reason)", "pass", GROUP),
+    OwnMutant("a member keeps its slot", "Members._count_end", "self._slots.serve()", "pass", GROUP),
+    OwnMutant("members go on", "TaskGroup._end", "self._ladder.climb()", "pass", GROUP),
     OwnMutant(
         "a group forgets why it was left",
         "TaskGroup._leave_body",

@@ -27,11 +27,11 @@ def as_completed(
     """Await all of *aws* and return an asynchronous iterator over their tasks, in the order in which they end.
 
     Every task comes as a `TaskHandle` that is done: ``await handle`` or ``handle.result`` is its value or raises its
-    error. An error cancels nobody; it is yours to look at.
+    error. An error cancels none of the others; it is yours to look at.
 
     Use it as a context manager where the loop may be left before its end: leaving the block cancels the rest and joins
     it. Without one, a loop that runs to its end, or is cancelled, leaves nothing behind either; one that is left by
-    ``break`` or an error has its tasks cancelled, but nobody waits for them, and a ``ResourceWarning`` says so.
+    ``break`` or an error has its tasks cancelled but not waited for, and a ``ResourceWarning`` says so.
 
     No more of *aws* is taken than slots are free, and while you work on one result at most *limit* others wait for
     you: it may be endless.
@@ -103,7 +103,7 @@ class Completions(Generic[T]):
 
     def __del__(self) -> None:
         harvest = getattr(self, "_harvest", None)
-        if harvest is not None and harvest.abandon():
+        if harvest is not None and harvest.cancel_unjoined():
             warnings.warn(
                 "a loop over as_completed() was left before its end, and the rest has been cancelled; use "
                 "`async with as_completed(...) as completions:` so that it is waited for",
@@ -114,7 +114,7 @@ class Completions(Generic[T]):
 
 
 class Harvest(ResultGroup, Generic[T]):
-    """What runs behind a `Completions`; it knows nothing of it, so that an abandoned one is noticed."""
+    """What runs behind a `Completions`; it knows nothing of it, so that one that was left is noticed."""
 
     def __init__(self, aws: Iterable[Awaitable[T]] | AsyncIterable[Awaitable[T]], limit: int | None) -> None:
         super().__init__("as_completed", keep_errors=True)
@@ -171,15 +171,15 @@ class Harvest(ResultGroup, Generic[T]):
             self._source.discard_rest()
             self._ready.clear()
 
-    def abandon(self) -> bool:
-        """Cancel the rest although nobody can wait for it; return whether there was any."""
+    def cancel_unjoined(self) -> bool:
+        """Cancel the rest, which cannot be waited for any more; return whether there was any."""
         if self._state is CLOSED:
             return False
         if not self._members:
             self._source.discard_rest()
             self._close()
             return False
-        self._members.cancel_all(f"{self} was abandoned")
+        self._members.cancel_all(f"{self} was left")
         return True
 
     @property

@@ -13,7 +13,7 @@ from .._ground.checks import checked_limit
 from .._ground.errors import TaskCancelled, combine, is_fatal
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
 from .group import Policy, TaskGroup
-from .members import Member, was_cancelled
+from .members import Member, name_of_member, was_cancelled
 from .source import BREATH_EVERY, Breath, Source
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class ResultGroup(TaskGroup):
     """A group that produces a result: a single error is raised as it is, and a task that was cancelled is one.
 
     Args:
-        keep_errors: leave the errors of tasks to whoever looks at their handles; only what a task raises after it has
+        keep_errors: leave the errors of tasks on their handles; only what a task raises after it has
             been cancelled, while it cleans up, is raised.
     """
 
@@ -38,8 +38,7 @@ class ResultGroup(TaskGroup):
 
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
         if status is CANCELLED and self._ending is None and not self._keep_errors:
-            label = member.name if isinstance(member, TaskHandle) else member.get_name()
-            outcome = TaskCancelled(f"{label!r} of {self} was cancelled, but not by {self}")
+            outcome = TaskCancelled(f"{name_of_member(member)!r} of {self} was cancelled, but not by {self}")
             status = FAILED
         super()._member_ended(member, status, outcome)
 
@@ -85,12 +84,12 @@ async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = 
     Args:
         aws: awaitables; or one iterable of them, asynchronous or not, of which no more is taken than slots are free.
         limit: how many may run at once, at least 1; None for no bound.
-        return_exceptions: put an error into the results instead of raising it; nobody is cancelled for it.
+        return_exceptions: put an error into the results instead of raising it; none of the others is cancelled for it.
 
     Raises:
-        TypeError: something is no awaitable.
+        TypeError: something is not an awaitable.
         ValueError: *limit* is too small.
-        TaskCancelled: one of *aws* was cancelled by somebody else.
+        TaskCancelled: one of *aws* ended by a foreign cancellation.
         BaseException: the single error of one of them.
         BaseExceptionGroup: several.
     """
@@ -163,7 +162,7 @@ async def amap(
     Raises:
         TypeError: *items* cannot be iterated.
         ValueError: *limit* is too small.
-        TaskCancelled: a call was cancelled by somebody else.
+        TaskCancelled: a call ended by a foreign cancellation.
         BaseException: the single error of a call, or of *items*.
         BaseExceptionGroup: several.
     """
@@ -223,7 +222,7 @@ async def race(*fns: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Raises:
         ValueError: there is no function.
         TypeError: one of *fns* did not make a coroutine.
-        TaskCancelled: none returned, none failed: all were cancelled by somebody else.
+        TaskCancelled: none returned, none failed: all ended by foreign cancellations.
     """
     if not fns:
         raise ValueError("race() needs at least one function")

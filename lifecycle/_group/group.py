@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Task, TimerHandle
+from asyncio import CancelledError, Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from types import CoroutineType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
 
@@ -13,14 +14,15 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine, name_of
-from .._ground.checks import checked_limit, checked_timeout
+from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState
-from .._ground.errors import OwnerClosed, TaskNotFinished, is_fatal
+from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired, is_fatal
+from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, enroll
 from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
-from .members import Member, Members, was_cancelled
+from .members import Member, Members, name_of_member, native_task_of, was_cancelled
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,7 +39,8 @@ _NOTHING = object()
 class TaskGroupStatistics:
     """What a task group has done, and what it holds at one moment.
 
-    The account closes at every await: ``created == running + pending + finished + failed + cancelled``.
+    The account closes at every await:
+    ``created == running + pending + finished + failed + cancelled + abandoned``.
 
     Attributes:
         name: the group's name.
@@ -50,6 +53,7 @@ class TaskGroupStatistics:
         finished: tasks that returned.
         failed: tasks that raised.
         cancelled: tasks that ended cancelled, or were dropped before they had a slot.
+        abandoned: tasks that ignored their cancellations, and still run.
     """
 
     name: str
@@ -62,6 +66,7 @@ class TaskGroupStatistics:
     finished: int
     failed: int
     cancelled: int
+    abandoned: int
 
 
 class TaskGroup:
@@ -85,39 +90,46 @@ class TaskGroup:
         pages = [task.result() for task in tasks]
 
     Args:
+        name: for errors and statistics; "task group" unless given.
         limit: how many tasks may run at once, at least 1; None for no bound. Further ones wait in line. A task that
             waits for another of its group that is in line may wait for ever.
         timeout: seconds that the block, joining included, may take; then the body and the tasks are cancelled,
-            joined, and ``TimeoutError`` is raised. None for no bound.
+            joined, and `TimeoutExpired` is raised, a ``TimeoutError``. None for no bound.
+        close_timeout: seconds that a task has to end when the group has cancelled it. Then it is cancelled again, and
+            ``min(1, close_timeout)`` seconds later it is abandoned, and named by a `ReleaseTimeout` among the errors
+            of the group. None for ever, as in asyncio. A task that the group has not cancelled has no such bound.
         policy: ``"fail_fast"``: the first error cancels the others and interrupts the body. ``"collect"``: an error
-            cancels nobody, and all are raised together in the end. ``"race"``: the first task that returns cancels
+            cancels none, and all are raised together in the end. ``"race"``: the first task that returns cancels
             the others, ends the block, and is the `winner`; errors are raised if all fail. ``KeyboardInterrupt``
             and ``SystemExit`` end a group of every policy, and are raised bare.
-        name: for errors and statistics.
 
     Raises:
-        TypeError, ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is of the wrong type, or out of its range.
     """
 
     def __init__(
         self,
         *,
+        name: str | None = None,
         limit: int | None = None,
         timeout: float | None = None,
+        close_timeout: float | None = 30.0,
         policy: Policy = "fail_fast",
-        name: str | None = None,
     ) -> None:
         if policy not in get_args(Policy):
             raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
-        self.name: str = name or "group"
+        self.name: str = checked_name(name, "task group")
         self.policy: Policy = policy
         self.timeout: float = checked_timeout(timeout, "timeout")
+        self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
         self._members = Members(self, checked_limit(limit), all_ends=self._needs_all_ends())
         self._errors: list[BaseException] = []
         self._lost: list[BaseException] = []  # errors of tasks that have lost a race
         self._state = OPEN
         self._refusal: str | None = "has not been entered"
         self._ending: str | None = None  # why the tasks are being cancelled
+        self._ladder: Ladder | None = None  # while they are
+        self._over: Future[None] | None = None  # done when the group is closed, once `wait` was called
         self._timed_out = False
         self._timer: TimerHandle | None = None
         self._winner: object = _NOTHING
@@ -130,7 +142,8 @@ class TaskGroup:
 
     async def __aenter__(self) -> Self:
         if self._entered:
-            raise RuntimeError(f"{self} has already been entered; make a new group for every block")
+            state = self._state.value
+            raise OwnerClosed(f"{self} has already been entered, and is {state}; make a new group for every block")
         host = cast("Task[Any] | None", kernel.current_task())
         if host is None:
             raise RuntimeError(f"{self} cannot determine the parent task; enter it inside a task")
@@ -156,8 +169,8 @@ class TaskGroup:
     ) -> bool:
         """Join the tasks, and raise what went wrong.
 
-        Cancellation: cancels the tasks, is held back until they have ended, and raised then, once. Should tasks fail
-        as well, their errors are raised here and the cancellation at the next suspension.
+        Cancellation: cancels the tasks, is held back until they have ended or were abandoned, and raised then, once.
+        Should tasks fail as well, their errors are raised here and the cancellation at the next suspension.
         """
         self._state = CLOSING
         try:
@@ -177,6 +190,21 @@ class TaskGroup:
         """
         self._end(reason or f"{self} was cancelled")
 
+    @property
+    def closed(self) -> bool:
+        """Whether the block has ended, and every task with it, or was abandoned."""
+        return self._state is CLOSED
+
+    async def wait(self) -> None:
+        """Wait, outside of the group, until its block has ended.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        if self._state is not CLOSED:
+            if self._over is None:
+                self._over = kernel.new_future()
+            await kernel.wait(self._over)
+
     # Tasks
 
     def create_task(
@@ -188,9 +216,8 @@ class TaskGroup:
         one. Cancelled before that, the task ends cancelled and *coro* is closed.
 
         Raises:
-            OwnerClosed: the group is cancelling its tasks, or has ended; *coro* has been closed.
-            RuntimeError: the group has not been entered; *coro* has been closed.
-            TypeError: *coro* is no coroutine.
+            OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *coro* has been closed.
+            TypeError: *coro* is not a coroutine.
         """
         if self._refusal is not None:
             coro.close()
@@ -208,8 +235,7 @@ class TaskGroup:
         Over the ``limit`` the task waits for a slot, first come first served.
 
         Raises:
-            OwnerClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
-            RuntimeError: the group has not been entered; *fn* was not called.
+            OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *fn* was not called.
             TypeError: *fn* did not make a coroutine.
         """
         if self._refusal is not None:
@@ -228,7 +254,7 @@ class TaskGroup:
 
         Raises:
             OwnerClosed: the group is cancelling its tasks, or has ended; *fn* was not called.
-            RuntimeError: the task ended without calling ``started``, or the group has not been entered.
+            RuntimeError: the task ended without calling ``started``.
         """
         startup = Startup(fn, args)
         return await startup.wait(self.start_soon(run_startup, startup, name=name or startup.name))
@@ -258,6 +284,7 @@ class TaskGroup:
             finished=members.finished,
             failed=members.failed,
             cancelled=members.cancelled,
+            abandoned=len(members.abandoned),
         )
 
     def _portrait(self) -> Portrait:
@@ -271,7 +298,7 @@ class TaskGroup:
     def _refuse(self, task: str) -> NoReturn:
         message = f"{self} does not take task {task!r}: it {self._refusal}"
         if not self._entered:
-            raise RuntimeError(f"{message}; use `async with`")
+            raise OwnerClosed(f"{message}; use `async with`")
         raise OwnerClosed(f"{message}; start tasks before the group ends, or use another owner")
 
     def _needs_all_ends(self) -> bool:
@@ -296,7 +323,7 @@ class TaskGroup:
             return
         self._errors.append(error)
         if self._body.host.done():
-            context = {"message": f"a task of {self} failed after its block was abandoned", "exception": error}
+            context = {"message": f"a task of {self} failed after the task of its block had ended", "exception": error}
             kernel.running_loop().call_exception_handler(context)
         if self.policy == "fail_fast" or is_fatal(error):
             self._end(f"a task of {self} failed")
@@ -314,9 +341,18 @@ class TaskGroup:
         self._ending = reason
         if self._entered:
             self._refusal = "is shutting down"
-            self._members.cancel_all(reason)
+            if self._members:
+                self._ladder = Ladder(partial(self._members.cancel_all, reason), self._abandon, self.close_timeout)
+                self._ladder.climb()
             if self._state is OPEN:
                 self._body.interrupt(reason)
+
+    def _abandon(self) -> None:
+        """Wait no longer for tasks that have ignored two cancellations; each is an error of the group."""
+        for member in self._members.abandon_all():
+            stack = kernel.suspended_at(native_task_of(member))
+            label = f"task {name_of_member(member)!r} of {self}"
+            self._errors.append(ReleaseTimeout(label, self.close_timeout, abandoned=True, stack=stack))
 
     # Leaving
 
@@ -349,7 +385,12 @@ class TaskGroup:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._ladder is not None:
+            self._ladder.end()
+            self._ladder = None  # it refers to the group: a cycle
         self._members.dissolve()
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
         if self._token is not None:
             trace.closed(self._token)
 
@@ -388,8 +429,8 @@ class TaskGroup:
             fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)
         kernel.conclude(fatal, None, in_flight)
 
-    def _timeout_error(self) -> TimeoutError:
-        return TimeoutError(f"{self} did not end within {self.timeout:g} s, and was cancelled")
+    def _timeout_error(self) -> TimeoutExpired:
+        return TimeoutExpired(str(self), self.timeout)
 
 
 async def run_startup(startup: Startup) -> Any:
@@ -401,5 +442,5 @@ async def run_startup(startup: Startup) -> Any:
 
 
 def is_request(error: BaseException) -> bool:
-    """Return whether *error* asks a block to end, and is no failure of it."""
+    """Return whether *error* asks a block to end, and is not a failure of it."""
     return isinstance(error, (CancelledError, GeneratorExit))

@@ -1,4 +1,4 @@
-"""Members: the tasks of one group, started or in line for a slot, cancelled with care, counted, seen to their end."""
+"""Members: the tasks of one group: started or in line for a slot, counted, cancelled, and waited for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 from .._ground import kernel
 from .._ground.kernel import NativeTask
 from .._ground.roots import Thing
-from .._task.handle import CANCELLED, FAILED, FINISHED, PENDING, TaskHandle, TaskStatus
+from .._task.first_steps import FirstSteps
+from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.slots import Slots
 
 T = TypeVar("T")
@@ -41,14 +42,16 @@ class Members:
     task be cancelled.
 
     Args:
-        owner: is told of ends.
+        owner: the group, called at every end that means something to it.
         limit: how many may run at once, None for no bound.
-        all_ends: tell the owner of those that return, too.
+        all_ends: call it for those that return, too.
     """
 
     __slots__ = (
         "_clock",
         "_dropping",
+        "_fast_end",
+        "_first_steps",
         "_idle",
         "_live",
         "_loop",
@@ -57,10 +60,8 @@ class Members:
         "_retrying",
         "_running",
         "_slots",
-        "_special",
-        "_starting",
         "_waiting",
-        "_watching",
+        "abandoned",
         "cancelled",
         "created",
         "failed",
@@ -73,8 +74,8 @@ class Members:
 
     def __init__(self, owner: MembersOwner, limit: int | None, *, all_ends: bool) -> None:
         self._owner = owner
-        # True when the end of one that returns means more than leaving the books.
-        self._special = all_ends or limit is not None
+        # Whether one that returns has only to leave the books.
+        self._fast_end = not all_ends and limit is None
         self._plain = False
         self._live: dict[Member, None] = {}  # in order, so that what happens to them is
         self._running: set[object] = set()  # those that have a slot; kept only under a limit
@@ -82,8 +83,9 @@ class Members:
         self._slots = None if limit is None else Slots(self._running, limit)
         self._waiting: dict[Task[Any], Coroutine[Any, Any, Any]] = {}
         self._retrying: dict[Task[Any], kernel.Cancellation] = {}
-        self._starting: list[TaskHandle[Any]] = []
-        self._watching = False
+        self._first_steps: FirstSteps | None = None  # once the group joins
+        #: Those that the group no longer waits for, and that still run.
+        self.abandoned: dict[Member, None] = {}
         self._dropping = False
         self._idle: Future[None] | None = None
         self.created = self.finished = self.failed = self.cancelled = 0
@@ -146,8 +148,8 @@ class Members:
             handle._task = NativeTask(handle._run(), loop=self._loop, name=name)
         else:
             self._start(handle)
-        if self._watching:
-            self._expect_first_steps([handle])
+        if self._first_steps is not None:
+            self._first_steps.expect(handle)
         return handle
 
     async def reserve_slot(self) -> None:
@@ -198,28 +200,46 @@ class Members:
     def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running.add(handle)
         self._start(handle, context)
-        if self._watching:
-            self._expect_first_steps([handle])
+        if self._first_steps is not None:
+            self._first_steps.expect(handle)
 
     # Cancelling
 
     def cancel_all(self, reason: str) -> None:
-        """Drop what is in line, and cancel the rest: after the first step, and never through an anyio shield."""
+        """Drop what is in line, and cancel the rest: after the first step, and never through an anyio shield.
+
+        At a second call those are cancelled again that have swallowed their cancellation.
+        """
         self._dropping = True
         for member in list(self._live):
             if isinstance(member, TaskHandle):
-                member.cancel(reason)
-            else:
-                cancellation = CancellationAfterFirstStep(reason)
-                cancellation.deliver_to(member)
-                if not cancellation.delivered:
-                    self._retrying[member] = cancellation
+                cancellation = member._cancellation
+                if cancellation is not None and cancellation.delivered:
+                    # The same one again: a new one would not count as delivered while a shield holds it back.
+                    cancellation.deliver_to(native_task_of(member))
+                else:
+                    member.cancel(reason)
+            elif member not in self._retrying:
+                request = CancellationAfterFirstStep(reason)
+                request.deliver_to(member)
+                if not request.delivered:
+                    self._retrying[member] = request
+
+    def abandon_all(self) -> list[Member]:
+        """Stop waiting for those that still run, and return them; their ends are counted when they come."""
+        members = list(self._live)
+        self._live.clear()
+        self._running.clear()
+        self.abandoned = dict.fromkeys(members)
+        self._fast_end = False
+        self._report_idle()
+        return members
 
     def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
         if self._slots is not None and self._slots.leave(handle):
             handle._discard()
 
-    # Seeing them off
+    # When they end
 
     def idle(self) -> Future[None]:
         """Return a future that is done when no member is left; a new one at every call."""
@@ -227,44 +247,34 @@ class Members:
         return self._idle
 
     def watch_first_steps(self) -> None:
-        """See to handles that somebody else cancels before their first step: no code of theirs can tell us."""
-        self._watching = True
-        self._expect_first_steps([member for member in self._live if isinstance(member, TaskHandle)])
-
-    def _expect_first_steps(self, handles: list[TaskHandle[Any]]) -> None:
-        unstarted = [handle for handle in handles if handle._status is PENDING and handle._task is not None]
-        if unstarted and not self._starting:
-            self._loop.call_soon(self._sweep)
-        self._starting += unstarted
-
-    def _sweep(self) -> None:
-        handles, self._starting = self._starting, []
-        for handle in handles:
-            handle._sweep()
-        self._expect_first_steps(handles)
+        """Notice handles that a foreign cancellation ends before their first step, from now on."""
+        self._first_steps = FirstSteps()
+        for member in self._live:
+            if isinstance(member, TaskHandle):
+                self._first_steps.expect(member)
 
     def _task_done(self, task: Task[Any]) -> None:
         if self._retrying or self._waiting:
             self._forget(task)
         if task.cancelled():
-            self._see_off(task, CANCELLED, None)
+            self._count_end(task, CANCELLED, None)
         elif (error := task.exception()) is not None:
-            self._see_off(task, FAILED, error)
-        elif self._special:
-            self._see_off(task, FINISHED, task.result())
+            self._count_end(task, FAILED, error)
+        elif self._fast_end:
+            self._count_return(task)
         else:
-            self._count_out(task)
+            self._count_end(task, FINISHED, task.result())
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        if self._special or handle._cancellation is not None:
-            self._task_ended(handle)
+        if self._fast_end and handle._cancellation is None:
+            self._count_return(handle)
         else:
-            self._count_out(handle)
+            self._task_ended(handle)
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
         if handle._cancellation is not None:
             handle._cancellation.withdraw()  # it may still wait for the end of a shield
-        self._see_off(handle, handle._status, handle._outcome)
+        self._count_end(handle, handle._status, handle._outcome)
 
     def _forget(self, task: Task[Any]) -> None:
         """Let go of what a native task had besides itself: a cancellation under way, a coroutine that had no slot."""
@@ -273,14 +283,14 @@ class Members:
         if task in self._waiting:
             self._waiting.pop(task).close()
 
-    def _count_out(self, member: Member) -> None:
-        """See a member off that has returned, where that means nothing to anybody: the path that has to be fast."""
+    def _count_return(self, member: Member) -> None:
+        """Inlined `_count_end` for a member that has returned, where the group need not know: the fast path."""
         self.finished += 1
         self._live.pop(member, None)
         if self._idle is not None and not self._live:
             self._report_idle()
 
-    def _see_off(self, member: Member, status: TaskStatus, outcome: object) -> None:
+    def _count_end(self, member: Member, status: TaskStatus, outcome: object) -> None:
         self._live.pop(member, None)
         if status is FINISHED:
             self.finished += 1
@@ -288,12 +298,22 @@ class Members:
             self.failed += 1
         else:
             self.cancelled += 1
+        if member in self.abandoned:
+            self._end_abandoned(member, outcome)
+            return
         self._owner._member_ended(member, status, outcome)
         if self._slots is not None:
             self._running.discard(member)
             self._slots.serve()
         if self._idle is not None and not self._live:
             self._report_idle()
+
+    def _end_abandoned(self, member: Member, outcome: object) -> None:
+        """Count the late end of an abandoned member: the group is gone, and the loop gets its error."""
+        del self.abandoned[member]
+        if isinstance(outcome, Exception):
+            message = f"task {name_of_member(member)!r}, which its group had abandoned, failed"
+            self._loop.call_exception_handler({"message": message, "exception": outcome})
 
     def _report_idle(self) -> None:
         if self._idle is not None and not self._idle.done():
@@ -306,7 +326,8 @@ class Members:
             del self._owner
 
     def _check_invariants(self) -> None:
-        assert self.created == len(self._live) + self.finished + self.failed + self.cancelled
+        ended = self.finished + self.failed + self.cancelled
+        assert self.created == len(self._live) + ended + len(self.abandoned)
         assert self.limit is None or len(self._running) <= self.limit
         assert self._slots is None or len(self._running) + self.queued == len(self._live)
 
@@ -328,6 +349,18 @@ def awaits_first_step(task: Task[Any]) -> bool:
     """Return whether *task* runs a coroutine that has not begun; False where that cannot be seen."""
     coro: Any = task.get_coro()
     return getattr(coro, "cr_suspended", True) is False and not coro.cr_running and coro.cr_frame is not None
+
+
+def name_of_member(member: Member) -> str:
+    """Return the name of the task of *member*."""
+    return member.name if isinstance(member, TaskHandle) else member.get_name()
+
+
+def native_task_of(member: Member) -> Task[Any]:
+    """Return the native task of *member*, which has not ended."""
+    task = member._task if isinstance(member, TaskHandle) else member
+    assert task is not None
+    return task
 
 
 def was_cancelled(member: Member) -> bool:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: After so many items that may not have suspended, others get a turn, and a cancellation can arrive.
+#: Items, none of which may have suspended, after which others get a turn and a cancellation can arrive.
 BREATH_EVERY = 64
 
 

@@ -1,4 +1,4 @@
-"""The books of a task manager: who runs and who waits, what became of the others, and what an end sets in motion."""
+"""The books of a task manager: who runs and who waits, what became of the others, and what happens at an end."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from contextvars import Context
 from typing import Any, NoReturn
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_limit
+from .._ground.checks import checked_callable, checked_limit, checked_name
 from .._ground.closing import OwnerState, refuse
 from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.roots import Portrait, Thing, enroll
-from .._task.handle import CANCELLED, PENDING, TaskHandle
+from .._task.first_steps import FirstSteps, next_sweep, sweep
+from .._task.handle import CANCELLED, TaskHandle
 from .._task.slots import Slots
-from .hooks import Hooks, log_error, logger
-from .idleness import Idleness, sweep, watch_unstarted
+from .hooks import Hooks, logger
+from .idleness import Idleness
 from .records import TaskManagerStatistics
 
 OPEN, CLOSING, CLOSED = OwnerState
@@ -24,50 +25,25 @@ OPEN, CLOSING, CLOSED = OwnerState
 class TaskBooks:
     """The tasks of one manager, from the moment they are taken in until they have ended.
 
-    Every change is one plain step. A handle tells of its end through `_task_finished` or `_task_ended`; both lead to
-    `_after_end`, where somebody is in line or looks on.
+    Every change is one plain step. A handle reports its end through `_task_finished` or `_task_ended`; both lead to
+    `_after_end` unless `_fast_end` says that nothing can follow from it.
 
     Args: see ``TaskManager``.
     """
 
     # An instance with more than thirty attributes loses the fast way to all of them, unless they are slots.
     __slots__ = (
-        "__weakref__",
-        "_abandoned",
-        "_accepted",
-        "_bounded",
-        "_cancelled",
-        "_clock",
-        "_context",
-        "_discarded",
-        "_eager",
-        "_failed",
-        "_finished",
-        "_fresh",
-        "_hooks",
-        "_idleness",
-        "_loop",
-        "_on_error",
-        "_pending_limit",
-        "_plain",
-        "_rejected",
-        "_running",
-        "_since",
-        "_slots",
-        "_special",
-        "_state",
-        "_sweep_at",
-        "_token",
-        "_tokens",
-        "_watched",
-        "name",
+        "__weakref__", "_abandoned", "_accepted", "_bounded", "_cancelled", "_clock", "_context", "_discarded",
+        "_eager", "_failed", "_fast_end", "_fast_start", "_finished", "_first_steps", "_hooks", "_idleness", "_loop",
+        "_on_error", "_pending_limit", "_plain", "_rejected", "_running", "_since", "_slots", "_state", "_sweep_at",
+        "_token", "_tokens", "name",
     )  # fmt: skip
 
     _clock: Callable[[], float]  # from `_bind` on
 
     def __init__(
         self,
-        name: str,
+        name: str | None,
         limit: int | None,
         pending_limit: int | None,
         hooks: Sequence[object],
@@ -75,30 +51,32 @@ class TaskBooks:
         context: Context | None,
         eager: bool,
     ) -> None:
-        self.name: str = name
+        self.name: str = checked_name(name, "task manager")
         self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
         self._running: dict[TaskHandle[Any], None] = {}  # in order, so that what happens to them is
         self._abandoned: dict[TaskHandle[Any], None] = {}
         self._slots = Slots(self._running, limit)
         self._bounded = limit is not None
-        self._idleness = Idleness(self._running, self._slots)
-        self._hooks = Hooks(tuple(hooks), name) if hooks else None
-        self._on_error = on_error or log_error
+        self._first_steps = FirstSteps()
+        self._idleness = Idleness(self._running, self._slots, self._first_steps)
+        self._hooks = Hooks(tuple(hooks), self.name) if hooks else None
+        if on_error is not None:
+            checked_callable(on_error, "on_error")
+        self._on_error = on_error
         self._context = context
         self._eager = eager
         self._state = OPEN
         self._loop: AbstractEventLoop | None = None
-        self._token: trace.Token | None = None  # while somebody looks
+        self._token: trace.Token | None = None  # while tracing
         self._tokens: dict[TaskHandle[Any], trace.Token | None] = {}
         self._since: float | None = None  # when it came to its loop
-        self._fresh: list[TaskHandle[Any]] = []  # launched in this loop iteration
-        # True when the end of a task means more than leaving the books: somebody may be in line, or looks on.
-        self._watched = self._bounded or bool(hooks)
-        # True when a task can be started in the shortest way, which the loop decides.
+        # Whether a task that ends has only to leave the books: there are no line, no hooks, no tracing, no abandoned.
+        self._fast_end = not self._bounded and not hooks
+        # Whether the loop has no task factory, and tasks need neither a context of the manager nor an eager step.
         self._plain = False
-        # True when taking in a task means more than that.
-        self._special = True
-        self._sweep_at = 1000
+        # Whether a task may be started by the inlined path of `start_soon`; see `_review`.
+        self._fast_start = False
+        self._sweep_at = next_sweep(0)
         self._accepted = self._finished = self._failed = self._cancelled = self._rejected = self._discarded = 0
         enroll(self)
 
@@ -110,12 +88,12 @@ class TaskBooks:
         self._clock = self._loop.time
         self._since = self._clock()
         self._plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
-        self._watched = self._watched or trace.sink is not None
+        self._fast_end = self._fast_end and trace.sink is None
         self._review()
 
     def _review(self) -> None:
-        """Find out again whether tasks can be started in the shortest way."""
-        self._special = not self._plain or self._watched or self._idleness.awaited
+        """Find out again whether tasks can be started in the shortest way, which leaves their first steps unwatched."""
+        self._fast_start = self._plain and self._fast_end and not self._idleness.awaited
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
@@ -134,18 +112,18 @@ class TaskBooks:
             self._launch(handle, context)
 
     def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Start a task that has got its slot; there is no caller to raise an error to, but a task that has ended."""
+        """Start a task that has got its slot; an error is logged, for its caller has long gone on."""
         try:
             self._launch(handle, context)
         except Exception:
-            logger.exception("task could not be started", extra={"manager": self.name, "task": handle.name})
+            logger.exception("task could not be started", extra={"owner": self.name, "task": handle.name})
 
     def _launch(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running[handle] = None
         if trace.sink is not None:
             self._report_opened(handle)
         if len(self._running) > self._sweep_at:
-            self._sweep_often_enough()
+            self._sweep_grown()
         if self._hooks:
             self._hooks.call("before", handle)
         if context is None and self._context is not None:
@@ -158,23 +136,12 @@ class TaskBooks:
         except BaseException:
             handle._discard()
             raise
-        if self._special and handle._status is PENDING:
-            if not self._fresh:
-                kernel.running_loop().call_soon(self._look_at_fresh)
-            self._fresh.append(handle)
+        if not self._fast_start:
+            self._first_steps.expect(handle)  # so that a foreign cancellation gives its slot back at once
 
-    def _look_at_fresh(self) -> None:
-        """See to it that a task that somebody else cancels before its first step gives its slot back at once."""
-        # This comes after the first step of the first of them; those of the others follow in this loop iteration.
-        handles, self._fresh = self._fresh, []
-        unstarted = [handle for handle in handles if handle._status is PENDING]
-        if unstarted:
-            kernel.running_loop().call_soon(watch_unstarted, unstarted)
-
-    def _sweep_often_enough(self) -> None:
-        """Sweep whenever the number of tasks has grown fourfold, which costs each task a constant share."""
+    def _sweep_grown(self) -> None:
         sweep(self._running)
-        self._sweep_at = 4 * len(self._running) + 1000
+        self._sweep_at = next_sweep(len(self._running))
 
     # Refusing it
 
@@ -190,27 +157,27 @@ class TaskBooks:
             f"{self} has {self._slots.waiting} tasks waiting, its pending_limit; task {name!r} was refused. "
             "Wait for a slot with `await manager.spawn(...)`, or raise the limit"
         )
-        self._tell_rejected(name, error)
+        self._count_rejected(name, error)
         raise error
 
     def _reject(self, name: str) -> NoReturn:
         try:
             refuse(self, f"task {name!r}", f"it is {self._state.value}")
         except OwnerClosed as error:
-            self._tell_rejected(name, error)
+            self._count_rejected(name, error)
             raise
 
-    def _tell_rejected(self, name: str, error: Exception) -> None:
+    def _count_rejected(self, name: str, error: Exception) -> None:
         self._rejected += 1
         if self._hooks:
             self._hooks.call("rejected", name, error)
 
-    # Seeing it off
+    # When it ends
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
         self._running.pop(handle, None)
         self._finished += 1
-        if self._watched:
+        if not self._fast_end:
             self._after_end(handle)
         elif len(self._running) <= self._idleness.threshold:
             self._idleness.check()
@@ -222,7 +189,7 @@ class TaskBooks:
         else:
             self._failed += 1
             self._report_error(handle)
-        if self._watched:
+        if not self._fast_end:
             self._after_end(handle)
         elif len(self._running) <= self._idleness.threshold:
             self._idleness.check()
@@ -248,13 +215,16 @@ class TaskBooks:
     def _report_error(self, handle: TaskHandle[Any]) -> None:
         error = handle._outcome
         assert isinstance(error, BaseException)
-        try:
-            self._on_error(handle, error)
-        except Exception:
-            logger.exception("on_error failed", extra={"manager": self.name, "task": handle.name})
-            log_error(handle, error)
+        if self._on_error is not None:
+            try:
+                self._on_error(handle, error)
+            except Exception:
+                logger.exception("on_error failed", extra={"owner": self.name, "task": handle.name})
+            else:
+                return
+        logger.error("background task failed", exc_info=error, extra={"owner": self.name, "task": handle.name})
 
-    # Telling of it
+    # What it holds
 
     def statistics(self) -> TaskManagerStatistics:
         """Return what the manager has done and holds at this moment; costs a look at every running task."""
@@ -288,8 +258,17 @@ class TaskBooks:
         token = self._tokens.get(handle)
         return Thing("task", handle.name, state, handle.started_at, token=token, task=handle._task)
 
+    @property
+    def closed(self) -> bool:
+        """Whether everything has ended, or was abandoned, for good."""
+        return self._state is CLOSED
+
     def __len__(self) -> int:
+        """How many tasks run or wait for a slot."""
         return len(self._running) + self._slots.queued
+
+    def __bool__(self) -> bool:
+        return True  # an owner without tasks is one, too
 
     def __repr__(self) -> str:
         return f"task manager {self.name!r}"
@@ -299,14 +278,14 @@ class TaskBooks:
         return self._finished + self._failed + self._cancelled + self._discarded
 
     def _report_opened(self, handle: TaskHandle[Any]) -> None:
-        """Tell whoever looks of a task, and of this manager with its first."""
-        self._watched = True
+        """Report a task, and with its first one the manager, while tracing."""
+        self._fast_end = self._fast_start = False
         if self._token is None:
             self._token = trace.opened("task manager", self.name)
         self._tokens[handle] = trace.opened("task", handle.name, self._token)
 
     def _report_closed(self) -> None:
-        """Tell whoever looks that the manager is closed, and has nothing left: a task that closed it ends after it."""
+        """Report the manager closed once nothing is left of it: a task that closed it ends after it."""
         if self._token is not None and self._state is CLOSED and not self._tokens:
             trace.closed(self._token)
             self._token = None

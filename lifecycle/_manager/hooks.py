@@ -1,4 +1,4 @@
-"""TaskHooks: who looks on while a task manager works, and what becomes of the errors of those who do."""
+"""TaskHooks: what is called while a task manager works, and what becomes of the errors of a hook."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 from .._task.handle import TaskHandle
 
-logger = logging.getLogger("lifecycle.tasks")
+logger = logging.getLogger("lifecycle.manager")
 
 
 class TaskHooks(Protocol):
     """What a hook of a task manager looks like; leave out the methods that you do not need.
 
-    Hooks are synchronous and run in the loop. An error that one raises is logged and hurts nobody.
+    Hooks are synchronous and run in the loop. An error that one raises is logged, and changes nothing.
     """
 
     def queued(self, handle: TaskHandle[Any]) -> None:
@@ -26,22 +26,31 @@ class TaskHooks(Protocol):
         """Called when *handle* has ended in whatever way, also if it never started: look at its status."""
 
     def rejected(self, name: str, error: Exception) -> None:
-        """Called when a task called *name* was refused; *error* is what its sender gets."""
+        """Called when a task called *name* was refused; *error* is what its caller gets."""
+
+
+_METHODS = ("queued", "before", "after", "rejected")
 
 
 class Hooks:
-    """The hooks of one manager, called one after the other, none of which can hurt the manager.
+    """The hooks of one manager, called one after the other; an error of one reaches neither the others nor the manager.
 
     Args:
         hooks: objects with some of the methods of `TaskHooks`.
-        manager: its name, for the log.
+        owner: the manager's name, for the log.
+
+    Raises:
+        TypeError: an object has none of them.
     """
 
-    __slots__ = ("_hooks", "_manager")
+    __slots__ = ("_hooks", "_owner")
 
-    def __init__(self, hooks: tuple[object, ...], manager: str) -> None:
+    def __init__(self, hooks: tuple[object, ...], owner: str) -> None:
+        for hook in hooks:
+            if not any(callable(getattr(hook, method, None)) for method in _METHODS):
+                raise TypeError(f"a hook needs one of the methods {', '.join(_METHODS)}; got {hook!r}")
         self._hooks = hooks
-        self._manager = manager
+        self._owner = owner
 
     def call(self, moment: str, *args: object) -> None:
         """Call the method *moment* of each hook that has it."""
@@ -52,9 +61,4 @@ class Hooks:
             try:
                 call(*args)
             except Exception:
-                logger.exception("hook failed", extra={"manager": self._manager, "hook": f"{hook!r}.{moment}"})
-
-
-def log_error(handle: TaskHandle[Any], error: BaseException) -> None:
-    """Log *error* of a background task with its name: what a manager does unless it is told otherwise."""
-    logger.error("background task %r failed", handle.name, exc_info=error, extra={"task": handle.name})
+                logger.exception("hook failed", extra={"owner": self._owner, "hook": f"{hook!r}.{moment}"})

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .._ground import kernel
-from .._task.handle import PENDING, TaskHandle
+from .._task.first_steps import FirstSteps
+from .._task.handle import TaskHandle
 from .._task.slots import Slots
 from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
 from .records import AbandonedTask
 
 T = TypeVar("T")
 
-NOBODY: frozenset[Task[Any]] = frozenset()
+NO_TASKS: frozenset[Task[Any]] = frozenset()
 
 
 class Wait:
@@ -31,29 +32,31 @@ class Wait:
 
 
 class Idleness:
-    """Who waits for a manager's tasks to end, and for which of them nobody waits, because they would wait in a circle.
+    """Who waits for a manager's tasks to end, and which of them they leave out, so as not to wait in a circle.
 
     1. A task does not wait for itself, nor for a task that waits for it through a release.
-    2. Nobody waits for a task that closes the manager, whoever came first.
-    3. Tasks of the manager that drain it do not wait for each other; everybody else waits for them.
+    2. A task that closes the manager is waited for by none, in whatever order they came.
+    3. Tasks of the manager that drain it do not wait for each other; every other waits for them.
     4. A task of the manager that waits here has lent its slot to those that it waits for.
 
     Args:
         running: the manager's running tasks.
         slots: where its other tasks wait.
+        first_steps: notices, while a caller waits, tasks that a foreign cancellation ends before they begin.
     """
 
-    def __init__(self, running: Mapping[TaskHandle[Any], None], slots: Slots) -> None:
+    def __init__(self, running: Mapping[TaskHandle[Any], None], slots: Slots, first_steps: FirstSteps) -> None:
         self._running = running
         self._slots = slots
+        self._first_steps = first_steps
         self._waits: list[Wait] = []
-        self._closers = NOBODY
-        #: While more tasks run than this, nobody needs to `check`.
+        self._closers = NO_TASKS
+        #: While more tasks run than this, no wait can be over, and `check` need not be called.
         self.threshold = -1
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits."""
+        """Whether any caller waits."""
         return bool(self._waits)
 
     async def wait(
@@ -78,7 +81,8 @@ class Idleness:
                 self._review()
                 if entry.idle.done():
                     return None
-                kernel.running_loop().call_soon(self._watch_unstarted)
+                for handle in self._running:
+                    self._first_steps.expect(handle)
                 return await wait(entry.idle)
         finally:
             end_awaiting(manager, tasks)
@@ -87,7 +91,7 @@ class Idleness:
 
     @contextmanager
     def exempt_caller(self) -> Iterator[None]:
-        """Let nobody wait for the calling task meanwhile: it closes the manager."""
+        """Leave the calling task out of every wait meanwhile: it closes the manager."""
         before = self._closers
         tasks = closing_tasks() - before
         self._closers = before | tasks
@@ -99,52 +103,39 @@ class Idleness:
             self._closers -= tasks
             self._review()
 
-    def others(self) -> list[TaskHandle[Any]]:
+    def awaitable_by_caller(self) -> list[TaskHandle[Any]]:
         """Return the running tasks that the calling task may wait for."""
         exempt = closing_tasks() | self._closers
         return [handle for handle in self._running if handle._task not in exempt]
 
-    def somebody_joined(self) -> bool:
+    def has_joined_closers(self) -> bool:
         """Whether a task waits in a close of its own manager; only callers outside see it."""
         return bool(self._running) and not self._count(closing_tasks()) and self._count(self._closers) > 0
 
-    def somebody_stayed(self) -> bool:
-        """Whether a task runs on that nobody waited for, because it closed the manager; only callers outside see it."""
-        return bool(self._running) and not self._count(closing_tasks()) and bool(self.others())
+    def has_stayed_closers(self) -> bool:
+        """Whether a task that closed the manager, so that none waited for it, runs on; only callers outside see it."""
+        return bool(self._running) and not self._count(closing_tasks()) and bool(self.awaitable_by_caller())
 
     def _count(self, tasks: frozenset[Task[Any]]) -> int:
         """Return how many of *tasks* are running tasks of the manager."""
         return sum(handle._task in tasks for handle in self._running)
 
     def check(self) -> None:
-        """Wake whoever waits for what is now so; called when a task has ended, at the `threshold` and below."""
+        """End the waits that are over; called when a task has ended, at the `threshold` and below."""
         for entry in self._waits:
             if not entry.idle.done() and self._is_idle(entry.exempt):
                 entry.idle.set_result(None)
 
     def _review(self) -> None:
-        """Work out again who waits for whom: somebody has come or gone."""
-        drainers = NOBODY.union(*(entry.tasks for entry in self._waits if entry.drains_from_inside))
+        """Work out again who waits for whom: a caller has come or gone."""
+        drainers = NO_TASKS.union(*(entry.tasks for entry in self._waits if entry.drains_from_inside))
         for entry in self._waits:
-            entry.exempt = entry.tasks | self._closers | (drainers if entry.drains_from_inside else NOBODY)
+            entry.exempt = entry.tasks | self._closers | (drainers if entry.drains_from_inside else NO_TASKS)
         self.threshold = max((len(entry.exempt) for entry in self._waits), default=-1)
         self.check()
 
     def _is_idle(self, exempt: frozenset[Task[Any]]) -> bool:
         return not self._slots.queued and all(handle._task in exempt for handle in self._running)
-
-    def _watch_unstarted(self) -> None:
-        """See, while somebody waits, the end of tasks that somebody else cancels before their first step.
-
-        Called one loop iteration late, when nearly all have made it.
-        """
-        watch_unstarted(list(self._running))
-
-
-def sweep(running: Mapping[TaskHandle[Any], None]) -> None:
-    """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
-    for handle in [handle for handle in running if handle._task is not None and handle._task.done()]:
-        handle._sweep()
 
 
 def next_turn() -> Future[None]:
@@ -152,15 +143,6 @@ def next_turn() -> Future[None]:
     turn = kernel.new_future()
     kernel.running_loop().call_soon(turn.set_result, None)
     return turn
-
-
-def watch_unstarted(handles: list[TaskHandle[Any]]) -> None:
-    """End those of *handles* that were cancelled before their first step, and learn at once of others that will be."""
-    for handle in handles:
-        if handle._status is PENDING:
-            handle._sweep()
-            if handle._status is PENDING and handle._task is not None:
-                handle._watch_native_task()
 
 
 def describe(handle: TaskHandle[Any], now: float) -> AbandonedTask:

@@ -1,4 +1,4 @@
-"""TaskManager: background tasks, work that nobody waits for; it drains them when it closes."""
+"""TaskManager: background tasks, work whose caller does not wait for it; drained when the manager closes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless
 from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
 from .._ground.kernel import NativeTask
+from .._ground.ladder import GRACE
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .books import TaskBooks
@@ -33,10 +34,11 @@ OPEN, CLOSING, CLOSED = OwnerState
 
 
 class TaskManager(TaskBooks):
-    """Owns background tasks: work that outlives the function that starts it, and that nobody waits for.
+    """Owns background tasks: work that outlives the function that starts it, which does not wait for it.
 
-    A failing task is reported and the others go on. Closing the manager refuses new work, waits for what is in
-    (at most ``drain_timeout``), cancels the rest, waits again (at most ``cancel_timeout``) and reports what it met.
+    A failing task is reported and the others go on. Closing the manager refuses new work, waits for what is in (at
+    most ``drain_timeout``) and cancels the rest; what has not ended ``cancel_timeout`` later is cancelled again, and
+    abandoned a grace after that, which is a second at most. The report says what became of each.
 
     A manager may be opened in one task and closed in another; every method but `start_soon_threadsafe` belongs into
     the loop's thread.
@@ -50,21 +52,22 @@ class TaskManager(TaskBooks):
             mail.start_soon(send_welcome, user)
 
     Args:
-        name: for logs, errors and statistics.
+        name: for logs, errors and statistics; "task manager" unless given.
         limit: how many tasks may run at once, at least 1; None for no bound. It may be changed at any time.
         pending_limit: how many tasks may wait for a slot, from 0; None for no bound.
         drain_timeout: seconds that closing waits for running tasks before it cancels them; None for ever.
-        cancel_timeout: seconds that closing waits for cancelled tasks before it leaves them behind; None for ever.
+        cancel_timeout: seconds that closing waits for cancelled tasks before it cancels them again, and abandons them
+            ``min(1, cancel_timeout)`` seconds later; None for ever.
         hooks: objects with some of the methods of `TaskHooks`.
         on_error: called as ``on_error(handle, error)`` with every error of a task; by default it is logged.
         context: the context variables that tasks start with (each gets a copy); by default the caller's.
         eager: let tasks make their first step at once, on Python 3.12 and later.
 
     Raises:
-        TypeError, ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is of the wrong type, or out of its range.
     """
 
-    __slots__ = ("_closed", "_report", "cancel_timeout", "drain_timeout")
+    __slots__ = ("_closing", "_entered", "_over", "_report", "cancel_timeout", "drain_timeout")
 
     def __init__(
         self,
@@ -79,10 +82,12 @@ class TaskManager(TaskBooks):
         context: Context | None = None,
         eager: bool = False,
     ) -> None:
-        super().__init__(name or "tasks", limit, pending_limit, hooks, on_error, context, eager)
+        super().__init__(name, limit, pending_limit, hooks, on_error, context, eager)
         self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
         self.cancel_timeout: float = checked_timeout(cancel_timeout, "cancel_timeout")
-        self._closed: Future[None] | None = None
+        self._entered = False
+        self._closing: Future[None] | None = None  # done when the close that is under way is over
+        self._over: Future[None] | None = None  # done when the manager is closed, once `wait` was called
         self._report = DrainReport()
 
     # Taking work in
@@ -113,13 +118,13 @@ class TaskManager(TaskBooks):
             label = name or name_of(coro)
         handle = TaskHandle(self, coro, label)
         self._accepted += 1
-        if self._special:
+        if not self._fast_start:
             self._place(handle, context)
-        else:  # what `_launch` does in the plain case, without most calls: this is the path that has to be fast
+        else:  # inlined `_place` and `_launch`; tests/manager/test_fast_start.py holds the two equal
             running = self._running
             running[handle] = None
             if len(running) > self._sweep_at:
-                self._sweep_often_enough()
+                self._sweep_grown()
             wrapper = handle._run()
             try:
                 handle._task = NativeTask(wrapper, loop=self._loop, name=handle.name, context=context)
@@ -136,7 +141,7 @@ class TaskManager(TaskBooks):
 
         Raises:
             OwnerClosed, ManagerFull: the task was refused, and *coro* has been closed.
-            TypeError: *coro* is no coroutine.
+            TypeError: *coro* is not a coroutine.
         """
         coro = checked_coroutine(coro)
         label = name or name_of(coro)
@@ -189,7 +194,7 @@ class TaskManager(TaskBooks):
 
         An error before that call is raised here and reported nowhere else.
 
-        Cancellation: the half-started task is cancelled; the manager sees it off.
+        Cancellation: the half-started task is cancelled; closing the manager waits for it.
 
         Raises:
             OwnerClosed, ManagerFull: as in `start_soon`.
@@ -207,8 +212,8 @@ class TaskManager(TaskBooks):
     ) -> None:
         """Start ``fn(*args)`` in the background from any thread; it begins in the manager's loop.
 
-        A task that is refused there, because the manager has been closed meanwhile, goes to ``on_error``'s log and
-        the ``rejected`` hooks: there is no caller left to tell.
+        A task that is refused there, because the manager has been closed meanwhile, is logged and goes to the
+        ``rejected`` hooks, as its caller has long gone on.
 
         Raises:
             OwnerClosed: the manager is closing or closed, or its loop is.
@@ -227,9 +232,9 @@ class TaskManager(TaskBooks):
         try:
             self.start_soon(fn, *args, name=name)
         except Exception as error:
-            logger.exception("task refused", extra={"manager": self.name, "task": name})
+            logger.exception("task refused", extra={"owner": self.name, "task": name})
             if not isinstance(error, (OwnerClosed, ManagerFull)):
-                self._tell_rejected(name, error)
+                self._count_rejected(name, error)
 
     @property
     def limit(self) -> int | None:
@@ -240,14 +245,17 @@ class TaskManager(TaskBooks):
     def limit(self, limit: int | None) -> None:
         checked_limit(limit)
         self._bounded = self._bounded or limit is not None
-        self._watched = self._watched or self._bounded
+        self._fast_end = self._fast_end and not self._bounded
         self._review()
         self._slots.limit = limit
 
     # Closing
 
     async def __aenter__(self) -> Self:
-        self._check_open("the async with block")
+        if self._state is not OPEN or self._entered:
+            entered = "has already been entered, and " if self._entered else ""
+            raise OwnerClosed(f"{self} {entered}is {self._state.value}; make a new manager for every block")
+        self._entered = True
         self._bind()
         return self
 
@@ -260,10 +268,32 @@ class TaskManager(TaskBooks):
         await end_block(self, self.aclose(), error, self.cancel_timeout)
 
     def close(self) -> None:
-        """Refuse new work from now on; what is in goes on. Idempotent."""
+        """Refuse new work from now on; the tasks that are in go on. Idempotent."""
         if self._state is OPEN:
             self._state = CLOSING
             self._slots.dismiss()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Refuse new work, drop the tasks that wait for a slot, and cancel the others; from any task of the loop.
+
+        It does not wait: `aclose` does, and so does the end of the block.
+
+        Args:
+            reason: why, for the log; it also becomes the message of the ``CancelledError`` of each task.
+        """
+        self.close()
+        for handle in (*self._slots.queued_tasks(), *self._running):
+            handle.cancel(reason or f"{self} was cancelled")
+
+    async def wait(self) -> None:
+        """Wait until the manager is closed, which somewhere else does.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        if self._state is not CLOSED:
+            if self._over is None:
+                self._over = kernel.new_future()
+            await kernel.wait(self._over)
 
     async def drain(self, timeout: float | None = None) -> DrainReport:
         """Wait until every task has ended, those included that are started meanwhile.
@@ -285,31 +315,33 @@ class TaskManager(TaskBooks):
         """Refuse new work, drain, cancel what is left, and return what became of it all. Idempotent.
 
         A second caller waits for the first and gets the same report. A task that closes its own manager is not waited
-        for; should it go on afterwards, a close from outside, such as the end of the block, sees it off as well.
+        for; should it go on afterwards, a close from outside, such as the end of the block, ends it as well.
 
-        Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled and seen off
-        as if ``drain_timeout`` had passed, and the cancellation is raised afterwards. Shielded otherwise, for at most
-        ``drain_timeout + cancel_timeout`` seconds. A second caller just stops waiting.
+        Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled as if
+        ``drain_timeout`` had passed, and the cancellation is raised when they have ended. Shielded otherwise, for at
+        most ``drain_timeout + cancel_timeout + min(1, cancel_timeout)`` seconds. A second caller just stops waiting.
         """
         held = None
-        while self._state is not CLOSED or self._idleness.somebody_stayed():
+        while self._state is not CLOSED or self._idleness.has_stayed_closers():
             with self._idleness.exempt_caller():
-                if self._closed is None:
+                if self._closing is None:
                     held = await self._close_once(held)
                 else:  # not through a cancellation: the first closer may be waiting for this very task
-                    await kernel.wait_shielded(self._closed)
+                    await kernel.wait_shielded(self._closing)
         if held is not None:
             raise held
         return self._report
 
     async def _close_once(self, held: CancelledError | None) -> CancelledError | None:
-        closed = self._closed = kernel.new_future()
+        closing = self._closing = kernel.new_future()
         held = await self._shut_down(held)
         self._state = CLOSED
-        self._closed = None
+        self._closing = None
         self._report_closed()
-        closed.set_result(None)
-        if self._idleness.somebody_joined():  # let them come back from it, to see whether they stay
+        closing.set_result(None)
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+        if self._idleness.has_joined_closers():  # let them come back from it, to see whether they stay
             held = await kernel.wait_through(next_turn()) or held
         return held
 
@@ -330,12 +362,12 @@ class TaskManager(TaskBooks):
         return held
 
     async def _cancel_running(self) -> CancelledError | None:
-        """Cancel all tasks and see them off; one that swallows its first cancellation gets a second at half time."""
+        """Cancel all tasks and wait for them, with the rungs of a `Ladder`: what swallows the first gets a second."""
         held = None
-        for _ in range(2):
-            for handle in self._idleness.others():
+        for patience in (self.cancel_timeout, min(GRACE, self.cancel_timeout)):
+            for handle in self._idleness.awaitable_by_caller():
                 handle.cancel(f"{self} is closing")
-            wait = partial(kernel.wait_through, timeout=self.cancel_timeout / 2)
+            wait = partial(kernel.wait_through, timeout=patience)
             held = await self._wait_idle(wait) or held
         return held
 
@@ -346,29 +378,30 @@ class TaskManager(TaskBooks):
         return tuple(handle.name for handle in handles)
 
     def _abandon(self) -> tuple[AbandonedTask, ...]:
-        """Stop counting the tasks that would not end, and say who they are."""
-        left = self._idleness.others()
-        self._watched = self._watched or bool(left)
+        """Stop waiting for the tasks that would not end, and return a record of each."""
+        left = self._idleness.awaitable_by_caller()
+        self._fast_end = self._fast_end and not left
         for handle in left:
             del self._running[handle]
             self._abandoned[handle] = None
         records = tuple(describe(handle, self._clock()) for handle in left)
         for record in records:
-            logger.error("task abandoned: %s", record, extra={"manager": self.name, "task": record.name})
+            facts = {"owner": self.name, "task": record.name, "age": record.age, "stack": record.stack}
+            logger.error("task abandoned", extra=facts)
         return records
 
     async def _wait_idle(
         self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False
     ) -> T | None:
         """Wait in the given way until nothing is left but tasks that themselves wait for that."""
-        self._special = True
+        self._fast_start = False
         try:
             return await self._idleness.wait(self, wait, draining=draining)
         finally:
             self._review()
 
     def _names(self) -> tuple[str, ...]:
-        return tuple(handle.name for handle in self._idleness.others())
+        return tuple(handle.name for handle in self._idleness.awaitable_by_caller())
 
 
 async def end_block(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import TimerHandle
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from .._ground import kernel
-from .._ground.checks import checked_timeout
+from .._ground.checks import checked_callable, checked_timeout
 from .._task.handle import TaskHandle
-
-logger = logging.getLogger("lifecycle.tasks")
+from .hooks import logger
 
 OnAlarm = Callable[[TaskHandle[Any]], object]
 
 
 class Overdue:
-    """Tasks that must be through in so many seconds; whoever is not is told of, once.
+    """Reports, once each, the tasks that are not done within *seconds*.
 
     All have the same time, so they fall due in the order in which they came, and one timer, set for the first of
-    them, serves all. It is taken down when nobody is left to watch.
+    them, serves all. There is none while no task is watched.
 
     Args:
         seconds: how long a task may take; more than 0.
@@ -29,7 +27,7 @@ class Overdue:
             raises is logged.
 
     Raises:
-        TypeError, ValueError: *seconds* is no such number.
+        TypeError, ValueError: *seconds* is not such a number, or *on_alarm* cannot be called.
     """
 
     __slots__ = ("_due", "_on_alarm", "_timer", "alarms", "seconds")
@@ -38,7 +36,8 @@ class Overdue:
         self.seconds: float = checked_timeout(seconds, "seconds")
         if self.seconds in (0.0, kernel.FOREVER):
             raise ValueError(f"seconds must be more than 0 and finite, got {seconds}")
-        #: How many tasks it has told of.
+        checked_callable(on_alarm, "on_alarm")
+        #: How many tasks it has reported.
         self.alarms: int = 0
         self._on_alarm = on_alarm
         self._due: OrderedDict[TaskHandle[Any], float] = OrderedDict()  # the loop time at which each is overdue
@@ -63,7 +62,7 @@ class Overdue:
             self._timer = None
 
     def _look(self) -> None:
-        """Tell of all that are overdue, and come back when the next one may be."""
+        """Report all that are overdue, and come back when the next one may be."""
         loop = kernel.running_loop()
         self._timer = None
         now = loop.time()
@@ -72,11 +71,11 @@ class Overdue:
             if due > now:
                 break
             del self._due[handle]
-            self._tell(handle)
+            self._report(handle)
         if self._due and self._timer is None:  # on_alarm may have started a task, and so the timer
             self._timer = loop.call_at(next(iter(self._due.values())), self._look)
 
-    def _tell(self, handle: TaskHandle[Any]) -> None:
+    def _report(self, handle: TaskHandle[Any]) -> None:
         self.alarms += 1
         try:
             self._on_alarm(handle)
@@ -85,7 +84,7 @@ class Overdue:
 
 
 class QueueAlarm(Overdue):
-    """Tells of each task that has waited in line for a slot for more than *seconds*: ``on_alarm(handle)``.
+    """Reports each task that has waited in line for a slot for more than *seconds*: ``on_alarm(handle)``.
 
     A hook for ``TaskManager(hooks=[...])``; ``handle.cancel()`` in it drops the task. Callers that wait in
     ``await manager.spawn(...)`` have no task yet: put an ``asyncio.timeout`` around them.
@@ -107,7 +106,7 @@ class QueueAlarm(Overdue):
 
 
 class RunAlarm(Overdue):
-    """Tells of each task that has had its slot for more than *seconds* and has not ended: ``on_alarm(handle)``.
+    """Reports each task that has had its slot for more than *seconds* and has not ended: ``on_alarm(handle)``.
 
     A hook for ``TaskManager(hooks=[...])``. ``handle.cancel()`` in it makes it a time limit. Tasks that a closing
     manager has abandoned still run, and are still watched.

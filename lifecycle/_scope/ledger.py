@@ -14,6 +14,7 @@ from .._ground.checks import checked_timeout
 from .._ground.closing import OwnerState, refuse
 from .._ground.kernel import NativeTask
 from .._ground.roots import Portrait, enroll
+from .._task.first_steps import next_sweep, sweep
 from .._task.handle import FAILED, TaskHandle
 from .entries import CallbackRun, Child, OwnTask, count_calls, count_kinds, describe
 from .statistics import ScopeStatistics
@@ -40,7 +41,7 @@ class Ledger:
     _place: Child | None = None  # in the parent's ledger
     _since: float | None = None  # when the first thing came in
     _plain_loop: AbstractEventLoop | None = None
-    _sweep_at = 1000
+    _sweep_at = next_sweep(0)
     _token: trace.Token | None = None  # while somebody looks
     _tokens: dict[Any, trace.Token | None] | None = None
 
@@ -155,7 +156,7 @@ class Ledger:
             self._report_opened(handle)
         if len(self._ledger) > self._sweep_at:
             self._sweep()
-            self._sweep_at = 4 * len(self._ledger) + 1000
+            self._sweep_at = next_sweep(len(self._ledger))
         if self._plain_loop is not None:
             handle._task = NativeTask(handle._run(), loop=self._plain_loop, name=handle.name, context=context)
         else:
@@ -175,9 +176,7 @@ class Ledger:
             raise
 
     def _sweep(self) -> None:
-        """Find the tasks that somebody else cancelled before their first step: nothing told us of them."""
-        for entry in [entry for entry in self._ledger if isinstance(entry, OwnTask)]:
-            entry._sweep()
+        sweep(entry for entry in self._ledger if isinstance(entry, OwnTask))
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
         self._forget(handle)

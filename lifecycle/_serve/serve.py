@@ -54,7 +54,8 @@ def serve_tcp(
         idle_timeout: seconds without any traffic after which a handler is cancelled, measured to a quarter; None for no
             bound.
         drain_timeout: seconds that handlers have to finish when the server closes; None for no bound.
-        cancel_timeout: seconds that cancelled handlers have to end before they are left behind; None for no bound.
+        cancel_timeout: seconds that cancelled handlers have to end before they are cancelled again, and abandoned
+            ``min(1, cancel_timeout)`` seconds later; None for no bound.
         close_timeout: seconds that closing one connection may take, which sends what waits; None for no bound.
         ssl: the context of a server that speaks TLS.
         handshake_timeout: seconds that a TLS handshake may take; None for the loop's own bound.

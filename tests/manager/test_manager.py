@@ -70,7 +70,7 @@ def test_timeouts_are_checked(name: str) -> None:
 def test_a_manager_shows_its_name() -> None:
     """In repr, and so in every message."""
     assert repr(TaskManager("mail")) == "task manager 'mail'"
-    assert TaskManager().name == "tasks"
+    assert TaskManager().name == "task manager"
 
 
 # Names
@@ -196,11 +196,12 @@ async def test_a_failing_task_hurts_nobody(bubble: Bubble) -> None:
 
 @virtual
 async def test_by_default_errors_are_logged(bubble: Bubble, caplog: pytest.LogCaptureFixture) -> None:
-    """With the task's name and its traceback."""
-    async with TaskManager() as manager:
+    """With the task's name, the manager's and the traceback."""
+    async with TaskManager("mail") as manager:
         manager.start_soon(fail, name="mailer")
     (record,) = caplog.records
-    assert record.getMessage() == "background task 'mailer' failed"
+    assert (record.name, record.getMessage()) == ("lifecycle.manager", "background task failed")
+    assert record.owner == "mail"  # type: ignore[attr-defined]
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Failure)
     assert record.task == "mailer"  # type: ignore[attr-defined]
@@ -216,7 +217,7 @@ async def test_on_error_may_fail_itself(bubble: Bubble, caplog: pytest.LogCaptur
     async with TaskManager(limit=1, on_error=fails) as manager:
         manager.start_soon(fail)
         assert await manager.start_soon(give, 5) == 5
-    assert [record.getMessage() for record in caplog.records] == ["on_error failed", "background task 'fail' failed"]
+    assert [record.getMessage() for record in caplog.records] == ["on_error failed", "background task failed"]
 
 
 @virtual
@@ -273,7 +274,7 @@ async def test_a_closing_manager_refuses_everything(bubble: Bubble) -> None:
         async with manager:
             raise AssertionError("entered")
     assert coro.cr_frame is None
-    assert manager.statistics().rejected == 6
+    assert manager.statistics().rejected == 5
     assert running.status is TaskStatus.PENDING
     report = await manager.aclose()
     assert (report.finished, report.clean) == (1, True)

@@ -142,7 +142,7 @@ async def test_on_alarm_may_start_a_task(bubble: Bubble) -> None:
 
 
 @virtual
-async def test_tasks_that_are_left_behind_are_still_watched(bubble: Bubble) -> None:
+async def test_tasks_that_are_abandoned_are_still_watched(bubble: Bubble) -> None:
     """They still run; when they end, nothing is left."""
     may_end = asyncio.Event()
     told: list[str] = []
