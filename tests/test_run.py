@@ -262,7 +262,7 @@ def test_what_is_too_slow_is_cancelled_and_named(capfd: pytest.CaptureFixture[st
 
     async def slow(name: str) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         finally:
             cancelled.append(name)
 
@@ -274,9 +274,7 @@ def test_what_is_too_slow_is_cancelled_and_named(capfd: pytest.CaptureFixture[st
         await asyncio.sleep(0)
         return 5
 
-    began = time.monotonic()
     assert run(main, drain_timeout=0.05) == 5
-    assert time.monotonic() - began < 5
     assert cancelled == ["owned", "stranger"]
     assert capfd.readouterr().err == "lifecycle: did not end in time, cancelled: owned\n"
 
@@ -338,7 +336,7 @@ class Program:
 
     def end(self) -> tuple[int, list[str], str]:
         """Return the exit code, what it said after the last wait, and its errors."""
-        output, errors = self.process.communicate(timeout=30)
+        output, errors = self.process.communicate(timeout=60)
         return self.process.returncode, output.split("\n")[:-1], errors
 
 
@@ -419,11 +417,9 @@ def test_the_second_signal_forces(use_uvloop: bool) -> None:
         program.wait_for("ready")
         program.signal(signal.SIGTERM)
         program.wait_for("main swallowed")
-        began = time.monotonic()
         program.signal(signal.SIGTERM)
         returned, said, errors = program.end()
     assert returned == 143
-    assert time.monotonic() - began < 10
     assert set(said) == {"main swallowed", "background swallowed"}
     assert "still running, abandoned: background (running for " in errors
     assert "still running, abandoned: main (running for " in errors
@@ -528,23 +524,21 @@ def test_a_signal_after_main_forces_what_is_left() -> None:
 
 
 def test_a_worker_thread_that_is_stuck_is_named_and_left() -> None:
-    """It would keep the interpreter alive for a minute."""
+    """It would keep the interpreter alive for ten minutes."""
     body = """
         async def main():
             def block():
                 say("ready")
-                time.sleep(60)
+                time.sleep(600)
             await anyio.to_thread.run_sync(block, abandon_on_cancel=True)
 
         run(main, cancel_timeout=0.2)
     """
     with running(body) as program:
         program.wait_for("ready")
-        began = time.monotonic()
         program.signal(signal.SIGTERM)
         returned, _, errors = program.end()
     assert returned == 143
-    assert time.monotonic() - began < 20
     assert "still running, abandoned: thread " in errors
 
 

@@ -125,20 +125,17 @@ async def test_a_drain_sees_a_late_first_step_that_never_comes(bubble: Bubble) -
 def test_a_drain_sees_foreign_cancellations_on_every_loop(new_loop: Any, turns: int) -> None:
     """Where a manager takes the shortest way to start a task, and nobody watches until the drain begins."""
 
-    async def main() -> float:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        async with TaskManager() as manager:
-            handle = manager.start_soon(work, 9.0)
+    async def main() -> None:
+        async with asyncio.timeout(60), TaskManager() as manager:
+            handle = manager.start_soon(work, 600.0)
             assert handle._task is not None
             handle._task.cancel()
             for _ in range(turns):
                 await asyncio.sleep(0)
             await manager.drain()
             assert handle.status is TaskStatus.CANCELLED
-        return loop.time() - began
 
-    assert run_on(new_loop, main()) < 5
+    run_on(new_loop, main())
 
 
 @virtual

@@ -51,7 +51,7 @@ handlers = "handlers.py"
 [blocks.quick]
 sequence = [{note("quick began")}, {{ sleep = 0.7 }}, {note("quick ended")}]
 [blocks.slow]
-sequence = [{note("slow began")}, {{ shell = "echo $$ > group; sleep 60 & sleep 60" }}, {note("slow ended")}]
+sequence = [{note("slow began")}, {{ shell = "echo $$ > group; sleep 600 & sleep 600" }}, {note("slow ended")}]
 retries = 1
 [blocks.after]
 needs = ["quick", "slow"]
@@ -108,16 +108,14 @@ def test_a_second_signal_does_not_wait(cli: Cli) -> None:
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", FLOW)
     db = cli.directory / "jobs.sqlite"
-    process = cli.start("run", flow, "--db", db, "--drain-timeout", 60)
+    process = cli.start("run", flow, "--db", db, "--drain-timeout", 600)
     wait_until(lambda: bool(lines_in(cli.directory / "group")))
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    ended = end_of(process)
+    ended = end_of(process)  # within a minute, where the drain would take ten
     assert ended.returncode == 143, ended.stderr
-    assert time.monotonic() - began < 8
     assert "still owned: nothing" in ended.stdout
     states = {name: job["status"] for name, job in cli.jobs(db).items()}
     assert states == {"quick": "interrupted", "slow": "interrupted", "after": "pending"}
@@ -175,9 +173,9 @@ def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> N
     """While a scheduler works on them: a running job is stopped, a waiting one never starts, a whole run ends."""
     flow = cli.write(
         "flow.toml",
-        "[blocks.runs]\nshell = 'echo $$ > group; sleep 60'\n[blocks.waits]\nneeds = ['runs']\nsleep = 0\n"
+        "[blocks.runs]\nshell = 'echo $$ > group; sleep 600'\n[blocks.waits]\nneeds = ['runs']\nsleep = 0\n"
         "[blocks.later]\ndelay = 60\nsleep = 0\n[blocks.below]\nneeds = ['later']\nsleep = 0\n"
-        "[blocks.long]\nsleep = 60\n",
+        "[blocks.long]\nsleep = 600\n",
     )
     db = cli.directory / "jobs.sqlite"
     process = cli.start("run", flow, "--db", db, "--json")
@@ -187,12 +185,10 @@ def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> N
         "runs": "running", "waits": "pending", "later": "pending", "below": "pending", "long": "running",
     }  # fmt: skip
     assert "kind       shell" in cli.call("jobs", "show", jobs["runs"]["id"], "--db", db).stdout
-    began = time.monotonic()
     cancelled = cli.call("jobs", "cancel", "later", jobs["runs"]["id"], "--reason", "not today", "--db", db)
     assert cancelled.returncode == 0, cancelled.stderr
     assert "is being stopped" in cancelled.stdout
     wait_until(lambda: {job["status"] for name, job in cli.jobs(db).items() if name != "long"} == {"cancelled"})
-    assert time.monotonic() - began < 8
     assert cli.call("jobs", "cancel", "runs", "--db", db).returncode == 1
     assert cli.call("jobs", "cancel", "--run", 1, "--db", db).returncode == 0
     ended = end_of(process)
