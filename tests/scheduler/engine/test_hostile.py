@@ -251,7 +251,7 @@ async def test_a_storm_of_cancellations(tmp_path: Path) -> None:
 
 
 async def test_a_storm_on_a_deep_flow_leaves_nothing() -> None:
-    """Runs that are cancelled at any moment, commands and all: each ends long before these would, and nothing is left."""
+    """Runs are cancelled at any moment, commands and all: each ends long before these would, and nothing is left."""
     text = """
         [blocks.a]
         foreach = [1, 2, 3]
