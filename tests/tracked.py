@@ -1,4 +1,4 @@
-"""The files of the project: those under version control, so that work in progress disturbs nobody."""
+"""The files of the project: those under version control, so that work in progress fails no test."""
 
 import subprocess
 from pathlib import Path

@@ -79,7 +79,7 @@ def test_a_task_can_be_cancelled_by_hand(run: Run, group_class: Any) -> None:
 
 
 def test_a_cancelled_error_of_a_task_is_no_error(run: Run, group_class: Any) -> None:
-    """A task that raises it by itself is cancelled, and disturbs nobody."""
+    """A task that raises it by itself is cancelled, and disturbs no other."""
 
     async def main() -> None:
         async with group_class() as group:
@@ -116,7 +116,7 @@ def test_name_and_context_reach_the_task(run: Run, group_class: Any) -> None:
 
 
 def test_an_error_cancels_the_others_and_interrupts_the_body(run: Run, group_class: Any) -> None:
-    """Everybody has cleaned up when the error arrives, alone in a group."""
+    """All tasks have cleaned up when the error arrives, alone in a group."""
     seen: list[str] = []
 
     async def main() -> int:
@@ -357,7 +357,7 @@ def test_endless_growth_ends_with_an_error(run: Run, group_class: Any) -> None:
 
 
 def test_a_group_needs_a_task(group_class: Any) -> None:
-    """Entered from a callback there is nobody to interrupt."""
+    """Entered from a callback there is no task to interrupt."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

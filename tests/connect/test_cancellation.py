@@ -47,7 +47,7 @@ async def test_a_cancelled_awaiter_waits_for_the_rollback_and_is_cancelled_once(
 @pytest.mark.parametrize("limit", [asyncio.timeout, anyio.fail_after], ids=["asyncio", "anyio"])
 @virtual
 async def test_a_timeout_around_it_waits_for_the_rollback(bubble: Bubble, limit: Callable[[float], Any]) -> None:
-    """The timeout of somebody else ends the connect, and times out when everything is undone."""
+    """A timeout of the caller's ends the connect, and times out when everything is undone."""
     peer = Peer(seconds=1)
 
     async def awaits() -> None:

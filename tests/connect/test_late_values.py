@@ -82,7 +82,7 @@ async def test_a_release_may_close_the_attempt_whose_connector_was_left_behind(b
 
 
 def test_a_connector_that_was_left_behind_and_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody waits for it any more; its error is not lost."""
+    """No task waits for it any more; its error is not lost."""
 
     async def connector(stages: Stages) -> None:
         for _ in range(2):
@@ -103,7 +103,7 @@ def test_a_connector_that_was_left_behind_and_fails_is_logged(caplog: pytest.Log
 
 @virtual
 async def test_without_a_close_timeout_a_rollback_may_take_its_time(bubble: Bubble) -> None:
-    """Nobody is hurried."""
+    """It is waited for without a bound."""
     peer = Peer(seconds=1000)
     attempt = connect(peer.connector, "a", close_timeout=None)
     attempt.poll()

@@ -114,7 +114,7 @@ async def test_a_connection_that_has_ended_by_itself_may_be_dropped(bubble: Bubb
 
 @virtual
 async def test_a_task_that_fails_before_the_block_is_entered_fails_the_block(bubble: Bubble) -> None:
-    """The connection had ended by itself, or was ending, when somebody came to use it."""
+    """The connection had ended by itself, or was ending, when a block came to use it."""
     for seconds in (0.01, 5.5):
         await enter_a_connection_that_fails(Peer(seconds=seconds))
 

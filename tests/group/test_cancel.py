@@ -185,7 +185,7 @@ def test_such_a_cancellation_while_the_group_joins(limit: int | None) -> None:
             group.create_task(starter(group))
         assert group.statistics().cancelled >= 1
 
-    RUNS["virtual"](main)  # which says so when nobody can run any more
+    RUNS["virtual"](main)  # which says so when no task can run any more
 
 
 def test_a_shield_of_a_task_is_respected(run: Run, start: Any) -> None:

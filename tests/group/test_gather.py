@@ -114,7 +114,7 @@ def test_the_cause_of_an_error_is_kept(run: Run) -> None:
 
 
 def test_errors_as_results(run: Run) -> None:
-    """Nobody is cancelled for them, and one that was cancelled is a TaskCancelled."""
+    """No other is cancelled for them, and one that was cancelled is a TaskCancelled."""
 
     async def main() -> list[Any]:
         doomed = asyncio.create_task(after(10))

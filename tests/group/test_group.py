@@ -76,7 +76,7 @@ def test_a_group_in_a_task_of_another_owner(run: Run) -> None:
 
 @pytest.mark.usefixtures("no_strangers")
 def test_a_snapshot_shows_the_group_and_its_tasks(run: Run) -> None:
-    """While it lives; its tasks are not among those that nobody owns."""
+    """While it lives; its tasks are not among those without an owner."""
 
     async def main() -> None:
         async with TaskGroup(limit=3, name="pages") as group:

@@ -125,7 +125,7 @@ def test_none_can_win(run: Run) -> None:
 
 
 def test_a_race_that_all_lose_raises_all_errors(run: Run, start: Any) -> None:
-    """When nobody is left to win."""
+    """When no task is left to win."""
 
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:

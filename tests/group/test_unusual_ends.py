@@ -37,7 +37,7 @@ def test_a_generator_that_holds_a_group_can_be_closed(run: Run) -> None:
 
 
 def test_an_error_after_the_host_has_gone_is_reported() -> None:
-    """A block that was abandoned with its generator has nobody to raise it; the loop's handler gets it."""
+    """A block that was abandoned with its generator has no task to raise it in; the loop's handler gets it."""
     reported: list[Any] = []
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""G4 and G6 at the end of a block: whoever owns it, no error of the body is lost, whatever is cancelled meanwhile."""
+"""G4 and G6 at the end of a block: of every owner, no error of the body is lost, whatever is cancelled meanwhile."""
 
 from __future__ import annotations
 

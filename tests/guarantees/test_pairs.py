@@ -1,4 +1,4 @@
-"""G13: a pair ends together, whoever ends first and whatever the other is blocked in."""
+"""G13: a pair ends together, whichever loop ends first and whatever the other is blocked in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TaskHooks: who is told of what, in which order, and that a broken hook hurts nobody."""
+"""TaskHooks: who is told of what, in which order, and that a broken hook harms no task."""
 
 import asyncio
 import sys

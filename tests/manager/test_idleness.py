@@ -123,7 +123,7 @@ async def test_a_drain_sees_a_late_first_step_that_never_comes(bubble: Bubble) -
 @on_every_loop
 @pytest.mark.parametrize("turns", [0, 1])
 def test_a_drain_sees_foreign_cancellations_on_every_loop(new_loop: Any, turns: int) -> None:
-    """Where a manager takes the shortest way to start a task, and nobody watches until the drain begins."""
+    """Where a manager takes the shortest way to start a task, and nothing watches until the drain begins."""
 
     async def main() -> None:
         async with asyncio.timeout(60), TaskManager() as manager:
@@ -160,7 +160,7 @@ async def test_a_drain_sees_foreign_cancellations_of_what_starts_meanwhile(bubbl
 @virtual
 @pytest.mark.parametrize("ways", [(close_it,), (drain_it,), (close_it,) * 2, (drain_it,) * 2, (close_it, drain_it)])
 async def test_tasks_that_close_or_drain_their_own_manager(bubble: Bubble, ways: tuple[Any, ...]) -> None:
-    """Alone or together, in either order, with no bound at all: nobody waits in a circle."""
+    """Alone or together, in either order, with no bound at all: no two wait for each other."""
     for order in (ways, ways[::-1]):
         manager = TaskManager(drain_timeout=None)
         handles = [manager.start_soon(way, manager) for way in order]
@@ -281,7 +281,7 @@ async def test_a_task_may_close_its_manager_through_a_scope(bubble: Bubble) -> N
 
 @virtual
 async def test_a_second_closer_waits_for_the_first(bubble: Bubble) -> None:
-    """Both get the same report, and so does whoever comes when all is over."""
+    """Both get the same report, and so does a caller that comes when all is over."""
     manager = TaskManager()
     manager.start_soon(work)
     first = asyncio.create_task(manager.aclose())

@@ -21,7 +21,7 @@ async def closes_from_all_sides(bubble: Bubble) -> None:
 
 
 def account_closes(bubble: Bubble) -> None:
-    """The books are in order, and nobody is left waiting."""
+    """The books are in order, and no task is left waiting."""
     manager: TaskManager | None = getattr(bubble.state, "manager", None)
     if manager is not None:
         manager._check_invariants()

@@ -16,7 +16,7 @@ from .parts import Receive, Send, Wire, fails, forever
 
 @virtual
 async def test_leaving_the_block_stops_both(bubble: Bubble) -> None:
-    """At once, joined, with nobody who ended first."""
+    """At once, joined, and neither ended first."""
     async with ReaderWorker(forever, forever) as pair:
         await asyncio.sleep(0.1)
     outcome = await pair.wait()

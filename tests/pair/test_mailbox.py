@@ -1,4 +1,4 @@
-"""The mailbox of a pair: order, backpressure, and no item lost or doubled, whoever is cancelled."""
+"""The mailbox of a pair: order, backpressure, and no item lost or doubled, whichever side is cancelled."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def test_the_end_of_the_worker_stops_a_blocked_read(bubble: Bubble) -> Non
 
 @virtual
 async def test_the_end_of_the_worker_frees_a_blocked_send(bubble: Bubble) -> None:
-    """Also one of a helper of the reader, which nobody cancels: it is refused."""
+    """Also one of a helper of the reader, which the pair has not cancelled: it is refused."""
     refused: list[BaseException] = []
 
     async def reader(send: Send) -> None:
@@ -226,7 +226,7 @@ async def test_an_asynchronous_close_is_waited_for(bubble: Bubble) -> None:
 
 @virtual
 async def test_the_error_of_closing_is_reported(bubble: Bubble) -> None:
-    """In the outcome, and at the end of the block where nobody asked for that."""
+    """In the outcome, and at the end of the block where no caller asked for that."""
 
     async def close() -> None:
         raise ValueError("cannot close")

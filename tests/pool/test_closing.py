@@ -138,7 +138,7 @@ def test_a_destroy_that_ignores_its_cancellations_is_abandoned() -> None:
 
 
 def test_close_is_idempotent_and_may_come_from_inside() -> None:
-    """A creation that closes its own pool deadlocks nobody; a second closer waits for the first."""
+    """A creation that closes its own pool causes no deadlock; a second closer waits for the first."""
 
     async def scenario(bubble: Bubble) -> None:
         async def create() -> object:

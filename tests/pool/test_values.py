@@ -171,7 +171,7 @@ def test_min_size_is_tried_again_after_failures(caplog: pytest.LogCaptureFixture
 
 
 def test_a_failed_creation_fails_one_borrower_each() -> None:
-    """Everybody who waits is told, first come first; the pool has its slots back."""
+    """All borrowers that wait are told, first come first; the pool has its slots back."""
 
     async def scenario(bubble: Bubble) -> None:
         server = Server()

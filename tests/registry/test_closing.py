@@ -141,7 +141,7 @@ def test_close_is_idempotent_from_any_task() -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_task_of_the_registry_may_close_it(late: bool) -> None:
-    """Factories and finalizers that close their own registry deadlock nobody."""
+    """Factories and finalizers that close their own registry cause no deadlock."""
 
     async def scenario(bubble: Bubble) -> None:
         async def end(value: int) -> None:

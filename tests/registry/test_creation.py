@@ -228,7 +228,7 @@ def test_a_put_during_a_creation_wins() -> None:
 
 
 def test_a_factory_that_takes_too_long_is_cancelled_and_named() -> None:
-    """Everybody who waits gets CreationTimeout, which says where it hung."""
+    """All callers that wait get CreationTimeout, which says where it hung."""
 
     async def scenario(bubble: Bubble) -> None:
         async def hangs() -> int:
@@ -269,7 +269,7 @@ def test_a_factory_that_ignores_its_cancellations_is_abandoned() -> None:
 
 
 def test_a_cancelled_factory_is_no_cancellation_of_its_callers() -> None:
-    """Whoever cancelled its task, those who wait get an error and not a CancelledError."""
+    """Wherever its task was cancelled from, those who wait get an error and not a CancelledError."""
 
     async def scenario(bubble: Bubble) -> None:
         async def cancels_itself() -> int:

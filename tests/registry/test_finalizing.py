@@ -79,7 +79,7 @@ def test_many_finalizers_are_bounded() -> None:
 
 
 def test_a_failing_finalizer_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """While the registry is open nobody waits for it, so the log gets it; synchronous ones as well."""
+    """While the registry is open no task waits for it, so the log gets it; synchronous ones as well."""
 
     async def scenario(bubble: Bubble) -> None:
         def fails(value: int) -> None:

@@ -62,7 +62,7 @@ async def test_factories_that_ask_in_a_circle_are_told(bubble: Bubble) -> None:
 
 @virtual
 async def test_a_factory_may_ask_for_another_key(bubble: Bubble) -> None:
-    """Also for one that somebody else is creating, and that needs longer."""
+    """Also for one that another task is creating, and that needs longer."""
 
     async def slow() -> int:
         await asyncio.sleep(2)

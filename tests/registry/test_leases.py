@@ -1,4 +1,4 @@
-"""Leases and loans: one block at a time, whoever enters it, and what a factory's value weighs."""
+"""Leases and loans: one block at a time, in whichever task, and what a factory's value weighs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ async def test_two_tasks_that_enter_one_loan(bubble: Bubble) -> None:
 async def test_what_cannot_be_weighed_is_not_taken_in(
     bubble: Bubble, factory: Callable[[], Awaitable[int] | int], weight: int, error: type[Exception]
 ) -> None:
-    """put leaves the value to its caller; what a factory made is nobody's, and finalized."""
+    """put leaves the value to its caller; what a factory made has no owner, and is finalized."""
     ended: list[int] = []
     async with Registry[str, int](max_size=3, weigher=lambda key, value: weight, finalizer=ended.append) as registry:
         with pytest.raises(error):

@@ -90,7 +90,7 @@ def test_size_may_be_a_weight() -> None:
 
 
 def test_a_replaced_value_leaves_for_its_true_cause() -> None:
-    """REPLACED while its time lasts, EXPIRED when it was over already though nobody had swept."""
+    """REPLACED while its time lasts, EXPIRED when it was over already though no sweep had come."""
 
     clock = Frozen()
     registry = Registry[str, int](ttl=1.0, clock=clock)

@@ -116,7 +116,7 @@ async def test_a_held_context_manager_that_fails_interrupts_the_body(bubble: Bub
 
 @virtual
 async def test_a_held_context_manager_that_ends_quietly_is_named(bubble: Bubble) -> None:
-    """What was held is gone, and nobody said why."""
+    """What was held is gone, and no error said why."""
 
     @contextlib.asynccontextmanager
     async def leaves() -> AsyncIterator[None]:

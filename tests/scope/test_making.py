@@ -69,7 +69,7 @@ async def test_a_factory_that_takes_too_long_is_cancelled_before_the_timeout_is_
 
 @virtual
 async def test_a_scope_that_closes_meanwhile_refuses_what_is_being_made(bubble: Bubble) -> None:
-    """The caller gets OwnerClosed, not a cancellation: nobody cancelled it."""
+    """The caller gets OwnerClosed, not a cancellation: its task was not cancelled."""
     scope = Scope()
 
     async def slow() -> None:
@@ -107,7 +107,7 @@ async def test_start_returns_what_the_task_reports(bubble: Bubble) -> None:
 
 @virtual
 async def test_a_start_that_is_cancelled_takes_its_task_along(bubble: Bubble) -> None:
-    """Nobody has the value, so nobody needs the task."""
+    """No caller has the value, so none needs the task."""
     log: list[str] = []
 
     async def slow(*, task_status: anyio.abc.TaskStatus[None]) -> None:

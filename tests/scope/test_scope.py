@@ -83,7 +83,7 @@ async def test_an_interruption_waits_for_a_shielded_section_of_the_body(bubble: 
 
 @virtual
 async def test_an_outer_cancellation_that_comes_with_an_interruption_is_not_swallowed(bubble: Bubble) -> None:
-    """The interruption is ours, the cancellation somebody else's."""
+    """The interruption is ours, the cancellation the caller's."""
     reached = []
 
     async def body() -> None:

@@ -116,7 +116,7 @@ def test_who_sends_without_waiting_hears_at_once_that_the_peer_has_gone(caplog: 
         client.close()
         for _ in range(100):
             stream.send_nowait(b"x")
-        raise AssertionError("nobody heard of the end")
+        raise AssertionError("no handler heard of the end")
 
     async def main() -> None:
         async with serve_tcp(handler) as server:

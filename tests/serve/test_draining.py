@@ -92,7 +92,7 @@ async def test_a_cancelled_close_cuts_at_once(bubble: Bubble) -> None:
 
 @virtual
 async def test_a_handler_may_close_its_own_server(bubble: Bubble) -> None:
-    """It is not waited for, and whoever waits for the server goes on."""
+    """It is not waited for, and a task that waits for the server goes on."""
 
     async def handler(stream: ServedStream) -> None:
         await stream.receive()

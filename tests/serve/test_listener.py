@@ -48,7 +48,7 @@ def test_a_unix_socket_is_made_and_removed(tmp_path: Path) -> None:
 
 
 def test_the_file_of_another_server_is_left_alone(tmp_path: Path) -> None:
-    """Somebody has put another socket in the place of ours, and listens on it."""
+    """Another server has put its socket in the place of ours, and listens on it."""
 
     async def main() -> None:
         path = tmp_path / "control.sock"
@@ -106,7 +106,7 @@ def test_a_name_in_the_abstract_namespace(tmp_path: Path) -> None:
     ids=["name", "path", "address"],
 )
 def test_what_cannot_be_listened_on_is_named(make: Callable[[], Server], message: str) -> None:
-    """With the reason, whoever it was that refused."""
+    """With the reason, wherever the refusal came from."""
 
     async def main() -> None:
         with pytest.raises(OSError, match=message):

@@ -30,7 +30,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 @on_every_loop
 def test_tls(new_loop: Any, tmp_path: Path) -> None:
-    """Encrypted connections are served; handshakes that fail, or take too long, are counted and hurt nobody."""
+    """Encrypted connections are served; handshakes that fail, or take too long, are counted and harm no other."""
     key, cert = certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)

@@ -105,7 +105,7 @@ async def test_a_long_pipeline_leaves_others_their_turn(bubble: Bubble, command:
 
 @virtual
 async def test_a_client_that_leaves_its_last_answers_is_no_error(bubble: Bubble) -> None:
-    """Its connection is cut after a while, and nobody is told of a failure."""
+    """Its connection is cut after a while, and no failure is told."""
     async with served() as (control, _):
         lazy = await client()
         lazy.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -217,7 +217,7 @@ async def clients_of_all_kinds(bubble: Bubble) -> None:
 
 @pytest.mark.parametrize("budget", [200, pytest.param(None, marks=pytest.mark.nightly)])
 def test_nothing_stays_behind_whoever_is_struck_wherever(budget: int | None) -> None:
-    """Every fault at points of every task: the server, its clients, the scheduler and whoever holds them."""
+    """Every fault at points of every task: the server, its clients, the scheduler and the task that holds them."""
     logging.disable(logging.CRITICAL)  # what was injected is logged, as it should be
     try:
         explore_cancellation(clients_of_all_kinds, budget=budget, invariants=[no_busy_loop]).assert_clean()

@@ -127,7 +127,7 @@ async def test_cancelling_the_body_drains_and_passes_the_cancellation_on(make: M
 
 
 async def test_a_cancellation_while_the_block_is_left_is_passed_on(make: Make) -> None:
-    """The body had come to its end; the job that drains is interrupted, and whoever cancelled is not ignored."""
+    """The body had come to its end; the job that drains is interrupted, and the cancellation is not ignored."""
     leaving = anyio.Event()
 
     async def body() -> None:

@@ -37,7 +37,7 @@ async def hold() -> None:
 
 
 async def ignore() -> None:
-    """Wait for ever, whoever cancels it; only `release_all` ends it."""
+    """Wait for ever, however often it is cancelled; only `release_all` ends it."""
     while not _released.is_set():
         try:
             await asyncio.sleep(0.01)
@@ -125,7 +125,7 @@ async def test_a_job_that_ignores_its_cancellation_is_named_when_the_scheduler_c
 
 
 async def test_a_job_that_swallows_its_cancellation_once_and_returns_has_succeeded() -> None:
-    """It did what it was to do; that somebody wanted it to end does not change that."""
+    """It did what it was to do; that its end was asked for does not change that."""
 
     async def swallow() -> str:
         try:
@@ -178,7 +178,7 @@ async def test_a_job_that_blocks_the_loop_is_named_while_it_does(caplog: pytest.
 
 
 async def test_a_loop_that_turns_is_not_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Jobs that only wait block nobody; and without a threshold nothing is watched."""
+    """Jobs that only wait block nothing; and without a threshold nothing is watched."""
     events: list[Event] = []
     async with Scheduler(on_event=events.append, stall_threshold=5.0) as scheduler:
         await (await scheduler.submit(anyio.sleep, 0.1)).wait()
@@ -189,7 +189,7 @@ async def test_a_loop_that_turns_is_not_named(caplog: pytest.LogCaptureFixture) 
 
 
 async def test_a_task_that_a_handler_leaks_is_seen_and_not_ours() -> None:
-    """The snapshot lists it under nobody, by its name; everything of the job is gone."""
+    """The snapshot lists it without an owner, by its name; everything of the job is gone."""
     leaked: list[asyncio.Task[None]] = []
 
     async def leak() -> None:
@@ -210,7 +210,7 @@ async def test_a_task_that_a_handler_leaks_is_seen_and_not_ours() -> None:
 
 
 async def test_a_storm_of_cancellations(tmp_path: Path) -> None:
-    """Everybody cancels everything, again and again, while jobs come and go: each job ends once."""
+    """Five tasks cancel every job, again and again, while jobs come and go: each job ends once."""
     started = 0
 
     async def work(seconds: float) -> None:

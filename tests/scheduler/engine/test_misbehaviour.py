@@ -190,7 +190,7 @@ async def test_nothing_of_a_job_is_left_in_memory_when_it_has_ended() -> None:
 
 
 async def test_a_pending_job_whose_handle_was_dropped_is_run_all_the_same(make: Make) -> None:
-    """Nobody has to hold a handle."""
+    """No handle has to be held."""
     async with make(workers=1) as scheduler:
         for number in range(5):
             await scheduler.submit(note, str(number))

@@ -29,7 +29,7 @@ async def test_a_retry_that_is_due_later_survives_a_restart(tmp_path: Path) -> N
 
 
 async def test_jobs_by_themselves_are_taken_over_from_a_scheduler_that_was_closed(tmp_path: Path) -> None:
-    """Only those whose handler is known here; the others wait for somebody who knows it."""
+    """Only those whose handler is known here; the others wait for a scheduler that knows it."""
     store = tmp_path / "jobs.sqlite"
     handler("test.gone")(use_gone)
     async with Scheduler(store, drain_timeout=0.0) as scheduler:

@@ -1,4 +1,4 @@
-"""Schedules of flows: one run for each due time, taken up by whoever serves the flow."""
+"""Schedules of flows: one run for each due time, taken up by any process that serves the flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths in flows stay under the flow's directory, unless somebody allows more."""
+"""Paths in flows stay under the flow's directory, unless the caller allows more."""
 
 from __future__ import annotations
 

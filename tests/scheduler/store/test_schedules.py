@@ -1,4 +1,4 @@
-"""Schedules: one job for each due time, whoever looks and whenever."""
+"""Schedules: one job for each due time, whichever process looks and whenever."""
 
 from __future__ import annotations
 
