@@ -1,4 +1,4 @@
-"""Requests for storage sites: by priority, bounded, and gone when nobody wants them any more.
+"""Requests for storage sites: by priority, bounded, and gone when they are not wanted any more.
 
 A request is a key of a registry. Its creation waits for a site in a scheduler, the most urgent first; who asks for the
 same key waits for the same site; when all who asked have left, the request leaves the queue; the answer stays for a
@@ -21,7 +21,7 @@ class SiteRequests:
     """A queue of requests for sites.
 
     Args:
-        assign: finds a site for a request; called for so many requests at once as there are sites.
+        assign: finds a site for a request; called for as many requests at once as there are sites.
         sites: how many sites there are.
         ttl: seconds for which an answer can be asked for again.
         most_waiting: how many requests may wait.
@@ -60,7 +60,7 @@ class SiteRequests:
     async def site_for(self, request: str, priority: int = 0) -> str:
         """Return the site for a request.
 
-        Cancellation: when nobody else waits for the same request, it leaves the queue.
+        Cancellation: when no other caller waits for the same request, it leaves the queue.
 
         Raises:
             anyio.WouldBlock: too many requests wait.

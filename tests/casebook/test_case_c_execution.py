@@ -129,7 +129,7 @@ async def test_c5_and_c6_nothing_of_a_job_is_alive_after_its_end(how: str) -> No
 
 @pytest.mark.asyncio
 async def test_c5_what_a_context_keeps_is_bounded() -> None:
-    """Outputs that are too large together fail the job, and a log has a last so many lines."""
+    """Outputs that are too large together fail the job, and of a log only the last lines are kept."""
 
     @handler("case_c.talk")
     async def talk(context: Context) -> str:
@@ -266,7 +266,7 @@ async def test_c10_the_leaky_block_asks_for_ever() -> None:
 
 @pytest.mark.asyncio
 async def test_c10_ours_backs_off_and_gives_up() -> None:
-    """After so many looks, with an error that says so."""
+    """After the last look, with an error that says so."""
     asked: list[float] = []
 
     @handler("case_c.site_is_free")
@@ -286,7 +286,7 @@ async def test_c10_ours_backs_off_and_gives_up() -> None:
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """Return a block in so many others."""
+    """Return a block within *levels* others."""
     block: dict[str, Any] = {"sleep": 0}
     for _ in range(levels):
         block = {"sequence": [block]}

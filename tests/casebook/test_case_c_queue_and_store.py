@@ -52,7 +52,7 @@ class LeakyQueue:
         return heapq.heappop(self.heap)[2]
 
     def cancel(self, number: int) -> None:
-        """Take one out that nobody wants any more."""
+        """Take one out that is not wanted any more."""
         self.heap = [entry for entry in self.heap if entry[1] != number]
         heapq.heapify(self.heap)
 
@@ -104,7 +104,7 @@ async def test_c1_ours_forgets_what_has_left_it_on_each_way_out() -> None:
 
 
 class LeakyPersistence:
-    """Keeps what it has written, unless somebody calls remove."""
+    """Keeps what it has written, unless remove is called."""
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path)
@@ -154,7 +154,7 @@ async def test_c2_the_state_of_waiting_tasks_is_in_the_store_and_not_in_memory(t
 
 
 class LeakyRetries:
-    """Retries in tasks that nobody refers to."""
+    """Retries in tasks without a reference to them."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -294,6 +294,6 @@ async def test_c4_ours_asks_once_for_all_and_not_at_all_when_nothing_runs(tmp_pa
 
 @handler("case_c.wait_long")
 async def wait_long(number: int) -> int:
-    """Wait until somebody cancels it."""
+    """Wait until it is cancelled."""
     await anyio.sleep_forever()
     return number
