@@ -20,8 +20,9 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from ._ground import kernel
 from ._ground.calls import checked_coroutine, coroutine_of, name_of
-from ._ground.checks import checked_timeout
+from ._ground.checks import checked_callable, checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
+from ._ground.ladder import GRACE
 from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
 from ._manager.records import AbandonedTask
@@ -50,8 +51,8 @@ def run(
 
     The first SIGINT or SIGTERM cancels *main*, whose owners close as their blocks are left, and drains the background
     tasks; all of that within ``drain_timeout``. Then, or at a second signal, everything that still runs is cancelled
-    and given ``cancel_timeout``. What is stuck after that is named on stderr with the place where it is suspended,
-    and left. A third signal ends the process at once.
+    and given ``cancel_timeout``, then cancelled once more. What is stuck a grace later is named on stderr with the
+    place where it is suspended, and abandoned. A third signal ends the process at once.
 
     Args:
         main: the async function to run.
@@ -66,9 +67,11 @@ def run(
         SystemExit: a SIGTERM ended *main*; the exit code is 143.
         BaseException: what *main* raised. (If it *returned* in spite of a signal, its value is returned.) A
             ``SystemExit`` or ``KeyboardInterrupt`` that a background task raised, which ends *main* as a signal does.
+        TypeError: *main* is not a function. Nothing has been started.
         RuntimeError: a loop is running in this thread already.
         ImportError: ``use_uvloop`` without uvloop.
     """
+    checked_callable(main, "main")
     limits = (
         checked_timeout(drain_timeout, "drain_timeout"),
         checked_timeout(cancel_timeout, "cancel_timeout"),
@@ -227,13 +230,11 @@ class _Process(Generic[T]):
         raise combine("errors of a run", [error] if other in (None, error) else [error, other])
 
     async def _join(self, task: Task[Any]) -> None:
-        """Wait for *task*; once the end is forced, cancel it and wait ``cancel_timeout`` at most."""
+        """Wait for *task*, until the end is forced; end it then."""
         assert self._forced is not None
         await kernel.wait_any(task, self._forced)
         if not task.done():
-            kernel.cancel(task, "the process is forced to end")
-            await kernel.wait(task, self._cancel_timeout)
-            self._note_stuck(task)
+            await self._end([task], "the process is forced to end")
 
     async def _close(self, background: TaskManager) -> None:
         """Drain the background tasks until the end is forced; from then on the manager's own bound holds."""
@@ -248,21 +249,25 @@ class _Process(Generic[T]):
             print_line(f"did not end in time, cancelled: {name}")
         self._stuck.extend(report.abandoned)
 
-    def _note_stuck(self, task: Task[Any]) -> None:
-        if not task.done():
+    async def _end(self, tasks: list[Task[Any]], reason: str) -> None:
+        """Cancel *tasks*, once more those that are left at the bound, and note what still runs a grace after that."""
+        now = kernel.clock()
+        for seconds in (self._cancel_timeout, min(GRACE, self._cancel_timeout)):
+            left = [task for task in tasks if not task.done()]
+            cancellations = [kernel.cancel(task, reason) for task in left]
+            deadline = now() + seconds
+            for task in left:
+                await kernel.wait(task, max(0.0, deadline - now()))
+            for cancellation in cancellations:
+                cancellation.withdraw()
+        for task in [task for task in tasks if not task.done()]:
             self._stuck.append(AbandonedTask(task.get_name(), self._cancel_timeout, kernel.suspended_at(task)))
 
     async def _cancel_strangers(self) -> None:
         """Cancel the tasks without an owner, and name those that do not end."""
         known = {left.name for left in self._stuck}
         strangers = [task for task in kernel.other_tasks() if task.get_name() not in known]
-        for task in strangers:
-            kernel.cancel(task, "the process is ending")
-        now = kernel.clock()
-        deadline = now() + self._cancel_timeout
-        for task in strangers:
-            await kernel.wait(task, max(0.0, deadline - now()))
-            self._note_stuck(task)
+        await self._end(strangers, "the process is ending")
 
     def _on_signal(self, received: signal.Signals) -> None:
         assert self._main is not None
