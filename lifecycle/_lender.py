@@ -129,7 +129,7 @@ class Closing:
         self.timeout: float = checked_timeout(timeout, "close_timeout")
         self.state = OPEN
         self.watchers: list[Watcher] = []
-        self.token: trace.Token | None = None
+        self.token: trace.Mark | None = None
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None
         self._future: Future[None] | None = None  # of the close, once it has begun
@@ -152,7 +152,7 @@ class Closing:
         if trace.sink is not None:
             self.trace_opened()
 
-    def trace_opened(self) -> trace.Token | None:
+    def trace_opened(self) -> trace.Mark | None:
         """Tell the trace sink of the owner, before its first thing; return what the sink knows it by."""
         if self.token is None:
             self.token = trace.opened(self._kind, self.owner_name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._ground import kernel
 from ._ground.roots import Portrait, Thing, live_owners
-from ._ground.trace import Token
+from ._ground.trace import Mark
 
 #: How many different lines of things the tree prints under one owner before it sums up the rest.
 LINES = 20
@@ -199,7 +199,7 @@ class _Walk:
             state=portrait.state,
             age=self._age(portrait.since),
             counts=dict(portrait.counts),
-            site=site_of(portrait.token),
+            site=site_of(portrait.mark),
             children=(*owners, *self._grouped(plain)),
         )
 
@@ -222,16 +222,16 @@ class _Walk:
                 state=state,
                 age=max(ages, default=None),
                 count=sum(thing.count for thing in alike),
-                site=site_of(alike[0].token),
+                site=site_of(alike[0].mark),
             )
 
     def _age(self, since: float | None) -> float | None:
         return None if since is None else max(0.0, self._now - since)
 
 
-def site_of(token: Token | None) -> tuple[str, ...]:
+def site_of(mark: Mark | None) -> tuple[str, ...]:
     """Return where a thing was made, innermost call first; empty where nobody recorded it."""
-    frames = getattr(token, "site", None) or ()
+    frames = getattr(mark, "site", None) or ()
     return tuple(f"{code.co_filename}:{line} in {code.co_qualname}" for code, line in frames)
 
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar, cast
 from .._ground import kernel
 from .._ground.errors import OwnerClosed, combine
 from .._ground.roots import Portrait, Thing, enroll
-from .._scope.ledger import CLOSED, OPEN
+from .._scope.ending import CLOSED, OPEN
 from .._scope.scope import Scope
 from .._task.waiting import closing_tasks
 from .connecting import Connecting

@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar
 from .._ground import kernel, trace
 from .._ground.errors import is_fatal
 from .._ground.surely import run_surely
+from .._scope.ending import CLOSED
 from .._scope.entries import Resource
-from .._scope.ledger import CLOSED
 from .._scope.scope import Scope
 from .errors import connect_cancelled, connect_error, connect_timeout
 from .retry import Retry
@@ -83,7 +83,7 @@ class Connecting(Generic[T]):
         self._complete = True
         self._pause: TimerHandle | None = None
         self._undoing: Task[None] | None = None
-        self._token: trace.Token | None = None
+        self._token: trace.Mark | None = None
 
     @property
     def stage(self) -> str | None:
@@ -141,14 +141,15 @@ class Connecting(Generic[T]):
         scope = self.connection
         if scope is None or scope._state is CLOSED:
             return
-        for entry in scope._ledger:
+        books = scope._books
+        for entry in books:
             if type(entry) is not Resource or entry.value is not self.value:
                 return
-        for entry in list(scope._ledger):
-            scope._forget(entry)
-        if scope._token is not None:
-            trace.closed(scope._token)
-            scope._token = None
+        for entry in list(books):
+            books.forget(entry)
+        account, books.account = books.account, None
+        if account is not None:
+            account.end()
 
     # What happens
 

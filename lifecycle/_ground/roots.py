@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import ref
 
-from .trace import Token
+from .trace import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Thing:
         state: where it is in its life.
         since: the loop time at which it began, None where nobody noted it.
         owner: the thing itself where it is an owner, which is shown in its place.
-        token: where it was made, while somebody records that.
+        mark: where it was made, while tracing.
         count: how many such things this stands for.
         task: the native task, where it is one.
     """
@@ -33,7 +33,7 @@ class Thing:
     state: str = ""
     since: float | None = None
     owner: Owner | None = None
-    token: Token | None = None
+    mark: Mark | None = None
     count: int = 1
     task: object = None
 
@@ -49,7 +49,7 @@ class Portrait:
         since: the loop time at which it took in its first thing, None before.
         things: what it holds.
         counts: figures beside them, such as hits or waiters.
-        token: where it was made, while somebody records that.
+        mark: where it was made, while tracing.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Portrait:
     since: float | None
     things: Iterable[Thing]
     counts: Mapping[str, int] = field(default_factory=dict)
-    token: Token | None = None
+    mark: Mark | None = None
 
 
 class Owner(Protocol):

@@ -1,17 +1,18 @@
-"""How primitives tell a ledger what lives: one module-level sink, None unless somebody looks.
+"""Tracing: how owners report what lives to one module-level sink, which is None unless tracing is on.
 
-The life of a thing is three lines at its owner::
+An owner keeps an `Account`, made when it reports its first thing::
 
-    self._token = trace.opened("scope", self.name) if trace.sink is not None else None
-    entry.token = trace.opened("resource", name, owner=self._token) if trace.sink is not None else None
+    if trace.sink is not None:
+        self._account = self._account or trace.Account("scope", self.name)
+        self._account.enter(entry, "resource", entry.name)
     ...
-    if entry.token is not None:
-        trace.closed(entry.token)
+    if self._account is not None:
+        self._account.leave(entry)
 
 The check of ``trace.sink`` stays at the call site: switched off, it is one global load and no call. Read
 it as ``trace.sink`` (never ``from .trace import sink``: a name imported that way would stay ``None``).
-``opened`` is called in the same synchronous step in which the thing starts to live, ``closed`` in the step
-in which it has ended: a thing that was closed twice, or never, is a failure of the test that looks.
+A thing enters in the same synchronous step in which it starts to live, and leaves in the step in which it has
+ended: a thing that was closed twice, or never, is a failure of the test that looks.
 
 Kinds are free words: ``scope``, ``task manager``, ``task``, ``resource``, ``timer``, ``registry``, ``entry``,
 ``lease``, ``pool``, ``loan``, ``attempt``, ``pair``, ``server``, ``connection``. Loop tasks are watched by
@@ -21,15 +22,15 @@ the test kit itself; a primitive reports a task only to give it an owner path.
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 from .frames import Frames, creation_site, is_core
 
-__all__ = ["Sink", "Token", "closed", "opened", "sink"]
+__all__ = ["Account", "Mark", "Sink", "closed", "opened", "sink"]
 
 
-class Token(Protocol):
-    """What a sink hands out for one live thing; opaque to primitives, which only keep it and give it back."""
+class Mark(Protocol):
+    """What a sink hands out for one live thing; opaque to owners, which only keep it and give it back."""
 
     @property
     def path(self) -> str:
@@ -38,35 +39,79 @@ class Token(Protocol):
 
 
 class Sink(Protocol):
-    """Whoever looks: a ledger. Both calls are synchronous and must not raise."""
+    """What is told while tracing. Both calls are synchronous and must not raise."""
 
-    def opened(self, kind: str, name: str, owner: Token | str | None) -> Token: ...
+    def opened(self, kind: str, name: str, owner: Mark | str | None) -> Mark: ...
 
-    def closed(self, token: Token) -> None: ...
+    def closed(self, mark: Mark) -> None: ...
 
 
 sink: Sink | None = None
 
 
-def opened(kind: str, name: str, owner: Token | str | None = None) -> Token | None:
-    """Report that a thing lives from now on; returns the token to close it with, None when nobody looks."""
+def opened(kind: str, name: str, owner: Mark | str | None = None) -> Mark | None:
+    """Report that a thing lives from now on; returns the mark to close it with, None while tracing is off."""
     current = sink
     return None if current is None else current.opened(kind, name, owner)
 
 
-def closed(token: Token | None) -> None:
-    """Report that a thing has ended; a token of None, or one whose sink has gone, is ignored."""
+def closed(mark: Mark | None) -> None:
+    """Report that a thing has ended; a mark of None, or one whose sink has gone, is ignored."""
     current = sink
-    if token is not None and current is not None:
-        current.closed(token)
+    if mark is not None and current is not None:
+        current.closed(mark)
 
 
-class SiteToken:
+class Account:
+    """What one owner has reported: itself, and what it holds.
+
+    Args:
+        kind: the owner's kind.
+        name: its name.
+        above: the account of the owner's owner, if it has one that reports.
+
+    Attributes:
+        mark: the owner's own.
+    """
+
+    __slots__ = ("_marks", "mark")
+
+    def __init__(self, kind: str, name: str, above: Account | None = None) -> None:
+        self.mark: Mark | None = opened(kind, name, None if above is None else above.mark)
+        self._marks: dict[Any, Mark | None] = {}
+
+    def enter(self, thing: Any, kind: str, name: str) -> None:
+        """Report that the owner holds *thing* from now on."""
+        self._marks[thing] = opened(kind, name, self.mark)
+
+    def replace(self, thing: Any, successor: Any) -> None:
+        """Note that *successor* continues *thing*."""
+        self._marks[successor] = self._marks.pop(thing, None)
+
+    def leave(self, thing: Any) -> None:
+        """Report that *thing* has ended, if it was reported."""
+        closed(self._marks.pop(thing, None))
+
+    def mark_of(self, thing: Any) -> Mark | None:
+        """Return the mark of *thing*, None if it was not reported."""
+        return self._marks.get(thing)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything that was reported has ended."""
+        return not self._marks
+
+    def end(self) -> None:
+        """Report that the owner itself has ended."""
+        closed(self.mark)
+
+
+class SiteMark:
     """A live thing of which only the place is kept where it was made."""
 
     __slots__ = ("name", "owner", "site")
 
-    def __init__(self, name: str, owner: Token | str | None, site: Frames) -> None:
+    def __init__(self, name: str, owner: Mark | str | None, site: Frames) -> None:
         self.name = name
         self.owner = owner
         self.site = site
@@ -81,12 +126,12 @@ class SiteToken:
 class SiteRecorder:
     """A sink that gives every live thing its creation site, for snapshots to show."""
 
-    def opened(self, kind: str, name: str, owner: Token | str | None) -> SiteToken:
+    def opened(self, kind: str, name: str, owner: Mark | str | None) -> SiteMark:
         """Keep three frames of the caller, this package's own left out."""
         frames = creation_site(depth=24, skip=2)
-        return SiteToken(name, owner, tuple(frame for frame in frames if not is_core(frame[0].co_filename))[:3])
+        return SiteMark(name, owner, tuple(frame for frame in frames if not is_core(frame[0].co_filename))[:3])
 
-    def closed(self, token: Token) -> None:
+    def closed(self, mark: Mark) -> None:
         """Nothing is kept, so there is nothing to forget."""
 
 

@@ -136,7 +136,7 @@ class TaskGroup:
         self._entered = False
         self._body: Body  # from the moment on in which it is entered
         self._since: float | None = None
-        self._token: trace.Token | None = None
+        self._token: trace.Mark | None = None
 
     # The block
 

@@ -67,8 +67,8 @@ class TaskBooks:
         self._eager = eager
         self._state = OPEN
         self._loop: AbstractEventLoop | None = None
-        self._token: trace.Token | None = None  # while tracing
-        self._tokens: dict[TaskHandle[Any], trace.Token | None] = {}
+        self._token: trace.Mark | None = None  # while tracing
+        self._tokens: dict[TaskHandle[Any], trace.Mark | None] = {}
         self._since: float | None = None  # when it came to its loop
         # Whether a task that ends has only to leave the books: there are no line, no hooks, no tracing, no abandoned.
         self._fast_end = not self._bounded and not hooks
@@ -256,7 +256,7 @@ class TaskBooks:
         state = "cancelling" if handle.cancelling else handle.status.value
         state = "abandoned" if handle in self._abandoned else state
         token = self._tokens.get(handle)
-        return Thing("task", handle.name, state, handle.started_at, token=token, task=handle._task)
+        return Thing("task", handle.name, state, handle.started_at, mark=token, task=handle._task)
 
     @property
     def closed(self) -> bool:

@@ -92,7 +92,7 @@ class Linked:
         self._lingering: TimerHandle | None = None
         self._ladder: Ladder | None = None
         self._watchers: list[tuple[Future[None], frozenset[Task[Any]]]] = []
-        self._token: trace.Token | None = None
+        self._token: trace.Mark | None = None
         self.undelivered = 0
         self._since: float | None = None
         enroll(self)
@@ -353,7 +353,7 @@ class Linked:
         ]
         if self._closer is not None:
             things.append(Thing("task", "closer", "running", task=self._closer))
-        return Portrait("pair", self.name, self.state.value, self._since, things, token=self._token)
+        return Portrait("pair", self.name, self.state.value, self._since, things, mark=self._token)
 
 
 def no_time(_: LoopEnd) -> float:

@@ -73,7 +73,7 @@ class Slot(Generic[T]):
         self.creation: Chore[T] | None = None
         self.borrower: Task[Any] | None = None
         self.site: Frames = ()
-        self.token: trace.Token | None = None
+        self.token: trace.Mark | None = None
 
     def __repr__(self) -> str:
         return f"<slot {self.number} {self.state.value}>"

@@ -130,7 +130,7 @@ class Stock(Generic[T]):
         things = []
         for slot in self._slots:
             who = f" to {slot.borrower.get_name()!r}" if slot.borrower is not None else ""
-            things.append(Thing("value", f"value {slot.number}", slot.state.value + who, token=slot.token))
+            things.append(Thing("value", f"value {slot.number}", slot.state.value + who, mark=slot.token))
         return things
 
     def _check_invariants(self) -> None:

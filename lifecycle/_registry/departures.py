@@ -70,7 +70,7 @@ class Departures(Generic[K, V]):
         self._no_ending = finalizer is None and shelf._weigher is None  # whether a value that leaves is just forgotten
         self.removals = dict.fromkeys(RemovalCause, 0)
         self.retained: dict[Registration[K, V], None] = {}
-        self.tokens: dict[Registration[K, V], trace.Token | None] = {}
+        self.tokens: dict[Registration[K, V], trace.Mark | None] = {}
         self._endings: dict[Registration[K, V], Future[None]] = {}
         self.closed = self.handed_out = self.close_errors = 0
 
@@ -92,7 +92,7 @@ class Departures(Generic[K, V]):
         return [
             *(Thing("task", "finalizer", "finalizing", task=task) for task in tasks),
             *(
-                Thing("entry", in_words(registration.key), "retired, leased", token=self.tokens.get(registration))
+                Thing("entry", in_words(registration.key), "retired, leased", mark=self.tokens.get(registration))
                 for registration in self.retained
             ),
         ]

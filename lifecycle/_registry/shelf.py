@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from .._ground import kernel
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
 from .._ground.roots import Thing
-from .._ground.trace import Token
+from .._ground.trace import Mark
 from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause, in_words
 from .wheel import ExpiryWheel
 
@@ -183,7 +183,7 @@ class Shelf(Generic[K, V]):
 
     # Looking
 
-    def _things(self, tokens: Mapping[Registration[K, V], Token | None]) -> list[Thing]:
+    def _things(self, tokens: Mapping[Registration[K, V], Mark | None]) -> list[Thing]:
         """Return what a snapshot shows of them."""
         if len(self._live) > LISTED:
             return [Thing("entry", "any", count=len(self._live))]
@@ -192,7 +192,7 @@ class Shelf(Generic[K, V]):
                 "entry",
                 in_words(registration.key),
                 "leased" if registration._leases else "",
-                token=tokens.get(registration),
+                mark=tokens.get(registration),
             )
             for registration in self._live.values()
         ]

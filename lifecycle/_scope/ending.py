@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+import warnings
 from asyncio import CancelledError, Future, Task
+from collections.abc import Awaitable
 from typing import Any
 
 from .._ground import kernel, trace
+from .._ground.checks import checked_name, checked_timeout
+from .._ground.closing import OwnerState, refuse
+from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
 from .._task.waiting import closing_tasks
-from .entries import logger
-from .ledger import CLOSED, CLOSING, OPEN, Ledger
+from .books import ScopeBooks
+from .entries import Entry, logger
+from .statistics import ScopeStatistics
 from .unwind import Unwinding
 
+OPEN, CLOSING, CLOSED = OwnerState
 
-class EndingLedger(Ledger):
-    """A ledger that can be closed: by the end of a body, by anybody's ``aclose``, or by an error of what it holds."""
 
+class EndingScope:
+    """A scope as far as what it owns and its own parent know it: it takes things and errors in, and it ends.
+
+    A base class and no part of the scope, because it works on all that a scope is: its name and timeout, its books,
+    its place in its parent. As a part it would refer back, and every scope would be a reference cycle.
+    """
+
+    # What a scope has until it needs something else. On the class, because many scopes live and die without.
+    _state = OPEN
+    _place: Child | None = None  # in the parent's ledger
+    _body: Body | None = None  # of the async with block, once it is entered
     _closing_in: Task[Any] | None = None
     _closing_begun: Future[None] | None = None
     _closing_ended: Future[None] | None = None
-    _body: Body | None = None  # of the async with block, once it is entered
+
+    def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
+        self.name: str = "scope" if name is None else checked_name(name, "scope")
+        self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
+        self._books = ScopeBooks()
+        self._errors: list[BaseException] = []
+        enroll(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything has been released, for good."""
+        return self._state is CLOSED
+
+    def statistics(self) -> ScopeStatistics:
+        """Return what the scope owns at this moment; costs a look at every entry."""
+        return self._books.statistics(self.name, self._state.value)
 
     async def aclose(self) -> None:
         """Stop the tasks and release the resources, newest first; from any task, and final. Idempotent.
@@ -46,24 +77,61 @@ class EndingLedger(Ledger):
         if self._state is OPEN:
             self._interrupt(reason or f"{self} was cancelled")
 
+    def _portrait(self) -> Portrait:
+        books = self._books
+        mark = books.account.mark if books.account is not None else None
+        return Portrait("scope", self.name, self._state.value, books.since, books.things(), mark=mark)
+
+    def __del__(self) -> None:
+        if self._state is OPEN and (books := getattr(self, "_books", None)):
+            warnings.warn(
+                f"{self} was dropped with {len(books)} things in it; close it with `await scope.aclose()`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def __repr__(self) -> str:
+        return f"scope {self.name!r}"
+
+    # Taking in
+
+    def _check_open(self, offer: str) -> None:
+        if self._state is not OPEN:
+            refuse(self, offer, f"it is {self._state.value}")
+
+    def _own(self, entry: Any) -> None:
+        self._books.own(entry)
+        if trace.sink is not None:
+            self._report(entry)
+
     def _offer(self, entry: Any) -> None:
-        """Take an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
+        """Own an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
         self._own(entry)
         if self._state is not OPEN:
             if self._state is CLOSED:
                 run_surely(self._close_alone, f"late release by {self}")
             self._check_open(entry.label)
 
+    def _report(self, entry: Any) -> None:
+        """Report a new entry, and this scope with its first."""
+        account = self._books.account
+        if account is None:
+            above = self._place.parent._books.account if self._place is not None else None
+            account = self._books.account = trace.Account("scope", self.name, above)
+        if entry.kind != "scope":  # which reports itself
+            account.enter(entry, entry.kind, getattr(entry, "name", None) or entry.label)
+
     # Failing and interrupting
 
     def _record_error(self, error: BaseException) -> None:
         if self._state is CLOSED:
-            logger.error("error after %s was closed", self, exc_info=error)
+            logger.error("error_after_close", exc_info=error, extra={"owner": self.name})
         else:
             self._errors.append(error)
 
     def _fail(self, error: BaseException, reason: str) -> None:
-        """Take the error of something that we own, and end the body: what it stands on is gone."""
+        """Record the error of something that we own, and end the body: what it stands on is gone."""
         self._record_error(error)
         if self._state is OPEN:
             self._interrupt(reason)
@@ -99,7 +167,7 @@ class EndingLedger(Ledger):
         unwinding = Unwinding(self, error)
         if held is not None:
             unwinding.hold(held)
-        if self._ledger or self._state is OPEN:
+        if self._books or self._state is OPEN:
             await self._unwind(unwinding)
         failure = unwinding.error()
         self._errors = []
@@ -107,12 +175,13 @@ class EndingLedger(Ledger):
 
     async def _unwind(self, unwinding: Unwinding) -> None:
         self._state = CLOSING
+        self._books.run = None
         self._closing_in = kernel.current_task()
         if self._closing_begun is not None:
             self._closing_begun.set_result(None)
         try:
             unwinding.call_callbacks()
-            if self._ledger or unwinding.unfinished:
+            if self._books or unwinding.unfinished:
                 await unwinding.run()
         finally:
             self._state = CLOSED
@@ -120,15 +189,15 @@ class EndingLedger(Ledger):
             if self._closing_ended is not None:
                 self._closing_ended.set_result(None)
                 self._closing_ended = None
-            place, self._place = self._place, None
-            if place is not None:
-                place.leave()
-            if self._token is not None:
-                trace.closed(self._token)
-                self._token = None
+            if self._place is not None:
+                self._place.leave()
+                self._place = None
+            if self._books.account is not None:
+                self._books.account.end()
+                self._books.account = None
 
     async def _close_alone(self) -> None:
-        """Close where nobody waits; the errors go to the parent, or wait for the end of the block or `aclose`."""
+        """Close where no caller waits; the errors go to the parent, or wait for the end of the block or `aclose`."""
         place = self._place
         failure, _ = await self._close(None, through=False)
         if failure is None:
@@ -137,7 +206,7 @@ class EndingLedger(Ledger):
             place.parent._fail(failure, f"{self} failed")
         else:
             self._errors.append(failure)
-            logger.error("%s failed and has been closed; its end raises the error", self, exc_info=failure)
+            logger.error("scope_failed", exc_info=failure, extra={"owner": self.name})
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""
@@ -147,3 +216,38 @@ class EndingLedger(Ledger):
             self._interrupt(f"the parent of {self} is closing")
             await kernel.wait(self._closing_begun, self.close_timeout)
         await self.aclose()
+
+
+class Child(Entry):
+    """A child scope's place in its parent's ledger; each of the child's own releases has its deadline."""
+
+    __slots__ = ("_scope", "scope")
+
+    leaves = True
+    bounded = False
+    kind = "scope"
+
+    def __init__(self, parent: EndingScope, scope: EndingScope) -> None:
+        self._scope = parent
+        self.scope = scope
+
+    @property
+    def parent(self) -> EndingScope:
+        """The scope whose ledger this is in."""
+        return self._scope
+
+    @property
+    def label(self) -> str:
+        return repr(self.scope)
+
+    @property
+    def owned(self) -> object:
+        """What a snapshot may look into."""
+        return self.scope
+
+    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
+        return self.scope._close_for_parent()
+
+    def leave(self) -> None:
+        """Leave the ledger: the child has closed."""
+        self._scope._books.forget(self)

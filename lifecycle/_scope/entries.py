@@ -17,13 +17,13 @@ import inspect
 import logging
 from asyncio import Task
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.calls import name_of
 from .._ground.roots import Thing, as_owner
-from .._ground.trace import Token
+from .._ground.trace import Account
 from .._task.handle import TaskHandle
 
 T = TypeVar("T")
@@ -32,18 +32,6 @@ T_co = TypeVar("T_co", covariant=True)
 Release = Callable[[Any], object]
 
 logger = logging.getLogger("lifecycle.scope")
-
-
-class Keeper(Protocol):
-    """What an entry needs of the scope whose ledger it is in."""
-
-    close_timeout: float
-
-    def _own(self, entry: Any) -> None: ...
-    def _forget(self, entry: Any) -> bool: ...
-    def _replace(self, entry: Any, successor: Any) -> None: ...
-    def _record_error(self, error: BaseException) -> None: ...
-    def _fail(self, error: BaseException, reason: str) -> None: ...
 
 
 class Entry:
@@ -184,54 +172,18 @@ class OwnTask(TaskHandle[T_co]):
         return kernel.suspended_at(self._task) if self._task is not None else ()
 
 
-class Child(Entry):
-    """A child scope's place in its parent's ledger; each of the child's own releases has its deadline."""
-
-    __slots__ = ("_scope", "scope")
-
-    leaves = True
-    bounded = False
-    kind = "scope"
-
-    def __init__(self, parent: Keeper, scope: Any) -> None:
-        self._scope = parent
-        self.scope = scope
-
-    @property
-    def parent(self) -> Any:
-        """The scope whose ledger this is in."""
-        return self._scope
-
-    @property
-    def label(self) -> str:
-        return repr(self.scope)
-
-    @property
-    def owned(self) -> object:
-        """What a snapshot may look into."""
-        return self.scope
-
-    def release(self, error: BaseException | None) -> Awaitable[Any] | None:
-        closing: Awaitable[None] = self.scope._close_for_parent()
-        return closing
-
-    def leave(self) -> None:
-        """Leave the ledger: the child has closed."""
-        self._scope._forget(self)
-
-
-def describe(entry: Any, tokens: Mapping[Any, Token | None] | None) -> Thing:
+def describe(entry: Any, account: Account | None) -> Thing:
     """Return how an entry looks in a snapshot."""
-    token = tokens.get(entry) if tokens else None
+    mark = account.mark_of(entry) if account is not None else None
     if isinstance(entry, OwnTask):
         state = "cancelling" if entry.cancelling else entry.status.value
-        return Thing("task", entry.name, state, entry.started_at, token=token, task=entry._task)
+        return Thing("task", entry.name, state, entry.started_at, mark=mark, task=entry._task)
     if isinstance(entry, CallbackRun):
         return Thing("callback", "callbacks", count=len(entry.calls))
     owner = as_owner(getattr(entry, "owned", None))
     name = getattr(entry, "name", None) or entry.label
     state, task = getattr(entry, "state", ""), getattr(entry, "task", None)
-    return Thing(entry.kind, name, state, owner=owner, token=token, task=task)
+    return Thing(entry.kind, name, state, owner=owner, mark=mark, task=task)
 
 
 def count_calls(ledger: Iterable[Any]) -> int:

@@ -15,7 +15,8 @@ from .._ground import kernel
 from .._ground.closing import refuse
 from .._ground.errors import LifecycleError, TimeoutExpired
 from .._ground.surely import run_surely
-from .entries import Entry, Keeper, Release, Resource
+from .ending import EndingScope
+from .entries import Entry, Release, Resource
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class HalfMade(Entry):
 
     __slots__ = ("_arrival", "_begun", "_cancellation", "_left", "_scope", "error", "name", "task")
 
-    def __init__(self, scope: Keeper, name: str) -> None:
+    def __init__(self, scope: EndingScope, name: str) -> None:
         self._scope = scope
         self._left = False
         self._begun = False
@@ -110,7 +111,7 @@ class HalfMade(Entry):
         """Return whether it is still wanted, at the first step of its task."""
         self._begun = True
         if self._left:
-            self._scope._forget(self)
+            self._scope._books.forget(self)
             self._announce(CancelledError(f"{self.label} was not wanted any more"))
         return not self._left
 
@@ -126,7 +127,7 @@ class HalfMade(Entry):
     def _making_ended(self, _: Task[Any]) -> None:
         """See to the caller of a task that could not: somebody else cancelled it, or the scope closed."""
         if not self._arrival.done():
-            self._scope._forget(self)
+            self._scope._books.forget(self)
             self._announce(CancelledError(f"making {self.label} was cancelled from outside"))
 
 
@@ -135,7 +136,7 @@ class Acquisition(HalfMade, Generic[T]):
 
     __slots__ = ("_coro", "_release", "resource")
 
-    def __init__(self, scope: Keeper, name: str, coro: Awaitable[T], release: Release | None) -> None:
+    def __init__(self, scope: EndingScope, name: str, coro: Awaitable[T], release: Release | None) -> None:
         super().__init__(scope, name)
         self._coro = coro
         self._release = release
@@ -153,7 +154,7 @@ class Acquisition(HalfMade, Generic[T]):
             value = await self._coro
             resource = Resource(self.name, value, self._release)
         except BaseException as error:
-            self._scope._forget(self)
+            self._scope._books.forget(self)
             self._announce(error)
             return
         self._stop_cancelling()
@@ -161,7 +162,7 @@ class Acquisition(HalfMade, Generic[T]):
             await self._undo(resource)
         else:
             self.resource = resource
-            self._scope._replace(self, resource)
+            self._scope._books.replace(self, resource)
             self._announce()
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
@@ -177,12 +178,12 @@ class Acquisition(HalfMade, Generic[T]):
                     await pending
         except BaseException as error:
             self._scope._record_error(error)
-        self._scope._forget(self)
+        self._scope._books.forget(self)
         self._announce()
 
     def _undo_arrived(self) -> None:
         assert self.resource is not None
-        if self._scope._forget(self.resource):
+        if self._scope._books.forget(self.resource):
             self._scope._own(self)
             run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")
 
@@ -201,7 +202,7 @@ class Holder(HalfMade, Generic[T]):
     exits = True
     kind = "context manager"
 
-    def __init__(self, scope: Keeper, name: str, cm: Any) -> None:
+    def __init__(self, scope: EndingScope, name: str, cm: Any) -> None:
         super().__init__(scope, name)
         self._cm = cm
         self._told: Future[None] = kernel.new_future()
@@ -233,14 +234,14 @@ class Holder(HalfMade, Generic[T]):
         try:
             self.value = await self._cm.__aenter__()
         except BaseException as error:
-            self._scope._forget(self)
+            self._scope._books.forget(self)
             self._announce(error)
             return False
         self._stop_cancelling()
         self.held = True
         error_in_flight = None
         if not self._left:
-            self._scope._replace(self, self)  # the newest entry from the step on in which it was entered
+            self._scope._books.replace(self, self)  # the newest entry from the step on in which it was entered
             self._announce()
             error_in_flight = await self._hold()
         return await self._leave_context(error_in_flight)
@@ -270,7 +271,7 @@ class Holder(HalfMade, Generic[T]):
 
     def _ended_unasked(self, error: BaseException | None) -> None:
         """Report an end that no closer waits for: the claim was withdrawn, or the context manager ended by itself."""
-        self._scope._forget(self)
+        self._scope._books.forget(self)
         if self._left:
             self._announce()
             if error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
@@ -14,12 +15,12 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine, coroutine_of, name_of
 from .._ground.checks import checked_timeout, require_methods
+from .._ground.kernel import NativeTask
 from .._task.body import Body
-from .._task.handle import TaskHandle
+from .._task.handle import FAILED, TaskHandle
 from .._task.startup import Startup
-from .ending import EndingLedger
-from .entries import CallbackEntry, Child, InlineExit, OwnTask, Release, Resource, count_calls, count_kinds
-from .ledger import OPEN
+from .ending import OPEN, Child, EndingScope
+from .entries import CallbackEntry, InlineExit, OwnTask, Release, Resource
 from .making import Acquisition, Holder
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
-class Scope(EndingLedger):
+class Scope(EndingScope):
     """Owns tasks and resources that live as long as it does, and releases them newest first.
 
     Tasks and resources share one ledger: a task that was started after a resource was acquired has *ended* before
@@ -57,6 +58,8 @@ class Scope(EndingLedger):
     Raises:
         TypeError, ValueError: ``close_timeout`` is no number of seconds.
     """
+
+    _plain_loop: AbstractEventLoop | None = None
 
     # The block
 
@@ -129,6 +132,47 @@ class Scope(EndingLedger):
         """
         startup = Startup(fn, args)
         return await startup.wait(self.start_soon(startup.run, name=name or startup.name))
+
+    def _launch(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> TaskHandle[T]:
+        handle = OwnTask(self, coro, name or name_of(coro))
+        self._books.own(handle)
+        if trace.sink is not None:
+            self._report(handle)
+        if self._plain_loop is not None:
+            handle._task = NativeTask(handle._run(), loop=self._plain_loop, name=handle.name, context=context)
+        else:
+            self._launch_first(handle, context)
+        return handle
+
+    def _launch_first(self, handle: TaskHandle[Any], context: Context | None) -> None:
+        """Start the first task, and every task where a task factory may refuse it."""
+        loop = kernel.running_loop()
+        if kernel.is_plain(loop):
+            self._plain_loop = loop
+        try:
+            handle._start(context)
+        except BaseException:
+            self._books.forget(handle)
+            handle._coro.close()
+            raise
+
+    def _clock(self) -> float:
+        """Return the loop's time; binds the scope to the loop's clock the first time."""
+        self._clock = kernel.clock()  # type: ignore[method-assign]
+        return self._clock()
+
+    def _task_finished(self, handle: TaskHandle[Any]) -> None:
+        self._books.forget(handle)
+
+    def _task_ended(self, handle: TaskHandle[Any]) -> None:
+        self._books.forget(handle)
+        if handle._status is FAILED:
+            error = handle._outcome
+            assert isinstance(error, BaseException)
+            self._fail(error, f"task {handle.name!r} failed")
+
+    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
+        raise AssertionError(f"{handle} of {self} has no native task")  # a scope starts every task at once
 
     # Resources
 
@@ -268,21 +312,30 @@ class Scope(EndingLedger):
             OwnerClosed: the scope is closing or closed; *fn* is called nevertheless, by the close in progress or by
                 one that this starts, because what it would release was acquired already.
         """
-        if self._state is not OPEN or trace.sink is not None:
-            self._offer(CallbackEntry(fn, args, kwargs))
+        run = self._books.run
+        if run and trace.sink is None:
+            run.append((fn, args, kwargs))
         else:
-            (self._run or self._begin_run()).append((fn, args, kwargs))
+            self._register(fn, args, kwargs)
         return fn
 
     def push_async_callback(
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Callable[P, Awaitable[T]]:
         """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`."""
-        if self._state is not OPEN or trace.sink is not None:
-            self._offer(CallbackEntry(fn, args, kwargs))
+        run = self._books.run
+        if run and trace.sink is None:
+            run.append((fn, args, kwargs))
         else:
-            (self._run or self._begin_run()).append((fn, args, kwargs))
+            self._register(fn, args, kwargs)
         return fn
+
+    def _register(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Register a callback that is not simply the next of a run."""
+        if self._state is OPEN and trace.sink is None:
+            self._books.begin_run().append((fn, args, kwargs))
+        else:
+            self._offer(CallbackEntry(fn, args, kwargs))
 
     def pop_all(self) -> Scope:
         """Hand everything over to a new scope, which is returned; this one stays open and owns nothing.
@@ -292,14 +345,9 @@ class Scope(EndingLedger):
         """
         self._check_open("pop_all()")
         heir = Scope(self.name, close_timeout=self.close_timeout)
-        heir._ledger, self._ledger = self._ledger, heir._ledger
+        self._books.hand_over(heir._books)
         heir._errors, self._errors = self._errors, heir._errors
-        heir._tokens, self._tokens = self._tokens, heir._tokens
-        heir._token, self._token = self._token, heir._token
-        heir._opened = count_kinds(heir._ledger).total() - count_calls(heir._ledger)
-        heir._run, self._run = self._run, None
-        self._opened -= heir._opened
-        for entry in heir._ledger:
+        for entry in heir._books:
             if isinstance(entry, OwnTask):
                 entry._owner = heir
             elif hasattr(entry, "_scope"):

@@ -29,6 +29,7 @@ from .._ground import kernel
 from .._ground.errors import ReleaseTimeout, carries, combine
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, end_awaiting
+from .books import ScopeBooks
 from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
 
 UNFINISHED = (PENDING, RUNNING)
@@ -43,15 +44,8 @@ class Closing(Protocol):
     """What an unwinding needs of the scope that it closes."""
 
     close_timeout: float
-    _ledger: dict[Any, None]
+    _books: ScopeBooks
     _errors: list[BaseException]
-    _opened: int
-    _released: int
-    _releasing: Any
-    _tokens: Any
-
-    def _forget(self, entry: Any) -> bool: ...
-    def _report_closed(self, entry: Any) -> None: ...
 
 
 class Unwinding:
@@ -82,6 +76,7 @@ class Unwinding:
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
         self._scope = scope
+        self._books = scope._books
         self.errors = scope._errors
         self._body_error = error
         if error is not None:
@@ -131,7 +126,7 @@ class Unwinding:
 
         One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
         """
-        ledger = self._scope._ledger
+        ledger = self._books
         while ledger:
             run = next(reversed(ledger))
             if type(run) is not CallbackRun or not self._call_run(run, len(ledger)):
@@ -139,7 +134,7 @@ class Unwinding:
 
     def _call_run(self, run: CallbackRun, size: int) -> bool:
         """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
-        ledger, calls = self._scope._ledger, run.calls
+        ledger, calls = self._books, run.calls
         called = len(calls)
         while calls and len(ledger) == size:  # a callback may register another, which goes first
             fn, args, kwargs = calls.pop()
@@ -150,11 +145,11 @@ class Unwinding:
                 continue
             if pending is not None and iscoroutine(pending):
                 self._pending = pending
-                self._entry = self._scope._releasing = CallbackEntry(fn, args, kwargs)
+                self._entry = self._books.releasing = CallbackEntry(fn, args, kwargs)
                 break
         called -= len(calls)
-        self._scope._opened += called
-        self._scope._released += called - (self._pending is not None)
+        self._books.opened += called
+        self._books.released += called - (self._pending is not None)
         if not calls:
             del ledger[run]
         return self._pending is None
@@ -176,7 +171,7 @@ class Unwinding:
                 return entry
 
     def _newest(self) -> Any:
-        for entry in reversed(self._scope._ledger):
+        for entry in reversed(self._books):
             if type(entry) is CallbackRun:  # below a task that waits for this close
                 return self._take_newest_call(entry)
             if not entry.leaves or getattr(entry, "_task", None) not in self._exempt:
@@ -184,20 +179,20 @@ class Unwinding:
         return None
 
     def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
-        ledger = self._scope._ledger
+        ledger = self._books
         callback = CallbackEntry(*run.calls.pop())
         if not run.calls:
             del ledger[run]
         ledger[callback] = None
-        self._scope._opened += 1
+        self._books.opened += 1
         return callback
 
     def _begin(self, entry: Any) -> None:
         """Begin the release of *entry*; what is left to be awaited is in ``_pending`` afterwards."""
         self._given = self._in_flight() if entry.exits else None
         if not entry.leaves:
-            del self._scope._ledger[entry]
-            self._scope._releasing = entry
+            del self._books[entry]
+            self._books.releasing = entry
         elif isinstance(entry, OwnTask):
             self._stopping = entry
             begin_awaiting(entry, self._exempt)
@@ -213,13 +208,13 @@ class Unwinding:
         """Close the account of an entry whose release has ended, or was given up."""
         self._pending = None
         if not entry.leaves:
-            self._scope._releasing = None
-            self._scope._released += 1
-            if self._scope._tokens:
-                self._scope._report_closed(entry)
+            self._books.releasing = None
+            self._books.released += 1
+            if self._books.account is not None:
+                self._books.account.leave(entry)
             return
         self._stop_awaiting()
-        self._scope._forget(entry)  # a task that would not end; its own end finds it gone
+        self._books.forget(entry)  # a task that would not end; its own end finds it gone
 
     def _stop_awaiting(self) -> None:
         if self._stopping is not None:
@@ -274,8 +269,8 @@ class Unwinding:
     # In the host
 
     async def _exit_inline(self, entry: InlineExit) -> None:
-        del self._scope._ledger[entry]
-        self._scope._releasing = self._entry = entry
+        del self._books[entry]
+        self._books.releasing = self._entry = entry
         self._given = given = self._in_flight()
         details = (None, None, None) if given is None else (type(given), given, given.__traceback__)
         error, verdict = None, None

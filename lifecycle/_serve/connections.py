@@ -89,7 +89,7 @@ class Connection:
         "verdict",
     )
 
-    def __init__(self, incoming: Incoming, settings: ConnectionSettings, owner: trace.Token | None) -> None:
+    def __init__(self, incoming: Incoming, settings: ConnectionSettings, owner: trace.Mark | None) -> None:
         self.peer = incoming.peer
         self.verdict: str | None = None
         self.error: BaseException | None = None

@@ -108,7 +108,7 @@ class Server:
         self._sweeper: TimerHandle | None = None
         self._closed: Future[None] | None = None
         self._since: float | None = None
-        self._token: trace.Token | None = None
+        self._token: trace.Mark | None = None
         enroll(self)
 
     def __repr__(self) -> str:

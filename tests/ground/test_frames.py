@@ -179,7 +179,7 @@ class Recorder(trace.SiteRecorder):
     def __init__(self) -> None:
         self.sites: dict[str, Frames] = {}
 
-    def opened(self, kind: str, name: str, owner: trace.Token | str | None) -> trace.SiteToken:
+    def opened(self, kind: str, name: str, owner: trace.Mark | str | None) -> trace.SiteMark:
         token = super().opened(kind, name, owner)
         self.sites[f"{kind} {name!r}"] = token.site
         return token

@@ -244,7 +244,7 @@ def test_what_has_ended_leaves_its_owner() -> None:
                     await handle.wait()
             for _ in range(1000):
                 await scope.child().aclose()
-            assert len(scope._ledger) == len(manager) == 0  # before statistics() sweeps
+            assert len(scope._books) == len(manager) == 0  # before statistics() sweeps
             assert scope.statistics().live == 0
             assert manager.statistics().running == 0
             await asyncio.sleep(0)  # the loop's own callbacks for the last of them

@@ -126,7 +126,7 @@ class Ledger:
             self.closed(token)
             raise
 
-    def opened(self, kind: str, name: str, owner: trace.Token | str | None) -> Token:
+    def opened(self, kind: str, name: str, owner: trace.Mark | str | None) -> Token:
         """Enter what a primitive reports; the sink's side of :mod:`lifecycle._ground.trace`."""
         known = owner if isinstance(owner, Token) or owner is None else str(getattr(owner, "path", owner))
         return self._enter(kind, name, known)
@@ -139,7 +139,7 @@ class Ledger:
             owner._children += 1
         return token
 
-    def closed(self, token: trace.Token) -> None:
+    def closed(self, token: trace.Mark) -> None:
         """Strike a thing out; a second time, or before what it owns, is a violation."""
         if not isinstance(token, Token) or token._ledger is not self:
             return
