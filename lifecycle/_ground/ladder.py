@@ -11,6 +11,14 @@ from . import kernel
 GRACE = 1.0
 
 
+def patience(rung: int, bound: float) -> float:
+    """Return how many seconds something has on *rung* before the next: *bound*, and after the second cancellation less.
+
+    For owners that keep one timer for many ladders.
+    """
+    return bound if rung < 2 else min(GRACE, bound)
+
+
 class Ladder:
     """Ends something that has had its time: cancels it, cancels it again a bound later, and gives it up after a grace.
 
@@ -42,7 +50,7 @@ class Ladder:
         """Interrupt it now, unless that was done already."""
         if self.rung == 0:
             self.rung = 1
-            self._wait(self._bound, self._insist)
+            self._wait(patience(1, self._bound), self._insist)
             self._interrupt()
 
     def end(self) -> None:
@@ -53,7 +61,7 @@ class Ladder:
 
     def _insist(self) -> None:
         self.rung = 2
-        self._wait(min(GRACE, self._bound), self._abandon)
+        self._wait(patience(2, self._bound), self._abandon)
         self._interrupt()
 
     def _abandon(self) -> None:

@@ -126,7 +126,7 @@ class EndingScope:
 
     def _record_error(self, error: BaseException) -> None:
         if self._state is CLOSED:
-            logger.error("error_after_close", exc_info=error, extra={"owner": self.name})
+            logger.error("error after close", exc_info=error, extra={"owner": self.name})
         else:
             self._errors.append(error)
 
@@ -206,7 +206,7 @@ class EndingScope:
             place.parent._fail(failure, f"{self} failed")
         else:
             self._errors.append(failure)
-            logger.error("scope_failed", exc_info=failure, extra={"owner": self.name})
+            logger.error("scope failed", exc_info=failure, extra={"owner": self.name})
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""

@@ -4,8 +4,9 @@ Every entry answers the same few questions, asked by ``_unwind``:
 
 * ``inline``: must it be left in the closing task itself, because it may hold scopes of that task?
 * ``leaves``: does it leave the ledger by itself when it ends (tasks), or is it taken out to be released?
-* ``bounded``: does the scope's ``close_timeout`` apply, or does it see to its own end?
+* ``bounded``: does the scope's ``close_timeout`` apply, or does it end in its own time?
 * ``exits``: is it a context manager, which sees the error in flight and may suppress or replace it?
+* ``rung``: how often its ``release`` itself has interrupted it, as that of a task does, which is a cancellation.
 * ``release(error)``: begin the release, in one synchronous step; return what is left to be awaited, or None.
 * ``interrupt(closer)``: the release has taken too long.
 * ``suspended_at(closer)``: where it hangs.
@@ -43,6 +44,7 @@ class Entry:
     leaves: ClassVar[bool] = False
     bounded: ClassVar[bool] = True
     exits: ClassVar[bool] = False
+    rung: ClassVar[int] = 0
     kind: ClassVar[str] = "resource"
 
     @property
@@ -152,6 +154,7 @@ class OwnTask(TaskHandle[T_co]):
     leaves: ClassVar[bool] = True
     bounded: ClassVar[bool] = True
     exits: ClassVar[bool] = False
+    rung: ClassVar[int] = 1
     kind: ClassVar[str] = "task"
 
     @property

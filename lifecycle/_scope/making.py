@@ -100,10 +100,6 @@ class HalfMade(Entry):
         if self._cancellation is not None:
             self._cancellation.withdraw()
 
-    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
-        """Nothing is left to try: the making has been cancelled."""
-        return None
-
     def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
         return kernel.suspended_at(self.task) if self.task is not None else ()
 
@@ -134,12 +130,15 @@ class HalfMade(Entry):
 class Acquisition(HalfMade, Generic[T]):
     """A value that an asynchronous factory is making; when it is there, a `Resource` takes its place."""
 
-    __slots__ = ("_coro", "_release", "resource")
+    __slots__ = ("_arrived", "_coro", "_release", "resource")
+
+    rung = 1
 
     def __init__(self, scope: EndingScope, name: str, coro: Awaitable[T], release: Release | None) -> None:
         super().__init__(scope, name)
         self._coro = coro
         self._release = release
+        self._arrived = False
         self.resource: Resource[T] | None = None
 
     @property
@@ -157,6 +156,7 @@ class Acquisition(HalfMade, Generic[T]):
             self._scope._books.forget(self)
             self._announce(error)
             return
+        self._arrived = True
         self._stop_cancelling()
         if self._left:
             await self._undo(resource)
@@ -169,6 +169,14 @@ class Acquisition(HalfMade, Generic[T]):
         self._left = True
         self._cancel_making()
         return kernel.wait(self._arrival)
+
+    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
+        """Cancel the making once more: it may have swallowed the first. What undoes its value has a time of its own."""
+        if not self._arrived:
+            self._stop_cancelling()
+            self._cancellation = None
+            self._cancel_making()
+        return None
 
     async def _undo(self, resource: Resource[T]) -> None:
         try:

@@ -9,9 +9,10 @@ closer*, one task per close, in which no cancellation of the host can reach it. 
 itself until it meets an entry that must be left in the host (a context manager entered inline). While the host waits,
 it holds cancellations back; one is delivered when all is over.
 
-*The watchdog* is one timer for the whole close. A release that takes longer than ``close_timeout`` is interrupted; if
-it has not ended a grace later it is abandoned: a suspended release keeps its closer for itself, and the host goes on
-with another.
+*The watchdog* is one timer for the whole close, because most releases are over at once: to note a time costs a tenth
+of a timer. Its rungs are those of `Ladder`. A release that takes longer than ``close_timeout`` is interrupted, and once
+more a ``close_timeout`` later (a stopped task has been cancelled to begin with). What has not ended a grace after that
+is abandoned: a suspended release keeps its closer for itself, and the host goes on with another.
 
 Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is no failure of
 anything, and it must reach its task exactly once.
@@ -27,6 +28,7 @@ from typing import Any, Protocol
 
 from .._ground import kernel
 from .._ground.errors import ReleaseTimeout, carries, combine
+from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, end_awaiting
 from .books import ScopeBooks
@@ -36,13 +38,11 @@ UNFINISHED = (PENDING, RUNNING)
 
 NO_SHIELD = nullcontext()
 
-#: Seconds that an interrupted release has to end before it is abandoned, at most; less where the timeout is shorter.
-GRACE = 1.0
-
 
 class Closing(Protocol):
     """What an unwinding needs of the scope that it closes."""
 
+    name: str
     close_timeout: float
     _books: ScopeBooks
     _errors: list[BaseException]
@@ -67,11 +67,12 @@ class Unwinding:
     _generation = 0
     _baton: Future[None] | None = None  # what the host waits for
     _timer: TimerHandle | None = None
-    _since = 0.0
+    _due = 0.0  # when the pending release has had its time on this rung
+    _rung = 0
     _now: Callable[[], float]
-    _expired = False
+    _expired = False  # whether the watchdog has interrupted it
+    _interruptions: tuple[kernel.Cancellation, ...] = ()
     _scopes_around: bool | None = None
-    _interruption: kernel.Cancellation | None = None
     _stopping: OwnTask[Any] | None = None  # whose end is awaited
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
@@ -255,8 +256,7 @@ class Unwinding:
         if self._expired:
             self._expired = False
             self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=False))
-            if self._interruption is not None and self._interruption.withdraw():
-                kernel.current_task().uncancel()
+            self._take_interruptions_back()
             if isinstance(error, CancelledError):
                 return
         if error is not None:
@@ -274,6 +274,7 @@ class Unwinding:
         self._given = given = self._in_flight()
         details = (None, None, None) if given is None else (type(given), given, given.__traceback__)
         error, verdict = None, None
+        asked = self._host.cancelling()
         try:
             verdict = entry.exit(*details)
             if entry.is_async:
@@ -282,9 +283,10 @@ class Unwinding:
                 verdict = await verdict
         except BaseException as raised:
             error = raised
-        if self._expired and not isinstance(error, CancelledError):
-            self.hold(await kernel.absorb_cancellation(self._host, self._host.cancelling() - 1))
+        expired = self._expired
         self._take_outcome(entry, error, verdict)
+        if expired and not isinstance(error, CancelledError):
+            self.hold(await kernel.absorb_cancellation(self._host, asked))
         self._settle(entry)
         self._scopes_around = None  # it may have been one
 
@@ -345,7 +347,7 @@ class Unwinding:
             except BaseException as raised:
                 error = raised
             if generation != self._generation:
-                report_late(entry, error)
+                report_late(self._scope.name, entry, error)
                 return
             self._take_outcome(entry, error, verdict)
             self._settle(entry)
@@ -367,31 +369,39 @@ class Unwinding:
         self._runner = runner
         timeout = self._scope.close_timeout
         if timeout == kernel.FOREVER or not self._entry.bounded:
-            self._since = kernel.FOREVER
+            self._due = kernel.FOREVER
             return
+        self._rung = self._entry.rung
         if self._timer is None:
             loop = kernel.running_loop()
             self._now = loop.time
             self._timer = loop.call_at(self._now() + timeout, self._look)
-        self._since = self._now()
+        self._due = self._now() + timeout
 
     def _look(self) -> None:
         """Interrupt or abandon the pending release if it is due, and come back when it can be."""
         self._timer = None
-        if self._since == kernel.FOREVER or self._runner is None:
+        if self._due == kernel.FOREVER or self._runner is None:
             return
         loop = self._runner.get_loop()
-        timeout = self._scope.close_timeout
-        grace = min(GRACE, timeout)
-        due = self._since + timeout + (grace if self._expired else 0.0)
-        if loop.time() >= due:
-            if self._expired:
+        if loop.time() >= self._due:
+            self._rung += 1
+            if self._rung > 2:
                 self._abandon(self._runner)
                 return
             self._expired = True
-            self._interruption = self._entry.interrupt(self._runner)
-            due += grace
-        self._timer = loop.call_at(due, self._look)
+            interruption = self._entry.interrupt(self._runner)
+            if interruption is not None:
+                self._interruptions += (interruption,)
+            self._due += patience(self._rung, self._scope.close_timeout)
+        self._timer = loop.call_at(self._due, self._look)
+
+    def _take_interruptions_back(self) -> None:
+        """Leave no trace of the interruptions in the calling task, which ran the release and goes on."""
+        interruptions, self._interruptions = self._interruptions, ()
+        for interruption in interruptions:
+            if interruption.withdraw():
+                kernel.current_task().uncancel()
 
     def _abandon(self, runner: Task[Any]) -> None:
         """Go on without the pending release: it stays with its closer, and the host starts another."""
@@ -401,8 +411,9 @@ class Unwinding:
         stack = entry.suspended_at(runner)
         self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=True, stack=stack))
         self._expired = False
+        self._interruptions = ()
         self._entry = None
-        self._since = kernel.FOREVER
+        self._due = kernel.FOREVER
         self._settle(entry)
         if runner is not self._host:
             self._generation += 1
@@ -410,7 +421,7 @@ class Unwinding:
         self._pass_baton()
 
 
-def report_late(entry: Any, error: BaseException | None) -> None:
+def report_late(owner: str, entry: Any, error: BaseException | None) -> None:
     """Log how a release ended that had been abandoned."""
     if error is not None and not isinstance(error, CancelledError):
-        logger.error("abandoned release of %s failed", entry.label, exc_info=error)
+        logger.error("abandoned release failed", exc_info=error, extra={"owner": owner, "entry": entry.label})
