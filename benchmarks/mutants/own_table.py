@@ -42,7 +42,7 @@ OWN = [
         SCOPE,
     ),
     # Order, joins, releases.
-    OwnMutant("oldest first", "Unwinding._newest", "reversed(self._scope._ledger)", "list(self._scope._ledger)", SCOPE),
+    OwnMutant("oldest first", "Unwinding._newest", "reversed(self._books)", "list(self._books)", SCOPE),
     OwnMutant(
         "a stopped task is not joined",
         "Unwinding._stop_task",
@@ -91,7 +91,7 @@ OWN = [
         "a value that came too late is kept",
         "Acquisition.make",
         "await self._undo(resource)",
-        "self._scope._forget(self); self._announce()",
+        "self._scope._books.forget(self); self._announce()",
         ("scope_factory",),
     ),
     OwnMutant(

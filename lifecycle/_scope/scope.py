@@ -53,10 +53,12 @@ class Scope(EndingScope):
     Args:
         name: for logs, errors and statistics.
         close_timeout: seconds that each single release, and each stopped task, may take to end; then it is
-            cancelled (a task: once more), the rest goes on, and `ReleaseTimeout` names it. None for no bound.
+            cancelled, and after as many seconds once more (a task, which is cancelled to begin with: only once more).
+            What ignores that is abandoned a second later and the rest goes on. `ReleaseTimeout` names it. None for no
+            bound.
 
     Raises:
-        TypeError, ValueError: ``close_timeout`` is no number of seconds.
+        TypeError, ValueError: ``close_timeout`` is not a number of seconds.
     """
 
     _plain_loop: AbstractEventLoop | None = None
