@@ -48,7 +48,7 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.attempt": "ConnectAttempt",
         "_connect.state": "AttemptState",
         "_group.completions": "Completions",
-        "_group.group": "TaskGroupStatistics",
+        "_group.statistics": "TaskGroupStatistics",
         "_lender": "ReturnReport",
         "_manager.records": "TaskManagerStatistics",
         "_pair.ends": "LinkOutcome LoopEnd",

@@ -3,7 +3,7 @@
 from ._connect.attempt import ConnectAttempt as ConnectAttempt
 from ._connect.state import AttemptState as AttemptState
 from ._group.completions import Completions as Completions
-from ._group.group import TaskGroupStatistics as TaskGroupStatistics
+from ._group.statistics import TaskGroupStatistics as TaskGroupStatistics
 from ._lender import ReturnReport as ReturnReport
 from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
 from ._pair.ends import LinkOutcome as LinkOutcome

@@ -5,7 +5,6 @@ from __future__ import annotations
 from asyncio import CancelledError, Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from dataclasses import dataclass
 from functools import partial
 from types import CoroutineType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
@@ -23,6 +22,7 @@ from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
 from .members import Member, Members, name_of_member, native_task_of, was_cancelled
+from .statistics import TaskGroupStatistics
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -33,40 +33,6 @@ OPEN, CLOSING, CLOSED = OwnerState
 Policy = Literal["fail_fast", "collect", "race"]
 
 _NOTHING = object()
-
-
-@dataclass(frozen=True, slots=True)
-class TaskGroupStatistics:
-    """What a task group has done, and what it holds at one moment.
-
-    The account closes at every await:
-    ``created == running + pending + finished + failed + cancelled + abandoned``.
-
-    Attributes:
-        name: the group's name.
-        state: ``"open"`` in its body, ``"closing"`` while it joins, ``"closed"``.
-        policy: ``"fail_fast"``, ``"collect"`` or ``"race"``.
-        limit: how many tasks may run at once, None for no bound.
-        running: tasks that have not ended and wait for no slot.
-        pending: tasks that wait for a slot.
-        created: tasks ever taken in.
-        finished: tasks that returned.
-        failed: tasks that raised.
-        cancelled: tasks that ended cancelled, or were dropped before they had a slot.
-        abandoned: tasks that ignored their cancellations, and still run.
-    """
-
-    name: str
-    state: str
-    policy: str
-    limit: int | None
-    running: int
-    pending: int
-    created: int
-    finished: int
-    failed: int
-    cancelled: int
-    abandoned: int
 
 
 class TaskGroup:
