@@ -64,6 +64,7 @@ FACES: dict[str, dict[str, str]] = {
         "_snapshot": "Growth SnapshotDiff SnapshotNode",
         "_timers.cron": "CronRule",
         "_timers.records": "TimerRun TimerStatistics",
+        "_timers.schedule": "RateRule",
         "_timers.timer": "Timer",
     },
 }

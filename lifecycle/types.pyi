@@ -26,6 +26,7 @@ from ._snapshot import SnapshotNode as SnapshotNode
 from ._timers.cron import CronRule as CronRule
 from ._timers.records import TimerRun as TimerRun
 from ._timers.records import TimerStatistics as TimerStatistics
+from ._timers.schedule import RateRule as RateRule
 from ._timers.timer import Timer as Timer
 
 __all__: list[str]

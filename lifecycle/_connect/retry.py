@@ -66,8 +66,15 @@ class Retry:
         """
         if not self.covers(error) or (self.attempts is not None and attempts >= self.attempts):
             return None
+        pause = self.pause(attempts)
+        return pause if pause < left else None
+
+    def pause(self, failures: int) -> float:
+        """Return the seconds to wait after that many failures: doubled each time, bounded, shortened by chance.
+
+        Args:
+            failures: how often it has failed, 1 or more.
+        """
         first, longest = self.backoff
         # The exponent is bounded: 2.0 ** 10_000 is an OverflowError.
-        pause = min(longest, first * 2.0 ** min(attempts - 1, 60))
-        pause *= 1.0 - self.jitter * random.random()
-        return pause if pause < left else None
+        return min(longest, first * 2.0 ** min(failures - 1, 60)) * (1.0 - self.jitter * random.random())

@@ -54,6 +54,20 @@ def checked_timeout(seconds: float | None, what: str) -> float:
     return float(seconds)
 
 
+def checked_instant(instant: float, what: str) -> float:
+    """Return *instant*, seconds of any clock, as a float.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not finite.
+    """
+    if isinstance(instant, bool) or not isinstance(instant, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds, got {instant!r}")
+    if not math.isfinite(instant):
+        raise ValueError(f"{what} must be finite, got {instant!r}")
+    return float(instant)
+
+
 def checked_seconds(seconds: float, what: str, *, least: float = 0.0) -> float:
     """Return *seconds* as a float from *least* to a century.
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Self
 
-from .schedule import MissedPolicy, OnGrid, Schedule
+from .schedule import MissedPolicy, Occasions, OnRule
 
 if TYPE_CHECKING:
     from cronsim import CronSim
@@ -69,6 +69,23 @@ class CronRule:
             return (self._after_as_time_passes if self._every_hour else self._after_on_the_wall)(instant)
         except (OverflowError, ValueError):
             return None
+
+    def newest(self, instant: float) -> float:
+        """Return the last instant that is not later than *instant*, both in seconds since the epoch."""
+        back = 60.0
+        while (found := self.after(instant - back)) is None or found > instant:
+            back *= 2  # an instant is only found by looking forward: from ever further back
+        while (later := self.after(found)) is not None and later <= instant:
+            found = later
+        return found
+
+    def count(self, after: float, until: float) -> int:
+        """Return how many instants are later than *after* and not later than *until*; beyond 10,000 just that."""
+        count = 0
+        while count < _COUNTED and (found := self.after(after)) is not None and found <= until:
+            count += 1
+            after = found
+        return count
 
     def _after_as_time_passes(self, instant: float) -> float | None:
         """Look for a match in one stretch of time after the other, in each of which the wall clock runs straight."""
@@ -164,43 +181,6 @@ class CronRule:
         return f"{self.expression!r} in {self.timezone}"
 
 
-class CronGrid:
-    """The instants of a rule, as a grid.
-
-    Args:
-        rule: says which.
-        begin: the grid begins after this instant.
-    """
-
-    __slots__ = ("_begin", "_rule")
-
-    def __init__(self, rule: CronRule, begin: float) -> None:
-        self._rule = rule
-        self._begin = begin
-
-    def first(self) -> float | None:
-        return self._rule.after(self._begin)
-
-    def after(self, instant: float) -> float | None:
-        return self._rule.after(instant)
-
-    def newest(self, instant: float) -> float:
-        """Return the last instant that is not later than *instant*: look from ever further back."""
-        back = 60.0
-        while (found := self._rule.after(instant - back)) is None or found > instant:
-            back *= 2
-        while (later := self._rule.after(found)) is not None and later <= instant:
-            found = later
-        return found
-
-    def count(self, after: float, until: float) -> int:
-        count = 0
-        while count < _COUNTED and (found := self._rule.after(after)) is not None and found <= until:
-            count += 1
-            after = found
-        return count
-
-
 @dataclass(frozen=True, slots=True)
 class CronPlan:
     """At the instants of a cron expression, by the wall clock."""
@@ -209,10 +189,10 @@ class CronPlan:
     missed: MissedPolicy
     clock: Callable[[], float]
 
-    def begin(self, now: float) -> Schedule:
-        return OnGrid(CronGrid(self.rule, now), self.missed)
+    def begin(self, now: float) -> Occasions:
+        return OnRule(self.rule, self.rule.after(now), self.missed)
 
-    def again(self, now: float) -> Schedule:
+    def again(self, now: float) -> Occasions:
         return self.begin(now)
 
     def changed(self, rule: float | str) -> Self:

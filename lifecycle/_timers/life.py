@@ -29,7 +29,7 @@ from .._task.handle import CANCELLED, FINISHED
 from .plan import Plan
 from .records import Tally, TimerRun, TimerSettings
 from .run import Run, logger, nothing
-from .schedule import Occasion, Schedule
+from .schedule import Occasion, Occasions
 
 #: Seconds that a wake-up may be early and still count as on time: what two clock values that far up cannot tell apart.
 EARLY = 1e-6
@@ -129,7 +129,7 @@ class TimerLife:
             f"runs of timer {self._name!r}", drain_timeout=None, context=copy_context(), eager=True
         )
         now = self._now()
-        self._schedule: Schedule = self._plan.begin(now)
+        self._schedule: Occasions = self._plan.begin(now)
         self._reference = now
         self._occasion: Occasion | None = None
         self._due_at = now

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from .._ground.checks import checked_period, checked_seconds
-from .schedule import Delay, MissedPolicy, Once, OnGrid, RateGrid, Schedule
+from .schedule import Delay, MissedPolicy, Occasions, Once, OnRule, RateRule
 
 
 class Plan(Protocol):
@@ -17,10 +17,10 @@ class Plan(Protocol):
     def clock(self) -> Callable[[], float] | None:
         """Return the wall clock that it goes by, None for the loop's clock."""
 
-    def begin(self, now: float) -> Schedule:
+    def begin(self, now: float) -> Occasions:
         """Return the schedule of a timer that is started *now*."""
 
-    def again(self, now: float) -> Schedule:
+    def again(self, now: float) -> Occasions:
         """Return the schedule of a running timer whose plan was changed *now*."""
 
     def changed(self, rule: float | str) -> Self:
@@ -49,11 +49,13 @@ class RatePlan(LoopClock):
     initial_delay: float
     missed: MissedPolicy
 
-    def begin(self, now: float) -> Schedule:
-        return OnGrid(RateGrid(now + self.initial_delay, self.period), self.missed)
+    def begin(self, now: float) -> Occasions:
+        first = now + self.initial_delay
+        return OnRule(RateRule(first, self.period), first, self.missed)
 
-    def again(self, now: float) -> Schedule:
-        return OnGrid(RateGrid(now + self.period, self.period), self.missed)
+    def again(self, now: float) -> Occasions:
+        first = now + self.period
+        return OnRule(RateRule(first, self.period), first, self.missed)
 
     def changed(self, rule: float | str) -> Self:
         return replace(self, period=checked_period(_number(rule, "period")))
@@ -69,10 +71,10 @@ class DelayPlan(LoopClock):
     delay: float
     initial_delay: float
 
-    def begin(self, now: float) -> Schedule:
+    def begin(self, now: float) -> Occasions:
         return Delay(now + self.initial_delay, self.delay)
 
-    def again(self, now: float) -> Schedule:
+    def again(self, now: float) -> Occasions:
         return Delay(now + self.delay, self.delay)
 
     def changed(self, rule: float | str) -> Self:
@@ -88,10 +90,10 @@ class OncePlan(LoopClock):
 
     delay: float
 
-    def begin(self, now: float) -> Schedule:
+    def begin(self, now: float) -> Occasions:
         return Once(now + self.delay)
 
-    def again(self, now: float) -> Schedule:
+    def again(self, now: float) -> Occasions:
         return Once(now + self.delay)
 
     def changed(self, rule: float | str) -> Self:

@@ -1,19 +1,21 @@
 """When a timer's runs are due: plain arithmetic on seconds, without a clock, a loop or any waiting.
 
-A *grid* is an endless row of instants (a period's multiples, a cron expression's matches). A *schedule* says which
+A *rule* names an endless row of instants (a period's multiples, a cron expression's matches). A *schedule* says which
 instant is next, given the last one and the time it is now; the policies for missed instants live here:
 
 * ``skip``: what passed while a run kept the timer busy is dropped; the next run is at the first future instant.
 * ``coalesce``: what passed becomes one run, at once; then the grid again.
 * ``burst``: what passed is run, one after the other, until the timer has caught up.
 
-All three keep the grid's phase: ``due(n) = anchor + n * period``, never a sum of sleeps.
+All three keep the rule's phase: ``due(n) = anchor + n * period``, never a sum of sleeps.
 """
 
 from __future__ import annotations
 
 import math
 from typing import Literal, NamedTuple, Protocol
+
+from .._ground.checks import checked_instant, checked_period
 
 MissedPolicy = Literal["skip", "coalesce", "burst"]
 
@@ -30,11 +32,8 @@ class Occasion(NamedTuple):
     missed: int = 0
 
 
-class Grid(Protocol):
+class Rule(Protocol):
     """An endless row of instants."""
-
-    def first(self) -> float | None:
-        """Return the first instant."""
 
     def after(self, instant: float) -> float | None:
         """Return the first instant later than *instant*, None when there is none."""
@@ -46,7 +45,7 @@ class Grid(Protocol):
         """Return how many instants are later than *after* and not later than *until*."""
 
 
-class Schedule(Protocol):
+class Occasions(Protocol):
     """What a timer asks to know when to run."""
 
     def first(self) -> Occasion | None:
@@ -65,34 +64,39 @@ class Schedule(Protocol):
         """Return what *occasion* becomes when a pause ends *now*: what passed meanwhile is not made up for."""
 
 
-class RateGrid:
-    """The instants ``anchor + n * period``.
+class RateRule:
+    """The instants ``anchor + n * period``, for n from 0: multiples and never sums, so that they do not drift.
+
+    Do not use it to run something: that is what `fixed_rate` is for.
 
     Args:
-        anchor: the first instant.
-        period: seconds from one to the next.
+        anchor: the first instant, in seconds of any clock.
+        period: seconds from one to the next, from a microsecond to a century.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
     """
 
     __slots__ = ("anchor", "period")
 
     def __init__(self, anchor: float, period: float) -> None:
-        self.anchor = anchor
-        self.period = period
+        self.anchor: float = checked_instant(anchor, "anchor")
+        self.period: float = checked_period(period)
 
     def due(self, number: int) -> float:
         """Return instant number *number*, from 0."""
         return self.anchor + number * self.period
 
-    def first(self) -> float:
-        return self.anchor
-
     def after(self, instant: float) -> float:
+        """Return the first instant later than *instant*."""
         return self.due(self._number_after(instant))
 
     def newest(self, instant: float) -> float:
+        """Return the last instant that is not later than *instant*, which must not be before the anchor."""
         return self.due(self._number_after(instant) - 1)
 
     def count(self, after: float, until: float) -> int:
+        """Return how many instants are later than *after* and not later than *until*."""
         return max(0, self._number_after(until) - self._number_after(after))
 
     def _number_after(self, instant: float) -> int:
@@ -105,47 +109,48 @@ class RateGrid:
         return number
 
 
-class OnGrid:
-    """A schedule whose occasions are a grid's instants, with a policy for those that pass while the timer is busy.
+class OnRule:
+    """A schedule whose occasions are a rule's instants, with a policy for those that pass while the timer is busy.
 
     Args:
-        grid: the instants.
+        rule: names the instants.
+        first: the first of them, None when there is none.
         policy: what becomes of those that passed.
     """
 
-    __slots__ = ("_grid", "_policy")
+    __slots__ = ("_first", "_policy", "_rule")
 
-    def __init__(self, grid: Grid, policy: MissedPolicy) -> None:
-        self._grid = grid
+    def __init__(self, rule: Rule, first: float | None, policy: MissedPolicy) -> None:
+        self._rule = rule
+        self._first = first
         self._policy = policy
 
     def first(self) -> Occasion | None:
-        due = self._grid.first()
-        return None if due is None else Occasion(due)
+        return None if self._first is None else Occasion(self._first)
 
     def following(self, reference: float, now: float) -> Occasion | None:
-        due = self._grid.after(reference)
+        due = self._rule.after(reference)
         if due is None or due > now or self._policy != "skip":
             return None if due is None else Occasion(due)
-        due = self._grid.after(now)
-        return None if due is None else Occasion(due, self._grid.count(reference, now))
+        due = self._rule.after(now)
+        return None if due is None else Occasion(due, self._rule.count(reference, now))
 
     def at_start(self, occasion: Occasion, now: float) -> Occasion:
         if self._policy != "coalesce" or occasion.due >= now:
             return occasion
-        passed = self._grid.count(occasion.due, now)
-        return Occasion(self._grid.newest(now), occasion.missed + passed) if passed else occasion
+        passed = self._rule.count(occasion.due, now)
+        return Occasion(self._rule.newest(now), occasion.missed + passed) if passed else occasion
 
     def after_misfire(self, occasion: Occasion, now: float, grace: float) -> tuple[Occasion | None, int]:
         floor = now if self._policy == "skip" else now - grace
         floor = max(occasion.due, floor)
-        due = self._grid.after(floor)
-        return (None if due is None else Occasion(due)), 1 + self._grid.count(occasion.due, floor)
+        due = self._rule.after(floor)
+        return (None if due is None else Occasion(due)), 1 + self._rule.count(occasion.due, floor)
 
     def after_pause(self, occasion: Occasion, now: float) -> Occasion | None:
         if occasion.due > now:
             return occasion
-        due = self._grid.after(now)
+        due = self._rule.after(now)
         return None if due is None else Occasion(due)
 
 

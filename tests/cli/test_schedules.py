@@ -32,7 +32,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
     async def fill() -> None:
         async with Scheduler(tmp_path / "jobs.db") as scheduler:
-            await scheduler.schedule("clean", "cli_schedules.note", "x", fixed_delay=3600.0, missed="skip")
+            await scheduler.schedule("clean", "cli_schedules.note", "x", fixed_delay=3600.0, missed="drop")
             await scheduler.schedule("nights", "cli_schedules.note", "y", cron="0 3 * * *", timezone="Europe/Berlin")
             flow = flow_of("name = 'naps'\n[blocks.one]\nsleep = 0\n")
             await scheduler.schedule("rounds", flow, fixed_rate=1000.0)
@@ -56,7 +56,7 @@ def test_the_list_is_a_table(cli: Cli) -> None:
     columns = [[part.strip() for part in line.split("  ") if part.strip()] for line in lines]
     assert columns[0] == ["schedule", "runs", "when", "missed", "next", "last", "times", "dropped"]
     assert [row[:4] for row in columns[1:]] == [
-        ["clean", "handler cli_schedules.note", "3600 s after each run", "skip"],
+        ["clean", "handler cli_schedules.note", "3600 s after each run", "drop"],
         ["nights", "handler cli_schedules.note", "cron 0 3 * * * (Europe/Berlin)", "coalesce"],
         ["rounds", "flow naps", "every 1000 s", "coalesce"],
     ]

@@ -48,7 +48,7 @@ async def nothing() -> None:
         ("fixed_rate = 1\ntimezone = 'UTC'", "schedule.timezone: is for cron only"),
         ("fixed_rate = 0.001", "schedule.fixed_rate: expected at least 0.01 seconds, got 0.001"),
         ("fixed_delay = true", "schedule.fixed_delay: expected a number of seconds, got True"),
-        ("fixed_rate = 1\nmissed = 'all'", "schedule.missed: expected one of 'burst', 'coalesce', 'skip', got 'all'"),
+        ("fixed_rate = 1\nmissed = 'all'", "schedule.missed: expected one of 'burst', 'coalesce', 'drop', got 'all'"),
         ("fixed_rate = 1\nmisfire_grace = -1", "schedule.misfire_grace: expected 0 or more"),
         ("fixed_rate = 1\npriority = 'high'", "schedule.priority: expected an integer"),
         ("fixed_rate = 1\nevery = 1", "schedule.every: unknown key"),
@@ -138,8 +138,8 @@ async def test_a_restart_changes_nothing_and_another_file_changes_the_schedule(t
     first = await timetable(db, flow)
     assert first["naps"]["flow"] == "naps"
     assert await timetable(db, flow) == first
-    written(tmp_path, "naps.toml", flow_text("fixed_rate = 1000\nmissed = 'skip'", "[blocks.two]\nsleep = 0\n"))
-    assert await timetable(db, flow) == {"naps": {**first["naps"], "missed": "skip"}}
+    written(tmp_path, "naps.toml", flow_text("fixed_rate = 1000\nmissed = 'drop'", "[blocks.two]\nsleep = 0\n"))
+    assert await timetable(db, flow) == {"naps": {**first["naps"], "missed": "drop"}}
     written(tmp_path, "naps.toml", flow_text("cron = '0 3 * * *'\ntimezone = 'Europe/Berlin'"))
     changed = (await timetable(db, flow))["naps"]
     assert (changed["kind"], changed["rule"], changed["timezone"]) == ("cron", "0 3 * * *", "Europe/Berlin")

@@ -157,7 +157,7 @@ def ledger() -> list[str]:
 SCHEDULES: dict[str, dict[str, Any]] = {
     "burst": {"fixed_rate": 0.02, "missed": "burst"},
     "newest": {"fixed_rate": 0.03},
-    "skip": {"fixed_rate": 0.05, "missed": "skip"},
+    "drop": {"fixed_rate": 0.05, "missed": "drop"},
     "delay": {"fixed_delay": 0.01},
 }
 

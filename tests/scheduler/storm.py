@@ -83,7 +83,7 @@ class Storm:
     seed: int
     database: Path = field(default=Path())
     keep: int | None = None
-    schedules: tuple[str, ...] = ("burst", "newest", "skip", "delay")
+    schedules: tuple[str, ...] = ("burst", "newest", "drop", "delay")
     lock_timeout: float = 0.0
     may_refuse: bool = False
     clock: Path | None = None

@@ -6,8 +6,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-import anyio
-
+from .._ground.bridge import Bell
 from .._ground.events import Event
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -70,20 +69,19 @@ class Reader:
     def __init__(self, buffer: int) -> None:
         self._events: deque[Event | None] = deque(maxlen=buffer)
         self._lost = 0
-        self._arrived = anyio.Event()
+        self._arrived = Bell()
 
     def put(self, event: Event | None) -> None:
         """Put in an event; when the buffer is full the oldest is dropped. None is the end."""
         if len(self._events) == self._events.maxlen:
             self._lost += 1
         self._events.append(event)
-        self._arrived.set()
+        self._arrived.ring()
 
     async def get(self) -> Event | None:
         """Return the next event, None at the end."""
         while not self._events and not self._lost:
             await self._arrived.wait()
-            self._arrived = anyio.Event()
         if self._lost:
             lost, self._lost = self._lost, 0
             return Event("events_lost", data={"count": lost})

@@ -260,7 +260,7 @@ class Scheduler:
         timezone: str = "UTC",
         fixed_rate: float | None = None,
         fixed_delay: float | None = None,
-        missed: Literal["coalesce", "skip", "burst"] = "coalesce",
+        missed: Literal["coalesce", "drop", "burst"] = "coalesce",
         misfire_grace: float | None = None,
         **settings: Any,
     ) -> Schedule:
@@ -287,7 +287,7 @@ class Scheduler:
             fixed_rate: seconds from one due time to the next, at least 0.01.
             fixed_delay: seconds from the end of a run to the next.
             missed: what becomes of due times that passed while no scheduler looked. ``coalesce``: the newest is run;
-                ``skip``: when more than one has passed, none is; ``burst``: all are.
+                ``drop``: when more than one has passed, none is; ``burst``: all are.
             misfire_grace: seconds after which a due time is missed for good; None for never.
             settings: ``priority``, ``retries``, ``backoff``, ``timeout`` as for `submit`, for each of its jobs; for a
                 flow ``params``, and ``priority``, which is added to that of each job.

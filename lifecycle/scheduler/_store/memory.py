@@ -39,10 +39,10 @@ from .records import (
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
+class _KeptJob:
     id: int
     new: NewJob
-    run: _Run | None
+    run: _KeptRun | None
     created: float
     unmet: int
     due: float = 0.0
@@ -53,14 +53,14 @@ class _Job:
     finished: float | None = None
     ending: Ending | None = None
     error: str | None = None
-    dependants: list[_Job] = field(default_factory=list)
+    dependants: list[_KeptJob] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class _Run:
+class _KeptRun:
     id: int
     new: NewRun
-    jobs: dict[str, _Job] = field(default_factory=dict)
+    jobs: dict[str, _KeptJob] = field(default_factory=dict)
     unfinished: int = 0
 
 
@@ -68,7 +68,7 @@ class MemoryStore:
     """Keeps jobs for the life of one scheduler.
 
     A job by itself is forgotten when it has ended. The jobs of a run are kept until `forget`, because those that
-    come later need the outputs of those that came before.
+    come later need the outputs of those that came before. A method without a docstring does what `Store` says.
     """
 
     durable = False
@@ -76,8 +76,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._run_numbers = itertools.count(1)
-        self._jobs: dict[int, _Job] = {}
-        self._runs: dict[int, _Run] = {}
+        self._jobs: dict[int, _KeptJob] = {}
+        self._runs: dict[int, _KeptRun] = {}
         self._ready: Line[tuple[float, int]] = Line()
         self._delayed: Line[tuple[float, int]] = Line()
         self._schedules = MemorySchedules(self._put_in)
@@ -96,7 +96,6 @@ class MemoryStore:
         self._delayed = Line()
 
     async def add_job(self, job: NewJob) -> int:
-        """Put in a job by itself and return its number."""
         return self._add(job, None).id
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
@@ -114,7 +113,6 @@ class MemoryStore:
         return LeftRuns()
 
     async def run(self, run_id: int) -> StoredRun | None:
-        """Return what is known of a run, None when it has been forgotten."""
         run = self._runs.get(run_id)
         if run is None:
             return None
@@ -122,7 +120,6 @@ class MemoryStore:
         return StoredRun(flow_key(run.new.flow, run.new.digest), run.new.params, opened)
 
     async def claim(self, limit: int, now: float) -> Claims:
-        """Start an attempt of the most urgent ready jobs, at most *limit*."""
         while (first := self._delayed.first()) is not None and first[0] <= now:
             self._delayed.pop()
             self._make_ready(self._jobs[first[1]])
@@ -132,7 +129,6 @@ class MemoryStore:
         return Claims(tuple(claimed), first[0] if first is not None else None)
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
-        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones."""
         while True:
             now = time.time()
             if now < self._latest:
@@ -157,11 +153,9 @@ class MemoryStore:
                 self._delayed.add((furthest, number))
 
     def look_again(self) -> None:
-        """Have `take` see that there is more room."""
         self._bell.ring()
 
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
-        """Make jobs that were taken and not begun pending again; return the numbers of those that are."""
         given = []
         for claimed in jobs:
             job = self._running(claimed.id, claimed.attempt)
@@ -172,7 +166,6 @@ class MemoryStore:
         return given
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
-        """End a job, if *attempt* is still its attempt."""
         job = self._running(job_id, attempt)
         if job is None:
             return Settled(accepted=False)
@@ -182,7 +175,6 @@ class MemoryStore:
         return self._end(job, ending.status, ending.error, now)
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
-        """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
         job = self._running(job_id, attempt)
         if job is None:
             return False
@@ -193,7 +185,6 @@ class MemoryStore:
         return True
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
-        """Cancel a job that does not run, or note the wish for one that does."""
         job = self._jobs.get(job_id)
         if job is None:
             return Cancelling(found=False)
@@ -203,7 +194,6 @@ class MemoryStore:
         return Cancelling(True, before, self._end(job, JobStatus.CANCELLED, reason, now))
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
-        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
         run = self._runs.get(run_id)
         if run is None:
             return Settled(False, run_id), ()
@@ -215,7 +205,6 @@ class MemoryStore:
         return Settled(True, run_id, skipped, bool(ended) and run.unfinished == 0), running
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
-        """Return the outputs of succeeded jobs of a run, by name."""
         jobs = self._runs[run_id].jobs
         done = {name: jobs[name].ending for name in names if jobs[name].status is JobStatus.SUCCEEDED}
         return {name: ending.result for name, ending in done.items() if ending is not None}
@@ -246,33 +235,26 @@ class MemoryStore:
         return found[-limit:]
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
-        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
         self._bell.ring()
         return self._schedules.put(new, time.time())
 
     async def schedule(self, name: str) -> ScheduleRecord | None:
-        """Return one schedule, None when there is none of that name."""
         return self._schedules.record(name)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
-        """Return all schedules, by name."""
         return self._schedules.records()
 
     async def remove_schedule(self, name: str) -> bool:
-        """Take out a schedule; its jobs stay. Return whether there was one."""
         return self._schedules.remove(name)
 
     async def pause_schedule(self, name: str) -> bool:
-        """Have a schedule not be due until it is resumed; return whether there is one."""
         return self._schedules.pause(name)
 
     async def resume_schedule(self, name: str) -> bool:
-        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
         self._bell.ring()
         return self._schedules.resume(name, time.time())
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
-        """Put in a run now, besides those that are due; return what was put in."""
         return self._schedules.trigger(name, flows)
 
     def forget(self, run_id: int) -> None:
@@ -284,8 +266,8 @@ class MemoryStore:
             return PutIn(run=self._add_run(work).id)
         return PutIn(job=self._add(work, None).id)
 
-    def _add_run(self, new: NewRun) -> _Run:
-        run = _Run(next(self._run_numbers), new, unfinished=len(new.jobs))
+    def _add_run(self, new: NewRun) -> _KeptRun:
+        run = _KeptRun(next(self._run_numbers), new, unfinished=len(new.jobs))
         self._runs[run.id] = run
         for job in new.jobs:
             run.jobs[job.name] = self._add(job, run)
@@ -294,15 +276,15 @@ class MemoryStore:
                 run.jobs[needed].dependants.append(run.jobs[job.name])
         return run
 
-    def _add(self, new: NewJob, run: _Run | None) -> _Job:
+    def _add(self, new: NewJob, run: _KeptRun | None) -> _KeptJob:
         now = time.time()
-        job = _Job(next(self._numbers), new, run, now, len(new.needs))
+        job = _KeptJob(next(self._numbers), new, run, now, len(new.needs))
         self._jobs[job.id] = job
         if not job.unmet:
             self._wait_or_ready(job, now)
         return job
 
-    def _wait_or_ready(self, job: _Job, now: float) -> None:
+    def _wait_or_ready(self, job: _KeptJob, now: float) -> None:
         if job.new.delay > 0:
             job.due = now + job.new.delay
             self._delayed.add((job.due, job.id))
@@ -310,16 +292,16 @@ class MemoryStore:
         else:
             self._make_ready(job)
 
-    def _make_ready(self, job: _Job) -> None:
+    def _make_ready(self, job: _KeptJob) -> None:
         job.due = 0.0
         self._ready.add((-job.new.priority, job.id))
         self._bell.ring()
 
-    def _running(self, job_id: int, attempt: int) -> _Job | None:
+    def _running(self, job_id: int, attempt: int) -> _KeptJob | None:
         job = self._jobs.get(job_id)
         return job if job is not None and job.status is JobStatus.RUNNING and job.attempt == attempt else None
 
-    def _leave(self, job: _Job, status: JobStatus, error: str | None, now: float) -> None:
+    def _leave(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> None:
         """Take a job out of every index; those of a run stay in the run."""
         if job.status is not JobStatus.RUNNING:
             self._ready.discard((-job.new.priority, job.id))
@@ -333,7 +315,7 @@ class MemoryStore:
                 if not job.run.unfinished:
                     self._schedules.ended(PutIn(run=job.run.id), now)
 
-    def _end(self, job: _Job, status: JobStatus, error: str | None, now: float) -> Settled:
+    def _end(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
         self._leave(job, status, error, now)
         if job.run is None:
             return ALONE
@@ -347,12 +329,12 @@ class MemoryStore:
             self._skip_below(job, skip_reason(job.new.name, status), now, skipped)
         return Settled(True, job.run.id, tuple(skipped), job.run.unfinished == 0)
 
-    def _release(self, job: _Job, now: float) -> None:
+    def _release(self, job: _KeptJob, now: float) -> None:
         job.unmet -= 1
         if job.unmet == 0 and job.status is JobStatus.PENDING:
             self._wait_or_ready(job, now)
 
-    def _skip_below(self, job: _Job, reason: str, now: float, skipped: list[Skipped]) -> None:
+    def _skip_below(self, job: _KeptJob, reason: str, now: float, skipped: list[Skipped]) -> None:
         waiting = list(job.dependants)
         while waiting:
             dependant = waiting.pop()
@@ -367,7 +349,7 @@ def _same(run: NewRun, other: NewRun) -> bool:
     return (run.flow, run.params) == (other.flow, other.params)
 
 
-def _start(job: _Job, now: float) -> Claimed:
+def _start(job: _KeptJob, now: float) -> Claimed:
     job.status, job.started = JobStatus.RUNNING, now
     job.attempt += 1
     new = job.new
@@ -376,7 +358,7 @@ def _start(job: _Job, now: float) -> Claimed:
     return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
 
 
-def _record(job: _Job) -> JobRecord:
+def _record(job: _KeptJob) -> JobRecord:
     ending = job.ending or Ending(job.status)
     return JobRecord(
         id=job.id,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from .records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
-from .rules import due_after, fire, first_due, nearer
+from .rules import after_pause, fire, first_due, nearer
 
 
 @dataclass(slots=True)
-class _Schedule:
+class _KeptSchedule:
     new: NewSchedule
     anchor: float
     record: ScheduleRecord
@@ -25,8 +25,8 @@ class MemorySchedules:
 
     def __init__(self, put_in: Callable[[NewJob | NewRun], PutIn]) -> None:
         self._put_in = put_in
-        self._schedules: dict[str, _Schedule] = {}
-        self._delays: dict[PutIn, _Schedule] = {}  # of a fixed delay, by what runs now
+        self._schedules: dict[str, _KeptSchedule] = {}
+        self._delays: dict[PutIn, _KeptSchedule] = {}  # of a fixed delay, by what runs now
 
     def put(self, new: NewSchedule, now: float) -> ScheduleRecord:
         """Put in a schedule, or change the one of this name."""
@@ -34,7 +34,7 @@ class MemorySchedules:
         fields = (new.name, *new.timing, new.missed, new.misfire_grace)
         if old is None:
             record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0, new.flow, None, new.calls)
-            self._schedules[new.name] = _Schedule(new, now, record)
+            self._schedules[new.name] = _KeptSchedule(new, now, record)
             return record
         same = old.new.timing == new.timing
         before = old.record
@@ -70,9 +70,9 @@ class MemorySchedules:
         schedule = self._schedules.get(name)
         if schedule is None:
             return False
-        new, due = schedule.new, schedule.record.next_due
-        if schedule.record.paused and due is not None and due <= now:
-            due = now + float(new.rule) if new.kind == "fixed_delay" else due_after(new, schedule.anchor, now)
+        due = schedule.record.next_due
+        if schedule.record.paused:
+            due = after_pause(schedule.new, schedule.anchor, due, now)
         schedule.record = replace(schedule.record, paused=False, next_due=due)
         return True
 
@@ -103,7 +103,7 @@ class MemorySchedules:
                 dues.append(due)
         return min(dues, default=None)
 
-    def _fire(self, schedule: _Schedule, due: float, now: float) -> float | None:
+    def _fire(self, schedule: _KeptSchedule, due: float, now: float) -> float | None:
         firing = fire(schedule.new, schedule.anchor, due, now)
         last = PutIn()
         for _ in firing.runs:
@@ -126,7 +126,7 @@ class MemorySchedules:
         """Let a fixed delay begin: what it has put in has ended."""
         schedule = self._delays.pop(work, None) if self._delays else None
         if schedule is not None and schedule.new.kind == "fixed_delay" and schedule.record.next_due is None:
-            schedule.record = replace(schedule.record, next_due=now + float(schedule.new.rule))
+            schedule.record = replace(schedule.record, next_due=first_due(schedule.new, now))
 
     def clear(self) -> None:
         """Let go of everything."""

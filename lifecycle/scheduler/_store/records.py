@@ -306,7 +306,7 @@ class NewSchedule:
         kind: ``cron``, ``fixed_rate`` or ``fixed_delay``.
         rule: the cron expression, or the seconds as text.
         timezone: for cron the name of the time zone.
-        missed: ``coalesce``, ``skip`` or ``burst``.
+        missed: ``coalesce``, ``drop`` or ``burst``.
         misfire_grace: a run that is later than so many seconds is missed; None for any lateness.
         work: what is put in each time: a job, or a run of a flow.
         handler: the name of the handler, or the flow's `flow_key`: who does not know it leaves the schedule alone.

@@ -11,7 +11,7 @@ from .._ground.values import to_json
 from .operations import insert_job
 from .owners import insert_run
 from .records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
-from .rules import due_after, fire, first_due
+from .rules import after_pause, fire, first_due
 
 AT_ONCE = 100
 """So many schedules are fired in one transaction; the others in the next ones."""
@@ -76,9 +76,8 @@ def resume(db: sqlite3.Connection, name: str, now: float) -> bool:
     if row is None:
         return False
     *fields, anchor, due, paused = row
-    new = _new(fields)
-    if paused and due is not None and due <= now:
-        due = now + float(new.rule) if new.kind == "fixed_delay" else due_after(new, anchor, now)
+    if paused:
+        due = after_pause(_new(fields), anchor, due, now)
     db.execute("UPDATE schedules SET paused = 0, next_due = ? WHERE name = ?", (due, name))
     return True
 

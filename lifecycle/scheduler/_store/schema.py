@@ -118,7 +118,9 @@ _SCHEDULED_FLOWS: Final = (
     "CREATE UNIQUE INDEX runs_scheduled ON runs (schedule, scheduled) WHERE scheduled IS NOT NULL",
 )
 
-MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS)
+_DROP: Final = ("UPDATE schedules SET missed = 'drop' WHERE missed = 'skip'",)  # a timer's word with another meaning
+
+MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP)
 """What brings a file from version n to n + 1; never changed once released, only added to."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -47,6 +47,8 @@ T = TypeVar("T")
 class SqliteStore:
     """Keeps jobs in an SQLite file: write-ahead log, ``synchronous=FULL``, nothing acknowledged before it is on disk.
 
+    A method without a docstring does what `Store` says.
+
     Args:
         path: the file; made when it is not there.
         name: what this owner is called, for messages.
@@ -97,7 +99,7 @@ class SqliteStore:
         Cancellation: the threads end nevertheless.
 
         Raises:
-            StoreError: the last transaction failed; the next owner of the file then does what it would have done.
+            StoreError: the last transaction failed; the next process that opens the file completes the clean-up.
         """
         try:
             owner, self._owner = self._owner, None
@@ -111,11 +113,9 @@ class SqliteStore:
                 self._lock.release()
 
     async def add_job(self, job: NewJob) -> int:
-        """Put in a job by itself and return its number."""
         return await self._write(lambda db: operations.insert_job(db, job, None, self._owner, time.time()))
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
-        """Put in a run, or take over its unfinished one."""
         opened = await self._write(
             lambda db: owners.open_run(db, self.path, run, self._owner, time.time(), resume=resume, fresh=fresh)
         )
@@ -129,24 +129,16 @@ class SqliteStore:
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
-        """Take over the unfinished runs of a flow that nobody works on, those of this version of it."""
         self._clock.doubt()
         return await self._write(lambda db: owners.adopt_runs(db, self._owner, flow, digest))
 
     async def run(self, run_id: int) -> StoredRun | None:
-        """Return what is known of a run, None when there is none."""
         return await self._read(lambda db: views.run(db, run_id))
 
     async def claim(self, limit: int, now: float) -> Claims:
-        """Start an attempt of the most urgent ready jobs, at most *limit*."""
         return await self._write(lambda db: operations.claim(db, self._owner, limit, now))
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
-        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones.
-
-        The claim stands in the writer's thread and is tried at the end of every transaction: what a job's end makes
-        room for, and what has just been put in, is claimed by the commit that makes it durable.
-        """
         try:
             return await self._opened_one(self._writer).stand(partial(self._claim, room, known))
         except (sqlite3.Error, OSError) as error:
@@ -155,6 +147,11 @@ class SqliteStore:
     def _claim(
         self, room: Callable[[], int], known: Callable[[], Collection[str]], db: sqlite3.Connection
     ) -> tuple[Sequence[Claimed], float]:
+        """Look at everything that is due, and start attempts for which there is room.
+
+        It stands in the writer's thread and is tried at the end of every transaction: what a job's end makes room for,
+        and what has just been submitted, is claimed by the commit that makes it durable.
+        """
         owner, now = self._owner, time.time()
         if owner is None:
             return (), LONGEST_WAIT
@@ -181,87 +178,69 @@ class SqliteStore:
             self._succession.forget()
 
     def look_again(self) -> None:
-        """Have `take` see that there is more room."""
         if self._writer is not None:
             self._writer.nudge()
 
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
-        """Make jobs that were taken and not begun pending again; return the numbers of those that are."""
         attempts = [(claimed.id, claimed.attempt) for claimed in jobs]
         return await self._write(lambda db: operations.give_back(db, attempts))
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
-        """End a job, if *attempt* is still its attempt."""
         return await self._write(
             lambda db: operations.finish(db, job_id, attempt, ending, now, delay_begins=self._agenda.changed)
         )
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
-        """Make a job pending again from the wall-clock time *due* on; return whether it was still ours."""
         return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due))
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
-        """Cancel a job that does not run, or note the wish for one that does."""
         return await self._write(
             lambda db: self._agenda.changed(operations.cancel(db, job_id, reason, now, self._owner))
         )
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
-        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
         return await self._write(
             lambda db: self._agenda.changed(operations.cancel_run(db, run_id, reason, now, self._owner))
         )
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
-        """Return the outputs of succeeded jobs of a run, by name."""
         texts = await self._read(lambda db: operations.outputs(db, run_id, names))
         return {name: None if text is None else json.loads(text) for name, text in texts.items()}
 
     async def notices(self) -> Sequence[Notice]:
-        """Return and forget what others have asked of our jobs: one query for all of them."""
         found = await self._read(lambda db: operations.notices(db, self._owner))
         if found:
             await self._write(lambda db: operations.forget_notices(db, self._owner, found[-1].id))
         return found
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
-        """Return all jobs of a run, without results, logs and traces, in their order."""
         return await self._read(lambda db: views.jobs_of(db, run_id))
 
     async def job(self, job_id: int) -> JobRecord | None:
-        """Return one job with everything."""
         return await self._read(lambda db: views.job(db, job_id))
 
     async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
-        """Return the newest jobs, the newest last, without results, logs and traces."""
         return await self._read(lambda db: views.list_jobs(db, status=status, run=run, limit=limit))
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
-        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
         return await self._write(lambda db: self._agenda.changed(schedules.put(db, new, time.time())))
 
     async def schedule(self, name: str) -> ScheduleRecord | None:
-        """Return one schedule, None when there is none of that name."""
         return await self._read(lambda db: schedules.record(db, name))
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
-        """Return all schedules, by name."""
         return await self._read(schedules.records)
 
     async def remove_schedule(self, name: str) -> bool:
-        """Take out a schedule; its jobs stay. Return whether there was one."""
         return await self._write(lambda db: schedules.remove(db, name))
 
     async def pause_schedule(self, name: str) -> bool:
-        """Have a schedule not be due until it is resumed; return whether there is one."""
         return await self._write(lambda db: schedules.pause(db, name))
 
     async def resume_schedule(self, name: str) -> bool:
-        """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
         return await self._write(lambda db: self._agenda.changed(schedules.resume(db, name, time.time())))
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
-        """Put in a run now, besides those that are due; return what was put in."""
         return await self._write(lambda db: schedules.trigger(db, name, flows, self._owner, time.time()))
 
     def forget(self, run_id: int) -> None:

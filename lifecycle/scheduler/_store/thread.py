@@ -18,7 +18,7 @@ BATCH = 512
 """So many operations share one transaction at most."""
 
 
-class _Request(Generic[T]):
+class _Queued(Generic[T]):
     """One operation and the place for its answer."""
 
     __slots__ = ("operation", "reply")
@@ -28,7 +28,7 @@ class _Request(Generic[T]):
         self.reply = reply
 
 
-class _Standing(_Request["tuple[T, float | None]"]):
+class _Standing(_Queued["tuple[T, float | None]"]):
     """An operation that is tried after every batch until it has an answer."""
 
     __slots__ = ()
@@ -36,7 +36,7 @@ class _Standing(_Request["tuple[T, float | None]"]):
 
 _END, _NUDGE = object(), object()
 
-_Answer: TypeAlias = "tuple[_Request[Any], Any, BaseException | None]"
+_Answer: TypeAlias = "tuple[_Queued[Any], Any, BaseException | None]"
 
 
 class SqliteThread:
@@ -66,7 +66,7 @@ class SqliteThread:
         self._begin = begin
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # These three belong to the thread.
-        self._batch: list[_Request[Any]] = []
+        self._batch: list[_Queued[Any]] = []
         self._standing: _Standing[Any] | None = None
         self._patience: float | None = None
         self._bridge = Bridge()
@@ -92,7 +92,7 @@ class SqliteThread:
         if self._closing:
             raise sqlite3.ProgrammingError("the connection is closed")
         reply: Reply[T] = Reply()
-        self._queue.put(_Request(operation, reply))
+        self._queue.put(_Queued(operation, reply))
         return reply
 
     def stand(self, operation: Operation[tuple[T, float | None]]) -> Awaitable[T]:
@@ -186,7 +186,7 @@ class SqliteThread:
             self._standing = None
         return answers
 
-    def _one_by_one(self, db: sqlite3.Connection, batch: list[_Request[Any]], failure: BaseException) -> list[_Answer]:
+    def _one_by_one(self, db: sqlite3.Connection, batch: list[_Queued[Any]], failure: BaseException) -> list[_Answer]:
         """Carry out again what failed together, so that only the guilty one fails."""
         standing, self._standing = self._standing, None
         if standing is None and len(batch) == 1:

@@ -61,16 +61,16 @@ class TestRules:
 
     def test_what_is_due_and_not_missed_is_run_whatever_the_policy(self) -> None:
         """A single due time that has passed is run, also a while later."""
-        for missed in ("coalesce", "skip", "burst"):
+        for missed in ("coalesce", "drop", "burst"):
             assert fire(rate(10.0, missed=missed), 0.0, 10.0, 19.9) == ((10.0,), 20.0, 0)
 
     def test_coalesce_runs_the_newest_of_what_passed(self) -> None:
         """Four due times have passed: the last is run, three are missed."""
         assert fire(rate(10.0), 0.0, 10.0, 45.0) == ((40.0,), 50.0, 3)
 
-    def test_skip_runs_nothing_of_what_passed(self) -> None:
+    def test_drop_runs_nothing_of_what_passed(self) -> None:
         """More than one due time has passed: the next run is in the future."""
-        assert fire(rate(10.0, missed="skip"), 0.0, 10.0, 45.0) == ((), 50.0, 4)
+        assert fire(rate(10.0, missed="drop"), 0.0, 10.0, 45.0) == ((), 50.0, 4)
 
     def test_burst_runs_all_that_passed_so_many_at_a_time(self) -> None:
         """None is missed, and a transaction is bounded."""
@@ -86,7 +86,7 @@ class TestRules:
         assert runs == [float(number) for number in range(1, 100_001)]
 
     @pytest.mark.parametrize(
-        ("missed", "runs", "dropped"), [("coalesce", (40.0,), 3), ("skip", (), 4), ("burst", (30.0, 40.0), 2)]
+        ("missed", "runs", "dropped"), [("coalesce", (40.0,), 3), ("drop", (), 4), ("burst", (30.0, 40.0), 2)]
     )
     def test_what_is_later_than_the_grace_is_missed(self, missed: str, runs: tuple[float, ...], dropped: int) -> None:
         """Fifteen seconds late is too late."""
@@ -161,8 +161,8 @@ class TestStores:
     async def test_putting_it_again_changes_it_and_keeps_its_times(self, store: Store) -> None:
         """Only a change of the timing begins anew."""
         before = await store.put_schedule(rate(1000.0))
-        after = await store.put_schedule(rate(1000.0, missed="skip"))
-        assert (after.missed, after.next_due) == ("skip", before.next_due)
+        after = await store.put_schedule(rate(1000.0, missed="drop"))
+        assert (after.missed, after.next_due) == ("drop", before.next_due)
         changed = await store.put_schedule(rate(2000.0))
         assert before.next_due is not None
         assert changed.next_due is not None
@@ -236,6 +236,18 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
     with closing(connect(path, "x")) as db:
         assert db.execute("SELECT name, schedule FROM jobs").fetchall() == [("old", None)]
         schedules.put(db, rate(10.0), 0.0)
+
+
+def test_a_policy_of_an_older_file_goes_on_under_its_new_name(tmp_path: Path) -> None:
+    """What was called skip there is drop."""
+    path = tmp_path / "old.sqlite"
+    with closing(connect(path, "x")) as db:
+        schedules.put(db, rate(10.0, missed="skip"), 0.0)
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+    with closing(connect(path, "x")) as db:
+        record = schedules.record(db, "s")
+        assert record is not None
+        assert record.missed == "drop"
 
 
 @pytest.mark.asyncio
