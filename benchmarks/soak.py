@@ -31,7 +31,7 @@ import psutil
 from benchmarks._soak_leaky import LeakyScheduler
 from benchmarks._soak_mix import CLUSTERS, OUTPUT, Client, Mix
 from lifecycle import Registry, TaskManager
-from lifecycle.scheduler import Context, Flow, Scheduler, handler, read_flow
+from lifecycle.scheduler import Context, Flow, Scheduler, flow_of_table, handler
 
 CLIENTS = 100
 """So many jobs are on their way at once."""
@@ -99,7 +99,7 @@ async def block(number: int) -> str:
 def the_flow() -> Flow:
     """Return a flow of two hundred blocks in all their kinds."""
     call = {"call": "soak.block", "args": [1]}
-    return read_flow(
+    return flow_of_table(
         {
             "name": "soak",
             "blocks": {

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from lifecycle import Scope, create_background_task, run
-from lifecycle.scheduler import Context, Flow, FlowError, Scheduler, handler, read_flow
+from lifecycle.scheduler import Context, Flow, FlowError, Scheduler, flow_of_table, handler
 from lifecycle.scheduler._engine.attempt import Attempt
 from lifecycle.scheduler._work.context import JobContext
 from lifecycle.scheduler._work.frame import Frame
@@ -86,7 +86,7 @@ async def end(how: str, context: Context) -> dict[str, str]:
 def blocks_of(how: str) -> Flow:
     """Return a flow whose blocks end in one way, deep inside of others."""
     timeout = "timeout = 0.01" if how == "time out" else ""
-    return read_flow(
+    return flow_of_table(
         tomllib.loads(
             f"""
             [blocks.job]
@@ -140,7 +140,7 @@ async def test_c5_what_a_context_keeps_is_bounded() -> None:
 
     held: list[int] = []
     steps = ", ".join(f'{{ name = "s{number}", call = "case_c.talk" }}' for number in range(5))
-    flow = read_flow(tomllib.loads(f"[blocks.a]\nsequence = [{steps}]"))
+    flow = flow_of_table(tomllib.loads(f"[blocks.a]\nsequence = [{steps}]"))
     async with Scheduler() as scheduler:
         outcome = await (await scheduler.submit(flow)).wait()
     assert max(held) <= 50 * 501
@@ -189,7 +189,7 @@ async def test_c7_ours_is_ten_wide_in_order_and_ends_as_the_flow_says() -> None:
     async def outcome_of(more: str) -> Any:
         crowd.most = crowd.begun = 0
         branches = ", ".join(f'{{ call = "case_c.visit", args = {{ number = {n}, bad = 60 }} }}' for n in range(200))
-        flow = read_flow(tomllib.loads(f"[blocks.a]\nparallel = [{branches}]\n{more}"))
+        flow = flow_of_table(tomllib.loads(f"[blocks.a]\nparallel = [{branches}]\n{more}"))
         async with Scheduler() as scheduler:
             return (await (await scheduler.submit(flow)).wait()).jobs[0]
 
@@ -276,7 +276,7 @@ async def test_c10_ours_backs_off_and_gives_up() -> None:
 
     text = "[blocks.a]\nwait_for = { call = 'case_c.site_is_free' }\nattempts = 6\ninterval = [0.001, 10]"
     async with Scheduler() as scheduler:
-        outcome = await (await scheduler.submit(read_flow(tomllib.loads(text)))).wait()
+        outcome = await (await scheduler.submit(flow_of_table(tomllib.loads(text)))).wait()
     assert "gave up after 6 attempts" in (outcome.jobs[0].error or "")
     assert len(asked) == 6
     assert asked[5] - asked[4] >= 0.8 * 0.016 * 0.99  # doubled four times, shortened by a fifth at most
@@ -308,8 +308,8 @@ async def test_c12_the_leaky_executor_recurses_until_python_stops_it() -> None:
 
 def test_c12_ours_refuses_it_before_anything_runs_and_names_the_place() -> None:
     """Thirty-two levels are allowed."""
-    assert read_flow({"blocks": {"a": nested(31)}})
+    assert flow_of_table({"blocks": {"a": nested(31)}})
     with pytest.raises(FlowError) as caught:
-        read_flow({"blocks": {"a": nested(40)}})
+        flow_of_table({"blocks": {"a": nested(40)}})
     assert "blocks.a.sequence[0].sequence[0]." in str(caught.value)
     assert "blocks nested deeper than 32 levels" in str(caught.value)

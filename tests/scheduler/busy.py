@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import OwnerClosed
-from lifecycle.scheduler import Context, Flow, Scheduler, StoreError, handler, read_flow
+from lifecycle.scheduler import Context, Flow, Scheduler, StoreError, flow_of_table, handler
 from lifecycle.scheduler._store import files, sqlite
 
 TOLD = json.loads(sys.argv[1])
@@ -111,7 +111,7 @@ def the_flow() -> Flow:
             "retries": 20 if kind == "flaky" else 0,
             "backoff": [0.001, 0.01],
         }
-    return read_flow({"name": "storm", "params": {"who": "", "number": 0}, "blocks": blocks}, source="storm")
+    return flow_of_table({"name": "storm", "params": {"who": "", "number": 0}, "blocks": blocks}, source="storm")
 
 
 async def submit_jobs(scheduler: Scheduler, lane: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from lifecycle.cli import cli as main
-from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, read_flow
+from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, flow_of_table
 from lifecycle.scheduler._work.handlers import HandlerTable, make_handler, registered_handlers
 
 
@@ -38,7 +38,7 @@ def unregister(*names: str) -> None:
 
 def flow_of(text: str, *, directory: Path | None = None, **handlers: Callable[..., Any]) -> Flow:
     """Return the flow in a TOML text; handlers are given by keyword, with ``__`` for a dot in the name."""
-    return read_flow(tomllib.loads(text), source="flow.toml", directory=directory, handlers=table_of(**handlers))
+    return flow_of_table(tomllib.loads(text), source="flow.toml", directory=directory, handlers=table_of(**handlers))
 
 
 def problems_of(text: str, **handlers: Callable[..., Any]) -> list[str]:

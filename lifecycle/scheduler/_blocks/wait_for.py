@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
 
-from .._ground.errors import WaitedInVain
+from .._ground.errors import BlockTimeout
 from .._ground.pauses import pause_before
 from .._ground.text import shorten
 from .._language.conditions import holds
@@ -66,7 +66,7 @@ class WaitFor(Block):
                 frame.log(f"{self.path}: attempt {attempt} failed: {why}")
             if attempt < self.attempts:
                 await anyio.sleep(pause_before(attempt, self.interval))
-        raise WaitedInVain(f"gave up after {self.attempts} attempts; in the last one {shorten(why, 500)}")
+        raise BlockTimeout(f"gave up after {self.attempts} attempts; in the last one {shorten(why, 500)}")
 
     def references(self) -> Iterator[Reference]:
         """Yield the references in ``until``."""

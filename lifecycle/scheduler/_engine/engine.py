@@ -23,7 +23,7 @@ from .ahead import Ahead
 from .attempt import Attempt
 from .doing import run_block_of, run_handler
 from .job import Job
-from .outcome import Outcome
+from .outcome import JobOutcome
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -321,14 +321,14 @@ class Engine:
         self.counts[JobStatus.CANCELLED] += 1
         self._tell_cancelled(job_id, name, run_id, reason)
         if job := self.jobs.get(job_id):
-            job._end(Outcome(name, JobStatus.CANCELLED, error=reason))
+            job._end(JobOutcome(name, JobStatus.CANCELLED, error=reason))
 
     def close_jobs(self) -> None:
         """Give everybody who still waits for a job the outcome *interrupted*; nothing runs any more."""
         for job in list(self.jobs.values()):
             if not job.done:
                 reason = "the scheduler was closed before the job ended"
-                job._end(Outcome(job.name, JobStatus.INTERRUPTED, error=reason))
+                job._end(JobOutcome(job.name, JobStatus.INTERRUPTED, error=reason))
 
     # Telling
 
@@ -365,5 +365,7 @@ def _event_data(ending: Ending) -> dict[str, Any]:
     return data if ending.error is None else {**data, "error": ending.error}
 
 
-def _outcome(claimed: Claimed, ending: Ending, exception: BaseException | None) -> Outcome:
-    return Outcome(claimed.name, ending.status, ending.result, ending.error, claimed.attempt, ending.seconds, exception)
+def _outcome(claimed: Claimed, ending: Ending, exception: BaseException | None) -> JobOutcome:
+    return JobOutcome(
+        claimed.name, ending.status, ending.result, ending.error, claimed.attempt, ending.seconds, exception
+    )

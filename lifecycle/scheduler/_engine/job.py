@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from .outcome import Outcome, RunOutcome
+from .outcome import JobOutcome, RunOutcome
 
 if TYPE_CHECKING:
     from lifecycle import Scope
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .._blocks.flow import Flow
     from .._store.records import OpenedRun
 
-T = TypeVar("T", Outcome, RunOutcome)
+T = TypeVar("T", JobOutcome, RunOutcome)
 
 Canceller = Callable[[int, str], Awaitable[bool]]
 
@@ -60,7 +60,7 @@ class _Awaited(Generic[T]):
                 self._over.set()
 
 
-class Job(_Awaited[Outcome]):
+class Job(_Awaited[JobOutcome]):
     """A job that was submitted.
 
     The scheduler does not keep it alive: drop it when you do not care how the job ends.

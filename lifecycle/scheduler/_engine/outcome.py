@@ -11,7 +11,7 @@ from .._store.records import JobRecord, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """What became of a job.
 
     Attributes:

@@ -45,7 +45,7 @@ def load_flow(
     """
     path = Path(path)
     document = read_document(path)
-    return read_flow(
+    return flow_of_table(
         document,
         source=path.name,
         directory=path.absolute().parent,
@@ -55,7 +55,7 @@ def load_flow(
     )
 
 
-def read_flow(
+def flow_of_table(
     document: Table,
     *,
     source: str = "flow",

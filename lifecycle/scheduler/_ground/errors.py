@@ -55,11 +55,11 @@ class ThreadLeftBehind(LifecycleError, TimeoutError):
 
 
 class BlockTimeout(LifecycleError, TimeoutError):
-    """A block took longer than its ``timeout``."""
+    """A block did not get done in time; the message says which bound it met.
 
-
-class WaitedInVain(LifecycleError, TimeoutError):
-    """A ``wait_for`` looked as often as it may, and what it waits for was not there."""
+    It took longer than its ``timeout``, or it is a ``wait_for`` that looked as often as it may, and what it waits for
+    was not there.
+    """
 
 
 class HttpFailed(LifecycleError, RuntimeError):

@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 
 from lifecycle import ServedStream, serve_tcp
-from lifecycle.scheduler import HttpFailed, JobStatus, OutputTooLarge, Scheduler
+from lifecycle.scheduler import JobStatus, Scheduler
+from lifecycle.scheduler.errors import HttpFailed, OutputTooLarge
 
 from ..tools import Ran, flow_of, problems_of, run_flow
 

@@ -111,7 +111,7 @@ async def test_wait_for_gives_up_after_so_many_looks() -> None:
     ran = await run_flow(flow_of(text.format(more=""), look=site.look))
     assert (site.looks, ran.error("a")) == (
         5,
-        "blocks.a: WaitedInVain: gave up after 5 attempts; in the last one the condition was not true",
+        "blocks.a: BlockTimeout: gave up after 5 attempts; in the last one the condition was not true",
     )
     site = Site(failures=1_000)
     ran = await run_flow(flow_of(text.format(more='on_failure = "again"'), look=site.look))

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.scheduler import Event, JobStatus, Scheduler, read_flow
+from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table
 
 from ..tools import table_of
 
@@ -84,7 +84,7 @@ async def run(document: dict[str, Any], workers: int, path: Path | None) -> list
     handlers = table_of(ok=ok, fail=fail, slow=slow, flaky=flaky)
     events: list[Event] = []
     async with Scheduler(path, workers=workers, on_event=events.append) as scheduler:
-        await (await scheduler.submit(read_flow(document, handlers=handlers))).wait()
+        await (await scheduler.submit(flow_of_table(document, handlers=handlers))).wait()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert most <= workers
     return events
@@ -133,7 +133,7 @@ async def test_a_cancel_at_any_depth_stops_within_a_second(depth: int) -> None:
     for _ in range(depth):
         block = {"parallel": [block, {"sequence": [{"retry": 3, "do": block}]}, {"foreach": [1, 2], "each": block}]}
     async with Scheduler() as scheduler:
-        run = await scheduler.submit(read_flow({"blocks": {"deep": block}}))
+        run = await scheduler.submit(flow_of_table({"blocks": {"deep": block}}))
         await anyio.sleep(0.1)
         tasks = len(asyncio.all_tasks())
         assert tasks > 4**depth

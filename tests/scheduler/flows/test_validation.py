@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.scheduler import FlowError, load_flow, read_flow
+from lifecycle.scheduler import FlowError, flow_of_table, load_flow
 from lifecycle.scheduler._blocks import KINDS
 
 from ..tools import flow_of, problems_of
@@ -232,7 +232,7 @@ def test_nesting_too_deep_is_an_error_that_names_the_path() -> None:
     for _ in range(40):
         block = {"sequence": [block]}
     with pytest.raises(FlowError) as caught:
-        read_flow({"blocks": {"deep": block}}, source="deep.toml")
+        flow_of_table({"blocks": {"deep": block}}, source="deep.toml")
     assert len(caught.value.problems) == 1
     assert "deep.toml: blocks.deep.sequence[0].sequence[0]" in str(caught.value)
     assert "blocks nested deeper than 32 levels" in str(caught.value)
@@ -241,7 +241,7 @@ def test_nesting_too_deep_is_an_error_that_names_the_path() -> None:
 def test_a_flow_of_too_many_blocks_is_refused() -> None:
     """The number of blocks is bounded, nested ones included."""
     with pytest.raises(FlowError, match="more than 20,000 blocks"):
-        read_flow({"blocks": {"a": {"parallel": [{"sleep": 1}] * 20_001}}})
+        flow_of_table({"blocks": {"a": {"parallel": [{"sleep": 1}] * 20_001}}})
 
 
 def test_a_long_chain_of_needs_is_checked_without_recursion() -> None:
@@ -249,18 +249,18 @@ def test_a_long_chain_of_needs_is_checked_without_recursion() -> None:
     blocks: dict[str, Any] = {"b0": {"sleep": 0}}
     for number in range(1, 3_000):
         blocks[f"b{number}"] = {"sleep": 0, "needs": [f"b{number - 1}"]}
-    assert len(read_flow({"blocks": blocks}).jobs) == 3_000
+    assert len(flow_of_table({"blocks": blocks}).jobs) == 3_000
     blocks["b0"]["needs"] = ["b2999"]
     with pytest.raises(FlowError, match="a cycle: b0 -> b2999 -> b2998"):
-        read_flow({"blocks": blocks})
+        flow_of_table({"blocks": blocks})
 
 
 def test_values_that_no_file_can_hold_are_refused() -> None:
     """A flow made by a program is checked as well."""
     with pytest.raises(FlowError, match="expected a string as a key, got 3"):
-        read_flow({"blocks": {"a": {"sleep": 1, 3: 4}}})  # type: ignore[dict-item]
+        flow_of_table({"blocks": {"a": {"sleep": 1, 3: 4}}})  # type: ignore[dict-item]
     with pytest.raises(FlowError, match="got a object"):
-        read_flow({"blocks": {"a": {"sleep": object()}}})
+        flow_of_table({"blocks": {"a": {"sleep": object()}}})
 
 
 def test_the_digest_changes_with_what_the_flow_says_and_not_with_how_it_is_written() -> None:
@@ -341,7 +341,7 @@ def test_no_document_makes_the_validator_fail(document: dict[str, Any]) -> None:
     """Whatever the document says, it is a flow or a list of problems of one line each."""
     lines: tuple[str, ...] = ()
     try:
-        assert read_flow(json.loads(json.dumps(document))).jobs
+        assert flow_of_table(json.loads(json.dumps(document))).jobs
     except FlowError as error:
         lines = error.problems
         lines = lines or ("an error without a problem\n",)

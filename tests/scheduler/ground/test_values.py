@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.scheduler import OutputTooLarge
 from lifecycle.scheduler._ground.values import Kept, size_of, to_json, to_plain
+from lifecycle.scheduler.errors import OutputTooLarge
 
 
 class Colour(enum.Enum):

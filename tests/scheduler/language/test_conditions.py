@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle.scheduler import ExpressionError
 from lifecycle.scheduler._language.conditions import condition_problems, holds
 from lifecycle.scheduler._language.expressions import compile_value, resolve
+from lifecycle.scheduler.errors import ExpressionError
 
 NAMES = {"a": {"n": 3, "text": "abc", "list": [1, "x"], "none": None, "yes": True, "empty": ""}}
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.scheduler import ExpressionError
 from lifecycle.scheduler._language.expressions import Template, compile_value, parse_text, references, resolve
+from lifecycle.scheduler.errors import ExpressionError
 
 NAMES: dict[str, Any] = {
     "params": {"n": 3, "text": "a b", "flag": True, "nothing": None, "odd-name": "o"},

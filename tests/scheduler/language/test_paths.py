@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.scheduler import FlowError, JobStatus, PathNotAllowed, load_flow
+from lifecycle.scheduler import FlowError, JobStatus, load_flow
 from lifecycle.scheduler._language.paths import Boundary
+from lifecycle.scheduler.errors import PathNotAllowed
 
 from ..tools import flow_of, run_flow
 

@@ -1,0 +1,32 @@
+"""Errors that a job may end with, as its outcome's ``exception``; the others are in ``lifecycle.scheduler``."""
+
+from ._ground.errors import (
+    BlockTimeout,
+    ExpressionError,
+    HandlerError,
+    HttpFailed,
+    OutputTooLarge,
+    PathNotAllowed,
+    SecretHidden,
+    ShellFailed,
+    ThreadLeftBehind,
+)
+from ._ground.names import show_at
+
+__all__ = [
+    "BlockTimeout",
+    "ExpressionError",
+    "HandlerError",
+    "HttpFailed",
+    "OutputTooLarge",
+    "PathNotAllowed",
+    "SecretHidden",
+    "ShellFailed",
+    "ThreadLeftBehind",
+]
+
+show_at(globals(), __all__)
+
+
+def __dir__() -> list[str]:
+    return __all__
