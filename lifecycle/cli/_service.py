@@ -94,7 +94,7 @@ class Service:
                     await anyio.sleep_forever()
                 finally:
                     # Not only when its block is left: clients can look and cancel until the last job is out.
-                    await scheduler.drain()
+                    await scheduler.aclose()
 
     @asynccontextmanager
     async def _page(self, scheduler: Scheduler, on_event: Callable[[Event], object]) -> AsyncIterator[None]:

@@ -70,14 +70,14 @@ class Attempt:
             if self._scope is not None:
                 self._scope.cancel(reason)
 
-    async def run(self, work: Work, *, close_timeout: float) -> Ending:
+    async def run(self, work: Work, *, close_timeout: float | None) -> Ending:
         """Do the work in a Scope of its own and return how it ended.
 
         Cancellation: passes through after everything is released; the attempt is then *interrupted*.
 
         Args:
             work: does it; not called when the attempt was cancelled before.
-            close_timeout: seconds that each release may take.
+            close_timeout: seconds that each release may take; None for no bound.
         """
         self._began = time.monotonic()
         error: BaseException | None = None

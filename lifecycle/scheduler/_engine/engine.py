@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -51,7 +51,8 @@ class Engine:
         feed: is told what happens.
         workers: how many attempts run at once.
         limiter: bounds the worker threads.
-        close_timeout: seconds that each release of a job may take.
+        close_timeout: seconds that each release of a job may take; None for no bound.
+        name: the scheduler's, for logs.
     """
 
     def __init__(
@@ -63,12 +64,14 @@ class Engine:
         *,
         workers: int,
         limiter: anyio.CapacityLimiter,
-        close_timeout: float,
+        close_timeout: float | None,
+        name: str,
     ) -> None:
         self.store = store
         self.feed = feed
         self.workers = workers
         self.runs = Runs(store, owner, feed, self)
+        self.name = name
         self.failure: Exception | None = None
         self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
         self.running: dict[int, Attempt] = {}  # what has been taken from the store and not ended
@@ -85,6 +88,7 @@ class Engine:
         self._queued = Bell()
         self._work_arrived = Bell()
         self._failed = Bell()
+        self._moved: anyio.Event | None = None  # set at the next change that a drain has to look at
 
     # The loops
 
@@ -195,6 +199,7 @@ class Engine:
         if self.failure is None:
             self.failure = error
         self._failed.ring()
+        self._note_move()
 
     def handle(self, job_id: int, name: str) -> Job:
         """Return a handle on a job that was just submitted; it gets the job's outcome for as long as it is kept."""
@@ -209,6 +214,46 @@ class Engine:
         """How many attempts have begun and not ended."""
         return self._busy
 
+    @property
+    def ended(self) -> int:
+        """How many attempts and jobs have ended, in any way."""
+        return sum(self.counts.values())
+
+    async def wait_idle(self) -> None:
+        """Return when no job runs, and, as long as jobs are taken, none waits either.
+
+        Cancellation: ends the waiting.
+
+        Raises:
+            StoreError: the store cannot be used any more.
+        """
+        while True:
+            # Made before it is looked, so that nothing that happens meanwhile is missed.
+            if self._moved is None:
+                self._moved = anyio.Event()
+            moved = self._moved
+            await self._tasks.drain()
+            if self.failure is not None:
+                raise self.failure
+            if self._draining or not (self.runs.open or await self.store.unfinished(1)):
+                return
+            await moved.wait()
+
+    async def unfinished(self, limit: int) -> Sequence[str]:
+        """Return the names of the jobs that `wait_idle` waits for, *limit* at most."""
+        if not self._draining:
+            return await self.store.unfinished(limit)
+        return self._begun()[:limit]
+
+    def _begun(self) -> list[str]:
+        waiting = set(self._line)
+        return [attempt.claimed.name for attempt in self.running.values() if attempt not in waiting]
+
+    def _note_move(self) -> None:
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+
     def _fill_workers(self) -> None:
         line = self._line
         while line and self._busy < self.workers:
@@ -216,6 +261,8 @@ class Engine:
 
     def _begin(self, attempt: Attempt) -> None:
         self._busy += 1
+        if self._moved is not None:
+            self._note_move()
         if self.feed.heard:
             self._tell(attempt.claimed, "job_started", {})
         self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
@@ -260,7 +307,8 @@ class Engine:
                 return
         settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
         if not settled.accepted:
-            logger.warning("result of a lost attempt dropped", extra={"job": claimed.name, "attempt": claimed.attempt})
+            extra = {"owner": self.name, "job": claimed.name, "job_id": claimed.id, "attempt": claimed.attempt}
+            logger.warning("result of a lost attempt dropped", extra=extra)
             return
         self.counts[ending.status] += 1
         if self.feed.heard:
@@ -280,6 +328,7 @@ class Engine:
             self._tell_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
             await self.runs.end(settled.run_id)
+        self._note_move()
 
     async def cancel_job(self, job_id: int, reason: str) -> bool:
         """Cancel one job, queued or running; return whether it had not ended."""
@@ -322,6 +371,7 @@ class Engine:
         self._tell_cancelled(job_id, name, run_id, reason)
         if job := self.jobs.get(job_id):
             job._end(JobOutcome(name, JobStatus.CANCELLED, error=reason))
+        self._note_move()
 
     def close_jobs(self) -> None:
         """Give everybody who still waits for a job the outcome *interrupted*; nothing runs any more."""
@@ -335,6 +385,8 @@ class Engine:
     def stop_taking(self) -> None:
         """Take no more jobs and fire no schedule, although what was asked of the store's thread still stands."""
         self._draining = True
+        self._queued.ring()  # what was taken ahead is given back
+        self._note_move()
 
     async def drain(self) -> None:
         """Begin nothing more, give back what has not begun, and tell which jobs still run.
@@ -347,9 +399,7 @@ class Engine:
         self._tell_draining()
 
     def _tell_draining(self) -> None:
-        waiting = set(self._line)
-        names = [attempt.claimed.name for attempt in self.running.values() if attempt not in waiting]
-        if names:
+        if names := self._begun():
             self.feed.tell(Event("draining", data={"running": names[:20], "count": len(names)}))
 
     def _tell(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:

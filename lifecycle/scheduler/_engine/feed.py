@@ -12,22 +12,24 @@ from .._ground.events import Event
 logger = logging.getLogger("lifecycle.scheduler")
 
 BUFFER = 1_000
-"""So many events wait for a slow reader; then the oldest are dropped and counted."""
+"""Events that wait for a slow reader; beyond, the oldest are dropped and counted."""
 
 
 class Feed:
     """Hands events on.
 
     Args:
-        listener: called in the loop with every event; what it raises is logged and hurts nobody.
+        listener: called in the loop with every event; what it raises is logged, and changes nothing else.
+        owner: the scheduler's name, for logs.
     """
 
-    def __init__(self, listener: Callable[[Event], object] | None) -> None:
+    def __init__(self, listener: Callable[[Event], object] | None, owner: str = "scheduler") -> None:
+        self._owner = owner
         self._listener = listener
         self._readers: list[Reader] = []
         self._closed = False
         self.heard: bool = listener is not None
-        """Whether anybody hears an event: who tells many makes none where nobody does."""
+        """Whether events are listened to or read; what would tell many makes none otherwise."""
 
     def tell(self, event: Event) -> None:
         """Hand an event to the listener and to every reader."""
@@ -35,7 +37,7 @@ class Feed:
             try:
                 self._listener(event)
             except Exception:
-                logger.exception("event listener failed", extra={"event": event.kind})
+                logger.exception("event listener failed", extra={"owner": self._owner, "event": event.kind})
         for reader in self._readers:
             reader.put(event)
 

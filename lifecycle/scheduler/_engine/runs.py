@@ -29,6 +29,8 @@ logger = logging.getLogger("lifecycle.scheduler")
 class JobsOwner(Protocol):
     """What runs need of the engine that runs their jobs."""
 
+    name: str  #: the scheduler's, for logs
+
     async def cancel_run(self, run_id: int, reason: str) -> bool:
         """Cancel all jobs of a run that have not ended; return whether there was one."""
 
@@ -71,14 +73,9 @@ class Runs:
         self.flows = {**self.flows, flow_key(flow.name, flow.digest): flow}
         left = await self._store.adopt_runs(flow.name, flow.digest)
         for run in left.changed:
-            logger.warning(
-                "run %d of %r was begun with another version of the flow and is left alone: finish it with that one, "
-                "or cancel it with `lifecycle jobs cancel --run %d`",
-                run,
-                flow.name,
-                run,
-                extra={"run": run, "flow": flow.name},
-            )
+            advice = f"finish it with that version, or cancel it with `lifecycle jobs cancel --run {run}`"
+            extra = {"owner": self._jobs.name, "run": run, "flow": flow.name, "advice": advice}
+            logger.warning("unfinished run of another version of the flow left alone", extra=extra)
         self._store.look_again()
 
     async def take_up(self, number: int) -> FlowRun | None:

@@ -1,42 +1,48 @@
-"""Scheduler: jobs by priority on so many workers, from a store, with everything of a job owned by its Scope."""
+"""Scheduler: jobs by priority on a number of workers, from a store, with everything of a job owned by its Scope."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Final, Literal, Self, overload
 
 import anyio
 
-from lifecycle import OwnerClosed, Scope, TaskHandle, TaskManager
+from lifecycle import DrainReport
 
 from .._blocks.flow import Flow
-from .._ground.bridge import cancel_again
 from .._ground.events import Event
-from .._ground.opening import enter_and_open
 from .._store.protocol import Store
 from .._store.records import JobRecord, JobStatus, ScheduleRecord
-from .._work.handlers import registered_handlers
-from .engine import Engine
 from .feed import BUFFER, Feed
 from .intake import submit_call, submit_flow
 from .job import FlowRun, Job
+from .life import Life
 from .schedules import Schedule, new_schedule
-from .settings import checked_count, checked_retention, make_store
-from .stalls import StallWatch
+from .settings import (
+    check_callable,
+    check_integer,
+    check_seconds,
+    checked_count,
+    checked_name,
+    checked_retention,
+    make_store,
+)
 from .statistics import SchedulerStatistics
+
+NAMED: Final = 1_000
+"""Jobs that the report of a drain names at most."""
 
 
 class Scheduler:
-    """Runs jobs: the most urgent first, so many at once, with retries, timeouts and cancellation.
+    """Runs jobs: the most urgent first, a bounded number at once, with retries, timeouts and cancellation.
 
     Everything that a job starts or opens is owned by a Scope of its own and gone when the job has ended. What is
     in memory is what is in flight; the rest is in the store.
 
-    Leaving the block drains: nothing new is started, what runs may end within ``drain_timeout``, the rest is stopped
-    and *interrupted*. With a durable store it goes on at the next start, and no retry is used up.
+    Leaving the block closes it, see `aclose`: nothing more begins, what runs may end within ``drain_timeout``, the rest
+    is stopped and *interrupted*. With a durable store it goes on at the next start, and no retry is used up.
 
     Do not use it for work that belongs to one function call: a ``Scope`` or a ``TaskGroup`` is enough.
 
@@ -48,34 +54,34 @@ class Scheduler:
 
     Args:
         store: None keeps jobs in memory; a path keeps them in that SQLite file.
-        workers: how many jobs run at once, at least 1.
         name: for logs and statistics.
-        drain_timeout: seconds that running jobs have to end when the block is left.
-        cancel_timeout: seconds that stopped jobs have to end before they are left behind and named.
-        close_timeout: seconds that each single release of a job may take.
+        workers: how many jobs run at once, at least 1.
+        drain_timeout: seconds that running jobs have to end when it is closed; None for no bound.
+        cancel_timeout: seconds that stopped jobs have to end before they are abandoned and named; None for no bound.
+        close_timeout: seconds that each single release of a job may take; None for no bound.
         threads: how many sync handlers run at once, by default the workers and one for each core.
         on_event: called in the loop with every `Event`; it must be quick.
         adopt: with a durable store, take over jobs that were submitted by themselves, were left by a process that has
             ended, and whose handler is registered; at the start, and as long as this one lives.
         stall_threshold: seconds for which the loop may stand still while jobs run, before the job that blocks it is
-            named, in the log and as an event ``loop_blocked``; None looks for no such thing.
+            named, in the log and as an event ``loop_blocked``; None does not watch for that.
         keep_for: seconds that a durable store keeps an ended job, with its result and log; None for ever.
-        keep_jobs: so many of the newest jobs a durable store keeps, whatever their age; older ones go when they have
+        keep_jobs: how many of the newest jobs a durable store keeps, whatever their age; older ones go when they have
             ended; None for no bound.
 
     Raises:
-        ValueError: ``workers`` or ``threads`` is no integer of at least 1; ``keep_for`` or ``keep_jobs`` is negative.
+        TypeError, ValueError: an argument is of the wrong type, or out of its range. Nothing has happened.
     """
 
     def __init__(
         self,
         store: str | os.PathLike[str] | Store | None = None,
         *,
-        workers: int = 8,
         name: str | None = None,
-        drain_timeout: float = 10.0,
-        cancel_timeout: float = 5.0,
-        close_timeout: float = 30.0,
+        workers: int = 8,
+        drain_timeout: float | None = 10.0,
+        cancel_timeout: float | None = 5.0,
+        close_timeout: float | None = 30.0,
         threads: int | None = None,
         on_event: Callable[[Event], object] | None = None,
         adopt: bool = True,
@@ -83,19 +89,28 @@ class Scheduler:
         keep_for: float | None = 7 * 86400.0,
         keep_jobs: int | None = 100_000,
     ) -> None:
-        self.name: str = name or "scheduler"
+        for what, seconds in [("drain", drain_timeout), ("cancel", cancel_timeout), ("close", close_timeout)]:
+            check_seconds(f"{what}_timeout", seconds)
+        check_seconds("stall_threshold", stall_threshold, positive=True)
+        if on_event is not None:
+            check_callable("on_event", on_event)
+        self.name: str = checked_name(name) or "scheduler"
         self.workers: int = checked_count(workers, "workers")
-        self._threads = checked_count(threads or workers + (os.cpu_count() or 1), "threads")
+        threads = checked_count(workers + (os.cpu_count() or 1) if threads is None else threads, "threads")
         self._store = make_store(store, self.name, checked_retention(keep_for, keep_jobs))
-        self._adopt = adopt
-        self._stall_threshold = stall_threshold
-        self._close_timeout = close_timeout
-        self._feed = Feed(on_event)
-        self._scope = Scope(self.name, close_timeout=close_timeout)
-        self._tasks = TaskManager(f"jobs of {self.name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
-        self._engine: Engine | None = None
-        self._dispatcher: TaskHandle[None] | None = None
-        self._left = False
+        self._feed = Feed(on_event, self.name)
+        self._life = Life(
+            self.name,
+            self._store,
+            self._feed,
+            workers=workers,
+            threads=threads,
+            drain_timeout=drain_timeout,
+            cancel_timeout=cancel_timeout,
+            close_timeout=close_timeout,
+            adopt=adopt,
+            stall_threshold=stall_threshold,
+        )
 
     async def __aenter__(self) -> Self:
         """Open the store and start working.
@@ -103,54 +118,83 @@ class Scheduler:
         Cancellation: what had been opened is closed again.
 
         Raises:
+            OwnerClosed: it has been entered before, or is closed.
             StoreError: the store cannot be opened.
         """
-        await enter_and_open(self._scope, self._open)
+        await self._life.open()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Drain, stop what is left, close the store.
+        """Close it, see `aclose`.
 
         Cancellation: ends the draining; the jobs that still run are stopped and interrupted, and everything is released
         before the cancellation goes on.
 
         Raises:
             StoreError: the store could not be used any more.
-            ReleaseTimeout: jobs ignored their cancellation and were left behind; it names them.
+            ReleaseTimeout: jobs ignored their cancellation and were abandoned; it names them.
         """
-        held: BaseException | None = None
-        try:
-            await self._drain()
-        except BaseException as raised:
-            held = raised
-        own = held if error is None else None
-        if own is not None:
-            exc_type, error, traceback = type(own), own, own.__traceback__
-            held = None
-        self._left = True
-        suppressed = await self._scope.__aexit__(exc_type, error, traceback)
-        if own is not None and not suppressed:
-            raise own  # nobody else has it: the body came to its end without an error
-        if isinstance(held, anyio.get_cancelled_exc_class()):
-            cancel_again()
-        return suppressed
+        return await self._life.leave(exc_type, error, traceback)
 
-    async def drain(self) -> None:
-        """Start nothing more, and return when nothing runs any more; what does not end in time is interrupted.
+    def close(self) -> None:
+        """Refuse new work and begin nothing more: what waits stays in the store, and no schedule is due. Idempotent.
 
-        Leaving the block does the same. Until it is left, jobs can be looked at and cancelled, here and from other
-        processes; nothing can be put in. Idempotent.
+        What runs goes on, and can be looked at and cancelled; `drain` waits for it.
+        """
+        self._life.close()
 
-        Cancellation: ends the draining; what still runs is stopped and interrupted when the block is left.
+    async def drain(self, timeout: float | None = None) -> DrainReport:
+        """Wait until every job has ended, those included that are submitted meanwhile, and retries.
+
+        After `close` only for those that run: the others do not begin any more. It stays as open as it was. A job does
+        not wait for itself: do not await it from inside of one.
+
+        Cancellation: ends the waiting; no job is touched.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes. What has not ended then is named in the
+                report's ``running``, the first 1,000, and goes on.
+
+        Returns:
+            How many have ended meanwhile, and what has not.
 
         Raises:
             OwnerClosed: the scheduler is not open.
-            ReleaseTimeout: jobs ignored their cancellation and were left behind; it names them.
+            StoreError: the store cannot be used any more.
         """
-        self._reached()
-        await self._drain()
+        check_seconds("timeout", timeout)
+        engine = self._life.reached()
+        before = engine.ended
+        with anyio.move_on_after(timeout) as patience:
+            await engine.wait_idle()
+        left = await engine.unfinished(NAMED) if patience.cancelled_caught else ()
+        return DrainReport(finished=engine.ended - before, running=tuple(left))
+
+    async def aclose(self) -> DrainReport:
+        """Begin nothing more, let what runs end within ``drain_timeout``, stop the rest, close the store. Idempotent.
+
+        Until the last job has ended, jobs can be looked at and cancelled, here and from other processes. What is
+        stopped is *interrupted*. A second caller waits for the first. Not from inside of a job, which would wait for
+        itself.
+
+        Cancellation: ends the draining; the jobs that still run are stopped and interrupted, and everything is released
+        before the cancellation is raised.
+
+        Returns:
+            What became of the jobs that ran: how many ended by themselves, and which were stopped.
+
+        Raises:
+            StoreError: the store could not be used any more.
+            ReleaseTimeout: jobs ignored their cancellation and were abandoned; it names them.
+        """
+        return await self._life.aclose()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed, and everything is released."""
+        return self._life.closed
 
     # Work
 
@@ -178,12 +222,12 @@ class Scheduler:
     ) -> Job: ...
 
     async def submit(self, work: Flow | Callable[..., Any] | str, *args: Any, **settings: Any) -> Job | FlowRun:
-        """Put in a function, a handler by its name, or a flow, and return a handle on it.
+        """Submit a function, a handler by its name, or a flow, and return a handle on it.
 
         With a durable store it is on disk when this returns. There a function must be marked with ``@handler``, and its
         arguments and result must be plain data.
 
-        Cancellation: the work may or may not have been put in.
+        Cancellation: the work may or may not have been submitted.
 
         Args:
             work: an async function (it runs in the loop), a plain one (it runs in a worker thread), a handler's name,
@@ -202,11 +246,11 @@ class Scheduler:
         Raises:
             OwnerClosed: the scheduler is not open.
             FlowError: a parameter is missing or wrong; nothing was written.
-            RunConflict: the unfinished run is being run by somebody else, or the flow has changed since.
+            RunConflict: another process runs the unfinished run, or the flow has changed since.
             StoreError: the store cannot be used any more.
             TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
         """
-        engine = self._opened()
+        engine = self._life.opened()
         if isinstance(work, Flow):
             return await submit_flow(engine, work, *args, **settings)
         return await submit_call(engine, work, args, settings)
@@ -214,9 +258,13 @@ class Scheduler:
     async def cancel(self, job_id: int, reason: str | None = None) -> bool:
         """Ask the job with this number to end, queued or running; return False when there is none or it had ended.
 
-        Cancellation: the wish may have been noted.
+        Cancellation: the request may have been noted.
+
+        Raises:
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
         """
-        return await self._reached().cancel_job(job_id, reason or "cancelled")
+        return await self._life.reached().cancel_job(job_id, reason or "cancelled")
 
     async def job(self, job_id: int) -> JobRecord | None:
         """Return what the store knows of the job with this number, None when there is none.
@@ -229,7 +277,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._reached().store.job(job_id)
+        return await self._life.reached().store.job(job_id)
 
     async def jobs(
         self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
@@ -241,13 +289,17 @@ class Scheduler:
         Args:
             status: only those in this state.
             run: only those of this run.
-            limit: how many at most.
+            limit: how many at most, 1 or more.
 
         Raises:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
+            TypeError, ValueError: an argument is not right.
         """
-        return await self._reached().store.jobs(status=status, run=run, limit=limit)
+        check_integer("limit", limit, 1, 2**53)
+        if status is not None and not isinstance(status, JobStatus):
+            raise TypeError(f"status must be a JobStatus or None, got {status!r}")
+        return await self._life.reached().store.jobs(status=status, run=run, limit=limit)
 
     # Schedules
 
@@ -264,19 +316,19 @@ class Scheduler:
         misfire_grace: float | None = None,
         **settings: Any,
     ) -> Schedule:
-        """Have a call, or a run of a flow, put in again and again when it is due; return a handle on the schedule.
+        """Start a call, or a run of a flow, again and again when it is due; return a handle on the schedule.
 
         The schedule is in the store, under its name. With a durable store it goes on after a restart, with exactly one
         job or run for each due time, however the process ended and however many schedulers share the store. Scheduling
         the same name again changes it; its due times stay as they are unless its timing has changed.
 
         Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, except
-        with ``fixed_delay``, whose next run is due so long after the end of the last one.
+        with ``fixed_delay``, whose next run is due that long after the end of the last one.
 
         Do not use it for what belongs to one process or comes several times a second: ``lifecycle.fixed_rate`` and its
         kin write nothing.
 
-        Cancellation: the schedule may have been put in.
+        Cancellation: the schedule may have been stored.
 
         Args:
             name: its name, unique in the store.
@@ -299,7 +351,7 @@ class Scheduler:
             TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
             ImportError: cron needs ``cronsim``.
         """
-        engine = self._opened()
+        engine = self._life.opened()
         new = new_schedule(
             name,
             work,
@@ -316,10 +368,10 @@ class Scheduler:
         if isinstance(work, Flow):
             await engine.runs.serve(work)
         await engine.store.put_schedule(new)
-        return Schedule(new.name, self._opened)
+        return Schedule(new.name, self._life.opened)
 
     async def serve_flow(self, flow: Flow) -> None:
-        """Let schedules put in runs of a flow here, and go on with those that a process has left unfinished.
+        """Let schedules start runs of a flow here, and continue those that a process has left unfinished.
 
         A run that was begun with another version of the flow is left alone, with a warning in the log.
 
@@ -329,7 +381,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        await self._opened().runs.serve(flow)
+        await self._life.opened().runs.serve(flow)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
         """Return all schedules of the store, by name.
@@ -340,16 +392,16 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._reached().store.schedules()
+        return await self._life.reached().store.schedules()
 
     def schedule_named(self, name: str) -> Schedule:
-        """Return a handle on the schedule of this name, made here or anywhere else; its methods say if there is none.
+        """Return a handle on the schedule of this name, whichever process made it; its methods say if there is none.
 
         Raises:
             OwnerClosed: the scheduler is not open.
         """
-        self._opened()
-        return Schedule(name, self._opened)
+        self._life.opened()
+        return Schedule(name, self._life.opened)
 
     # Looking
 
@@ -357,79 +409,22 @@ class Scheduler:
         """Return an iterator over what happens from its first step on, until the scheduler is closed.
 
         A reader that falls more than *buffer* events behind loses the oldest and gets one ``events_lost``.
+
+        Cancellation: ends the iterator; nothing is lost that it had yielded.
+
+        Raises:
+            TypeError, ValueError: *buffer* is not an integer of at least 1.
         """
+        checked_count(buffer, "buffer")
         return self._feed.read(buffer)
 
     def statistics(self) -> SchedulerStatistics:
         """Return what the scheduler does at this moment, and what it has done."""
-        engine = self._engine
+        engine = self._life.engine
         ended = {status.value: engine.counts[status] if engine else 0 for status in JobStatus}
         running, runs = (engine.busy, len(engine.runs.open)) if engine else (0, 0)
         del ended["pending"], ended["running"]
         return SchedulerStatistics(self.name, self.workers, running, runs, ended)
 
-    # Opening and closing
-
-    async def _open(self) -> None:
-        store = self._store
-        # Registered before it is opened: a half-opened store is closed as well.
-        self._scope.push_async_callback(self._close_store)
-        await store.open()
-        engine = self._engine = Engine(
-            store,
-            self._scope,
-            self._tasks,
-            self._feed,
-            workers=self.workers,
-            limiter=anyio.CapacityLimiter(self._threads),
-            close_timeout=self._close_timeout,
-        )
-        self._scope.callback(self._feed.close)
-        if self._stall_threshold is not None:
-            make = partial(StallWatch, self._stall_threshold, lambda: bool(engine.running), self._tell_stall)
-            await self._scope.acquire(make, release=StallWatch.close, name="stall watch")
-        self._scope.callback(engine.close_jobs)
-        if store.durable:
-            # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
-            self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
-            if self._adopt:
-                await store.adopt_jobs(frozenset(registered_handlers()))
-            self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
-        self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
-        await self._scope.enter_async_context(self._tasks)
-        self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
-
-    def _tell_stall(self, data: Mapping[str, Any]) -> None:
-        self._feed.tell(Event("loop_blocked", data=data))
-
-    async def _drain(self) -> None:
-        """Start nothing more, and let what runs come to its end."""
-        engine = self._engine
-        assert engine is not None
-        assert self._dispatcher is not None
-        engine.stop_taking()
-        self._dispatcher.cancel("the scheduler drains")
-        await self._dispatcher.wait()
-        await engine.drain()
-        if engine.failure is not None:
-            self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more
-        await self._tasks.aclose()
-
-    async def _close_store(self) -> None:
-        try:
-            await self._store.aclose()
-        except OSError:
-            if self._engine is None or self._engine.failure is None:
-                raise  # else it has been told already why the store cannot be used
-
-    def _opened(self) -> Engine:
-        if self._engine is None or self._dispatcher is None or self._dispatcher.done:
-            state = "has not been entered" if self._engine is None else "is closing or closed"
-            raise OwnerClosed(f"scheduler {self.name!r} {state}; submit inside of its async with block")
-        return self._engine
-
-    def _reached(self) -> Engine:
-        """Return the engine also while it drains."""
-        if self._engine is None or self._left:
-            return self._opened()
-        return self._engine
+    def __repr__(self) -> str:
+        return f"<Scheduler {self.name!r}>"

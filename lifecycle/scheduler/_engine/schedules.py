@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from .._blocks.flow import Flow
 from .._ground.text import one_line, shorten
-from .._language.table import integer_problem, seconds_problem
 from .._store.records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._work.handlers import registered_handlers
 from .job import FlowRun, Job
+from .settings import check_integer, check_seconds
 from .submission import call_settings, find_handler, new_job, new_run
 
 if TYPE_CHECKING:
@@ -121,18 +121,21 @@ def new_schedule(
     misfire_grace: float | None,
     settings: Mapping[str, Any],
 ) -> NewSchedule:
-    """Return a schedule to be put into a store.
+    """Return a schedule to be stored.
 
     Raises:
         FlowError: a parameter of the flow is missing or wrong.
         ValueError, TypeError, LookupError: something of it is not right.
     """
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
+        raise TypeError(f"a schedule's name is a string, got {name!r}")
+    if not name.strip():
         raise ValueError(f"a schedule's name is a string that is not empty, got {name!r}")
+    if not isinstance(missed, str):
+        raise TypeError(f"missed must be one of {', '.join(MISSED)}, got {missed!r}")
     if missed not in MISSED:
         raise ValueError(f"missed must be one of {', '.join(MISSED)}, got {missed!r}")
-    if misfire_grace is not None and (problem := seconds_problem(misfire_grace)):
-        raise ValueError(f"misfire_grace: {problem}")
+    check_seconds("misfire_grace", misfire_grace)
     kind, rule = _timing(cron, fixed_rate, fixed_delay)
     label, zone = one_line(shorten(name, 200)), timezone if kind == "cron" else None
     new: NewJob | NewRun
@@ -152,8 +155,7 @@ def _scheduled_run(
 ) -> NewRun:
     if args:
         raise TypeError(f"the flow {flow.name!r} takes params and no arguments")
-    if problem := integer_problem(priority, -(10**6), 10**6):
-        raise ValueError(f"priority: {problem}")
+    check_integer("priority", priority, -(10**6), 10**6)
     run = new_run(flow, flow.bind(params))
     jobs = tuple(job._replace(priority=job.priority + priority) for job in run.jobs)
     return replace(run, jobs=jobs)
@@ -166,8 +168,7 @@ def _timing(cron: str | None, fixed_rate: float | None, fixed_delay: float | Non
         raise TypeError(f"give one of cron, fixed_rate and fixed_delay, got {len(chosen)} of them")
     kind, rule = chosen[0]
     if kind != "cron":
-        if problem := seconds_problem(rule, positive=True):
-            raise ValueError(f"{kind}: {problem}")
+        check_seconds(kind, rule, positive=True, needed=True)  # type: ignore[arg-type]
         assert isinstance(rule, (int, float))
         if rule < SHORTEST:
             raise ValueError(f"{kind} must be at least {SHORTEST:g} seconds, got {rule!r}; a shorter one is a timer's")

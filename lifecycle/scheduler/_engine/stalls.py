@@ -25,19 +25,21 @@ class StallWatch:
     """Watches the loop that it was made in.
 
     A heartbeat on the loop would stand still with it. So a thread asks the loop for a sign of life, and when none
-    comes within the threshold, it looks at what the loop's thread is doing, logs that at once, and has it told as an
-    event when the loop turns again.
+    comes within the threshold, it looks at what the loop's thread is doing and logs that at once; the event follows
+    when the loop turns again.
 
     Args:
-        threshold: seconds without a turn that are too many.
+        threshold: seconds without a turn before it is a stall.
         wanted: tells whether there is anything to watch; called in the thread.
-        report: called in the loop after a stall, with ``job``, ``place`` and ``seconds``.
+        report: called in the loop after a stall, with ``task``, ``place`` and ``seconds``.
+        owner: the scheduler's name, for logs.
     """
 
-    def __init__(self, threshold: float, wanted: Callable[[], bool], report: Report) -> None:
+    def __init__(self, threshold: float, wanted: Callable[[], bool], report: Report, owner: str) -> None:
         self._threshold = threshold
         self._wanted = wanted
         self._report = report
+        self._owner = owner
         self._bridge = Bridge()
         self._over = threading.Event()
         self._turned = threading.Event()
@@ -64,7 +66,10 @@ class StallWatch:
         if self._turned.wait(self._threshold) or self._over.is_set():
             return
         task, place = self._bridge.doing()
-        logger.warning("%s blocks the event loop, at %s; run it in a thread", task, place)
+        logger.warning(
+            "event loop blocked",
+            extra={"owner": self._owner, "task": task, "place": place, "advice": "run it in a thread"},
+        )
         # Not for ever: a loop that was closed meanwhile gives no sign of life any more.
         while not self._turned.wait(self._threshold) and not self._over.is_set():
             pass

@@ -9,10 +9,10 @@ from .._blocks.flow import Flow, JobSpec
 from .._ground.limits import RESULT_BYTES
 from .._ground.text import job_label
 from .._ground.values import to_plain
-from .._language.table import integer_problem, seconds_problem
 from .._store.owners import canonical
 from .._store.records import NewJob, NewRun
 from .._work.handlers import Handler, HandlerTable, make_handler, name_of
+from .settings import check_integer, check_seconds, checked_name
 
 
 def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, durable: bool) -> Handler:
@@ -20,7 +20,7 @@ def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, du
 
     Raises:
         LookupError: no handler has this name.
-        TypeError: it is no callable, or a durable store could not find it again by a name.
+        TypeError: it is not callable, or a durable store could not find it again by a name.
     """
     if isinstance(submitted, str):
         known = table.get(submitted)
@@ -54,18 +54,17 @@ class CallSettings(NamedTuple):
         """Check every setting.
 
         Raises:
-            ValueError: one is not right.
+            TypeError, ValueError: one is of the wrong type, or out of its range.
         """
-        checks = {
-            "priority": integer_problem(self.priority, -(10**6), 10**6),
-            "retries": integer_problem(self.retries, 0, 10_000),
-            "delay": seconds_problem(self.delay),
-            "timeout": None if self.timeout is None else seconds_problem(self.timeout, positive=True),
-            "backoff": seconds_problem(self.backoff[0]) or seconds_problem(self.backoff[1]),
-        }
-        for what, problem in checks.items():
-            if problem:
-                raise ValueError(f"{what}: {problem}")
+        check_integer("priority", self.priority, -(10**6), 10**6)
+        check_integer("retries", self.retries, 0, 10_000)
+        check_seconds("delay", self.delay, needed=True)
+        check_seconds("timeout", self.timeout, positive=True)
+        if not isinstance(self.backoff, (tuple, list)) or len(self.backoff) != 2:
+            raise TypeError(f"backoff: expected the first and the longest pause in seconds, got {self.backoff!r}")
+        for pause in self.backoff:
+            check_seconds("backoff", pause, needed=True)
+        checked_name(self.name)
 
 
 _PLAIN = CallSettings()

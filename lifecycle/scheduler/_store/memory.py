@@ -217,6 +217,9 @@ class MemoryStore:
         """Return all jobs of a run, in their order."""
         return [_record(job) for job in self._runs[run_id].jobs.values()]
 
+    async def unfinished(self, limit: int) -> Sequence[str]:
+        return [job.new.name for job in itertools.islice(self._jobs.values(), limit)]
+
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job, None when it has ended and been forgotten."""
         job = self._jobs.get(job_id)

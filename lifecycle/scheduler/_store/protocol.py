@@ -106,6 +106,9 @@ class Store(Protocol):
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         """Return all jobs of a run, without results, logs and traces, in their order."""
 
+    async def unfinished(self, limit: int) -> Sequence[str]:
+        """Return the names of our jobs that run, are ready or are delayed, *limit* at most."""
+
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job with everything."""
 

@@ -216,6 +216,9 @@ class SqliteStore:
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         return await self._read(lambda db: views.jobs_of(db, run_id))
 
+    async def unfinished(self, limit: int) -> Sequence[str]:
+        return await self._read(lambda db: views.unfinished(db, self._owner, limit))
+
     async def job(self, job_id: int) -> JobRecord | None:
         return await self._read(lambda db: views.job(db, job_id))
 

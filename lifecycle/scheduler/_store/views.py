@@ -63,6 +63,18 @@ def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
     return _record(row, result=result, trace=row[17], log=row[18], needs=tuple(name for (name,) in needs))
 
 
+def unfinished(db: sqlite3.Connection, owner: int | None, limit: int) -> Sequence[str]:
+    """Return the names of an owner's jobs that run, are ready or are delayed: three conditions, each with its index."""
+    of_ours = "SELECT name FROM jobs WHERE owner = :owner AND state ="
+    rows = db.execute(
+        f"""
+        {of_ours} 'running' UNION ALL {of_ours} 'pending' AND unmet = 0 AND due = 0
+        UNION ALL {of_ours} 'pending' AND unmet = 0 AND due > 0 LIMIT :limit""",
+        {"owner": owner, "limit": limit},
+    )
+    return [name for (name,) in rows]
+
+
 def find_jobs(db: sqlite3.Connection, name: str, limit: int = 100) -> Sequence[int]:
     """Return the numbers of the jobs with this name, the newest first."""
     rows = db.execute("SELECT id FROM jobs WHERE name = ? ORDER BY id DESC LIMIT ?", (name, limit))

@@ -180,7 +180,7 @@ async def test_nothing_of_a_job_is_left_in_memory_when_it_has_ended() -> None:
                 await job.cancel()
             await job.wait()
             del job
-        engine = scheduler._engine
+        engine = scheduler._life.engine
         assert engine is not None
         assert (len(engine.running), len(engine.runs.open), len(engine.store._jobs)) == (0, 0, 0)  # type: ignore[attr-defined]
         await anyio.sleep(0.01)

@@ -81,7 +81,7 @@ async def test_what_is_put_in_waits_for_the_disk_and_not_in_a_queue(tmp_path: Pa
                 group.start_soon(sender)
         print(f"{jobs} jobs in {time.monotonic() - began:.1f} s, at most {longest} in the queue")
         assert 10 < longest <= 110, "one for each sender, and what the scheduler itself asks"
-        assert len(scheduler._engine.jobs) <= 100  # type: ignore[union-attr]
+        assert len(scheduler._life.engine.jobs) <= 100  # type: ignore[union-attr]
         assert os.path.getsize(tmp_path / "jobs.sqlite") > 0
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db:
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (jobs,)

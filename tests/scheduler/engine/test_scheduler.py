@@ -143,7 +143,7 @@ async def test_a_handler_is_given_its_context(make: Make) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"priority": "x"}, "priority: expected an integer"),
+        ({"priority": 10**7}, "priority: expected an integer"),
         ({"retries": -1}, "retries: expected an integer from 0"),
         ({"delay": -1.0}, "delay: expected 0 or more"),
         ({"timeout": 0}, "timeout: expected more than 0"),
@@ -164,6 +164,12 @@ async def test_wrong_settings_are_refused_before_anything_is_written(
             await scheduler.submit("test.ad")
         with pytest.raises(TypeError, match="expected a function"):
             await scheduler.submit(3)  # type: ignore[call-overload]
+        for what, wrong in [("priority", "x"), ("retries", True), ("delay", None), ("timeout", "1"), ("name", 3)]:
+            with pytest.raises(TypeError, match=what):
+                await scheduler.submit(add, 1, **{what: wrong})  # type: ignore[call-overload]
+        for pauses in (3, (1.0,), (1.0, "x")):
+            with pytest.raises(TypeError, match="backoff"):
+                await scheduler.submit(add, 1, backoff=pauses)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="workers must be an integer"):
         make(workers=0)
 

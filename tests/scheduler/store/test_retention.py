@@ -132,7 +132,7 @@ async def test_a_scheduler_keeps_so_many_jobs(tmp_path: Path) -> None:
                 await (await scheduler.submit(nothing)).wait()
 
 
-@pytest.mark.parametrize(("setting", "value"), [("keep_for", -1.0), ("keep_jobs", -1), ("keep_jobs", 1.5)])
+@pytest.mark.parametrize(("setting", "value"), [("keep_for", -1.0), ("keep_jobs", -1)])
 def test_wrong_bounds_are_refused(setting: str, value: float) -> None:
     """Before anything is opened."""
     with pytest.raises(ValueError, match=setting):

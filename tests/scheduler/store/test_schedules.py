@@ -294,6 +294,11 @@ async def test_wrong_settings_are_refused_before_anything_is_written() -> None:
         ]:
             with pytest.raises((TypeError, ValueError), match=match):
                 await scheduler.schedule("s", tick, "x", **settings)  # type: ignore[arg-type]
+        for wrong in ({"misfire_grace": "x"}, {"missed": 3}, {"retries": "x"}, {"fixed_rate": "1"}):
+            with pytest.raises(TypeError, match=next(iter(wrong))):
+                await scheduler.schedule("s", tick, "x", **{"fixed_rate": 1.0, **wrong})  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="name"):
+            await scheduler.schedule(3, tick, "x", fixed_rate=1.0)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="name"):
             await scheduler.schedule("  ", tick, "x", fixed_rate=1.0)
         assert await scheduler.schedules() == []

@@ -136,11 +136,11 @@ async def test_it_shows_while_it_drains_and_says_when_there_is_nothing_to_show(t
     async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0.0) as scheduler:
         server = WebServer(scheduler, password=None)
         await server.__aenter__()
-        await scheduler.drain()
+        scheduler.close()
         assert (await asked(server, "/")).status_code == 200
     answer = await asked(server, "/")
     assert answer.status_code == 503
-    assert "is closing or closed" in answer.text
+    assert "is closed" in answer.text
     await server.__aexit__(None, None, None)
 
 

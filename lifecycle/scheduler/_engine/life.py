@@ -1,0 +1,243 @@
+"""The life of a scheduler: it opens its store and starts its engine once, and ends both once, however it is left."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, NoReturn
+
+import anyio
+
+from lifecycle import DrainReport, OwnerClosed, Scope, TaskHandle, TaskManager
+
+from .._ground.bridge import cancel_again
+from .._ground.events import Event
+from .._ground.opening import enter_and_open
+from .._store.protocol import Store
+from .._work.handlers import registered_handlers
+from .engine import Engine
+from .feed import Feed
+from .stalls import StallWatch
+
+
+class State(enum.Enum):
+    """Where a scheduler is in its life; the value says it in an error."""
+
+    NEW = "has not been entered"
+    OPENING = "is being opened"
+    OPEN = "has been entered already"
+    CLOSING = "is closing"
+    CLOSED = "is closed"
+
+
+class Life:
+    """Owns the store, the engine and its tasks.
+
+    Args:
+        name: the scheduler's name.
+        store: opened and closed here.
+        feed: is closed here.
+        workers: how many attempts run at once.
+        threads: how many sync handlers do.
+        drain_timeout: seconds that running attempts have to end; None for no bound.
+        cancel_timeout: seconds that stopped attempts have; None for no bound.
+        close_timeout: seconds that each release may take; None for no bound.
+        adopt: whether jobs of dead processes are taken over.
+        stall_threshold: seconds for which the loop may stand still; None does not watch for that.
+
+    Attributes:
+        engine: runs the jobs; None before it is opened.
+        state: where it is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        feed: Feed,
+        *,
+        workers: int,
+        threads: int,
+        drain_timeout: float | None,
+        cancel_timeout: float | None,
+        close_timeout: float | None,
+        adopt: bool,
+        stall_threshold: float | None,
+    ) -> None:
+        self.name = name
+        self.engine: Engine | None = None
+        self.state = State.NEW
+        self._store = store
+        self._feed = feed
+        self._workers = workers
+        self._threads = threads
+        self._close_timeout = close_timeout
+        self._adopt = adopt
+        self._stall_threshold = stall_threshold
+        self._scope = Scope(name, close_timeout=close_timeout)
+        self._tasks = TaskManager(f"jobs of {name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
+        self._dispatcher: TaskHandle[None] | None = None
+        self._over: anyio.Event | None = None  # made by the first `aclose`
+        self._report = DrainReport()
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything is released."""
+        return self.state is State.CLOSED and self._scope.closed
+
+    def opened(self) -> Engine:
+        """Return the engine while it takes new work.
+
+        Raises:
+            OwnerClosed: it does not.
+        """
+        engine = self.reached()
+        # Without its dispatcher it is about to close: the store cannot be used any more.
+        if self.state is not State.OPEN or self._dispatcher is None or self._dispatcher.done:
+            self._refuse(State.CLOSING)
+        return engine
+
+    def reached(self) -> Engine:
+        """Return the engine, also while it is closing.
+
+        Raises:
+            OwnerClosed: it has not been entered, or is closed.
+        """
+        if self.engine is None or self.state is State.CLOSED:
+            self._refuse(self.state)
+        return self.engine
+
+    def _refuse(self, state: State) -> NoReturn:
+        raise OwnerClosed(f"scheduler {self.name!r} {state.value}; use it inside of its async with block")
+
+    async def open(self) -> None:
+        """Open the store and start working.
+
+        Cancellation: what had been opened is closed again.
+
+        Raises:
+            OwnerClosed: it has been entered before, or is closed.
+            StoreError: the store cannot be opened.
+        """
+        if self.state is not State.NEW:
+            raise OwnerClosed(f"scheduler {self.name!r} {self.state.value}; make another one")
+        self.state = State.OPENING
+        try:
+            await enter_and_open(self._scope, self._open)
+        except BaseException:
+            self.state = State.CLOSED
+            raise
+        if self.state is State.OPENING:
+            self.state = State.OPEN
+
+    async def _open(self) -> None:
+        store = self._store
+        # Registered before it is opened: a half-opened store is closed as well.
+        self._scope.push_async_callback(self._close_store)
+        await store.open()
+        engine = self.engine = Engine(
+            store,
+            self._scope,
+            self._tasks,
+            self._feed,
+            workers=self._workers,
+            limiter=anyio.CapacityLimiter(self._threads),
+            close_timeout=self._close_timeout,
+            name=self.name,
+        )
+        self._scope.callback(self._feed.close)
+        if self._stall_threshold is not None:
+            make = partial(StallWatch, self._stall_threshold, lambda: bool(engine.running), self._tell_stall, self.name)
+            await self._scope.acquire(make, release=StallWatch.close, name="stall watch")
+        self._scope.callback(engine.close_jobs)
+        if store.durable:
+            # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
+            self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
+            if self._adopt:
+                await store.adopt_jobs(frozenset(registered_handlers()))
+            self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
+        self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
+        await self._scope.enter_async_context(self._tasks)
+        self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
+
+    def _tell_stall(self, data: Mapping[str, Any]) -> None:
+        self._feed.tell(Event("loop_blocked", data=data))
+
+    async def _close_store(self) -> None:
+        try:
+            await self._store.aclose()
+        except OSError:
+            if self.engine is None or self.engine.failure is None:
+                raise  # else it has been told already why the store cannot be used
+
+    def close(self) -> None:
+        """Take no more work. Idempotent."""
+        if self.state is State.NEW:
+            self.state = State.CLOSED
+        elif self.state in (State.OPENING, State.OPEN):
+            self.state = State.CLOSING
+            if self.engine is not None:
+                self.engine.stop_taking()
+
+    async def leave(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """End with the block, whose body raised *error*: nothing of it is lost, nor of the closing.
+
+        Cancellation: ends the draining; everything is released before it goes on.
+        """
+        held = await self._wind_down()
+        own = held if error is None else None
+        if own is not None:
+            exc_type, error, traceback = type(own), own, own.__traceback__
+            held = None
+        suppressed = await self._scope.__aexit__(exc_type, error, traceback)
+        if own is not None and not suppressed:
+            raise own  # the body came to its end without an error: nothing else raises this one
+        if isinstance(held, anyio.get_cancelled_exc_class()):
+            cancel_again()
+        return suppressed
+
+    async def aclose(self) -> DrainReport:
+        """End, and return what became of the jobs that ran. Idempotent; a second caller waits for the first.
+
+        Cancellation: ends the draining; everything is released before it is raised.
+        """
+        if self._over is not None:  # not through a second draining: a cancellation of one must not end the other's
+            await self._over.wait()
+            return self._report
+        self._over = anyio.Event()
+        held = await self._wind_down()
+        try:
+            await self._scope.aclose()
+        except Exception:
+            if isinstance(held, anyio.get_cancelled_exc_class()):
+                cancel_again()
+            raise
+        finally:
+            self._over.set()
+        if held is not None:
+            raise held
+        return self._report
+
+    async def _wind_down(self) -> BaseException | None:
+        """Take no more work and let what runs end, then stop it; return what ended the waiting early."""
+        self.close()
+        try:
+            if self.engine is not None and self._dispatcher is not None:
+                await self._let_end(self.engine, self._dispatcher)
+        except BaseException as held:
+            return held
+        finally:
+            self.state = State.CLOSED
+        return None
+
+    async def _let_end(self, engine: Engine, dispatcher: TaskHandle[None]) -> None:
+        dispatcher.cancel("the scheduler drains")
+        await dispatcher.wait()
+        await engine.drain()
+        if engine.failure is not None:
+            self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more
+        self._report = await self._tasks.aclose()
