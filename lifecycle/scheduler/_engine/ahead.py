@@ -9,7 +9,7 @@ within about the time of one commit, so that one that comes later could hardly h
 from __future__ import annotations
 
 MOST = 512
-"""So many jobs are taken ahead at most."""
+"""Jobs taken ahead at most."""
 
 
 class Ahead:
@@ -42,6 +42,6 @@ class Ahead:
         elif turned < self.jobs:
             self.jobs = turned
 
-    def none(self) -> None:
+    def reset(self) -> None:
         """Take nothing ahead: what was taken has waited for too long."""
         self.jobs = self.turned = 0

@@ -60,7 +60,7 @@ class Attempt:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked it to end."""
+        """Whether it was cancelled."""
         return self._reason is not None
 
     def cancel(self, reason: str) -> None:
@@ -101,7 +101,7 @@ class Attempt:
             self._returned = True
 
     async def open_context(self, scope: Scope) -> JobContext:
-        """Return a context, owned by *scope*: for what logs, tells its progress or uses expressions."""
+        """Return a context, owned by *scope*: for what logs, reports progress or uses expressions."""
         claimed = self.claimed
         make = partial(JobContext, claimed.name, claimed.attempt, {}, partial(self._report, claimed))
         return await scope.acquire(make, release=self._clear, name="context")

@@ -48,7 +48,7 @@ class Engine:
         store: where the jobs are.
         owner: owns the runs of flows.
         tasks: owns the running attempts.
-        feed: is told what happens.
+        feed: publishes what happens.
         workers: how many attempts run at once.
         limiter: bounds the worker threads.
         close_timeout: seconds that each release of a job may take; None for no bound.
@@ -101,11 +101,11 @@ class Engine:
             while self.failure is None:
                 await self._take_work()
         except StoreError as error:
-            self.fail(error)  # told once, by `raise_failure`, whoever meets it first
+            self.fail(error)  # raised once, by `raise_failure`, wherever it was met first
 
     async def _take_work(self) -> None:
-        """Take some jobs, once; a function of its own, so that no local variable of who waits holds on to a job."""
-        taken = [Attempt(claimed, self._tell) for claimed in await self.store.take(self._room, self._known)]
+        """Take some jobs, once: in a function, so that no local variable keeps a job alive during the next wait."""
+        taken = [Attempt(claimed, self._publish) for claimed in await self.store.take(self._room, self._known)]
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)
         try:
             for attempt in taken:
@@ -133,7 +133,7 @@ class Engine:
         return () if self._draining else (*registered_handlers(), *self.runs.flows)
 
     async def return_unstarted(self) -> None:
-        """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent."""
+        """Give jobs back to the store that were taken ahead and find no worker soon: others may be more urgent now."""
         while True:
             await self._queued.wait()
             first = self._line[0].claimed.id if self._line else None
@@ -146,11 +146,11 @@ class Engine:
     async def give_back(self) -> None:
         """Give the jobs back to the store that were taken and not begun.
 
-        Cancellation: they may be given back or not; the store's close sees to those that are not.
+        Cancellation: they may be given back or not; the store's close interrupts those that are not.
         """
         late = list(self._line)
         self._line.clear()
-        self._ahead.none()
+        self._ahead.reset()
         try:
             given = await self.store.give_back([attempt.claimed for attempt in late])
         except StoreError as error:
@@ -159,7 +159,7 @@ class Engine:
         for attempt in late:
             if attempt.claimed.id in given:
                 self.running.pop(attempt.claimed.id, None)
-            else:  # somebody has asked it to end: it does so before it begins, and is recorded
+            else:  # it was cancelled meanwhile: it ends before it begins, and is recorded
                 self._begin(attempt)
         self.store.look_again()
 
@@ -264,7 +264,7 @@ class Engine:
         if self._moved is not None:
             self._note_move()
         if self.feed.heard:
-            self._tell(attempt.claimed, "job_started", {})
+            self._publish(attempt.claimed, "job_started", {})
         self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
 
     def _over(self, attempt: Attempt) -> None:
@@ -282,7 +282,7 @@ class Engine:
             self._over(attempt)
             self.counts[JobStatus.INTERRUPTED] += 1
             data = {"status": "interrupted", "seconds": round(attempt.seconds, 6)}
-            self._tell(attempt.claimed, "job_finished", data)
+            self._publish(attempt.claimed, "job_finished", data)
             raise
         self._over(attempt)
         try:
@@ -303,7 +303,7 @@ class Engine:
         if attempt.may_retry(ending):
             pause = pause_before(claimed.failures + 1, claimed.backoff)
             if await self.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
-                self._tell(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
+                self._publish(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
                 return
         settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
         if not settled.accepted:
@@ -312,7 +312,7 @@ class Engine:
             return
         self.counts[ending.status] += 1
         if self.feed.heard:
-            self._tell(claimed, "job_finished", _event_data(ending))
+            self._publish(claimed, "job_finished", _event_data(ending))
         job = self.jobs.get(claimed.id)
         if job is not None:
             job._end(_outcome(claimed, ending, attempt.exception))
@@ -322,10 +322,10 @@ class Engine:
     # What follows from an end
 
     async def settle(self, settled: Settled) -> None:
-        """Tell of the jobs that will not run because of an end, and end the run if that was its last job."""
+        """Publish the jobs that will not run because of an end, and end the run if that was its last job."""
         for skipped in settled.skipped:
             self.counts[JobStatus.CANCELLED] += 1
-            self._tell_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
+            self._publish_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
             await self.runs.end(settled.run_id)
         self._note_move()
@@ -368,19 +368,19 @@ class Engine:
             self._stop(job_id, reason)
             return
         self.counts[JobStatus.CANCELLED] += 1
-        self._tell_cancelled(job_id, name, run_id, reason)
+        self._publish_cancelled(job_id, name, run_id, reason)
         if job := self.jobs.get(job_id):
             job._end(JobOutcome(name, JobStatus.CANCELLED, error=reason))
         self._note_move()
 
     def close_jobs(self) -> None:
-        """Give everybody who still waits for a job the outcome *interrupted*; nothing runs any more."""
+        """Give every job that is still waited for the outcome *interrupted*; nothing runs any more."""
         for job in list(self.jobs.values()):
             if not job.done:
                 reason = "the scheduler was closed before the job ended"
                 job._end(JobOutcome(job.name, JobStatus.INTERRUPTED, error=reason))
 
-    # Telling
+    # Publishing
 
     def stop_taking(self) -> None:
         """Take no more jobs and fire no schedule, although what was asked of the store's thread still stands."""
@@ -389,25 +389,25 @@ class Engine:
         self._note_move()
 
     async def drain(self) -> None:
-        """Begin nothing more, give back what has not begun, and tell which jobs still run.
+        """Begin nothing more, give back what has not begun, and publish which jobs still run.
 
         Cancellation: what has not been given back is interrupted when the store is closed.
         """
         self.stop_taking()
         if self._line:
             await self.give_back()
-        self._tell_draining()
+        self._publish_draining()
 
-    def _tell_draining(self) -> None:
+    def _publish_draining(self) -> None:
         if names := self._begun():
-            self.feed.tell(Event("draining", data={"running": names[:20], "count": len(names)}))
+            self.feed.publish(Event("draining", data={"running": names[:20], "count": len(names)}))
 
-    def _tell(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
-        self.feed.tell(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
+    def _publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
+        self.feed.publish(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
 
-    def _tell_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:
+    def _publish_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:
         data = {"status": "cancelled", "error": reason, "seconds": 0.0}
-        self.feed.tell(Event("job_finished", job_id, name, run_id, None, data))
+        self.feed.publish(Event("job_finished", job_id, name, run_id, None, data))
 
 
 def _event_data(ending: Ending) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Telling events: to one function at once, and to any number of readers, each with a bounded buffer."""
+"""Publishing events: to one function at once, and to any number of readers, each with a bounded buffer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUFFER = 1_000
 
 
 class Feed:
-    """Hands events on.
+    """Passes events on.
 
     Args:
         listener: called in the loop with every event; what it raises is logged, and changes nothing else.
@@ -29,10 +29,10 @@ class Feed:
         self._readers: list[Reader] = []
         self._closed = False
         self.heard: bool = listener is not None
-        """Whether events are listened to or read; what would tell many makes none otherwise."""
+        """Whether there is a listener or a reader; otherwise most events are not even made."""
 
-    def tell(self, event: Event) -> None:
-        """Hand an event to the listener and to every reader."""
+    def publish(self, event: Event) -> None:
+        """Pass an event to the listener and to every reader."""
         if self._listener is not None:
             try:
                 self._listener(event)
@@ -74,7 +74,7 @@ class Reader:
         self._arrived = Bell()
 
     def put(self, event: Event | None) -> None:
-        """Put in an event; when the buffer is full the oldest is dropped. None is the end."""
+        """Add an event; when the buffer is full the oldest is dropped. None is the end."""
         if len(self._events) == self._events.maxlen:
             self._lost += 1
         self._events.append(event)

@@ -26,7 +26,7 @@ class _Awaited(Generic[T]):
     __slots__ = ("__weakref__", "_outcome", "_over")
 
     def __init__(self) -> None:
-        self._over: anyio.Event | None = None  # made by the first who waits: most jobs have nobody who does
+        self._over: anyio.Event | None = None  # made by the first that waits: nothing waits for most jobs
         self._outcome: T | None = None
 
     @property
@@ -63,7 +63,7 @@ class _Awaited(Generic[T]):
 class Job(_Awaited[JobOutcome]):
     """A job that was submitted.
 
-    The scheduler does not keep it alive: drop it when you do not care how the job ends.
+    The scheduler does not keep it alive: drop it when you need not know how the job ends.
 
     Attributes:
         id: its number in the store.
@@ -83,7 +83,7 @@ class Job(_Awaited[JobOutcome]):
 
         It has ended, and has released what it owned, when `wait` returns.
 
-        Cancellation: the wish may have been noted.
+        Cancellation: the request may have been noted.
         """
         if self.done:
             return False
@@ -104,7 +104,7 @@ class FlowRun(_Awaited[RunOutcome]):
         resumed: whether the run had begun before.
         jobs: the number of its jobs.
         unfinished: how many of them had not ended when it was opened.
-        cancelled: whether somebody asked the whole run to end.
+        cancelled: whether the whole run was cancelled.
     """
 
     __slots__ = ("_cancel", "_scope", "cancelled", "flow", "id", "jobs", "params", "resumed", "unfinished")
@@ -126,7 +126,7 @@ class FlowRun(_Awaited[RunOutcome]):
     async def cancel(self, reason: str | None = None) -> bool:
         """Ask all jobs of the run to end, queued and running ones; return False when all had ended already.
 
-        Cancellation: the wish may have been noted.
+        Cancellation: the request may have been noted.
         """
         if self.done:
             return False

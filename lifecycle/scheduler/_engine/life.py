@@ -44,7 +44,7 @@ class Life:
         drain_timeout: seconds that running attempts have to end; None for no bound.
         cancel_timeout: seconds that stopped attempts have; None for no bound.
         close_timeout: seconds that each release may take; None for no bound.
-        adopt: whether jobs of dead processes are taken over.
+        adopt: whether jobs of processes that have ended are taken over.
         stall_threshold: seconds for which the loop may stand still; None does not watch for that.
 
     Attributes:
@@ -149,7 +149,9 @@ class Life:
         )
         self._scope.callback(self._feed.close)
         if self._stall_threshold is not None:
-            make = partial(StallWatch, self._stall_threshold, lambda: bool(engine.running), self._tell_stall, self.name)
+            make = partial(
+                StallWatch, self._stall_threshold, lambda: bool(engine.running), self._publish_stall, self.name
+            )
             await self._scope.acquire(make, release=StallWatch.close, name="stall watch")
         self._scope.callback(engine.close_jobs)
         if store.durable:
@@ -162,15 +164,15 @@ class Life:
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
 
-    def _tell_stall(self, data: Mapping[str, Any]) -> None:
-        self._feed.tell(Event("loop_blocked", data=data))
+    def _publish_stall(self, data: Mapping[str, Any]) -> None:
+        self._feed.publish(Event("loop_blocked", data=data))
 
     async def _close_store(self) -> None:
         try:
             await self._store.aclose()
         except OSError:
             if self.engine is None or self.engine.failure is None:
-                raise  # else it has been told already why the store cannot be used
+                raise  # else the engine has said why the store cannot be used
 
     def close(self) -> None:
         """Take no more work. Idempotent."""

@@ -47,7 +47,7 @@ class Runs:
     Args:
         store: where the runs and their jobs are.
         scope: owns the runs.
-        feed: is told when a run starts and ends.
+        feed: publishes when a run starts and ends.
         jobs: runs the jobs.
 
     Attributes:
@@ -79,7 +79,7 @@ class Runs:
         self._store.look_again()
 
     async def take_up(self, number: int) -> FlowRun | None:
-        """Return the handle on a run that the store has begun for us: a schedule was due, or a dead process left it.
+        """Return the handle on a run that the store has begun for us: a schedule was due, or a process left it.
 
         None when its flow is not served here: then its sender was cancelled while it was submitted.
         """
@@ -93,7 +93,7 @@ class Runs:
         return run
 
     async def end(self, number: int) -> None:
-        """Close what belongs to a run whose jobs have all ended, and let go of it."""
+        """Close what belongs to a run whose jobs have all ended, and forget it."""
         run = self.open.get(number)
         if run is not None:
             await run._scope.aclose()  # runs `_close`
@@ -109,7 +109,7 @@ class Runs:
         scope.callback(self.open.pop, run.id, None)
         scope.push_async_callback(self._close, run)
         data = {"flow": flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
-        self._feed.tell(Event("run_started", run_id=run.id, data=data))
+        self._feed.publish(Event("run_started", run_id=run.id, data=data))
         self._jobs.wake_reconciler()
         return run
 
@@ -123,7 +123,7 @@ class Runs:
         status = run_status(jobs, cancelled=run.cancelled) if jobs else JobStatus.INTERRUPTED
         outcome = RunOutcome(run.flow.name, run.id, status, jobs)
         data = {"flow": run.flow.name, "status": status.value, "jobs": dict(outcome.counts())}
-        self._feed.tell(Event("run_finished", run_id=run.id, data=data))
+        self._feed.publish(Event("run_finished", run_id=run.id, data=data))
         run._end(outcome)
 
 

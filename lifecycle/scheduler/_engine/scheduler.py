@@ -238,7 +238,7 @@ class Scheduler:
             retries: how often it is tried again after a failure or a timeout.
             backoff: the first and the longest pause before a retry, in seconds; it doubles between them.
             timeout: seconds for one attempt, None for no bound.
-            name: for people; by default the handler's.
+            name: for lists, logs and errors; by default the handler's.
             params: values of the flow's parameters.
             resume: go on with the unfinished run of the same flow and parameters, if the store has one.
             fresh: cancel what is left of such a run, and begin a new one.
@@ -267,7 +267,7 @@ class Scheduler:
         return await self._life.reached().cancel_job(job_id, reason or "cancelled")
 
     async def job(self, job_id: int) -> JobRecord | None:
-        """Return what the store knows of the job with this number, None when there is none.
+        """Return what the store knows of the job with this number, None when there is no such job.
 
         A store in memory forgets a job that has ended, with its run.
 
@@ -325,8 +325,8 @@ class Scheduler:
         Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, except
         with ``fixed_delay``, whose next run is due that long after the end of the last one.
 
-        Do not use it for what belongs to one process or comes several times a second: ``lifecycle.fixed_rate`` and its
-        kin write nothing.
+        Do not use it for what belongs to one process or comes several times a second: ``lifecycle.fixed_rate`` and the
+        other timers write nothing.
 
         Cancellation: the schedule may have been stored.
 

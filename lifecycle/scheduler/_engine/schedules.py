@@ -24,7 +24,7 @@ Opened = Callable[[], "Engine"]
 class Schedule:
     """A schedule in a store, by its name.
 
-    Every method asks the store anew, so that a handle is good for as long as there is a schedule of that name.
+    Every method asks the store, so that a handle is good for as long as there is a schedule of that name.
 
     Attributes:
         name: its name.
@@ -50,7 +50,7 @@ class Schedule:
         return record
 
     async def pause(self) -> None:
-        """Have it not be due until `resume`; what has been put in goes on. Idempotent.
+        """Pause it until `resume`; what it has submitted goes on. Idempotent.
 
         Cancellation: it may be paused or not.
 
@@ -70,27 +70,27 @@ class Schedule:
         self._check(await self._opened().store.resume_schedule(self.name))
 
     async def trigger(self) -> Job | FlowRun:
-        """Put in a run now, besides those that are due, also during a pause; return its job, or the run of its flow.
+        """Submit a run now, besides those that are due, also during a pause; return its job, or the run of its flow.
 
-        Cancellation: the run may or may not have been put in.
+        Cancellation: the run may or may not have been submitted.
 
         Raises:
             LookupError: there is no such schedule any more, or it is of a flow that is not served here.
         """
         engine = self._opened()
-        put_in = await engine.store.trigger_schedule(self.name, tuple(engine.runs.flows))
-        if put_in is None:
+        submitted = await engine.store.trigger_schedule(self.name, tuple(engine.runs.flows))
+        if submitted is None:
             flow = (await self.record()).flow
             raise LookupError(f"schedule {self.name!r} runs a flow that is not served here in this version: {flow!r}")
-        if put_in.run is not None:
-            run = await engine.runs.take_up(put_in.run)
+        if submitted.run is not None:
+            run = await engine.runs.take_up(submitted.run)
             assert run is not None
             return run
-        assert put_in.job is not None
-        return engine.handle(put_in.job, self.name)
+        assert submitted.job is not None
+        return engine.handle(submitted.job, self.name)
 
     async def remove(self) -> None:
-        """Take it out of the store; what has been put in goes on.
+        """Remove it from the store; what it has submitted goes on.
 
         Cancellation: it may be there still.
 

@@ -1,4 +1,4 @@
-"""StallWatch: a thread that sees when the event loop does not turn, and names the job that keeps it."""
+"""StallWatch: a thread that notices when the event loop does not turn, and names the job that blocks it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 class _Watcher(threading.Thread):
-    """Gives the loop nothing that it could wait for; the virtual clock of the tests need not wait for it."""
+    """Marked idle: the loop never waits for it, so that the virtual clock of the tests need not either."""
 
     idle = True
 
@@ -30,7 +30,7 @@ class StallWatch:
 
     Args:
         threshold: seconds without a turn before it is a stall.
-        wanted: tells whether there is anything to watch; called in the thread.
+        wanted: returns whether there is anything to watch; called in the thread.
         report: called in the loop after a stall, with ``task``, ``place`` and ``seconds``.
         owner: the scheduler's name, for logs.
     """

@@ -74,7 +74,7 @@ def call_settings(given: Mapping[str, Any]) -> CallSettings:
     """Return the settings that were given, checked, and the others as they are by default.
 
     Raises:
-        ValueError, TypeError: one is not right, or there is none of that name.
+        ValueError, TypeError: one is not right, or there is no setting of that name.
     """
     if not given:
         return _PLAIN

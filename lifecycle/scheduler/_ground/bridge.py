@@ -42,7 +42,7 @@ def in_a_task() -> bool:
 
 
 def being_cancelled() -> bool:
-    """Return whether somebody has asked the current task to end."""
+    """Return whether the current task has been cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -56,7 +56,7 @@ def cancel_again() -> None:
 
 
 class Bell:
-    """Wakes the one task that waits; what rings while nobody waits is remembered."""
+    """Wakes the one task that waits; a ring before it waits is kept."""
 
     __slots__ = ("_rung", "_waiter")
 
@@ -97,12 +97,12 @@ class Reply(Generic[T]):
         self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def give(self, value: T) -> None:
-        """Give the answer; does nothing when nobody waits any more."""
+        """Give the answer; nothing happens when the waiting has ended."""
         if not self._future.done():
             self._future.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Give an error as the answer; does nothing when nobody waits any more."""
+        """Give an error as the answer; nothing happens when the waiting has ended."""
         if not self._future.done():
             self._future.set_exception(error)
 

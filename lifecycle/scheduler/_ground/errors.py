@@ -24,7 +24,7 @@ class ExpressionError(LifecycleError, LookupError):
 
 
 class PathNotAllowed(LifecycleError, PermissionError):
-    """A path of a flow leads out of the flow's directory, and nobody allowed that."""
+    """A path of a flow leads out of the flow's directory, and `allow_paths` does not allow it."""
 
 
 class StoreError(LifecycleError, OSError):
@@ -40,15 +40,15 @@ class OutputTooLarge(LifecycleError, ValueError):
 
 
 class JobFailed(LifecycleError, RuntimeError):
-    """A job ended other than by success, and its result was asked for."""
+    """A job that did not succeed was asked for its result."""
 
 
 class HandlerError(LifecycleError, RuntimeError):
-    """A handler did what no handler may do: call ``sys.exit()``, or raise a cancellation of its own."""
+    """A handler called ``sys.exit()``, or raised a cancellation of its own."""
 
 
 class ThreadLeftBehind(LifecycleError, TimeoutError):
-    """A sync handler did not return after it was told to stop.
+    """A sync handler did not return after it was asked to stop.
 
     Its thread still runs, so its job is not tried again.
     """
@@ -63,7 +63,7 @@ class BlockTimeout(LifecycleError, TimeoutError):
 
 
 class HttpFailed(LifecycleError, RuntimeError):
-    """An HTTP request was answered with a status that is none of those that count as success.
+    """An HTTP request was answered with a status that does not count as success.
 
     Attributes:
         status: the status of the answer.
@@ -81,7 +81,7 @@ class SecretHidden(LifecycleError, RuntimeError):
 
 
 class ShellFailed(LifecycleError, RuntimeError):
-    """A shell command ended with another exit code than 0.
+    """A shell command ended with an exit code that does not count as success.
 
     Attributes:
         returncode: the exit code, negative for the number of the signal that ended it.

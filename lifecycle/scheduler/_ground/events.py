@@ -1,4 +1,4 @@
-"""What a scheduler tells while it works: one small record for each thing that happened."""
+"""What a scheduler reports while it works: one small record for each thing that happened."""
 
 from __future__ import annotations
 

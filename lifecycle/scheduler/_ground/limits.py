@@ -29,25 +29,25 @@ BLOCKS: Final = 20_000
 """A flow with more blocks than this, nested ones and those of its subflows included, is refused."""
 
 PROBLEMS: Final = 20
-"""So many problems of a flow are told in full; the others are counted."""
+"""Problems of a flow that are listed; the others are counted."""
 
 RESULT_BYTES: Final = 1024 * 1024
-"""The result of one job, as JSON, may be so large."""
+"""Bytes of the result of one job, as JSON; a larger one is refused."""
 
 FOREACH_ITEMS: Final = 100_000
 """A foreach over more items than this fails instead of filling the memory."""
 
 SHELL_BYTES: Final = 65_536
-"""So much of a command's standard output, and of its standard error, is kept: half head, half tail."""
+"""Bytes kept of a command's standard output, and of its standard error: half head, half tail."""
 
 HTTP_BYTES: Final = 256 * 1024
-"""So much of an HTTP answer is read when the flow does not say; a longer one fails the block."""
+"""Bytes read of an HTTP answer unless the flow says otherwise; a longer one fails the block."""
 
 LONGEST_WAIT: Final = 30.0
-"""Seconds after which whoever waits for a time of day looks at the wall clock again: it may have been set."""
+"""Seconds after which a wait for a time of day looks at the wall clock again: it may have been set."""
 
 LOG_LINES: Final = 50
-"""So many of a job's last log lines are kept."""
+"""The last log lines of a job that are kept."""
 
 LOG_CHARACTERS: Final = 500
 """A longer log line is cut."""

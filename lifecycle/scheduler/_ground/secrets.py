@@ -28,7 +28,7 @@ _SHORTEST_LINE: Final = 8
 
 
 def secret_problem(name: str) -> str | None:
-    """Return why the environment variable *name* cannot be used as a secret, or None; it does not tell the value."""
+    """Return why the environment variable *name* cannot be used as a secret, or None; without its value."""
     value = os.environ.get(name)
     if value is None:
         return f"${{env:{name}}}: the environment variable {name} is not set"
@@ -47,7 +47,7 @@ class Secrets:
         self._forms: tuple[str, ...] = ()
 
     def expect(self, names: Iterable[str]) -> None:
-        """Hide the values of these variables from now on, whoever tells them; those that are not set do not matter."""
+        """Hide the values of these variables from now on, wherever they come from; without those that are not set."""
         for name in names:
             if secret_problem(name) is None:
                 self.read(name)
@@ -92,7 +92,7 @@ class Secrets:
         return value
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         self._values.clear()
         self._forms = ()
 
@@ -127,7 +127,7 @@ class HiddenBytes:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return what can be told after the next bytes: all but an end that may be the beginning of a secret."""
+        """Return what can go on after the next bytes: all but an end that may be the beginning of a secret."""
         if not self._forms:
             return chunk
         data = self._rest + chunk

@@ -66,7 +66,7 @@ def listing(names: Iterable[str], limit: int = 8) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" when one of *known* is near *name*, else an empty string."""
-    # difflib takes quadratic time on long words: nobody mistypes a word of a hundred letters.
+    # difflib takes quadratic time on long words: a word of a hundred letters is not a typing error.
     near = difflib.get_close_matches(name[:100], [other for other in known if len(other) <= 100], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -103,7 +103,7 @@ class _Plain:
 
     def _number(self, value: float) -> float:
         if not math.isfinite(value):
-            raise TypeError(f"{self.what}: {value} is no finite number")
+            raise TypeError(f"{self.what}: {value} is not a finite number")
         self.spend(_OVERHEAD)
         return float(value)
 
@@ -173,5 +173,5 @@ def to_json(value: Any) -> str:
     return _encode(value)
 
 
-# ASCII only: a file name that is no UTF-8 holds lone surrogates, which SQLite would refuse as text.
+# ASCII only: a file name that is not UTF-8 holds lone surrogates, which SQLite would refuse as text.
 _encode = json.JSONEncoder(separators=(",", ":")).encode

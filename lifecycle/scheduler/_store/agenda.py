@@ -1,15 +1,12 @@
-"""When to look at the schedules of an SQLite file: when one is due, and now and then for what others have changed."""
+"""When to look at the schedules of an SQLite file: when one is due, and each second for other processes' changes."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
-from typing import TypeVar
 
 from .._ground.limits import LONGEST_WAIT
 from .schedules import concerns, fire_due
-
-T = TypeVar("T")
 
 LOOK_INTERVAL = 1.0
 """Seconds after which the schedules are looked at again: another process may have changed or triggered one."""
@@ -24,16 +21,15 @@ class Agenda:
         self._concerned = False
 
     def forget(self) -> None:
-        """Look anew: what was thought to be done was not."""
+        """Look again: the transaction was rolled back."""
         self._looked_at, self._next_due = 0.0, None
 
-    def changed(self, result: T) -> T:
-        """Note that a schedule has been changed; return *result*."""
+    def touch(self) -> None:
+        """Look again at the next opportunity: a schedule has changed."""
         self._looked_at = 0.0
-        return result
 
     def look(self, db: sqlite3.Connection, owner: int, known: Callable[[], Collection[str]], now: float) -> None:
-        """Put in the jobs that are due, if it is time to look."""
+        """Submit what is due, if it is time to look."""
         due = self._next_due is not None and self._next_due <= now
         if due or not 0 <= now - self._looked_at < LOOK_INTERVAL:  # negative when the clock was set back
             self._looked_at = now

@@ -26,11 +26,11 @@ class ClockWatch:
     """Notices that the clock was set back; used by the writer's thread alone."""
 
     def __init__(self) -> None:
-        self._latest = math.inf  # while nobody looked it may have been set, as often as anybody liked
+        self._latest = math.inf  # it may have been set before this process looked
         self._doubted_until = self._next_look = -math.inf
 
     def doubt(self) -> None:
-        """Look anew: jobs have been taken over that waited while nobody looked, or what was done was given up."""
+        """Look again: jobs were taken over that nothing had watched, or a transaction was rolled back."""
         self._latest = math.inf
 
     def look(self, db: sqlite3.Connection, owner: int, now: float) -> bool:

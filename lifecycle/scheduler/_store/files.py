@@ -29,7 +29,7 @@ def connect(
 
     Raises:
         StoreError: the file is of another program, or of another version.
-        sqlite3.Error: it cannot be opened, or is no database.
+        sqlite3.Error: it cannot be opened, or is not a database.
     """
     db = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
@@ -86,7 +86,7 @@ _ADVICE = (
     ("disk I/O error", "the disk refused (I/O error); what was committed is kept"),
     ("readonly", "the database cannot be written: file or directory is read-only"),
     ("is locked", "the database is locked by another process; wait for it to end, or use another file"),
-    ("not a database", "is no SQLite database; give another file"),
+    ("not a database", "is not an SQLite database; give another file"),
     ("malformed", "the database is damaged; restore it from a copy, or use another file"),
 )
 
@@ -98,7 +98,7 @@ def _where(shown: str) -> str:
     if not path.parent.exists():
         return f": there is no directory {path.parent}"
     if not path.parent.is_dir():
-        return f": {path.parent} is no directory"
+        return f": {path.parent} is not a directory"
     if not os.access(path.parent, os.W_OK):
         return f": the directory {path.parent} is read-only"
     return ": it is not allowed"

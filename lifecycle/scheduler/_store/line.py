@@ -1,4 +1,4 @@
-"""A line ordered by a key, from which entries can be taken out at any place, without leaving anything behind."""
+"""A line ordered by a key, from which entries can be removed at any place, without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Line(Generic[K]):
         return iter(self._live)
 
     def add(self, key: K) -> None:
-        """Put in a key."""
+        """Add a key."""
         if key not in self._live:
             self._live.add(key)
             heapq.heappush(self._heap, key)
 
     def discard(self, key: K) -> None:
-        """Take out a key, if it is in."""
+        """Remove a key, if it is in."""
         self._live.discard(key)
         if len(self._heap) > 2 * len(self._live) + 16:
             self._heap = list(self._live)
@@ -46,7 +46,7 @@ class Line(Generic[K]):
         return self._heap[0] if self._heap else None
 
     def pop(self) -> K | None:
-        """Take out and return the smallest key, None when there is none."""
+        """Remove and return the smallest key, None when there is none."""
         heap, live = self._heap, self._live
         while heap:
             key = heapq.heappop(heap)

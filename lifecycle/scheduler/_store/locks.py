@@ -1,6 +1,6 @@
 """Who is alive: each process that works on a store holds a lock on a file of its own beside it.
 
-The kernel lets go of the lock when the process ends, however it ends, so that a dead owner is told from a living one
+The kernel releases the lock when the process ends, however it ends, so that a dead owner is told from a living one
 at once and for certain: no heartbeat that a busy process could miss, no lease that could be too short.
 """
 
@@ -33,7 +33,7 @@ class OwnerLock:
         _held.add(self)
 
     def release(self) -> None:
-        """Remove the file and let go of the lock. Idempotent."""
+        """Remove the file and release the lock. Idempotent."""
         if self._fd < 0:
             return
         with contextlib.suppress(OSError):
@@ -60,7 +60,7 @@ def is_alive(database: Path, token: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # it cannot be told: nobody's jobs are taken away on a guess
+        return True  # not known: jobs are not taken from their owner on a guess
     try:
         # Shared, so that two who look at the same time do not take each other for the owner.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -72,7 +72,7 @@ def is_alive(database: Path, token: str) -> bool:
 
 
 def remove_lock(database: Path, token: str) -> None:
-    """Remove the lock file of a dead owner."""
+    """Remove the lock file of an owner that has ended."""
     with contextlib.suppress(OSError):
         lock_path(database, token).unlink()
 

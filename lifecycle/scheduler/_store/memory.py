@@ -29,11 +29,11 @@ from .records import (
     Notice,
     OpenedRun,
     Outputs,
-    PutIn,
     ScheduleRecord,
     Settled,
     Skipped,
     StoredRun,
+    Submitted,
     flow_key,
 )
 
@@ -80,7 +80,7 @@ class MemoryStore:
         self._runs: dict[int, _KeptRun] = {}
         self._ready: Line[tuple[float, int]] = Line()
         self._delayed: Line[tuple[float, int]] = Line()
-        self._schedules = MemorySchedules(self._put_in)
+        self._schedules = MemorySchedules(self._submit)
         self._bell = Bell()
         self._latest = 0.0  # the wall clock, when it was looked at last
 
@@ -88,7 +88,7 @@ class MemoryStore:
         """Do nothing."""
 
     async def aclose(self) -> None:
-        """Let go of everything. Idempotent."""
+        """Drop everything. Idempotent."""
         self._schedules.clear()
         self._jobs.clear()
         self._runs.clear()
@@ -99,17 +99,17 @@ class MemoryStore:
         return self._add(job, None).id
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
-        """Return 0: nobody was here before."""
+        """Return 0: this store had no other owner."""
         return 0
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
-        """Put in a run; there is never an old one to take over, only one that goes on."""
+        """Store a run; there is never an old one to take over, only one that goes on."""
         if resume and any(_same(run, other.new) for other in self._runs.values() if other.unfinished):
             raise RunConflict(f"{run.source}: a run of {run.flow!r} with these parameters is going on; wait for it")
         return OpenedRun(self._add_run(run).id, False, len(run.jobs), len(run.jobs))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
-        """Return none: nobody was here before."""
+        """Return none: this store had no other owner."""
         return LeftRuns()
 
     async def run(self, run_id: int) -> StoredRun | None:
@@ -210,7 +210,7 @@ class MemoryStore:
         return {name: ending.result for name, ending in done.items() if ending is not None}
 
     async def notices(self) -> Sequence[Notice]:
-        """Return nothing: nobody else can reach this store."""
+        """Return nothing: no other process can reach this store."""
         return ()
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
@@ -257,17 +257,17 @@ class MemoryStore:
         self._bell.ring()
         return self._schedules.resume(name, time.time())
 
-    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return self._schedules.trigger(name, flows)
 
     def forget(self, run_id: int) -> None:
-        """Let go of a finished run."""
+        """Drop a finished run."""
         self._runs.pop(run_id, None)
 
-    def _put_in(self, work: NewJob | NewRun) -> PutIn:
+    def _submit(self, work: NewJob | NewRun) -> Submitted:
         if isinstance(work, NewRun):
-            return PutIn(run=self._add_run(work).id)
-        return PutIn(job=self._add(work, None).id)
+            return Submitted(run=self._add_run(work).id)
+        return Submitted(job=self._add(work, None).id)
 
     def _add_run(self, new: NewRun) -> _KeptRun:
         run = _KeptRun(next(self._run_numbers), new, unfinished=len(new.jobs))
@@ -305,18 +305,18 @@ class MemoryStore:
         return job if job is not None and job.status is JobStatus.RUNNING and job.attempt == attempt else None
 
     def _leave(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> None:
-        """Take a job out of every index; those of a run stay in the run."""
+        """Remove a job from every index; those of a run stay in the run."""
         if job.status is not JobStatus.RUNNING:
             self._ready.discard((-job.new.priority, job.id))
             self._delayed.discard((job.due, job.id))
         job.status, job.error, job.finished = status, error, now
         if status in FINAL:
             del self._jobs[job.id]
-            self._schedules.ended(PutIn(job=job.id), now)
+            self._schedules.ended(Submitted(job=job.id), now)
             if job.run is not None:
                 job.run.unfinished -= 1
                 if not job.run.unfinished:
-                    self._schedules.ended(PutIn(run=job.run.id), now)
+                    self._schedules.ended(Submitted(run=job.run.id), now)
 
     def _end(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
         self._leave(job, status, error, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from .records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
+from .records import NewJob, NewRun, NewSchedule, ScheduleRecord, Submitted
 from .rules import after_pause, fire, first_due, nearer
 
 
@@ -20,16 +20,16 @@ class MemorySchedules:
     """Keeps schedules for the life of one store.
 
     Args:
-        put_in: puts in a job or a run.
+        submit: submits a job or a run.
     """
 
-    def __init__(self, put_in: Callable[[NewJob | NewRun], PutIn]) -> None:
-        self._put_in = put_in
+    def __init__(self, submit: Callable[[NewJob | NewRun], Submitted]) -> None:
+        self._submit = submit
         self._schedules: dict[str, _KeptSchedule] = {}
-        self._delays: dict[PutIn, _KeptSchedule] = {}  # of a fixed delay, by what runs now
+        self._delays: dict[Submitted, _KeptSchedule] = {}  # of a fixed delay, by what runs now
 
     def put(self, new: NewSchedule, now: float) -> ScheduleRecord:
-        """Put in a schedule, or change the one of this name."""
+        """Store a schedule, or change the one of this name."""
         old = self._schedules.get(new.name)
         fields = (new.name, *new.timing, new.missed, new.misfire_grace)
         if old is None:
@@ -54,11 +54,11 @@ class MemorySchedules:
         return [schedule.record for _, schedule in sorted(self._schedules.items())]
 
     def remove(self, name: str) -> bool:
-        """Take out a schedule; its jobs stay."""
+        """Remove a schedule; its jobs stay."""
         return self._schedules.pop(name, None) is not None
 
     def pause(self, name: str) -> bool:
-        """Have a schedule not be due until it is resumed."""
+        """Pause a schedule until it is resumed."""
         schedule = self._schedules.get(name)
         if schedule is None:
             return False
@@ -76,12 +76,12 @@ class MemorySchedules:
         schedule.record = replace(schedule.record, paused=False, next_due=due)
         return True
 
-    def trigger(self, name: str, flows: Collection[str]) -> PutIn | None:
-        """Put in a run now, besides those that are due; none of a flow that is not among the *flows*."""
+    def trigger(self, name: str, flows: Collection[str]) -> Submitted | None:
+        """Submit a run now, besides those that are due; none of a flow that is not among the *flows*."""
         schedule = self._schedules.get(name)
         if schedule is None or (schedule.new.flow is not None and schedule.new.handler not in flows):
             return None
-        return self._put_in(schedule.new.work)
+        return self._submit(schedule.new.work)
 
     def bring_near(self, now: float) -> None:
         """Let none wait for longer than was asked for: the clock was set back."""
@@ -91,7 +91,7 @@ class MemorySchedules:
                 schedule.anchor, schedule.record = now, replace(schedule.record, next_due=at)
 
     def fire_due(self, now: float) -> float | None:
-        """Put in the jobs that are due; return when the next is due."""
+        """Submit what is due; return when the next is due."""
         dues = []
         for schedule in self._schedules.values():
             due = schedule.record.next_due
@@ -105,9 +105,9 @@ class MemorySchedules:
 
     def _fire(self, schedule: _KeptSchedule, due: float, now: float) -> float | None:
         firing = fire(schedule.new, schedule.anchor, due, now)
-        last = PutIn()
+        last = Submitted()
         for _ in firing.runs:
-            last = self._put_in(schedule.new.work)
+            last = self._submit(schedule.new.work)
         record = schedule.record
         schedule.record = replace(
             record,
@@ -122,13 +122,13 @@ class MemorySchedules:
             self._delays[last] = schedule
         return firing.next_due
 
-    def ended(self, work: PutIn, now: float) -> None:
-        """Let a fixed delay begin: what it has put in has ended."""
+    def ended(self, work: Submitted, now: float) -> None:
+        """Let a fixed delay begin: what it has submitted has ended."""
         schedule = self._delays.pop(work, None) if self._delays else None
         if schedule is not None and schedule.new.kind == "fixed_delay" and schedule.record.next_due is None:
             schedule.record = replace(schedule.record, next_due=first_due(schedule.new, now))
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         self._schedules.clear()
         self._delays.clear()

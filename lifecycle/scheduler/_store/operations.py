@@ -20,7 +20,7 @@ INSERT_JOB = """
 
 
 def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float) -> int:
-    """Put in one job and return its number."""
+    """Store one job and return its number."""
     due = now + job.delay if job.delay and not job.needs else 0
     values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
     payload = None if job.payload is None else to_json(job.payload)
@@ -61,7 +61,7 @@ def _claimed(row: Sequence[Any]) -> Claimed:
 
 
 def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]]) -> Collection[int]:
-    """Make jobs of these attempts pending again; return the numbers of those that nobody has asked to end."""
+    """Make jobs of these attempts pending again; return the numbers of those that were not cancelled meanwhile."""
     given = []
     for job_id, attempt in attempts:
         cursor = db.execute(
@@ -82,7 +82,7 @@ def finish(
     ending: Ending,
     now: float,
     *,
-    delay_begins: Callable[[None], object] = bool,
+    delay_begins: Callable[[], object] = lambda: None,
 ) -> Settled:
     """End a running job, if *attempt* is still its attempt, and settle what follows.
 
@@ -111,13 +111,13 @@ def finish(
         ),
     )
     run, name, schedule, unwanted, owner = row
-    if unwanted is not None:  # it has ended: nobody needs to be told to stop it
+    if unwanted is not None:  # it has ended: there is nothing left to stop
         db.execute("DELETE FROM notices WHERE owner = ? AND job = ?", (owner, job_id))
     if schedule is not None:
         _begin_delay(db, schedule, "last_job", job_id, now)
     settled = settle(db, job_id, name, run, ending.status, now)
     if schedule is not None or settled.run_finished:
-        delay_begins(None)
+        delay_begins()
     return settled
 
 
@@ -184,7 +184,7 @@ def _count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> boo
 
 
 def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
-    """Make a running job pending again from *due* on, one failure older, unless somebody wants it to end."""
+    """Make a running job pending again from *due* on, one failure older, unless it was cancelled."""
     cursor = db.execute(
         """
         UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?
@@ -195,7 +195,7 @@ def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due
 
 
 def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int | None) -> Cancelling:
-    """Cancel a job that does not run, or note the wish; tell its owner when that is not *by*."""
+    """Cancel a job that does not run, or note the request; notify its owner when that is not *by*."""
     row = db.execute("SELECT state, owner, run, name, schedule FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         return Cancelling(found=False)
@@ -204,7 +204,7 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         return Cancelling(True, before)
     if before is JobStatus.RUNNING:
         db.execute("UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, job_id))
-        _tell(db, owner, [job_id])  # its own owner too: it may just be about to start the job
+        _notify(db, owner, [job_id])  # its own owner too: it may just be about to start the job
         return Cancelling(True, before)
     db.execute(
         "UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL WHERE id = ?",
@@ -214,11 +214,11 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         _begin_delay(db, row[4], "last_job", job_id, now)
     settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
     if owner != by:
-        _tell(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
+        _notify(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
     return Cancelling(True, before, settled)
 
 
-def _tell(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
+def _notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
     if owner is not None:
         db.executemany("INSERT INTO notices (owner, job) VALUES (?, ?)", [(owner, job) for job in jobs])
 
@@ -239,9 +239,9 @@ def cancel_run(
     ).fetchall()
     owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
     finished = _count_down(db, run, len(ended), now) if ended else False
-    _tell(db, owner, [id for id, _ in running])  # noqa: A001
+    _notify(db, owner, [id for id, _ in running])  # noqa: A001
     if owner != by:
-        _tell(db, owner, [id for id, _ in ended])  # noqa: A001
+        _notify(db, owner, [id for id, _ in ended])  # noqa: A001
     skipped = tuple(Skipped(id, name, reason) for id, name in sorted(ended))  # noqa: A001
     return Settled(True, run, skipped, finished), tuple(id for id, _ in running)  # noqa: A001
 
@@ -259,7 +259,7 @@ def outputs(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[st
 
 
 def notices(db: sqlite3.Connection, owner: int | None) -> Sequence[Notice]:
-    """Return what others have asked of an owner's jobs: one query, empty nearly always."""
+    """Return what other processes have asked of an owner's jobs: one query, nearly always empty."""
     rows = db.execute(
         """
         SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, 'cancelled'), jobs.state = 'running',

@@ -35,7 +35,7 @@ class StoreFile:
     def jobs(
         self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
     ) -> Sequence[JobRecord]:
-        """Return the newest jobs, the newest last; what a dead process ran is interrupted.
+        """Return the newest jobs, the newest last; what a process that has ended ran is interrupted.
 
         Raises:
             StoreError: the store cannot be read.
@@ -63,7 +63,7 @@ class StoreFile:
         One that runs is stopped by its scheduler, within a fraction of a second.
 
         Returns:
-            Its number and what the wish met, None when there is no such job.
+            Its number and what the request met, None when there is no such job.
 
         Raises:
             StoreError: the store cannot be changed.
@@ -108,7 +108,7 @@ class StoreFile:
             return schedules.records(db)
 
     def pause_schedule(self, name: str) -> bool:
-        """Have a schedule not be due until it is resumed; return whether there is one.
+        """Pause a schedule until it is resumed; return whether there is one.
 
         Raises:
             StoreError: the store cannot be changed.
@@ -126,7 +126,7 @@ class StoreFile:
             return schedules.resume(db, name, time.time())
 
     def trigger_schedule(self, name: str) -> bool:
-        """Have a scheduler that knows what to run put in a run; return whether there is such a schedule.
+        """Ask a scheduler that knows what to run for a run; return whether there is such a schedule.
 
         Raises:
             StoreError: the store cannot be changed.

@@ -1,4 +1,4 @@
-"""Owners in an SQLite file: registering, leaving, and taking over what a dead one left."""
+"""Owners in an SQLite file: registering, leaving, and taking over what one that has ended left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .records import LeftRuns, NewRun, OpenedRun, flow_key
 
 
 def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float) -> int:
-    """Put in a new owner and return its number."""
+    """Store a new owner and return its number."""
     values = (token, pid, name, now)
     cursor = db.execute("INSERT INTO owners (token, pid, name, started) VALUES (?, ?, ?, ?)", values)
     assert cursor.lastrowid is not None
@@ -24,9 +24,9 @@ def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float
 
 
 def retire(db: sqlite3.Connection, owner: int) -> int:
-    """Take out an owner: what it ran is interrupted, what it had waits for another. Return how many it ran.
+    """Remove an owner: what it ran is interrupted, what it had waits for another. Return how many it ran.
 
-    What somebody had asked to end is not left to the next owner, who would run it: it has ended with this one.
+    What was cancelled is not left to the next owner, which would run it: it has ended with this one.
     """
     unwanted = db.execute(
         "SELECT id, cancel FROM jobs WHERE owner = ? AND state = 'running' AND cancel IS NOT NULL", (owner,)
@@ -50,9 +50,9 @@ def dead_owners(db: sqlite3.Connection, database: Path) -> list[tuple[int, str]]
 
 
 def bury_the_dead(db: sqlite3.Connection, database: Path, *, alive: int | None = None) -> int:
-    """Take out every owner whose process has ended; return how many attempts they left behind.
+    """Remove every owner whose process has ended; return how many attempts they left.
 
-    Not the one that is known to be *alive*, who asks: somebody may have removed its lock file.
+    Not the one that asks, which is *alive*: its lock file may have been removed.
     """
     left = 0
     for owner, token in dead_owners(db, database):
@@ -77,7 +77,7 @@ def _sweep_locks(db: sqlite3.Connection, database: Path) -> None:
 
 
 def enter(db: sqlite3.Connection, database: Path, lock: OwnerLock, pid: int, name: str, now: float) -> int | None:
-    """Bury the dead and put in a new owner; return its number, None when its lock file has been swept away."""
+    """Remove owners that have ended and store a new one; return its number, None when its lock file is gone."""
     bury_the_dead(db, database)
     if not lock.path.exists():
         return None
@@ -85,7 +85,7 @@ def enter(db: sqlite3.Connection, database: Path, lock: OwnerLock, pid: int, nam
 
 
 def adopt_jobs(db: sqlite3.Connection, owner: int | None, handlers: Collection[str]) -> int:
-    """Take over the jobs by themselves (of no run) that nobody owns and whose handler is known; return how many."""
+    """Take over the jobs by themselves (of no run) that have no owner and whose handler is known; return how many."""
     orphans = db.execute(
         "SELECT id, payload FROM jobs WHERE run IS NULL AND owner IS NULL AND state IN ('pending', 'interrupted')"
     ).fetchall()
@@ -95,7 +95,7 @@ def adopt_jobs(db: sqlite3.Connection, owner: int | None, handlers: Collection[s
 
 
 def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str) -> LeftRuns:
-    """Take over the unfinished runs of a flow that nobody owns; those of another version of it are left alone."""
+    """Take over the unfinished runs of a flow that have no owner; those of another version of it are left alone."""
     orphans = db.execute(
         "SELECT id, digest FROM runs WHERE flow = ? AND finished IS NULL AND owner IS NULL ORDER BY id", (flow,)
     ).fetchall()
@@ -106,7 +106,7 @@ def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str
 
 
 def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str]) -> int:
-    """Take over the unfinished runs that nobody owns, of the flows with these keys; return how many."""
+    """Take over the unfinished runs that have no owner, of the flows with these keys; return how many."""
     orphans = db.execute("SELECT id, flow, digest FROM runs WHERE finished IS NULL AND owner IS NULL").fetchall()
     ours = [run for run, flow, digest in orphans if flow_key(flow, digest) in served]
     for run in ours:
@@ -117,7 +117,7 @@ def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str
 def open_run(
     db: sqlite3.Connection, database: Path, run: NewRun, owner: int | None, now: float, *, resume: bool, fresh: bool
 ) -> OpenedRun:
-    """Take over the unfinished run of the same flow and parameters, or put in a new one."""
+    """Take over the unfinished run of the same flow and parameters, or store a new one."""
     bury_the_dead(db, database, alive=owner)
     old = _unfinished(db, run) if resume or fresh else None
     if old is not None:
@@ -153,7 +153,7 @@ def _being_run(db: sqlite3.Connection, run: NewRun, run_id: int, owner: int) -> 
 def _changed(run: NewRun, run_id: int) -> str:
     return (
         f"{run.source}: the flow has changed since its unfinished run {run_id} began; "
-        "finish that run with the flow as it was, or give --fresh to cancel what is left of it and begin anew"
+        "finish that run with the flow as it was, or give --fresh to cancel what is left of it and begin again"
     )
 
 
@@ -169,7 +169,7 @@ def _adopt(db: sqlite3.Connection, run_id: int, owner: int | None) -> OpenedRun:
 
 
 def insert_run(db: sqlite3.Connection, run: NewRun, owner: int | None, now: float) -> OpenedRun:
-    """Put in a new run with all its jobs."""
+    """Store a new run with all its jobs."""
     cursor = db.execute(
         """
         INSERT INTO runs (flow, source, digest, params, owner, jobs, unfinished, created)

@@ -19,10 +19,10 @@ from .records import (
     Notice,
     OpenedRun,
     Outputs,
-    PutIn,
     ScheduleRecord,
     Settled,
     StoredRun,
+    Submitted,
 )
 
 
@@ -42,13 +42,13 @@ class Store(Protocol):
         """Mark what still runs as interrupted, give up the ownership and close. Idempotent."""
 
     async def add_job(self, job: NewJob) -> int:
-        """Put in a job by itself and return its number."""
+        """Store a job by itself and return its number."""
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
         """Take over the jobs by themselves that a dead process has left, if their handler is known."""
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
-        """Put in a run, or take over its unfinished one.
+        """Store a run, or take over its unfinished one.
 
         Args:
             run: the run.
@@ -56,11 +56,11 @@ class Store(Protocol):
             fresh: cancel what is left of such a run and begin a new one.
 
         Raises:
-            RunConflict: such a run is being run by somebody, or its flow has changed.
+            RunConflict: another process works on such a run, or its flow has changed.
         """
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
-        """Take over the unfinished runs of a flow that nobody works on, those of this version of it."""
+        """Take over the unfinished runs of a flow that no process works on, those of this version of it."""
 
     async def run(self, run_id: int) -> StoredRun | None:
         """Return what is known of a run, None when there is none."""
@@ -69,7 +69,7 @@ class Store(Protocol):
         """Start an attempt of the most urgent ready jobs, at most *limit*."""
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
-        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones, so many at most.
+        """Wait until there is room and a job is ready, and start an attempt of the most urgent ones.
 
         Meanwhile schedules that are due become jobs and runs, those whose handler or flow is among the *known*, the
         names of handlers and the keys of flows. One task may wait at a time. *room* is asked whenever something has
@@ -82,7 +82,7 @@ class Store(Protocol):
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
         """Make jobs that were taken and not begun pending again, as if they had not been taken.
 
-        Returns the numbers of those that are; of one that somebody has asked to end its end has to be recorded.
+        Returns the numbers of those that are; of one that was cancelled meanwhile, its end has to be recorded.
         """
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
@@ -92,7 +92,7 @@ class Store(Protocol):
         """Make a job pending again from the wall-clock time *due* on; return False when it is not ours or unwanted."""
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
-        """Cancel a job that does not run, or note the wish for one that does."""
+        """Cancel a job that does not run, or note the request for one that does."""
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
@@ -101,7 +101,7 @@ class Store(Protocol):
         """Return the outputs of succeeded jobs of a run, by name."""
 
     async def notices(self) -> Sequence[Notice]:
-        """Return and forget what others have asked of our jobs: one query for all of them."""
+        """Return and forget what other processes have asked of our jobs: one query for all of them."""
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         """Return all jobs of a run, without results, logs and traces, in their order."""
@@ -116,7 +116,7 @@ class Store(Protocol):
         """Return the newest jobs, the newest last, without results, logs and traces."""
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
-        """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+        """Store a schedule, or change the one of this name; its due times stay unless its timing has changed."""
 
     async def schedule(self, name: str) -> ScheduleRecord | None:
         """Return one schedule, None when there is none of that name."""
@@ -125,19 +125,19 @@ class Store(Protocol):
         """Return all schedules, by name."""
 
     async def remove_schedule(self, name: str) -> bool:
-        """Take out a schedule; its jobs stay. Return whether there was one."""
+        """Remove a schedule; its jobs stay. Return whether there was one."""
 
     async def pause_schedule(self, name: str) -> bool:
-        """Have a schedule not be due until it is resumed; return whether there is one."""
+        """Pause a schedule until it is resumed; return whether there is one."""
 
     async def resume_schedule(self, name: str) -> bool:
         """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
 
-    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
-        """Put in a run now, besides those that are due; return what was put in.
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
+        """Submit a run now, besides those that are due; return what was submitted.
 
         None when there is no such schedule, or its flow is not among those with the keys *flows*.
         """
 
     def forget(self, run_id: int) -> None:
-        """Let go of a finished run, for a store in memory."""
+        """Drop a finished run; only a store in memory has to."""

@@ -1,5 +1,32 @@
 """The records that a scheduler and its store exchange; the same for every store.
 
+A job and a schedule are seen from several sides, each with a class of its own:
+
+============================  ====================================================================================
+of a job
+============================  ====================================================================================
+``JobSpec`` (_blocks)         as a flow describes it
+`NewJob`                      as it is submitted
+``_KeptJob`` (_store)         as the store in memory keeps it; an SQLite file has a row
+`Claimed`                     one attempt, as the store hands it to an engine
+``Attempt`` (_engine)         the same attempt while it runs, with its Scope
+`Ending`                      how the attempt ended, as it is recorded
+`JobRecord` (public)          as the store knows it, to be shown
+``Job`` (public, _engine)     the sender's handle
+``JobOutcome`` (public)       what the sender gets
+============================  ====================================================================================
+
+============================  ====================================================================================
+of a schedule
+============================  ====================================================================================
+``FlowSchedule`` (_flows)     as a flow file describes it
+`NewSchedule`                 as it is stored
+``_KeptSchedule`` (_store)    as the store in memory keeps it; an SQLite file has a row
+`Submitted`                   what it has submitted when it was due
+`ScheduleRecord` (public)     as the store knows it, to be shown
+``Schedule`` (public)         the handle, by its name
+============================  ====================================================================================
+
 Those that every job needs are named tuples: they cost a third of what a frozen dataclass costs to make.
 """
 
@@ -18,7 +45,7 @@ class JobStatus(enum.Enum):
     RUNNING = "running"  #: an attempt is on its way
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    CANCELLED = "cancelled"  #: by somebody, or because a job that it needs did not succeed
+    CANCELLED = "cancelled"  #: by a request, or because a job that it needs did not succeed
     TIMED_OUT = "timed_out"
     INTERRUPTED = "interrupted"  #: its process ended; it goes on when the run is resumed, and no retry is used up
 
@@ -32,7 +59,7 @@ FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCE
 
 
 class NewJob(NamedTuple):
-    """A job to be put into a store.
+    """A job to be stored.
 
     Attributes:
         name: its name; unique within its run.
@@ -59,7 +86,7 @@ class NewJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run of a flow to be put into a store, or to be found there.
+    """A run of a flow to be stored, or to be found in the store.
 
     Attributes:
         flow: the flow's name; with the parameters it says which run is meant.
@@ -99,7 +126,7 @@ class OpenedRun:
 
 
 class StoredRun(NamedTuple):
-    """A run as the store has it, for whoever works on it and did not put it in.
+    """A run as the store has it, for a process that works on it and did not submit it.
 
     Attributes:
         key: which version of which flow it is of, see `flow_key`.
@@ -113,7 +140,7 @@ class StoredRun(NamedTuple):
 
 
 class LeftRuns(NamedTuple):
-    """The unfinished runs of a flow that nobody worked on.
+    """The unfinished runs of a flow that no process worked on.
 
     Attributes:
         adopted: the numbers of those that are ours now.
@@ -132,12 +159,12 @@ class Claimed(NamedTuple):
         run_id: its run, None for a job by itself.
         name: its name.
         kind: ``call``, ``shell``, ...
-        attempt: the number of the attempt: nobody with another number can end the job.
+        attempt: the number of the attempt; an attempt with another number cannot end the job.
         failures: how many attempts have failed.
         retries: how many may.
         backoff: the first and the longest pause, in seconds.
         timeout: seconds for the attempt.
-        payload: as it was put in.
+        payload: as it was submitted.
     """
 
     id: int
@@ -232,7 +259,7 @@ class Cancelling:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Somebody else cancelled a job of ours: the running ones have to be stopped.
+    """Another process cancelled a job of ours: one that runs has to be stopped.
 
     Attributes:
         id: the notice's number.
@@ -258,7 +285,7 @@ _DETAILS = frozenset({"result", "trace", "log", "needs"})
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as the store has it, for people.
+    """A job as the store has it, to be shown.
 
     Attributes:
         attempts: how often it was started.
@@ -299,7 +326,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewSchedule:
-    """A schedule to be put into a store.
+    """A schedule to be stored.
 
     Attributes:
         name: its name; unique in the store.
@@ -307,9 +334,9 @@ class NewSchedule:
         rule: the cron expression, or the seconds as text.
         timezone: for cron the name of the time zone.
         missed: ``coalesce``, ``drop`` or ``burst``.
-        misfire_grace: a run that is later than so many seconds is missed; None for any lateness.
-        work: what is put in each time: a job, or a run of a flow.
-        handler: the name of the handler, or the flow's `flow_key`: who does not know it leaves the schedule alone.
+        misfire_grace: seconds after which a late run is missed; None for any lateness.
+        work: what is submitted each time: a job, or a run of a flow.
+        handler: the name of the handler, or the flow's `flow_key`; a process that does not know it leaves it alone.
     """
 
     name: str
@@ -323,7 +350,7 @@ class NewSchedule:
 
     @property
     def timing(self) -> tuple[str, str, str | None]:
-        """What decides when it is due; a change of it begins anew."""
+        """What decides when it is due; a schedule whose timing changes begins again."""
         return self.kind, self.rule, self.timezone
 
     @property
@@ -337,8 +364,8 @@ class NewSchedule:
         return None if isinstance(self.work, NewRun) else self.handler
 
 
-class PutIn(NamedTuple):
-    """What a schedule has put in.
+class Submitted(NamedTuple):
+    """What a schedule has submitted.
 
     Attributes:
         job: the number of the job, None when it was a run.
@@ -351,20 +378,20 @@ class PutIn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRecord:
-    """A schedule as the store has it, for people.
+    """A schedule as the store has it, to be shown.
 
     Attributes:
         name: its name.
         kind: ``cron``, ``fixed_rate`` or ``fixed_delay``.
         rule: the cron expression, or the seconds as text.
         timezone: for cron the name of the time zone.
-        missed: what becomes of runs that nobody began in time.
-        misfire_grace: a run that is later than so many seconds is missed; None for any lateness.
+        missed: what becomes of due times that passed while no scheduler looked.
+        misfire_grace: seconds after which a late run is missed; None for any lateness.
         paused: whether it is paused.
         next_due: wall-clock time of the next run; None while a fixed delay's run goes on, and for never again.
         last_due: wall-clock time for which the last run was due.
         last_job: the number of the last job, None for a schedule of a flow.
-        runs: how many runs were put in because they were due.
+        runs: how many runs were submitted because they were due.
         missed_runs: how many were dropped.
         flow: the name of the flow that it runs, None when it calls a handler.
         last_run: the number of the flow's last run.

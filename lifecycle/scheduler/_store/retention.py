@@ -1,4 +1,4 @@
-"""Letting go of what has ended: by age and by count, a bounded number of rows in each transaction."""
+"""Deleting what has ended: by age and by count, a bounded number of rows in each transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._ground.limits import LONGEST_WAIT
 from .records import FINAL
 
 ROWS = 500
-"""So many rows are looked at in one turn."""
+"""Rows examined per turn."""
 
 PAUSE = 0.01
 """Seconds from one turn to the next, while there is more to look at."""
@@ -19,7 +19,7 @@ REST = 1.0
 """Seconds before everything is looked at again."""
 
 RUN_GRACE = 60.0
-"""Seconds that the jobs of a run are kept after its end, for those who have just waited for it."""
+"""Seconds that the jobs of a run are kept after its end, for callers that have just waited for it."""
 
 _ENDED = frozenset(status.value for status in FINAL)
 
@@ -30,7 +30,7 @@ class Retention:
 
     Attributes:
         keep_for: seconds after its end; None for no bound.
-        keep_jobs: so many of the newest jobs, by their numbers; None for no bound.
+        keep_jobs: how many of the newest jobs, by their numbers; None for no bound.
     """
 
     keep_for: float | None = 7 * 86400.0

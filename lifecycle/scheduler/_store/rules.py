@@ -25,7 +25,7 @@ SHORTEST: Final = 0.01
 """Seconds: shorter periods are for ``lifecycle.fixed_rate``, which writes nothing."""
 
 SET_BACK: Final = 60.0
-"""Seconds by which the clock may be set back before a fixed rate begins anew."""
+"""Seconds by which the clock may be set back before a fixed rate begins again."""
 
 
 class Firing(NamedTuple):
@@ -76,7 +76,7 @@ def fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
 
 
 def nearer(kind: str, rule: str, due: float, now: float) -> float | None:
-    """Return when a schedule begins anew, that is due further away than it can be, since the clock was set back.
+    """Return when a schedule begins again that is due further away than it can be, since the clock was set back.
 
     None for one that goes on as it is: a cron expression names instants, each of which is run once, however often the
     clock shows it; and a fixed rate keeps its phase while that takes no longer than a minute.

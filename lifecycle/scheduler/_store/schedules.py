@@ -10,11 +10,11 @@ from typing import Any
 from .._ground.values import to_json
 from .operations import insert_job
 from .owners import insert_run
-from .records import NewJob, NewRun, NewSchedule, PutIn, ScheduleRecord
+from .records import NewJob, NewRun, NewSchedule, ScheduleRecord, Submitted
 from .rules import after_pause, fire, first_due
 
 AT_ONCE = 100
-"""So many schedules are fired in one transaction; the others in the next ones."""
+"""Schedules fired in one transaction; the others in the next ones."""
 
 _NEW = "name, kind, rule, timezone, missed, misfire_grace, job, handler"
 _RECORD = (
@@ -25,7 +25,7 @@ _KNOWN = "handler IN (SELECT value FROM json_each(?))"
 
 
 def put(db: sqlite3.Connection, new: NewSchedule, now: float) -> ScheduleRecord:
-    """Put in a schedule, or change the one of this name; its due times stay unless its timing has changed."""
+    """Store a schedule, or change the one of this name; its due times stay unless its timing has changed."""
     old = db.execute("SELECT kind, rule, timezone FROM schedules WHERE name = ?", (new.name,)).fetchone()
     values = (*new.timing, new.missed, new.misfire_grace, new.handler, _work_text(new.work))
     if old is None:
@@ -61,12 +61,12 @@ def records(db: sqlite3.Connection) -> Sequence[ScheduleRecord]:
 
 
 def remove(db: sqlite3.Connection, name: str) -> bool:
-    """Take out a schedule; its jobs stay. Return whether there was one."""
+    """Remove a schedule; its jobs stay. Return whether there was one."""
     return db.execute("DELETE FROM schedules WHERE name = ?", (name,)).rowcount == 1
 
 
 def pause(db: sqlite3.Connection, name: str) -> bool:
-    """Have a schedule not be due until it is resumed; return whether there is one."""
+    """Pause a schedule until it is resumed; return whether there is one."""
     return db.execute("UPDATE schedules SET paused = 1 WHERE name = ?", (name,)).rowcount == 1
 
 
@@ -82,8 +82,10 @@ def resume(db: sqlite3.Connection, name: str, now: float) -> bool:
     return True
 
 
-def trigger(db: sqlite3.Connection, name: str, flows: Collection[str], owner: int | None, now: float) -> PutIn | None:
-    """Put in a run now, besides those that are due; return what was put in.
+def trigger(
+    db: sqlite3.Connection, name: str, flows: Collection[str], owner: int | None, now: float
+) -> Submitted | None:
+    """Submit a run now, besides those that are due; return what was submitted.
 
     None when there is no such schedule, or its flow is not among those with the keys *flows*.
     """
@@ -91,11 +93,11 @@ def trigger(db: sqlite3.Connection, name: str, flows: Collection[str], owner: in
     new = None if row is None else _new(row)
     if new is None or (new.flow is not None and new.handler not in flows):
         return None
-    return _put_in(db, new.work, owner, now)
+    return _submit(db, new.work, owner, now)
 
 
 def ask(db: sqlite3.Connection, name: str) -> bool:
-    """Have a scheduler that knows the schedule put in a run as soon as it looks; return whether there is one."""
+    """Ask a scheduler that knows the schedule for a run, as soon as it looks; return whether there is one."""
     return db.execute("UPDATE schedules SET triggered = triggered + 1 WHERE name = ?", (name,)).rowcount == 1
 
 
@@ -106,9 +108,9 @@ def concerns(db: sqlite3.Connection, known: Collection[str]) -> bool:
 
 
 def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: float) -> float | None:
-    """Put in the jobs that are due of schedules whose handler or flow is known; return when the next is due.
+    """Submit what is due of the schedules whose handler or flow is known; return when the next is due.
 
-    Every scheduler of a store may do so: who comes second finds the schedule moved on.
+    Every scheduler of a store may do so: the second finds that the schedule has moved on.
     """
     handlers = to_json(list(known))
     _fire_asked(db, handlers, owner, now)
@@ -127,30 +129,30 @@ def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: fl
 
 
 def _fire_asked(db: sqlite3.Connection, handlers: str, owner: int, now: float) -> None:
-    """Put in what other processes have asked for, which also a pause does not hold up."""
+    """Submit what other processes have asked for, which a pause does not hold up either."""
     asked = db.execute(
         f"SELECT {_NEW}, id, triggered FROM schedules WHERE triggered > 0 AND {_KNOWN} LIMIT {AT_ONCE}", (handlers,)
     ).fetchall()
     for *fields, number, times in asked:
         times = min(times, AT_ONCE)
         for _ in range(times):
-            _put_in(db, _new(fields).work, owner, now)
+            _submit(db, _new(fields).work, owner, now)
         db.execute("UPDATE schedules SET triggered = triggered - ? WHERE id = ?", (times, number))
 
 
-def _put_in(db: sqlite3.Connection, work: NewJob | NewRun, owner: int | None, now: float) -> PutIn:
+def _submit(db: sqlite3.Connection, work: NewJob | NewRun, owner: int | None, now: float) -> Submitted:
     if isinstance(work, NewRun):
-        return PutIn(run=insert_run(db, work, owner, now).run_id)
-    return PutIn(job=insert_job(db, work, None, owner, now))
+        return Submitted(run=insert_run(db, work, owner, now).run_id)
+    return Submitted(job=insert_job(db, work, None, owner, now))
 
 
 def _fire(
     db: sqlite3.Connection, new: NewSchedule, number: int, anchor: float, due: float, owner: int, now: float
 ) -> None:
     firing = fire(new, anchor, due, now)
-    last = PutIn()
+    last = Submitted()
     for at in firing.runs:
-        last = _put_in(db, new.work, owner, now)
+        last = _submit(db, new.work, owner, now)
         table = "jobs" if last.run is None else "runs"
         db.execute(f"UPDATE {table} SET schedule = ?, scheduled = ? WHERE id = ?", (number, at, last.job or last.run))
     last_due = firing.runs[-1] if firing.runs else None

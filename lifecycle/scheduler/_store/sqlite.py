@@ -32,10 +32,10 @@ from .records import (
     Notice,
     OpenedRun,
     Outputs,
-    PutIn,
     ScheduleRecord,
     Settled,
     StoredRun,
+    Submitted,
 )
 from .retention import Retention, Sweeper
 from .succession import Succession
@@ -63,8 +63,8 @@ class SqliteStore:
         self.path = Path(path).absolute()
         self._shown = os.fspath(path)
         self._name = name
-        # None before it is registered, and from the moment that it leaves: what still waits for the writer then, and is
-        # put in after it has left, belongs to nobody and is taken over, instead of belonging to one who is gone.
+        # None before it is registered, and from the moment that it leaves: what still waits for the writer then has no
+        # owner and is taken over, instead of belonging to one that is gone.
         self._owner: int | None = None
         self._agenda = Agenda()
         self._clock = ClockWatch()
@@ -80,7 +80,7 @@ class SqliteStore:
         Cancellation: `aclose` releases what had been opened.
 
         Raises:
-            StoreError: it cannot be opened, is no database of ours, or of a newer version.
+            StoreError: it cannot be opened, is not a database of this package, or is of a newer version.
         """
         self._writer = SqliteThread(
             partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._look_anew
@@ -124,7 +124,7 @@ class SqliteStore:
         return opened
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
-        """Take over the jobs by themselves that a dead process has left, if their handler is known; and from now on."""
+        """Take over the jobs by themselves that a process has left, if their handler is known; and from now on."""
         self._succession = Succession(self.path)
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
 
@@ -158,7 +158,7 @@ class SqliteStore:
         if self._succession is not None and self._succession.look(db, owner, known):
             self._clock.doubt()
         if self._clock.look(db, owner, now):
-            self._agenda.changed(None)
+            self._agenda.touch()
         self._agenda.look(db, owner, known, now)
         self._sweeper.turn(db, now)
         patience = min(self._agenda.patience(now), self._sweeper.patience(now), self._clock.patience())
@@ -171,7 +171,7 @@ class SqliteStore:
         return jobs, patience if next_due is None else min(patience, max(0.0, next_due - now))
 
     def _look_anew(self) -> None:
-        """Do again what was rolled back, whatever it was."""
+        """Do again what was rolled back."""
         self._agenda.forget()
         self._clock.doubt()
         if self._succession is not None:
@@ -187,21 +187,17 @@ class SqliteStore:
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         return await self._write(
-            lambda db: operations.finish(db, job_id, attempt, ending, now, delay_begins=self._agenda.changed)
+            lambda db: operations.finish(db, job_id, attempt, ending, now, delay_begins=self._agenda.touch)
         )
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due))
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
-        return await self._write(
-            lambda db: self._agenda.changed(operations.cancel(db, job_id, reason, now, self._owner))
-        )
+        return await self._change_due(lambda db: operations.cancel(db, job_id, reason, now, self._owner))
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
-        return await self._write(
-            lambda db: self._agenda.changed(operations.cancel_run(db, run_id, reason, now, self._owner))
-        )
+        return await self._change_due(lambda db: operations.cancel_run(db, run_id, reason, now, self._owner))
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         texts = await self._read(lambda db: operations.outputs(db, run_id, names))
@@ -226,7 +222,7 @@ class SqliteStore:
         return await self._read(lambda db: views.list_jobs(db, status=status, run=run, limit=limit))
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
-        return await self._write(lambda db: self._agenda.changed(schedules.put(db, new, time.time())))
+        return await self._change_due(lambda db: schedules.put(db, new, time.time()))
 
     async def schedule(self, name: str) -> ScheduleRecord | None:
         return await self._read(lambda db: schedules.record(db, name))
@@ -241,9 +237,9 @@ class SqliteStore:
         return await self._write(lambda db: schedules.pause(db, name))
 
     async def resume_schedule(self, name: str) -> bool:
-        return await self._write(lambda db: self._agenda.changed(schedules.resume(db, name, time.time())))
+        return await self._change_due(lambda db: schedules.resume(db, name, time.time()))
 
-    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> PutIn | None:
+    async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return await self._write(lambda db: schedules.trigger(db, name, flows, self._owner, time.time()))
 
     def forget(self, run_id: int) -> None:
@@ -260,7 +256,7 @@ class SqliteStore:
         return number
 
     def _lock_file(self) -> OwnerLock | None:
-        """Return a new lock file, locked; None when somebody is just looking at it, which takes a moment."""
+        """Return a new lock file, locked; None while another process looks at it, which takes a moment."""
         try:
             return OwnerLock(self.path)
         except BlockingIOError:
@@ -281,6 +277,16 @@ class SqliteStore:
             return await self._opened_one(self._writer).run(operation)
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
+
+    async def _change_due(self, operation: Operation[T]) -> T:
+        """Write what may change when a schedule is due."""
+
+        def change(db: sqlite3.Connection) -> T:
+            result = operation(db)
+            self._agenda.touch()
+            return result
+
+        return await self._write(change)
 
     async def _read(self, operation: Operation[T]) -> T:
         try:

@@ -16,7 +16,7 @@ INTERVAL = 2.0
 
 
 class Succession:
-    """Looks now and then whether another owner has ended; used by the writer's thread alone.
+    """Looks every two seconds whether another owner has ended; used by the writer's thread alone.
 
     Args:
         database: the store's file.
@@ -29,7 +29,7 @@ class Succession:
         self._unsure = True  # one may have ended since this one was opened
 
     def forget(self) -> None:
-        """Look anew: what was taken over was given up again."""
+        """Look again: the transaction that took jobs over was rolled back."""
         self._next_look, self._unsure = 0.0, True
 
     def look(self, db: sqlite3.Connection, owner: int, known: Callable[[], Collection[str]]) -> bool:
@@ -38,7 +38,7 @@ class Succession:
         if instant < self._next_look:
             return False
         self._next_look = instant + INTERVAL
-        # Not itself, although somebody may have removed its lock file: it would begin a second time what it runs.
+        # Not itself, although its lock file may have been removed: it would begin a second time what it runs.
         dead = [other for other in owners.dead_owners(db, self._database) if other[0] != owner]
         for number, token in dead:
             owners.retire(db, number)
@@ -52,5 +52,5 @@ class Succession:
         return owners.adopt_jobs(db, owner, names) + owners.adopt_served_runs(db, owner, names) > 0
 
     def patience(self) -> float:
-        """Return for how many seconds nobody has to be looked at."""
+        """Return for how many seconds no owner has to be looked at."""
         return max(0.0, self._next_look - time.monotonic()) if self._others else LONGEST_WAIT

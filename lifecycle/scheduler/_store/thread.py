@@ -15,7 +15,7 @@ T = TypeVar("T")
 Operation: TypeAlias = "Callable[[sqlite3.Connection], T]"
 
 BATCH = 512
-"""So many operations share one transaction at most."""
+"""Operations that share one transaction at most."""
 
 
 class _Queued(Generic[T]):
@@ -51,7 +51,7 @@ class SqliteThread:
         connect: makes the connection, in the thread.
         begin: the statement that begins a transaction.
         name: the thread's name.
-        rolled_back: called in the thread after a transaction that was given up.
+        rolled_back: called in the thread after a transaction was rolled back.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class SqliteThread:
         connect: Callable[[], sqlite3.Connection],
         begin: str,
         name: str,
-        rolled_back: Callable[[], object] = bool,
+        rolled_back: Callable[[], object] = lambda: None,
     ) -> None:
-        self._tell_rolled_back = rolled_back
+        self._after_rollback = rolled_back
         self._connect = connect
         self._begin = begin
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -73,7 +73,7 @@ class SqliteThread:
         self._opened: Reply[None] = Reply()
         self._ended: Reply[None] = Reply()
         self._closing = False
-        # A daemon: a store that nobody closed must not keep the process from ending, and a commit survives that.
+        # A daemon: a store that was not closed must not keep the process from ending, and a commit survives that.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     async def open(self) -> None:
@@ -82,7 +82,7 @@ class SqliteThread:
         await self._opened
 
     def run(self, operation: Operation[T]) -> Awaitable[T]:
-        """Have *operation* run; await the result to get what it returned, after its transaction has been committed.
+        """Run *operation*; await the result to get what it returned, after its transaction has been committed.
 
         Cancellation: ends the waiting; the operation may be done nevertheless.
 
@@ -96,7 +96,7 @@ class SqliteThread:
         return reply
 
     def stand(self, operation: Operation[tuple[T, float | None]]) -> Awaitable[T]:
-        """Have *operation* tried now and at the end of every transaction, until it has an answer; return that.
+        """Try *operation* now and at the end of every transaction, until it has an answer; return that.
 
         Only one can stand at a time. It returns ``(answer, patience)``; an empty answer is none, and makes it be tried
         again after *patience* seconds, None for not before something else is done.
@@ -113,7 +113,7 @@ class SqliteThread:
         return reply
 
     def nudge(self) -> None:
-        """Have the standing operation tried."""
+        """Try the standing operation again."""
         if not self._closing:
             self._queue.put(_NUDGE)
 
@@ -180,7 +180,7 @@ class SqliteThread:
                     answers.append((standing, answer, None))
             db.execute("COMMIT")
         except BaseException as error:
-            self._tell_rolled_back()
+            self._after_rollback()
             return self._one_by_one(db, batch, _rolled_back(db, error))
         if standing is not None and answer:
             self._standing = None
@@ -203,7 +203,7 @@ class SqliteThread:
 
 
 def _rolled_back(db: sqlite3.Connection, error: BaseException) -> BaseException:
-    """Roll the transaction back (SQLite may have done so by itself) and return the error to tell."""
+    """Roll the transaction back (SQLite may have done so by itself) and return the error to raise."""
     if db.in_transaction:
         try:
             db.execute("ROLLBACK")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lifecycle import Scope
 
 PROGRESS_INTERVAL = 0.1
-"""Seconds between two reports of one job's progress; the last one is always told."""
+"""Seconds between two reports of one job's progress; the last one is always reported."""
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -26,7 +26,7 @@ Report = Callable[[str, Mapping[str, Any]], None]
 class JobContext:
     """What one attempt of a job holds: the names its expressions use, its last log lines, its progress.
 
-    Logging and progress may come from worker threads. They are collected here and told in the loop at most
+    Logging and progress may come from worker threads. They are collected here and reported in the loop at most
     once for each of its turns, so that a thread that logs in a tight loop neither floods the loop nor the memory.
 
     Args:
@@ -45,29 +45,29 @@ class JobContext:
         self.secrets: Secrets = Secrets()
         self._bridge = Bridge()
         self._lock = threading.Lock()
-        self._unsaid: deque[str] = deque(maxlen=LOG_LINES)
+        self._unreported: deque[str] = deque(maxlen=LOG_LINES)
         self._progress: tuple[float, float | None] | None = None
-        self._progress_told = 0.0
+        self._progress_reported = 0.0
         self._done = 0
-        self._telling = False
+        self._will_report = False
 
     def log(self, message: str) -> None:
-        """Remember a line and tell it; may be called from any thread."""
+        """Remember a line and report it; may be called from any thread."""
         # Hidden before it is shortened, or half of a secret would stay.
         line = one_line(shorten(self.secrets.hide(str(message)), LOG_CHARACTERS))
         with self._lock:
             self.lines.append(line)
-            self._unsaid.append(line)
-        self._tell_soon()
+            self._unreported.append(line)
+        self._report_soon()
 
     def progress(self, done: float, total: float | None) -> None:
-        """Remember how far it is and tell it; may be called from any thread."""
+        """Remember how far it is and report it; may be called from any thread."""
         with self._lock:
             self._progress = (done, total)
-        self._tell_soon()
+        self._report_soon()
 
     def count_done(self, total: int) -> None:
-        """Count one more part of *total* as done and tell it."""
+        """Count one more part of *total* as done and report it."""
         self._done += 1
         self.progress(self._done, total)
 
@@ -77,33 +77,33 @@ class JobContext:
             return "\n".join(self.lines)
 
     def clear(self) -> None:
-        """Tell what has not been told yet and let go of everything."""
-        self._tell(last=True)
+        """Report what has not been reported yet and drop everything."""
+        self._report_new(last=True)
         with self._lock:
             self._report = None
             self.names = {}
             self.lines.clear()
-            self._unsaid.clear()
+            self._unreported.clear()
         self.secrets.clear()
 
-    def _tell_soon(self) -> None:
+    def _report_soon(self) -> None:
         with self._lock:
-            if self._telling or self._report is None:
+            if self._will_report or self._report is None:
                 return
-            self._telling = True
-        self._bridge.call(self._tell)
+            self._will_report = True
+        self._bridge.call(self._report_new)
 
-    def _tell(self, *, last: bool = False) -> None:
+    def _report_new(self, *, last: bool = False) -> None:
         now = time.monotonic()
         with self._lock:
             report = self._report
-            lines, progress = list(self._unsaid), self._progress
-            self._unsaid.clear()
-            self._telling = False
-            if not last and now - self._progress_told < PROGRESS_INTERVAL:
+            lines, progress = list(self._unreported), self._progress
+            self._unreported.clear()
+            self._will_report = False
+            if not last and now - self._progress_reported < PROGRESS_INTERVAL:
                 progress = None
             if progress is not None:
-                self._progress, self._progress_told = None, now
+                self._progress, self._progress_reported = None, now
         if report is None:
             return
         for line in lines:
@@ -143,11 +143,11 @@ class Context:
 
     @property
     def stopping(self) -> bool:
-        """Whether the block is being stopped: a sync handler that sees it should return soon."""
+        """Whether the block is being stopped; a sync handler should return soon then."""
         return self._stop.is_set()
 
     def check(self) -> None:
-        """Return, or raise when the block is being stopped; for the loops of sync handlers.
+        """Raise `JobStopped` if the block is being stopped; call it in the loops of sync handlers.
 
         Raises:
             JobStopped: the block is being stopped.
@@ -156,11 +156,11 @@ class Context:
             raise JobStopped(f"job {self.job!r} is being stopped")
 
     def log(self, message: str) -> None:
-        """Tell a line; the last of them are kept with the job."""
+        """Add a line to the log; the last of them are kept with the job."""
         self._job.log(message)
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Tell how far the job is.
+        """Report how far the job is.
 
         Args:
             done: how much is done.

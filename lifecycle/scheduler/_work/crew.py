@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WIDTH = 10
-"""So many at once when the flow does not say."""
+"""Tasks at once unless the flow says otherwise."""
 
 
 def width_problem(value: object) -> str | None:
@@ -37,7 +37,7 @@ async def run_crew(
         frame: where the crew belongs.
         work: called once for each item.
         items: what there is to do.
-        width: how many at once; so many tasks are made, not one for each item.
+        width: how many tasks are made, for all items together.
         stop: whether the first failure stops the others; else they finish before it is raised.
         path: the block's path, for names and messages.
     """
@@ -69,4 +69,4 @@ async def run_crew(
 
 
 MOST_ERRORS = 10
-"""So many errors are kept when the others finish; an error keeps its frames, and they keep what they hold."""
+"""Errors that are kept when the others finish: each keeps its frames alive, and what they hold."""

@@ -65,7 +65,7 @@ def trace(error: BaseException) -> str:
         lines = [*traceback.format_list(frames[-8:]), *traceback.format_exception_only(error)]
     except Exception:  # an error whose own __str__ fails
         return ""
-    # A file name that is no UTF-8 holds lone surrogates, which SQLite would refuse as text.
+    # A file name that is not UTF-8 holds lone surrogates, which SQLite would refuse as text.
     text = "".join(lines).encode("utf-8", "backslashreplace").decode()
     return shorten(text, 2 * MESSAGE_CHARACTERS)
 

@@ -108,7 +108,7 @@ class Frame:
     async def call(self, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a handler, async in the loop and sync in a worker thread, and return its output as plain data.
 
-        Cancellation: an async handler is cancelled; a sync one is told and waited for.
+        Cancellation: an async handler is cancelled; a sync one is asked to stop and waited for.
         """
         return to_plain(await call_handler(handler, args, kwargs, self), f"the output of {self.path}")
 
@@ -136,7 +136,7 @@ class Frame:
         """Return a number of the flow that may be an expression, checked now that it is known.
 
         Raises:
-            ExpressionError: it is no such number.
+            ExpressionError: it is not such a number.
         """
         number = self.resolve(value)
         if message := problem(number):
@@ -144,7 +144,7 @@ class Frame:
         return number
 
     def log(self, message: str) -> None:
-        """Tell a line of the job's log."""
+        """Add a line to the job's log."""
         self.context.log(message)
 
     def count_done(self, path: str, total: int) -> None:
@@ -184,14 +184,16 @@ async def guarded(handler: Handler, function: Callable[..., Awaitable[Any]], *ar
     except anyio.get_cancelled_exc_class() as error:
         if being_cancelled():
             raise
-        # From a future or a task that somebody else cancelled: passed on, it would look as if nothing had failed.
-        raise HandlerError(f"handler {handler.name!r} raised a cancellation, but nobody cancelled it") from error
+        # From a future or a task that was cancelled elsewhere: passed on, it would look as if nothing had failed.
+        raise HandlerError(f"handler {handler.name!r} raised a cancellation, but was not cancelled") from error
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
         if isinstance(error, GeneratorExit) and not in_a_task():
-            raise  # nobody raised it: the coroutine is being closed
-        raise HandlerError(f"handler {handler.name!r} raised {type(error).__name__}, which is no Exception") from error
+            raise  # the handler did not raise it: the coroutine is being closed
+        raise HandlerError(
+            f"handler {handler.name!r} raised {type(error).__name__}, which is not an Exception"
+        ) from error
 
 
 def _checked(result: Any, handler: Handler) -> Any:

@@ -176,7 +176,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
-    except Exception:  # an annotation that names nothing must not keep the handler from being used
+    except Exception:  # an annotation that cannot be resolved does not make the handler unusable
         return {}
 
 
@@ -200,7 +200,7 @@ class HandlerTable:
         return self._handlers.get(name)
 
     def add(self, handler: Handler) -> None:
-        """Take in a handler.
+        """Add a handler.
 
         Raises:
             ValueError: the name is already another callable's.

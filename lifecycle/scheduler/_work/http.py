@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .frame import Frame
 
 ANSWER_HEADERS: Final = 100
-"""So many headers of an answer are kept, of 2,000 characters each."""
+"""Headers of an answer that are kept, of 2,000 characters each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ async def send(frame: Frame, request: Request) -> dict[str, Any]:
     Cancellation: the connection is closed before this returns; the server may have acted.
 
     Raises:
-        HttpFailed: the status is none of those that count as success.
+        HttpFailed: the status does not count as success.
         OutputTooLarge: the body is larger than the limit.
         OSError: the server cannot be reached, or does not speak HTTP.
     """
@@ -80,7 +80,7 @@ async def send(frame: Frame, request: Request) -> dict[str, Any]:
             text = one_line(shorten(request.hide(str(error) or type(error).__name__), 400))
             raise ConnectionError(f"{request.method} {_shown(request.url, request)}: {text}") from None
         except httpx.InvalidURL as error:
-            raise ValueError(f"{_shown(request.url, request)} is no URL: {error}") from None
+            raise ValueError(f"{_shown(request.url, request)} is not a URL: {error}") from None
     return answer
 
 
@@ -153,13 +153,13 @@ def _decoder(encoding: str) -> Any:
         return None
     if encoding in ("gzip", "x-gzip", "deflate"):
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | (16 if "gzip" in encoding else 0))
-    raise ValueError(f"the answer is encoded as {quote(encoding)}, which nobody asked for")
+    raise ValueError(f"the answer is encoded as {quote(encoding)}, which the request did not ask for")
 
 
 def _text(response: httpx.Response, body: bytes) -> str:
     try:
         return body.decode(response.charset_encoding or "utf-8", "replace")
-    except LookupError:  # a charset that nobody knows
+    except LookupError:  # an unknown charset
         return body.decode("utf-8", "replace")
 
 
@@ -176,7 +176,7 @@ def _json(response: httpx.Response, text: str) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _depth_within(value: Any, depth: int) -> bool:

@@ -24,11 +24,11 @@ class HeadTail:
         self.dropped = 0
 
     def add(self, chunk: bytes) -> None:
-        """Take in the next bytes."""
+        """Add the next bytes."""
         self._keep(self._hider.feed(chunk))
 
     def finish(self) -> None:
-        """Take in what was held back because it could have been the beginning of a secret."""
+        """Add what was held back because it could have been the beginning of a secret."""
         self._keep(self._hider.rest())
 
     def _keep(self, chunk: bytes) -> None:

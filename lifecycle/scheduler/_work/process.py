@@ -65,7 +65,7 @@ async def run_command(frame: Frame, command: Command) -> dict[str, Any]:
     Cancellation: the group gets SIGTERM, after ``grace`` seconds SIGKILL; it is reaped before this returns.
 
     Raises:
-        ShellFailed: the exit code is none of those that count as success.
+        ShellFailed: the exit code does not count as success.
         OSError: it could not be started.
     """
     secrets = frame.context.secrets.forms
@@ -148,7 +148,7 @@ async def _end_group(process: Process, *, grace: float) -> None:
     if _signal_group(process.pid, signal.SIGTERM):
         with anyio.move_on_after(grace):
             await process.wait()
-            while group_lives(process.pid):  # noqa: ASYNC110 (no event tells the end of a grandchild)
+            while group_lives(process.pid):  # noqa: ASYNC110 (the end of a grandchild raises no event)
                 await anyio.sleep(POLL)
         _signal_group(process.pid, signal.SIGKILL)
     await process.wait()

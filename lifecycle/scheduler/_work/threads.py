@@ -1,9 +1,9 @@
 """Sync handlers in worker threads: a thread is a resource of its block and is never left behind in silence.
 
-A thread cannot be ended from outside. So stopping its block tells the handler (``context.stopping``) and then waits
-for it: a retry never runs beside the attempt before it, and a job that is ``cancelled`` has no more effects. The wait
-is bounded by the ``close_timeout`` of the job's scope; past it the error names the handler, and the job is not tried
-again.
+A thread cannot be ended from outside. So stopping its block asks the handler to stop (``context.stopping``) and then
+waits for it: a retry never runs beside the attempt before it, and a job that is ``cancelled`` has no more effects. The
+wait is bounded by the ``close_timeout`` of the job's scope; past it the error names the handler, and the job is not
+tried again.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class ThreadCall:
     async def run(self, limiter: anyio.CapacityLimiter) -> Any:
         """Return what the function returns.
 
-        Cancellation: the thread goes on; `end` tells it and waits for it.
+        Cancellation: the thread goes on; `end` asks it to stop and waits for it.
         """
         return await anyio.to_thread.run_sync(self._in_thread, abandon_on_cancel=True, limiter=limiter)
 
     async def end(self, name: str, timeout: float) -> None:
-        """Tell the function to stop and wait until it has returned; it does not begin after this.
+        """Ask the function to stop and wait until it has returned; it does not begin after this.
 
         Raises:
             ThreadLeftBehind: it has not returned within *timeout* seconds.
@@ -58,7 +58,7 @@ class ThreadCall:
                 await self._over.wait()
             if not self._over.is_set():
                 raise ThreadLeftBehind(
-                    f"the thread of handler {name!r} has not returned {timeout:g} s after it was told to stop, "
+                    f"the thread of handler {name!r} has not returned {timeout:g} s after it was asked to stop, "
                     "and still runs; let the handler look at context.stopping"
                 )
 

@@ -180,7 +180,7 @@ async def test_an_answer_is_bounded(peer: Peer) -> None:
     peer.answers["/bomb"] = answer(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")
     assert "is larger than 262,144 bytes" in (await ask("http = 'URL/bomb'", peer)).error("a")
     peer.answers["/br"] = answer(b"zzz", Content_Encoding="br")
-    assert "encoded as 'br', which nobody asked for" in (await ask("http = 'URL/br'", peer)).error("a")
+    assert "encoded as 'br', which the request did not ask for" in (await ask("http = 'URL/br'", peer)).error("a")
 
 
 @pytest.mark.parametrize(

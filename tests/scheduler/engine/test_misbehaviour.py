@@ -78,9 +78,9 @@ async def test_handlers_that_misbehave_fail_their_job_and_nothing_else() -> None
         assert {outcome.status for outcome in outcomes} == {JobStatus.FAILED}
         assert [type(outcome.exception) for outcome in outcomes[:3]] == [HandlerError, HandlerError, TypeError]
         assert "called sys.exit(3)" in str(outcomes[0].error)
-        assert "raised a cancellation, but nobody cancelled it" in str(outcomes[1].error)
+        assert "raised a cancellation, but was not cancelled" in str(outcomes[1].error)
         assert "declare it with async def" in str(outcomes[2].error)
-        assert "raised Odd, which is no Exception" in str(outcomes[-1].error)
+        assert "raised Odd, which is not an Exception" in str(outcomes[-1].error)
         assert "Mute: <its message could not be made" in str(outcomes[3].error)
         job = await scheduler.submit(swallow)
         await anyio.sleep(0.01)

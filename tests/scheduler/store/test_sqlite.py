@@ -490,7 +490,7 @@ class TestRefusals:
         """A text, or garbage."""
         path = tmp_path / "jobs.sqlite"
         path.write_text("hello, I am no database at all, but a text of some length, " * 50)
-        assert "is no SQLite database" in refusal_of(path)
+        assert "is not an SQLite database" in refusal_of(path)
 
     def test_a_damaged_database(self, tmp_path: Path) -> None:
         """The pages after the first are overwritten."""
@@ -504,7 +504,11 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("name", "message"),
-        [(".", "it is a directory"), ("no/where/jobs.sqlite", "there is no directory"), ("file/x", "is no directory")],
+        [
+            (".", "it is a directory"),
+            ("no/where/jobs.sqlite", "there is no directory"),
+            ("file/x", "is not a directory"),
+        ],
     )
     def test_a_place_where_no_file_can_be(self, tmp_path: Path, name: str, message: str) -> None:
         """The line says what is wrong with the place."""
