@@ -307,7 +307,7 @@ class Engine:
                 return
         settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
         if not settled.accepted:
-            extra = {"owner": self.name, "job": claimed.name, "job_id": claimed.id, "attempt": claimed.attempt}
+            extra = {"owner": self.name, "job": claimed.name, "attempt": claimed.attempt}
             logger.warning("result of a lost attempt dropped", extra=extra)
             return
         self.counts[ending.status] += 1
