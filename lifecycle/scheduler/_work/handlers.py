@@ -254,12 +254,17 @@ def handler(name: str) -> Callable[[F], F]:
         name: the name, unique in the process (for a flow's own handler module: in that module).
 
     Raises:
+        TypeError: the name is not a string, or what it marks is not callable.
         ValueError: the name is empty or already another callable's.
     """
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
+        raise TypeError(f"a handler's name is a string, got {quote(name)}; write @handler(NAME)")
+    if not name.strip():
         raise ValueError(f"a handler's name is a string that is not empty, got {quote(name)}")
 
     def register(function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"handler {name!r} must be callable, got {quote(function)}")
         with contextlib.suppress(AttributeError, TypeError):  # a partial or a builtin takes no mark
             setattr(function, _MARK, name)
         table = _collecting.get()

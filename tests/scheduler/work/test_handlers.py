@@ -56,11 +56,17 @@ def test_a_registered_name_can_be_another_callables_only_in_another_table() -> N
     assert list(table) == ["same"]
 
 
-@pytest.mark.parametrize("name", ["", "  ", None, 3])
-def test_a_name_must_be_a_name(name: Any) -> None:
+@pytest.mark.parametrize(("name", "error"), [("", ValueError), ("  ", ValueError), (None, TypeError), (3, TypeError)])
+def test_a_name_must_be_a_name(name: Any, error: type[Exception]) -> None:
     """An empty name, or none, is refused when the decorator is made."""
-    with pytest.raises(ValueError, match="a handler's name"):
+    with pytest.raises(error, match="a handler's name"):
         handler(name)
+
+
+def test_what_is_marked_must_be_callable() -> None:
+    """And is refused before it is registered."""
+    with pytest.raises(TypeError, match="'number' must be callable"):
+        handler("number")(3)  # type: ignore[type-var]
 
 
 def test_a_handler_without_a_signature_takes_anything() -> None:
