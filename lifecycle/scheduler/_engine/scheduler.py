@@ -148,8 +148,8 @@ class Scheduler:
     async def drain(self, timeout: float | None = None) -> DrainReport:
         """Wait until every job has ended, those included that are submitted meanwhile, and retries.
 
-        After `close` only for those that run: the others do not begin any more. It stays as open as it was. A job does
-        not wait for itself: do not await it from inside of one.
+        After `close` only for those that run: the others do not begin any more. It stays as open as it was. Not from
+        inside of a job, which would wait for itself.
 
         Cancellation: ends the waiting; no job is touched.
 
