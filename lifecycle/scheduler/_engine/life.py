@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 
@@ -93,11 +93,11 @@ class Life:
         Raises:
             OwnerClosed: it does not.
         """
-        engine = self.reached()
-        # Without its dispatcher it is about to close: the store cannot be used any more.
-        if self.state is not State.OPEN or self._dispatcher is None or self._dispatcher.done:
-            self._refuse(State.CLOSING)
-        return engine
+        if self.state is State.OPEN and self.engine is not None and self._dispatcher and not self._dispatcher.done:
+            return self.engine
+        self.reached()
+        # Also where it is open without its dispatcher: the store cannot be used any more.
+        raise self._refusal(State.CLOSING if self.state is State.OPEN else self.state)
 
     def reached(self) -> Engine:
         """Return the engine, also while it is closing.
@@ -106,11 +106,11 @@ class Life:
             OwnerClosed: it has not been entered, or is closed.
         """
         if self.engine is None or self.state is State.CLOSED:
-            self._refuse(self.state)
+            raise self._refusal(self.state)
         return self.engine
 
-    def _refuse(self, state: State) -> NoReturn:
-        raise OwnerClosed(f"scheduler {self.name!r} {state.value}; use it inside of its async with block")
+    def _refusal(self, state: State) -> OwnerClosed:
+        return OwnerClosed(f"scheduler {self.name!r} {state.value}; use it inside of its async with block")
 
     async def open(self) -> None:
         """Open the store and start working.
@@ -131,6 +131,8 @@ class Life:
             raise
         if self.state is State.OPENING:
             self.state = State.OPEN
+        elif self.engine is not None:  # closed meanwhile
+            self.engine.stop_taking()
 
     async def _open(self) -> None:
         store = self._store

@@ -128,7 +128,7 @@ async def test_closing_is_idempotent_and_may_come_first(store: Path | None) -> N
         await running(scheduler)
         async with TaskGroup() as group:
             closing = [group.start_soon(scheduler.aclose) for _ in range(2)]
-        assert [(await handle.wait()).cancelled for handle in closing] == [("job draining.sleep",)] * 2
+        assert [(await handle).cancelled for handle in closing] == [("job draining.sleep",)] * 2
         assert scheduler.closed
         assert (await job.wait()).status is JobStatus.INTERRUPTED
     await scheduler.aclose()
