@@ -340,7 +340,7 @@ def test_a_database_below_a_file_is_told(cli: Cli) -> None:
     flow = cli.write("good.toml", GOOD)
     ended = cli.run("run", flow, "--db", flow / "jobs.sqlite")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-    assert f"{flow} is no directory" in ended.stderr
+    assert f"{flow} is not a directory" in ended.stderr
 
 
 def test_a_database_from_a_newer_version_is_refused(cli: Cli) -> None:

@@ -31,7 +31,7 @@ async def test_a_flood_of_lines_from_a_thread_stays_bounded() -> None:
     thread = threading.Thread(target=flood)
     thread.start()
     while thread.is_alive():
-        assert len(context._unsaid) <= LOG_LINES
+        assert len(context._unreported) <= LOG_LINES
         await anyio.sleep(0)
     context.clear()
     assert told[-1].startswith("19999 ")
