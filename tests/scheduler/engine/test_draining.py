@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lifecycle import OwnerClosed, TaskGroup
+from lifecycle import OwnerClosed
 from lifecycle.scheduler import Event, JobStatus, Scheduler, handler
 
 from ..tools import unregister
