@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -280,11 +281,11 @@ async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(
     """One that ignores its cancellation, a thread that does not return, and one that waits."""
     path = tmp_path / "jobs.sqlite"
     threads: list[bool] = []
+    let_go = threading.Event()  # not `_released`, which is set only until the tasks have seen it
 
     @handler("hostile.thread")
     def never_return() -> None:
-        while not _released.is_set():
-            time.sleep(0.01)
+        let_go.wait()
         threads.append(True)
 
     handler("hostile.ignore")(ignore)
@@ -302,6 +303,7 @@ async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(
     text = str(caught.value) + caplog.text
     assert "stuck 0" in text
     await release_all()
+    let_go.set()
     with anyio.fail_after(30):
         while not threads:
             await anyio.sleep(0.005)
