@@ -14,7 +14,8 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle.scheduler import Context, HandlerError, JobStatus, Scheduler, handler
+from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
+from lifecycle.scheduler.errors import HandlerError
 
 from ..tools import unregister
 from .handlers import Make, add_async, calls, note
