@@ -67,6 +67,6 @@ def _where(stage: str | None, attempts: int) -> str:
 
 def _undone(errors: Sequence[BaseException], complete: bool) -> str:
     if not errors:
-        return "everything has been rolled back" if complete else "the connector has been left behind"
+        return "everything has been rolled back" if complete else "the connector was abandoned"
     met = f"the rollback met {len(errors)} error{'s' if len(errors) > 1 else ''}, the first: {errors[0]!r}"
-    return met if complete else f"{met}; something has been left behind"
+    return met if complete else f"{met}; something was abandoned"

@@ -192,7 +192,7 @@ class Trial(Generic[T]):
 
         Cancellation: held back, and returned.
         """
-        self.task = kernel.current_task()  # another one than the connector's, if that has been left behind
+        self.task = kernel.current_task()  # another one than the connector's, if that was abandoned
         errors = self._scope._errors
         _, held = await self._scope._close(None, through=True)
         self.rollback_errors = tuple(errors)

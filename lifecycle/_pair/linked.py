@@ -8,7 +8,7 @@ Four states, each left once and in this order:
 * *running*: no loop has ended;
 * *lingering*: one has ended in a way that lets the others come to their own end, for a bounded time;
 * *stopping*: the resource is being closed, which frees what no cancellation can free, and the loops that are left have
-  been cancelled; each may take ``close_timeout``, is cancelled once more then, and is left behind a grace later;
+  been cancelled; each may take ``close_timeout``, is cancelled once more then, and is abandoned a grace later;
 * *over*: no loop is left, and the resource is closed.
 
 Every change of state is a plain step, taken in the step in which a loop ends, by a timer, or by the call that closes.

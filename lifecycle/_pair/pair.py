@@ -65,7 +65,7 @@ class ReaderWorker(Generic[T]):
             ended and the other is not to go on.
         drain_timeout: seconds that the worker may go on after the reader has returned; None for no bound.
         close_timeout: seconds that a stopped loop, and ``close``, may take, after which it is cancelled once more and
-            then left behind with a `ReleaseTimeout`; None for no bound.
+            then abandoned, with a `ReleaseTimeout`; None for no bound.
         name: for errors and snapshots.
 
     Raises:

@@ -239,7 +239,7 @@ async def test_the_error_of_closing_is_reported(bubble: Bubble) -> None:
 
 @virtual
 async def test_a_close_that_takes_too_long_is_cancelled_and_named(bubble: Bubble) -> None:
-    """After ``close_timeout``; one that ignores that is left behind a grace later."""
+    """After ``close_timeout``; one that ignores that is abandoned a grace later."""
     stubborn = Stubborn()
     for close, seconds in ((forever, 2.0), (stubborn.run, 3.0)):
         began = asyncio.get_running_loop().time()
