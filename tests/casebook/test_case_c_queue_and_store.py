@@ -202,7 +202,7 @@ async def test_c3_our_retries_are_no_tasks_and_survive_a_restart(tmp_path: Path)
     async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0) as scheduler:
         before = len(asyncio.all_tasks())
         for name in names:
-            await scheduler.submit(flaky, name, retries=1, backoff=(1.0, 1.0))
+            await scheduler.submit(flaky, name, retries=1, backoff=(5.0, 5.0))
         with anyio.fail_after(60):
             while len(_tried) < JOBS or scheduler.statistics().running:
                 await anyio.sleep(0.005)
