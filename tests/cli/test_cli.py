@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from lifecycle import __version__
 
 from ..scheduler.tools import Cli, lines_in
+from .disks import remount, small_disk
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,28 +235,6 @@ def fill(cli: Cli) -> Path:
     )
     blocks = "".join(f"[blocks.job{number}]\ncall = 'fill'\nargs = [{number}]\n" for number in range(200))
     return cli.write("fill.toml", f"handlers = 'fill.py'\n{blocks}")
-
-
-@contextmanager
-def small_disk(size: str) -> Iterator[Path]:
-    """Mount a small file system, or skip the test where that is not allowed."""
-    place = Path(os.path.realpath("/tmp")) / f"lifecycle-small-disk-{os.getpid()}"
-    place.mkdir()
-    try:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("a file system cannot be mounted here")
-        try:
-            yield place
-        finally:
-            subprocess.run(["umount", str(place)], check=True)
-    finally:
-        place.rmdir()
-
-
-def remount(place: Path, option: str) -> None:
-    """Change a mounted file system."""
-    subprocess.run(["mount", "-o", f"remount,{option}", str(place)], check=True)
 
 
 def check_nothing_lost(cli: Cli, flow: Path, db: Path) -> None:

@@ -22,7 +22,7 @@ from lifecycle.cli._timetable import put_schedules
 from lifecycle.scheduler import Event, FlowError, Scheduler, handler, load_flow
 
 from ..scheduler.tools import Cli, flow_of, problems_of, wait_until
-from .test_service_log import serving as serving_process
+from .service import serving as serving_process
 
 WORK = "[blocks.one]\nsleep = 0\n"
 

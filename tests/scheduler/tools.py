@@ -145,7 +145,7 @@ def end_of(process: subprocess.Popen[str], timeout: float = 60.0) -> subprocess.
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait until something that another process does has happened."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import shutil
@@ -16,58 +15,14 @@ import anyio
 import pytest
 import pytest_asyncio
 
-from lifecycle import ServedStream, serve_tcp
+from lifecycle import serve_tcp
 from lifecycle.scheduler import JobStatus, Scheduler
 from lifecycle.scheduler.errors import HttpFailed, OutputTooLarge
 
 from ..tools import Ran, flow_of, problems_of, run_flow
+from .web_server import SLOW, Peer, answer
 
 pytestmark = pytest.mark.asyncio
-
-SLOW = "/slow"
-
-
-class Peer:
-    """A small web server: what it was asked, and what it says to that."""
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self.connections = 0
-        self.answers: dict[str, bytes] = {}
-        self.url = ""
-
-    async def serve(self, stream: ServedStream) -> None:
-        """Answer one request after the other."""
-        self.connections += 1
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            try:
-                await self._answer(stream)
-            finally:
-                self.connections -= 1
-
-    async def _answer(self, stream: ServedStream) -> None:
-        text = b""
-        while True:
-            while b"\r\n\r\n" not in text:
-                text += await stream.receive()
-            head, _, text = text.partition(b"\r\n\r\n")
-            length = next(
-                (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0
-            )
-            while len(text) < length:
-                text += await stream.receive()
-            self.asked.append(head + b"\r\n\r\n" + text[:length])
-            text = text[length:]
-            path = head.split(b" ")[1].decode()
-            if path == SLOW:
-                await stream.receive()  # says nothing, and sees when it is left
-            await stream.send(self.answers.get(path, answer(b"ok")))
-
-
-def answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    """Return an answer; in names of headers, an underscore stands for a hyphen."""
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ...cli.test_cli import small_disk
+from ...cli.disks import small_disk
 from ..storm import MANY, Storm
 from ..trouble import full_disk, jumps, locks, trouble
 

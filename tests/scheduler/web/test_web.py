@@ -23,7 +23,7 @@ from lifecycle.scheduler import web as web_face
 from lifecycle.scheduler.web import WebServer
 from lifecycle.scheduler.web._page import LINES, _tree
 
-from ...cli.test_service_log import serving
+from ...cli.service import serving
 from ..tools import flow_of
 
 NASTY = "<script>alert('x')</script>"

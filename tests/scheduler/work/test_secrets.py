@@ -17,7 +17,7 @@ from lifecycle.scheduler._ground.secrets import HiddenBytes, Secrets
 from lifecycle.scheduler.web._facts import look
 from lifecycle.scheduler.web._page import page_of
 
-from ..blocks.test_http import Peer, answer
+from ..blocks.web_server import Peer, answer
 from ..tools import flow_of, problems_of, run_flow
 
 SECRET = "s3cr3t/+&'\" ä=" + "long" * 40 + "-end"
