@@ -25,7 +25,7 @@ class SnapshotNode:
         kind: ``"scope"``, ``"task manager"``, ``"task"``, ``"resource"``, ...
         name: its name.
         state: where it is in its life; empty where it has no states.
-        age: seconds since it began, None where nobody noted it; of several, the oldest's.
+        age: seconds since it began, None where it was not noted; of several, the oldest's.
         count: how many alike (kind, name and state) this line stands for.
         counts: figures that an owner gives beside what it holds.
         site: where it was made, innermost call first, while ``LIFECYCLE_TRACE`` is set.
@@ -120,7 +120,7 @@ class Snapshot:
     unowned: tuple[SnapshotNode, ...]
 
     def count(self, kind: str) -> int:
-        """Return how many things of *kind* somebody owns."""
+        """Return how many things of *kind* have an owner."""
         return sum(node.count for _, node in self._walk() if node.kind == kind)
 
     def compare_to(self, older: Snapshot) -> SnapshotDiff:
@@ -230,7 +230,7 @@ class _Walk:
 
 
 def site_of(mark: Mark | None) -> tuple[str, ...]:
-    """Return where a thing was made, innermost call first; empty where nobody recorded it."""
+    """Return where a thing was made, innermost call first; empty where it was not traced."""
     frames = getattr(mark, "site", None) or ()
     return tuple(f"{code.co_filename}:{line} in {code.co_qualname}" for code, line in frames)
 

@@ -1,6 +1,6 @@
-"""The owners that are alive, and how an owner describes itself to whoever takes a snapshot.
+"""The owners that are alive, and how an owner describes itself for a snapshot.
 
-An owner enrolls once, when it is made; nothing else is paid until somebody asks.
+An owner enrolls once, when it is made; nothing else is paid until a snapshot is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Thing:
         kind: ``"task"``, ``"resource"``, ``"callback"``, ``"context manager"``, ``"entry"``, ...
         name: its name.
         state: where it is in its life.
-        since: the loop time at which it began, None where nobody noted it.
+        since: the loop time at which it began, None where it was not noted.
         owner: the thing itself where it is an owner, which is shown in its place.
         mark: where it was made, while tracing.
         count: how many such things this stands for.

@@ -1,4 +1,4 @@
-"""Work that begins whatever happens, although no owner holds its task and anybody may cancel it."""
+"""Work that begins whatever happens, although no owner holds its task and a foreign cancellation may hit it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import kernel
 
 
 def run_surely(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> Task[None]:
-    """Return a task that runs *work*; another takes its place if somebody cancels it before its first step."""
+    """Return a task that runs *work*; another takes its place if it is cancelled before its first step."""
     begun = False
 
     async def run() -> None:

@@ -49,7 +49,7 @@ class ScopeBooks(dict[Any, None]):
             self.sweep_at = next_sweep(len(self))
 
     def begin_run(self) -> list[Any]:
-        """Put a run of callbacks on top of the ledger, until something else comes to lie there."""
+        """Put a run of callbacks on top of the ledger, until something else is put on it."""
         run = CallbackRun()
         self[run] = None
         self.run = run.calls

@@ -1,4 +1,4 @@
-"""How a scope ends: what interrupts its body, and who closes it, once, whoever asks."""
+"""How a scope ends: what interrupts its body, and how it is closed once, however many ask."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class HalfMade(Entry):
             self._arrival.set_result(None)
 
     def _making_ended(self, _: Task[Any]) -> None:
-        """See to the caller of a task that could not: somebody else cancelled it, or the scope closed."""
+        """Wake the caller where the task could not: a foreign cancellation ended it before its first step."""
         if not self._arrival.done():
             self._scope._books.forget(self)
             self._announce(CancelledError(f"making {self.label} was cancelled from outside"))

@@ -14,7 +14,8 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine, coroutine_of, name_of
-from .._ground.checks import checked_timeout, require_methods
+from .._ground.checks import checked_callable, checked_name, checked_timeout, require_methods
+from .._ground.errors import OwnerClosed
 from .._ground.kernel import NativeTask
 from .._task.body import Body
 from .._task.handle import FAILED, TaskHandle
@@ -68,7 +69,7 @@ class Scope(EndingScope):
     async def __aenter__(self) -> Self:
         self._check_open("an async with block")
         if self._body is not None:
-            raise RuntimeError(f"{self} has been entered before; make a child with scope.child()")
+            raise OwnerClosed(f"{self} is open and has been entered before; make a child with scope.child()")
         self._body = Body(kernel.current_task())
         return self
 
@@ -113,7 +114,7 @@ class Scope(EndingScope):
 
         Raises:
             OwnerClosed: the scope is closing or closed; *coro* has been closed.
-            TypeError: *coro* is no coroutine.
+            TypeError: *coro* is not a coroutine.
         """
         coro = checked_coroutine(coro)
         if self._state is not OPEN:
@@ -126,7 +127,7 @@ class Scope(EndingScope):
 
         An error before that call is raised here and does not interrupt the scope.
 
-        Cancellation: the half-started task is cancelled; the scope sees it off.
+        Cancellation: the half-started task is cancelled; the scope waits for its end, as for every task.
 
         Raises:
             OwnerClosed: the scope is closing or closed; *fn* was not called.
@@ -225,10 +226,14 @@ class Scope(EndingScope):
         Raises:
             OwnerClosed: the scope is closed, or was closed meanwhile; a value that arrived was released.
             TimeoutExpired: *timeout* has passed; it is a ``TimeoutError``.
+            TypeError: *factory* or *release* is not a function, or *name* not a string.
             BaseException: what the factory raised.
         """
+        checked_callable(factory, "factory")
+        if release is not None:
+            checked_callable(release, "release")
         limit = checked_timeout(timeout, "timeout")
-        label = name or name_of(factory)
+        label = checked_name(name, name_of(factory))
         self._check_open(f"resource {label!r}")
         made = factory(*args)
         if not inspect.isawaitable(made):
@@ -250,10 +255,10 @@ class Scope(EndingScope):
 
         Raises:
             OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.
-            TypeError: *cm* is no asynchronous context manager.
+            TypeError: *cm* is not an asynchronous context manager.
             BaseException: what ``__aenter__`` raised.
         """
-        label = name or name_of(cm)
+        label = checked_name(name, name_of(cm))
         require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
         self._check_open(f"context manager {label!r}")
         holder: Holder[T] = Holder(self, label, cm)
@@ -263,48 +268,63 @@ class Scope(EndingScope):
         holder.value = None
         return value
 
-    async def enter_async_context(self, cm: AbstractAsyncContextManager[T, Any]) -> T:
+    async def enter_async_context(self, cm: AbstractAsyncContextManager[T, Any], *, name: str | None = None) -> T:
         """Return the value of ``async with cm``, entered here and left by the closing task, as ``AsyncExitStack`` does.
 
-        The weaker promise of the two: its exit runs unshielded in the task that closes the scope, which must be this
-        one if it holds anyio scopes. `enter` has neither limit.
+        Weaker than `enter`: the exit runs unshielded, in the task that closes the scope, which must be this one if the
+        context manager holds anyio scopes.
 
         Cancellation: passed on to ``__aenter__``.
 
         Raises:
             OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.
-            TypeError: *cm* is no asynchronous context manager.
+            TypeError: *cm* is not an asynchronous context manager.
         """
         require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
-        self._check_open(f"context manager {name_of(cm)!r}")
+        label = checked_name(name, name_of(cm))
+        self._check_open(f"context manager {label!r}")
         value = await cm.__aenter__()
         if self._state is not OPEN:
             await cm.__aexit__(None, None, None)
-            self._check_open(f"context manager {name_of(cm)!r}")
-        self._own(InlineExit(name_of(cm), cm.__aexit__, is_async=True))
+            self._check_open(f"context manager {label!r}")
+        self._own(InlineExit(label, cm.__aexit__, is_async=True))
         return value
 
-    def enter_context(self, cm: AbstractContextManager[T, Any]) -> T:
+    def enter_context(self, cm: AbstractContextManager[T, Any], *, name: str | None = None) -> T:
         """Return the value of ``with cm``; it is left, in the closing task, at its place in the ledger.
 
         Raises:
             OwnerClosed: the scope is closing or closed; *cm* was not entered.
-            TypeError: *cm* is no context manager.
+            TypeError: *cm* is not a context manager.
         """
         require_methods(cm, "__enter__", "__exit__", what="a context manager")
-        self._check_open(f"context manager {name_of(cm)!r}")
+        label = checked_name(name, name_of(cm))
+        self._check_open(f"context manager {label!r}")
         value = cm.__enter__()
-        self._own(InlineExit(name_of(cm), cm.__exit__, is_async=False))
+        self._own(InlineExit(label, cm.__exit__, is_async=False))
         return value
 
-    def push(self, exit: Any) -> Any:  # noqa: A002
-        """Register the ``__exit__`` of a context manager entered elsewhere, or a function like it; return it."""
-        self._offer(InlineExit(name_of(exit), getattr(exit, "__exit__", exit), is_async=False))
+    def push(self, exit: Any, *, name: str | None = None) -> Any:  # noqa: A002
+        """Register the ``__exit__`` of a context manager entered elsewhere, or a function like it; return it.
+
+        Raises:
+            OwnerClosed: the scope is closing or closed; *exit* is called nevertheless, as with `callback`.
+            TypeError: *exit* is neither of the two.
+        """
+        leave = getattr(exit, "__exit__", exit)
+        checked_callable(leave, "exit")
+        self._offer(InlineExit(checked_name(name, name_of(exit)), leave, is_async=False))
         return exit
 
-    def push_async_exit(self, exit: Any) -> Any:  # noqa: A002
-        """Register the ``__aexit__`` of a context manager entered elsewhere, or a function like it; return it."""
-        self._offer(InlineExit(name_of(exit), getattr(exit, "__aexit__", exit), is_async=True))
+    def push_async_exit(self, exit: Any, *, name: str | None = None) -> Any:  # noqa: A002
+        """Register the ``__aexit__`` of a context manager entered elsewhere, or a function like it; return it.
+
+        Raises:
+            OwnerClosed, TypeError: as in `push`.
+        """
+        leave = getattr(exit, "__aexit__", exit)
+        checked_callable(leave, "exit")
+        self._offer(InlineExit(checked_name(name, name_of(exit)), leave, is_async=True))
         return exit
 
     def callback(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[P, T]:

@@ -9,12 +9,13 @@ closer*, one task per close, in which no cancellation of the host can reach it. 
 itself until it meets an entry that must be left in the host (a context manager entered inline). While the host waits,
 it holds cancellations back; one is delivered when all is over.
 
-*The watchdog* is one timer for the whole close, because most releases are over at once: to note a time costs a tenth
-of a timer. Its rungs are those of `Ladder`. A release that takes longer than ``close_timeout`` is interrupted, and once
-more a ``close_timeout`` later (a stopped task has been cancelled to begin with). What has not ended a grace after that
-is abandoned: a suspended release keeps its closer for itself, and the host goes on with another.
+*The watchdog* is one timer for the whole close, because most releases are over at once: to note a time costs less
+than a tenth of a timer. Its rungs are those of `Ladder`. A release that takes longer than ``close_timeout`` is
+interrupted, and once more a ``close_timeout`` later (a stopped task has been cancelled to begin with). What has not
+ended a grace after that is abandoned: a suspended release keeps its closer for itself, and the host goes on with
+another.
 
-Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is no failure of
+Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is not a failure of
 anything, and it must reach its task exactly once.
 """
 
@@ -241,7 +242,7 @@ class Unwinding:
             self._add_error(error)
 
     def _add_error(self, error: BaseException) -> None:
-        """Add an error; the body's is no context of it once suppressed, though it is still being handled."""
+        """Add an error; the body's, once suppressed, is not its context, though it is still being handled."""
         self.errors.append(error)
         body = self._body_error
         if body is not None and body not in self.errors:
@@ -311,7 +312,7 @@ class Unwinding:
             self._generation += 1
             generation = self._generation
             closer = kernel.spawn_eagerly(self._close_in_turn(generation), f"closer of {self._scope}")
-            # Also a closer that somebody cancels before its first step passes the baton on.
+            # Also a closer that a foreign cancellation ends before its first step passes the baton on.
             closer.add_done_callback(self._pass_baton)
             with self._shield():
                 while not closer.done() and self._generation == generation:

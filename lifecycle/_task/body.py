@@ -12,8 +12,8 @@ class Body:
     """The body of one ``async with`` block, interrupted by its owner and cancelled by others.
 
     The owner interrupts it with a native cancellation, which must be taken back exactly once and must not be mistaken
-    for somebody else's. ``Task.cancelling()`` tells them apart: with ours taken back, a count above that of the
-    beginning is somebody else's request.
+    for a foreign one. ``Task.cancelling()`` tells them apart: with ours taken back, a count above that of the
+    beginning is a foreign request.
 
     Attributes:
         held: the cancellation from outside that has to be delivered in the end, if any.
@@ -54,7 +54,7 @@ class Body:
         if isinstance(error, CancelledError) and self._was_ours and not kernel.is_scope_cancellation(error):
             return None, None
         if not self._was_ours:
-            return error, None  # it had not been delivered yet, or somebody else cancelled it as well
+            return error, None  # it had not been delivered yet, or a foreign cancellation came as well
         return error, await kernel.absorb_cancellation(self.host, self._cancelling_before)
 
     def settle_elsewhere(self) -> None:
@@ -65,7 +65,7 @@ class Body:
 
     @property
     def asked_from_outside(self) -> bool:
-        """Whether somebody else has cancelled the host; after `settle`."""
+        """Whether a foreign cancellation has hit the host; after `settle`."""
         return self.held is not None or self._count_is_up
 
     def hold(self, error: CancelledError | None) -> None:

@@ -1,4 +1,4 @@
-"""TaskHandle: the one record of one task, whoever owns it, and the one exit path of every task.
+"""TaskHandle: the one record of one task, for every owner, and the one exit path of every task.
 
 A handle's coroutine wraps yours and keeps the books inside the task: no done-callback, so that a task costs
 less than the usual ``create_task`` + set + ``discard``. Success, failure, cancellation, discarding and a foreign
@@ -39,7 +39,7 @@ PENDING, RUNNING, FINISHED, FAILED, CANCELLED = TaskStatus
 
 
 class TaskOwner(Protocol):
-    """What a handle needs of whoever owns it."""
+    """What a handle needs of its owner."""
 
     @property
     def _clock(self) -> Callable[[], float]:
@@ -176,7 +176,7 @@ class TaskHandle(Generic[T_co]):
             self._cancellation.withdraw()
         self._cancellation = kernel.Cancellation(reason)
         if self._waiters is None:
-            self._waiters = {}  # so that `_settle` comes to be called
+            self._waiters = {}  # so that `_settle` is called
         if self._status is RUNNING:
             assert self._task is not None
             self._cancellation.deliver_to(self._task)
@@ -225,7 +225,7 @@ class TaskHandle(Generic[T_co]):
                 self._watch_native_task()
 
     def _start_plainly(self, loop: Any, context: Any = None) -> None:
-        """Do the same in a loop that is plain, where nobody waits yet."""
+        """Do the same in a loop that is plain, before there is a waiter."""
         wrapper = self._run()
         try:
             self._task = kernel.NativeTask(wrapper, loop=loop, name=self.name, context=context)
@@ -247,7 +247,7 @@ class TaskHandle(Generic[T_co]):
         self._task.add_done_callback(self._native_task_done)
 
     def _sweep(self) -> None:
-        """End a task that somebody else cancelled before its first step: its wrapper never ran."""
+        """End a task that a foreign cancellation ended before its first step: its wrapper never ran."""
         if self._status is PENDING and self._task is not None and self._task.done():
             self._end(CANCELLED, None)
 
@@ -304,7 +304,7 @@ class TaskHandle(Generic[T_co]):
         self._owner._task_ended(self)
 
     def _settle(self) -> None:
-        """Tell whoever waits, and stop trying to cancel a task that has ended inside its shield."""
+        """Wake the waiters, and stop trying to cancel a task that has ended inside its shield."""
         if self._cancellation is not None:
             self._cancellation.withdraw()
         waiters, self._waiters = self._waiters or {}, None

@@ -1,4 +1,4 @@
-"""Slots: at most so many tasks at once, and one first-in first-out line of those that wait for a slot."""
+"""Slots: a limit on the tasks that run at once, and one first-in first-out line of those that wait for a slot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SlotOwner(Protocol):
     """The owner of a task that stands in line."""
 
     def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Start a task that has got its slot; there is nobody to raise an error to."""
+        """Start a task that has got its slot; an error has no caller to go to."""
 
 
 class Slots:
@@ -62,12 +62,12 @@ class Slots:
 
     @property
     def free(self) -> bool:
-        """Whether a newcomer may start at once: a slot is free and nobody waits for it."""
+        """Whether a newcomer may start at once: a slot is free and the line is empty."""
         return self._limit is None or (not self.line and self.has_room)
 
     @property
     def has_room(self) -> bool:
-        """Whether there is a free slot, whoever waits for it."""
+        """Whether there is a free slot, even if it belongs to the head of the line."""
         return self._limit is None or len(self._running) + self._granted - self._lent < self._limit
 
     def queued_tasks(self) -> list[TaskHandle[Any]]:
@@ -129,7 +129,7 @@ class Slots:
 
     @contextmanager
     def lent(self, number: int) -> Iterator[None]:
-        """Let others have the slots of so many running tasks, which do nothing meanwhile but wait for them.
+        """Let others have the slots of *number* running tasks, which do nothing meanwhile but wait for them.
 
         When those tasks go on, more may run than the limit allows, until one of them ends.
         """

@@ -25,22 +25,22 @@ class Startup(TaskStatus[Any]):
         self._error: BaseException | None = None
 
     def started(self, value: object = None) -> None:
-        """Say that the task is ready, and hand *value* to whoever started it.
+        """Say that the task is ready, and hand *value* to the caller of ``start``.
 
         Raises:
             RuntimeError: it had been called before.
         """
         if self._ready.cancelled():
-            return  # nobody waits any more
+            return  # the caller has left
         if self._ready.done():
             raise RuntimeError(f"task {self.name!r} called task_status.started() twice")
         self._value = value
         self._ready.set_result(None)
 
     async def run(self) -> Any:
-        """Run the task; an error before ``started`` goes to whoever waits in `wait`, and nowhere else.
+        """Run the task; an error before ``started`` goes to the caller in `wait`, and nowhere else.
 
-        If nobody waits any more it is raised.
+        If that caller has left it is raised.
 
         Cancellation: passed on to the task.
         """
@@ -59,7 +59,7 @@ class Startup(TaskStatus[Any]):
     async def wait(self, handle: TaskHandle[Any]) -> Any:
         """Return the value of ``started(value)``; *handle* is the task that runs `run`.
 
-        Cancellation: the task is cancelled, started or not; its owner sees it off.
+        Cancellation: the task is cancelled, started or not; its owner waits for its end.
         """
         if not handle.done:
             ended = kernel.new_future()

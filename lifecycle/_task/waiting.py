@@ -1,4 +1,4 @@
-"""Who waits for whom while owners close, so that no close comes to wait for itself."""
+"""Who waits for whom while owners close, so that no close waits for itself."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _waiters_of(task: Task[Any]) -> Iterator[Tasks]:
 
 
 def handle_of(task: Task[Any]) -> TaskHandle[Any] | None:
-    """Return the handle of *task*, also where somebody has wrapped its coroutine; None for one that is not ours."""
+    """Return the handle of *task*, also where its coroutine has been wrapped; None for one that is not ours."""
     for frame in _frames_of(task):
         if frame.f_code is _WRAPPER:
             handle = frame.f_locals.get("self")  # gone from there when the task has ended

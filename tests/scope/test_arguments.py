@@ -1,0 +1,79 @@
+"""What a scope says to arguments of a wrong type, and to being entered again: before anything has happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+
+from lifecycle import OwnerClosed, ReleaseTimeout, Scope
+from lifecycle.testing import Bubble
+
+from ..loops import virtual
+
+
+@virtual
+async def test_a_scope_that_is_entered_twice_is_told_so(bubble: Bubble) -> None:
+    """With the error of every owner, which is a RuntimeError as well."""
+    async with Scope("session") as scope:
+        with pytest.raises(OwnerClosed, match="'session' is open and has been entered before"):
+            await scope.__aenter__()
+
+
+@virtual
+async def test_what_is_not_a_function_is_refused_when_it_is_given(bubble: Bubble) -> None:
+    """And nothing is owned."""
+    wrong: Any = 3
+    async with Scope() as scope:
+        with pytest.raises(TypeError, match="factory must be a function"):
+            await scope.acquire(wrong)
+        with pytest.raises(TypeError, match="release must be a function"):
+            await scope.acquire(list, release=wrong)
+        for register in scope.push, scope.push_async_exit:
+            with pytest.raises(TypeError, match="exit must be a function"):
+                register(wrong)
+        assert scope.statistics().opened == 0
+
+
+@virtual
+async def test_what_is_not_a_name_is_refused_when_it_is_given(bubble: Bubble) -> None:
+    """For the scope, and for what it owns."""
+    wrong: Any = 3
+    with pytest.raises(TypeError, match="name must be a string"):
+        Scope(wrong)
+    async with Scope() as scope:
+        with pytest.raises(TypeError, match="name must be a string"):
+            await scope.acquire(list, release=list.clear, name=wrong)
+        with pytest.raises(TypeError, match="name must be a string"):
+            scope.push(lambda *_: None, name=wrong)
+        assert scope.statistics().opened == 0
+
+
+@virtual
+async def test_context_managers_go_by_the_name_they_are_given(bubble: Bubble) -> None:
+    """However they came in."""
+
+    @contextmanager
+    def plain() -> Iterator[None]:
+        yield
+
+    @asynccontextmanager
+    async def asynchronous() -> AsyncIterator[None]:
+        yield
+
+    scope = Scope(close_timeout=1)
+    scope.enter_context(plain(), name="lock")
+    await scope.enter_async_context(asynchronous(), name="session")
+    scope.push(lambda *_: None, name="log")
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    scope.push_async_exit(hang, name="farewell")
+    names = [thing.name for thing in scope._portrait().things]
+    assert [name.split()[-1] for name in names] == ["lock", "session", "log", "farewell"]
+    with pytest.raises(ReleaseTimeout, match="context manager farewell"):
+        await scope.aclose()
