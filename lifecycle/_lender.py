@@ -270,6 +270,9 @@ class Lender:
         """Seconds that closing waits for what is lent."""
         return self._closing.timeout
 
+    def __bool__(self) -> bool:
+        return True  # also an owner of nothing is one: `if pool:` asks whether there is a pool
+
     @property
     def closed(self) -> bool:
         """Whether it has closed, for good."""

@@ -131,7 +131,7 @@ class ConnectAttempt(Generic[T]):
 
         Raises:
             ConnectTimeout, ConnectError, BaseException: as for awaiting it.
-            RuntimeError: it has been entered before.
+            OwnerClosed: it has been entered before.
         """
         value = await self._arrival()
         scope = self.scope

@@ -1,0 +1,106 @@
+"""One word, one meaning: what all owners answer alike, whatever they own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from lifecycle import OwnerClosed, Pool, ReaderWorker, Registry, Scope, TaskGroup, TaskManager, connect, serve_tcp
+from lifecycle.scheduler import Scheduler
+from lifecycle.types import AttemptState, ConnectAttempt
+
+from .loops import virtual
+
+
+async def reader(send: Callable[[Any], Awaitable[None]]) -> None:
+    await asyncio.Event().wait()
+
+
+async def worker(receive: Any) -> None:
+    async for _ in receive:
+        pass
+
+
+async def handler(stream: Any) -> None:
+    await stream.receive()
+
+
+async def connector(stages: Any) -> str:
+    return "connected"
+
+
+Make = Callable[..., Any]
+
+OWNERS: dict[str, Make] = {
+    "Scope": Scope,
+    "TaskManager": TaskManager,
+    "TaskGroup": TaskGroup,
+    "Registry": Registry,
+    "Pool": lambda **options: Pool(object, lambda value: None, max_size=1, **options),
+    "ReaderWorker": lambda **options: ReaderWorker(reader, worker, **options),
+    "Server": lambda **options: serve_tcp(handler, "127.0.0.1", 0, **options),
+    "connect": lambda **options: connect(connector, **options),
+    "Scheduler": Scheduler,
+}
+
+#: Owners that code outside of their block gives work to.
+SERVING = ("TaskManager", "Registry", "Pool", "Server", "Scheduler")
+
+every_owner = pytest.mark.parametrize("make", OWNERS.values(), ids=OWNERS)
+
+
+@every_owner
+def test_a_name_is_a_string(make: Make) -> None:
+    """Anything else is refused when it is given."""
+    with pytest.raises(TypeError, match=r"^name must be a string or None, got 3"):
+        make(name=3)
+
+
+async def entered_twice(make: Make) -> None:
+    owner = make(name="mine")
+    async with owner:
+        with pytest.raises(OwnerClosed, match=r"mine"):
+            await owner.__aenter__()
+    with pytest.raises(OwnerClosed, match=r"mine"):
+        await owner.__aenter__()
+    assert issubclass(OwnerClosed, RuntimeError)
+
+
+@pytest.mark.parametrize("make", [make for name, make in OWNERS.items() if name != "Server"])
+@virtual
+async def test_one_block_per_owner(bubble: Any, make: Make) -> None:
+    """A second one, during the first or after it, is refused, with the owner's name."""
+    await entered_twice(make)
+
+
+def test_one_block_per_server() -> None:
+    """A server as well, which needs real sockets."""
+    asyncio.run(entered_twice(OWNERS["Server"]))
+
+
+@every_owner
+def test_an_owner_is_true(make: Make) -> None:
+    """However little it owns: ``if manager:`` asks whether there is one."""
+    assert make()
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_who_serves_others_has_the_same_four_words(name: str) -> None:
+    """``close`` refuses, ``drain`` waits and leaves it open, ``aclose`` ends it, ``closed`` says so."""
+    owner = OWNERS[name]()
+    assert not asyncio.iscoroutinefunction(owner.close)
+    assert asyncio.iscoroutinefunction(owner.drain)
+    assert asyncio.iscoroutinefunction(owner.aclose)
+    assert owner.closed is False
+    assert owner.statistics is not None
+
+
+@every_owner
+def test_the_end_is_called_aclose_and_closed_says_so(make: Make) -> None:
+    """A group ends with its block and nowhere else; a connect has more states than two, and ``state`` says which."""
+    owner = make()
+    assert hasattr(owner, "aclose") is not isinstance(owner, TaskGroup)
+    assert (owner.state is AttemptState.NEW) if isinstance(owner, ConnectAttempt) else (owner.closed is False)
