@@ -23,6 +23,7 @@ from ._ground.calls import checked_coroutine, coroutine_of, name_of
 from ._ground.checks import checked_callable, checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
 from ._ground.ladder import GRACE
+from ._ground.logs import shown_on_stderr
 from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
 from ._manager.records import AbandonedTask
@@ -54,6 +55,8 @@ def run(
     and given ``cancel_timeout``, then cancelled once more. What is stuck a grace later is named on stderr with the
     place where it is suspended, and abandoned. A third signal ends the process at once.
 
+    Warnings and errors of this package are shown on stderr unless the program has set up its logging.
+
     Args:
         main: the async function to run.
         args: what it is called with.
@@ -77,12 +80,13 @@ def run(
         checked_timeout(cancel_timeout, "cancel_timeout"),
     )
     process: _Process[T] = _Process(*limits)
-    run_in_new_loop(
-        lambda: process.supervise(coroutine_of(main, args)),
-        process.on_fatal,
-        use_uvloop=use_uvloop,
-        thread_timeout=limits[1],
-    )
+    with shown_on_stderr():
+        run_in_new_loop(
+            lambda: process.supervise(coroutine_of(main, args)),
+            process.on_fatal,
+            use_uvloop=use_uvloop,
+            thread_timeout=limits[1],
+        )
     return process.outcome()
 
 
