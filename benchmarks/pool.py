@@ -100,7 +100,7 @@ class StandIn:
 @contextlib.asynccontextmanager
 async def psycopg() -> AsyncIterator[Borrow]:
     pool = psycopg_pool.AsyncConnectionPool(
-        "", connection_class=StandIn, min_size=SIZE, max_size=SIZE, pending_limit=0, open=False, timeout=60
+        "", connection_class=StandIn, min_size=SIZE, max_size=SIZE, max_waiting=0, open=False, timeout=60
     )
     await pool.open(wait=True)
 

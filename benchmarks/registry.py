@@ -270,8 +270,8 @@ async def mass_expiry(*, frozen: bool, finalizer: Any = None, count: int = LARGE
         gc.freeze()
     now[0] = 2 * TTL
     begin = time.thread_time()
-    registry._sweep_turn()  # what the timer would call by now
-    wall, processor = await turns_of(lambda: registry._closed < count)
+    registry._sweeper._turn()  # what the timer would call by now
+    wall, processor = await turns_of(lambda: registry._departures.closed < count)
     seconds = time.thread_time() - begin
     gc.unfreeze()
     await registry.aclose()

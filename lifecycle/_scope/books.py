@@ -41,7 +41,8 @@ class ScopeBooks(dict[Any, None]):
         """Put *entry* on top of the ledger; sweep now and then."""
         self[entry] = None
         self.opened += 1
-        self.run = None
+        if self.run is not None:
+            self.run = None
         if self.since is None:
             self.since = kernel.clock()()
         if len(self) > self.sweep_at:

@@ -164,6 +164,11 @@ class EndingScope:
                 held = await kernel.wait_through(self._closing_ended) or held
             else:
                 await kernel.wait_shielded(self._closing_ended)
+        if error is None and held is None and not self._books and not self._errors:
+            if self._state is OPEN:
+                self._begin_closing()
+                self._end_closing()
+            return None, None
         unwinding = Unwinding(self, error)
         if held is not None:
             unwinding.hold(held)
@@ -174,27 +179,34 @@ class EndingScope:
         return failure, unwinding.cancellation
 
     async def _unwind(self, unwinding: Unwinding) -> None:
-        self._state = CLOSING
-        self._books.run = None
+        self._begin_closing()
         self._closing_in = kernel.current_task()
-        if self._closing_begun is not None:
-            self._closing_begun.set_result(None)
         try:
             unwinding.call_callbacks()
             if self._books or unwinding.unfinished:
                 await unwinding.run()
         finally:
-            self._state = CLOSED
             self._closing_in = None
-            if self._closing_ended is not None:
-                self._closing_ended.set_result(None)
-                self._closing_ended = None
-            if self._place is not None:
-                self._place.leave()
-                self._place = None
-            if self._books.account is not None:
-                self._books.account.end()
-                self._books.account = None
+            self._end_closing()
+
+    def _begin_closing(self) -> None:
+        self._state = CLOSING
+        if self._books.run is not None:
+            self._books.run = None
+        if self._closing_begun is not None:
+            self._closing_begun.set_result(None)
+
+    def _end_closing(self) -> None:
+        self._state = CLOSED
+        if self._closing_ended is not None:
+            self._closing_ended.set_result(None)
+            self._closing_ended = None
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+        if self._books.account is not None:
+            self._books.account.end()
+            self._books.account = None
 
     async def _close_alone(self) -> None:
         """Close where no caller waits; the errors go to the parent, or wait for the end of the block or `aclose`."""

@@ -83,8 +83,10 @@ class Scope(EndingScope):
         if self._body is not None and self._body.interrupted:
             body_error, held = await self._body.settled(error)
         failure, cancellation = await self._close(body_error, held, through=True)
+        if failure is None and cancellation is None:
+            return True
         kernel.conclude(failure, cancellation, error)
-        return failure is None and cancellation is None
+        return False
 
     # Tasks
 
