@@ -47,7 +47,7 @@ def cases(body, *, eager: bool = False):  # type: ignore[no-untyped-def]
         async with Scope() as tasks:
             for _ in range(count):
                 tasks.start_soon(body)
-            while tasks._ledger:
+            while tasks._books:
                 await asyncio.sleep(0)
 
     async def group(count: int) -> None:
