@@ -310,7 +310,7 @@ def memory(count: int = 300_000) -> None:
         tracemalloc.stop()
         print(f"  {name:44} {(after - before) / count:10.0f} B")
         if name == "lifecycle.Registry":
-            registry._arm(float("inf"))
+            registry._sweeper.stop()
 
 
 async def benchmark(options: argparse.Namespace) -> None:
