@@ -22,7 +22,7 @@ from ._ground import kernel
 from ._ground.calls import checked_coroutine, coroutine_of, name_of
 from ._ground.checks import checked_callable, checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
-from ._ground.ladder import GRACE
+from ._ground.ladder import patience
 from ._ground.logs import shown_on_stderr
 from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
@@ -256,10 +256,10 @@ class _Process(Generic[T]):
     async def _end(self, tasks: list[Task[Any]], reason: str) -> None:
         """Cancel *tasks*, once more those that are left at the bound, and note what still runs a grace after that."""
         now = kernel.clock()
-        for seconds in (self._cancel_timeout, min(GRACE, self._cancel_timeout)):
+        for rung in (1, 2):
             left = [task for task in tasks if not task.done()]
             cancellations = [kernel.cancel(task, reason) for task in left]
-            deadline = now() + seconds
+            deadline = now() + patience(rung, self._cancel_timeout)
             for task in left:
                 await kernel.wait(task, max(0.0, deadline - now()))
             for cancellation in cancellations:

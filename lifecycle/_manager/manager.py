@@ -17,7 +17,7 @@ from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless
 from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
 from .._ground.kernel import NativeTask
-from .._ground.ladder import GRACE
+from .._ground.ladder import patience
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .books import TaskBooks
@@ -364,10 +364,10 @@ class TaskManager(TaskBooks):
     async def _cancel_running(self) -> CancelledError | None:
         """Cancel all tasks and wait for them, with the rungs of a `Ladder`: what swallows the first gets a second."""
         held = None
-        for patience in (self.cancel_timeout, min(GRACE, self.cancel_timeout)):
+        for rung in (1, 2):
             for handle in self._idleness.awaitable_by_caller():
                 handle.cancel(f"{self} is closing")
-            wait = partial(kernel.wait_through, timeout=patience)
+            wait = partial(kernel.wait_through, timeout=patience(rung, self.cancel_timeout))
             held = await self._wait_idle(wait) or held
         return held
 

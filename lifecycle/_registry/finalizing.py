@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.errors import LifecycleError, ReleaseTimeout, is_fatal
-from .._ground.ladder import GRACE
+from .._ground.ladder import patience
 
 E = TypeVar("E")
 
@@ -249,7 +249,7 @@ class Crew(Generic[E]):
     def _deadline(self, worker: Worker[E]) -> float:
         """Return when the next rung of the ladder is due."""
         rung = len(worker.cancellations)
-        return worker.since + self._timeout * min(rung + 1, 2) + (min(GRACE, self._timeout) if rung == 2 else 0.0)
+        return worker.since + self._timeout * min(rung + 1, 2) + (patience(2, self._timeout) if rung == 2 else 0.0)
 
     def _climb(self, worker: Worker[E]) -> None:
         """Cancel a finalizer that has had its time, cancel it again, or abandon it."""
