@@ -267,7 +267,7 @@ class Lender:
 
     @property
     def close_timeout(self) -> float:
-        """Seconds that closing waits for what is lent."""
+        """Seconds that closing waits for what is lent; infinity for no bound."""
         return self._closing.timeout
 
     def __bool__(self) -> bool:

@@ -95,6 +95,15 @@ async def test_a_borrower_that_drains_its_pool_does_not_wait_for_itself(bubble: 
         assert bubble.clock.now == 0.0
 
 
+@pytest.mark.parametrize("make", [Registry, lambda **bounds: Pool(object, print, max_size=1, **bounds)])
+def test_a_lender_says_what_it_was_given(make: Any) -> None:
+    """Its name and its bounds can be read; no bound is infinity."""
+    lender = make(name="clients", create_timeout=2.0, close_timeout=3.0)
+    assert (lender.name, lender.create_timeout, lender.close_timeout) == ("clients", 2.0, 3.0)
+    lender = make(create_timeout=None, close_timeout=None)
+    assert lender.create_timeout == lender.close_timeout == float("inf")
+
+
 @pytest.mark.parametrize("kind", ["creation", "finalizer", "end"])
 @virtual
 async def test_what_swallows_its_first_cancellation_is_cancelled_again(bubble: Bubble, kind: str) -> None:

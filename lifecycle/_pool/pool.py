@@ -125,6 +125,11 @@ class Pool(Stock[T], Lender):
         self._done: Future[None] | None = None
         enroll(self)  # last: a snapshot finds it whole
 
+    @property
+    def create_timeout(self) -> float:
+        """Seconds that a creation may take; infinity for no bound."""
+        return self._workshop.timeout
+
     async def __aenter__(self) -> Self:
         """Start to create ``min_size`` values, in the background."""
         self._closing.enter()

@@ -99,6 +99,11 @@ class Registry(Shelf[K, V], Lender):
         self._creations = Creations[K, V](self, self, leases, sweeper, closing, failures, create_timeout)
         enroll(self)  # last: a snapshot finds it whole
 
+    @property
+    def create_timeout(self) -> float:
+        """Seconds that a factory may take; infinity for no bound."""
+        return self._creations.timeout
+
     # Looking
 
     @overload
