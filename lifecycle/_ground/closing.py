@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from .errors import OwnerClosed
 
 
-class OwnerState(enum.Enum):
+class OwnerState(enum.StrEnum):
     """Where an owner is in its life; it only ever moves down this list."""
 
     OPEN = "open"

@@ -124,7 +124,7 @@ async def test_a_cancelled_wait_leaves_the_pair_running(bubble: Bubble) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await pair.wait()
-        assert pair.state.value == "open"
+        assert pair.state == "open"
         assert not pair._linked._watchers
 
 
