@@ -128,21 +128,21 @@ class Resource(Entry, Generic[T]):
 class InlineExit(Entry):
     """A context manager, or an exit function, that was entered in the body's task and is left in the closing one."""
 
-    __slots__ = ("_name", "exit", "is_async", "owned")
+    __slots__ = ("exit", "is_async", "name", "owned")
 
     inline = True
     exits = True
     kind = "context manager"
 
     def __init__(self, name: str, exit: Callable[..., Any], *, is_async: bool) -> None:  # noqa: A002
-        self._name = name
+        self.name = name
         self.exit = exit
         self.is_async = is_async
         self.owned: object = getattr(exit, "__self__", None)
 
     @property
     def label(self) -> str:
-        return f"context manager {self._name}"
+        return f"context manager {self.name!r}"
 
 
 class OwnTask(TaskHandle[T_co]):
