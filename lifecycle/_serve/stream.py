@@ -11,6 +11,12 @@ from anyio.streams.tls import TLSAttribute
 
 from .wire import Wire
 
+#: Which address a port is a part of, where the socket is one of IP.
+PORTS = {
+    SocketAttribute.remote_port: SocketAttribute.remote_address,
+    SocketAttribute.local_port: SocketAttribute.local_address,
+}
+
 
 class ServedStream(ByteStream):
     """One connection of a server: an ``anyio.abc.ByteStream`` with a few methods more.
@@ -131,7 +137,12 @@ class ServedStream(ByteStream):
             TLSAttribute.ssl_object: "ssl_object",
             TLSAttribute.peer_certificate: "peercert",
         }
-        known = {attribute: transport.get_extra_info(name) for attribute, name in attributes.items()}
+        known: dict[Any, Any] = {attribute: transport.get_extra_info(name) for attribute, name in attributes.items()}
+        if known[SocketAttribute.raw_socket] is not None:
+            known[SocketAttribute.family] = known[SocketAttribute.raw_socket].family
+        for port, address in PORTS.items():
+            if isinstance(known[address], tuple):  # that of a Unix socket is its path
+                known[port] = known[address][1]
         return {attribute: partial(as_it_is, value) for attribute, value in known.items() if value is not None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from typing import Any
 
 import anyio
@@ -107,6 +108,9 @@ def test_the_stream_is_one_of_anyio(new_loop: Any) -> None:
         async def handler(stream: ServedStream) -> None:
             assert repr(stream) == f"<ServedStream {stream.peer}>"
             assert stream.extra(SocketAttribute.remote_address)[1] == int(stream.peer.rpartition(":")[2])
+            assert stream.extra(SocketAttribute.remote_port) == int(stream.peer.rpartition(":")[2])
+            assert stream.extra(SocketAttribute.local_port) == server.port
+            assert stream.extra(SocketAttribute.family) is socket.AF_INET
             lines = BufferedByteReceiveStream(stream)
             line = await lines.receive_until(b"\n", 100)
             await stream.send(b"[" + line + b"]")
