@@ -346,6 +346,8 @@ def test_siblings_are_targets_and_library_tasks_are_not() -> None:
     assert only.points < report.points
     with pytest.raises(ValueError, match="targets='usr'"):
         explore_cancellation(scenario, targets="usr")
+    with pytest.raises(ValueError, match="depth must be 1 or 2, got 3"):
+        explore_cancellation(scenario, depth=3)  # type: ignore[arg-type]
 
 
 def test_then_runs_afterwards_in_the_same_world() -> None:

@@ -65,7 +65,10 @@ def explore_cancellation(
 
     Raises:
         ReplayError: the scenario is not deterministic: two equal runs took different steps.
+        ValueError: *depth* is neither 1 nor 2.
     """
+    if depth not in (1, 2):
+        raise ValueError(f"depth must be 1 or 2, got {depth!r}")
     rules = Rules(then, tuple(invariants), frozenset(may_swallow), targets, io, max_steps)
     explorer = Explorer(scenario, rules, budget=settings.budget(budget), stop_at_first=stop_at_first)
     replayed = settings.replay_of(scenario)

@@ -13,7 +13,7 @@ class NetworkFaults:
 
     Attributes:
         latency: seconds that data takes in either direction, and that a connect takes.
-        refuse: how many connects are refused, the first ones; True refuses all.
+        refuse: how many connects are refused, the first ones that the address sees; True refuses all.
         black_hole: connects never get an answer, neither yes nor no.
         black_hole_at: bytes, both directions together, after which nothing arrives any more.
         reset_at: bytes, both directions together, after which both ends see a connection reset.
