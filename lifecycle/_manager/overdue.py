@@ -80,7 +80,8 @@ class Overdue:
         try:
             self._on_alarm(handle)
         except Exception:
-            logger.exception("on_alarm failed", extra={"task": handle.name, "hook": repr(self)})
+            owner = getattr(handle._owner, "name", None)  # a manager, since this is one's hook
+            logger.exception("on_alarm failed", extra={"owner": owner, "task": handle.name, "hook": repr(self)})
 
 
 class QueueAlarm(Overdue):

@@ -149,8 +149,8 @@ def name_of_peer(address: Any, number: int) -> str:
     return f"unix:{number}"
 
 
-async def listen_tcp(host: str | None, port: int, backlog: int) -> list[Listener]:
-    """Return listeners on all addresses of *host*.
+async def listen_tcp(host: str | None, port: int, backlog: int, owner: str) -> list[Listener]:
+    """Return listeners on all addresses of *host*, for the server called *owner*.
 
     Cancellation: nothing is left open.
 
@@ -165,10 +165,10 @@ async def listen_tcp(host: str | None, port: int, backlog: int) -> list[Listener
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"cannot listen on {host!r}: {error.strerror}") from error
-    return [SocketListener(listening) for listening in open_sockets(dict.fromkeys(found), backlog)]
+    return [SocketListener(listening) for listening in open_sockets(dict.fromkeys(found), backlog, owner)]
 
 
-def open_sockets(found: Iterable[Any], backlog: int) -> list[socket.socket]:
+def open_sockets(found: Iterable[Any], backlog: int, owner: str) -> list[socket.socket]:
     """Return a listening socket for each address, all on one port; IPv6 may be missing where there is another.
 
     Raises:
@@ -193,7 +193,7 @@ def open_sockets(found: Iterable[Any], backlog: int) -> list[socket.socket]:
             listening.close()
         raise
     if missing is not None:
-        logger.warning("listening without IPv6", extra={"error": str(missing)})
+        logger.warning("listening without IPv6", extra={"owner": owner, "error": str(missing)})
     return opened
 
 

@@ -67,9 +67,10 @@ def serve_tcp(
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
+    label = checked_name(name, f"{host or '*'}:{port}")
     return Server(
-        checked_name(name, f"{host or '*'}:{port}"),
-        partial(listen_tcp, host, checked_port(port), checked_count(backlog, "backlog")),
+        label,
+        partial(listen_tcp, host, checked_port(port), checked_count(backlog, "backlog"), label),
         handler,
         limit=limit,
         idle_timeout=idle_timeout,

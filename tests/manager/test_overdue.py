@@ -113,10 +113,14 @@ async def test_on_alarm_may_fail(bubble: Bubble, caplog: pytest.LogCaptureFixtur
         raise LookupError(handle.name)
 
     alarm = RunAlarm(1, fails)
-    async with TaskManager(hooks=[alarm]) as manager:
+    async with TaskManager("mail", hooks=[alarm]) as manager:
         for n in range(2):
             manager.start_soon(work, 3, name=f"task {n}")
     assert [record.getMessage() for record in caplog.records] == ["on_alarm failed"] * 2
+    assert [(vars(record)["owner"], vars(record)["task"]) for record in caplog.records] == [
+        ("mail", "task 0"),
+        ("mail", "task 1"),
+    ]
     assert alarm.alarms == 2
 
 

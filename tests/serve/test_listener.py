@@ -129,7 +129,9 @@ def test_a_machine_without_ipv6_listens_on_the_other_addresses(caplog: pytest.Lo
             assert server.addresses == (("127.0.0.1", server.port),)
 
     asyncio.run(main())
-    assert "listening without IPv6" in caplog.text
+    assert [(record.getMessage(), vars(record)["owner"]) for record in caplog.records] == [
+        ("listening without IPv6", "both:0")
+    ]
 
 
 @virtual
