@@ -247,7 +247,7 @@ class Closing:
                 self._errors.append(StillLent(str(self), self.timeout, lent))
             # Every chore and finalizer has a deadline of its own.
             again = await self._wait_through(lambda: owner._is_quiet(exempt, loans_too=False), kernel.FOREVER)
-        return held or again
+        return kernel.foremost(held, again)
 
     def __repr__(self) -> str:
         return self.name
@@ -304,7 +304,7 @@ class Lender:
     ) -> None:
         failure, held = await self._closing.close()
         if isinstance(error, CancelledError):
-            held = error
+            held = kernel.foremost(error, held)
         elif error is not None:
             failure = error if failure is None else combine(f"errors in and while closing {self}", [error, failure])
         kernel.conclude(failure, held, error)

@@ -219,12 +219,14 @@ class ConnectAttempt(Generic[T]):
             raise
         except BaseException as error:
             held = await self._leave()
+            failure: BaseException | None = error
+            if isinstance(error, CancelledError):
+                failure, held = None, kernel.foremost(error, held)
             if connecting.unreported():
-                if isinstance(error, CancelledError):
-                    kernel.deliver_later(held or error)
+                if held is not None:
+                    kernel.deliver_later(held)
                 self._take()
-            if held is not None and kernel.is_scope_cancellation(error):
-                raise held from None
+            kernel.conclude(failure, held, error)
             raise
         return self._take()
 
@@ -236,7 +238,7 @@ class ConnectAttempt(Generic[T]):
         """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile."""
         held = None
         while self._connecting.state not in SETTLED:
-            held = await kernel.wait_through(self._connecting.ended) or held
+            held = kernel.foremost(held, await kernel.wait_through(self._connecting.ended))
         return held
 
     def _waits_for_me(self) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import CancelledError, Future, Task, get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import Any, TypeVar, cast
@@ -199,6 +199,34 @@ def _innermost_scope(task: Task[Any]) -> CancelScope | None:
     return None if state is None else state.cancel_scope
 
 
+def native_requests(task: Task[Any]) -> int:
+    """Return how many cancellations of *task* have been requested and not taken back, without those by anyio scopes.
+
+    ``Task.cancelling()`` counts both, and a scope takes its own back when it is left.
+    """
+    requests = task.cancelling()
+    return requests - sum(scope._pending_uncancellations or 0 for scope in _scopes_of(task)) if requests else 0
+
+
+def is_folded(task: Task[Any]) -> bool:
+    """Return whether a cancellation of *task* by an anyio scope that it is in stands for a native request as well.
+
+    asyncio makes one exception of two requests in one step. The scope, too, goes by what it found when it was entered;
+    before anyio 4.16 it does not look.
+    """
+    cancelled = [scope for scope in _scopes_of(task) if scope.cancel_called]
+    return bool(cancelled) and native_requests(task) > getattr(cancelled[-1], "_cancelling_at_enter", FOREVER)
+
+
+def _scopes_of(task: Task[Any]) -> Iterator[Any]:
+    """Yield the anyio scopes that *task* has entered and not left, the innermost first."""
+    scope: Any = _innermost_scope(task)
+    while scope is not None:
+        if scope._host_task is task:
+            yield scope
+        scope = scope._parent_scope
+
+
 def is_scope_cancellation(error: BaseException) -> bool:
     """Return whether *error* is a cancellation by an anyio scope, which anyio itself repeats and takes back."""
     return (
@@ -207,6 +235,16 @@ def is_scope_cancellation(error: BaseException) -> bool:
         and isinstance(error.args[0], str)
         and error.args[0].startswith(("Cancelled via cancel scope ", "Cancelled by cancel scope "))
     )
+
+
+def foremost(held: CancelledError | None, other: CancelledError | None) -> CancelledError | None:
+    """Return which of two cancellations of one task to deliver: the first, but a native one before one by a scope.
+
+    anyio repeats its own until its scope is left. A native one comes once: it would be lost.
+    """
+    if held is None or (other is not None and is_scope_cancellation(held)):
+        return other
+    return held
 
 
 # Waiting
@@ -269,8 +307,8 @@ async def wait_shielded(future: Future[Any], timeout: float = FOREVER) -> bool:
 async def wait_through(future: Future[Any], timeout: float = FOREVER) -> CancelledError | None:
     """Wait until *future* is done or *timeout* seconds have passed, whatever happens to the calling task.
 
-    Returns the cancellation held back, None when there was none. Of several a native one is returned rather than
-    one by an anyio scope, because anyio repeats its own. ``Task.cancelling()`` keeps counting all of them.
+    Returns the cancellation held back, the `foremost` of several; None when there was none. ``Task.cancelling()`` keeps
+    counting all of them.
 
     Cancellation: held back, and returned instead of raised; the caller raises it, or hands it to `deliver_later`.
     """
@@ -283,8 +321,7 @@ async def wait_through(future: Future[Any], timeout: float = FOREVER) -> Cancell
                 if not await wait(future, deadline - now()):
                     break
             except CancelledError as error:
-                if held is None or is_scope_cancellation(held):
-                    held = error
+                held = foremost(held, error)
     return held
 
 
@@ -314,17 +351,22 @@ def deliver_later(held: CancelledError) -> None:
     The task is cancelled again in the next loop iteration unless the request has been taken back by
     then: ``asyncio.timeout`` does so while the error passes through it. (``Task.uncancel`` clears a pending
     cancellation only since 3.13; cancelling again at once would hit code after the timeout before that.)
-    A cancellation by an anyio scope is left to anyio, which repeats it.
+    A cancellation by an anyio scope is left to anyio, which repeats it, but for a native one that is folded into it.
     """
     task = current_task()
-    asked = task.cancelling()
-    if asked == 0 or is_scope_cancellation(held):
+    asked = native_requests(task)
+    message = held.args
+    if is_scope_cancellation(held):
+        if not is_folded(task):
+            return
+        message = ()
+    if asked == 0:
         return
 
     def cancel_again() -> None:
-        if 0 < task.cancelling() <= asked and not task.done():
+        if 0 < native_requests(task) <= asked and not task.done():
             task.uncancel()
-            task.cancel(*held.args)
+            task.cancel(*message)
 
     get_running_loop().call_soon(cancel_again)
 

@@ -342,7 +342,7 @@ class TaskManager(TaskBooks):
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
         if self._idleness.has_joined_closers():  # let them come back from it, to see whether they stay
-            held = await kernel.wait_through(next_turn()) or held
+            held = kernel.foremost(held, await kernel.wait_through(next_turn()))
         return held
 
     async def _shut_down(self, held: CancelledError | None) -> CancelledError | None:
@@ -357,7 +357,7 @@ class TaskManager(TaskBooks):
         finished = self._ended - ended
         discarded = self._discard_pending()
         cancelled = self._names()
-        held = await self._cancel_running() or held
+        held = kernel.foremost(held, await self._cancel_running())
         self._report = joined(self._report, DrainReport(finished, cancelled, discarded, self._abandon()))
         return held
 
@@ -368,7 +368,7 @@ class TaskManager(TaskBooks):
             for handle in self._idleness.awaitable_by_caller():
                 handle.cancel(f"{self} is closing")
             wait = partial(kernel.wait_through, timeout=patience(rung, self.cancel_timeout))
-            held = await self._wait_idle(wait) or held
+            held = kernel.foremost(held, await self._wait_idle(wait))
         return held
 
     def _discard_pending(self) -> tuple[str, ...]:
@@ -411,7 +411,10 @@ async def end_block(
     try:
         report = await closing
     except CancelledError as held:
-        kernel.conclude(None if isinstance(error, CancelledError) else error, held, error)
+        if isinstance(error, CancelledError):
+            kernel.conclude(None, kernel.foremost(error, held), error)
+        else:
+            kernel.conclude(error, held, error)
         return
     if report.abandoned and error is None:
         names = ", ".join(left.name for left in report.abandoned)

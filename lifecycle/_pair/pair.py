@@ -115,7 +115,7 @@ class ReaderWorker(Generic[T]):
         held = await self._shut_down("its block was left", through=True)
         failure = self._failure()
         if isinstance(error, CancelledError):
-            held = error
+            held = kernel.foremost(error, held)
         elif error is not None:
             failure = error if failure is None else combine(f"errors in and of {self}", [error, failure])
         kernel.conclude(failure, held, error)
@@ -299,9 +299,9 @@ async def link(
         linked.stop("the caller of link() was cancelled")
         held = await join(linked, closing_tasks(), through=True)
         failure = failure_of(linked.outcome(), "errors of linked loops")
+        kernel.conclude(failure, kernel.foremost(error, held), error)
         if failure is None:
             raise
-        kernel.conclude(failure, held or error)
     return linked.outcome()
 
 

@@ -161,7 +161,7 @@ class EndingScope:
                 return error, None  # a release closes the very scope that waits for it
             self._closing_ended = self._closing_ended or kernel.new_future()
             if through:
-                held = await kernel.wait_through(self._closing_ended) or held
+                held = kernel.foremost(held, await kernel.wait_through(self._closing_ended))
             else:
                 await kernel.wait_shielded(self._closing_ended)
         if error is None and held is None and not self._books and not self._errors:

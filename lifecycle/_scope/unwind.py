@@ -117,9 +117,8 @@ class Unwinding:
         return combine(f"errors while closing {self._scope}", self.errors) if self.errors else None
 
     def hold(self, cancellation: CancelledError | None) -> None:
-        """Keep *cancellation* for the end; anyio repeats its own, so a native one goes first."""
-        if cancellation is not None and (self.cancellation is None or kernel.is_scope_cancellation(self.cancellation)):
-            self.cancellation = cancellation
+        """Keep *cancellation* for the end."""
+        self.cancellation = kernel.foremost(self.cancellation, cancellation)
 
     # The synchronous part
 
@@ -209,6 +208,7 @@ class Unwinding:
     def _settle(self, entry: Any) -> None:
         """Close the account of an entry whose release has ended, or was given up."""
         self._pending = None
+        self._due = kernel.FOREVER  # for the next one, time begins when it does
         if not entry.leaves:
             self._books.releasing = None
             self._books.released += 1

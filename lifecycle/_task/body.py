@@ -69,14 +69,9 @@ class Body:
         return self.held is not None or self._count_is_up
 
     def hold(self, error: CancelledError | None) -> None:
-        """Keep a cancellation for the end, unless it is the interruption met late.
-
-        A native one goes before one by an anyio scope, which anyio repeats.
-        """
-        if error is None or self._was_ours:
-            return
-        if self.held is None or kernel.is_scope_cancellation(self.held):
-            self.held = error
+        """Keep a cancellation for the end, unless it is the interruption met late."""
+        if error is not None and not self._was_ours:
+            self.held = kernel.foremost(self.held, error)
 
     async def absorb_interruption(self) -> None:
         """Take an interruption that the body has not met out of the host; only Python before 3.13 leaves it there.

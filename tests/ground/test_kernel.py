@@ -192,6 +192,56 @@ async def test_deliver_later_spares_code_after_a_timeout_that_took_its_request_b
 
 
 @virtual
+async def test_deliver_later_tells_the_request_of_a_scope_from_one_that_was_taken_back(bubble: Bubble) -> None:
+    """The scope is cancelled in the very loop iteration in which the timeout has taken its request back."""
+    with anyio.CancelScope() as scope:
+        with pytest.raises(OSError, match="rollback"):
+            async with asyncio.timeout(1):
+                try:
+                    await asyncio.sleep(10)
+                except asyncio.CancelledError as cancelled:
+                    scope.cancel()
+                    kernel.deliver_later(cancelled)
+                    raise OSError("rollback") from None
+        await asyncio.sleep(0)
+    assert scope.cancelled_caught
+    assert kernel.current_task().cancelling() == 0
+
+
+@virtual
+async def test_a_native_request_that_is_folded_into_one_by_a_scope_is_delivered_later(bubble: Bubble) -> None:
+    """Two requests in one step are one exception, with the words of the scope, which does not take it for its own."""
+    task = kernel.current_task()
+    with pytest.raises(OSError, match="rollback"):
+        with anyio.CancelScope() as scope:
+            bubble.loop.call_later(1, lambda: (scope.cancel(), task.cancel()))
+            with pytest.raises(asyncio.CancelledError) as folded:
+                await asyncio.sleep(10)
+            assert kernel.is_scope_cancellation(folded.value)
+            kernel.deliver_later(folded.value)
+            raise OSError("rollback")
+    with pytest.raises(asyncio.CancelledError) as info:
+        await asyncio.sleep(1)
+    assert not kernel.is_scope_cancellation(info.value)
+    assert task.cancelling() == 1
+    task.uncancel()
+
+
+@virtual
+async def test_of_two_cancellations_a_native_one_is_foremost(bubble: Bubble) -> None:
+    """Otherwise the first; a scope repeats its own."""
+    first, second = asyncio.CancelledError("first"), asyncio.CancelledError("second")
+    scopes = asyncio.CancelledError("Cancelled via cancel scope 1")
+    assert kernel.foremost(None, None) is None
+    assert kernel.foremost(None, first) is first
+    assert kernel.foremost(first, None) is first
+    assert kernel.foremost(first, second) is first
+    assert kernel.foremost(first, scopes) is first
+    assert kernel.foremost(scopes, first) is first
+    assert kernel.foremost(scopes, None) is scopes
+
+
+@virtual
 async def test_a_scope_cancellation_is_left_to_anyio(bubble: Bubble) -> None:
     """anyio counts and repeats its cancellations by itself."""
     with anyio.CancelScope() as scope:

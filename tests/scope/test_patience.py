@@ -136,3 +136,21 @@ async def test_what_an_abandoned_release_raises_later_is_logged(
     (record,) = caplog.records
     assert record.getMessage() == "abandoned release failed"
     assert record.owner == "session"  # type: ignore[attr-defined]
+
+
+@virtual
+async def test_a_release_has_its_time_from_its_own_first_step_on(bubble: Bubble) -> None:
+    """Not what the task before it has left, where a task factory has the release begin a step later."""
+    bubble.loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
+    released: list[str] = []
+
+    async def release() -> None:
+        released.append("callback")
+
+    with pytest.raises(ReleaseTimeout, match="task 'work'"):
+        async with Scope(close_timeout=0) as scope:
+            child = scope.child()
+            child.push_async_callback(release)
+            child.start_soon(asyncio.sleep, 10, name="work")
+            await asyncio.sleep(1)
+    assert released == ["callback"]
