@@ -8,7 +8,8 @@ Four states, each left once and in this order:
 * *running*: no loop has ended;
 * *lingering*: one has ended in a way that lets the others come to their own end, for a bounded time;
 * *stopping*: the resource is being closed, which frees what no cancellation can free, and the loops that are left have
-  been cancelled; each may take ``close_timeout``, is cancelled once more then, and is abandoned a grace later;
+  been cancelled; each may take ``close_timeout``, is cancelled once more then, and is abandoned a grace later. So may
+  the closing of the resource, which is cancelled when it has had its time;
 * *over*: no loop is left, and the resource is closed.
 
 Every change of state is a plain step, taken in the step in which a loop ends, by a timer, or by the call that closes.
@@ -18,9 +19,8 @@ No task has to drive it: a pair whose host waits for something else ends as prom
 from __future__ import annotations
 
 import enum
-import inspect
 import logging
-from asyncio import CancelledError, Future, Task, TimerHandle
+from asyncio import Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -30,14 +30,12 @@ from .._ground.errors import ReleaseTimeout
 from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, FAILED, TaskHandle
-from .._task.waiting import adopt_closers
+from .closer import Close, Closer
 from .ends import How, LinkOutcome, LoopEnd
 
 logger = logging.getLogger("lifecycle.pair")
 
 Loop = Callable[[], Coroutine[Any, Any, object]]
-Close = Callable[[], object]
-
 NOBODY: frozenset[Task[Any]] = frozenset()
 
 
@@ -79,15 +77,13 @@ class Linked:
         self.close_timeout = close_timeout
         self.state = READY
         self._loops = loops
-        self._close = close
         self._on_end = on_end
         self._live: dict[TaskHandle[Any], str] = {}
         self._early: list[TaskHandle[Any]] | None = None  # those that ended while others had not begun
         self._ends: list[LoopEnd] = []
         self._first: LoopEnd | None = None
         self._reason: str | None = None
-        self._close_error: BaseException | None = None
-        self._closer: Task[None] | None = None
+        self._closer = Closer(close, f"pair {name!r}", name, close_timeout)
         self._told: set[TaskHandle[Any]] = set()
         self._lingering: TimerHandle | None = None
         self._ladder: Ladder | None = None
@@ -219,12 +215,12 @@ class Linked:
             self._begin_closing(exempt)
         fresh = [handle for handle in self._live if handle not in self._told and handle._task not in exempt]
         self._told.update(fresh)
-        if fresh or (self._closer is not None and self._ladder is None):
+        if fresh:
             self._give_time(fresh)
         self.progress()
 
-    def _give_time(self, fresh: Sequence[TaskHandle[Any]] = ()) -> None:
-        """Cancel *fresh*; from now on everything that is to end has ``close_timeout`` for it."""
+    def _give_time(self, fresh: Sequence[TaskHandle[Any]]) -> None:
+        """Cancel *fresh*; from now on every loop that is to end has ``close_timeout`` for it."""
         self._end_ladder()
         self._ladder = ladder = Ladder(lambda: self._interrupt(fresh), self._abandon, self.close_timeout)
         ladder.climb()
@@ -241,7 +237,7 @@ class Linked:
             ladder.end()
 
     def _abandon(self) -> None:
-        """Go on without what will not end."""
+        """Go on without the loops that will not end."""
         for handle in [handle for handle in self._live if handle in self._told]:
             name = self._live.pop(handle)
             stack = kernel.suspended_at(handle._task) if handle._task is not None else ()
@@ -250,58 +246,14 @@ class Linked:
             self._ends.append(end)
             self._on_end(end)
         self._told.clear()
-        if self._closer is not None:
-            stack = kernel.suspended_at(self._closer)
-            self._close_error = ReleaseTimeout(
-                f"the resource of {self}", self.close_timeout, abandoned=True, stack=stack
-            )
-            self._closer = None
         self.progress()
 
-    # Closing the resource
-
     def _begin_closing(self, exempt: frozenset[Task[Any]] = NOBODY) -> None:
+        """Close the resource: nothing more may linger."""
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        close, self._close = self._close, None
-        if close is None:
-            return
-        try:
-            closing = close()
-        except BaseException as error:
-            self._close_error = error
-            return
-        if inspect.isawaitable(closing):
-            # Eagerly, so that what the loops are blocked in is freed before they are cancelled, where it can be.
-            closer = kernel.spawn_eagerly(self._await_closing(closing, exempt), f"closer of {self}")
-            if not closer.done():
-                self._closer = closer
-                closer.add_done_callback(lambda closer: self._closer_done(closer, closing))
-
-    async def _await_closing(self, closing: Any, exempt: frozenset[Task[Any]]) -> None:
-        adopt_closers(exempt)
-        limit = kernel.time_limit(self.close_timeout)
-        try:
-            async with limit:
-                await closing
-        except TimeoutError as error:
-            self._close_error = error
-            if limit.expired():
-                self._close_error = ReleaseTimeout(f"the resource of {self}", self.close_timeout, abandoned=False)
-        except BaseException as error:
-            self._close_error = error
-
-    def _closer_done(self, closer: Task[None], closing: Any) -> None:
-        if closer.cancelled() and self._close_error is None:  # from outside, before its first step
-            if inspect.iscoroutine(closing):
-                closing.close()
-            self._close_error = CancelledError(f"closing the resource of {self} was cancelled from outside")
-        if self._closer is closer:
-            self._closer = None
-            self.progress()
-        elif self._close_error is not None and not isinstance(self._close_error, ReleaseTimeout):
-            logger.error("abandoned closing failed", exc_info=self._close_error, extra={"owner": self.name})
+        self._closer.begin(exempt, self.progress)
 
     # The end
 
@@ -311,9 +263,7 @@ class Linked:
             if self.state is not STOPPING:
                 self.state = STOPPING
                 self._begin_closing()
-                if self._closer is not None:
-                    self._give_time()
-            if self._closer is None:
+            if self._closer.task is None:
                 self.state = OVER
                 self._end_ladder()
                 self._on_end = no_time  # which refers to the owner of this: a cycle
@@ -327,7 +277,7 @@ class Linked:
         """Whether nothing is left but what *exempt* tasks run."""
         if self.state in (READY, OVER):
             return True
-        closing = self._closer is not None and self._closer not in exempt
+        closing = self._closer.task is not None and self._closer.task not in exempt
         return self.state is STOPPING and not closing and all(handle._task in exempt for handle in self._live)
 
     def watch(self, exempt: frozenset[Task[Any]] = NOBODY) -> Future[None]:
@@ -344,15 +294,15 @@ class Linked:
 
     def outcome(self) -> LinkOutcome:
         """Return what became of them, as far as that is known."""
-        return LinkOutcome(self._first, self._reason, tuple(self._ends), self._close_error, self.undelivered)
+        return LinkOutcome(self._first, self._reason, tuple(self._ends), self._closer.error, self.undelivered)
 
     def _portrait(self) -> Portrait:
         things = [
             Thing("task", name, handle.status.value, handle.started_at, task=handle._task)
             for handle, name in self._live.items()
         ]
-        if self._closer is not None:
-            things.append(Thing("task", "closer", "running", task=self._closer))
+        if self._closer.task is not None:
+            things.append(Thing("task", "closer", "running", task=self._closer.task))
         return Portrait("pair", self.name, self.state.value, self._since, things, mark=self._token)
 
 

@@ -15,8 +15,9 @@ from .._ground.checks import checked_callable, checked_count, checked_name, chec
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed, combine
 from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
+from .closer import Close
 from .ends import LinkOutcome, LoopEnd
-from .linked import OVER, READY, RUNNING, Close, Linked, Loop
+from .linked import OVER, READY, RUNNING, Linked, Loop
 from .mailbox import Mailbox
 
 __all__ = ["LinkOutcome", "LoopEnd", "ReaderWorker", "link"]
@@ -64,8 +65,8 @@ class ReaderWorker(Generic[T]):
         close: closes what the loops read from; synchronous or asynchronous, called exactly once, when the first has
             ended and the other is not to go on.
         drain_timeout: seconds that the worker may go on after the reader has returned; None for no bound.
-        close_timeout: seconds that a stopped loop, and ``close``, may take, after which it is cancelled once more and
-            then abandoned, with a `ReleaseTimeout`; None for no bound.
+        close_timeout: seconds that a stopped loop may take, after which it is cancelled once more and then abandoned,
+            with a `ReleaseTimeout`. ``close`` has as long before it is cancelled. None for no bound.
         name: for errors and snapshots.
 
     Raises:
@@ -159,8 +160,8 @@ class ReaderWorker(Generic[T]):
         A loop of the pair that closes it is neither stopped nor waited for. Errors of the loops are in the outcome, and
         raised at the end of the block unless `wait` has returned them.
 
-        Cancellation: held back until both have ended, at most ``close_timeout`` and a grace, then raised. A second
-        caller just stops waiting.
+        Cancellation: held back until both have ended, and ``close``: at most ``close_timeout`` and a grace, and as long
+        again for a ``close`` that has to be cancelled. Raised then. A second caller just stops waiting.
         """
         held = await self._shut_down("it was closed", through=not self._closed_before)
         kernel.conclude(None, held)
@@ -266,8 +267,9 @@ async def link(
     The general form of `ReaderWorker`, without a mailbox: when one ends, *close* is called, the others are stopped and
     joined. Their errors are in the outcome, and not raised.
 
-    Cancellation: stops and joins all of them, then goes on; at most ``close_timeout`` and a grace. Errors that they
-    raise meanwhile are raised here, and the cancellation at the caller's next suspension.
+    Cancellation: stops and joins all of them, then goes on; at most ``close_timeout`` and a grace, and as long again
+    for a *close* that has to be cancelled. Errors that they raise meanwhile are raised here, and the cancellation at
+    the caller's next suspension.
 
     Args:
         loops: async functions without arguments, at least one.
@@ -275,7 +277,7 @@ async def link(
         close: closes what they share; see `ReaderWorker`.
         drain_timeout: seconds that the others may go on by themselves when the first has *returned*, or until one
             fails; 0 to stop them at once, None for no bound.
-        close_timeout: seconds that a stopped loop, and *close*, may take; None for no bound.
+        close_timeout: seconds that a stopped loop may take, and *close* before it is cancelled; None for no bound.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 from typing import Any
@@ -239,16 +240,54 @@ async def test_the_error_of_closing_is_reported(bubble: Bubble) -> None:
 
 @virtual
 async def test_a_close_that_takes_too_long_is_cancelled_and_named(bubble: Bubble) -> None:
-    """After ``close_timeout``; one that ignores that is abandoned a grace later."""
+    """After ``close_timeout``; one that ignores that is cancelled again as long after, and abandoned a grace later."""
     stubborn = Stubborn()
-    for close, seconds in ((forever, 2.0), (stubborn.run, 3.0)):
+    for close, seconds in ((forever, 2.0), (stubborn.run, 5.0)):
         began = asyncio.get_running_loop().time()
         async with ReaderWorker(forever, returns, close=close, close_timeout=2, name="slow") as pair:
             outcome = await pair.wait()
         assert asyncio.get_running_loop().time() - began == pytest.approx(seconds + 0.1)
         assert isinstance(outcome.close_error, ReleaseTimeout)
         assert outcome.close_error.resource == "the resource of pair 'slow'"
+    assert stubborn.cancellations == 2
     await stubborn.let_go()
+
+
+@virtual
+async def test_a_close_that_swallows_one_cancellation_is_not_abandoned(bubble: Bubble) -> None:
+    """A stray ``except BaseException`` in it costs time, and leaves nothing behind."""
+
+    async def close() -> None:
+        with contextlib.suppress(BaseException):
+            await forever()
+        await forever()
+
+    async with ReaderWorker(forever, returns, close=close, close_timeout=2) as pair:
+        outcome = await pair.wait()
+    assert asyncio.get_running_loop().time() == pytest.approx(4.1)
+    assert isinstance(outcome.close_error, ReleaseTimeout)
+    assert not outcome.close_error.abandoned
+
+
+@virtual
+async def test_what_an_abandoned_close_raises_later_is_logged(bubble: Bubble, caplog: pytest.LogCaptureFixture) -> None:
+    """The outcome still says that it was abandoned."""
+
+    async def close() -> None:
+        until = asyncio.get_running_loop().time() + 10
+        while (left := until - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+        raise ValueError("too late")
+
+    async with ReaderWorker(forever, returns, close=close, close_timeout=1, name="p") as pair:
+        before = await pair.wait()
+    await asyncio.sleep(10)
+    assert await pair.wait() == before
+    assert isinstance(before.close_error, ReleaseTimeout)
+    assert before.close_error.abandoned
+    [record] = [record for record in caplog.records if record.message == "abandoned closing failed"]
+    assert record.owner == "p"  # type: ignore[attr-defined]
 
 
 @virtual
