@@ -288,9 +288,15 @@ class JobRecord:
     """A job as the store has it, to be shown.
 
     Attributes:
+        run_id, flow: its run and the name of its flow; None for a job that was submitted by itself.
+        kind: of its block, such as ``call`` or ``shell``.
         attempts: how often it was started.
+        failures: how many of those count against ``retries``.
         seconds: how long its last attempt took.
         created, started, finished: wall-clock times, None for what has not happened.
+        due: the wall-clock time before which it is not started; None for at once.
+        error: why it did not succeed, in one line; ``trace`` is the traceback.
+        log: what it has logged.
         needs: names of the jobs that it waits for.
     """
 
@@ -390,11 +396,11 @@ class ScheduleRecord:
         paused: whether it is paused.
         next_due: wall-clock time of the next run; None while a fixed delay's run goes on, and for never again.
         last_due: wall-clock time for which the last run was due.
-        last_job: the number of the last job, None for a schedule of a flow.
+        last_job: the number of the last job that was due, None for a schedule of a flow.
         runs: how many runs were submitted because they were due.
         missed_runs: how many were dropped.
         flow: the name of the flow that it runs, None when it calls a handler.
-        last_run: the number of the flow's last run.
+        last_run: the number of the flow's last run that was due.
         handler: the name of the handler that it calls, None when it runs a flow.
     """
 

@@ -63,7 +63,6 @@ class ExplorationReport:
         targets: names of the tasks that were struck.
         by_fault: per fault, how many runs were made and how many failed.
         seconds: real time it took.
-        digest: hash over all runs and their outcomes; equal for two equal explorations.
     """
 
     scenario: str
@@ -81,6 +80,7 @@ class ExplorationReport:
 
     @property
     def digest(self) -> str:
+        """A hash over all runs and their outcomes; equal for two equal explorations."""
         return self._hash.hexdigest()
 
     def record(self, token: str, trace: int, complaints: list[str]) -> None:
