@@ -187,6 +187,7 @@ class _Process(Generic[T]):
         self._main: Task[T] | None = None
         self._forced: Future[None] | None = None
         self._stuck: list[AbandonedTask] = []
+        self._given_up: set[Task[Any] | None] = set()  # the tasks that these are about
 
     async def supervise(self, coro: Coroutine[Any, Any, T]) -> None:
         """Run *coro* to its end, then end everything else that is in the loop.
@@ -252,6 +253,7 @@ class _Process(Generic[T]):
         for name in report.cancelled + report.discarded:
             print_line(f"did not end in time, cancelled: {name}")
         self._stuck.extend(report.abandoned)
+        self._given_up.update(handle._task for handle in background._abandoned)
 
     async def _end(self, tasks: list[Task[Any]], reason: str) -> None:
         """Cancel *tasks*, once more those that are left at the bound, and note what still runs a grace after that."""
@@ -266,12 +268,11 @@ class _Process(Generic[T]):
                 cancellation.withdraw()
         for task in [task for task in tasks if not task.done()]:
             self._stuck.append(AbandonedTask(task.get_name(), self._cancel_timeout, kernel.suspended_at(task)))
+            self._given_up.add(task)
 
     async def _cancel_strangers(self) -> None:
         """Cancel the tasks without an owner, and name those that do not end."""
-        known = {left.name for left in self._stuck}
-        strangers = [task for task in kernel.other_tasks() if task.get_name() not in known]
-        await self._end(strangers, "the process is ending")
+        await self._end(list(kernel.other_tasks() - self._given_up), "the process is ending")
 
     def _on_signal(self, received: signal.Signals) -> None:
         assert self._main is not None
