@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import assert_type
+from typing import Any, assert_type
 
 from lifecycle import (
     Pool,
@@ -16,10 +16,12 @@ from lifecycle import (
     cached,
     connect,
     gather,
+    once,
     resource,
     run,
 )
-from lifecycle.types import Loan
+from lifecycle.hooks import TaskHooks, TimerHooks
+from lifecycle.types import Loan, Timer, TimerRun
 
 
 class Client:
@@ -93,6 +95,25 @@ async def connecting() -> Client:
     async with connect(session, "host", timeout=5.0) as client:
         assert_type(client, Client)
     return await connect(session, "host")
+
+
+class Watch(TaskHooks):
+    """Derives from what a hook looks like, and has one of its methods."""
+
+    def after(self, handle: TaskHandle[Any]) -> None:
+        print(handle.name)
+
+
+class Late(TimerHooks):
+    """The same, of timers."""
+
+    async def before(self, run: TimerRun) -> None:
+        print(run.lateness)
+
+
+def watched() -> None:
+    TaskManager(hooks=[Watch()])
+    assert_type(once(connecting, 1.0, hooks=[Late()]), Timer)
 
 
 def main() -> None:

@@ -10,23 +10,29 @@ from .._task.handle import TaskHandle
 logger = logging.getLogger("lifecycle.manager")
 
 
+# Each method returns: one without a statement would be an abstract one to type checkers, and have to be overridden.
 class TaskHooks(Protocol):
     """What a hook of a task manager looks like; leave out the methods that you do not need.
 
-    Hooks are synchronous and run in the loop. An error that one raises is logged, and changes nothing.
+    A hook may derive from it, and need not. Hooks are synchronous and run in the loop. An error that one raises is
+    logged, and changes nothing.
     """
 
     def queued(self, handle: TaskHandle[Any]) -> None:
         """Called when *handle* was taken in and has to wait for a slot."""
+        return
 
     def before(self, handle: TaskHandle[Any]) -> None:
         """Called when *handle* has a slot, before its first step."""
+        return
 
     def after(self, handle: TaskHandle[Any]) -> None:
         """Called when *handle* has ended in whatever way, also if it never started: look at its status."""
+        return
 
     def rejected(self, name: str, error: Exception) -> None:
         """Called when a task called *name* was refused; *error* is what its caller gets."""
+        return
 
 
 _METHODS = ("queued", "before", "after", "rejected")

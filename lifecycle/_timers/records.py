@@ -47,20 +47,25 @@ class TimerRun:
         return max(0.0, self.started_at - self.scheduled_at)
 
 
+# Each method returns: one without a statement would be an abstract one to type checkers, and have to be overridden.
 class TimerHooks(Protocol):
     """What a hook of a timer looks like; leave out the methods that you do not need.
 
-    ``before`` and ``after`` may be synchronous or asynchronous and run in the run's own task.
+    A hook may derive from it, and need not. ``before`` and ``after`` may be synchronous or asynchronous and run in the
+    run's own task.
     """
 
     def before(self, run: TimerRun) -> object:
         """Called before each run; an error that it raises fails the run."""
+        return None
 
     def after(self, run: TimerRun) -> object:
         """Called after each run that ``before`` was called for; an error that it raises is logged."""
+        return None
 
     def missed(self, timer: str, due: float, count: int) -> object:
         """Called, synchronously, when *count* occasions up to *due* were passed over or dropped as too late."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
