@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
+#: Not always ``"lifecycle"``: a program may carry its own copy of the package inside of another.
 PACKAGE = __package__
 
 #: For each face its homes, and for each home the public names that it defines.
 FACES: dict[str, dict[str, str]] = {
-    "lifecycle": {
+    PACKAGE: {
         "_connect.connect": "connect",
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
         "_connect.retry": "Retry",
@@ -39,12 +40,12 @@ FACES: dict[str, dict[str, str]] = {
         "_task.handle": "TaskHandle TaskStatus",
         "_timers.timers": "cron fixed_delay fixed_rate once",
     },
-    "lifecycle.hooks": {
+    f"{PACKAGE}.hooks": {
         "_manager.hooks": "TaskHooks",
         "_manager.overdue": "QueueAlarm RunAlarm",
         "_timers.records": "TimerHooks",
     },
-    "lifecycle.types": {
+    f"{PACKAGE}.types": {
         "_connect.attempt": "ConnectAttempt",
         "_connect.state": "AttemptState",
         "_group.completions": "Completions",
@@ -78,6 +79,8 @@ def face(module: str) -> tuple[Callable[[str], object], Callable[[], list[str]],
     def load(name: str) -> object:
         if name not in home_of:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        import typing  # noqa: F401  # all of it: a dataclass takes it as it is, also half imported by another thread
+
         value = getattr(import_module(f"{PACKAGE}.{home_of[name]}"), name)
         setattr(sys.modules[module], name, value)
         _show_faces()

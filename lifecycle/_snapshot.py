@@ -1,7 +1,5 @@
 """take_snapshot: who owns what, since when, as a tree; and what grew between two of them."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter
@@ -39,7 +37,7 @@ class SnapshotNode:
     count: int = 1
     counts: dict[str, int] = field(default_factory=dict)
     site: tuple[str, ...] = ()
-    children: tuple[SnapshotNode, ...] = ()
+    children: "tuple[SnapshotNode, ...]" = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the node as plain data, for JSON."""
@@ -47,7 +45,7 @@ class SnapshotNode:
         plain |= {"count": self.count, "counts": dict(self.counts), "site": list(self.site)}
         return plain | {"children": [child.to_dict() for child in self.children]}
 
-    def walk(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], SnapshotNode]]:
+    def walk(self, path: tuple[str, ...] = ()) -> "Iterator[tuple[tuple[str, ...], SnapshotNode]]":
         """Yield the node and all below it, each with its path of ``kind 'name'``."""
         here = (*path, f"{self.kind} {self.name!r}")
         yield here, self
@@ -123,7 +121,7 @@ class Snapshot:
         """Return how many things of *kind* have an owner."""
         return sum(node.count for _, node in self._walk() if node.kind == kind)
 
-    def compare_to(self, older: Snapshot) -> SnapshotDiff:
+    def compare_to(self, older: "Snapshot") -> SnapshotDiff:
         """Return what grew or shrank since *older*; things are compared by path, not by identity."""
         before, after = older._amounts(), self._amounts()
         changes = [Growth(path, before[path], after[path]) for path in before | after if before[path] != after[path]]
@@ -143,7 +141,7 @@ class Snapshot:
         lines += [f"by nobody: {node}" for node in self.unowned]
         return "\n".join(lines)
 
-    def _walk(self) -> Iterator[tuple[tuple[str, ...], SnapshotNode]]:
+    def _walk(self) -> "Iterator[tuple[tuple[str, ...], SnapshotNode]]":
         for root in self.roots:
             yield from root.walk()
 

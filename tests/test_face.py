@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import pickle
+import shutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,77 @@ def test_what_comes_along_shows_its_face_as_well() -> None:
         "class 'lifecycle.OwnerClosed'",
         "class 'lifecycle.types.TaskManagerStatistics'>\n",
     ]
+
+
+def test_tools_that_freeze_programs_find_every_home() -> None:
+    """They follow import statements alone: ``lifecycle/__init__.py`` has one for each home, and never makes it."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (never_called,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    found = [
+        f"{node.module}.{alias.name}" if node.module else alias.name
+        for node in never_called.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert sorted(found) == sorted({home for homes in FACES.values() for home in homes})
+
+
+PUBLIC = (*FACES, "lifecycle.scheduler", "lifecycle.testing", "lifecycle.testing.types")
+RECORDS = [
+    (module, name)
+    for module in PUBLIC
+    for name in importlib.import_module(module).__all__
+    if dataclasses.is_dataclass(getattr(importlib.import_module(module), name))
+]
+
+
+@pytest.mark.parametrize(("module", "name"), RECORDS)
+def test_the_fields_of_a_public_record_say_their_types(module: str, name: str) -> None:
+    """Serializers and web frameworks ask for them, and look a text up in the face, where the home's names are not."""
+    record = getattr(importlib.import_module(module), name)
+    hints = typing.get_type_hints(record, globalns={}, localns={name: record})
+    assert hints.keys() >= {field.name for field in dataclasses.fields(record)}
+
+
+def run_program(program: str, *, path: Path | None = None) -> str:
+    """Return what a program prints that finds packages in *path* before all others."""
+    args = [sys.executable, "-c", program, str(path or PACKAGE.parent)]
+    ended = subprocess.run(args, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_a_copy_inside_of_another_package_works(tmp_path: Path) -> None:
+    """A program may bring its own: names say where they are found, and pickles come back."""
+    for package in (tmp_path / "shop", tmp_path / "shop" / "vendored"):
+        package.mkdir()
+        (package / "__init__.py").touch()
+    leave = shutil.ignore_patterns("__pycache__", "scheduler", "testing", "cli", "integrations")
+    shutil.copytree(PACKAGE, tmp_path / "shop" / "vendored" / "lifecycle", ignore=leave)
+    program = (
+        "import pickle, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from shop.vendored import lifecycle\n"
+        "from shop.vendored.lifecycle import hooks, types\n"
+        "for face in (lifecycle, hooks, types):\n"
+        "    for name in face.__all__: assert pickle.loads(pickle.dumps(getattr(face, name))) is getattr(face, name)\n"
+        "print(lifecycle.Scope, types.Loan, 'lifecycle' in sys.modules)\n"
+    )
+    scope, loan = "shop.vendored.lifecycle.Scope", "shop.vendored.lifecycle.types.Loan"
+    assert run_program(program, path=tmp_path) == f"<class '{scope}'> <class '{loan}'> False\n"
+
+
+def test_threads_may_load_names_at_once() -> None:
+    """Also the first names of a process, while another thread is in the middle of an import."""
+    program = (
+        "import sys, threading, lifecycle; sys.setswitchinterval(1e-6)\n"
+        "together = threading.Barrier(16); failures = []\n"
+        "def load(first):\n"
+        "    together.wait()\n"
+        "    try: [getattr(lifecycle, name) for name in lifecycle.__all__[first:] + lifecycle.__all__[:first]]\n"
+        "    except Exception as failure: failures.append(failure)\n"
+        "threads = [threading.Thread(target=load, args=(3 * n,)) for n in range(16)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(failures, {getattr(lifecycle, name).__module__ for name in lifecycle.__all__})\n"
+    )
+    assert run_program(program) == "[] {'lifecycle'}\n"

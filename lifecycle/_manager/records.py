@@ -1,7 +1,5 @@
 """What a task manager says of itself: its statistics, what a drain reports, and what was abandoned."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

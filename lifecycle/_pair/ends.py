@@ -1,7 +1,5 @@
 """LinkOutcome and LoopEnd: who ended first and why, and what every loop met."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What a registry has done and what it holds, as a frozen record."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

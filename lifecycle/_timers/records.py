@@ -1,7 +1,5 @@
 """What timers are set to, what they say about a run, and what they have done: frozen records and one protocol."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args

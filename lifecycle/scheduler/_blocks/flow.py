@@ -1,7 +1,5 @@
 """A flow as it was read: parameters, and jobs that wait for each other."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What became of a job, or of a whole run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The frozen record that a scheduler's ``statistics()`` returns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a scheduler reports while it works: one small record for each thing that happened."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -30,8 +30,6 @@ of a schedule
 Those that every job needs are named tuples: they cost a third of what a frozen dataclass costs to make.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass

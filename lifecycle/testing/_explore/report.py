@@ -1,7 +1,5 @@
 """What an exploration has found, in words and in numbers."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, field
 
