@@ -6,7 +6,6 @@ abandoned: those who wait for it are told, and what it may still produce goes to
 
 from __future__ import annotations
 
-import logging
 from asyncio import CancelledError, Task, sleep
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -15,6 +14,7 @@ from ._ground import kernel
 from ._ground.calls import coroutine_for
 from ._ground.errors import CreationTimeout, TaskCancelled, is_fatal
 from ._ground.ladder import Ladder
+from ._ground.logs import OwnerLog
 
 T = TypeVar("T")
 
@@ -216,7 +216,7 @@ class Chores:
         logger: where the error of one that was abandoned goes.
     """
 
-    def __init__(self, name: str, logger: logging.Logger) -> None:
+    def __init__(self, name: str, logger: OwnerLog) -> None:
         self.name = name
         self.logger = logger
         # Dicts rather than sets: they are walked in order of arrival, the same in every run.

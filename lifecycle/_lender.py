@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from ._ground import kernel, trace
 from ._ground.checks import checked_name, checked_timeout
 from ._ground.closing import OwnerState, refuse
 from ._ground.errors import StillLent, combine
+from ._ground.logs import OwnerLog
 from ._task.waiting import awaiting_tasks_of, closing_tasks
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class Closing:
         self._entered = False
         self.owner_name = checked_name(name, kind)
         self.name = f"{kind} {self.owner_name!r}"
-        self.logger = logging.getLogger(f"lifecycle.{kind}")
+        self.logger = OwnerLog(f"lifecycle.{kind}")
         self.timeout: float = checked_timeout(timeout, "close_timeout")
         self.state = OPEN
         self.watchers: list[Watcher] = []

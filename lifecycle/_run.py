@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ import threading
 import time
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -23,13 +22,13 @@ from ._ground.calls import checked_coroutine, coroutine_of, name_of
 from ._ground.checks import checked_callable, checked_timeout
 from ._ground.errors import NoSurroundingRun, combine
 from ._ground.ladder import patience
-from ._ground.logs import shown_on_stderr
+from ._ground.logs import OwnerLog, print_line, shown_on_stderr
 from ._ground.loop import run_in_new_loop
 from ._manager.manager import TaskManager
 from ._manager.records import AbandonedTask
 from ._task.handle import TaskHandle
 
-logger = logging.getLogger("lifecycle.run")
+logger = OwnerLog("lifecycle.run")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -170,11 +169,6 @@ def handled_signals(callback: Callable[[signal.Signals], None]) -> Iterator[None
             signal.signal(number, previous)
 
 
-def print_line(message: str) -> None:
-    """Print a line on stderr, for the person who stopped the process."""
-    print(f"lifecycle: {message}", file=sys.stderr, flush=True)  # noqa: T201
-
-
 class _Process(Generic[T]):
     """One `run`: what was asked of it, and how it ended."""
 
@@ -303,5 +297,6 @@ class _Process(Generic[T]):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 print_line(f"still running, abandoned: thread {thread.name!r}")
-                sys.stdout.flush()
+                with suppress(AttributeError, OSError, ValueError):  # it may be closed, full or gone
+                    sys.stdout.flush()
                 os._exit(code)

@@ -6,7 +6,6 @@ over, and each of these decides what follows. Only the trial's task awaits anyth
 
 from __future__ import annotations
 
-import logging
 from asyncio import CancelledError, Future, Task, TimerHandle
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel, trace
 from .._ground.errors import is_fatal
+from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.ending import CLOSED
 from .._scope.entries import Resource
@@ -27,7 +27,7 @@ from .trial import Trial
 
 T = TypeVar("T")
 
-logger = logging.getLogger("lifecycle.connect")
+logger = OwnerLog("lifecycle.connect")
 
 #: How many errors of rollbacks are kept; a connect may be tried for years.
 MOST_ERRORS = 100

@@ -7,7 +7,6 @@ ignores its cancellation is abandoned: its stages are undone without waiting for
 
 from __future__ import annotations
 
-import logging
 from asyncio import CancelledError, Task, TimerHandle
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -15,13 +14,14 @@ from typing import Any, Generic, TypeVar
 from .._ground import kernel
 from .._ground.errors import ReleaseTimeout, combine, is_fatal
 from .._ground.ladder import Ladder
+from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.scope import Scope
 from .stages import Stages
 
 T = TypeVar("T")
 
-logger = logging.getLogger("lifecycle.connect")
+logger = OwnerLog("lifecycle.connect")
 
 
 class Trial(Generic[T]):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Protocol
 
+from .._ground.logs import OwnerLog
 from .._task.handle import TaskHandle
 
-logger = logging.getLogger("lifecycle.manager")
+logger = OwnerLog("lifecycle.manager")
 
 
 # Each method returns: one without a statement would be an abstract one to type checkers, and have to be overridden.

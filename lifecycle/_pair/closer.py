@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,9 +11,10 @@ from typing import Any
 from .._ground import kernel
 from .._ground.errors import ReleaseTimeout
 from .._ground.ladder import Ladder
+from .._ground.logs import OwnerLog
 from .._task.waiting import adopt_closers
 
-logger = logging.getLogger("lifecycle.pair")
+logger = OwnerLog("lifecycle.pair")
 
 Close = Callable[[], object]
 

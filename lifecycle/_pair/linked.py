@@ -19,7 +19,6 @@ No task has to drive it: a pair whose host waits for something else ends as prom
 from __future__ import annotations
 
 import enum
-import logging
 from asyncio import Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -28,12 +27,13 @@ from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine
 from .._ground.errors import ReleaseTimeout
 from .._ground.ladder import Ladder
+from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .closer import Close, Closer
 from .ends import How, LinkOutcome, LoopEnd
 
-logger = logging.getLogger("lifecycle.pair")
+logger = OwnerLog("lifecycle.pair")
 
 Loop = Callable[[], Coroutine[Any, Any, object]]
 NOBODY: frozenset[Task[Any]] = frozenset()

@@ -8,7 +8,6 @@ together with its worker, and the others go on.
 
 from __future__ import annotations
 
-import logging
 from asyncio import CancelledError, Task, TimerHandle, sleep
 from collections import deque
 from collections.abc import Callable
@@ -20,10 +19,11 @@ from typing import Any, Generic, TypeVar
 from .._ground import kernel
 from .._ground.errors import LifecycleError, ReleaseTimeout, is_fatal
 from .._ground.ladder import patience
+from .._ground.logs import OwnerLog
 
 E = TypeVar("E")
 
-logger = logging.getLogger("lifecycle.registry")
+logger = OwnerLog("lifecycle.registry")
 
 #: How many finalizers may be suspended at once.
 WORKERS = 16

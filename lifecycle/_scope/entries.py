@@ -15,7 +15,6 @@ Every entry answers the same few questions, asked by ``_unwind``:
 from __future__ import annotations
 
 import inspect
-import logging
 from asyncio import Task
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -23,6 +22,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.calls import name_of
+from .._ground.logs import OwnerLog
 from .._ground.roots import Thing, as_owner
 from .._ground.trace import Account
 from .._task.handle import TaskHandle
@@ -32,7 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 Release = Callable[[Any], object]
 
-logger = logging.getLogger("lifecycle.scope")
+logger = OwnerLog("lifecycle.scope")
 
 
 class Entry:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import socket
 import stat
@@ -12,9 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .._ground import kernel
+from .._ground.logs import OwnerLog
 from .wire import Wire
 
-logger = logging.getLogger("lifecycle.server")
+logger = OwnerLog("lifecycle.server")
 
 #: Connections that are taken in one step, before other callbacks have their turn.
 BATCH = 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import errno
-import logging
 import ssl as tls
 from asyncio import Future, TimerHandle
 from collections import Counter
@@ -17,6 +16,7 @@ from weakref import WeakMethod
 from .._ground import kernel, trace
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
 from .._ground.errors import OwnerClosed
+from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
 from .._manager.manager import TaskManager, end_block
 from .._manager.records import DrainReport
@@ -24,7 +24,7 @@ from .._task.handle import TaskHandle
 from .connections import LOOKS, Connection, ConnectionSettings, Handler, ServerStatistics
 from .listener import Incoming, Listener
 
-logger = logging.getLogger("lifecycle.server")
+logger = OwnerLog("lifecycle.server")
 
 Listen = Callable[[], Coroutine[Any, Any, list[Listener]]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import CancelledError, Task
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -11,10 +10,11 @@ from typing import Any
 from .._ground import kernel
 from .._ground.calls import call, coroutine_of
 from .._ground.errors import TaskCancelled, TimeoutExpired
+from .._ground.logs import OwnerLog
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .records import TimerRun, TimerSettings
 
-logger = logging.getLogger("lifecycle.timers")
+logger = OwnerLog("lifecycle.timers")
 
 
 class Run:
