@@ -119,3 +119,35 @@ async def test_a_native_cancellation_goes_before_one_by_a_scope(bubble: Bubble, 
     assert task.cancelled()
     assert task.cancelling() == 1
     assert seen == ["enough"]
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+@virtual
+async def test_a_scope_knows_its_own_after_a_timeout_inside_of_it(bubble: Bubble, owner: Open) -> None:
+    """The timeout passes while the owner closes for the scope, and takes its request back: nothing is left of it."""
+    with anyio.move_on_after(1) as scope:
+        async with asyncio.timeout(2):
+            async with owner():
+                await asyncio.sleep(100)
+    assert bubble.clock.time() == pytest.approx(3)
+    assert scope.cancelled_caught
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+@virtual
+async def test_a_timeout_is_one_after_a_scope_inside_of_it(bubble: Bubble, owner: Open) -> None:
+    """It passes while the owner closes for the scope, which leaves it the cancellation."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            with anyio.move_on_after(1):
+                async with owner():
+                    await asyncio.sleep(100)
+    assert bubble.clock.time() == pytest.approx(3)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(1)
