@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
+from .._ground.checks import seconds_problem
 from .._language.expressions import Reference, references
-from .._language.table import seconds_problem
 from .block import Block
 
 if TYPE_CHECKING:

@@ -12,23 +12,17 @@ import anyio
 from lifecycle import DrainReport
 
 from .._blocks.flow import Flow
+from .._ground.checks import check_callable, check_integer, check_name, check_seconds
 from .._ground.events import Event
+from .._store.choice import make_store
 from .._store.protocol import Store
 from .._store.records import JobRecord, JobStatus, ScheduleRecord
+from .._store.retention import Retention
 from .feed import BUFFER, Feed
 from .intake import submit_call, submit_flow
 from .job import FlowRun, Job
 from .life import Life
 from .schedules import Schedule, new_schedule
-from .settings import (
-    check_callable,
-    check_integer,
-    check_seconds,
-    checked_count,
-    checked_name,
-    checked_retention,
-    make_store,
-)
 from .statistics import SchedulerStatistics
 
 NAMED: Final = 1_000
@@ -90,14 +84,17 @@ class Scheduler:
         keep_jobs: int | None = 100_000,
     ) -> None:
         for what, seconds in [("drain", drain_timeout), ("cancel", cancel_timeout), ("close", close_timeout)]:
-            check_seconds(f"{what}_timeout", seconds)
-        check_seconds("stall_threshold", stall_threshold, positive=True)
+            check_seconds(seconds, f"{what}_timeout")
+        check_seconds(stall_threshold, "stall_threshold", positive=True)
         if on_event is not None:
-            check_callable("on_event", on_event)
-        self.name: str = checked_name(name) or "scheduler"
-        self.workers: int = checked_count(workers, "workers")
-        threads = checked_count(workers + (os.cpu_count() or 1) if threads is None else threads, "threads")
-        self._store = make_store(store, self.name, checked_retention(keep_for, keep_jobs))
+            check_callable(on_event, "on_event")
+        check_name(name)
+        check_integer(workers, "workers", 1)
+        threads = workers + (os.cpu_count() or 1) if threads is None else threads
+        check_integer(threads, "threads", 1)
+        self.name: str = name or "scheduler"
+        self.workers: int = workers
+        self._store = make_store(store, self.name, Retention(keep_for, keep_jobs))
         self._feed = Feed(on_event, self.name)
         self._life = Life(
             self.name,
@@ -164,7 +161,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        check_seconds("timeout", timeout)
+        check_seconds(timeout, "timeout")
         engine = self._life.reached()
         before = engine.ended
         with anyio.move_on_after(timeout) as patience:
@@ -296,7 +293,7 @@ class Scheduler:
             StoreError: the store cannot be used any more.
             TypeError, ValueError: an argument is not right.
         """
-        check_integer("limit", limit, 1, 2**53)
+        check_integer(limit, "limit", 1, 2**53)
         if status is not None and not isinstance(status, JobStatus):
             raise TypeError(f"status must be a JobStatus or None, got {status!r}")
         return await self._life.reached().store.jobs(status=status, run=run, limit=limit)
@@ -415,7 +412,7 @@ class Scheduler:
         Raises:
             TypeError, ValueError: *buffer* is not an integer of at least 1.
         """
-        checked_count(buffer, "buffer")
+        check_integer(buffer, "buffer", 1)
         return self._feed.read(buffer)
 
     def statistics(self) -> SchedulerStatistics:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._blocks.flow import Flow
+from .._ground.checks import check_integer, check_seconds
 from .._ground.text import one_line, shorten
 from .._store.records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._work.handlers import registered_handlers
 from .job import FlowRun, Job
-from .settings import check_integer, check_seconds
 from .submission import call_settings, find_handler, new_job, new_run
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def new_schedule(
         raise TypeError(f"missed must be one of {', '.join(MISSED)}, got {missed!r}")
     if missed not in MISSED:
         raise ValueError(f"missed must be one of {', '.join(MISSED)}, got {missed!r}")
-    check_seconds("misfire_grace", misfire_grace)
+    check_seconds(misfire_grace, "misfire_grace")
     kind, rule = _timing(cron, fixed_rate, fixed_delay)
     label, zone = one_line(shorten(name, 200)), timezone if kind == "cron" else None
     new: NewJob | NewRun
@@ -155,7 +155,7 @@ def _scheduled_run(
 ) -> NewRun:
     if args:
         raise TypeError(f"the flow {flow.name!r} takes params and no arguments")
-    check_integer("priority", priority, -(10**6), 10**6)
+    check_integer(priority, "priority", -(10**6), 10**6)
     run = new_run(flow, flow.bind(params))
     jobs = tuple(job._replace(priority=job.priority + priority) for job in run.jobs)
     return replace(run, jobs=jobs)
@@ -168,7 +168,7 @@ def _timing(cron: str | None, fixed_rate: float | None, fixed_delay: float | Non
         raise TypeError(f"give one of cron, fixed_rate and fixed_delay, got {len(chosen)} of them")
     kind, rule = chosen[0]
     if kind != "cron":
-        check_seconds(kind, rule, positive=True, needed=True)  # type: ignore[arg-type]
+        check_seconds(rule, kind, positive=True, needed=True)  # type: ignore[arg-type]
         assert isinstance(rule, (int, float))
         if rule < SHORTEST:
             raise ValueError(f"{kind} must be at least {SHORTEST:g} seconds, got {rule!r}; a shorter one is a timer's")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._blocks.flow import Flow, JobSpec
+from .._ground.checks import check_integer, check_name, check_seconds
 from .._ground.limits import RESULT_BYTES
 from .._ground.text import job_label
 from .._ground.values import to_plain
 from .._store.owners import canonical
 from .._store.records import NewJob, NewRun
 from .._work.handlers import Handler, HandlerTable, make_handler, name_of
-from .settings import check_integer, check_seconds, checked_name
 
 
 def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, durable: bool) -> Handler:
@@ -56,15 +56,15 @@ class CallSettings(NamedTuple):
         Raises:
             TypeError, ValueError: one is of the wrong type, or out of its range.
         """
-        check_integer("priority", self.priority, -(10**6), 10**6)
-        check_integer("retries", self.retries, 0, 10_000)
-        check_seconds("delay", self.delay, needed=True)
-        check_seconds("timeout", self.timeout, positive=True)
+        check_integer(self.priority, "priority", -(10**6), 10**6)
+        check_integer(self.retries, "retries", 0, 10_000)
+        check_seconds(self.delay, "delay", needed=True)
+        check_seconds(self.timeout, "timeout", positive=True)
         if not isinstance(self.backoff, (tuple, list)) or len(self.backoff) != 2:
             raise TypeError(f"backoff: expected the first and the longest pause in seconds, got {self.backoff!r}")
         for pause in self.backoff:
-            check_seconds("backoff", pause, needed=True)
-        checked_name(self.name)
+            check_seconds(pause, "backoff", needed=True)
+        check_name(self.name)
 
 
 _PLAIN = CallSettings()

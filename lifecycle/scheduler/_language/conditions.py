@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from .._ground.checks import is_number
 from .._ground.errors import ExpressionError
 from .._ground.limits import CONDITION_DEPTH
 from .._ground.text import did_you_mean, listing, quote
 from .expressions import Template, quote_compiled
 from .problems import ReportProblem
-from .table import is_number
 
 Resolver: TypeAlias = Callable[[Any], Any]
 

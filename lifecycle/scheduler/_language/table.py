@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from .._ground.checks import integer_problem, is_number, seconds_problem
 from .._ground.text import did_you_mean, listing, quote
 from .problems import Problems
-
-LONGEST: Final = 36_525 * 86_400.0
-"""No duration in a flow may be longer: a century, in seconds, as for the timers of the core."""
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 """What a parameter, a block or a step may be called; the same that expressions can spell."""
@@ -155,27 +153,3 @@ class TableReader:
         for key in self.unread():
             hint = did_you_mean(key, self._read) or f"; expected {listing(self._read, limit=20)}"
             self.problem(key, f"unknown key{hint}")
-
-
-def is_number(value: object) -> bool:
-    """Return whether *value* is a number; a boolean is none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def integer_problem(value: object, minimum: int, maximum: int) -> str | None:
-    """Return what is wrong with *value* as an integer between the bounds, or None."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"expected an integer, got {quote(value)}"
-    if not minimum <= value <= maximum:
-        return f"expected an integer from {minimum} to {maximum:,}, got {quote(value)}"
-    return None
-
-
-def seconds_problem(value: object, *, positive: bool = False) -> str | None:
-    """Return what is wrong with *value* as a duration in seconds, or None."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"expected a number of seconds, got {quote(value)}"
-    if not (0 <= value <= LONGEST) or (positive and value == 0):
-        least = "more than 0" if positive else "0 or more"
-        return f"expected {least} and at most {LONGEST:,.0f} seconds, got {quote(value)}"
-    return None

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from .._ground.checks import check_integer, check_seconds
 from .._ground.limits import LONGEST_WAIT
 from .records import FINAL
 
@@ -35,6 +36,17 @@ class Retention:
 
     keep_for: float | None = 7 * 86400.0
     keep_jobs: int | None = 100_000
+
+    def __post_init__(self) -> None:
+        """Check the bounds.
+
+        Raises:
+            TypeError: one is not a number.
+            ValueError: one is negative, or too large.
+        """
+        check_seconds(self.keep_for, "keep_for")
+        if self.keep_jobs is not None:
+            check_integer(self.keep_jobs, "keep_jobs", 0, 2**53)
 
 
 class Sweeper:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from .._ground.checks import integer_problem
 from .._ground.values import Kept
-from .._language.table import integer_problem
 
 if TYPE_CHECKING:
     from .frame import Frame
@@ -51,7 +51,7 @@ async def run_crew(
             try:
                 results[index] = await work(index, item)
             except Exception as error:
-                if stop or frame.left_something(error):
+                if stop or frame.abandoned_something(error):
                     raise
                 if len(errors) < MOST_ERRORS:
                     errors.append(error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from .._ground.checks import check_integer, check_seconds
+
 STRANGER = 16 * 1_024
 """Bytes of a command while the client has not given the password."""
 
@@ -18,7 +20,8 @@ class Limits:
         command: how many bytes all arguments of a command may have.
         inline: how many bytes an inline command may have.
         output: how many bytes may wait for a client that watches events and does not read; with more it is cut off.
-        output_timeout: seconds that a client may leave its replies waiting before it is cut off.
+        output_timeout: seconds that a client may leave its replies waiting before it is cut off; None for no
+            bound.
         listed: how many jobs ``LC.LIST`` returns at most.
     """
 
@@ -27,22 +30,20 @@ class Limits:
     command: int = 1_024 * 1_024
     inline: int = 64 * 1_024
     output: int = 1_024 * 1_024
-    output_timeout: float = 10.0
+    output_timeout: float | None = 10.0
     listed: int = 10_000
 
     def __post_init__(self) -> None:
         """Check the numbers.
 
         Raises:
-            TypeError, ValueError: one is not a number, or not positive.
+            TypeError: one is not a number.
+            ValueError: one is not positive, or too large.
         """
+        check_seconds(self.output_timeout, "output_timeout", positive=True)
         for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = (int, float) if field.name == "output_timeout" else (int,)
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                raise TypeError(f"{field.name} must be a number, got {value!r}")
-            if not value > 0:
-                raise ValueError(f"{field.name} must be more than 0, got {value!r}")
+            if field.name != "output_timeout":
+                check_integer(getattr(self, field.name), field.name, 1)
 
     def before_auth(self) -> Limits:
         """Return the limits before the password was given: unknown clients, however many, must not fill the memory."""

@@ -188,7 +188,7 @@ def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
 
 def test_limits_are_numbers_above_zero() -> None:
     """Refused where they are given."""
-    with pytest.raises(TypeError, match="bulk must be a number, got '1'"):
+    with pytest.raises(TypeError, match="bulk must be an integer, got '1'"):
         Limits(bulk="1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="output_timeout must be more than 0"):
         Limits(output_timeout=0)

@@ -143,12 +143,12 @@ async def test_a_handler_is_given_its_context(make: Make) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"priority": 10**7}, "priority: expected an integer"),
-        ({"retries": -1}, "retries: expected an integer from 0"),
-        ({"delay": -1.0}, "delay: expected 0 or more"),
-        ({"timeout": 0}, "timeout: expected more than 0"),
-        ({"delay": float("nan")}, "delay: expected 0 or more"),
-        ({"backoff": (-1, 1)}, "backoff: expected 0 or more"),
+        ({"priority": 10**7}, "priority must be an integer"),
+        ({"retries": -1}, "retries must be an integer from 0"),
+        ({"delay": -1.0}, "delay must be 0 or more"),
+        ({"timeout": 0}, "timeout must be more than 0"),
+        ({"delay": float("nan")}, "delay must be 0 or more"),
+        ({"backoff": (-1, 1)}, "backoff must be 0 or more"),
     ],
 )
 async def test_wrong_settings_are_refused_before_anything_is_written(

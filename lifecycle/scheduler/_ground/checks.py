@@ -1,0 +1,99 @@
+"""Checks of numbers, names and functions, with one wording for what a program passes and what a flow file says.
+
+The core has checks of its own, which are private: the scheduler is built on the core's public face alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from .text import quote
+
+LONGEST: Final = 36_525 * 86_400.0
+"""No duration may be longer where there has to be an end: a century, in seconds, as for the timers of the core."""
+
+
+def is_number(value: object) -> bool:
+    """Return whether *value* is a number; a boolean does not count as one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def integer_problem(value: object, least: int, most: int | None = None) -> str | None:
+    """Return what is wrong with *value* as an integer from *least* to *most*, None if nothing is."""
+    wanted = _wanted_integer(value, least, most)
+    return f"expected {wanted}, got {quote(value)}" if wanted else None
+
+
+def seconds_problem(value: object, *, positive: bool = False) -> str | None:
+    """Return what is wrong with *value* as a duration in seconds, None if nothing is."""
+    wanted = _wanted_seconds(value, positive)
+    return f"expected {wanted}, got {quote(value)}" if wanted else None
+
+
+def check_integer(value: int, what: str, least: int, most: int | None = None) -> None:
+    """Check an integer; without *most* it has no upper bound.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is out of its range.
+    """
+    if wanted := _wanted_integer(value, least, most):
+        kind = ValueError if _is_integer(value) else TypeError
+        raise kind(f"{what} must be {wanted}, got {quote(value)}")
+
+
+def check_seconds(value: float | None, what: str, *, positive: bool = False, needed: bool = False) -> None:
+    """Check a number of seconds. None and infinity mean no bound, and are refused where one is *needed*.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is negative, zero where it must be *positive*, or more than a century.
+    """
+    if value in (None, math.inf) and not needed:
+        return
+    if wanted := _wanted_seconds(value, positive):
+        kind = ValueError if is_number(value) else TypeError
+        raise kind(f"{what} must be {wanted}, got {quote(value)}")
+
+
+def check_name(name: str | None) -> None:
+    """Check a name; None stands for the default.
+
+    Raises:
+        TypeError: it is neither a string nor None.
+    """
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a string or None, got {name!r}")
+
+
+def check_callable(function: object, what: str) -> None:
+    """Check that *function* can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(function):
+        raise TypeError(f"{what} must be callable, got {function!r}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wanted_integer(value: object, least: int, most: int | None) -> str | None:
+    """Return what *value* should have been, None if it is that."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return "an integer"
+    if value < least or (most is not None and value > most):
+        return f"an integer of at least {least}" if most is None else f"an integer from {least:,} to {most:,}"
+    return None
+
+
+def _wanted_seconds(value: object, positive: bool) -> str | None:
+    """Return what *value* should have been, None if it is that."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return "a number of seconds"
+    if not (0 <= value <= LONGEST) or (positive and value == 0):
+        return f"{'more than 0' if positive else '0 or more'} and at most {LONGEST:,.0f} seconds"
+    return None
