@@ -9,7 +9,7 @@ from ._ground.errors import (
     PathNotAllowed,
     SecretHidden,
     ShellFailed,
-    ThreadLeftBehind,
+    ThreadAbandoned,
 )
 from ._ground.names import show_at
 
@@ -22,7 +22,7 @@ __all__ = [
     "PathNotAllowed",
     "SecretHidden",
     "ShellFailed",
-    "ThreadLeftBehind",
+    "ThreadAbandoned",
 ]
 
 show_at(globals(), __all__)

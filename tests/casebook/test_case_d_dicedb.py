@@ -1,4 +1,4 @@
-"""Case D: connections that end in every way there is, and the reader that was left behind.
+"""Case D: connections that end in every way there is, and the reader that was abandoned.
 
 DiceDB starts a reader and a worker for each connection. The reader told the worker when it ended, the worker told
 nobody: the leaky version here is written that way. Our control server is given every treatment, and passes.

@@ -34,7 +34,7 @@ async def test_a_connector_that_swallows_its_cancellation_has_its_value_undone(b
 
 
 @virtual
-async def test_a_connector_that_ignores_every_cancellation_is_left_behind(bubble: Bubble) -> None:
+async def test_a_connector_that_ignores_every_cancellation_is_abandoned(bubble: Bubble) -> None:
     """Its stages are undone without it, the error says so, nothing is tried again, and it gets no new stage."""
     peer = Peer()
     may_end = asyncio.Event()
@@ -62,7 +62,7 @@ async def test_a_connector_that_ignores_every_cancellation_is_left_behind(bubble
 
 
 @virtual
-async def test_a_release_may_close_the_attempt_whose_connector_was_left_behind(bubble: Bubble) -> None:
+async def test_a_release_may_close_the_attempt_whose_connector_was_abandoned(bubble: Bubble) -> None:
     """The undoing runs in a task of its own then, and does not wait for itself either."""
 
     async def release(_: object) -> None:
@@ -81,7 +81,7 @@ async def test_a_release_may_close_the_attempt_whose_connector_was_left_behind(b
     await asyncio.sleep(200)
 
 
-def test_a_connector_that_was_left_behind_and_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connector_that_was_abandoned_and_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """No task waits for it any more; its error is not lost."""
 
     async def connector(stages: Stages) -> None:

@@ -171,7 +171,7 @@ def test_a_connect_that_ends_in_any_stage_is_undone_in_reverse(stage: str, endin
 
 
 def test_a_stage_that_hangs_behind_a_shield_ends_the_connect_within_its_bound() -> None:
-    """G10, G5: it is left behind and named, what came before is undone, its late value is released when it comes."""
+    """G10, G5: it is abandoned and named, what came before is undone, its late value is released when it comes."""
 
     async def scenario(bubble: Bubble) -> None:
         peer = Peer(hangs_in="late")

@@ -130,7 +130,7 @@ async def test_draining_is_bounded_and_loses_nothing_before_that(bubble: Bubble)
 
 @virtual
 async def test_a_loop_that_ignores_everything_does_not_hold_the_pair(bubble: Bubble) -> None:
-    """It is left behind after ``close_timeout`` and a grace, and named."""
+    """It is abandoned after ``close_timeout`` and a grace, and named."""
     stubborn = Stubborn()
 
     async def reader(send: Send) -> None:

@@ -174,7 +174,7 @@ def test_a_release_past_its_deadline_is_cancelled_and_named() -> None:
     assert diary.events == RELEASED
 
 
-def test_a_release_that_ignores_its_cancellation_is_left_behind() -> None:
+def test_a_release_that_ignores_its_cancellation_is_abandoned() -> None:
     """G5: then too the others are released, within a bound, and the error says where it hangs."""
     diary = Diary()
     stubborn = Stubborn()
@@ -225,7 +225,7 @@ def test_a_manager_closes_within_its_two_timeouts() -> None:
         assert [left.name for left in report.abandoned] == ["stubborn"]
         await stubborn.let_go()
 
-    run_virtual(scenario, check=False)  # the ledger rightly complains of the one that was left behind
+    run_virtual(scenario, check=False)  # the ledger rightly complains of the one that was abandoned
 
 
 # G6

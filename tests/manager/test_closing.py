@@ -1,4 +1,4 @@
-"""Closing a TaskManager: what is cancelled, what is left behind, and what a cancelled closer means."""
+"""Closing a TaskManager: what is cancelled, what is abandoned, and what a cancelled closer means."""
 
 import asyncio
 import logging

@@ -291,7 +291,7 @@ async def test_what_an_abandoned_close_raises_later_is_logged(bubble: Bubble, ca
 
 
 @virtual
-async def test_a_loop_that_will_not_stop_is_left_behind_and_named(bubble: Bubble) -> None:
+async def test_a_loop_that_will_not_stop_is_abandoned_and_named(bubble: Bubble) -> None:
     """After two cancellations."""
     stubborn = Stubborn()
 

@@ -184,7 +184,7 @@ async def play_step(scope: Scope, step: tuple[Any, ...], diary: Diary) -> None:
         case ("enter", *_):
             await scope.enter(Thing(diary, scope, step))
         case ("enter inline", delay, start, end_delay, ending):
-            calm = "well" if ending == "stuck" else ending  # the weaker promise: it cannot be left behind
+            calm = "well" if ending == "stuck" else ending  # the weaker promise: it cannot be abandoned
             await scope.enter_async_context(Thing(diary, scope, ("", delay, start, end_delay, calm)))
         case ("spawn", seconds, clean_up, ending):
             thing = diary.new(scope)
@@ -298,7 +298,7 @@ async def run_program(
     assert scope.closed
     check_account(scope)
     assert scope.statistics().live == 0, scope.statistics()
-    await asyncio.sleep(STUCK * 20)  # whatever was left behind ends now
+    await asyncio.sleep(STUCK * 20)  # whatever was abandoned ends now
     for late in {home for home in diary.homes.values() if home.closed}:
         # What was offered to a closed scope was released by a close of its own; who asks gets its error.
         try:

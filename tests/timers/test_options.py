@@ -128,7 +128,7 @@ def test_stop_refuses_nonsense() -> None:
         fixed_rate(nothing, 1).stop(-1)
 
 
-def test_a_run_left_behind_is_a_leak_that_the_test_kit_sees() -> None:
+def test_an_abandoned_run_is_a_leak_that_the_test_kit_sees() -> None:
     """The checks of this file can fail: a body that starts a task of its own and forgets it."""
 
     async def scenario(bubble: Bubble) -> None:

@@ -29,7 +29,7 @@ async def run_again(frame: Frame, block: Block, attempts: int, backoff: tuple[fl
         try:
             return await frame.run(block)
         except Exception as error:
-            if frame.left_something(error):
+            if frame.abandoned_something(error):
                 raise
             pause = pause_before(attempt, backoff)
             frame.log(f"{block.path}: attempt {attempt} of {attempts} failed, next in {pause:.2f} s: {error}")

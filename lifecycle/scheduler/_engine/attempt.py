@@ -13,7 +13,7 @@ from lifecycle import Scope
 
 from .._store.records import Claimed, Ending, JobStatus
 from .._work.context import JobContext
-from .._work.failures import describe, left_something, trace
+from .._work.failures import abandoned_something, describe, trace
 
 Report = Callable[[Claimed, str, Mapping[str, Any]], None]
 Work = Callable[["Attempt", Scope], Awaitable[Any]]
@@ -129,7 +129,7 @@ class Attempt:
         """Return whether the job is to be tried again: never while something of this attempt still runs."""
         if not ending.failed or self.cancelled or self.claimed.failures >= self.claimed.retries:
             return False
-        return self.exception is None or not left_something(self.exception)
+        return self.exception is None or not abandoned_something(self.exception)
 
 
 def _trace(error: BaseException | None) -> str | None:

@@ -32,7 +32,16 @@ class StoreError(LifecycleError, OSError):
 
 
 class RunConflict(LifecycleError, RuntimeError):
-    """The same flow has an unfinished run in this store that cannot simply be continued."""
+    """The same flow has an unfinished run in this store that cannot simply be continued.
+
+    Attributes:
+        flow_changed: true when the flow has changed since that run began, so that ``fresh=True`` would begin a new one;
+            false when another process, or another caller, works on it.
+    """
+
+    def __init__(self, message: str, *, flow_changed: bool = False) -> None:
+        self.flow_changed = flow_changed
+        super().__init__(message)
 
 
 class OutputTooLarge(LifecycleError, ValueError):
@@ -47,10 +56,10 @@ class HandlerError(LifecycleError, RuntimeError):
     """A handler called ``sys.exit()``, or raised a cancellation of its own."""
 
 
-class ThreadLeftBehind(LifecycleError, TimeoutError):
-    """A sync handler did not return after it was asked to stop.
+class ThreadAbandoned(LifecycleError, TimeoutError):
+    """A sync handler did not return after it was asked to stop, so its thread was abandoned.
 
-    Its thread still runs, so its job is not tried again.
+    The thread still runs, so the job is not tried again.
     """
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lifecycle
 from lifecycle import ReleaseTimeout
 
-from .._ground.errors import SecretHidden, ThreadLeftBehind
+from .._ground.errors import SecretHidden, ThreadAbandoned
 from .._ground.limits import MESSAGE_CHARACTERS
 from .._ground.text import one_line, shorten
 
@@ -52,7 +52,7 @@ def without_secrets(error: Exception, secrets: Secrets) -> Exception:
     lines = "".join(traceback.format_exception(error)) if secrets.forms else ""
     if secrets.hide(text) == text and secrets.hide(lines) == lines:
         return error
-    kind = ThreadLeftBehind if left_something(error) else SecretHidden
+    kind = ThreadAbandoned if abandoned_something(error) else SecretHidden
     hidden = kind(secrets.hide(text))
     setattr(hidden, _PLACE, getattr(error, _PLACE, None))
     return hidden
@@ -74,8 +74,8 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith(_PACKAGE)
 
 
-def left_something(error: BaseException) -> bool:
+def abandoned_something(error: BaseException) -> bool:
     """Return whether *error* says that something could not be stopped and still runs."""
     if isinstance(error, BaseExceptionGroup):
-        return any(left_something(child) for child in error.exceptions)
-    return isinstance(error, ThreadLeftBehind) or (isinstance(error, ReleaseTimeout) and error.abandoned)
+        return any(abandoned_something(child) for child in error.exceptions)
+    return isinstance(error, ThreadAbandoned) or (isinstance(error, ReleaseTimeout) and error.abandoned)

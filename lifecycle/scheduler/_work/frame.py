@@ -17,7 +17,7 @@ from .._ground.errors import BlockTimeout, ExpressionError, HandlerError
 from .._ground.values import to_plain
 from .._language.expressions import resolve
 from .context import Context, JobContext
-from .failures import left_something, note_place, without_secrets
+from .failures import abandoned_something, note_place, without_secrets
 from .handlers import Handler
 from .threads import ThreadCall
 
@@ -152,9 +152,9 @@ class Frame:
         if path == self.job_path:
             self.context.count_done(total)
 
-    def left_something(self, error: BaseException) -> bool:
+    def abandoned_something(self, error: BaseException) -> bool:
         """Return whether what failed still runs: then nothing may be started in its place."""
-        return left_something(error)
+        return abandoned_something(error)
 
 
 async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:
@@ -168,7 +168,7 @@ async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any]
         function = functools.partial(handler.function, *args, **kwargs)
         if handler.is_async:
             return await guarded(handler, function)
-        # The release's own bound is a little shorter than the scope's, so that its error says what is left behind.
+        # The release's own bound is a little shorter than the scope's, so that its error says what is abandoned.
         end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
         call = await scope.acquire(ThreadCall, function, stop, release=end, name=f"thread of {handler.name}")
         result = await guarded(handler, functools.partial(call.run, frame.limiter))

@@ -1,4 +1,4 @@
-"""Sync handlers in worker threads: a thread is a resource of its block and is never left behind in silence.
+"""Sync handlers in worker threads: a thread is a resource of its block and is never abandoned in silence.
 
 A thread cannot be ended from outside. So stopping its block asks the handler to stop (``context.stopping``) and then
 waits for it: a retry never runs beside the attempt before it, and a job that is ``cancelled`` has no more effects. The
@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from .._ground.bridge import Bridge
-from .._ground.errors import ThreadLeftBehind
+from .._ground.errors import ThreadAbandoned
 
 
 class ThreadCall:
@@ -47,7 +47,7 @@ class ThreadCall:
         """Ask the function to stop and wait until it has returned; it does not begin after this.
 
         Raises:
-            ThreadLeftBehind: it has not returned within *timeout* seconds.
+            ThreadAbandoned: it has not returned within *timeout* seconds.
         """
         self._stop.set()
         with self._lock:
@@ -57,9 +57,9 @@ class ThreadCall:
             with anyio.move_on_after(timeout):
                 await self._over.wait()
             if not self._over.is_set():
-                raise ThreadLeftBehind(
-                    f"the thread of handler {name!r} has not returned {timeout:g} s after it was asked to stop, "
-                    "and still runs; let the handler look at context.stopping"
+                raise ThreadAbandoned(
+                    f"the thread of handler {name!r} was abandoned and still runs: it had not returned {timeout:g} s "
+                    "after it was asked to stop; let the handler look at context.stopping"
                 )
 
     def _in_thread(self) -> Any:

@@ -121,7 +121,7 @@ async def test_a_client_that_leaves_its_last_answers_is_no_error(bubble: Bubble)
 
 @virtual
 async def test_a_closing_server_is_not_held_up_by_a_client_that_takes_nothing(bubble: Bubble) -> None:
-    """Its connection is cut in time, and its handler is not left behind."""
+    """Its connection is cut in time, and its handler is not abandoned."""
     async with Scheduler() as scheduler:
         async with ControlServer(scheduler, host="localhost", port=6480, drain_timeout=1) as control:
             lazy = await client()
