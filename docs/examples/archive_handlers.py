@@ -24,14 +24,15 @@ DIRECTORIES = ("parts", "listings", "published")
 
 
 @handler("archive.prepare")
-def prepare(directory: str, out: str) -> dict[str, str]:
+def prepare(directory: str, out: str, context: Context) -> dict[str, str]:
     """Decide where from and where to; the answer is kept with the job, so that a resumed run uses the same."""
     source = Path(directory) if directory else Path(sysconfig.get_path("stdlib"))
     if not source.is_dir():
-        raise NotADirectoryError(f"{source} is no directory")
+        raise NotADirectoryError(f"{source} is not a directory")
     target = Path(out) if out else Path(tempfile.mkdtemp(prefix="lifecycle-archive-"))
     for name in DIRECTORIES:
         (target / name).mkdir(parents=True, exist_ok=True)
+    context.log(f"the archive goes to {target}, and stays there")
     return {"directory": str(source), "out": str(target)}
 
 

@@ -85,10 +85,12 @@ class Document:
     def run_command(self, command: str) -> str:
         """Run one command and return what it wrote, errors included."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        # A command that makes a temporary directory makes it among what pytest removes.
+        env = {**os.environ, "PATH": path, "COLUMNS": "100", "TMPDIR": str(self.directory)}
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.directory,
-            env={**os.environ, "PATH": path, "COLUMNS": "100"},
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
