@@ -11,6 +11,7 @@ import click
 from lifecycle import LifecycleError
 
 from ..scheduler import FlowError, RunConflict, StoreError
+from ..scheduler._store.outside import StoreFile
 from .show._display import Display
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ def lines_of(error: BaseException) -> list[str] | None:
         return None if None in inner else list(dict.fromkeys(line for lines in inner if lines for line in lines))
     if isinstance(error, FlowError):
         return list(error.problems)
+    if isinstance(error, RunConflict) and error.flow_changed:
+        return [f"{error}; `lifecycle run --fresh` does that"]
     return [str(error)] if isinstance(error, LifecycleError) else None
 
 
@@ -56,6 +59,14 @@ def refusing(display: Display, step: Callable[[], T]) -> T:
     except (FlowError, RunConflict, StoreError) as error:
         display.problems(lines_of(error) or [])
         raise SystemExit(BAD_INPUT) from None
+
+
+def store_file(db: Path) -> StoreFile:
+    """Return the store in the file *db*; end with exit code 2 if there is no such file."""
+    if not db.exists():
+        click.echo(f"{db}: there is no such file; `lifecycle run FLOW --db {db}` makes it", err=True)
+        raise SystemExit(BAD_INPUT)
+    return StoreFile(db)
 
 
 def unknown(db: Path, what: str, command: str) -> NoReturn:

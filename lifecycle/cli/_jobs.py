@@ -10,7 +10,7 @@ import click
 from ..scheduler import JobStatus
 from ..scheduler._ground.text import plural
 from ..scheduler._store.outside import StoreFile
-from ._common import as_json_option, database, refusing, unknown
+from ._common import as_json_option, database, refusing, store_file, unknown
 from .show._jobs import print_job, print_jobs
 from .show._plain import PlainDisplay
 
@@ -31,7 +31,7 @@ def jobs() -> None:
 def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, limit: int) -> None:
     """List jobs, the newest last."""
     wanted = JobStatus(status) if status else None
-    records = refusing(PlainDisplay(), lambda: StoreFile(db).jobs(status=wanted, run=run_id, limit=limit))
+    records = refusing(PlainDisplay(), lambda: store_file(db).jobs(status=wanted, run=run_id, limit=limit))
     print_jobs(records, as_json=as_json)
 
 
@@ -41,7 +41,7 @@ def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, l
 @as_json_option
 def show(job: str, db: Path, as_json: bool) -> None:
     """Show everything of JOB: a number, or a name (then the newest)."""
-    record = refusing(PlainDisplay(), lambda: StoreFile(db).show(job))
+    record = refusing(PlainDisplay(), lambda: store_file(db).show(job))
     if record is None:
         unknown(db, f"job {job!r}", "jobs")
     print_job(record, as_json=as_json)
@@ -63,7 +63,7 @@ def cancel(
     """
     if not job and run_id is None:
         raise click.UsageError("name a JOB or give --run")
-    file = StoreFile(db)
+    file = store_file(db)
     codes = [_cancel_one(file, db, one, reason, as_json) for one in job]
     if run_id is not None:
         codes.append(_cancel_run(file, db, run_id, reason, as_json))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..scheduler._store.outside import StoreFile
-from ._common import as_json_option, database, refusing, unknown
+from ._common import as_json_option, database, refusing, store_file, unknown
 from .show._plain import PlainDisplay
 from .show._schedules import print_schedules
 
@@ -24,7 +23,7 @@ def schedules() -> None:
 @as_json_option
 def list_schedules(db: Path, as_json: bool) -> None:
     """List the schedules by name, with their next and last due times."""
-    print_schedules(refusing(PlainDisplay(), StoreFile(db).schedules), as_json=as_json)
+    print_schedules(refusing(PlainDisplay(), store_file(db).schedules), as_json=as_json)
 
 
 @schedules.command()
@@ -33,7 +32,7 @@ def list_schedules(db: Path, as_json: bool) -> None:
 @as_json_option
 def pause(name: tuple[str, ...], db: Path, as_json: bool) -> None:
     """Pause each schedule NAME until it is resumed; what runs goes on."""
-    _change(name, db, StoreFile(db).pause_schedule, "paused", "paused", as_json)
+    _change(name, db, store_file(db).pause_schedule, "paused", "paused", as_json)
 
 
 @schedules.command()
@@ -42,7 +41,7 @@ def pause(name: tuple[str, ...], db: Path, as_json: bool) -> None:
 @as_json_option
 def resume(name: tuple[str, ...], db: Path, as_json: bool) -> None:
     """End the pause of each schedule NAME; what was due meanwhile is not made up for."""
-    _change(name, db, StoreFile(db).resume_schedule, "resumed", "resumed", as_json)
+    _change(name, db, store_file(db).resume_schedule, "resumed", "resumed", as_json)
 
 
 @schedules.command()
@@ -54,7 +53,7 @@ def trigger(name: tuple[str, ...], db: Path, as_json: bool) -> None:
 
     A scheduler that serves the flow or handler starts it: within about a second, or when one is started.
     """
-    _change(name, db, StoreFile(db).trigger_schedule, "triggered", "a run will be started", as_json)
+    _change(name, db, store_file(db).trigger_schedule, "triggered", "a run will be started", as_json)
 
 
 def _change(

@@ -73,7 +73,7 @@ def serve(
 
     display = JsonDisplay() if as_json else LogDisplay()
     threads = frozenset(threading.enumerate())
-    with logging_to_stderr(log_level, as_json=log_json):
+    with logging_to_stderr(log_level, as_json=log_json, db=db):
         refusals = JsonDisplay() if as_json else PlainDisplay()
         service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from lifecycle import __version__
 
-from ..scheduler.tools import Cli, lines_in
+from ..scheduler.tools import Cli, end_of, lines_in, wait_until
 from .disks import remount, small_disk
 
 ROOT = Path(__file__).parents[2]
@@ -223,6 +224,22 @@ def test_a_finished_run_is_followed_by_a_new_one(cli: Cli) -> None:
         assert f"run {number} succeeded" in cli.run("run", flow, "--db", db).stdout
 
 
+def test_a_changed_flow_is_refused_with_the_option_that_begins_anew(cli: Cli) -> None:
+    """The library names its argument, the command line its option."""
+    db = cli.directory / "jobs.sqlite"
+    flow = cli.write("flow.toml", "[blocks.a]\nshell = 'touch begun; sleep 60'")
+    process = cli.start("run", flow, "--db", db, "--drain-timeout", "0")
+    wait_until((cli.directory / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    assert end_of(process).returncode == 130
+    cli.write("flow.toml", "[blocks.a]\nsleep = 0")
+    refused = cli.run("run", flow, "--db", db)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "has changed since its unfinished run 1 began" in refused.stderr
+    assert refused.stderr.endswith("; `lifecycle run --fresh` does that\n")
+    assert cli.run("run", flow, "--db", db, "--fresh").returncode == 0
+
+
 # An environment in which nothing can be done
 
 
@@ -363,6 +380,7 @@ def test_the_demo_archives_a_directory(cli: Cli) -> None:
     assert "- files: 30," in report
     assert "- verified by reading back: 30 files" in report
     assert "- duplicates: 10 files in 5 groups" in report
+    assert f"the archive goes to {out}" in ended.stdout
     assert len(lines_in(out / "publish-attempts.txt")) == 3
     with closing(sqlite3.connect(out / "index.sqlite")) as db:
         assert db.execute("SELECT count(*) FROM files").fetchone() == (30,)

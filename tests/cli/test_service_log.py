@@ -19,6 +19,7 @@ from lifecycle.cli._owned import Owned
 from lifecycle.cli.show._log import LogDisplay
 from lifecycle.cli.show._logging import JsonLines, PlainLines, logging_to_stderr
 from lifecycle.scheduler import Event
+from lifecycle.scheduler._engine.runs import LEFT_ALONE
 
 from ..scheduler.tools import Cli, lines_in, wait_until
 from .service import serving
@@ -185,6 +186,18 @@ def test_the_level_counts_and_addresses_of_requests_are_never_logged(capsys: pyt
         logging.getLogger("some").warning("not told")
     assert capsys.readouterr().err.splitlines()[0].endswith("DEBUG   some: told")
     assert (list(root.handlers), root.level, logging.getLogger("httpx").level) == before
+
+
+def test_a_run_of_another_version_is_logged_with_the_command_that_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library says what can be done, the command line which command does it; other records are left alone."""
+    with logging_to_stderr("info", as_json=True, db=tmp_path / "jobs.db"):
+        logging.getLogger("lifecycle.scheduler").warning(LEFT_ALONE, extra={"run": 7})
+        logging.getLogger("lifecycle.scheduler").warning(["not", "a", "string"])
+    ours, other = map(json.loads, capsys.readouterr().err.splitlines())
+    assert ours["command"] == f"lifecycle jobs cancel --run 7 --db {tmp_path / 'jobs.db'}"
+    assert "command" not in other
 
 
 def test_bad_input_is_one_line_as_ever(tmp_path: Path) -> None:

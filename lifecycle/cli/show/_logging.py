@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
@@ -9,8 +10,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
+from ...scheduler._engine.runs import LEFT_ALONE
 from ...scheduler._ground.text import one_line
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -24,12 +27,17 @@ _IN_THE_SENTENCE: Final = frozenset({"event", "job", "status", "seconds", "error
 """Extra fields of a job's events, whose message is a sentence that has them already."""
 
 
+_COMMANDS: Final = {LEFT_ALONE: "lifecycle jobs cancel --run {run} --db {db}"}
+"""What the library cannot say in its records: the command that does what its advice says, for each event."""
+
+
 @contextmanager
-def logging_to_stderr(level: str, *, as_json: bool) -> Iterator[None]:
-    """Send what this process logs to standard error meanwhile, from *level* on."""
+def logging_to_stderr(level: str, *, as_json: bool, db: Path | None = None) -> Iterator[None]:
+    """Send what this process logs to standard error meanwhile, from *level* on; *db* is for the commands it names."""
     root = logging.getLogger()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines())
+    handler.addFilter(functools.partial(_name_command, db=db))
     before = {name: logging.getLogger(name).level for name in _TALKATIVE}
     root_level = root.level
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -44,6 +52,12 @@ def logging_to_stderr(level: str, *, as_json: bool) -> Iterator[None]:
             logging.getLogger(name).setLevel(old)
         root.setLevel(root_level)
         root.removeHandler(handler)
+
+
+def _name_command(record: logging.LogRecord, *, db: Path | None) -> bool:
+    if isinstance(record.msg, str) and (command := _COMMANDS.get(record.msg)):
+        record.command = command.format(db=db, **extra_of(record))
+    return True
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, Any]:

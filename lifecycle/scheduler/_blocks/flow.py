@@ -68,7 +68,7 @@ class Flow:
         params: its parameters by name.
         jobs: its jobs by name, in the order of the file.
         secrets: the places that use secrets, and the names of those.
-        schedule: when `lifecycle serve` runs it, None for never; not part of the digest.
+        schedule: when it runs by itself while it is served, None for never; not part of the digest.
     """
 
     name: str

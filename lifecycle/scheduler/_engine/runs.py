@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lifecycle.scheduler")
 
+LEFT_ALONE = "unfinished run of another version of the flow left alone"
+"""The event that is logged for a run that is not continued; its ``run`` is the number."""
+
 
 class JobsOwner(Protocol):
     """What runs need of the engine that runs their jobs."""
@@ -73,9 +76,9 @@ class Runs:
         self.flows = {**self.flows, flow_key(flow.name, flow.digest): flow}
         left = await self._store.adopt_runs(flow.name, flow.digest)
         for run in left.changed:
-            advice = f"finish it with that version, or cancel it with `lifecycle jobs cancel --run {run}`"
+            advice = "finish it with that version of the flow, or cancel its jobs"
             extra = {"owner": self._jobs.name, "run": run, "flow": flow.name, "advice": advice}
-            logger.warning("unfinished run of another version of the flow left alone", extra=extra)
+            logger.warning(LEFT_ALONE, extra=extra)
         self._store.look_again()
 
     async def take_up(self, number: int) -> FlowRun | None:

@@ -140,7 +140,7 @@ class StoreFile:
     @contextmanager
     def _transaction(self, mode: Literal["rw", "ro"]) -> Iterator[sqlite3.Connection]:
         if not self._path.exists():
-            raise StoreError(f"{self._shown}: there is no such file; `lifecycle run FLOW --db {self._shown}` makes it")
+            raise StoreError(f"{self._shown}: there is no such file")
         try:
             # Also for reading: a connection that may not write leaves the -wal and -shm files behind when it closes.
             db = connect(self._path, self._shown, mode="rw")

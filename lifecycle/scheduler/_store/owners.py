@@ -127,7 +127,7 @@ def open_run(
         if fresh:
             operations.cancel_run(db, old_id, "a fresh run was begun", now, owner)
         elif old_digest != run.digest:
-            raise RunConflict(_changed(run, old_id))
+            raise RunConflict(_changed(run, old_id), flow_changed=True)
         else:
             return _adopt(db, old_id, owner)
     return insert_run(db, run, owner, now)
@@ -153,7 +153,7 @@ def _being_run(db: sqlite3.Connection, run: NewRun, run_id: int, owner: int) -> 
 def _changed(run: NewRun, run_id: int) -> str:
     return (
         f"{run.source}: the flow has changed since its unfinished run {run_id} began; "
-        "finish that run with the flow as it was, or give --fresh to cancel what is left of it and begin again"
+        "finish that run with the flow as it was, or submit with fresh=True, which cancels what is left of it"
     )
 
 

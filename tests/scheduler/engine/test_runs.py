@@ -134,7 +134,7 @@ async def test_a_changed_flow_does_not_continue_an_unfinished_run(tmp_path: Path
         old = await scheduler.submit(flow_of("[blocks.a]\nsleep = 60"))
     changed = flow_of("[blocks.a]\nsleep = 0")
     async with Scheduler(store) as scheduler:
-        with pytest.raises(RunConflict, match=r"the flow has changed since its unfinished run 1 began.*--fresh"):
+        with pytest.raises(RunConflict, match=r"the flow has changed since its unfinished run 1 began.*fresh=True"):
             await scheduler.submit(changed, resume=True)
         run = await scheduler.submit(changed, resume=True, fresh=True)
         assert not run.resumed
