@@ -104,9 +104,9 @@ class Attempt:
         """Return a context, owned by *scope*: for what logs, reports progress or uses expressions."""
         claimed = self.claimed
         make = partial(JobContext, claimed.name, claimed.attempt, {}, partial(self._report, claimed))
-        return await scope.acquire(make, release=self._clear, name="context")
+        return await scope.acquire(make, release=self._keep_log, name="context")
 
-    def _clear(self, context: JobContext) -> None:
+    def _keep_log(self, context: JobContext) -> None:
         self._log = context.tail()
         context.clear()
 

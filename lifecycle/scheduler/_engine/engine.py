@@ -88,7 +88,7 @@ class Engine:
         self._queued = Bell()
         self._work_arrived = Bell()
         self._failed = Bell()
-        self._moved: anyio.Event | None = None  # set at the next change that a drain has to look at
+        self._changed: anyio.Event | None = None  # set at the next change that a drain has to look at
 
     # The loops
 
@@ -105,7 +105,9 @@ class Engine:
 
     async def _take_work(self) -> None:
         """Take some jobs, once: in a function, so that no local variable keeps a job alive during the next wait."""
-        taken = [Attempt(claimed, self._publish) for claimed in await self.store.take(self._room, self._known)]
+        taken = [
+            Attempt(claimed, self._publish) for claimed in await self.store.take(self._jobs_to_take, self._known_names)
+        ]
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)
         try:
             for attempt in taken:
@@ -124,11 +126,11 @@ class Engine:
         if self._line:
             self._queued.ring()
 
-    def _room(self) -> int:
+    def _jobs_to_take(self) -> int:
         """Return how many more jobs to take; the store's thread asks as well."""
         return 0 if self._draining else self.workers + self._ahead.jobs - len(self.running)
 
-    def _known(self) -> Collection[str]:
+    def _known_names(self) -> Collection[str]:
         """Return the names of the handlers and the keys of the flows that there are; the store's thread asks."""
         return () if self._draining else (*registered_handlers(), *self.runs.flows)
 
@@ -199,7 +201,7 @@ class Engine:
         if self.failure is None:
             self.failure = error
         self._failed.ring()
-        self._note_move()
+        self._note_change()
 
     def handle(self, job_id: int, name: str) -> Job:
         """Return a handle on a job that was just submitted; it gets the job's outcome for as long as it is kept."""
@@ -229,30 +231,30 @@ class Engine:
         """
         while True:
             # Made before it is looked, so that nothing that happens meanwhile is missed.
-            if self._moved is None:
-                self._moved = anyio.Event()
-            moved = self._moved
+            if self._changed is None:
+                self._changed = anyio.Event()
+            changed = self._changed
             await self._tasks.drain()
             if self.failure is not None:
                 raise self.failure
             if self._draining or not (self.runs.open or await self.store.unfinished(1)):
                 return
-            await moved.wait()
+            await changed.wait()
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         """Return the names of the jobs that `wait_idle` waits for, *limit* at most."""
         if not self._draining:
             return await self.store.unfinished(limit)
-        return self._begun()[:limit]
+        return self._names_begun()[:limit]
 
-    def _begun(self) -> list[str]:
+    def _names_begun(self) -> list[str]:
         waiting = set(self._line)
         return [attempt.claimed.name for attempt in self.running.values() if attempt not in waiting]
 
-    def _note_move(self) -> None:
-        if self._moved is not None:
-            self._moved.set()
-            self._moved = None
+    def _note_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def _fill_workers(self) -> None:
         line = self._line
@@ -261,13 +263,13 @@ class Engine:
 
     def _begin(self, attempt: Attempt) -> None:
         self._busy += 1
-        if self._moved is not None:
-            self._note_move()
+        if self._changed is not None:
+            self._note_change()
         if self.feed.heard:
             self._publish(attempt.claimed, "job_started", {})
         self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
 
-    def _over(self, attempt: Attempt) -> None:
+    def _free_worker(self, attempt: Attempt) -> None:
         """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
         self.running.pop(attempt.claimed.id, None)
         self._busy -= 1
@@ -279,12 +281,12 @@ class Engine:
         try:
             ending = await attempt.run(self._work, close_timeout=self._close_timeout)
         except BaseException:
-            self._over(attempt)
+            self._free_worker(attempt)
             self.counts[JobStatus.INTERRUPTED] += 1
             data = {"status": "interrupted", "seconds": round(attempt.seconds, 6)}
             self._publish(attempt.claimed, "job_finished", data)
             raise
-        self._over(attempt)
+        self._free_worker(attempt)
         try:
             await self._record(attempt, ending)
         except Exception as error:  # whatever it is: a job whose end is not recorded would never end
@@ -328,7 +330,7 @@ class Engine:
             self._publish_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
             await self.runs.end(settled.run_id)
-        self._note_move()
+        self._note_change()
 
     async def cancel_job(self, job_id: int, reason: str) -> bool:
         """Cancel one job, queued or running; return whether it had not ended."""
@@ -371,7 +373,7 @@ class Engine:
         self._publish_cancelled(job_id, name, run_id, reason)
         if job := self.jobs.get(job_id):
             job._end(JobOutcome(name, JobStatus.CANCELLED, error=reason))
-        self._note_move()
+        self._note_change()
 
     def close_jobs(self) -> None:
         """Give every job that is still waited for the outcome *interrupted*; nothing runs any more."""
@@ -386,7 +388,7 @@ class Engine:
         """Take no more jobs and fire no schedule, although what was asked of the store's thread still stands."""
         self._draining = True
         self._queued.ring()  # what was taken ahead is given back
-        self._note_move()
+        self._note_change()
 
     async def drain(self) -> None:
         """Begin nothing more, give back what has not begun, and publish which jobs still run.
@@ -399,7 +401,7 @@ class Engine:
         self._publish_draining()
 
     def _publish_draining(self) -> None:
-        if names := self._begun():
+        if names := self._names_begun():
             self.feed.publish(Event("draining", data={"running": names[:20], "count": len(names)}))
 
     def _publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:

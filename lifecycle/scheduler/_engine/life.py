@@ -87,7 +87,7 @@ class Life:
         """Whether everything is released."""
         return self.state is State.CLOSED and self._scope.closed
 
-    def opened(self) -> Engine:
+    def accepting(self) -> Engine:
         """Return the engine while it takes new work.
 
         Raises:
@@ -95,11 +95,11 @@ class Life:
         """
         if self.state is State.OPEN and self.engine is not None and self._dispatcher and not self._dispatcher.done:
             return self.engine
-        self.reached()
+        self.entered()
         # Also where it is open without its dispatcher: the store cannot be used any more.
         raise self._refusal(State.CLOSING if self.state is State.OPEN else self.state)
 
-    def reached(self) -> Engine:
+    def entered(self) -> Engine:
         """Return the engine, also while it is closing.
 
         Raises:

@@ -162,7 +162,7 @@ class Scheduler:
             StoreError: the store cannot be used any more.
         """
         check_seconds(timeout, "timeout")
-        engine = self._life.reached()
+        engine = self._life.entered()
         before = engine.ended
         with anyio.move_on_after(timeout) as patience:
             await engine.wait_idle()
@@ -247,7 +247,7 @@ class Scheduler:
             StoreError: the store cannot be used any more.
             TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
         """
-        engine = self._life.opened()
+        engine = self._life.accepting()
         if isinstance(work, Flow):
             return await submit_flow(engine, work, *args, **settings)
         return await submit_call(engine, work, args, settings)
@@ -261,7 +261,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._life.reached().cancel_job(job_id, reason or "cancelled")
+        return await self._life.entered().cancel_job(job_id, reason or "cancelled")
 
     async def job(self, job_id: int) -> JobRecord | None:
         """Return what the store knows of the job with this number, None when there is no such job.
@@ -274,7 +274,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._life.reached().store.job(job_id)
+        return await self._life.entered().store.job(job_id)
 
     async def jobs(
         self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
@@ -296,7 +296,7 @@ class Scheduler:
         check_integer(limit, "limit", 1, 2**53)
         if status is not None and not isinstance(status, JobStatus):
             raise TypeError(f"status must be a JobStatus or None, got {status!r}")
-        return await self._life.reached().store.jobs(status=status, run=run, limit=limit)
+        return await self._life.entered().store.jobs(status=status, run=run, limit=limit)
 
     # Schedules
 
@@ -348,7 +348,7 @@ class Scheduler:
             TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
             ImportError: cron needs ``cronsim``.
         """
-        engine = self._life.opened()
+        engine = self._life.accepting()
         new = new_schedule(
             name,
             work,
@@ -365,7 +365,7 @@ class Scheduler:
         if isinstance(work, Flow):
             await engine.runs.serve(work)
         await engine.store.put_schedule(new)
-        return Schedule(new.name, self._life.opened)
+        return Schedule(new.name, self._life.accepting)
 
     async def serve_flow(self, flow: Flow) -> None:
         """Let schedules start runs of a flow here, and continue those that a process has left unfinished.
@@ -378,7 +378,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        await self._life.opened().runs.serve(flow)
+        await self._life.accepting().runs.serve(flow)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
         """Return all schedules of the store, by name.
@@ -389,7 +389,7 @@ class Scheduler:
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
-        return await self._life.reached().store.schedules()
+        return await self._life.entered().store.schedules()
 
     def schedule_named(self, name: str) -> Schedule:
         """Return a handle on the schedule of this name, whichever process made it; its methods say if there is none.
@@ -397,8 +397,8 @@ class Scheduler:
         Raises:
             OwnerClosed: the scheduler is not open.
         """
-        self._life.opened()
-        return Schedule(name, self._life.opened)
+        self._life.accepting()
+        return Schedule(name, self._life.accepting)
 
     # Looking
 

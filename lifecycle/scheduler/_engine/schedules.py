@@ -18,7 +18,7 @@ from .submission import call_settings, find_handler, new_job, new_run
 if TYPE_CHECKING:
     from .engine import Engine
 
-Opened = Callable[[], "Engine"]
+Accepting = Callable[[], "Engine"]
 
 
 class Schedule:
@@ -30,11 +30,11 @@ class Schedule:
         name: its name.
     """
 
-    __slots__ = ("_opened", "name")
+    __slots__ = ("_accepting", "name")
 
-    def __init__(self, name: str, opened: Opened) -> None:
+    def __init__(self, name: str, accepting: Accepting) -> None:
         self.name: str = name
-        self._opened = opened
+        self._accepting = accepting
 
     async def record(self) -> ScheduleRecord:
         """Return what the store knows of it: when it is due, how often it was run.
@@ -44,7 +44,7 @@ class Schedule:
         Raises:
             LookupError: there is no such schedule any more.
         """
-        record = await self._opened().store.schedule(self.name)
+        record = await self._accepting().store.schedule(self.name)
         self._check(record is not None)
         assert record is not None
         return record
@@ -57,7 +57,7 @@ class Schedule:
         Raises:
             LookupError: there is no such schedule any more.
         """
-        self._check(await self._opened().store.pause_schedule(self.name))
+        self._check(await self._accepting().store.pause_schedule(self.name))
 
     async def resume(self) -> None:
         """End a pause; what was due meanwhile is not made up for. Idempotent.
@@ -67,7 +67,7 @@ class Schedule:
         Raises:
             LookupError: there is no such schedule any more.
         """
-        self._check(await self._opened().store.resume_schedule(self.name))
+        self._check(await self._accepting().store.resume_schedule(self.name))
 
     async def trigger(self) -> Job | FlowRun:
         """Submit a run now, besides those that are due, also during a pause; return its job, or the run of its flow.
@@ -77,7 +77,7 @@ class Schedule:
         Raises:
             LookupError: there is no such schedule any more, or it is of a flow that is not served here.
         """
-        engine = self._opened()
+        engine = self._accepting()
         submitted = await engine.store.trigger_schedule(self.name, tuple(engine.runs.flows))
         if submitted is None:
             flow = (await self.record()).flow
@@ -97,7 +97,7 @@ class Schedule:
         Raises:
             LookupError: there is no such schedule any more.
         """
-        self._check(await self._opened().store.remove_schedule(self.name))
+        self._check(await self._accepting().store.remove_schedule(self.name))
 
     def _check(self, found: bool) -> None:
         if not found:

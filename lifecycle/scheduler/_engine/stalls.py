@@ -56,16 +56,16 @@ class StallWatch:
     def _watch(self) -> None:
         while not self._over.wait(self._threshold / 2):
             if self._wanted():
-                self._ask()
+                self._check_loop()
 
-    def _ask(self) -> None:
+    def _check_loop(self) -> None:
         """Ask for a sign of life and wait for it, however long it takes."""
         self._turned.clear()
         asked = time.monotonic()
         self._bridge.call(self._turned.set)
         if self._turned.wait(self._threshold) or self._over.is_set():
             return
-        task, place = self._bridge.doing()
+        task, place = self._bridge.task_and_place()
         logger.warning(
             "event loop blocked",
             extra={"owner": self._owner, "task": task, "place": place, "advice": "run it in a thread"},

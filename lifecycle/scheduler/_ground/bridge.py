@@ -21,7 +21,7 @@ class Bridge:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
-    def doing(self) -> tuple[str, str]:
+    def task_and_place(self) -> tuple[str, str]:
         """Return the name of the task that runs in the loop at this moment, and the line that it is at."""
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._thread)

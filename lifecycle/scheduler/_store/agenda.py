@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection
 
 from .._ground.limits import LONGEST_WAIT
-from .schedules import concerns, fire_due
+from .schedules import any_known, fire_due
 
 LOOK_INTERVAL = 1.0
 """Seconds after which the schedules are looked at again: another process may have changed or triggered one."""
@@ -18,10 +18,10 @@ class Agenda:
     def __init__(self) -> None:
         self._next_due: float | None = None
         self._looked_at = 0.0
-        self._concerned = False
+        self._any_known = False
 
-    def forget(self) -> None:
-        """Look again: the transaction was rolled back."""
+    def after_rollback(self) -> None:
+        """Look again: what was done in the transaction was undone."""
         self._looked_at, self._next_due = 0.0, None
 
     def touch(self) -> None:
@@ -35,9 +35,9 @@ class Agenda:
             self._looked_at = now
             names = known()
             self._next_due = fire_due(db, owner, names, now)
-            self._concerned = self._next_due is not None or concerns(db, names)
+            self._any_known = self._next_due is not None or any_known(db, names)
 
-    def patience(self, now: float) -> float:
-        """Return for how many seconds nothing is due, nor has to be looked for."""
-        longest = LOOK_INTERVAL if self._concerned else LONGEST_WAIT
+    def next_look_in(self, now: float) -> float:
+        """Return the seconds until a schedule is due, or has to be looked for."""
+        longest = LOOK_INTERVAL if self._any_known else LONGEST_WAIT
         return longest if self._next_due is None else min(longest, max(0.0, self._next_due - now))

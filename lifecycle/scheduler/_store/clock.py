@@ -1,4 +1,4 @@
-"""The wall clock may be set back: what that has put off is brought near again, so that no job waits for hours.
+"""The wall clock may be set back: waits that this made longer are shortened, so that no job waits for hours.
 
 Delays, retries and schedules are kept as times of the wall clock, because they survive a restart. None of them may be
 further away than what was asked for; one that is was written before the clock was set back.
@@ -11,7 +11,7 @@ import sqlite3
 import time
 
 from .._ground.limits import LONGEST_WAIT
-from .rules import nearer
+from .rules import due_after_set_back
 
 DOUBT = 30.0
 """Seconds for which the clock is doubted: what was reckoned before it was set back may be written a little later."""
@@ -29,12 +29,12 @@ class ClockWatch:
         self._latest = math.inf  # it may have been set before this process looked
         self._doubted_until = self._next_look = -math.inf
 
-    def doubt(self) -> None:
+    def recheck(self) -> None:
         """Look again: jobs were taken over that nothing had watched, or a transaction was rolled back."""
         self._latest = math.inf
 
     def look(self, db: sqlite3.Connection, owner: int, now: float) -> bool:
-        """Bring near what is too far away, if the clock is doubted; return whether it is."""
+        """Shorten waits that are too long, if the clock is doubted; return whether it is."""
         instant = time.monotonic()
         if now < self._latest:
             self._doubted_until, self._next_look = instant + DOUBT, instant
@@ -42,15 +42,15 @@ class ClockWatch:
         if not self._next_look <= instant < self._doubted_until:
             return False
         self._next_look = instant + INTERVAL
-        bring_near(db, owner, now)
+        shorten_waits(db, owner, now)
         return True
 
-    def patience(self) -> float:
-        """Return for how many seconds there is nothing to look at."""
+    def next_look_in(self) -> float:
+        """Return the seconds until there is something to look at."""
         return INTERVAL if time.monotonic() < self._doubted_until else LONGEST_WAIT
 
 
-def bring_near(db: sqlite3.Connection, owner: int, now: float) -> None:
+def shorten_waits(db: sqlite3.Connection, owner: int, now: float) -> None:
     """Let no delayed job of an owner, and no schedule, wait for longer than was asked for."""
     db.execute(
         f"""
@@ -60,5 +60,5 @@ def bring_near(db: sqlite3.Connection, owner: int, now: float) -> None:
     )
     rows = db.execute("SELECT id, kind, rule, next_due FROM schedules WHERE next_due > ?", (now,)).fetchall()
     for number, kind, rule, due in rows:
-        if (at := nearer(kind, rule, due, now)) is not None:
+        if (at := due_after_set_back(kind, rule, due, now)) is not None:
             db.execute("UPDATE schedules SET anchor = ?, next_due = ? WHERE id = ?", (now, at, number))

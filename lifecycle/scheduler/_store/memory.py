@@ -132,7 +132,7 @@ class MemoryStore:
         while True:
             now = time.time()
             if now < self._latest:
-                self._bring_near(now)
+                self._shorten_waits(now)
             self._latest = now
             due = self._schedules.fire_due(now)
             claims = await self.claim(room(), now)
@@ -141,9 +141,9 @@ class MemoryStore:
             due = min((at for at in (due, claims.next_due) if at is not None), default=None)
             await self._bell.wait(None if due is None else min(LONGEST_WAIT, max(0.0, due - time.time())))
 
-    def _bring_near(self, now: float) -> None:
+    def _shorten_waits(self, now: float) -> None:
         """Let nothing wait for longer than was asked for: the clock was set back."""
-        self._schedules.bring_near(now)
+        self._schedules.shorten_waits(now)
         for number in [number for _, number in self._delayed]:
             job = self._jobs[number]
             furthest = now + (job.new.backoff[1] if job.failures else job.new.delay)

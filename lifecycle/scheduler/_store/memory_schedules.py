@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from .records import NewJob, NewRun, NewSchedule, ScheduleRecord, Submitted
-from .rules import after_pause, fire, first_due, nearer
+from .rules import after_pause, due_after_set_back, fire, first_due
 
 
 @dataclass(slots=True)
@@ -83,11 +83,11 @@ class MemorySchedules:
             return None
         return self._submit(schedule.new.work)
 
-    def bring_near(self, now: float) -> None:
+    def shorten_waits(self, now: float) -> None:
         """Let none wait for longer than was asked for: the clock was set back."""
         for schedule in self._schedules.values():
             new, due = schedule.new, schedule.record.next_due
-            if due is not None and (at := nearer(new.kind, new.rule, due, now)) is not None:
+            if due is not None and (at := due_after_set_back(new.kind, new.rule, due, now)) is not None:
                 schedule.anchor, schedule.record = now, replace(schedule.record, next_due=at)
 
     def fire_due(self, now: float) -> float | None:

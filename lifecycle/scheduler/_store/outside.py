@@ -70,7 +70,7 @@ class StoreFile:
         """
         reason = one_line(shorten(reason, LOG_CHARACTERS))
         with self._transaction("rw") as db:
-            owners.bury_the_dead(db, self._path)
+            owners.retire_dead_owners(db, self._path)
             found = None
             for number in _numbers(db, job):
                 cancelling = operations.cancel(db, number, reason, time.time(), None)
@@ -92,7 +92,7 @@ class StoreFile:
         """
         reason = one_line(shorten(reason, LOG_CHARACTERS))
         with self._transaction("rw") as db:
-            owners.bury_the_dead(db, self._path)
+            owners.retire_dead_owners(db, self._path)
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:
                 return None
             settled, running = operations.cancel_run(db, run, reason, time.time(), None)
@@ -132,7 +132,7 @@ class StoreFile:
             StoreError: the store cannot be changed.
         """
         with self._transaction("rw") as db:
-            return schedules.ask(db, name)
+            return schedules.request_run(db, name)
 
     def _dead(self, db: sqlite3.Connection) -> list[int]:
         return [owner for owner, _ in owners.dead_owners(db, self._path)]

@@ -49,7 +49,7 @@ def dead_owners(db: sqlite3.Connection, database: Path) -> list[tuple[int, str]]
     return [(owner, token) for owner, token in rows if not is_alive(database, token)]
 
 
-def bury_the_dead(db: sqlite3.Connection, database: Path, *, alive: int | None = None) -> int:
+def retire_dead_owners(db: sqlite3.Connection, database: Path, *, alive: int | None = None) -> int:
     """Remove every owner whose process has ended; return how many attempts they left.
 
     Not the one that asks, which is *alive*: its lock file may have been removed.
@@ -78,7 +78,7 @@ def _sweep_locks(db: sqlite3.Connection, database: Path) -> None:
 
 def enter(db: sqlite3.Connection, database: Path, lock: OwnerLock, pid: int, name: str, now: float) -> int | None:
     """Remove owners that have ended and store a new one; return its number, None when its lock file is gone."""
-    bury_the_dead(db, database)
+    retire_dead_owners(db, database)
     if not lock.path.exists():
         return None
     return register(db, lock.token, pid, name, now)
@@ -118,7 +118,7 @@ def open_run(
     db: sqlite3.Connection, database: Path, run: NewRun, owner: int | None, now: float, *, resume: bool, fresh: bool
 ) -> OpenedRun:
     """Take over the unfinished run of the same flow and parameters, or store a new one."""
-    bury_the_dead(db, database, alive=owner)
+    retire_dead_owners(db, database, alive=owner)
     old = _unfinished(db, run) if resume or fresh else None
     if old is not None:
         old_id, old_owner, old_digest = old

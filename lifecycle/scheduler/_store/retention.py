@@ -85,8 +85,8 @@ class Sweeper:
         _delete(db, gone)
         return len(gone)
 
-    def patience(self, now: float) -> float:
-        """Return for how many seconds there is nothing to do."""
+    def next_look_in(self, now: float) -> float:
+        """Return the seconds until there is something to do."""
         return max(0.0, self._next_turn - now) if self._last else LONGEST_WAIT
 
 

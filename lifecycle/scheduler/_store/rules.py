@@ -75,7 +75,7 @@ def fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
     return Firing(runs, rule.after(newest), 1 + later - len(runs))
 
 
-def nearer(kind: str, rule: str, due: float, now: float) -> float | None:
+def due_after_set_back(kind: str, rule: str, due: float, now: float) -> float | None:
     """Return when a schedule begins again that is due further away than it can be, since the clock was set back.
 
     None for one that goes on as it is: a cron expression names instants, each of which is run once, however often the

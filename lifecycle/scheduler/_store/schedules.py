@@ -96,12 +96,12 @@ def trigger(
     return _submit(db, new.work, owner, now)
 
 
-def ask(db: sqlite3.Connection, name: str) -> bool:
+def request_run(db: sqlite3.Connection, name: str) -> bool:
     """Ask a scheduler that knows the schedule for a run, as soon as it looks; return whether there is one."""
     return db.execute("UPDATE schedules SET triggered = triggered + 1 WHERE name = ?", (name,)).rowcount == 1
 
 
-def concerns(db: sqlite3.Connection, known: Collection[str]) -> bool:
+def any_known(db: sqlite3.Connection, known: Collection[str]) -> bool:
     """Return whether there is any schedule, paused or not, whose handler or flow is known."""
     row = db.execute(f"SELECT EXISTS (SELECT 1 FROM schedules WHERE {_KNOWN})", (to_json(list(known)),)).fetchone()
     return bool(row[0])
@@ -113,7 +113,7 @@ def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: fl
     Every scheduler of a store may do so: the second finds that the schedule has moved on.
     """
     handlers = to_json(list(known))
-    _fire_asked(db, handlers, owner, now)
+    _fire_requested(db, handlers, owner, now)
     due = db.execute(
         f"""
         SELECT {_NEW}, id, anchor, next_due FROM schedules
@@ -128,7 +128,7 @@ def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: fl
     return row[0]
 
 
-def _fire_asked(db: sqlite3.Connection, handlers: str, owner: int, now: float) -> None:
+def _fire_requested(db: sqlite3.Connection, handlers: str, owner: int, now: float) -> None:
     """Submit what other processes have asked for, which a pause does not hold up either."""
     asked = db.execute(
         f"SELECT {_NEW}, id, triggered FROM schedules WHERE triggered > 0 AND {_KNOWN} LIMIT {AT_ONCE}", (handlers,)

@@ -83,7 +83,7 @@ class SqliteStore:
             StoreError: it cannot be opened, is not a database of this package, or is of a newer version.
         """
         self._writer = SqliteThread(
-            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._look_anew
+            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._after_rollback
         )
         await self._opened(self._writer)
         while self._owner is None:
@@ -120,7 +120,7 @@ class SqliteStore:
             lambda db: owners.open_run(db, self.path, run, self._owner, time.time(), resume=resume, fresh=fresh)
         )
         if opened.resumed:
-            self._clock.doubt()
+            self._clock.recheck()
         return opened
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
@@ -129,7 +129,7 @@ class SqliteStore:
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
-        self._clock.doubt()
+        self._clock.recheck()
         return await self._write(lambda db: owners.adopt_runs(db, self._owner, flow, digest))
 
     async def run(self, run_id: int) -> StoredRun | None:
@@ -140,7 +140,7 @@ class SqliteStore:
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         try:
-            return await self._opened_one(self._writer).stand(partial(self._claim, room, known))
+            return await self._opened_one(self._writer).run_standing(partial(self._claim, room, known))
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
 
@@ -156,30 +156,30 @@ class SqliteStore:
         if owner is None:
             return (), LONGEST_WAIT
         if self._succession is not None and self._succession.look(db, owner, known):
-            self._clock.doubt()
+            self._clock.recheck()
         if self._clock.look(db, owner, now):
             self._agenda.touch()
         self._agenda.look(db, owner, known, now)
         self._sweeper.turn(db, now)
-        patience = min(self._agenda.patience(now), self._sweeper.patience(now), self._clock.patience())
+        wait = min(self._agenda.next_look_in(now), self._sweeper.next_look_in(now), self._clock.next_look_in())
         if self._succession is not None:
-            patience = min(patience, self._succession.patience())
+            wait = min(wait, self._succession.next_look_in())
         limit = room()
         if limit <= 0:
-            return (), patience
+            return (), wait
         jobs, next_due = operations.claim(db, owner, limit, now)
-        return jobs, patience if next_due is None else min(patience, max(0.0, next_due - now))
+        return jobs, wait if next_due is None else min(wait, max(0.0, next_due - now))
 
-    def _look_anew(self) -> None:
+    def _after_rollback(self) -> None:
         """Do again what was rolled back."""
-        self._agenda.forget()
-        self._clock.doubt()
+        self._agenda.after_rollback()
+        self._clock.recheck()
         if self._succession is not None:
-            self._succession.forget()
+            self._succession.after_rollback()
 
     def look_again(self) -> None:
         if self._writer is not None:
-            self._writer.nudge()
+            self._writer.try_standing()
 
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
         attempts = [(claimed.id, claimed.attempt) for claimed in jobs]

@@ -28,8 +28,8 @@ class Succession:
         self._next_look = 0.0
         self._unsure = True  # one may have ended since this one was opened
 
-    def forget(self) -> None:
-        """Look again: the transaction that took jobs over was rolled back."""
+    def after_rollback(self) -> None:
+        """Look again: the transaction that took jobs over was undone."""
         self._next_look, self._unsure = 0.0, True
 
     def look(self, db: sqlite3.Connection, owner: int, known: Callable[[], Collection[str]]) -> bool:
@@ -51,6 +51,6 @@ class Succession:
         names = known()
         return owners.adopt_jobs(db, owner, names) + owners.adopt_served_runs(db, owner, names) > 0
 
-    def patience(self) -> float:
-        """Return for how many seconds no owner has to be looked at."""
+    def next_look_in(self) -> float:
+        """Return the seconds until the other owners have to be looked at."""
         return max(0.0, self._next_look - time.monotonic()) if self._others else LONGEST_WAIT

@@ -68,7 +68,7 @@ class SqliteThread:
         # These three belong to the thread.
         self._batch: list[_Queued[Any]] = []
         self._standing: _Standing[Any] | None = None
-        self._patience: float | None = None
+        self._pause: float | None = None
         self._bridge = Bridge()
         self._opened: Reply[None] = Reply()
         self._ended: Reply[None] = Reply()
@@ -95,11 +95,11 @@ class SqliteThread:
         self._queue.put(_Queued(operation, reply))
         return reply
 
-    def stand(self, operation: Operation[tuple[T, float | None]]) -> Awaitable[T]:
+    def run_standing(self, operation: Operation[tuple[T, float | None]]) -> Awaitable[T]:
         """Try *operation* now and at the end of every transaction, until it has an answer; return that.
 
-        Only one can stand at a time. It returns ``(answer, patience)``; an empty answer is none, and makes it be tried
-        again after *patience* seconds, None for not before something else is done.
+        Only one can stand at a time. It returns ``(answer, pause)``; an empty answer is none, and makes it be tried
+        again after *pause* seconds, None for not before something else is done.
 
         Cancellation: ends the waiting; an answer may get lost.
 
@@ -112,7 +112,7 @@ class SqliteThread:
         self._queue.put(_Standing(operation, reply))
         return reply
 
-    def nudge(self) -> None:
+    def try_standing(self) -> None:
         """Try the standing operation again."""
         if not self._closing:
             self._queue.put(_NUDGE)
@@ -146,7 +146,7 @@ class SqliteThread:
         """Wait for requests, or for the time of the standing one; return False when there will be none any more."""
         requests, batch = self._queue, self._batch
         try:
-            request = requests.get(timeout=self._patience)
+            request = requests.get(timeout=self._pause)
         except queue.Empty:
             return True
         while request is not _END:
@@ -166,7 +166,7 @@ class SqliteThread:
     def _answers(self, db: sqlite3.Connection) -> list[_Answer]:
         """Carry out the batch, and the standing request after it; return what has been answered."""
         batch, self._batch = self._batch, []
-        standing, self._patience = self._standing, None
+        standing, self._pause = self._standing, None
         try:
             db.execute(self._begin)
         except sqlite3.Error as error:  # locked: it would be for each of them
@@ -175,7 +175,7 @@ class SqliteThread:
         try:
             answers: list[_Answer] = [(request, request.operation(db), None) for request in batch]
             if standing is not None:
-                answer, self._patience = standing.operation(db)
+                answer, self._pause = standing.operation(db)
                 if answer:
                     answers.append((standing, answer, None))
             db.execute("COMMIT")

@@ -121,14 +121,14 @@ _SHAPE: Final = "__lifecycle_shape__"
 def _shape_of(function: Callable[..., Any]) -> _Shape:
     """Return the shape of a function: from the function itself, where it was left when it was looked at before."""
     if type(function) is not FunctionType:
-        return _look_at(function)
+        return _inspect(function)
     known: tuple[CodeType, _Shape] | None = function.__dict__.get(_SHAPE)
     if known is None or known[0] is not function.__code__:  # functools.wraps copies that of another function
-        known = function.__dict__[_SHAPE] = function.__code__, _look_at(function)
+        known = function.__dict__[_SHAPE] = function.__code__, _inspect(function)
     return known[1]
 
 
-def _look_at(function: Callable[..., Any]) -> _Shape:
+def _inspect(function: Callable[..., Any]) -> _Shape:
     signature = _signature(function)
     parameters = dict(signature.parameters) if signature else {}
     wants_context = parameters.pop("context", None) is not None

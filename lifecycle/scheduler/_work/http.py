@@ -169,13 +169,13 @@ def _json(response: httpx.Response, text: str) -> Any:
     if kind != "application/json" and not kind.endswith("+json"):
         return None
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
     return value if _depth_within(value, VALUE_DEPTH - 2) else None
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 

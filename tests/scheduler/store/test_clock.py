@@ -15,7 +15,7 @@ from lifecycle.scheduler._store import clock as clock_file
 from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Claimed, Ending, NewJob, NewSchedule
-from lifecycle.scheduler._store.rules import nearer
+from lifecycle.scheduler._store.rules import due_after_set_back
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.asyncio
@@ -95,11 +95,11 @@ async def test_a_schedule_that_was_put_off_begins_anew(store: Store, clock: Cloc
 
 async def test_a_fixed_rate_keeps_its_phase_when_the_clock_is_set_back_a_little() -> None:
     """It waits for as long as that was; instants of cron are named, and not run again however far back."""
-    assert nearer("fixed_rate", "10.0", 1_065.0, 1_000.0) is None
-    assert nearer("fixed_rate", "10.0", 1_075.0, 1_000.0) == 1_010.0
-    assert nearer("fixed_delay", "10.0", 1_010.0, 1_000.0) is None
-    assert nearer("fixed_delay", "10.0", 1_011.0, 1_000.0) == 1_010.0
-    assert nearer("cron", "* * * * *", 99_999.0, 1_000.0) is None
+    assert due_after_set_back("fixed_rate", "10.0", 1_065.0, 1_000.0) is None
+    assert due_after_set_back("fixed_rate", "10.0", 1_075.0, 1_000.0) == 1_010.0
+    assert due_after_set_back("fixed_delay", "10.0", 1_010.0, 1_000.0) is None
+    assert due_after_set_back("fixed_delay", "10.0", 1_011.0, 1_000.0) == 1_010.0
+    assert due_after_set_back("cron", "* * * * *", 99_999.0, 1_000.0) is None
 
 
 async def test_what_was_put_off_is_found_by_the_next_process(tmp_path: Path, clock: Clock) -> None:

@@ -113,7 +113,7 @@ def test_a_turn_is_bounded_and_the_next_goes_on(db: sqlite3.Connection) -> None:
     for _ in range(5):
         gone.append(sweeper.turn(db, now))
         assert sweeper.turn(db, now) == 0, "not before its time"
-        now += max(PAUSE, sweeper.patience(now)) if sweeper.patience(now) < REST else REST
+        now += max(PAUSE, sweeper.next_look_in(now)) if sweeper.next_look_in(now) < REST else REST
     assert gone[:4] == [0, ROWS, ROWS, 0]
     assert len(numbers(db)) == ROWS
 

@@ -560,7 +560,7 @@ class TestRefusals:
         left.close()
         alive = OwnerLock(database)
         with closing(connect(database, "x")) as db:
-            owners.bury_the_dead(db, database)
+            owners.retire_dead_owners(db, database)
             assert owners.enter(db, database, left, 1, "too late", 0.0) is None
         assert not left.path.exists()
         assert alive.path.exists()
@@ -573,6 +573,6 @@ class TestRefusals:
             owners.register(db, "gone", 1, "gone", 0.0)
             operations.insert_job(db, NewJob("a", "call"), None, 1, 0.0)
             operations.claim(db, 1, 1, 1.0)
-            assert owners.bury_the_dead(db, path) == 1
+            assert owners.retire_dead_owners(db, path) == 1
             assert db.execute("SELECT state FROM jobs").fetchall() == [("interrupted",)]
             assert db.execute("SELECT count(*) FROM owners").fetchone() == (0,)
