@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from lifecycle.cli import cli
 from lifecycle.cli._owned import Owned
 from lifecycle.cli.show._log import LogDisplay
-from lifecycle.cli.show._logging import JsonLines, PlainLines, logging_to_stderr
+from lifecycle.cli.show._logging import COMMANDS, JsonLines, PlainLines, logging_to_stderr
 from lifecycle.scheduler import Event
-from lifecycle.scheduler._engine.runs import LEFT_ALONE
 
+from ..docs.test_log_reference import logged
 from ..scheduler.tools import Cli, lines_in, wait_until
 from .service import serving
 
@@ -193,11 +193,13 @@ def test_a_run_of_another_version_is_logged_with_the_command_that_ends_it(
 ) -> None:
     """The library says what can be done, the command line which command does it; other records are left alone."""
     with logging_to_stderr("info", as_json=True, db=tmp_path / "jobs.db"):
-        logging.getLogger("lifecycle.scheduler").warning(LEFT_ALONE, extra={"run": 7})
+        event = "unfinished run of another version of the flow left alone"
+        logging.getLogger("lifecycle.scheduler").warning(event, extra={"run": 7})
         logging.getLogger("lifecycle.scheduler").warning(["not", "a", "string"])
     ours, other = map(json.loads, capsys.readouterr().err.splitlines())
     assert ours["command"] == f"lifecycle jobs cancel --run 7 --db {tmp_path / 'jobs.db'}"
     assert "command" not in other
+    assert set(COMMANDS) <= {event for event, _ in logged()}
 
 
 def test_bad_input_is_one_line_as_ever(tmp_path: Path) -> None:

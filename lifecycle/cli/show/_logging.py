@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ...scheduler._engine.runs import LEFT_ALONE
 from ...scheduler._ground.text import one_line
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -27,8 +26,10 @@ _IN_THE_SENTENCE: Final = frozenset({"event", "job", "status", "seconds", "error
 """Extra fields of a job's events, whose message is a sentence that has them already."""
 
 
-_COMMANDS: Final = {LEFT_ALONE: "lifecycle jobs cancel --run {run} --db {db}"}
-"""What the library cannot say in its records: the command that does what its advice says, for each event."""
+COMMANDS: Final = {
+    "unfinished run of another version of the flow left alone": "lifecycle jobs cancel --run {run} --db {db}"
+}
+"""By event: the command that does what the record's ``advice`` says, which the library does not know."""
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def logging_to_stderr(level: str, *, as_json: bool, db: Path | None = None) -> I
 
 
 def _name_command(record: logging.LogRecord, *, db: Path | None) -> bool:
-    if isinstance(record.msg, str) and (command := _COMMANDS.get(record.msg)):
+    if isinstance(record.msg, str) and (command := COMMANDS.get(record.msg)):
         record.command = command.format(db=db, **extra_of(record))
     return True
 

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lifecycle.scheduler")
 
-LEFT_ALONE = "unfinished run of another version of the flow left alone"
-"""The event that is logged for a run that is not continued; its ``run`` is the number."""
-
 
 class JobsOwner(Protocol):
     """What runs need of the engine that runs their jobs."""
@@ -78,7 +75,7 @@ class Runs:
         for run in left.changed:
             advice = "finish it with that version of the flow, or cancel its jobs"
             extra = {"owner": self._jobs.name, "run": run, "flow": flow.name, "advice": advice}
-            logger.warning(LEFT_ALONE, extra=extra)
+            logger.warning("unfinished run of another version of the flow left alone", extra=extra)
         self._store.look_again()
 
     async def take_up(self, number: int) -> FlowRun | None:
