@@ -240,8 +240,9 @@ def is_scope_cancellation(error: BaseException) -> bool:
 def foremost(held: CancelledError | None, other: CancelledError | None) -> CancelledError | None:
     """Return which of two cancellations of one task to deliver: the first, but a native one before one by a scope.
 
-    anyio repeats its own until its scope is left. A native one comes once: it would be lost. It has the one that it goes
-    before as its context, where anyio looks: should a timeout in between take its request back, the scope knows its own.
+    anyio repeats its own until its scope is left. A native one comes once: it would be lost. It has the one that it
+    goes before as its context, where anyio looks: should a timeout in between take its request back, the scope knows
+    its own.
     """
     if held is None:
         return other
