@@ -76,7 +76,10 @@ class CachedFunction(Generic[P, T]):
         return self.registry.discard(key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs))
 
     async def clear(self) -> None:
-        """Forget all results. See `Registry.clear`."""
+        """Forget all results. See `Registry.clear`.
+
+        Cancellation: as in `Registry.clear`.
+        """
         await self.registry.clear()
 
     async def aclose(self) -> None:

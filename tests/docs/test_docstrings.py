@@ -57,3 +57,16 @@ def test_the_example_of_a_docstring_runs(name: str, text: str, tmp_path: Path) -
 def test_there_are_examples() -> None:
     """The search for examples finds those of the two owners, so it would find others."""
     assert {"lifecycle.Scope", "lifecycle.TaskManager"} <= {name for name, _ in examples()}
+
+
+def test_every_awaitable_says_what_a_cancellation_does() -> None:
+    """Each public coroutine function has the paragraph, wherever the method is inherited from in this package."""
+    silent = set()
+    for face in map(importlib.import_module, FACES):
+        for name, thing in documented(face):
+            members = inspect.getmembers(thing, inspect.iscoroutinefunction) if inspect.isclass(thing) else []
+            public = [(f"{name}.{member}", value) for member, value in members if not member.startswith("_")]
+            if inspect.iscoroutinefunction(thing):
+                public.append((name, thing))
+            silent |= {label for label, value in public if "Cancellation:" not in (inspect.getdoc(value) or "")}
+    assert not silent

@@ -70,7 +70,10 @@ class VirtualMixin(NumberingLoop):
         return self.clock.now
 
     async def wait_all_blocked(self) -> None:
-        """Wait until every other task is blocked, without letting time pass."""
+        """Wait until every other task is blocked, without letting time pass.
+
+        Cancellation: raised at once, nothing is left behind.
+        """
         waiter: asyncio.Future[None] = self.create_future()
         self._idle_waiters.append(waiter)
         try:
