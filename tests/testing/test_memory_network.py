@@ -22,11 +22,11 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-def with_client(client: Client, plan: NetworkFaults = PERFECT) -> Any:
-    """Run a client against an echo peer behind a plan, in virtual time."""
+def with_client(client: Client, faults: NetworkFaults = PERFECT) -> Any:
+    """Run a client against an echo peer on a network with faults, in virtual time."""
 
     async def scenario(bubble: Bubble) -> Any:
-        bubble.network.set_plan("server", 7, plan)
+        bubble.network.set_faults("server", 7, faults)
         await bubble.network.peer(echo, "server", 7)
         async with asyncio.timeout(100):
             reader, writer = await asyncio.open_connection("server", 7)
@@ -34,7 +34,7 @@ def with_client(client: Client, plan: NetworkFaults = PERFECT) -> Any:
                 return await client(reader, writer), bubble.clock.time()
             finally:
                 writer.close()
-                with pytest.raises(ConnectionError) if plan.reset_at is not None else _nothing():
+                with pytest.raises(ConnectionError) if faults.reset_at is not None else _nothing():
                     await writer.wait_closed()
 
     return run_virtual(scenario)
@@ -130,7 +130,7 @@ def test_a_black_hole_swallows_data_and_connects() -> None:
     assert with_client(silent, NetworkFaults(black_hole_at=0)) == (None, 9)
 
     async def connects(bubble: Bubble) -> None:
-        bubble.network.set_plan("server", 7, NetworkFaults(black_hole=True))
+        bubble.network.set_faults("server", 7, NetworkFaults(black_hole=True))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(9):
                 await asyncio.open_connection("server", 7)
@@ -142,7 +142,7 @@ def test_refusals_are_counted() -> None:
     """The first two connects are refused, the third succeeds; an address without a server is refused too."""
 
     async def scenario(bubble: Bubble) -> None:
-        bubble.network.set_plan("server", 7, NetworkFaults(refuse=2))
+        bubble.network.set_faults("server", 7, NetworkFaults(refuse=2))
         await bubble.network.peer(echo, "server", 7)
         for _ in range(2):
             with pytest.raises(ConnectionRefusedError):
@@ -157,10 +157,10 @@ def test_refusals_are_counted() -> None:
 
 
 def test_a_slow_close_takes_its_time() -> None:
-    """wait_closed() lasts as long as the plan says."""
+    """wait_closed() lasts as long as the faults say."""
 
     async def scenario(bubble: Bubble) -> float:
-        bubble.network.set_plan("server", 7, NetworkFaults(slow_close=3))
+        bubble.network.set_faults("server", 7, NetworkFaults(slow_close=3))
         await bubble.network.peer(echo, "server", 7)
         _, writer = await asyncio.open_connection("server", 7)
         writer.close()
@@ -311,8 +311,8 @@ async def test_an_ordinary_loop_can_use_it() -> None:
     assert "create_connection" not in vars(loop)
 
 
-def test_a_plan_is_checked() -> None:
-    """Impossible plans are refused before anything runs."""
+def test_faults_are_checked() -> None:
+    """Impossible faults are refused before anything runs."""
     with pytest.raises(ValueError, match="latency"):
         NetworkFaults(latency=-1)
     with pytest.raises(ValueError, match="short_write"):

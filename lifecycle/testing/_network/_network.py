@@ -28,10 +28,10 @@ class MemoryNetwork:
     that opens raw sockets itself (anyio's listeners, ``loop.sock_connect``) does not.
     """
 
-    def __init__(self, plan: NetworkFaults = PERFECT) -> None:
-        self.default_plan = plan
+    def __init__(self, faults: NetworkFaults = PERFECT) -> None:
+        self.default_faults = faults
         self.connects: dict[Any, int] = {}
-        self._plans: dict[Any, NetworkFaults] = {}
+        self._faults: dict[Any, NetworkFaults] = {}
         self._servers: dict[Any, MemoryServer] = {}
         self._transports: dict[MemoryTransport, None] = {}
         self._ports = itertools.count(49152)
@@ -40,9 +40,9 @@ class MemoryNetwork:
 
     # What a scenario asks for.
 
-    def set_plan(self, host: str | None, port: Any, plan: NetworkFaults) -> None:
-        """Let connections to an address fail by a plan; a unix path is given as the port, with host None."""
-        self._plans[self._key(host, port)] = plan
+    def set_faults(self, host: str | None, port: Any, faults: NetworkFaults) -> None:
+        """Let connections to an address misbehave; a unix path is given as the port, with host None."""
+        self._faults[self._key(host, port)] = faults
 
     async def peer(self, handler: Handler, host: str, port: int) -> None:
         """Let a server that is not under test answer at an address, for as long as the bubble lives.
@@ -109,16 +109,16 @@ class MemoryNetwork:
         """
         loop = asyncio.get_running_loop()
         key = self._key(host, port)
-        plan = self._plans.get(key, self.default_plan)
+        faults = self._faults.get(key, self.default_faults)
         attempt = self.connects.get(key, 0)
         self.connects[key] = attempt + 1
-        await asyncio.sleep(plan.latency)
-        if plan.black_hole:
+        await asyncio.sleep(faults.latency)
+        if faults.black_hole:
             await loop.create_future()
         server = self._find_server(key)
-        if server is None or plan.refuses(attempt):
+        if server is None or faults.refuses(attempt):
             raise ConnectionRefusedError(111, f"Connect call failed {key}")
-        client, server_end = self._connect_ends(loop, server, key, plan)
+        client, server_end = self._connect_ends(loop, server, key, faults)
         server_end.begin(server.factory())
         protocol, waiter = protocol_factory(), loop.create_future()
         transport = _begin(client, protocol, waiter, how.get("ssl"), how.get("server_hostname") or host)
@@ -130,9 +130,9 @@ class MemoryNetwork:
         return transport, protocol
 
     def _connect_ends(
-        self, loop: Any, server: MemoryServer, key: Any, plan: NetworkFaults
+        self, loop: Any, server: MemoryServer, key: Any, faults: NetworkFaults
     ) -> tuple[MemoryTransport, MemoryTransport]:
-        wire = Wire(plan)
+        wire = Wire(faults)
         own = ("10.0.0.1", next(self._ports))
 
         def gone(transport: MemoryTransport) -> None:

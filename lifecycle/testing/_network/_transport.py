@@ -23,7 +23,7 @@ RECEIVE_BUFFER = 64 * 1024
 class MemoryTransport(asyncio.Transport):
     """One end of a connection in memory.
 
-    Data written goes to ``_outgoing``; the wire carries it, after the plan's latency, into the ``_incoming``
+    Data written goes to ``_outgoing``; the wire carries it, after the network's latency, into the ``_incoming``
     buffer of the other end while there is room, and from there it is handed to the protocol unless reading is
     paused.
 
@@ -142,7 +142,7 @@ class MemoryTransport(asyncio.Transport):
         else:
             self._end_sent = True
             self._loop.call_soon(self.peer.receive_end)
-            self._lose_after(self._wire.plan.slow_close, None)
+            self._lose_after(self._wire.faults.slow_close, None)
 
     def abort(self) -> None:
         """End at once; what was not sent is lost."""
@@ -185,15 +185,15 @@ class MemoryTransport(asyncio.Transport):
         if self._carrying or not (self._outgoing or (self._end_wanted and not self._end_sent)):
             return
         self._carrying = True
-        plan = self._wire.plan
-        delay = plan.latency + (plan.late_answer if self.side == "server" else 0.0)
+        faults = self._wire.faults
+        delay = faults.latency + (faults.late_answer if self.side == "server" else 0.0)
         if delay:
             self._loop.call_later(delay, self._carry)
         else:
             self._loop.call_soon(self._carry)
 
     def _carry(self) -> None:
-        """Move what fits into the other end's buffer, subject to the plan."""
+        """Move what fits into the other end's buffer, subject to its faults."""
         self._carrying = False
         peer, wire = self.peer, self._wire
         if self.closed and not self._outgoing:
@@ -206,11 +206,11 @@ class MemoryTransport(asyncio.Transport):
             room = RECEIVE_BUFFER - peer._incoming_size
             if room <= 0:
                 return
-            if wire.left(wire.plan.black_hole_at) == 0:
+            if wire.left(wire.faults.black_hole_at) == 0:
                 self._swallow()
                 return
             self._carry_piece(room)
-            if wire.left(wire.plan.reset_at) == 0:
+            if wire.left(wire.faults.reset_at) == 0:
                 self._reset_both()
                 return
         self._all_carried()
@@ -231,7 +231,7 @@ class MemoryTransport(asyncio.Transport):
             self._end_sent = True
             self._loop.call_soon(self.peer.receive_end)
         if self._closing:
-            self._lose_after(self._wire.plan.slow_close, None)
+            self._lose_after(self._wire.faults.slow_close, None)
 
     def _swallow(self) -> None:
         """A black hole takes everything, and a close just ends here."""
@@ -240,13 +240,13 @@ class MemoryTransport(asyncio.Transport):
         self._tell_protocol_to_go_on()
         self._end_sent = True
         if self._closing:
-            self._lose_after(self._wire.plan.slow_close, None)
+            self._lose_after(self._wire.faults.slow_close, None)
 
     def _reset_both(self) -> None:
         self._wire.dead = True
         for end in (self, self.peer):
             end._end_sent = True
-            end.fail(ConnectionResetError("connection reset by the fault plan"))
+            end.fail(ConnectionResetError("connection reset by the network's faults"))
 
     # Arrival.
 
@@ -257,7 +257,7 @@ class MemoryTransport(asyncio.Transport):
         self._incoming.append(data)
         self._incoming_size += len(data)
         self._received += len(data)
-        limit = self._wire.plan.half_close_at
+        limit = self._wire.faults.half_close_at
         if self.side == "client" and limit is not None and self._received >= limit:
             self._end_received = True
         self.socket.set_readable(True)

@@ -1,4 +1,4 @@
-"""The wire between two ends: its fault plan, and how much of it has been used up."""
+"""The wire between two ends: its faults, and how much of it has been used up."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Side = Literal["client", "server"]
 
 
 class Wire:
-    """What both ends of one connection share: its fault plan and how many bytes have arrived."""
+    """What both ends of one connection share: its faults and how many bytes have arrived."""
 
-    __slots__ = ("arrived", "dead", "plan")
+    __slots__ = ("arrived", "dead", "faults")
 
-    def __init__(self, plan: NetworkFaults) -> None:
-        self.plan = plan
+    def __init__(self, faults: NetworkFaults) -> None:
+        self.faults = faults
         self.arrived = 0
         self.dead = False
 
@@ -33,8 +33,8 @@ class Wire:
             room: bytes that the receiver's buffer still takes.
             received: bytes that the receiver has got so far.
         """
-        plan = self.plan
-        limits = [room, plan.short_write, self.left(plan.black_hole_at), self.left(plan.reset_at)]
-        if side == "server" and plan.half_close_at is not None:
-            limits.append(max(0, plan.half_close_at - received) or None)
+        faults = self.faults
+        limits = [room, faults.short_write, self.left(faults.black_hole_at), self.left(faults.reset_at)]
+        if side == "server" and faults.half_close_at is not None:
+            limits.append(max(0, faults.half_close_at - received) or None)
         return min([length, *[limit for limit in limits if limit is not None]])
