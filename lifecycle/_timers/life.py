@@ -266,7 +266,7 @@ class TimerLife:
         tally.last_lateness = max(0.0, now - occasion.due)
         self._runs_left -= 1
         info = TimerRun(self._name, tally.runs, occasion.due, now, occasion.missed, triggered)
-        run = Run(info, self._fn, self._settings)
+        run = Run(info, self._fn, self._settings, self._crew.cancel_timeout)
         self._runs[run] = None
         run.handle = handle = self._crew.start_soon(run.execute, name=f"run {tally.runs} of {self._name}")
         if handle.done:

@@ -10,6 +10,7 @@ from typing import Any
 from .._ground import kernel
 from .._ground.calls import call, coroutine_of
 from .._ground.errors import TaskCancelled, TimeoutExpired
+from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .records import TimerRun, TimerSettings
@@ -24,6 +25,7 @@ class Run:
         info: the record of it that hooks get.
         fn: the body.
         settings: the timer's options.
+        cancel_timeout: seconds that a body whose time is up has to end before it is cancelled once more.
 
     Attributes:
         handle: the task that executes it.
@@ -32,6 +34,7 @@ class Run:
 
     __slots__ = (
         "_began",
+        "_cancel_timeout",
         "_cancellation",
         "_clock",
         "_ended",
@@ -43,12 +46,19 @@ class Run:
         "info",
     )
 
-    def __init__(self, info: TimerRun, fn: Callable[[], Coroutine[Any, Any, object]], settings: TimerSettings) -> None:
+    def __init__(
+        self,
+        info: TimerRun,
+        fn: Callable[[], Coroutine[Any, Any, object]],
+        settings: TimerSettings,
+        cancel_timeout: float,
+    ) -> None:
         self.info = info
         self.handle: TaskHandle[None] | None = None
         self.error: BaseException | None = None
         self._fn = fn
         self._settings = settings
+        self._cancel_timeout = cancel_timeout
         self._clock = kernel.clock()
         self._began = self._ended = self._clock()
         self._expired = False
@@ -103,7 +113,8 @@ class Run:
     async def _call_within(self, timeout: float) -> None:
         task = kernel.current_task()
         coro = coroutine_of(self._fn, ())
-        deadline = kernel.running_loop().call_later(timeout, self._expire, task)
+        ladder = Ladder(lambda: self._expire(task), lambda: self._log_ignored_timeout(task), self._cancel_timeout)
+        ladder.expect(timeout)
         try:
             await coro
         except CancelledError:
@@ -111,13 +122,24 @@ class Run:
                 raise
             raise TimeoutExpired(str(self), timeout) from None
         finally:
-            deadline.cancel()
+            ladder.end()
             if self._cancellation is not None:
                 await self._was_only_late(task)
 
     def _expire(self, task: Task[Any]) -> None:
+        """Cancel the body, a second time where it has swallowed the first; a shield holds the first back."""
         self._expired = True
+        if self._cancellation is not None:
+            if not self._cancellation.delivered:
+                return
+            self._cancellation.withdraw()
+            task.uncancel()
         self._cancellation = kernel.cancel(task, "its run_timeout has passed")
+
+    def _log_ignored_timeout(self, task: Task[Any]) -> None:
+        """Say that the body ignores both; it is not abandoned, because another run would begin beside it."""
+        facts = {"owner": self.info.timer, "run": self.info.number, "stack": kernel.suspended_at(task)}
+        logger.error("run ignores its run_timeout", extra=facts)
 
     async def _was_only_late(self, task: Task[Any]) -> bool:
         """Take the cancellation by the timeout back; return whether there was no other."""

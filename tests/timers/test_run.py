@@ -1,6 +1,7 @@
 """One run of a timer: its errors, the hooks around it, its timeout, and what the statistics say of it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -294,6 +295,42 @@ def test_8_a_body_that_swallows_its_timeout_is_left_alone() -> None:
         assert [outcome.status for outcome in outcomes] == [TaskStatus.FINISHED] * 2
 
     run_virtual(scenario)
+
+
+@pytest.mark.parametrize(("swallowed", "ends", "complaints"), [(1, 8, 0), (2, 20, 1)])
+def test_8_a_body_that_swallows_its_timeout_is_cancelled_once_more(
+    caplog: pytest.LogCaptureFixture, swallowed: int, ends: float, complaints: int
+) -> None:
+    """As everything that is stopped; what ignores both is named, goes on, and no other run begins beside it."""
+
+    async def scenario(bubble: Bubble) -> None:
+        loop = asyncio.get_running_loop()
+        began: list[float] = []
+        ended: list[float] = []
+
+        async def body() -> None:
+            began.append(loop.time())
+            for _ in range(swallowed if len(began) == 1 else 0):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(100)
+            try:
+                await asyncio.sleep(began[-1] + 20 - loop.time())
+            finally:
+                ended.append(loop.time())
+
+        timer = fixed_rate(body, 30, run_timeout=3, max_runs=2, name="deaf")
+        async with Scope() as scope:
+            await scope.start_soon(timer)
+        assert (began, ended) == ([0, 30], [ends, 33])
+        statistics = timer.statistics()
+        assert (statistics.timed_out, statistics.finished) == (2 - complaints, complaints)
+
+    run_virtual(scenario)
+    assert caplog.messages.count("run ignores its run_timeout") == complaints
+    for record in caplog.records:
+        if record.message == "run ignores its run_timeout":
+            assert record.owner == "deaf"  # type: ignore[attr-defined]
+            assert any(place.endswith(".body") for place in record.stack)  # type: ignore[attr-defined]
 
 
 def test_8_statistics_say_what_happened_and_what_is_next() -> None:
