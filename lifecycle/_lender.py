@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ._ground import kernel, trace
 from ._ground.checks import checked_name, checked_timeout
-from ._ground.closing import OwnerState, refuse
+from ._ground.closing import OwnerState, refuse, tell_closed, wait_closed
 from ._ground.errors import StillLent, combine
 from ._ground.logs import OwnerLog
 from ._task.waiting import awaiting_tasks_of, closing_tasks
@@ -109,6 +109,7 @@ class Closing:
         "_errors",
         "_future",
         "_kind",
+        "_over",
         "_owner",
         "logger",
         "name",
@@ -133,6 +134,12 @@ class Closing:
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None
         self._future: Future[None] | None = None  # of the close, once it has begun
+        self._over: Future[None] | None = None  # see `wait_closed`
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self.state is CLOSED
 
     @property
     def begun(self) -> bool:
@@ -231,6 +238,7 @@ class Closing:
         self.state = CLOSED
         self._closing_in = None
         self._future.set_result(None)
+        tell_closed(self)
         self.progress()
         errors, self._errors = self._errors, []
         return (combine(f"errors while closing {self}", errors) if errors else None), held
@@ -276,7 +284,7 @@ class Lender:
     @property
     def closed(self) -> bool:
         """Whether it has closed, for good."""
-        return self._closing.state is CLOSED
+        return self._closing.closed
 
     def close(self) -> None:
         """Refuse new work from now on; what is lent stays lent, and who waits is served. Idempotent."""
@@ -295,6 +303,13 @@ class Lender:
             timeout: seconds to wait at most, None for as long as it takes. What is out then is named in the report.
         """
         return await self._closing.drain(checked_timeout(timeout, "timeout"))
+
+    async def wait(self) -> None:
+        """Wait until it is closed, which somewhere else does.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        await wait_closed(self._closing)
 
     async def __aexit__(
         self,

@@ -2,12 +2,15 @@
 
 from ._connect.attempt import ConnectAttempt as ConnectAttempt
 from ._connect.state import AttemptState as AttemptState
+from ._connect.statistics import ConnectStatistics as ConnectStatistics
+from ._ground.closing import OwnerState as OwnerState
 from ._group.completions import Completions as Completions
 from ._group.statistics import TaskGroupStatistics as TaskGroupStatistics
 from ._lender import ReturnReport as ReturnReport
 from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
 from ._pair.ends import LinkOutcome as LinkOutcome
 from ._pair.ends import LoopEnd as LoopEnd
+from ._pair.statistics import ReaderWorkerStatistics as ReaderWorkerStatistics
 from ._pool.loans import Loan as Loan
 from ._pool.loans import TryLoan as TryLoan
 from ._pool.statistics import PoolStatistics as PoolStatistics

@@ -10,6 +10,8 @@ import pytest
 
 from lifecycle import OwnerClosed, Pool, ReaderWorker, Registry, Scope, TaskGroup, TaskManager, connect, serve_tcp
 from lifecycle.scheduler import Scheduler
+from lifecycle.scheduler.control import ControlServer
+from lifecycle.scheduler.web import WebServer
 from lifecycle.types import AttemptState, ConnectAttempt
 
 from .loops import virtual
@@ -44,10 +46,18 @@ OWNERS: dict[str, Make] = {
     "Server": lambda **options: serve_tcp(handler, "127.0.0.1", 0, **options),
     "connect": lambda **options: connect(connector, **options),
     "Scheduler": Scheduler,
+    "ControlServer": lambda **options: ControlServer(Scheduler(), port=0, **options),
+    "WebServer": lambda **options: WebServer(Scheduler(), password=None, **options),
 }
 
 #: Owners that code outside of their block gives work to.
-SERVING = ("TaskManager", "Registry", "Pool", "Server", "Scheduler")
+SERVING = ("TaskManager", "Registry", "Pool", "Server", "Scheduler", "ControlServer")
+
+#: Owners that need real sockets.
+LISTENING = ("Server", "ControlServer", "WebServer")
+
+#: Owners whose end is awaited for its own sake: the `wait` of a pair is its outcome, and a connect is awaited itself.
+AWAITED = [make for name, make in OWNERS.items() if name not in ("ReaderWorker", "connect")]
 
 every_owner = pytest.mark.parametrize("make", OWNERS.values(), ids=OWNERS)
 
@@ -69,16 +79,17 @@ async def entered_twice(make: Make) -> None:
     assert issubclass(OwnerClosed, RuntimeError)
 
 
-@pytest.mark.parametrize("make", [make for name, make in OWNERS.items() if name != "Server"])
+@pytest.mark.parametrize("make", [make for name, make in OWNERS.items() if name not in LISTENING])
 @virtual
 async def test_one_block_per_owner(bubble: Any, make: Make) -> None:
     """A second one, during the first or after it, is refused, with the owner's name."""
     await entered_twice(make)
 
 
-def test_one_block_per_server() -> None:
+@pytest.mark.parametrize("name", LISTENING)
+def test_one_block_per_server(name: str) -> None:
     """A server as well, which needs real sockets."""
-    asyncio.run(entered_twice(OWNERS["Server"]))
+    asyncio.run(entered_twice(OWNERS[name]))
 
 
 @every_owner
@@ -104,3 +115,30 @@ def test_the_end_is_called_aclose_and_closed_says_so(make: Make) -> None:
     owner = make()
     assert hasattr(owner, "aclose") is not isinstance(owner, TaskGroup)
     assert (owner.state is AttemptState.NEW) if isinstance(owner, ConnectAttempt) else (owner.closed is False)
+
+
+@every_owner
+def test_statistics_bear_the_name(make: Make) -> None:
+    """Of every owner, at any time: before it is entered as well."""
+    assert make(name="mine").statistics().name == "mine"
+
+
+@pytest.mark.parametrize("make", AWAITED)
+def test_whoever_waits_for_the_end_sees_it(make: Make) -> None:
+    """Before its block, in it and after it; one that is cancelled changes nothing for the others."""
+
+    async def main() -> None:
+        owner = make()
+        early = asyncio.create_task(owner.wait())
+        async with owner:
+            leaves = asyncio.create_task(owner.wait())
+            stays = asyncio.create_task(owner.wait())
+            await asyncio.sleep(0)
+            leaves.cancel()
+            done, _ = await asyncio.wait((early, leaves, stays), timeout=0.001)
+            assert done == {leaves}
+        assert owner.closed
+        await asyncio.wait_for(asyncio.gather(early, stays), 10)
+        await owner.wait()
+
+    asyncio.run(main())

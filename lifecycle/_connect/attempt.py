@@ -17,6 +17,7 @@ from .connecting import Connecting
 from .retry import Retry
 from .stages import Stages
 from .state import CONNECTED, NEW, SETTLED, AttemptState
+from .statistics import ConnectStatistics
 
 T = TypeVar("T")
 
@@ -104,6 +105,17 @@ class ConnectAttempt(Generic[T]):
         self._take()
         self._scope_given = True
         return cast("Scope", self._connecting.connection)
+
+    def statistics(self) -> ConnectStatistics:
+        """Return how the connect stands at this moment; it takes nothing."""
+        connecting = self._connecting
+        return ConnectStatistics(
+            name=self.name,
+            state=connecting.state.value,
+            stage=connecting.stage,
+            attempts=connecting.attempts,
+            rollback_errors=len(connecting.rollback_errors),
+        )
 
     # Connecting
 

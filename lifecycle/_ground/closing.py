@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+from asyncio import Future
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 from weakref import WeakKeyDictionary
 
+from . import kernel
 from .errors import OwnerClosed
 
 
@@ -25,6 +27,32 @@ def refuse(owner: object, offer: str, why: str) -> NoReturn:
         OwnerClosed: always.
     """
     raise OwnerClosed(f"{owner} does not take {offer}: {why}; offer it before the owner closes, or to another owner")
+
+
+class Awaited(Protocol):
+    """An owner as far as those know it who wait for its end."""
+
+    _over: Future[None] | None  # done in the step in which it is closed; made by the first who waits
+
+    @property
+    def closed(self) -> bool: ...
+
+
+async def wait_closed(owner: Awaited) -> None:
+    """Wait until *owner* is closed, by whomever; it calls `tell_closed` then.
+
+    Cancellation: ends the waiting, and changes nothing.
+    """
+    if not owner.closed:
+        owner._over = owner._over or kernel.new_future()
+        await kernel.wait(owner._over)
+
+
+def tell_closed(owner: Awaited) -> None:
+    """Wake those who wait for the end of *owner*; costs nothing where nobody does."""
+    over, owner._over = owner._over, None
+    if over is not None:
+        over.set_result(None)
 
 
 _stops: WeakKeyDictionary[Coroutine[Any, Any, Any], Callable[[], object]] = WeakKeyDictionary()

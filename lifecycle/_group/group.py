@@ -14,7 +14,7 @@ from typing_extensions import TypeVarTuple, Unpack
 from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine, name_of
 from .._ground.checks import checked_limit, checked_name, checked_timeout
-from .._ground.closing import OwnerState
+from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired, is_fatal
 from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, enroll
@@ -95,7 +95,7 @@ class TaskGroup:
         self._refusal: str | None = "has not been entered"
         self._ending: str | None = None  # why the tasks are being cancelled
         self._ladder: Ladder | None = None  # while they are
-        self._over: Future[None] | None = None  # done when the group is closed, once `wait` was called
+        self._over: Future[None] | None = None  # see `wait_closed`
         self._timed_out = False
         self._timer: TimerHandle | None = None
         self._winner: object = _NOTHING
@@ -166,10 +166,7 @@ class TaskGroup:
 
         Cancellation: ends the waiting, and changes nothing.
         """
-        if self._state is not CLOSED:
-            if self._over is None:
-                self._over = kernel.new_future()
-            await kernel.wait(self._over)
+        await wait_closed(self)
 
     # Tasks
 
@@ -355,8 +352,7 @@ class TaskGroup:
             self._ladder.end()
             self._ladder = None  # it refers to the group: a cycle
         self._members.dissolve()
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        tell_closed(self)
         if self._token is not None:
             trace.closed(self._token)
 

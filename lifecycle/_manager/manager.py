@@ -14,7 +14,7 @@ from typing_extensions import TypeVarTuple, Unpack
 from .._ground import kernel
 from .._ground.calls import checked_coroutine, coroutine_of, name_of
 from .._ground.checks import checked_limit, checked_timeout
-from .._ground.closing import OwnerState, refuse, stop_endless
+from .._ground.closing import OwnerState, refuse, stop_endless, tell_closed, wait_closed
 from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
 from .._ground.kernel import NativeTask
 from .._ground.ladder import patience
@@ -87,7 +87,7 @@ class TaskManager(TaskBooks):
         self.cancel_timeout: float = checked_timeout(cancel_timeout, "cancel_timeout")
         self._entered = False
         self._closing: Future[None] | None = None  # done when the close that is under way is over
-        self._over: Future[None] | None = None  # done when the manager is closed, once `wait` was called
+        self._over: Future[None] | None = None  # see `wait_closed`
         self._report = DrainReport()
 
     # Taking work in
@@ -290,10 +290,7 @@ class TaskManager(TaskBooks):
 
         Cancellation: ends the waiting, and changes nothing.
         """
-        if self._state is not CLOSED:
-            if self._over is None:
-                self._over = kernel.new_future()
-            await kernel.wait(self._over)
+        await wait_closed(self)
 
     async def drain(self, timeout: float | None = None) -> DrainReport:
         """Wait until every task has ended, those included that are started meanwhile.
@@ -339,8 +336,7 @@ class TaskManager(TaskBooks):
         self._closing = None
         self._report_closed()
         closing.set_result(None)
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        tell_closed(self)
         if self._idleness.has_joined_closers():  # let them come back from it, to see whether they stay
             held = kernel.foremost(held, await kernel.wait_through(next_turn()))
         return held

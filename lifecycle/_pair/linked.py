@@ -292,6 +292,12 @@ class Linked:
         """Forget a future that `watch` has returned."""
         self._watchers = [watcher for watcher in self._watchers if watcher[0] is not future]
 
+    def standing(self, name: str) -> str:
+        """Return how the loop *name* ended, ``"running"`` where it has not, ``"new"`` where it has not begun."""
+        if name in self._live.values():
+            return "running"
+        return next((end.how for end in self._ends if end.name == name), "new")
+
     def outcome(self) -> LinkOutcome:
         """Return what became of them, as far as that is known."""
         return LinkOutcome(self._first, self._reason, tuple(self._ends), self._closer.error, self.undelivered)

@@ -26,13 +26,16 @@ class Mailbox(Generic[T]):
     Args:
         owner: whose mailbox it is, for errors.
         capacity: how many items lie here before a sender has to wait.
+
+    Attributes:
+        capacity: the same.
     """
 
-    __slots__ = ("_capacity", "_items", "_open", "_owner", "_receivers", "_senders", "_why")
+    __slots__ = ("_items", "_open", "_owner", "_receivers", "_senders", "_why", "capacity")
 
     def __init__(self, owner: str, capacity: int) -> None:
         self._owner = owner
-        self._capacity = capacity
+        self.capacity = capacity
         self._items: deque[T] = deque()
         self._senders: Waiters = deque()
         self._receivers: Waiters = deque()
@@ -60,7 +63,7 @@ class Mailbox(Generic[T]):
             OwnerClosed: the receiver has ended; *item* has not been put in.
         """
         # In order: while a sender waits for room, or was woken for it and has not run yet, others get in line.
-        if not self._open or self._senders or len(self._items) >= self._capacity:
+        if not self._open or self._senders or len(self._items) >= self.capacity:
             await self._wait_for_room()
         self._items.append(item)
         if self._receivers:
@@ -85,7 +88,7 @@ class Mailbox(Generic[T]):
 
     def _offer_room(self) -> None:
         """Tell as many of those in line as there is room for; each keeps its place until it runs."""
-        room = self._capacity - len(self._items)
+        room = self.capacity - len(self._items)
         for waiter in self._senders:
             if room <= 0:
                 return

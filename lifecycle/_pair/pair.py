@@ -19,6 +19,7 @@ from .closer import Close
 from .ends import LinkOutcome, LoopEnd
 from .linked import OVER, READY, RUNNING, Linked, Loop
 from .mailbox import Mailbox
+from .statistics import ReaderWorkerStatistics
 
 __all__ = ["LinkOutcome", "LoopEnd", "ReaderWorker", "link"]
 
@@ -183,6 +184,18 @@ class ReaderWorker(Generic[T]):
     def waiting(self) -> int:
         """How many items have been sent and not yet received."""
         return len(self._mailbox)
+
+    def statistics(self) -> ReaderWorkerStatistics:
+        """Return what the pair holds at this moment, and how its loops stand."""
+        return ReaderWorkerStatistics(
+            name=self.name,
+            state=self.state.value,
+            capacity=self._mailbox.capacity,
+            waiting=len(self._mailbox),
+            waiting_senders=self._mailbox.waiting_senders,
+            reader=self._linked.standing("reader"),
+            worker=self._linked.standing("worker"),
+        )
 
     def _loop_ended(self, end: LoopEnd) -> float:
         """Let the other loop know, and say for how long it may go on."""

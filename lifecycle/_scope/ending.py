@@ -9,7 +9,7 @@ from typing import Any
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_name, checked_timeout
-from .._ground.closing import OwnerState, refuse
+from .._ground.closing import OwnerState, refuse, tell_closed, wait_closed
 from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
@@ -35,7 +35,7 @@ class EndingScope:
     _body: Body | None = None  # of the async with block, once it is entered
     _closing_in: Task[Any] | None = None
     _closing_begun: Future[None] | None = None
-    _closing_ended: Future[None] | None = None
+    _over: Future[None] | None = None  # see `wait_closed`
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
         self.name: str = "scope" if name is None else checked_name(name, "scope")
@@ -52,6 +52,13 @@ class EndingScope:
     def statistics(self) -> ScopeStatistics:
         """Return what the scope owns at this moment; costs a look at every entry."""
         return self._books.statistics(self.name, self._state.value)
+
+    async def wait(self) -> None:
+        """Wait until the scope is closed, which somewhere else does.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        await wait_closed(self)
 
     async def aclose(self) -> None:
         """Stop the tasks and release the resources, newest first; from any task, and final. Idempotent.
@@ -159,11 +166,11 @@ class EndingScope:
         if self._closing_in is not None:
             if self._closing_in in closing_tasks():
                 return error, None  # a release closes the very scope that waits for it
-            self._closing_ended = self._closing_ended or kernel.new_future()
+            self._over = self._over or kernel.new_future()
             if through:
-                held = kernel.foremost(held, await kernel.wait_through(self._closing_ended))
+                held = kernel.foremost(held, await kernel.wait_through(self._over))
             else:
-                await kernel.wait_shielded(self._closing_ended)
+                await kernel.wait_shielded(self._over)
         if error is None and held is None and not self._books and not self._errors:
             if self._state is OPEN:
                 self._begin_closing()
@@ -198,9 +205,8 @@ class EndingScope:
 
     def _end_closing(self) -> None:
         self._state = CLOSED
-        if self._closing_ended is not None:
-            self._closing_ended.set_result(None)
-            self._closing_ended = None
+        if self._over is not None:
+            tell_closed(self)
         if self._place is not None:
             self._place.leave()
             self._place = None

@@ -15,6 +15,7 @@ from weakref import WeakMethod
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.closing import tell_closed, wait_closed
 from .._ground.errors import OwnerClosed
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
@@ -106,7 +107,7 @@ class Server:
         self._pause = BACK_OFF[0]
         self._retry: TimerHandle | None = None
         self._sweeper: TimerHandle | None = None
-        self._closed: Future[None] | None = None
+        self._over: Future[None] | None = None  # see `wait_closed`
         self._since: float | None = None
         self._token: trace.Mark | None = None
         enroll(self)
@@ -314,10 +315,7 @@ class Server:
 
         Cancellation: ends the waiting, not the server.
         """
-        if self._state is not CLOSED:
-            if self._closed is None:
-                self._closed = kernel.new_future()
-            await kernel.wait(self._closed)
+        await wait_closed(self)
 
     async def aclose(self) -> DrainReport:
         """Take no more connections, let the handlers finish, cut off the rest; return what became of them. Idempotent.
@@ -348,8 +346,7 @@ class Server:
             self._sweeper.cancel()
             self._sweeper = None
         self._state = CLOSED
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
+        tell_closed(self)
         for connection in self._connections.values():
             connection.server = self  # which it must find when it ends after all
         self._report_closed()

@@ -85,7 +85,15 @@ class Life:
     @property
     def closed(self) -> bool:
         """Whether everything is released."""
-        return self.state is State.CLOSED and self._scope.closed
+        return self.state is State.CLOSED and (self.engine is None or self._scope.closed)
+
+    async def wait(self) -> None:
+        """Wait until everything is released.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        if not self.closed:
+            await self._scope.wait()
 
     def accepting(self) -> Engine:
         """Return the engine while it takes new work.

@@ -188,6 +188,13 @@ class Scheduler:
         """
         return await self._life.aclose()
 
+    async def wait(self) -> None:
+        """Wait until it is closed, which somewhere else does: by `aclose`, or at the end of its block.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        await self._life.wait()
+
     @property
     def closed(self) -> bool:
         """Whether it has been closed, and everything is released."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lifecycle import ReaderWorker, Registry, Scope, ServedStream, TaskHandle, __version__, serve_tcp
+from lifecycle import DrainReport, ReaderWorker, Registry, Scope, ServedStream, TaskHandle, __version__, serve_tcp
 from lifecycle.types import Server
 
 from .._ground.addresses import check_password
@@ -45,6 +45,8 @@ class ControlStatistics:
     """What a control server has done, and what it serves.
 
     Attributes:
+        name: the server's name.
+        state: ``"new"``, ``"open"``, ``"closing"`` or ``"closed"``.
         clients: how many are connected.
         watching: how many of them get events.
         connections: how many have ever connected.
@@ -53,6 +55,8 @@ class ControlStatistics:
         refused: how many wrong passwords were given.
     """
 
+    name: str
+    state: str
     clients: int
     watching: int
     connections: int
@@ -80,6 +84,10 @@ class ControlServer:
         idle_timeout: seconds without traffic after which a client is cut off; None for no bound.
         drain_timeout: seconds to answer what has been read when the server closes; None for no bound.
         ssl: the context of a server that speaks TLS.
+        name: for logs, errors and statistics; "control server" unless given.
+
+    Attributes:
+        name: the same.
 
     Raises:
         TypeError: an argument is of a wrong type.
@@ -100,6 +108,7 @@ class ControlServer:
         idle_timeout: float | None = None,
         drain_timeout: float | None = 5.0,
         ssl: SSLContext | None = None,
+        name: str | None = None,
     ) -> None:
         check_password("the control server", host, password)
         self.scheduler = scheduler
@@ -108,7 +117,8 @@ class ControlServer:
         self.limit = limit
         self.limits: Limits = limits or Limits()
         self.commands: CommandTable[Session] = COMMANDS
-        self._scope = Scope("control server", close_timeout=None)
+        self._scope = Scope("control server" if name is None else name, close_timeout=None)
+        self.name: str = self._scope.name
         self._drain_timeout = drain_timeout
         self._server = serve_tcp(
             self._handle,
@@ -119,7 +129,7 @@ class ControlServer:
             drain_timeout=drain_timeout,
             close_timeout=FAREWELL,
             ssl=ssl,
-            name="control server",
+            name=self.name,
         )
         self._sessions: Registry[int, Session] = Registry("clients")
         self._numbers = itertools.count(1)
@@ -134,6 +144,7 @@ class ControlServer:
         Cancellation: nothing is left open.
 
         Raises:
+            OwnerClosed: it has been entered before, or is closed.
             OSError: the address cannot be listened on.
         """
         await enter_and_open(self._scope, self._open)
@@ -152,6 +163,51 @@ class ControlServer:
         await self._scope.enter(self._sessions)
         await self._scope.enter(self._server)
 
+    def close(self) -> None:
+        """Take no more clients; those that are connected go on. Idempotent."""
+        self._server.close()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Take no more clients, and cut off those that are connected, without waiting for their end.
+
+        Args:
+            reason: why; the message of the ``CancelledError`` in what serves them.
+        """
+        self._server.cancel(reason)
+
+    async def drain(self, timeout: float | None = None) -> DrainReport:
+        """Wait until no client is connected, those included that come meanwhile; after `close` none does.
+
+        Cancellation: ends the waiting; no client is touched.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes. Who is still connected then is named in the
+                report's ``running``.
+        """
+        return await self._server.drain(timeout)
+
+    async def aclose(self) -> DrainReport:
+        """Take no more clients, answer what has been read, close, and return what became of them. Idempotent.
+
+        A second caller waits for the first.
+
+        Cancellation: held back until that is done, which is bounded.
+        """
+        await self._scope.aclose()
+        return await self._server.aclose()
+
+    async def wait(self) -> None:
+        """Wait until it is closed, which somewhere else does.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        await self._scope.wait()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has come to its end."""
+        return self._scope.closed
+
     @property
     def port(self) -> int:
         """The port that it listens on."""
@@ -164,10 +220,13 @@ class ControlServer:
 
     def statistics(self) -> ControlStatistics:
         """Return what it serves and what it has done."""
+        under = self._server.statistics()
         return ControlStatistics(
+            name=self.name,
+            state=under.state,
             clients=len(self._sessions),
             watching=self._watchers,
-            connections=self._server.statistics().accepted,
+            connections=under.accepted,
             protocol_errors=self._counts["protocol_errors"],
             slow=self._counts["slow"],
             refused=self._counts["refused"],

@@ -44,6 +44,7 @@ class SessionOwner(Protocol):
     """What a session and its commands need of the server.
 
     Attributes:
+        name: what it is called in logs.
         scheduler: what the commands are about.
         flows: flows that clients can run, by name.
         commands: what it answers.
@@ -52,6 +53,7 @@ class SessionOwner(Protocol):
         limits: what each may send, and how much may wait for it.
     """
 
+    name: str
     scheduler: Scheduler
     flows: Mapping[str, Flow]
     commands: CommandTable[Session]
@@ -116,7 +118,7 @@ class Session:
 
     @property
     def _extra(self) -> dict[str, object]:
-        return {"owner": "control server", "client": self.stream.peer}
+        return {"owner": self.server.name, "client": self.stream.peer}
 
     def let_in(self) -> None:
         """Allow the client all commands: it has given the password."""

@@ -1,10 +1,11 @@
 """A page that shows what a scheduler does, and the same as JSON; needs the extra ``web``."""
 
-from ._server import WebServer
+from ._server import WebServer, WebStatistics
 
-__all__ = ["WebServer"]
+__all__ = ["WebServer", "WebStatistics"]
 
-WebServer.__module__ = __name__
+for _public in (WebServer, WebStatistics):
+    _public.__module__ = __name__
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -39,6 +40,21 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class WebStatistics:
+    """What a web server has done, and what it serves.
+
+    Attributes:
+        name: the server's name.
+        connections: how many are open.
+        requests: how many have ever come.
+    """
+
+    name: str
+    connections: int
+    requests: int
+
+
 class WebServer:
     """Serves the page of a scheduler, and the same as JSON, for as long as its block lasts.
 
@@ -49,17 +65,33 @@ class WebServer:
         host: where to listen; anywhere but on the machine itself only with a password.
         port: 0 for any that is free.
         password: what readers have to give (HTTP Basic, with any user name); None for no password.
+        name: for errors and statistics; "web page" unless given.
+
+    Attributes:
+        name: the same.
+        host: where it listens.
+        port: where it listens; as given until it does.
 
     Raises:
         ValueError: the host is not this machine and there is no password, or the password is empty.
     """
 
-    def __init__(self, scheduler: Scheduler, *, host: str = "127.0.0.1", port: int = 0, password: str | None) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        password: str | None,
+        name: str | None = None,
+    ) -> None:
         check_password("the web page", host, password)
         self._scheduler = scheduler
         self._address = (host, port)
         self._password = password
-        self._scope = Scope("web page")
+        self._scope = Scope("web page" if name is None else name)
+        self._server: _Uvicorn | None = None
+        self.name: str = self._scope.name
         self.host: str = host
         self.port: int = port
 
@@ -69,6 +101,7 @@ class WebServer:
         Cancellation: what had been opened is closed again.
 
         Raises:
+            OwnerClosed: it has been entered before, or is closed.
             OSError: the address cannot be listened on.
         """
         await enter_and_open(self._scope, self._open)
@@ -82,6 +115,32 @@ class WebServer:
         Cancellation: everything is released before it goes on.
         """
         return await self._scope.__aexit__(exc_type, error, traceback)
+
+    async def aclose(self) -> None:
+        """Answer what has been asked, and stop listening. Idempotent; a second caller waits for the first.
+
+        Cancellation: held back until that is done, which is bounded.
+        """
+        await self._scope.aclose()
+
+    async def wait(self) -> None:
+        """Wait until it is closed, which somewhere else does.
+
+        Cancellation: ends the waiting, and changes nothing.
+        """
+        await self._scope.wait()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has come to its end."""
+        return self._scope.closed
+
+    def statistics(self) -> WebStatistics:
+        """Return what it serves and what it has done."""
+        if self._server is None:
+            return WebStatistics(self.name, 0, 0)
+        state = self._server.server_state
+        return WebStatistics(self.name, len(state.connections), state.total_requests)
 
     async def _open(self) -> None:
         listening = _listen(*self._address)
@@ -99,7 +158,7 @@ class WebServer:
             limit_concurrency=64,
             timeout_graceful_shutdown=2,
         )
-        server = _Uvicorn(config)
+        server = self._server = _Uvicorn(config)
         serving = self._scope.start_soon(server.serve, [listening], name="uvicorn")
         self._scope.push_async_callback(_stop, server, serving)
         await server.listening.wait()

@@ -214,5 +214,5 @@ def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
     with pytest.raises(ValueError, match="the password is empty"):
         WebServer(Scheduler(), password="")
     WebServer(Scheduler(), host=host, password="secret")
-    assert dir(web_face) == ["WebServer"]
+    assert dir(web_face) == ["WebServer", "WebStatistics"]
     assert WebServer.__module__ == web_face.__name__
