@@ -100,7 +100,7 @@ class Closing:
         timeout: seconds that a close waits for what is lent.
         state: where the owner is in its life.
         watchers: who waits until something has come true; asked for before every `progress` that is not needed.
-        token: what a trace sink knows the owner by.
+        account: what a trace sink was told, once it was told something.
     """
 
     __slots__ = (
@@ -111,12 +111,12 @@ class Closing:
         "_kind",
         "_over",
         "_owner",
+        "account",
         "logger",
         "name",
         "owner_name",
         "state",
         "timeout",
-        "token",
         "watchers",
     )
 
@@ -130,7 +130,7 @@ class Closing:
         self.timeout: float = checked_timeout(timeout, "close_timeout")
         self.state = OPEN
         self.watchers: list[Watcher] = []
-        self.token: trace.Mark | None = None
+        self.account: trace.Account | None = None
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None
         self._future: Future[None] | None = None  # of the close, once it has begun
@@ -157,13 +157,13 @@ class Closing:
             refuse(self, "another async with block", f"it is {self.state.value} and has been entered before")
         self._entered = True
         if trace.sink is not None:
-            self.trace_opened()
+            self.begin_account()
 
-    def trace_opened(self) -> trace.Mark | None:
-        """Tell the trace sink of the owner, before its first thing; return what the sink knows it by."""
-        if self.token is None:
-            self.token = trace.opened(self._kind, self.owner_name)
-        return self.token
+    def begin_account(self) -> trace.Account:
+        """Tell the trace sink of the owner, before its first thing; return the account for the things."""
+        if self.account is None:
+            self.account = trace.Account(self._kind, self.owner_name)
+        return self.account
 
     def check_open(self, offer: str) -> None:
         """Refuse *offer* where the owner is not open.
@@ -188,9 +188,9 @@ class Closing:
         for future, ready in self.watchers:
             if not future.done() and ready():
                 future.set_result(None)
-        if self.token is not None and self.state is CLOSED and self._owner._is_quiet(frozenset(), loans_too=True):
-            token, self.token = self.token, None
-            trace.closed(token)
+        if self.account is not None and self.state is CLOSED and self._owner._is_quiet(frozenset(), loans_too=True):
+            account, self.account = self.account, None
+            account.end()
 
     async def wait_until(self, ready: Callable[[], bool], timeout: float = kernel.FOREVER) -> bool:
         """Wait until *ready*, or the time is up; return whether it came true."""

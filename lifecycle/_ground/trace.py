@@ -1,6 +1,6 @@
 """Tracing: how owners report what lives to one module-level sink, which is None unless tracing is on.
 
-An owner keeps an `Account`, made when it reports its first thing::
+An owner of things that are reported keeps an `Account`, made when it reports the first; others keep their own mark::
 
     if trace.sink is not None:
         self._account = self._account or trace.Account("scope", self.name)
@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from .frames import Frames, creation_site, is_core
 
-__all__ = ["Account", "Mark", "Sink", "closed", "opened", "sink"]
+__all__ = ["Account", "Mark", "Sink", "closed", "mark_in", "opened", "sink"]
 
 
 class Mark(Protocol):
@@ -104,6 +104,13 @@ class Account:
     def end(self) -> None:
         """Report that the owner itself has ended."""
         closed(self.mark)
+
+
+def mark_in(account: Account | None, thing: Any = None) -> Mark | None:
+    """Return the mark of *thing*, by default of the owner itself; None where it was not reported."""
+    if account is None:
+        return None
+    return account.mark if thing is None else account.mark_of(thing)
 
 
 class SiteMark:

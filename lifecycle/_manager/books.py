@@ -33,10 +33,10 @@ class TaskBooks:
 
     # An instance with more than thirty attributes loses the fast way to all of them, unless they are slots.
     __slots__ = (
-        "__weakref__", "_abandoned", "_accepted", "_bounded", "_cancelled", "_clock", "_context", "_discarded",
-        "_eager", "_failed", "_fast_end", "_fast_start", "_finished", "_first_steps", "_hooks", "_idleness", "_loop",
-        "_on_error", "_pending_limit", "_plain", "_rejected", "_running", "_since", "_slots", "_state", "_sweep_at",
-        "_token", "_tokens", "name",
+        "__weakref__", "_abandoned", "_accepted", "_account", "_bounded", "_cancelled", "_clock", "_context",
+        "_discarded", "_eager", "_failed", "_fast_end", "_fast_start", "_finished", "_first_steps", "_hooks",
+        "_idleness", "_loop", "_on_error", "_pending_limit", "_plain", "_rejected", "_running", "_since", "_slots",
+        "_state", "_sweep_at", "name",
     )  # fmt: skip
 
     _clock: Callable[[], float]  # from `_bind` on
@@ -67,8 +67,7 @@ class TaskBooks:
         self._eager = eager
         self._state = OPEN
         self._loop: AbstractEventLoop | None = None
-        self._token: trace.Mark | None = None  # while tracing
-        self._tokens: dict[TaskHandle[Any], trace.Mark | None] = {}
+        self._account: trace.Account | None = None  # while tracing
         self._since: float | None = None  # when it came to its loop
         # Whether a task that ends has only to leave the books: there are no line, no hooks, no tracing, no abandoned.
         self._fast_end = not self._bounded and not hooks
@@ -202,8 +201,8 @@ class TaskBooks:
 
     def _after_end(self, handle: TaskHandle[Any]) -> None:
         self._abandoned.pop(handle, None)
-        if self._tokens:
-            trace.closed(self._tokens.pop(handle, None))
+        if self._account is not None:
+            self._account.leave(handle)
             self._report_closed()
         if self._hooks:
             self._hooks.call("after", handle)
@@ -250,13 +249,15 @@ class TaskBooks:
         sweep(self._running)
         things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._abandoned)]
         counts = {"limit": self._slots.limit} if self._slots.limit is not None else {}
-        return Portrait("task manager", self.name, self._state.value, self._since, things, counts, self._token)
+        return Portrait(
+            "task manager", self.name, self._state.value, self._since, things, counts, trace.mark_in(self._account)
+        )
 
     def _thing(self, handle: TaskHandle[Any]) -> Thing:
         state = "cancelling" if handle.cancelling else handle.status.value
         state = "abandoned" if handle in self._abandoned else state
-        token = self._tokens.get(handle)
-        return Thing("task", handle.name, state, handle.started_at, mark=token, task=handle._task)
+        mark = trace.mark_in(self._account, handle)
+        return Thing("task", handle.name, state, handle.started_at, mark=mark, task=handle._task)
 
     @property
     def closed(self) -> bool:
@@ -280,15 +281,15 @@ class TaskBooks:
     def _report_opened(self, handle: TaskHandle[Any]) -> None:
         """Report a task, and with its first one the manager, while tracing."""
         self._fast_end = self._fast_start = False
-        if self._token is None:
-            self._token = trace.opened("task manager", self.name)
-        self._tokens[handle] = trace.opened("task", handle.name, self._token)
+        if self._account is None:
+            self._account = trace.Account("task manager", self.name)
+        self._account.enter(handle, "task", handle.name)
 
     def _report_closed(self) -> None:
         """Report the manager closed once nothing is left of it: a task that closed it ends after it."""
-        if self._token is not None and self._state is CLOSED and not self._tokens:
-            trace.closed(self._token)
-            self._token = None
+        if self._account is not None and self._state is CLOSED and self._account.is_empty:
+            self._account.end()
+            self._account = None
 
     def _check_invariants(self) -> None:
         statistics = self.statistics()

@@ -11,6 +11,7 @@ from .._ground import kernel
 from .._ground.checks import checked_count
 from .._ground.errors import PoolFull
 from .._ground.roots import Portrait, Thing, enroll
+from .._ground.trace import mark_in
 from .._lender import CLOSED, OPEN, Closing, Lender, ReturnReport
 from .line import Line
 from .loans import Loan, TryLoan
@@ -390,10 +391,13 @@ class Pool(Stock[T], Lender):
 
     def _portrait(self) -> Portrait:
         """Describe the values, the work on them, and how many wait, for a snapshot."""
-        chores = self._workshop.chores.live
-        things = [*(Thing("task", chore.name, "running", task=chore.task) for chore in chores), *self._things()]
+        chores, closing = self._workshop.chores.live, self._closing
+        things = [
+            *(Thing("task", chore.name, "running", task=chore.task) for chore in chores),
+            *self._things(closing.account),
+        ]
         counts = {"max_size": self.max_size, "waiting": len(self._waiting)}
-        return Portrait("pool", self.name, self._closing.state.value, None, things, counts, self._closing.token)
+        return Portrait("pool", self.name, closing.state.value, None, things, counts, mark_in(closing.account))
 
     def _check_invariants(self) -> None:
         """Check that the accounts close; called by tests after every step."""

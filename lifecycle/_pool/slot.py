@@ -7,7 +7,6 @@ from asyncio import Future, Task
 from typing import Any, Generic, TypeVar
 
 from .._chores import Chore
-from .._ground import trace
 from .._ground.frames import Frames
 
 T = TypeVar("T")
@@ -56,7 +55,6 @@ class Slot(Generic[T]):
         "since",
         "site",
         "state",
-        "token",
         "value",
     )
 
@@ -73,7 +71,6 @@ class Slot(Generic[T]):
         self.creation: Chore[T] | None = None
         self.borrower: Task[Any] | None = None
         self.site: Frames = ()
-        self.token: trace.Mark | None = None
 
     def __repr__(self) -> str:
         return f"<slot {self.number} {self.state.value}>"

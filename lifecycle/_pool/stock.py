@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from .._ground import kernel
 from .._ground.checks import checked_count, checked_timeout
 from .._ground.roots import Thing
+from .._ground.trace import Account, mark_in
 from .._lender import borrower_in_words
 from .slot import CREATING, DESTROYING, IDLE, LENT, Slot, SlotState
 
@@ -125,12 +126,12 @@ class Stock(Generic[T]):
             return f"{self._label(slot)}, on its way to a borrower"
         return f"{self._label(slot)}, lent to {borrower_in_words(task)}"
 
-    def _things(self) -> list[Thing]:
+    def _things(self, account: Account | None) -> list[Thing]:
         """Return what a snapshot shows of the values."""
         things = []
         for slot in self._slots:
             who = f" to {slot.borrower.get_name()!r}" if slot.borrower is not None else ""
-            things.append(Thing("value", f"value {slot.number}", slot.state.value + who, mark=slot.token))
+            things.append(Thing("value", f"value {slot.number}", slot.state.value + who, mark=mark_in(account, slot)))
         return things
 
     def _check_invariants(self) -> None:

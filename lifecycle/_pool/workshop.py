@@ -165,7 +165,7 @@ class Workshop(Generic[T]):
         if stock._lifetime != FOREVER:
             slot.dies_at = stock._clock() + stock._lifetime * (1.0 - self._jitter * self.random())
         if trace.sink is not None:
-            slot.token = trace.opened("value", stock._label(slot), owner=self._closing.token)
+            self._closing.begin_account().enter(slot, "value", stock._label(slot))
         self._pool._creation_succeeded(slot)
 
     # Checking and resetting
@@ -269,4 +269,5 @@ class Workshop(Generic[T]):
     def _forget(self, slot: Slot[T]) -> None:
         slot.state = GONE
         del self._stock._slots[slot]
-        trace.closed(slot.token)
+        if self._closing.account is not None:
+            self._closing.account.leave(slot)

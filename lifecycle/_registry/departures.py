@@ -35,7 +35,6 @@ class Departures(Generic[K, V]):
         closed: how many have been finalized, or handed out.
         handed_out: how many were handed out.
         close_errors: finalizers that failed.
-        tokens: what a trace sink knows each registration by, while it is not closed.
     """
 
     __slots__ = (
@@ -50,7 +49,6 @@ class Departures(Generic[K, V]):
         "handed_out",
         "removals",
         "retained",
-        "tokens",
     )
 
     def __init__(self, shelf: Shelf[K, V], closing: Closing, finalizer: Callable[[V], object] | None) -> None:
@@ -70,7 +68,6 @@ class Departures(Generic[K, V]):
         self._no_ending = finalizer is None and shelf._weigher is None  # whether a value that leaves is just forgotten
         self.removals = dict.fromkeys(RemovalCause, 0)
         self.retained: dict[Registration[K, V], None] = {}
-        self.tokens: dict[Registration[K, V], trace.Mark | None] = {}
         self._endings: dict[Registration[K, V], Future[None]] = {}
         self.closed = self.handed_out = self.close_errors = 0
 
@@ -92,15 +89,18 @@ class Departures(Generic[K, V]):
         return [
             *(Thing("task", "finalizer", "finalizing", task=task) for task in tasks),
             *(
-                Thing("entry", in_words(registration.key), "retired, leased", mark=self.tokens.get(registration))
+                Thing("entry", in_words(registration.key), "retired, leased", mark=self.mark_of(registration))
                 for registration in self.retained
             ),
         ]
 
     def trace_opened(self, registration: Registration[K, V]) -> None:
         """Tell the trace sink of a value that was taken in."""
-        owner = self._closing.trace_opened()
-        self.tokens[registration] = trace.opened("entry", in_words(registration.key), owner=owner)
+        self._closing.begin_account().enter(registration, "entry", in_words(registration.key))
+
+    def mark_of(self, registration: Registration[K, V]) -> trace.Mark | None:
+        """Return what a trace sink knows *registration* by."""
+        return trace.mark_in(self._closing.account, registration)
 
     # Leaving
 
@@ -152,7 +152,7 @@ class Departures(Generic[K, V]):
         bucket = oldest._bucket
         if bucket is not None:
             del bucket[oldest]
-        if self._no_ending and not oldest._leases and not (self.tokens or self._endings or self._watchers):
+        if self._no_ending and not oldest._leases and not (self._endings or self._watchers or self._closing.account):
             oldest._cause = SIZE  # inlined `dispose`
             oldest._state = CLOSED
             self.closed += 1
@@ -206,13 +206,13 @@ class Departures(Generic[K, V]):
     def _end(self, registration: Registration[K, V]) -> None:
         registration._state = CLOSED
         self.closed += 1
-        if self._closing.token is not None or self._is_observed():
+        if self._is_observed():
             self._announce_end(registration)
 
     def _announce_end(self, registration: Registration[K, V]) -> None:
         """Tell the trace sink, and those who wait for it."""
-        if self.tokens:
-            trace.closed(self.tokens.pop(registration, None))
+        if self._closing.account is not None:
+            self._closing.account.leave(registration)
         future = self._endings.pop(registration, None)
         if future is not None and not future.done():
             future.set_result(None)
@@ -220,7 +220,7 @@ class Departures(Generic[K, V]):
 
     def _is_observed(self) -> bool:
         """Whether the end of a registration is waited for, or traced."""
-        return bool(self.tokens or self._endings or self._watchers)
+        return bool(self._endings or self._watchers or self._closing.account)
 
     async def wait_closed(self, registration: Registration[K, V]) -> None:
         """Wait until a registration is closed."""

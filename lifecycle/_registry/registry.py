@@ -418,10 +418,12 @@ class Registry(Shelf[K, V], Lender):
 
     def _portrait(self) -> Portrait:
         """Describe what is owned, for a snapshot."""
-        tokens = self._departures.tokens
-        things = [*self._creations.things(), *self._departures.things(), *self._things(tokens)]
+        closing, departures = self._closing, self._departures
+        things = [*self._creations.things(), *departures.things(), *self._things(departures.mark_of)]
         counts = {"hits": self._hits, "misses": self._misses, "leases": self._leases.count}
-        return Portrait("registry", self.name, self._closing.state.value, None, things, counts, self._closing.token)
+        return Portrait(
+            "registry", self.name, closing.state.value, None, things, counts, trace.mark_in(closing.account)
+        )
 
     def _check_invariants(self) -> None:
         """Check that the accounts close; called by tests after every step."""

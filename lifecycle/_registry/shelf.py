@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import BaseEventLoop
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from time import monotonic
 from typing import Generic, TypeVar
@@ -183,7 +183,7 @@ class Shelf(Generic[K, V]):
 
     # Looking
 
-    def _things(self, tokens: Mapping[Registration[K, V], Mark | None]) -> list[Thing]:
+    def _things(self, mark_of: Callable[[Registration[K, V]], Mark | None]) -> list[Thing]:
         """Return what a snapshot shows of them."""
         if len(self._live) > LISTED:
             return [Thing("entry", "any", count=len(self._live))]
@@ -192,7 +192,7 @@ class Shelf(Generic[K, V]):
                 "entry",
                 in_words(registration.key),
                 "leased" if registration._leases else "",
-                mark=tokens.get(registration),
+                mark=mark_of(registration),
             )
             for registration in self._live.values()
         ]

@@ -86,7 +86,7 @@ class EndingScope:
 
     def _portrait(self) -> Portrait:
         books = self._books
-        mark = books.account.mark if books.account is not None else None
+        mark = trace.mark_in(books.account)
         return Portrait("scope", self.name, self._state.value, books.since, books.things(), mark=mark)
 
     def __del__(self) -> None:

@@ -24,7 +24,7 @@ from .._ground import kernel
 from .._ground.calls import name_of
 from .._ground.logs import OwnerLog
 from .._ground.roots import Thing, as_owner
-from .._ground.trace import Account
+from .._ground.trace import Account, mark_in
 from .._task.handle import TaskHandle
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class OwnTask(TaskHandle[T_co]):
 
 def describe(entry: Any, account: Account | None) -> Thing:
     """Return how an entry looks in a snapshot."""
-    mark = account.mark_of(entry) if account is not None else None
+    mark = mark_in(account, entry)
     if isinstance(entry, OwnTask):
         state = "cancelling" if entry.cancelling else entry.status.value
         return Thing("task", entry.name, state, entry.started_at, mark=mark, task=entry._task)

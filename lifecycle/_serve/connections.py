@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from .._ground import kernel, trace
+from .._ground import kernel
 from .._ground.errors import LifecycleError
 from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .listener import Incoming
@@ -79,7 +79,6 @@ class Connection:
         "_incoming",
         "_quiet",
         "_settings",
-        "_token",
         "_unsent",
         "_wire",
         "error",
@@ -89,7 +88,7 @@ class Connection:
         "verdict",
     )
 
-    def __init__(self, incoming: Incoming, settings: ConnectionSettings, owner: trace.Mark | None) -> None:
+    def __init__(self, incoming: Incoming, settings: ConnectionSettings) -> None:
         self.peer = incoming.peer
         self.verdict: str | None = None
         self.error: BaseException | None = None
@@ -100,7 +99,6 @@ class Connection:
         self._wire = Wire(tls=settings.tls is not None)
         self._quiet = 0
         self._unsent = 0
-        self._token = trace.opened("connection", self.peer, owner) if trace.sink is not None else None
 
     async def run(self) -> None:
         """Establish the connection, handle it, and close it."""
@@ -129,8 +127,6 @@ class Connection:
         """Let go of everything, and return what the end counts as."""
         self._incoming.drop()
         self._wire.abort()
-        if self._token is not None:
-            trace.closed(self._token)
         if self.verdict is not None:
             return self.verdict
         status = handle.status if handle is not None else CANCELLED

@@ -109,7 +109,7 @@ class Server:
         self._sweeper: TimerHandle | None = None
         self._over: Future[None] | None = None  # see `wait_closed`
         self._since: float | None = None
-        self._token: trace.Mark | None = None
+        self._account: trace.Account | None = None  # while tracing
         enroll(self)
 
     def __repr__(self) -> str:
@@ -143,7 +143,7 @@ class Server:
         self._since = kernel.running_loop().time()
         self._state = OPEN
         if trace.sink is not None:
-            self._token = trace.opened("server", self.name)
+            self._account = trace.Account("server", self.name)
         for listener in listeners:
             listener.begin(self._take, self._take_failed)
         return self
@@ -188,7 +188,9 @@ class Server:
 
     def _take(self, incoming: Incoming) -> bool:
         """Own a connection from this step on, and return whether another one may come."""
-        connection = Connection(incoming, self._settings, self._token)
+        connection = Connection(incoming, self._settings)
+        if self._account is not None:
+            self._account.enter(connection, "connection", connection.peer)
         self._accepted += 1
         self._pause = BACK_OFF[0]
         try:
@@ -253,6 +255,8 @@ class Server:
 
     def _count_end(self, connection: Connection, handle: TaskHandle[Any] | None) -> None:
         verdict = connection.ended(handle)
+        if self._account is not None:
+            self._account.leave(connection)
         self._counts[verdict] += 1
         if connection.error is not None:
             facts = {"owner": self.name, "peer": connection.peer, "error": repr(connection.error)}
@@ -352,9 +356,9 @@ class Server:
         self._report_closed()
 
     def _report_closed(self) -> None:
-        if self._token is not None and self._state is CLOSED and not self._connections:
-            token, self._token = self._token, None
-            trace.closed(token)
+        if self._account is not None and self._state is CLOSED and self._account.is_empty:
+            self._account.end()
+            self._account = None
 
     def _portrait(self) -> Portrait:
         things: list[Thing] = []
@@ -363,7 +367,9 @@ class Server:
         if self._state is OPEN:
             things += [Thing("listener", str(address)) for address in self.addresses]
         counts = {"accepted": self._accepted, "live": len(self._connections)}
-        return Portrait("server", self.name, self._state.value, self._since, things, counts, self._token)
+        return Portrait(
+            "server", self.name, self._state.value, self._since, things, counts, trace.mark_in(self._account)
+        )
 
 
 class EndHook:
