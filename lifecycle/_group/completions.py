@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import Future
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from .._ground import kernel
+from .._ground.bell import Bell
 from .._ground.calls import coroutine_for, name_of
 from .._ground.checks import checked_limit
 from .._task.handle import TaskHandle, TaskStatus
@@ -125,12 +125,13 @@ class Harvest(ResultGroup, Generic[T]):
         self._exhausted = False
         self._source_error: BaseException | None = None
         self._by_task = isinstance(aws, AsyncIterable)
-        self._consumer = Signal()
-        self._feeder = Signal()
+        self._consumer: Bell  # both from `open` on, which is in the loop
+        self._feeder: Bell
         self.opened = False
 
     async def open(self) -> None:
         """Begin."""
+        self._consumer, self._feeder = Bell(), Bell()
         await self.__aenter__()
         self.opened = True
         if self._by_task:
@@ -145,14 +146,14 @@ class Harvest(ResultGroup, Generic[T]):
             while not self._by_task and not self._exhausted and self._has_room:
                 await self._take_one()
             if self._ready:
-                self._feeder.give()
+                self._feeder.ring()
                 return self._ready.popleft()
             if self._source_error is not None:
                 error, self._source_error = self._source_error, None
                 raise error
             if self._exhausted and not self._working:
                 break
-            await self._consumer.wait()
+            await self._consumer.sleep(kernel.FOREVER)
         raise StopAsyncIteration
 
     async def leave(self, error: BaseException | None) -> None:
@@ -208,11 +209,11 @@ class Harvest(ResultGroup, Generic[T]):
         try:
             while not self._exhausted:
                 while not self._has_room:
-                    await self._feeder.wait()
+                    await self._feeder.sleep(kernel.FOREVER)
                 await self._take_one()
         finally:
             self._exhausted = True
-            self._consumer.give()
+            self._consumer.ring()
             await self._source.aclose()
 
     def _needs_all_ends(self) -> bool:
@@ -223,26 +224,4 @@ class Harvest(ResultGroup, Generic[T]):
         if isinstance(member, TaskHandle):
             self._working -= 1
             self._ready.append(member)
-        self._consumer.give()
-
-
-class Signal:
-    """Lets one task wait until something may have changed."""
-
-    __slots__ = ("_waiter",)
-
-    def __init__(self) -> None:
-        self._waiter: Future[None] | None = None
-
-    def give(self) -> None:
-        """Wake the waiting task, if any."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Wait for the next `give`.
-
-        Cancellation: nothing is left behind.
-        """
-        self._waiter = kernel.new_future()
-        await self._waiter
+        self._consumer.ring()
