@@ -40,7 +40,7 @@ def end_process(error: BaseException) -> None:
     kernel.running_loop().call_soon(end)
 
 
-def _told(_: object) -> None:
+def _nobody_waits(_: object) -> None:
     """Placeholder once the result has been reported."""
 
 
@@ -164,7 +164,7 @@ class Chore(Generic[T]):
             self._cancellation.withdraw()
         self._owner._forget(self)
         if not self._settled:
-            self._settle_with(None if error is None else self._named(error))
+            self._settle_with(None if error is None else self._with_its_name(error))
         elif error is not None:
             if not isinstance(error, CancelledError):
                 extra = {"owner": self._owner.name, "chore": self.name}
@@ -178,13 +178,13 @@ class Chore(Generic[T]):
         """Tell those who wait, and keep neither the error nor them."""
         self._settled = True
         self.error = error
-        settle, self._settle = self._settle, _told
+        settle, self._settle = self._settle, _nobody_waits
         try:
             settle(self)
         finally:
             self.error = None
 
-    def _named(self, error: BaseException) -> BaseException:
+    def _with_its_name(self, error: BaseException) -> BaseException:
         """Return the error that those who wait are told."""
         if self._timed_out and isinstance(error, (CancelledError, TimeoutError)):
             return self._overdue(self._timeout, False, self._stack)

@@ -102,7 +102,7 @@ OWN = [
     OwnMutant("a coroutine that never ran is not closed", "TaskHandle._end", "self._coro.close()", "pass", MANAGER),
     OwnMutant(
         "waiters are not woken",
-        "TaskHandle._settle",
+        "TaskHandle._wake_waiters",
         "waiter.set_result(None)",
         "pass",
         (*SCOPE, *MANAGER),
@@ -142,7 +142,7 @@ OWN = [
     ),
     OwnMutant(
         "a lease that came too late",
-        "Flight._decline",
+        "Flight._return_outcome",
         "self._nursery.release(outcome)",
         "pass",
         REGISTRY,
@@ -151,7 +151,7 @@ OWN = [
     # Loans.
     OwnMutant("a broken value is lent again", "Loan.__aexit__", "spoiled=spoiled", "spoiled=False", ("pool_discards",)),
     OwnMutant("a loan is not given back", "Loan.__aexit__", "pool._idle.append(slot)", "pass", POOL),
-    OwnMutant("a value handed over is lost", "Line._leave", "self._pool._supply(", "id(", POOL),
+    OwnMutant("a value handed over is lost", "Line._leave", "self._pool._lend_or_keep(", "id(", POOL),
     OwnMutant("idle values are not destroyed", "Pool._begin_closing", "self._end_idle()", "pass", POOL),
     OwnMutant("a borrower that gives up stays in line", "Line.stand", "timer.cancel()", "pass", POOL),
     OwnMutant("borrowers in line are not told", "Line.refuse_all", "place.set_result(", "id(", ("pool_closed",)),
@@ -173,15 +173,15 @@ OWN = [
     OwnMutant("a source is not closed", "start_each", "await source.aclose()", "pass", ("amap",)),
     OwnMutant("what was not taken is not closed", "gather", "source.discard_rest()", "pass", ("gather",)),
     OwnMutant("a place among the completed is lost", "Harvest._member_ended", "self._working -= 1", "pass", COMPLETED),
-    OwnMutant("the consumer is not told", "Harvest._member_ended", "self._consumer.give()", "pass", COMPLETED),
+    OwnMutant("the consumer is not told", "Harvest._member_ended", "self._consumer.ring()", "pass", COMPLETED),
     OwnMutant("the feeder keeps its source", "Harvest._feed", "await self._source.aclose()", "pass", COMPLETED),
     OwnMutant("the rest is not cancelled", "Harvest.leave", 'self._end(f"{self} was left")', "pass", COMPLETED),
     # Timers.
-    OwnMutant("a run keeps its deadline", "Run._call_within", "deadline.cancel()", "pass", TIMER),
+    OwnMutant("a run keeps its deadline", "Run._call_within", "ladder.end()", "pass", TIMER),
     OwnMutant("one run too many", "TimerLife._wait", ">= self._settings.max_instances", "> 99", ("timer_that",)),
     OwnMutant("a timer without end", "TimerLife._wait", "if self.stopping:", "if False:", ("timers_that",)),
     OwnMutant("a timer is not told to stop", "TimerLife.stop", "self._ring()", "pass", ("timers_that",)),
-    OwnMutant("the end of a run is not noticed", "TimerLife._take_end", "self._bell.ring()", "pass", ("timers_that",)),
+    OwnMutant("the end of a run is not noticed", "TimerLife._run_ended", "self._bell.ring()", "pass", ("timers_that",)),
     OwnMutant("a timer swallows", "TimerLife.keep_time", "cancellation = error", "pass", TIMER),
     # Closing.
     OwnMutant("a close keeps its watchdog", "Unwinding.run", "self._timer.cancel()", "pass", SCOPE),
@@ -196,7 +196,7 @@ OWN = [
     ),
     OwnMutant("a sweep keeps its timer", "Sweeper._wake_at", "self._timer.cancel()", "pass", REGISTRY),
     OwnMutant("a leased value is finalized", "Departures.dispose", "if registration._leases:", "if False:", REGISTRY),
-    OwnMutant("finalizers are not hired", "Crew.submit", "self._hire()", "pass", REGISTRY),
+    OwnMutant("finalizers are not hired", "Crew.submit", "self._hire_worker()", "pass", REGISTRY),
     # Connects.
     OwnMutant(
         "a rollback is skipped",

@@ -166,17 +166,17 @@ class Connecting(Generic[T]):
             number=self.attempts,
             deadline=self.deadline,
             close_timeout=self._close_timeout,
-            rolls_back=self._rolls_back,
-            settle=self._settle,
+            on_rollback=self._rollback_began,
+            on_end=self._trial_ended,
         )
         self._trial.begin()
 
-    def _rolls_back(self) -> None:
+    def _rollback_began(self) -> None:
         assert self._trial is not None
         self._stage = self._trial.stage
         self.state = moved(self.state, ROLLING_BACK)
 
-    def _settle(self, trial: Trial[T]) -> None:
+    def _trial_ended(self, trial: Trial[T]) -> None:
         """Decide what follows an attempt, in the step in which it has ended."""
         self._trial = None
         if trial.connection is not None:

@@ -183,7 +183,7 @@ class Stages:
         """The stage in progress that was begun last; between two stages the one before."""
         return next(reversed(self._active.values()), self._latest)
 
-    def _blame(self, error: BaseException | None) -> str | None:
+    def _stage_that_failed(self, error: BaseException | None) -> str | None:
         """Return the stage that *error* came from, as far as that can be seen, and forget the errors of stages."""
         failures, self._failures = self._failures, deque()  # whose tracebacks lead back here: a cycle
         for name, failure in reversed(failures):

@@ -25,7 +25,7 @@ logger = OwnerLog("lifecycle.connect")
 
 
 class Trial(Generic[T]):
-    """One attempt, from its start to its complete end; ``settle`` is called exactly once, in the step of that end.
+    """One attempt, from its start to its complete end; ``on_end`` is called exactly once, in the step of that end.
 
     Attributes:
         number: which attempt it is, from 1.
@@ -51,8 +51,8 @@ class Trial(Generic[T]):
         number: int,
         deadline: float,
         close_timeout: float,
-        rolls_back: Callable[[], None],
-        settle: Callable[[Trial[T]], None],
+        on_rollback: Callable[[], None],
+        on_end: Callable[[Trial[T]], None],
     ) -> None:
         self.number = number
         self.connection: Scope | None = None
@@ -63,8 +63,8 @@ class Trial(Generic[T]):
         self.complete = True
         self._call = call
         self._name = name
-        self._rolls_back = rolls_back
-        self._settle = settle
+        self._on_rollback = on_rollback
+        self._on_end = on_end
         self._scope = Scope(name, close_timeout=None if close_timeout == kernel.FOREVER else close_timeout)
         self.stages = Stages(self._scope, number, deadline)
         self._began = self._over = self._abandoned = False  # the connector's run
@@ -182,13 +182,13 @@ class Trial(Generic[T]):
             self._cancellation = None
         if self._scope._body is not None:
             self._scope._body.settle_elsewhere()
-        self.stage = self.stages._blame(failure)
+        self.stage = self.stages._stage_that_failed(failure)
         if self.connection is None:
             self.error = failure
-            self._rolls_back()
+            self._on_rollback()
 
     async def _roll_back(self) -> CancelledError | None:
-        """Undo what is in the ledger, which after a success is nothing, and settle.
+        """Undo what is in the ledger, which after a success is nothing, and report the end.
 
         Cancellation: held back, and returned.
         """
@@ -198,7 +198,7 @@ class Trial(Generic[T]):
         self.rollback_errors = tuple(errors)
         if any(isinstance(error, ReleaseTimeout) and error.abandoned for error in errors):
             self.complete = False
-        self._settle(self)
+        self._on_end(self)
         return held
 
     # Strange ends
@@ -209,7 +209,7 @@ class Trial(Generic[T]):
             task.exception()  # one that ends the process, which those who wait have got
         if not self._began and not self._over:
             self._end_connecting(CancelledError("from outside"))
-            self._settle(self)
+            self._on_end(self)
 
     def _report_late(self, failure: BaseException | None) -> None:
         """Log how a connector ended that had been abandoned."""

@@ -135,7 +135,7 @@ class Cancellation:
     def deliver_to(self, task: Task[Any]) -> None:
         """Cancel *task*, now or when its shield ends."""
         self._task = task
-        self._attempt()
+        self._try_to_deliver()
 
     def withdraw(self) -> bool:
         """Stop trying; return whether the cancellation had already been delivered."""
@@ -151,7 +151,7 @@ class Cancellation:
         """Leave no timer behind for a task that ended inside its shield."""
         self.withdraw()
 
-    def _attempt(self) -> None:
+    def _try_to_deliver(self) -> None:
         assert self._task is not None
         first, self._retry = self._retry is None, None
         if self._task.done():
@@ -159,7 +159,7 @@ class Cancellation:
         if in_shielded_section(self._task):
             if first:
                 self._task.add_done_callback(self._task_done)
-            self._retry = self._task.get_loop().call_later(self._delay, self._attempt)
+            self._retry = self._task.get_loop().call_later(self._delay, self._try_to_deliver)
             self._delay = min(self._delay * 2, SHIELD_POLL[1])
         else:
             self.delivered = True

@@ -337,12 +337,12 @@ class CancellationAfterFirstStep(kernel.Cancellation):
 
     __slots__ = ()
 
-    def _attempt(self) -> None:
+    def _try_to_deliver(self) -> None:
         assert self._task is not None
         if awaits_first_step(self._task):
-            self._retry = self._task.get_loop().call_soon(self._attempt)  # type: ignore[assignment]
+            self._retry = self._task.get_loop().call_soon(self._try_to_deliver)  # type: ignore[assignment]
         else:
-            super()._attempt()
+            super()._try_to_deliver()
 
 
 def awaits_first_step(task: Task[Any]) -> bool:

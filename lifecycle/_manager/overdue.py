@@ -54,14 +54,14 @@ class Overdue:
         loop = kernel.running_loop()
         self._due[handle] = due = loop.time() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_at(due, self._look)
+            self._timer = loop.call_at(due, self._report_overdue)
 
     def _forget(self, handle: TaskHandle[Any]) -> None:
         if self._due.pop(handle, None) is not None and not self._due and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _report_overdue(self) -> None:
         """Report all that are overdue, and come back when the next one may be."""
         loop = kernel.running_loop()
         self._timer = None
@@ -73,7 +73,7 @@ class Overdue:
             del self._due[handle]
             self._report(handle)
         if self._due and self._timer is None:  # on_alarm may have started a task, and so the timer
-            self._timer = loop.call_at(next(iter(self._due.values())), self._look)
+            self._timer = loop.call_at(next(iter(self._due.values())), self._report_overdue)
 
     def _report(self, handle: TaskHandle[Any]) -> None:
         self.alarms += 1

@@ -116,10 +116,10 @@ class Linked:
             for handle in handles:
                 if handle._task is None and not handle.done:
                     handle._discard()
-            self._settle_early()
+            self._take_early_ends()
             self.stop("a loop could not be started")
             raise
-        self._settle_early()
+        self._take_early_ends()
 
     def _coroutines(self) -> list[tuple[str, Coroutine[Any, Any, object]]]:
         made: list[tuple[str, Coroutine[Any, Any, object]]] = []
@@ -131,7 +131,7 @@ class Linked:
             raise
         return made
 
-    def _settle_early(self) -> None:
+    def _take_early_ends(self) -> None:
         early, self._early = self._early or [], None
         for handle in early:
             self._take_end(handle)

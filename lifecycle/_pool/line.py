@@ -25,16 +25,16 @@ Place = Future[Slot[T] | BaseException]
 class Supplier(Protocol[T]):
     """What a line needs of its pool."""
 
-    def _pump(self) -> None:
+    def _serve_line(self) -> None:
         """Start what the line needs and the pool has room for."""
 
-    def _supply(self, slot: Slot[T]) -> None:
+    def _lend_or_keep(self, slot: Slot[T]) -> None:
         """Give a value to the first in line, or make it idle."""
 
     def _note_borrower(self, slot: Slot[T]) -> None:
         """Note that the calling task has borrowed a value."""
 
-    def _spare(self) -> int:
+    def _values_to_come(self) -> int:
         """How many more borrowers there will be values for than are in line."""
 
     def _account(self) -> str:
@@ -70,7 +70,7 @@ class Line(Generic[T]):
         loop = kernel.running_loop()
         place: Place[T] = loop.create_future()
         self.places[place] = None
-        self._pool._pump()
+        self._pool._serve_line()
         timer = loop.call_later(limit, self._time_out, place, limit) if limit != kernel.FOREVER else None
         try:
             answer = await place
@@ -105,7 +105,7 @@ class Line(Generic[T]):
 
     def _check_length(self, most: int) -> None:
         """Refuse a newcomer that would have to wait, where as many wait as may."""
-        if len(self.places) - self._pool._spare() >= most:
+        if len(self.places) - self._pool._values_to_come() >= most:
             self.refused += 1
             raise PoolFull(
                 f"{self._closing} has {len(self.places)} borrowers waiting and allows {most}: {self._pool._account()}. "
@@ -120,7 +120,7 @@ class Line(Generic[T]):
             return
         answer = place.result()
         if isinstance(answer, Slot):
-            self._pool._supply(answer)
+            self._pool._lend_or_keep(answer)
         elif not isinstance(answer, (PoolTimeout, OwnerClosed)):
             self._closing.report_error("creation failed", answer)
 

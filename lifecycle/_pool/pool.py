@@ -71,8 +71,8 @@ class Pool(Stock[T], Lender):
         "_done",
         "_lends_idle",
         "_line",
-        "_pumping",
         "_resets",
+        "_serving_line",
         "_takes_back_idle",
         "_upkeep",
         "_waiting",
@@ -114,7 +114,7 @@ class Pool(Stock[T], Lender):
             self, self, closing, create, destroy, check, reset, create_timeout, lifetime_jitter
         )
         self._upkeep = Upkeep[T](self, workshop, closing)
-        self._pumping = False
+        self._serving_line = False
         self._resets = reset is not None
         # What the shortest path of a loan looks at: the line and the watchers, without a look-up; whether what is free
         # may be lent as it is; whether what comes back well is free, and that is all; and what leaving a loan returns,
@@ -183,7 +183,7 @@ class Pool(Stock[T], Lender):
         self._takes_back_idle = False
         while self._is_too_big() and self._idle:
             self._workshop.end(self._idle.pop(0))
-        self._pump()
+        self._serve_line()
 
     def expire(self) -> None:
         """Destroy every value there is: free ones now, lent ones when they come back; after a failover, say."""
@@ -200,41 +200,41 @@ class Pool(Stock[T], Lender):
 
     # Supply and demand
 
-    def _pump(self) -> None:
+    def _serve_line(self) -> None:
         """Start as many creations and checks as the line needs and the pool has room for.
 
         What ends at once comes back here, as deep as there are values; so only the outermost call does the work.
         """
-        if self._pumping or not self._waiting or not (self._idle or len(self._slots) < self.max_size):
+        if self._serving_line or not self._waiting or not (self._idle or len(self._slots) < self.max_size):
             return
-        self._pumping = True
+        self._serving_line = True
         try:
-            while self._idle and self._coming(CREATING, CHECKING) < len(self._waiting):
-                self._prepare(self._idle.pop())
-            while self._has_room() and self._coming(CREATING, CHECKING, RESETTING) < len(self._waiting):
+            while self._idle and self._count_in(CREATING, CHECKING) < len(self._waiting):
+                self._check_or_lend(self._idle.pop())
+            while self._has_room() and self._count_in(CREATING, CHECKING, RESETTING) < len(self._waiting):
                 self._workshop.make()
         finally:
-            self._pumping = False
+            self._serving_line = False
 
     def _has_room(self) -> bool:
         return len(self._slots) < self.max_size and not self._closing.begun
 
-    def _make_up(self) -> None:
-        self._pump()
+    def _use_room(self) -> None:
+        self._serve_line()
         self._upkeep.refill()
         self._closing.progress()
 
-    def _prepare(self, slot: Slot[T]) -> None:
+    def _check_or_lend(self, slot: Slot[T]) -> None:
         """Lend an idle value to the line, checked first where it needs to be."""
         now = self._now()
-        if self._is_over(slot, now):
+        if self._has_expired(slot, now):
             self._workshop.end(slot)
         elif self._needs_check(slot, now):
             self._workshop.check(slot)
         else:
-            self._supply(slot)
+            self._lend_or_keep(slot)
 
-    def _supply(self, slot: Slot[T]) -> None:
+    def _lend_or_keep(self, slot: Slot[T]) -> None:
         """Give a value that is ready to the first in line, or make it idle; unless its time is over."""
         now = self._now()
         if slot.outdated or self._closing.begun or slot.dies_at <= now or self._is_too_big():
@@ -260,7 +260,7 @@ class Pool(Stock[T], Lender):
         if self._done is None:
             self._done = kernel.running_loop().create_future()
             self._done.set_result(None)
-        self._supply(slot)
+        self._lend_or_keep(slot)
 
     def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
         """Tell the first in line, and try for the others; where the line is empty, try again later for ``min_size``."""
@@ -278,7 +278,7 @@ class Pool(Stock[T], Lender):
             slot = self._idle.pop()
             if self._timed:
                 now = self._clock()
-                if self._is_over(slot, now):
+                if self._has_expired(slot, now):
                     self._workshop.end(slot)
                     continue
                 if self._needs_check(slot, now):
@@ -299,9 +299,9 @@ class Pool(Stock[T], Lender):
         self._closing.check_open("a loan")
         raise PoolFull(f"{self} has nothing free for a borrower that does not wait: {self._account()}")
 
-    def _spare(self) -> int:
+    def _values_to_come(self) -> int:
         room = max(0, self.max_size - len(self._slots))
-        return self._coming(CREATING, CHECKING, RESETTING) + len(self._idle) + room
+        return self._count_in(CREATING, CHECKING, RESETTING) + len(self._idle) + room
 
     def _take_back(self, slot: Slot[T], *, spoiled: bool = False) -> None:
         slot.borrower = None
@@ -315,7 +315,7 @@ class Pool(Stock[T], Lender):
         elif spoiled:
             self._workshop.discard(slot)
         elif not self._resets or slot.outdated or self._closing.begun:
-            self._supply(slot)
+            self._lend_or_keep(slot)
         else:
             self._workshop.reset(slot)
         if self._watchers:
@@ -403,8 +403,8 @@ class Pool(Stock[T], Lender):
         """Check that the accounts close; called by tests after every step."""
         super()._check_invariants()
         waiting = sum(not place.done() for place in self._waiting)
-        coming = self._coming(CREATING, CHECKING, RESETTING)
-        assert not self._idle or waiting <= self._coming(CREATING, CHECKING), "waiters beside idle values"
+        coming = self._count_in(CREATING, CHECKING, RESETTING)
+        assert not self._idle or waiting <= self._count_in(CREATING, CHECKING), "waiters beside idle values"
         full = len(self._slots) >= self.max_size
         assert not waiting or coming >= waiting or full or self._closing.begun, "a waiter for whom nothing is under way"
         if self._closing.state is CLOSED:

@@ -98,11 +98,11 @@ class Stock(Generic[T]):
         """Return the time, where it matters."""
         return self._clock() if self._timed else 0.0
 
-    def _coming(self, *states: SlotState) -> int:
+    def _count_in(self, *states: SlotState) -> int:
         """How many values in one of these states are on their way to the line, or back to being idle."""
         return sum(slot.state in states for slot in self._slots)
 
-    def _is_over(self, slot: Slot[T], now: float) -> bool:
+    def _has_expired(self, slot: Slot[T], now: float) -> bool:
         """Whether an idle value has had its time."""
         if slot.outdated or slot.dies_at <= now:
             return True

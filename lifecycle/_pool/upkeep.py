@@ -51,8 +51,8 @@ class Upkeep(Generic[T]):
         self._timer = None
         self._wakes_at = FOREVER
         now = stock._clock()
-        for slot in [slot for slot in stock._idle if stock._is_over(slot, now)]:
-            if stock._is_over(slot, now):  # the others may have gone down to min_size
+        for slot in [slot for slot in stock._idle if stock._has_expired(slot, now)]:
+            if stock._has_expired(slot, now):  # the others may have gone down to min_size
                 stock._idle.remove(slot)
                 self._workshop.end(slot)
         due = FOREVER

@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Customer(Protocol[T]):
     """What a workshop needs of its pool: to be told what has become of a value."""
 
-    def _supply(self, slot: Slot[T]) -> None:
+    def _lend_or_keep(self, slot: Slot[T]) -> None:
         """Take a value that is ready."""
 
     def _creation_succeeded(self, slot: Slot[T]) -> None:
@@ -35,10 +35,10 @@ class Customer(Protocol[T]):
     def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
         """Take the error of a creation; the slot is gone."""
 
-    def _pump(self) -> None:
+    def _serve_line(self) -> None:
         """Start what the line needs: a value that it may have counted on will not come."""
 
-    def _make_up(self) -> None:
+    def _use_room(self) -> None:
         """Start what is needed now that there is room for another value."""
 
 
@@ -124,7 +124,7 @@ class Workshop(Generic[T]):
                 name,
                 timeout=self.timeout,
                 settle=lambda chore: self._creation_ended(slot, chore),
-                late=self._end_late,
+                late=self._destroy_late_value,
             )
         else:
             self._arrive(slot, made)
@@ -147,7 +147,7 @@ class Workshop(Generic[T]):
             self._arrive(slot, chore.result)
         else:
             self._creation_failed(slot, chore.error)
-            self._pool._pump()
+            self._pool._serve_line()
             self._closing.progress()
 
     def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
@@ -183,7 +183,7 @@ class Workshop(Generic[T]):
             self._closing.logger.info("check failed", exc_info=error, extra=extra)
             self.end(slot)
         else:
-            self._pool._supply(slot)
+            self._pool._lend_or_keep(slot)
 
     def reset(self, slot: Slot[T]) -> None:
         """Make a value that came back ready for the next borrower, and supply it."""
@@ -196,7 +196,7 @@ class Workshop(Generic[T]):
             self._closing.report_error("reset failed", error, slot=slot.number)
             self.discard(slot)
         else:
-            self._pool._supply(slot)
+            self._pool._lend_or_keep(slot)
 
     # Ending
 
@@ -216,7 +216,7 @@ class Workshop(Generic[T]):
             self._destroy_ended,
             lambda timeout, abandoned, stack: ReleaseTimeout(label, timeout, abandoned=abandoned, stack=stack),
         )
-        self._pool._pump()
+        self._pool._serve_line()
 
     def _destroy_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
         self._stock._destroyed += 1
@@ -224,9 +224,9 @@ class Workshop(Generic[T]):
             self.destroy_errors += 1
             self._closing.report_error("end failed", error, slot=slot.number)
         self._forget(slot)
-        self._pool._make_up()
+        self._pool._use_room()
 
-    def _end_late(self, value: T) -> None:
+    def _destroy_late_value(self, value: T) -> None:
         """Take in and destroy what a creation made after it had been abandoned."""
         slot = self._new_slot()
         slot.outdated = True

@@ -108,12 +108,12 @@ class Creations(Generic[K, V]):
             if flight is None:
                 if self.failures is not None:
                     self.failures.check(key, self._shelf._clock())
-                begun = self._take_off(key, factory)
+                begun = self._begin_flight(key, factory)
                 if isinstance(begun, Registration):
                     return begun
                 flight = begun
             elif flight.is_awaited_by(kernel.current_task()):
-                raise self._circle(key)
+                raise self._circle_error(key)
             return await flight.join()
 
     def abandon_all(self, exempt: frozenset[Task[Any]]) -> None:
@@ -132,14 +132,14 @@ class Creations(Generic[K, V]):
         """Return what a snapshot shows of them."""
         return [Thing("task", chore.name, "creating", task=chore.task) for chore in self.chores.live]
 
-    def _circle(self, key: K) -> RuntimeError:
+    def _circle_error(self, key: K) -> RuntimeError:
         name = in_words(key)
         return RuntimeError(
             f"the factory of {name} in {self._closing} asks for {name} itself, or through other factories, and would "
             "wait for ever; make what factories share under a key of its own"
         )
 
-    def _take_off(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
+    def _begin_flight(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
         """Begin a creation; a synchronous factory has made its value when this returns, and it is leased."""
         try:
             made = factory()
@@ -156,7 +156,7 @@ class Creations(Generic[K, V]):
                 made,
                 f"creation of {in_words(key)} in {self._closing}",
                 timeout=self.timeout,
-                settle=lambda chore: self._land(flight, chore),
+                settle=lambda chore: self._flight_ended(flight, chore),
                 late=lambda value: self._undo(key, value, UNWANTED),
             )
         except BaseException:
@@ -164,14 +164,14 @@ class Creations(Generic[K, V]):
             raise
         return flight
 
-    def _land(self, flight: Flight[K, V], chore: Chore[V]) -> None:
+    def _flight_ended(self, flight: Flight[K, V], chore: Chore[V]) -> None:
         """Take in what a factory made or raised, and tell those who wait."""
         key = flight.key
         del self.flights[key]
         error = chore.error
         registration = None
         if error is None:
-            registration, error = self._take_delivery(flight, chore.result)
+            registration, error = self._take_in(flight, chore.result)
         elif not flight.dying:
             self._note_failure(key, error)
         elif not isinstance(error, TaskCancelled):  # which is how a creation that is stopped should end
@@ -192,7 +192,7 @@ class Creations(Generic[K, V]):
             self.failures.remember(key, error, self._shelf._clock())
             self._sweeper.wake_by(self.failures.next_due())
 
-    def _take_delivery(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
+    def _take_in(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
         """Return what is under the flight's key now, leased once, or why there is nothing."""
         if flight.dying or self._closing.begun:
             self._undo(flight.key, value, UNWANTED)

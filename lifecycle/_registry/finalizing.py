@@ -96,7 +96,7 @@ class Crew(Generic[E]):
         """Have *entry* ended soon."""
         self._queue.append(entry)
         if self._suspended == len(self._workers):
-            self._hire()
+            self._hire_worker()
 
     def __len__(self) -> int:
         """How many entries have not ended."""
@@ -129,20 +129,20 @@ class Crew(Generic[E]):
 
     # The workers
 
-    def _hire(self) -> None:
+    def _hire_worker(self) -> None:
         if not self._queue or len(self._workers) >= WORKERS:
             return
         worker: Worker[E] = Worker()
         self._workers[worker] = None
         worker.task = kernel.spawn(self._work(worker), "finalizer")
-        worker.task.add_done_callback(lambda _: self._leave(worker))
+        worker.task.add_done_callback(lambda _: self._strike_out(worker))
 
-    def _leave(self, worker: Worker[E]) -> None:
+    def _strike_out(self, worker: Worker[E]) -> None:
         """Strike a worker out, also one that was cancelled from outside before its first step."""
         self._workers.pop(worker, None)
         self._abandoned.pop(worker, None)
         if self._suspended == len(self._workers):
-            self._hire()
+            self._hire_worker()
         if not self._workers:
             self._rests_since = kernel.FOREVER
             if self._timer is not None:
@@ -151,7 +151,7 @@ class Crew(Generic[E]):
 
     async def _work(self, worker: Worker[E]) -> None:
         if worker.task is None:  # an eager first step, inside the step that submits
-            await self._rest()
+            await self._give_loop_a_turn()
         steps = 0
         while self._queue and not worker.abandoned:
             worker.entry = entry = self._queue.popleft()
@@ -170,16 +170,16 @@ class Crew(Generic[E]):
             error = pending = None  # what it refers to must not live until the next one
             steps += 1
             if steps % STEPS == 0 and self._turn_is_over():
-                await self._rest()
+                await self._give_loop_a_turn()
 
     def _watch(self, worker: Worker[E]) -> None:
         """Give a finalizer that may suspend its time, and the queue another worker meanwhile."""
         worker.since = now = self._clock()
         self._suspended += 1
         if self._timer is None and self._timeout != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_at(now + self._timeout, self._look)
+            self._timer = kernel.running_loop().call_at(now + self._timeout, self._check_deadlines)
         if self._suspended == len(self._workers):
-            self._hire()
+            self._hire_worker()
 
     def _take_outcome(self, worker: Worker[E], entry: E, error: BaseException | None) -> None:
         if worker.abandoned:
@@ -224,7 +224,7 @@ class Crew(Generic[E]):
     def _new_turn(self) -> None:
         self._turn_ends = 0.0
 
-    async def _rest(self) -> None:
+    async def _give_loop_a_turn(self) -> None:
         try:
             await sleep(0)
         except CancelledError:  # from outside; what is queued is ended all the same
@@ -232,7 +232,7 @@ class Crew(Generic[E]):
 
     # The watchdog
 
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         """Cancel or abandon the finalizers that are due, and come back when the next one is."""
         self._timer = None
         now = self._clock()
@@ -240,18 +240,18 @@ class Crew(Generic[E]):
         for worker in list(self._workers):
             deadline = self._deadline(worker)
             if now >= deadline:
-                self._climb(worker)
+                self._cancel_or_abandon(worker)
                 deadline = self._deadline(worker)
             due = min(due, deadline)
         if due != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_at(due, self._look)
+            self._timer = kernel.running_loop().call_at(due, self._check_deadlines)
 
     def _deadline(self, worker: Worker[E]) -> float:
         """Return when the next rung of the ladder is due."""
         rung = len(worker.cancellations)
         return worker.since + self._timeout * min(rung + 1, 2) + (patience(2, self._timeout) if rung == 2 else 0.0)
 
-    def _climb(self, worker: Worker[E]) -> None:
+    def _cancel_or_abandon(self, worker: Worker[E]) -> None:
         """Cancel a finalizer that has had its time, cancel it again, or abandon it."""
         assert worker.task is not None
         assert worker.entry is not None
@@ -266,5 +266,5 @@ class Crew(Generic[E]):
         self._abandoned[worker] = None
         self._suspended -= 1
         stack = kernel.suspended_at(worker.task)
-        self._hire()
+        self._hire_worker()
         self._done(entry, ReleaseTimeout(self._label(entry), self._timeout, abandoned=True, stack=stack))

@@ -111,7 +111,7 @@ class Flight(Generic[K, V]):
 
     async def _leave(self, place: Future[Registration[K, V] | Crash]) -> None:
         if place.done() and not place.cancelled():  # it landed in the same loop iteration
-            self._decline(place.result())
+            self._return_outcome(place.result())
             return
         self.waiters.pop(place, None)
         if self.waiters or self.dying or self.chore is None:
@@ -121,7 +121,7 @@ class Flight(Generic[K, V]):
             self._over = self._over or kernel.new_future()
             await kernel.wait_through(self._over, self._nursery.patience)
 
-    def _decline(self, outcome: Registration[K, V] | Crash) -> None:
+    def _return_outcome(self, outcome: Registration[K, V] | Crash) -> None:
         """Take back what a caller was given in the step in which it was cancelled."""
         if not isinstance(outcome, Crash):
             self._nursery.release(outcome)

@@ -54,7 +54,7 @@ class Leases(Generic[K, V]):
             if registration._leases == 0:
                 self._departures.finalize_retained(registration)
         elif self._shelf._has_idle_ttl:
-            self._shelf._prolong(registration)
+            self._shelf._restart_idle_time(registration)
         if self._closing.watchers:
             self._closing.progress()
 

@@ -159,11 +159,11 @@ class Shelf(Generic[K, V]):
 
     def _use(self, key: K) -> None:
         """Note that a value with an idle time was used."""
-        self._prolong(self._live[key])
+        self._restart_idle_time(self._live[key])
         if self._is_lru:
             self._live.move_to_end(key)  # type: ignore[attr-defined]
 
-    def _prolong(self, registration: Registration[K, V]) -> None:
+    def _restart_idle_time(self, registration: Registration[K, V]) -> None:
         """Let the idle time of a value that was in use until now begin anew."""
         registration.expires_at = min(self._clock() + self._idle_ttl, registration._limit)
 

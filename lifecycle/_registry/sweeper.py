@@ -84,9 +84,9 @@ class Sweeper(Generic[K, V]):
         self._wakes_at = due if loop is not None else FOREVER
         if due != FOREVER and loop is not None:
             delay = max(due - self._shelf._clock(), self._shelf._wheel.width)
-            self._timer = loop.call_later(delay, self._turn)
+            self._timer = loop.call_later(delay, self._work_for_a_moment)
 
-    def _turn(self) -> None:
+    def _work_for_a_moment(self) -> None:
         """Work for a fraction of a millisecond on what is due; come back in the next iteration, or when more is due."""
         if self._timer is not None:
             self._timer.cancel()
@@ -95,7 +95,7 @@ class Sweeper(Generic[K, V]):
         while self._sweep_some(STEPS):
             if perf_counter() >= ends:
                 self._wakes_at = 0.0
-                self._timer = kernel.running_loop().call_soon(self._turn)
+                self._timer = kernel.running_loop().call_soon(self._work_for_a_moment)
                 return
         failures = self._failures.next_due() if self._failures is not None else FOREVER
         self._wake_at(min(self._shelf._wheel.next_due(), failures))
@@ -103,7 +103,7 @@ class Sweeper(Generic[K, V]):
     def _sweep_some(self, steps: int) -> bool:
         """Work on up to *steps* registrations that are due; return whether there may be more."""
         if self._mass_removed:
-            self._work_off(steps)
+            self._dispose_some(steps)
             return True
         now = self._shelf._clock()
         if self._failures is not None:
@@ -111,7 +111,7 @@ class Sweeper(Generic[K, V]):
         bucket = self._shelf._wheel.due(now)
         if bucket is None:
             return False
-        self._empty(bucket, now, steps)
+        self._empty_bucket(bucket, now, steps)
         return True
 
     # What is due
@@ -124,7 +124,7 @@ class Sweeper(Generic[K, V]):
             bucket = wheel.due(now)
             if bucket is None:
                 break
-            removed += self._empty(bucket, now, limit - removed)
+            removed += self._empty_bucket(bucket, now, limit - removed)
         for registration in wheel.current(now):
             if removed >= limit:
                 break
@@ -132,7 +132,7 @@ class Sweeper(Generic[K, V]):
                 removed += self._departures.expire(registration, now)
         return removed
 
-    def _empty(self, bucket: dict[Registration[K, V], None], now: float, steps: float) -> int:
+    def _empty_bucket(self, bucket: dict[Registration[K, V], None], now: float, steps: float) -> int:
         """Retire up to *steps* registrations of a bucket that is due, or file them anew; return how many left."""
         if len(bucket) <= steps:
             registrations = list(bucket)
@@ -162,9 +162,9 @@ class Sweeper(Generic[K, V]):
         if self._shelf._live:
             self._mass_removed.append((self._shelf._live, cause))
             self._shelf._start_anew()
-            self._turn()
+            self._work_for_a_moment()
 
-    def _work_off(self, steps: int) -> None:
+    def _dispose_some(self, steps: int) -> None:
         """Dispose of up to *steps* registrations that were taken out all at once, oldest first."""
         batch, cause = self._mass_removed[0]
         registrations = list(islice(batch.values(), steps))

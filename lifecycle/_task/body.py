@@ -66,7 +66,7 @@ class Body:
     @property
     def asked_from_outside(self) -> bool:
         """Whether a foreign cancellation has hit the host; after `settle`."""
-        return self.held is not None or self._count_is_up
+        return self.held is not None or self._cancelled_since_entry
 
     def hold(self, error: CancelledError | None) -> None:
         """Keep a cancellation for the end, unless it is the interruption met late."""
@@ -82,10 +82,10 @@ class Body:
             self.hold(await kernel.absorb_cancellation(self.host, self._cancelling_before))
 
     @property
-    def _count_is_up(self) -> bool:
+    def _cancelled_since_entry(self) -> bool:
         return self.host.cancelling() > self._cancelling_before
 
     @property
     def _was_ours(self) -> bool:
         """Whether a cancellation that arrives now is our own interruption."""
-        return self._interrupted and not self._count_is_up
+        return self._interrupted and not self._cancelled_since_entry

@@ -27,10 +27,10 @@ class FirstSteps:
         """Watch *handle*, unless it has begun, or has no native task yet."""
         if handle._status is PENDING and handle._task is not None:
             if not self._fresh:
-                kernel.running_loop().call_soon(self._look)
+                kernel.running_loop().call_soon(self._find_unstarted)
             self._fresh.append(handle)
 
-    def _look(self) -> None:
+    def _find_unstarted(self) -> None:
         # This comes after the first step of the first of them; those of the others follow in this loop iteration.
         handles, self._fresh = self._fresh, []
         unstarted = [handle for handle in handles if handle._status is PENDING]

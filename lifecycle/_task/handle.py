@@ -176,7 +176,7 @@ class TaskHandle(Generic[T_co]):
             self._cancellation.withdraw()
         self._cancellation = kernel.Cancellation(reason)
         if self._waiters is None:
-            self._waiters = {}  # so that `_settle` is called
+            self._waiters = {}  # so that `_wake_waiters` is called
         if self._status is RUNNING:
             assert self._task is not None
             self._cancellation.deliver_to(self._task)
@@ -281,7 +281,7 @@ class TaskHandle(Generic[T_co]):
             self._status = FINISHED
             self._task = None  # whose context a kept handle would keep
             if self._waiters is not None:
-                self._settle()
+                self._wake_waiters()
             owner._task_finished(self)
 
     def _catch_up(self) -> None:
@@ -300,10 +300,10 @@ class TaskHandle(Generic[T_co]):
         self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
         del self._coro  # which before Python 3.13 keeps its arguments if it never ran
         if self._waiters is not None:
-            self._settle()
+            self._wake_waiters()
         self._owner._task_ended(self)
 
-    def _settle(self) -> None:
+    def _wake_waiters(self) -> None:
         """Wake the waiters, and stop trying to cancel a task that has ended inside its shield."""
         if self._cancellation is not None:
             self._cancellation.withdraw()

@@ -47,7 +47,7 @@ class Startup(TaskStatus[Any]):
         try:
             result = await checked_coroutine(self._fn(*self._args, task_status=self))
         except CancelledError:
-            self._fail(self._never_started())
+            self._fail(self._never_started_error())
             raise
         except BaseException as error:
             if self._fail(error) and isinstance(error, Exception):
@@ -63,7 +63,7 @@ class Startup(TaskStatus[Any]):
         """
         if not handle.done:
             ended = kernel.new_future()
-            ended.add_done_callback(lambda _: self._fail(self._never_started()))
+            ended.add_done_callback(lambda _: self._fail(self._never_started_error()))
             handle._add_waiter(ended)
         try:
             await kernel.wait(self._ready)
@@ -79,7 +79,7 @@ class Startup(TaskStatus[Any]):
         finally:
             del error  # which its traceback would keep alive: a cycle
 
-    def _never_started(self) -> RuntimeError:
+    def _never_started_error(self) -> RuntimeError:
         return RuntimeError(f"task {self.name!r} was cancelled before it called task_status.started()")
 
     def _fail(self, error: BaseException) -> bool:

@@ -105,7 +105,7 @@ class TimerLife:
         except CancelledError as error:
             cancellation = error
         finally:
-            self._settle_all()
+            self._record_ends()
             self.ended = True
             if token is not None:
                 trace.closed(token)
@@ -270,21 +270,21 @@ class TimerLife:
         self._runs[run] = None
         run.handle = handle = self._crew.start_soon(run.execute, name=f"run {tally.runs} of {self._name}")
         if handle.done:
-            self._settle(run)
+            self._record_end(run)
         else:
             waiter = kernel.new_future()
-            waiter.add_done_callback(lambda _: self._take_end(run))
+            waiter.add_done_callback(lambda _: self._run_ended(run))
             handle._add_waiter(waiter)
 
-    def _take_end(self, run: Run) -> None:
-        self._settle(run)
+    def _run_ended(self, run: Run) -> None:
+        self._record_end(run)
         self._bell.ring()
 
-    def _settle_all(self) -> None:
+    def _record_ends(self) -> None:
         for run in [run for run in self._runs if run.handle is not None and run.handle.done]:
-            self._settle(run)
+            self._record_end(run)
 
-    def _settle(self, run: Run) -> None:
+    def _record_end(self, run: Run) -> None:
         """Close a run's account, once, however it ended; also if it was cancelled before its first step."""
         if run not in self._runs:
             return

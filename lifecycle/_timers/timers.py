@@ -121,8 +121,8 @@ def fixed_rate(
         max_runs=max_runs,
         hooks=tuple(hooks),
     )
-    body, rule = _given(fn, period)
-    return _made(body, RatePlan(checked_period(rule), float(initial_delay), missed), settings, name)
+    body, rule = _body_and_rule(fn, period)
+    return _timer_or_decorator(body, RatePlan(checked_period(rule), float(initial_delay), missed), settings, name)
 
 
 @overload
@@ -164,8 +164,8 @@ def fixed_delay(
         max_runs=max_runs,
         hooks=tuple(hooks),
     )
-    body, rule = _given(fn, delay)
-    return _made(body, DelayPlan(checked_period(rule, "delay"), float(initial_delay)), settings, name)
+    body, rule = _body_and_rule(fn, delay)
+    return _timer_or_decorator(body, DelayPlan(checked_period(rule, "delay"), float(initial_delay)), settings, name)
 
 
 @overload
@@ -230,8 +230,8 @@ def cron(
         checked_callable(clock, "clock")
     from .cron import CronPlan, CronRule
 
-    body, rule = _given(fn, expression)
-    return _made(body, CronPlan(CronRule(rule, timezone), missed, clock or time.time), settings, name)
+    body, rule = _body_and_rule(fn, expression)
+    return _timer_or_decorator(body, CronPlan(CronRule(rule, timezone), missed, clock or time.time), settings, name)
 
 
 def once(
@@ -258,12 +258,14 @@ def once(
     return _timer(fn, plan=OncePlan(checked_seconds(delay, "delay")), settings=settings, name=name)
 
 
-def _given(fn: Any, rule: Any) -> tuple[Any, Any]:
+def _body_and_rule(fn: Any, rule: Any) -> tuple[Any, Any]:
     """Return the body and the rule; a decorator is called with the rule alone, and gets its body later."""
     return (_LATER, fn) if rule is None else (fn, rule)
 
 
-def _made(body: Any, plan: Plan, settings: TimerSettings, name: str | None) -> Timer | Callable[[Body], Timer]:
+def _timer_or_decorator(
+    body: Any, plan: Plan, settings: TimerSettings, name: str | None
+) -> Timer | Callable[[Body], Timer]:
     make = functools.partial(_timer, plan=plan, settings=settings, name=name)
     return make if body is _LATER else make(body)
 
