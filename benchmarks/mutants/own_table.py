@@ -78,7 +78,7 @@ OWN = [
     OwnMutant("members are not cancelled", "Members.cancel_all", "member.cancel(reason)", "pass", GROUP),
     OwnMutant("a group is not joined", "TaskGroup.__aexit__", "await self._join()", "pass", GROUP),
     OwnMutant("a group keeps its timer", "TaskGroup._close", "self._timer.cancel()", "pass", GROUP),
-    OwnMutant("a group keeps its ladder", "TaskGroup._close", "self._ladder.end()", "pass", GROUP),
+    OwnMutant("a group keeps its ladder", "TaskGroup._end_ladder", "self._ladder.end()", "pass", GROUP),
     # Acquisitions: values that come late.
     OwnMutant(
         "a late value is not undone",

@@ -92,9 +92,8 @@ def context_of_caller() -> Context | None:
     return None
 
 
-def current_task() -> Task[Any]:
-    """Return the task that runs now; called from tasks only."""
-    return cast("Task[Any]", asyncio.current_task())
+#: Returns the task that runs now; called from tasks only.
+current_task = cast("Callable[[], Task[Any]]", asyncio.current_task)
 
 
 def new_future() -> Future[None]:
@@ -102,9 +101,8 @@ def new_future() -> Future[None]:
     return get_running_loop().create_future()
 
 
-def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the running loop."""
-    return get_running_loop()
+#: Returns the running loop.
+running_loop = get_running_loop
 
 
 def clock() -> Callable[[], float]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from asyncio import TimerHandle
+from asyncio import Handle
 from collections.abc import Callable
 
 from . import kernel
 
 #: The most seconds that something has to end after its second cancellation; less where its bound is shorter.
 GRACE = 1.0
+
+#: The loop iterations after the first cancellation that come before a timer is set: one for a first step, where it has
+#: not been made, and one for the end. Nearly everything has ended then, and an iteration costs less than a timer.
+TURNS = 2
 
 
 def patience(rung: int, bound: float) -> float:
@@ -33,13 +37,14 @@ class Ladder:
         bound: seconds from the first cancellation to the second; infinite for no bound.
     """
 
-    __slots__ = ("_bound", "_give_up", "_interrupt", "_timer", "rung")
+    __slots__ = ("_bound", "_ended", "_give_up", "_interrupt", "_timer", "rung")
 
     def __init__(self, interrupt: Callable[[], object], give_up: Callable[[], object], bound: float) -> None:
         self._interrupt = interrupt
         self._give_up = give_up
         self._bound = bound
-        self._timer: TimerHandle | None = None
+        self._timer: Handle | None = None
+        self._ended = False
         self.rung = 0  # how often it has been interrupted; 3 when it was given up
 
     def expect(self, within: float) -> None:
@@ -50,14 +55,22 @@ class Ladder:
         """Interrupt it now, unless that was done already."""
         if self.rung == 0:
             self.rung = 1
-            self._wait(patience(1, self._bound), self._insist)
+            self._drop_timer()
             self._interrupt()
+            self._let_turn(TURNS)
 
     def end(self) -> None:
         """It has ended: no timer is left, and what was given to the ladder is let go."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._ended = True
+        self._drop_timer()
+
+    def _let_turn(self, turns: int) -> None:
+        if self._ended or self._bound == kernel.FOREVER:
+            return
+        if turns:
+            self._timer = kernel.running_loop().call_soon(self._let_turn, turns - 1)
+        else:
+            self._wait(patience(1, self._bound), self._insist)
 
     def _insist(self) -> None:
         self.rung = 2
@@ -69,7 +82,12 @@ class Ladder:
         self._timer = None
         self._give_up()
 
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _wait(self, seconds: float, step: Callable[[], object]) -> None:
-        self.end()
+        self._drop_timer()
         if seconds != kernel.FOREVER:
             self._timer = kernel.running_loop().call_later(seconds, step)

@@ -279,6 +279,7 @@ class TaskGroup:
 
     def _members_gone(self) -> None:
         self._refusal = "is finished"
+        self._end_ladder()
 
     def _take_error(self, member: Member, error: BaseException) -> None:
         if self.policy == "race" and not was_cancelled(member) and not is_fatal(error):
@@ -309,6 +310,11 @@ class TaskGroup:
                 self._ladder.climb()
             if self._state is OPEN:
                 self._body.interrupt(reason)
+
+    def _end_ladder(self) -> None:
+        if self._ladder is not None:
+            self._ladder.end()
+            self._ladder = None  # it refers to the group: a cycle
 
     def _abandon(self) -> None:
         """Wait no longer for tasks that have ignored two cancellations; each is an error of the group."""
@@ -348,9 +354,7 @@ class TaskGroup:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._ladder is not None:
-            self._ladder.end()
-            self._ladder = None  # it refers to the group: a cycle
+        self._end_ladder()
         self._members.dissolve()
         tell_closed(self)
         if self._token is not None:

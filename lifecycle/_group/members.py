@@ -266,14 +266,12 @@ class Members:
             self._count_end(task, FINISHED, task.result())
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        if self._fast_end and handle._cancellation is None:
+        if self._fast_end:
             self._count_return(handle)
         else:
             self._task_ended(handle)
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        if handle._cancellation is not None:
-            handle._cancellation.withdraw()  # it may still wait for the end of a shield
         self._count_end(handle, handle._status, handle._outcome)
 
     def _forget(self, task: Task[Any]) -> None:

@@ -200,7 +200,8 @@ class TaskBooks:
             handle._discard()
 
     def _after_end(self, handle: TaskHandle[Any]) -> None:
-        self._abandoned.pop(handle, None)
+        if self._abandoned:
+            self._abandoned.pop(handle, None)
         if self._account is not None:
             self._account.leave(handle)
             self._report_closed()

@@ -169,13 +169,15 @@ class TaskManager(TaskBooks):
             TypeError: *fn* did not make a coroutine.
         """
         label = name or name_of(fn)
-        self._check_open(label)
+        if self._state is not OPEN:
+            self._reject(label)
         bounded = self._bounded
         # The slot is kept while fn makes its coroutine, because fn may start tasks itself.
         if bounded and not self._slots.keep():
             await self._slots.wait_for_slot()
         try:
-            self._check_open(label)
+            if self._state is not OPEN:
+                self._reject(label)
             if self._loop is None:
                 self._bind()
             handle = TaskHandle(self, coroutine_of(fn, args), label)

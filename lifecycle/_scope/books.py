@@ -12,6 +12,8 @@ from .statistics import ScopeStatistics
 
 _ABSENT = object()
 
+_FIRST_SWEEP = next_sweep(0)
+
 
 class ScopeBooks(dict[Any, None]):
     """The ledger of a scope, newest entry last, and its account: opened equals released plus live, at every await.
@@ -28,21 +30,22 @@ class ScopeBooks(dict[Any, None]):
         account: what is reported while tracing.
     """
 
-    # What books have until they need something else. On the class, because many scopes live and die without.
-    run: list[Any] | None = None
-    releasing: Any = None
-    opened = 0
-    released = 0
-    since: float | None = None
-    account: trace.Account | None = None
-    sweep_at = next_sweep(0)
+    __slots__ = ("account", "opened", "released", "releasing", "run", "since", "sweep_at")
+
+    def __init__(self) -> None:
+        self.run: list[Any] | None = None
+        self.releasing: Any = None
+        self.opened = 0
+        self.released = 0
+        self.since: float | None = None
+        self.account: trace.Account | None = None
+        self.sweep_at = _FIRST_SWEEP
 
     def own(self, entry: Any) -> None:
         """Put *entry* on top of the ledger; sweep now and then."""
         self[entry] = None
         self.opened += 1
-        if self.run is not None:
-            self.run = None
+        self.run = None
         if self.since is None:
             self.since = kernel.clock()()
         if len(self) > self.sweep_at:

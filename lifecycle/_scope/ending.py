@@ -30,7 +30,6 @@ class EndingScope:
     """
 
     # What a scope has until it needs something else. On the class, because many scopes live and die without.
-    _state = OPEN
     _place: Child | None = None  # in the parent's ledger
     _body: Body | None = None  # of the async with block, once it is entered
     _closing_in: Task[Any] | None = None
@@ -38,6 +37,7 @@ class EndingScope:
     _over: Future[None] | None = None  # see `wait_closed`
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
+        self._state = OPEN
         self.name: str = "scope" if name is None else checked_name(name, "scope")
         self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
         self._books = ScopeBooks()
@@ -198,8 +198,7 @@ class EndingScope:
 
     def _begin_closing(self) -> None:
         self._state = CLOSING
-        if self._books.run is not None:
-            self._books.run = None
+        self._books.run = None
         if self._closing_begun is not None:
             self._closing_begun.set_result(None)
 

@@ -31,7 +31,7 @@ from .._ground import kernel
 from .._ground.errors import ReleaseTimeout, carries, combine
 from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
-from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, end_awaiting
+from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
 from .books import ScopeBooks
 from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
 
@@ -349,19 +349,17 @@ class Unwinding:
                 error = raised
             if generation != self._generation:
                 report_late(self._scope.name, entry, error)
-                return
+                break
             self._take_outcome(entry, error, verdict)
             self._settle(entry)
-            following = self._call_releases_in_closer()
-            if following is None:
-                return
+            self._call_releases_in_closer()
+        disown_closers()
 
-    def _call_releases_in_closer(self) -> Any:
-        """Go on until something has to be awaited; None where the host has to go on."""
+    def _call_releases_in_closer(self) -> None:
+        """Go on until something has to be awaited, which is in ``_pending``, or the host has to go on."""
         entry = self._call_releases()
         if isinstance(entry, OwnTask):
             self._pending = entry.wait()
-        return entry if self._pending is not None else None
 
     # The watchdog
 

@@ -45,6 +45,11 @@ def adopt_closers(tasks: Tasks) -> None:
     _closers.set(tasks | {kernel.current_task()})
 
 
+def disown_closers() -> None:
+    """Take `adopt_closers` back, at the end of its task: a context that refers to its own task is a cycle."""
+    _closers.set(frozenset())
+
+
 def begin_awaiting(awaited: object, waiters: Tasks) -> None:
     """Note that *waiters* wait, in a close, for the end of one task or of all tasks of an owner."""
     _awaited.setdefault(awaited, []).append(waiters)
