@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -84,14 +84,20 @@ def leaves_of(error: BaseException) -> list[str]:
     return [str(error)]
 
 
-async def leave(block: Block, release: Callable[..., Any], *, cancelled: bool) -> tuple[BaseException | None, bool]:
-    """Leave a block with an error, cancelled while it ends; return what it raised, and whether a cancellation came."""
+async def fail() -> None:
+    raise ValueError("body")
+
+
+async def leave(
+    block: Block, release: Callable[..., Any], *, body: Callable[[], Awaitable[None]] = fail, cancelled: bool = True
+) -> tuple[BaseException | None, bool]:
+    """Leave a block, cancelled after a second; return what it raised, and whether a cancellation came afterwards."""
 
     async def work() -> tuple[BaseException | None, bool]:
         error: BaseException | None = None
         try:
             async with block(release):
-                raise ValueError("body")
+                await body()
         except BaseException as raised:
             error = raised
         try:
@@ -119,11 +125,12 @@ async def slow_and_broken(*_: object) -> None:
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 @virtual
 async def test_the_body_error_outlives_a_cancellation_of_the_end(bubble: Bubble, block: Block) -> None:
-    """The error is raised, and the cancellation comes at the next suspension."""
-    error, delivered = await leave(block, slow, cancelled=True)
+    """The error is raised when the release is done, and the cancellation comes at the next suspension."""
+    error, delivered = await leave(block, slow)
     assert error is not None
     assert leaves_of(error) == ["body"]
     assert delivered
+    assert bubble.clock.now == (1.0 if block is manager else 2.0)  # a manager then ends its tasks, instead of draining
 
 
 @pytest.mark.parametrize("block", RAISING.values(), ids=RAISING)
@@ -133,5 +140,20 @@ async def test_the_body_error_is_raised_beside_that_of_a_release(bubble: Bubble,
     """Both are raised, whether or not a cancellation comes while the release runs."""
     error, delivered = await leave(block, slow_and_broken, cancelled=cancelled)
     assert error is not None
-    assert sorted(leaves_of(error)) == ["body", "release"]
+    in_order = ["body", "release"]
+    assert leaves_of(error) == (
+        in_order[::-1] if block is group else in_order
+    )  # a group's body comes last, as asyncio's
     assert delivered is cancelled
+    assert bubble.clock.now == (2.0 if cancelled else 3.0)
+
+
+@pytest.mark.parametrize("block", RAISING.values(), ids=RAISING)
+@virtual
+async def test_the_error_of_a_release_outlives_a_cancellation_of_the_body(bubble: Bubble, block: Block) -> None:
+    """It is raised, and the cancellation comes at the next suspension."""
+    error, delivered = await leave(block, slow_and_broken, body=endless)
+    assert error is not None
+    assert leaves_of(error) == ["release"]
+    assert delivered
+    assert bubble.clock.now == 3.0
