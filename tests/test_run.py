@@ -14,8 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import OwnerClosed, TaskHandle, create_background_task, run
-from lifecycle._ground.errors import NoSurroundingRun
+from lifecycle import LifecycleError, OwnerClosed, TaskHandle, create_background_task, run
 
 LOOPS = pytest.mark.parametrize("use_uvloop", [False, True], ids=["asyncio", "uvloop"])
 
@@ -220,7 +219,7 @@ def test_an_error_of_a_background_task_is_logged(caplog: pytest.LogCaptureFixtur
 def test_no_background_without_run() -> None:
     """Refused with a word about what to do; the coroutine is closed."""
     coro = asyncio.sleep(0)
-    with pytest.raises(NoSurroundingRun, match=r"needs a surrounding lifecycle.run\(main\)"):
+    with pytest.raises(LifecycleError, match=r"needs a surrounding lifecycle.run\(main\)"):
         create_background_task(coro)
     assert coro.cr_frame is None
 

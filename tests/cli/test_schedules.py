@@ -14,7 +14,6 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler._store.outside import StoreFile
 
 from ..scheduler.tools import Cli, flow_of
 
@@ -126,7 +125,7 @@ def test_a_scheduler_that_idles_hears_a_trigger(cli: Cli) -> None:
     async def serve() -> None:
         async with Scheduler(cli.directory / "jobs.db"):
             await anyio.sleep(0.2)
-            assert StoreFile(cli.directory / "jobs.db").trigger_schedule("nights")
+            assert cli.call("schedules", "trigger", "nights", "--db", "jobs.db").returncode == 0
             with anyio.fail_after(20):
                 while not ran:
                     await anyio.sleep(0.01)

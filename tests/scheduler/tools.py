@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from click.testing import CliRunner
 
 from lifecycle.cli import cli as main
 from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, flow_of_table
-from lifecycle.scheduler._work.handlers import HandlerTable, make_handler, registered_handlers
+from lifecycle.scheduler._work.handlers import HandlerTable, make_handler
 
 
 def table_of(**handlers: Callable[..., Any]) -> HandlerTable:
@@ -28,12 +29,6 @@ def table_of(**handlers: Callable[..., Any]) -> HandlerTable:
     for name, function in handlers.items():
         table.add(make_handler(function, name.replace("__", ".")))
     return table
-
-
-def unregister(*names: str) -> None:
-    """Take handlers out of the table of this process again."""
-    for name in names:
-        del registered_handlers()._handlers[name]
 
 
 def flow_of(text: str, *, directory: Path | None = None, **handlers: Callable[..., Any]) -> Flow:
@@ -151,6 +146,15 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+def group_lives(group: int) -> bool:
+    """Return whether a process of the group still runs; one that has ended and was not reaped does not count."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def lines_in(path: Path) -> list[str]:

@@ -10,8 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import Scope, TaskHandle, background, resource, run
-from lifecycle._ground.errors import NoSurroundingRun
+from lifecycle import LifecycleError, Scope, TaskHandle, background, resource, run
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 from lifecycle.types import OwnedResource
 
@@ -281,7 +280,7 @@ def test_outside_of_run_a_background_call_is_refused() -> None:
     """With a word on what to do, and no coroutine left unawaited."""
 
     async def main() -> None:
-        with pytest.raises(NoSurroundingRun, match=r"lifecycle\.run"):
+        with pytest.raises(LifecycleError, match=r"lifecycle\.run"):
             send("ada")
 
     asyncio.run(main())

@@ -16,9 +16,8 @@ import psutil
 import pytest
 
 from lifecycle.scheduler import Event, JobRecord, JobStatus, Scheduler
-from lifecycle.scheduler._work.process import group_lives
 
-from ..tools import flow_of, wait_until
+from ..tools import flow_of, group_lives, wait_until
 
 pytestmark = pytest.mark.asyncio
 

@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from lifecycle.scheduler import Scheduler
+from lifecycle.scheduler import Scheduler, handler
 from lifecycle.scheduler.control import ControlServer
 
 
+@handler("nap")
 async def nap(seconds: float) -> float:
-    """The handler ``nap``."""
+    """Sleep."""
     await asyncio.sleep(seconds)
     return seconds
 

@@ -13,7 +13,6 @@ import pytest
 from lifecycle import OwnerClosed
 from lifecycle.scheduler import Event, JobStatus, Scheduler, handler
 
-from ..tools import unregister
 from .handlers import Make, add, add_async, calls, note, released, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -28,16 +27,13 @@ async def test_leaving_lets_running_jobs_end_and_interrupts_the_rest(make: Make)
         return "ended"
 
     handler("test.quick")(quick)
-    try:
-        async with make(workers=2, drain_timeout=0.3) as scheduler:
-            ends = await scheduler.submit(quick)
-            stuck = await scheduler.submit(wait_for_ever)
-            waits = await scheduler.submit(note, "waits")
-            while scheduler.statistics().running < 2:
-                await anyio.sleep(0.001)
-            release.set()
-    finally:
-        unregister("test.quick")
+    async with make(workers=2, drain_timeout=0.3) as scheduler:
+        ends = await scheduler.submit(quick)
+        stuck = await scheduler.submit(wait_for_ever)
+        waits = await scheduler.submit(note, "waits")
+        while scheduler.statistics().running < 2:
+            await anyio.sleep(0.001)
+        release.set()
     assert (await ends.wait()).result == "ended"
     assert (await stuck.wait()).status is JobStatus.INTERRUPTED
     assert (await waits.wait()).status is JobStatus.INTERRUPTED

@@ -17,7 +17,6 @@ import pytest
 from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
 from lifecycle.scheduler.errors import HandlerError
 
-from ..tools import unregister
 from .handlers import Make, add_async, calls, note
 
 pytestmark = pytest.mark.asyncio
@@ -33,11 +32,8 @@ async def test_a_result_that_cannot_be_kept_fails_the_job(tmp_path: Path) -> Non
         return "x" * 2_000_000
 
     with_name = handler("test.odd")(odd), handler("test.huge")(huge)
-    try:
-        async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
-            outcomes = [await (await scheduler.submit(function)).wait() for function in with_name]
-    finally:
-        unregister("test.odd", "test.huge")
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        outcomes = [await (await scheduler.submit(function)).wait() for function in with_name]
     assert "the result of test.odd: a object has no plain form" in str(outcomes[0].error)
     assert "the result of test.huge is larger than 1,048,576 bytes" in str(outcomes[1].error)
 

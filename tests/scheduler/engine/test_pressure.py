@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler._store.outside import StoreFile
+
+from ..tools import Cli
 
 pytestmark = pytest.mark.asyncio
 
@@ -50,7 +51,7 @@ async def test_a_reader_that_stays_holds_nobody_up_and_the_log_is_cut_when_it_ha
             assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (20,)
             await run_jobs(scheduler, 600, 40_000)
             assert len(await scheduler.jobs(limit=1_000)) == 620, "who reads anew sees them"
-            assert len(StoreFile(path).jobs()) == 620
+            assert len(Cli(tmp_path).call("jobs", "list", "--db", path, "--json").stdout.splitlines()) == 620
             assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (20,), "it still sees what it saw"
             assert log.stat().st_size > LIMIT, "the log cannot be cut while it is read"
             reader.execute("COMMIT")

@@ -13,7 +13,6 @@ import pytest
 from lifecycle.scheduler import Event, JobFailed, JobStatus, Scheduler, handler
 from lifecycle.scheduler._engine import engine as engine_file
 
-from ..tools import unregister
 from .handlers import Make, add, add_async, anything, calls, fail, note, use_context, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -60,12 +59,9 @@ async def test_no_more_jobs_run_than_there_are_workers(make: Make) -> None:
         running -= 1
 
     handler("test.count")(count)
-    try:
-        async with make(workers=3) as scheduler:
-            for job in [await scheduler.submit(count, index) for index in range(20)]:
-                assert (await job.wait()).succeeded
-    finally:
-        unregister("test.count")
+    async with make(workers=3) as scheduler:
+        for job in [await scheduler.submit(count, index) for index in range(20)]:
+            assert (await job.wait()).succeeded
     assert most == 3
 
 

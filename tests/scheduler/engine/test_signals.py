@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.scheduler._work.process import group_lives
-
-from ..tools import Cli, end_of, lines_in, wait_until
+from ..tools import Cli, end_of, group_lives, lines_in, wait_until
 
 HANDLERS = """
 import asyncio, os, time

@@ -15,10 +15,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Event, FlowError, FlowRun, JobStatus, Scheduler, handler
-from lifecycle.scheduler._store.outside import StoreFile
-from lifecycle.scheduler._store.records import flow_key
 
-from ..tools import flow_of
+from ..tools import Cli, flow_of
 
 FLOW = """
 name = "naps"
@@ -218,7 +216,8 @@ async def test_an_unfinished_run_of_another_version_is_named_and_left(
         assert "cancel its jobs" in vars(warning)["advice"]
         assert (await scheduler.schedules())[0].next_due is None
         assert not again.events
-        assert StoreFile(db).cancel_run(1, "of another version") == (1, 0)
+        ended = Cli(tmp_path).call("jobs", "cancel", "--run", 1, "--reason", "of another version", "--db", db)
+        assert ended.stdout == "run 1: 1 job cancelled, 0 being stopped\n"
         await again.until("run_finished")
     assert again.of("run_started")[0].run_id == 2
 
@@ -239,7 +238,8 @@ async def test_what_a_schedule_put_in_is_cancelled_from_another_process(tmp_path
             await scheduler.schedule("naps", "scheduled_flows.sleep", 600.0, fixed_rate=1e7)
         due_now(db)
         await told.until("job_started")
-        assert StoreFile(db).cancel("1", "enough")
+        ended = Cli(tmp_path).call("jobs", "cancel", "1", "--reason", "enough", "--db", db)
+        assert ended.stdout == "job 1: runs and is being stopped\n"
         (finished,) = await told.until("job_finished")
     assert (finished.data["status"], finished.data["error"]) == ("cancelled", "enough")
 
@@ -251,7 +251,8 @@ async def test_the_database_refuses_a_second_run_for_one_due_time(tmp_path: Path
         flow = flow_of(FLOW)
         await scheduler.schedule("naps", flow, fixed_rate=1e7)
         with closing(sqlite3.connect(db, isolation_level=None)) as connection:
-            (due,) = connection.execute("SELECT next_due FROM schedules").fetchone()
+            due, doing = connection.execute("SELECT next_due, handler FROM schedules").fetchone()
+            assert doing == f"flow:naps@{flow.digest}"
             insert = (
                 "INSERT INTO runs (flow, source, digest, params, jobs, unfinished, created, schedule, scheduled)"
                 " VALUES ('naps', '', '', '{}', 0, 0, 0, 1, ?)"
@@ -259,4 +260,3 @@ async def test_the_database_refuses_a_second_run_for_one_due_time(tmp_path: Path
             connection.execute(insert, (due,))
             with pytest.raises(sqlite3.IntegrityError):
                 connection.execute(insert, (due,))
-    assert flow_key("naps", flow.digest) == f"flow:naps@{flow.digest}"
