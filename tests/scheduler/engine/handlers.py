@@ -70,3 +70,10 @@ async def note(name: str) -> str:
     """Note that it was called."""
     calls.append(name)
     return name
+
+
+async def account_of(scheduler: Scheduler) -> None:
+    """Check that nothing of the scheduler's own is left."""
+    engine = scheduler._life.engine
+    assert engine is not None
+    assert (dict(engine.running), dict(engine.runs.open), len(engine.jobs)) == ({}, {}, 0)

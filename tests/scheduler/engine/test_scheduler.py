@@ -245,37 +245,6 @@ async def test_a_job_that_is_cancelled_while_it_runs_is_told_and_counted_once(
     assert told.count("job_finished") == 3
 
 
-async def test_the_reconciler_asks_nothing_while_there_are_no_jobs(tmp_path: Path) -> None:
-    """One query per interval for all jobs, and none when nothing runs (casebook C4)."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
-        asked = 0
-        notices = scheduler._store.notices
-
-        async def counted() -> Any:
-            nonlocal asked
-            asked += 1
-            return await notices()
-
-        scheduler._store.notices = counted  # type: ignore[method-assign]
-        await anyio.sleep(0.4)
-        assert asked == 0
-        began = time.monotonic()
-        jobs = [await scheduler.submit(wait_for_ever) for _ in range(5)]
-        with anyio.fail_after(60):
-            while asked < 2:
-                await anyio.sleep(0.01)
-        assert asked <= (time.monotonic() - began) / engine_file.RECONCILE_INTERVAL + 1
-        for job in jobs:
-            await job.cancel()
-            await job.wait()
-        jobs.clear()
-        del job
-        await anyio.sleep(0.3)
-        before = asked
-        await anyio.sleep(0.6)
-        assert asked <= before + 1
-
-
 async def test_many_jobs_from_many_tasks(make: Make) -> None:
     """A thousand submissions at once, each with its own result."""
 

@@ -1,0 +1,40 @@
+"""The reconciler: what other processes have asked of a scheduler's jobs, and how often that is looked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from lifecycle.scheduler import Scheduler
+from lifecycle.testing import Bubble
+
+from ...loops import virtual
+from .handlers import wait_for_ever
+
+
+@virtual
+async def test_the_reconciler_asks_nothing_while_there_are_no_jobs(bubble: Bubble, tmp_path: Path) -> None:
+    """One query per interval for all jobs, and none when nothing runs (casebook C4)."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        asked: list[float] = []
+        notices = scheduler._store.notices
+
+        async def counted() -> Any:
+            asked.append(bubble.clock.now)
+            return await notices()
+
+        scheduler._store.notices = counted  # type: ignore[method-assign]
+        await anyio.sleep(10)
+        assert asked == []
+        jobs = [await scheduler.submit(wait_for_ever) for _ in range(5)]
+        await anyio.sleep(0.8)
+        assert asked == [10.25, 10.5, 10.75]
+        for job in jobs:
+            await job.cancel()
+            await job.wait()
+        jobs.clear()
+        del job
+        await anyio.sleep(10)
+        assert asked == [10.25, 10.5, 10.75, 11.0]  # it was waiting for that when the last job ended
