@@ -54,8 +54,10 @@ class Service:
 
     def logged(self, text: str) -> str:
         """Wait until something is logged that has a text in it, and return it."""
-        wait_until(lambda: bool(self.messages(text)) or self.process.poll() is not None)
-        return self.messages(text)[0]
+        wait_until(lambda: bool(self.messages(text)) or not self._reader.is_alive())
+        found = self.messages(text)
+        assert found, f"it ended and never logged {text!r}: {self.log}"
+        return found[0]
 
     @property
     def port(self) -> int:

@@ -30,7 +30,7 @@ def test_while_it_drains_jobs_are_alive_and_logged_and_can_be_cancelled(tmp_path
     """SIGTERM: nothing new begins; until the last job is out, others see it alive, the log goes on, and jobs are
     cancelled from another process and by a client of the control server."""
     command_line = Cli(tmp_path)
-    with serving(tmp_path, "--drain-timeout", "60") as service:
+    with serving(tmp_path, "--drain-timeout", "600") as service:
         with redis.Redis(port=service.port, protocol=3, decode_responses=True) as client:
             one, two, three = (
                 client.execute_command("LC.ENQUEUE", "log.tick", "ARGS", json.dumps([name, until]), "NAME", name)["job"]
