@@ -16,6 +16,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from benchmarks._peers import NotInstalled
+from benchmarks._sizes import sized
+
 AsyncCase = Callable[[int], Awaitable[object]]
 
 
@@ -36,9 +39,9 @@ class Row:
 
 async def compare(cases: dict[str, AsyncCase], *, count: int, rounds: int) -> list[Row]:
     """Time ``await case(count)`` for every case in turn, *rounds* times after a warm-up; the first is the baseline."""
+    rounds, count = sized(rounds, 1), sized(count, 100)
+    cases = await warmed_up(cases, max(1, count // 10))
     times: dict[str, list[float]] = {name: [] for name in cases}
-    for case in cases.values():
-        await case(max(1, count // 10))
     for _ in range(rounds):
         for name, case in cases.items():
             gc.collect()
@@ -50,6 +53,19 @@ async def compare(cases: dict[str, AsyncCase], *, count: int, rounds: int) -> li
         Row(name, statistics.median(taken), statistics.median(a / b for a, b in zip(taken, base, strict=True)))
         for name, taken in times.items()
     ]
+
+
+async def warmed_up(cases: dict[str, AsyncCase], count: int) -> dict[str, AsyncCase]:
+    """Run every case once; return those whose library is installed."""
+    ready = {}
+    for name, case in cases.items():
+        try:
+            await case(count)
+        except NotInstalled as error:
+            print(f"  left out: {name}: {error}")
+        else:
+            ready[name] = case
+    return ready
 
 
 def print_rows(title: str, rows: list[Row], goals: dict[str, float] | None = None) -> None:
@@ -65,7 +81,7 @@ def print_rows(title: str, rows: list[Row], goals: dict[str, float] | None = Non
 def main(doc: str | None, benchmark: Callable[[argparse.Namespace], Awaitable[None]], *, rounds: int = 11) -> None:
     """Parse the common options and run *benchmark* on the chosen event loops."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--rounds", type=int, default=rounds, help="how often each candidate is timed")
+    parser.add_argument("--rounds", type=int, default=sized(rounds, 1), help="how often each candidate is timed")
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "both"], default="both", help="the event loop")
     options = parser.parse_args()
     loops = ["asyncio", "uvloop"] if options.loop == "both" else [options.loop]

@@ -16,12 +16,14 @@ from dataclasses import asdict, dataclass
 
 import psutil
 
+from benchmarks._sizes import sized
+
 OUTSTANDING = 200
 """So many jobs are on their way at most."""
 
 WORKERS = 8
 
-SINGLES = 200
+SINGLES = sized(200, 20)
 """So many single jobs are timed on the idle queue."""
 
 Submit = Callable[[int], Awaitable[object]]

@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._sizes import sized  # noqa: E402
 from tests.casebook.cluster_client import Driver  # noqa: E402
 from tests.casebook.test_case_e_aeron import SHORT, WIDTH, Case, run_leaky, run_ours  # noqa: E402
 
@@ -78,7 +79,7 @@ def plot(path: str, leaky: list[tuple[int, int]], ours: list[tuple[int, int]]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--attempts", type=int, default=2000)
+    parser.add_argument("--attempts", type=int, default=sized(2000, 50))
     parser.add_argument("--plot", help="an SVG file to draw to")
     options = parser.parse_args()
     logging.disable(logging.WARNING)

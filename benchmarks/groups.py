@@ -12,14 +12,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiojobs
-import aiometer
-import aiotools
 import anyio
-import quattro
 
 from benchmarks._measure import AsyncCase, compare, main, print_rows
+from benchmarks._peers import peer
 from lifecycle import TaskGroup, amap, as_completed, gather
+
+aiojobs, aiometer, aiotools, quattro = map(peer, ("aiojobs", "aiometer", "aiotools", "quattro"))
 
 LIMIT = 100
 

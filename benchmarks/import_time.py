@@ -14,6 +14,8 @@ import statistics
 import subprocess
 import sys
 
+from benchmarks._sizes import sized
+
 CANDIDATES = {
     "import anyio": "import anyio",
     "import asyncio": "import asyncio",
@@ -48,7 +50,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     """Measure, and print the medians beside the goal."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=40, help="fresh interpreters per candidate")
+    parser.add_argument("--rounds", type=int, default=sized(40, 1), help="fresh interpreters per candidate")
     times = measure(parser.parse_args().rounds)
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     for name, median in medians.items():

@@ -1,6 +1,6 @@
 """How many injected runs per second and core, and what does the ledger cost per task?
 
-    python benchmarks/injection.py [--seconds 60 --workers 2]
+    python -m benchmarks.injection [--seconds 60 --workers 2]
 
 With ``--seconds`` it explores the scenario table of everything that we ship for that many CPU seconds (on a machine of
 its own, the seconds of the wall) in each of ``--workers`` processes, and counts injected runs and residue: first all of
@@ -23,12 +23,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._sizes import sized
 from lifecycle._ground import trace
 from lifecycle.testing import Bubble, Ledger, explore_cancellation, no_busy_loop
 from lifecycle.testing._look.watch import watched_tasks
 from lifecycle.testing.faults import CANCEL, CANCELS, DEFAULT
 
-ROUNDS = 7
+ROUNDS = sized(7, 1)
+# Seconds of a round.
+ROUND = sized(0.5, 0.01)
 # Random orders per exploration of the soak.
 ORDERS = 3
 # The machine is shared: seconds of this process, not of the wall.
@@ -59,7 +62,7 @@ def rates() -> None:
             results = []
             for _ in range(ROUNDS):
                 runs, began = 0, clock()
-                while clock() - began < 0.5:
+                while clock() - began < ROUND:
                     report = explore_cancellation(scenario, faults=faults)
                     report.assert_clean()
                     runs += report.runs
@@ -89,7 +92,7 @@ async def _debug(count: int) -> None:
     await _spawn(count // 10)
 
 
-def per_task(*kinds: Callable[[int], Any], count: int = 10_000) -> list[float]:
+def per_task(*kinds: Callable[[int], Any], count: int = sized(10_000, 100)) -> list[float]:
     """Return microseconds per task for each kind, the best of some rounds taken in turn."""
     best = [float("inf")] * len(kinds)
     for _ in range(2 * ROUNDS):
@@ -106,7 +109,7 @@ def ledger_cost() -> None:
     print(f"one task, create to end: {bare:.2f} us bare")
     print(f"  + creation site, three raw frames {watched - bare:+.2f} us")
     print(f"  + asyncio's debug mode            {debug * 10 - bare:+.2f} us")
-    ledger, count = Ledger(), 50_000
+    ledger, count = Ledger(), sized(50_000, 500)
     began = clock()
     for _ in range(count):
         ledger.acquire("resource").release()

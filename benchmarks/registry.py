@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import statistics
 import time
@@ -20,72 +21,85 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-import aiocache
-import async_lru
-import cachebox
-import cachetools
-import theine
-
-from benchmarks._measure import AsyncCase, Row, main, print_rows
+from benchmarks._measure import AsyncCase, Row, main, print_rows, warmed_up
+from benchmarks._peers import NotInstalled, peer
+from benchmarks._sizes import sized
 from lifecycle import Registry
 
-HOT = range(2_000)
+aiocache, async_lru, cachebox, cachetools, theine = map(
+    peer, ("aiocache", "async_lru", "cachebox", "cachetools", "theine")
+)
+
+HOT = range(sized(2_000, 50))
 TTL = 600.0
-LARGE = 10**6
+LARGE = sized(10**6, 10_000)
 
 Fill = Callable[[Any], Any]
 
 
-def put_item(cache: Any) -> Callable[[int], None]:
+def by_item(cache: Any) -> tuple[Any, Callable[[int], None]]:
     def put(key: int) -> None:
         cache[key] = key
 
-    return put
+    return cache, put
+
+
+def by_set(cache: Any) -> tuple[Any, Callable[[int], None]]:
+    return cache, lambda key: cache.set(key, key, timedelta(seconds=TTL))
+
+
+def ours(registry: Registry[int, int]) -> tuple[Any, Callable[[int], None]]:
+    return registry, lambda key: registry.put(key, key)
 
 
 def caches(size: int) -> dict[str, tuple[Any, Callable[[int], None]]]:
-    """Return each cache by name, with the function that sets an item in it."""
-    by_item = cachetools.TTLCache(size, TTL), cachebox.TTLCache(size, TTL), theine.Cache(size)
-    registry = Registry[int, int](ttl=TTL, max_size=size)
-    return {
-        "cachetools.TTLCache": (by_item[0], put_item(by_item[0])),
-        "lifecycle.Registry": (registry, lambda key: registry.put(key, key)),
-        "cachebox.TTLCache (Rust)": (by_item[1], put_item(by_item[1])),
-        "theine": (by_item[2], lambda key: by_item[2].set(key, key, timedelta(seconds=TTL))),
-    }
+    """Return each cache that is installed by name, with the function that sets an item in it."""
+    made: dict[str, tuple[Any, Callable[[int], None]]] = {}
+    for name, make in {
+        "cachetools.TTLCache": lambda: by_item(cachetools.TTLCache(size, TTL)),
+        "lifecycle.Registry": lambda: ours(Registry[int, int](ttl=TTL, max_size=size)),
+        "cachebox.TTLCache (Rust)": lambda: by_item(cachebox.TTLCache(size, TTL)),
+        "theine": lambda: by_set(theine.Cache(size)),
+    }.items():
+        with contextlib.suppress(NotInstalled):
+            made[name] = make()
+    return made
 
 
 async def close(made: dict[str, tuple[Any, Any]]) -> None:
     await made["lifecycle.Registry"][0].aclose()
-    made["theine"][0].close()
+    if "theine" in made:
+        made["theine"][0].close()
 
 
 async def compare(cases: dict[str, AsyncCase], *, count: int, rounds: int) -> list[Row]:
     """Time every case in turn in processor time of this thread: what the neighbours on the machine do is not in it."""
     times: dict[str, list[float]] = {}
-    for _ in range(rounds + 1):
+    cases = await warmed_up(cases, count)
+    for _ in range(rounds):
         for name, case in cases.items():
             gc.collect()
             begin = time.thread_time()
             await case(count)
             times.setdefault(name, []).append((time.thread_time() - begin) / count * 1e9)
-    return as_rows({name: taken[1:] for name, taken in times.items()})
+    return as_rows(times)
 
 
 async def hits(rounds: int) -> list[Row]:
     made = caches(LARGE)
-    tools, registry, box, other = (cache for cache, _ in made.values())
+    names = "cachetools.TTLCache", "lifecycle.Registry", "cachebox.TTLCache (Rust)", "theine"
+    tools, registry, box, other = (made[name][0] if name in made else None for name in names)
     plain = dict.fromkeys(HOT, 1)
     for _, put in made.values():
         for key in HOT:
             put(key)
 
-    async def by_item(count: int) -> None:
+    async def tools_item(count: int) -> None:
         for _ in range(count // len(HOT)):
             for key in HOT:
                 tools[key]
 
-    async def ours(count: int) -> None:
+    async def registry_get(count: int) -> None:
         for _ in range(count // len(HOT)):
             for key in HOT:
                 registry.get(key)
@@ -114,14 +128,15 @@ async def hits(rounds: int) -> list[Row]:
                 look_up(key)
 
     cases = {
-        "cachetools.TTLCache[key]": by_item,
-        "lifecycle.Registry.get": ours,
-        "cachetools.TTLCache.get": by_get,
-        "cachebox.TTLCache.get (Rust)": rust,
-        "theine.Cache.get": theine_get,
-        "a dict in a function": floor,
+        "cachetools.TTLCache[key]": (tools, tools_item),
+        "lifecycle.Registry.get": (registry, registry_get),
+        "cachetools.TTLCache.get": (tools, by_get),
+        "cachebox.TTLCache.get (Rust)": (box, rust),
+        "theine.Cache.get": (other, theine_get),
+        "a dict in a function": (plain, floor),
     }
-    rows = await compare(cases, count=20_000, rounds=rounds)
+    installed = {name: case for name, (cache, case) in cases.items() if cache is not None}
+    rows = await compare(installed, count=10 * len(HOT), rounds=rounds)
     await close(made)
     return rows
 
@@ -158,23 +173,26 @@ def full() -> dict[str, tuple[Any, Any]]:
     return made
 
 
-async def sweeps(rounds: int, count: int = 100_000) -> list[Row]:
+async def sweeps(rounds: int, count: int = sized(100_000, 500)) -> list[Row]:
     """Time the removal of many entries that are all due."""
     times: dict[str, list[float]] = {}
     for _ in range(rounds):
         now = [0.0]
-        tools = cachetools.TTLCache(LARGE, TTL, timer=lambda now=now: now[0])
         registry = Registry[int, int](ttl=TTL, max_size=LARGE, clock=lambda now=now: now[0])
-        per_entry = cachetools.TLRUCache(LARGE, lambda key, value, now: now + TTL, timer=lambda now=now: now[0])
+        sweeping = {"lifecycle.Registry.sweep": (registry.sweep, ours(registry)[1])}
+        with contextlib.suppress(NotInstalled):
+            tools = cachetools.TTLCache(LARGE, TTL, timer=lambda now=now: now[0])
+            per_entry = cachetools.TLRUCache(LARGE, lambda key, value, now: now + TTL, timer=lambda now=now: now[0])
+            sweeping = {
+                "cachetools.TTLCache.expire": (tools.expire, by_item(tools)[1]),
+                **sweeping,
+                "cachetools.TLRUCache.expire": (per_entry.expire, by_item(per_entry)[1]),
+            }
         for key in range(count):
-            tools[key] = per_entry[key] = key
-            registry.put(key, key)
+            for _, put in sweeping.values():
+                put(key)
         now[0] = 2 * TTL
-        for name, sweep in (
-            ("cachetools.TTLCache.expire", tools.expire),
-            ("lifecycle.Registry.sweep", registry.sweep),
-            ("cachetools.TLRUCache.expire", per_entry.expire),
-        ):
+        for name, (sweep, _) in sweeping.items():
             gc.collect()
             begin = time.thread_time()
             sweep()
@@ -184,16 +202,7 @@ async def sweeps(rounds: int, count: int = 100_000) -> list[Row]:
 
 
 async def awaited(rounds: int) -> list[Row]:
-    @async_lru.alru_cache(maxsize=None, ttl=TTL)
-    async def with_async_lru(key: int) -> int:
-        return key
-
-    @aiocache.cached(ttl=int(TTL), key_builder=lambda function, key: str(key))
-    async def with_aiocache(key: int) -> int:
-        return key
-
-    @cachebox.cached(cachebox.TTLCache(LARGE, TTL))
-    async def with_cachebox(key: int) -> int:
+    async def itself(key: int) -> int:
         return key
 
     registry = Registry[int, int](ttl=TTL, max_size=LARGE)
@@ -204,15 +213,20 @@ async def awaited(rounds: int) -> list[Row]:
     for key in HOT:
         registry.put(key, key)
 
-    def repeat(function: Any) -> Any:
+    cached: dict[str, Any] = {}
+
+    def repeat(name: str, decorator: Callable[[], Any]) -> Any:
         async def case(count: int) -> None:
+            if name not in cached:
+                cached[name] = decorator()(itself)
+            function = cached[name]
             for _ in range(max(1, count // len(HOT))):
                 for key in HOT:
                     await function(key)
 
         return case
 
-    async def ours(count: int) -> None:
+    async def created(count: int) -> None:
         for _ in range(max(1, count // len(HOT))):
             for key in HOT:
                 await registry.get_or_create(key, never)
@@ -231,18 +245,21 @@ async def awaited(rounds: int) -> list[Row]:
 
     rows = await compare(
         {
-            "async-lru, ttl": repeat(with_async_lru),
-            "lifecycle.Registry.get_or_create": ours,
+            "async-lru, ttl": repeat("async-lru", lambda: async_lru.alru_cache(maxsize=None, ttl=TTL)),
+            "lifecycle.Registry.get_or_create": created,
             "lifecycle.Registry.lease": leased,
             "lifecycle.Registry.try_lease": tried,
-            "cachebox.cached (Rust)": repeat(with_cachebox),
-            "aiocache.cached": repeat(with_aiocache),
+            "cachebox.cached (Rust)": repeat("cachebox", lambda: cachebox.cached(cachebox.TTLCache(LARGE, TTL))),
+            "aiocache.cached": repeat(
+                "aiocache", lambda: aiocache.cached(ttl=int(TTL), key_builder=lambda function, key: str(key))
+            ),
         },
-        count=10_000,
+        count=5 * len(HOT),
         rounds=rounds,
     )
     await registry.aclose()
-    await with_async_lru.cache_close()
+    if "async-lru" in cached:
+        await cached["async-lru"].cache_close()
     return rows
 
 
@@ -289,7 +306,11 @@ async def nothing(value: int) -> None:
 
 def peers_at_mass_expiry(count: int = LARGE) -> None:
     now = [0.0]
-    tools = cachetools.TTLCache(count, TTL, timer=lambda: now[0])
+    try:
+        tools = cachetools.TTLCache(count, TTL, timer=lambda: now[0])
+    except NotInstalled as error:
+        print(f"  left out: {error}")
+        return
     for key in range(count):
         tools[key] = key
     now[0] = 2 * TTL
@@ -298,7 +319,7 @@ def peers_at_mass_expiry(count: int = LARGE) -> None:
     print(f"  {'cachetools.TTLCache, the next set':36} longest turn {(time.thread_time() - begin) * 1e3:7.2f} ms")
 
 
-def memory(count: int = 300_000) -> None:
+def memory(count: int = sized(300_000, 1_000)) -> None:
     print("\nmemory per entry, integers as keys, one shared value")
     for name in caches(1):
         tracemalloc.start()
@@ -320,11 +341,11 @@ async def benchmark(options: argparse.Namespace) -> None:
     print_rows("set, new keys", rows, {"lifecycle.Registry": 0.6})
     rows = await timed(rounds, full, "evict")
     print_rows("set that evicts", rows, {"lifecycle.Registry": 0.4})
-    rows = await sweeps(max(3, rounds // 2))
+    rows = await sweeps(sized(max(3, rounds // 2), 1))
     print_rows("sweep, per entry that is due", rows, {"lifecycle.Registry.sweep": 0.6})
     rows = await awaited(rounds)
     print_rows("get or create, hit", rows, {"lifecycle.Registry.get_or_create": 0.4})
-    print("\n1,000,000 entries expire at once in a running loop (goal: typically < 1 ms, never > 5 ms with gc frozen)")
+    print(f"\n{LARGE:,} entries expire at once in a running loop (goal: typically < 1 ms, never > 5 ms with gc frozen)")
     for finalizer in (None, nothing):
         for frozen in (True, False):
             await mass_expiry(frozen=frozen, finalizer=finalizer)

@@ -17,6 +17,7 @@ import time
 
 import psutil
 
+from benchmarks._sizes import sized
 from lifecycle import Registry
 
 SIZE = 2_000
@@ -75,7 +76,7 @@ async def soak(cycles: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cycles", type=int, default=10_000_000, help="how many values are put")
+    parser.add_argument("--cycles", type=int, default=sized(10_000_000, 5_000), help="how many values are put")
     logging.disable(logging.ERROR)
     asyncio.run(soak(parser.parse_args().cycles))
 

@@ -33,6 +33,7 @@ from typing import Any
 
 from benchmarks import _scheduler_peers as peers
 from benchmarks._scheduler_probe import WORKERS, Candidate, Probe, Result, Submit
+from benchmarks._sizes import sized
 from lifecycle.scheduler import Scheduler, handler
 
 # The floors
@@ -195,7 +196,7 @@ def measure_here(name: str, count: int) -> Result:
 
 def measure_in_process(name: str, count: int) -> Result | str:
     """Measure one candidate in a process of its own; return why not, where it cannot be measured."""
-    jobs = max(1_000, int(count * CANDIDATES[name].share))
+    jobs = max(sized(1_000, 200), int(count * CANDIDATES[name].share))
     command = [sys.executable, "-m", "benchmarks.scheduler", "--here", name, "--count", str(jobs)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
     lines = ended.stdout.splitlines()
@@ -206,9 +207,14 @@ def measure_in_process(name: str, count: int) -> Result | str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100_000, help="jobs of the fastest candidate")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each candidate is measured")
-    parser.add_argument("--only", nargs="*", default=[], help="only candidates with one of these words in the name")
+    parser.add_argument("--count", type=int, default=sized(100_000, 200), help="jobs of the fastest candidate")
+    parser.add_argument("--rounds", type=int, default=sized(3, 1), help="how often each candidate is measured")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=sized([], ["FLOOR", "lifecycle"]),
+        help="only candidates with one of these words in the name",
+    )
     parser.add_argument("--here", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:

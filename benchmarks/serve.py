@@ -28,13 +28,19 @@ from typing import Any
 
 import psutil
 
+from benchmarks._sizes import sized
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler.control import ControlServer, Limits
 from lifecycle.scheduler.control._session import Session
 
 GOAL = 0.8
-LOADS = [(50, 1), (50, 16), (1_000, 1), (1_000, 16)]
-IDLE = 1_000
+TICK = 0.01
+"""The least processor time that a process is seen to take, in seconds."""
+LOADS = sized([(50, 1), (50, 16), (1_000, 1), (1_000, 16)], [(10, 1), (10, 16)])
+IDLE = sized(1_000, 20)
+CROWD = sized(1_000, 20)
+CROWDED = sized(3, 1)
+"""Seconds until the whole crowd is about."""
 
 
 # The servers, each in a process of its own
@@ -125,7 +131,7 @@ def drive(server: Running, clients: int, pipeline: int, requests: int) -> tuple[
     command += ["-n", str(requests), "-c", str(clients), "-P", str(pipeline)]
     before = server.spent()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    spent = server.spent() - before
+    spent = max(server.spent() - before, TICK)
     (row,) = [row for row in csv.DictReader(output.splitlines()) if row["test"] == "PING_MBULK"]
     return float(row["rps"]), spent / requests * 1e6
 
@@ -135,7 +141,7 @@ def throughput(servers: dict[str, Running], rounds: int, seconds: float) -> bool
     print(f"  {'':24} {'ours/s':>10} {'bare/s':>10} {'ratio':>7} {'ours us':>9} {'bare us':>9} {'ratio':>7}")
     good = True
     for clients, pipeline in LOADS:
-        requests = int(drive(servers["bare"], clients, pipeline, 10_000)[0] * seconds)
+        requests = int(drive(servers["bare"], clients, pipeline, sized(10_000, 1_000))[0] * seconds)
         rates: list[float] = []
         costs: list[float] = []
         seen: dict[str, list[tuple[float, float]]] = {"ours": [], "bare": []}
@@ -201,7 +207,7 @@ async def come_and_go(port: int) -> None:
                 await asyncio.sleep(random.uniform(0.0, 1.0))
                 writer.transport.abort()
 
-    await asyncio.gather(*[client() for _ in range(1_000)])
+    await asyncio.gather(*[client() for _ in range(CROWD)])
 
 
 def disturbed(server: Running, seconds: float) -> list[float]:
@@ -209,7 +215,7 @@ def disturbed(server: Running, seconds: float) -> list[float]:
     command = [sys.executable, "-m", "benchmarks.serve", "--churn", str(server.port)]
     with subprocess.Popen(command) as crowd:
         try:
-            time.sleep(3)  # until all of them are about
+            time.sleep(CROWDED)
             return asyncio.run(latencies(server, seconds))
         finally:
             crowd.terminate()
@@ -228,7 +234,7 @@ def beside(servers: dict[str, Running], seconds: float) -> None:
         busy = disturbed(server, seconds)
         print(
             f"  {which}: {taken / 1024:.1f} KB per idle connection; PING p50 {percentile(calm, 0.5) * 1e3:.2f} ms, "
-            f"p99 {percentile(calm, 0.99) * 1e3:.2f} ms; while 1,000 clients come and go "
+            f"p99 {percentile(calm, 0.99) * 1e3:.2f} ms; while {CROWD:,} clients come and go "
             f"p50 {percentile(busy, 0.5) * 1e3:.2f} ms, p99 {percentile(busy, 0.99) * 1e3:.2f} ms"
         )
 
@@ -236,8 +242,8 @@ def beside(servers: dict[str, Running], seconds: float) -> None:
 def main() -> None:
     """Compare the two servers on the chosen loops."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each load is put on each server")
-    parser.add_argument("--seconds", type=float, default=2.0, help="about how long one load takes")
+    parser.add_argument("--rounds", type=int, default=sized(5, 1), help="how often each load is put on each server")
+    parser.add_argument("--seconds", type=float, default=sized(2.0, 0.1), help="about how long one load takes")
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "both"], default="asyncio", help="the event loop")
     parser.add_argument("--serve", choices=sorted(SERVERS), help="be one of the servers")
     parser.add_argument("--churn", type=int, metavar="PORT", help="be a thousand clients that come and go")

@@ -28,6 +28,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks._sizes import sized
 from benchmarks._soak_leaky import LeakyScheduler
 from benchmarks._soak_mix import CLUSTERS, OUTPUT, Client, Mix
 from lifecycle import Registry, TaskManager
@@ -164,7 +165,7 @@ async def soak(runner: contextlib.AbstractAsyncContextManager[Run], jobs: int, *
     """Run *jobs* jobs and return what became of the memory."""
     report, process = Report(), psutil.Process()
     async with runner as run:
-        await _run_all(run, range(2_100))  # the warm-up: a flow and all kinds of jobs
+        await _run_all(run, range(sized(2_100, 300)))  # the warm-up: a flow and all kinds of jobs
         before = await _live_objects()
         began = time.perf_counter()
         part = max(1, jobs // ROWS)
@@ -242,7 +243,7 @@ def tell(name: str, report: Report) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=1_000_000, help="how many jobs")
+    parser.add_argument("--jobs", type=int, default=sized(1_000_000, 1_000), help="how many jobs")
     parser.add_argument("--durable", action="store_true", help="keep the jobs in SQLite")
     parser.add_argument("--leaky", action="store_true", help="run a tenth of them on the leaky miniature as well")
     parser.add_argument("--plot", type=Path, help="draw the memory into this file (SVG or PNG)")

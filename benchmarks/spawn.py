@@ -11,11 +11,13 @@ import argparse
 import asyncio
 import sys
 
-import aiojobs
 import anyio
 
 from benchmarks._measure import compare, main, print_rows
+from benchmarks._peers import peer
 from lifecycle import Scope, TaskManager
+
+aiojobs = peer("aiojobs")
 
 LIMIT = 100
 

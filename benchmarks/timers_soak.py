@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from benchmarks._cron_oracle import occurrences, utc
 from benchmarks._jumping_loop import JumpingLoop
+from benchmarks._sizes import sized
 from lifecycle import Scope, cron
 
 EXPRESSIONS = ["* * * * *", "30 2 * * *"]
@@ -106,7 +107,7 @@ def soak(zone: str, begin: datetime, minutes: int, expressions: list[str], oracl
 def main() -> None:
     """Soak the zones side by side and say what came of it; the exit code is 1 when anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--years", type=float, default=10.0)
+    parser.add_argument("--years", type=float, default=sized(10.0, 0.003))
     parser.add_argument("--zones", nargs="+", default=["Europe/Berlin", "America/New_York"])
     parser.add_argument("--more", action="store_true", help="four more expressions, most of which name hours")
     options = parser.parse_args()
