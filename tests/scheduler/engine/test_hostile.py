@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,7 @@ async def test_a_task_that_a_handler_leaks_is_seen_and_not_ours() -> None:
     await asyncio.wait(leaked)
 
 
-async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(tmp_path: Path) -> None:
     """One that ignores its cancellation, a thread that does not return, and one that waits."""
     path = tmp_path / "jobs.sqlite"
     threads: list[str] = []
@@ -232,8 +231,8 @@ async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(
                 while not (_begun and threads) or scheduler.statistics().running < 3:
                     await anyio.sleep(0.005)
     assert not _released.is_set()  # what is stuck ends no earlier than that: the block was left without it
-    text = str(caught.value) + caplog.text
-    assert "stuck 0" in text
+    # On a busy machine other releases take too long as well: then it is one of a group, whose text does not name it.
+    assert "job stuck 0" in "".join(traceback.format_exception(caught.value))
     await release_all()
     let_go.set()
     with anyio.fail_after(30):
