@@ -9,10 +9,16 @@ import pytest
 
 #: Beginnings of node ids.
 SLOW = (
-    "tests/scheduler/engine/test_kill.py::test_fifty_kills",
+    "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/how-to/run-a-flow.md",
+    "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/how-to/run-a-service.md",
+    "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/reference/flows.md",
     "tests/scheduler/flows/test_validation.py::test_a_long_chain",
     "tests/scheduler/flows/test_validation.py::test_no_document",
     "tests/cli/test_cli.py::test_a_database_that_stays_locked",
+    "tests/cli/test_cli.py::test_a_disk_that_fills_up",
+    "tests/cli/test_cli.py::test_a_file_that_may_not_grow",
+    "tests/cli/test_cli.py::test_a_read_only_database",
+    "tests/cli/test_timetable.py::test_each_due_time_is_one_run",
     "tests/timers/test_wall_clock.py::test_11_gap_and_fold",
     "tests/testing/test_machines.py::test_our_",
     "tests/testing/test_mutants.py::",
