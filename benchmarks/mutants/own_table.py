@@ -31,13 +31,19 @@ OWN = [
     # Shields, and cancellations that are held back.
     OwnMutant("wait without a shield", "wait_through", "with shield_from_scopes():", "if True:", ("manager_cancels",)),
     OwnMutant("a shield that does not shield", "shield", "shield=True", "shield=False", SCOPE),
-    OwnMutant("the held cancellation is forgotten", "wait_through", "held = error", "pass", ("manager_cancels",)),
+    OwnMutant(
+        "the held cancellation is forgotten",
+        "wait_through",
+        "held = foremost(held, error)",
+        "pass",
+        ("manager_cancels",),
+    ),
     OwnMutant("a wait keeps its timer", "wait", "timer.cancel()", "pass", (*MANAGER, *SCOPE)),
-    OwnMutant("no redelivery beside an error", "deliver_later", "task.cancel(*held.args)", "pass", ("scope_with",)),
+    OwnMutant("no redelivery beside an error", "deliver_later", "task.cancel(*message)", "pass", ("scope_with",)),
     OwnMutant(
         "the closing host forgets its cancellation",
         "Unwinding.hold",
-        "self.cancellation = cancellation",
+        "self.cancellation = kernel.foremost(self.cancellation, cancellation)",
         "pass",
         SCOPE,
     ),
@@ -57,7 +63,7 @@ OWN = [
     OwnMutant(
         "tasks of a manager are not cancelled",
         "TaskManager._shut_down",
-        "await self._cancel_running() or held",
+        "kernel.foremost(held, await self._cancel_running())",
         "held",
         MANAGER,
     ),
