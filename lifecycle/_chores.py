@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from ._ground import kernel
 from ._ground.calls import coroutine_for
-from ._ground.errors import CreationTimeout, TaskCancelled, is_fatal
+from ._ground.errors import CreationTimeout, TaskCancelled, cancelled_inside, is_fatal
 from ._ground.ladder import Ladder
 from ._ground.logs import OwnerLog
 
@@ -27,7 +27,7 @@ def as_failure(error: BaseException, what: str) -> BaseException:
     if is_fatal(error):  # it ends the process, from where it was raised
         return TaskCancelled(f"{what} ended with {error!r}")
     if isinstance(error, CancelledError):
-        return TaskCancelled(f"{what} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
+        return cancelled_inside(what, error)
     return error
 
 

@@ -181,7 +181,7 @@ class Trial(Generic[T]):
             self._cancellation.withdraw()
             self._cancellation = None
         if self._scope._body is not None:
-            self._scope._body.settle_elsewhere()
+            self._scope._body.leave()
         self.stage = self.stages._stage_that_failed(failure)
         if self.connection is None:
             self.error = failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import cast
 
 import anyio
 
@@ -53,6 +54,13 @@ class TaskCancelled(LifecycleError, anyio.TaskCancelled):
 
     It is not a ``CancelledError``: whoever asks for the result has not been cancelled.
     """
+
+
+def cancelled_inside(what: str, error: asyncio.CancelledError) -> TaskCancelled:
+    """Return the failure of *what*, which raised a cancellation that was not meant for its caller."""
+    failure = TaskCancelled(f"{what} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
+    failure.__cause__ = error
+    return failure
 
 
 class TaskNotFinished(LifecycleError, anyio.TaskNotFinished, asyncio.InvalidStateError):
@@ -187,3 +195,16 @@ def carries(error: BaseException, given: BaseException) -> bool:
         return False
     leaves = given.exceptions if isinstance(given, BaseExceptionGroup) else (given,)
     return all(any(carries(inner, leaf) for inner in error.exceptions) for leaf in leaves)
+
+
+def split_cancellation(error: BaseException) -> tuple[asyncio.CancelledError | None, BaseException | None]:
+    """Return a cancellation that *error* is, or that is in its group, and what is left without cancellations."""
+    if isinstance(error, asyncio.CancelledError):
+        return error, None
+    if not isinstance(error, BaseExceptionGroup):
+        return None, error
+    cancelled, rest = error.split(asyncio.CancelledError)
+    found: BaseException | None = cancelled
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return cast("asyncio.CancelledError | None", found), rest

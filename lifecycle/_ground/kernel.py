@@ -1,4 +1,4 @@
-"""The file that touches native asyncio calls and anyio's internals, and with `loop` the only one.
+"""The file that touches native asyncio calls; `loop` and `scopes` know the rest of asyncio and anyio.
 
 Everything above asks for six things: spawn a task, cancel one without piercing an anyio shield, wait for one,
 wait for one *whatever happens to the waiter*, deliver a cancellation that was held back meanwhile, and the clock.
@@ -17,19 +17,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import CancelledError, Future, Task, get_running_loop
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, cast
 
 from anyio import CancelScope
 
 from .frames import is_core, suspended_frames
+from .scopes import in_shielded_section, is_folded, is_scope_cancellation, native_requests, shield_from_scopes
 
 T = TypeVar("T")
 
-#: Seconds between two looks at a task that sits in a shielded section: the first, and the longest.
-SHIELD_POLL = (0.005, 0.1)
+#: Seconds between two looks at a task that waits in a shielded section, for a shield that another task takes away.
+SHIELD_LOOK = 0.1
 
 #: The seconds that a timeout of None stands for.
 FOREVER = float("inf")
@@ -114,21 +114,30 @@ def clock() -> Callable[[], float]:
 
 
 class Cancellation:
-    """One request to cancel one task, delivered as soon as no anyio shield is in the way.
+    """One request to cancel one task, delivered at its first suspension where no anyio shield is in the way.
+
+    While there is a shield, the task is followed from step to step: a look after each of them, so that the gap between
+    two shielded sections is not missed, however short it is. Nothing is spent on a task that makes no step, apart from
+    a rare look for a shield that another task takes away.
+
+    Args:
+        reason: why; the message of the ``CancelledError``.
+        around: a scope that the task is in; it and those around it do not count. None: all of them count.
 
     Attributes:
-        reason: why; the message of the ``CancelledError``.
+        reason: why.
         delivered: whether the task has been cancelled.
     """
 
-    __slots__ = ("_delay", "_retry", "_task", "delivered", "reason")
+    __slots__ = ("_around", "_followed", "_look", "_task", "delivered", "reason")
 
-    def __init__(self, reason: str | None) -> None:
+    def __init__(self, reason: str | None, around: CancelScope | None = None) -> None:
         self.reason = reason
         self.delivered = False
+        self._around = around
         self._task: Task[Any] | None = None
-        self._delay, _ = SHIELD_POLL
-        self._retry: asyncio.TimerHandle | None = None
+        self._followed: Future[Any] | None = None  # whose end brings about the task's next step
+        self._look: asyncio.Handle | None = None
 
     def deliver_to(self, task: Task[Any]) -> None:
         """Cancel *task*, now or when its shield ends."""
@@ -137,102 +146,48 @@ class Cancellation:
 
     def withdraw(self) -> bool:
         """Stop trying; return whether the cancellation had already been delivered."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._task is not None and not self.delivered:
-            self._task.remove_done_callback(self._task_done)
+        self._stop_following()
         self._task = None  # whose CancelledError may keep frames that lead back here: a cycle
         return self.delivered
 
-    def _task_done(self, _: Task[Any]) -> None:
-        """Leave no timer behind for a task that ended inside its shield."""
-        self.withdraw()
-
-    def _try_to_deliver(self) -> None:
-        assert self._task is not None
-        first, self._retry = self._retry is None, None
-        if self._task.done():
+    def _try_to_deliver(self, _: object = None) -> None:
+        self._stop_following()
+        task = self._task
+        if task is None or task.done():
             return
-        if in_shielded_section(self._task):
-            if first:
-                self._task.add_done_callback(self._task_done)
-            self._retry = self._task.get_loop().call_later(self._delay, self._try_to_deliver)
-            self._delay = min(self._delay * 2, SHIELD_POLL[1])
+        if in_shielded_section(task, self._around):
+            self._follow(task)
         else:
             self.delivered = True
-            if not first:
-                self._task.remove_done_callback(self._task_done)
-            self._task.cancel(self.reason)
+            self._task = None  # a look that was on its way already finds nothing to do
+            # One that is under way already keeps its message, by which its requester knows it.
+            task.cancel(task._cancel_message if task._must_cancel else self.reason)  # type: ignore[attr-defined]
+
+    def _follow(self, task: Task[Any]) -> None:
+        """Look again after the next step of *task*, whose own callback on what it waits for comes before ours."""
+        loop = task.get_loop()
+        waits_for = task._fut_waiter  # type: ignore[attr-defined]
+        if waits_for is None:  # a bare yield, or it is running: it suspends within this turn of the loop
+            self._look = loop.call_soon(self._try_to_deliver)
+        else:
+            self._followed = waits_for
+            waits_for.add_done_callback(self._try_to_deliver)
+            self._look = loop.call_later(SHIELD_LOOK, self._try_to_deliver)
+
+    def _stop_following(self) -> None:
+        if self._followed is not None:
+            self._followed.remove_done_callback(self._try_to_deliver)
+            self._followed = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
 
-def cancel(task: Task[Any], reason: str | None = None) -> Cancellation:
-    """Cancel *task*, which must have made its first step, once no anyio shield protects it."""
-    cancellation = Cancellation(reason)
+def cancel(task: Task[Any], reason: str | None = None, around: CancelScope | None = None) -> Cancellation:
+    """Cancel *task*, which must have made its first step, once no anyio shield inside *around* protects it."""
+    cancellation = Cancellation(reason, around)
     cancellation.deliver_to(task)
     return cancellation
-
-
-def in_shielded_section(task: Task[Any]) -> bool:
-    """Return whether *task* is inside an ``anyio.CancelScope(shield=True)`` at this moment."""
-    scope: Any = _innermost_scope(task)
-    while scope is not None:
-        if scope.shield:
-            return True
-        scope = scope._parent_scope
-    return False
-
-
-_task_states: Any = None
-
-
-def _innermost_scope(task: Task[Any]) -> CancelScope | None:
-    global _task_states
-    if _task_states is None:
-        backend = sys.modules.get("anyio._backends._asyncio")
-        if backend is None:
-            return None  # anyio's scopes are not loaded, so there are none
-        _task_states = backend._task_states
-    state = _task_states.get(task)
-    return None if state is None else state.cancel_scope
-
-
-def native_requests(task: Task[Any]) -> int:
-    """Return how many cancellations of *task* have been requested and not taken back, without those by anyio scopes.
-
-    ``Task.cancelling()`` counts both, and a scope takes its own back when it is left.
-    """
-    requests = task.cancelling()
-    return requests - sum(scope._pending_uncancellations or 0 for scope in _scopes_of(task)) if requests else 0
-
-
-def is_folded(task: Task[Any]) -> bool:
-    """Return whether a cancellation of *task* by an anyio scope that it is in stands for a native request as well.
-
-    asyncio makes one exception of two requests in one step. The scope, too, goes by what it found when it was entered;
-    before anyio 4.16 it does not look.
-    """
-    cancelled = [scope for scope in _scopes_of(task) if scope.cancel_called]
-    return bool(cancelled) and native_requests(task) > getattr(cancelled[-1], "_cancelling_at_enter", FOREVER)
-
-
-def _scopes_of(task: Task[Any]) -> Iterator[Any]:
-    """Yield the anyio scopes that *task* has entered and not left, the innermost first."""
-    scope: Any = _innermost_scope(task)
-    while scope is not None:
-        if scope._host_task is task:
-            yield scope
-        scope = scope._parent_scope
-
-
-def is_scope_cancellation(error: BaseException) -> bool:
-    """Return whether *error* is a cancellation by an anyio scope, which anyio itself repeats and takes back."""
-    return (
-        isinstance(error, CancelledError)
-        and bool(error.args)
-        and isinstance(error.args[0], str)
-        and error.args[0].startswith(("Cancelled via cancel scope ", "Cancelled by cancel scope "))
-    )
 
 
 def foremost(held: CancelledError | None, other: CancelledError | None) -> CancelledError | None:
@@ -329,21 +284,6 @@ async def wait_through(future: Future[Any], timeout: float = FOREVER) -> Cancell
     return held
 
 
-def shield_from_scopes() -> AbstractContextManager[object]:
-    """Return a shield where the calling task is inside an anyio scope; elsewhere nothing can be redelivered."""
-    return shield() if in_scope(current_task()) else nullcontext()
-
-
-def in_scope(task: Task[Any]) -> bool:
-    """Return whether *task* is inside an anyio scope at this moment."""
-    return _innermost_scope(task) is not None
-
-
-def shield() -> CancelScope:
-    """Return an anyio shield, to be entered in the calling task."""
-    return CancelScope(shield=True)
-
-
 def time_limit(seconds: float) -> asyncio.Timeout:
     """Return an ``asyncio.timeout`` over *seconds*, which may be infinite."""
     return asyncio.timeout(None if seconds == FOREVER else seconds)
@@ -413,6 +353,17 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledErr
         if task.cancelling() > still_asked:
             return error
     return None
+
+
+def requests_met(task: Task[Any]) -> int:
+    """Return how many cancellations the calling *task* has met and not taken back; one that is under way is none."""
+    return task.cancelling() - task._must_cancel  # type: ignore[attr-defined, no-any-return]
+
+
+def latest_request(task: Task[Any]) -> CancelledError:
+    """Return the latest request to cancel *task* as the error that it is met as."""
+    message = task._cancel_message  # type: ignore[attr-defined]
+    return CancelledError() if message is None else CancelledError(message)
 
 
 def other_tasks() -> set[Task[Any]]:

@@ -140,10 +140,8 @@ class TaskGroup:
         """
         self._state = CLOSING
         try:
-            self._body.settle()
-            self._leave_body(error)
+            self._leave_body(await self._body.take_back(error) if self._body.leave() else error)
             await self._join()
-            await self._body.absorb_interruption()
         finally:
             self._close()
         return self._conclude(error)
@@ -371,8 +369,9 @@ class TaskGroup:
         if self._errors:
             if self._timed_out:
                 self._errors.append(self._timeout_error())
-            if self._body.asked_from_outside:
-                kernel.deliver_later(self._body.held or CancelledError())
+            request = self._body.request
+            if request is not None:
+                kernel.deliver_later(request)
             try:
                 self._raise(self._errors, error)
             finally:

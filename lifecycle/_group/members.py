@@ -335,10 +335,9 @@ class CancellationAfterFirstStep(kernel.Cancellation):
 
     __slots__ = ()
 
-    def _try_to_deliver(self) -> None:
-        assert self._task is not None
-        if awaits_first_step(self._task):
-            self._retry = self._task.get_loop().call_soon(self._try_to_deliver)  # type: ignore[assignment]
+    def _try_to_deliver(self, _: object = None) -> None:
+        if self._task is not None and awaits_first_step(self._task):
+            self._look = self._task.get_loop().call_soon(self._try_to_deliver)
         else:
             super()._try_to_deliver()
 

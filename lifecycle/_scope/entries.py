@@ -20,6 +20,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
+from anyio import CancelScope
+
 from .._ground import kernel
 from .._ground.calls import name_of
 from .._ground.logs import OwnerLog
@@ -126,16 +128,28 @@ class Resource(Entry, Generic[T]):
 
 
 class InlineExit(Entry):
-    """A context manager, or an exit function, that was entered in the body's task and is left in the closing one."""
+    """A context manager, or an exit function, that was entered in the body's task and is left in the closing one.
 
-    __slots__ = ("exit", "is_async", "name", "owned")
+    Args:
+        around: the anyio scope that it was entered in; a shield out there protects nothing of it.
+    """
+
+    __slots__ = ("_around", "exit", "is_async", "name", "owned")
 
     inline = True
     exits = True
     kind = "context manager"
 
-    def __init__(self, name: str, exit: Callable[..., Any], *, is_async: bool) -> None:  # noqa: A002
+    def __init__(
+        self,
+        name: str,
+        exit: Callable[..., Any],  # noqa: A002
+        *,
+        is_async: bool,
+        around: CancelScope | None = None,
+    ) -> None:
         self.name = name
+        self._around = around
         self.exit = exit
         self.is_async = is_async
         self.owned: object = getattr(exit, "__self__", None)
@@ -143,6 +157,9 @@ class InlineExit(Entry):
     @property
     def label(self) -> str:
         return f"context manager {self.name!r}"
+
+    def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
+        return kernel.cancel(closer, f"releasing {self.label} took too long", self._around)
 
 
 class OwnTask(TaskHandle[T_co]):

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.closing import refuse
-from .._ground.errors import LifecycleError, TimeoutExpired
+from .._ground.errors import LifecycleError, TimeoutExpired, split_cancellation
 from .._ground.surely import run_surely
 from .ending import EndingScope
 from .entries import Entry, Release, Resource
@@ -292,23 +292,30 @@ class Holder(HalfMade, Generic[T]):
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         self._releasing = True
-        self._error_in_flight = error
+        # A cancellation of the host is known to its requester, an anyio scope perhaps, and takes effect in the host.
+        # Here it is said again, so that nothing the context manager does with it can reach either of them.
+        cancelled = isinstance(error, CancelledError)
+        self._error_in_flight = CancelledError(f"{self._scope} is closing") if cancelled else error
         if not self.held:
             self._left = True
             self._cancel_making()
         if not self._told.done():
             self._told.set_result(None)
-        return self._verdict()
+        return self._verdict(cancelled)
 
-    async def _verdict(self) -> bool:
+    async def _verdict(self, cancelled: bool) -> bool:
+        """Return whether the error in flight was suppressed; not that of a host that is being *cancelled*."""
         assert self.task is not None
         await kernel.wait(self.task)
         if self.task.cancelled():
-            raise CancelledError(f"{self.label} was cancelled from outside while it was being left")
-        error = self.task.exception()
+            error: BaseException | None = CancelledError("while it was being left")
+        else:
+            error = self.task.exception()
+        if error is not None and cancelled:
+            _, error = split_cancellation(error)
         if error is not None:
             raise error
-        return bool(self.task.result())
+        return not cancelled and bool(self.task.result())
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
         assert self.task is not None

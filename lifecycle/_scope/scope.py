@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, overload
 
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
-from .._ground import kernel, trace
+from .._ground import kernel, scopes, trace
 from .._ground.calls import checked_coroutine, coroutine_of, name_of
 from .._ground.checks import checked_callable, checked_name, checked_timeout, require_methods
 from .._ground.errors import OwnerClosed
@@ -79,9 +79,10 @@ class Scope(EndingScope):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        body = self._body
         body_error, held = error, None
-        if self._body is not None and self._body.interrupted:
-            body_error, held = await self._body.settled(error)
+        if body is not None and body.leave():
+            body_error, held = await body.take_back(error), body.held
         failure, cancellation = await self._close(body_error, held, through=True)
         if failure is None and cancellation is None:
             return True
@@ -285,11 +286,12 @@ class Scope(EndingScope):
         require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
         label = checked_name(name, name_of(cm))
         self._check_open(f"context manager {label!r}")
+        around = scopes.scope_of_caller()
         value = await cm.__aenter__()
         if self._state is not OPEN:
             await cm.__aexit__(None, None, None)
             self._check_open(f"context manager {label!r}")
-        self._own(InlineExit(label, cm.__aexit__, is_async=True))
+        self._own(InlineExit(label, cm.__aexit__, is_async=True, around=around))
         return value
 
     def enter_context(self, cm: AbstractContextManager[T, Any], *, name: str | None = None) -> T:
@@ -326,7 +328,8 @@ class Scope(EndingScope):
         """
         leave = getattr(exit, "__aexit__", exit)
         checked_callable(leave, "exit")
-        self._offer(InlineExit(checked_name(name, name_of(exit)), leave, is_async=True))
+        label = checked_name(name, name_of(exit))
+        self._offer(InlineExit(label, leave, is_async=True, around=scopes.scope_of_caller()))
         return exit
 
     def callback(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[P, T]:

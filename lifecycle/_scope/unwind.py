@@ -27,8 +27,8 @@ from contextlib import AbstractContextManager, nullcontext
 from inspect import iscoroutine
 from typing import Any, Protocol
 
-from .._ground import kernel
-from .._ground.errors import ReleaseTimeout, carries, combine
+from .._ground import kernel, scopes
+from .._ground.errors import ReleaseTimeout, cancelled_inside, carries, combine, split_cancellation
 from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
@@ -142,7 +142,7 @@ class Unwinding:
             try:
                 pending = fn(*args, **kwargs)
             except BaseException as error:
-                self._add_error(error)
+                self._add_failure(CallbackEntry(fn, args, kwargs), error)
                 continue
             if pending is not None and iscoroutine(pending):
                 self._pending = pending
@@ -230,16 +230,16 @@ class Unwinding:
         return self.error() if self.errors else self.cancellation
 
     def _take_error(self, entry: Any, error: BaseException) -> None:
-        if not entry.exits:
-            self._add_error(error)
-        elif error is self._given:
+        if error is self._given:
             pass
-        elif isinstance(error, CancelledError) and entry.inline:
-            self.cancellation = error
         elif self._given is not None and carries(error, self._given):
             self.errors[:] = [error]
         else:
-            self._add_error(error)
+            self._add_failure(entry, error)
+
+    def _add_failure(self, entry: Any, error: BaseException) -> None:
+        """Add the error of a release; a cancellation that it raises by itself is a failure, and not the host's."""
+        self._add_error(cancelled_inside(entry.label, error) if isinstance(error, CancelledError) else error)
 
     def _add_error(self, error: BaseException) -> None:
         """Add an error; the body's, once suppressed, is not its context, though it is still being handled."""
@@ -275,7 +275,7 @@ class Unwinding:
         self._given = given = self._in_flight()
         details = (None, None, None) if given is None else (type(given), given, given.__traceback__)
         error, verdict = None, None
-        asked = self._host.cancelling()
+        met = kernel.requests_met(self._host)
         try:
             verdict = entry.exit(*details)
             if entry.is_async:
@@ -283,11 +283,19 @@ class Unwinding:
                 self._pending = verdict
                 verdict = await verdict
         except BaseException as raised:
-            error = raised
-        expired = self._expired
+            error, verdict = raised, None
+        interrupted = bool(self._interruptions)
+        self._take_interruptions_back()
+        if error is not None:
+            cancellation, rest = split_cancellation(error)
+            if cancellation is not None and self._host.cancelling() > 0:
+                # It is the host's: the one that is known already, whatever it was raised as, or one met in here.
+                if self.cancellation is None or self._host.cancelling() > met:
+                    self.hold(cancellation)
+                error = rest
         self._take_outcome(entry, error, verdict)
-        if expired and not isinstance(error, CancelledError):
-            self.hold(await kernel.absorb_cancellation(self._host, asked))
+        if interrupted:
+            self.hold(await kernel.absorb_cancellation(self._host, met))
         self._settle(entry)
         self._scopes_around = None  # it may have been one
 
@@ -327,8 +335,8 @@ class Unwinding:
     def _shield(self) -> AbstractContextManager[object]:
         """Return a shield against the scopes that the host is in, if there are any."""
         if self._scopes_around is None:
-            self._scopes_around = kernel.in_scope(self._host)
-        return kernel.shield() if self._scopes_around else NO_SHIELD
+            self._scopes_around = scopes.in_scope(self._host)
+        return scopes.shield() if self._scopes_around else NO_SHIELD
 
     def _pass_baton(self, _: object = None) -> None:
         if self._baton is not None and not self._baton.done():

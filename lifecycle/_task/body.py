@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from asyncio import CancelledError, Task
-from typing import Any
+from typing import Any, cast
 
-from .._ground import kernel
+from .._ground import kernel, scopes
 
 
 class Body:
@@ -13,79 +13,67 @@ class Body:
 
     The owner interrupts it with a native cancellation, which must be taken back exactly once and must not be mistaken
     for a foreign one. ``Task.cancelling()`` tells them apart: with ours taken back, a count above that of the
-    beginning is a foreign request.
+    beginning is a foreign request. A shield around the block is no reason to hold the interruption back, because it
+    ends with the block.
 
     Attributes:
+        host: the task that runs it.
         held: the cancellation from outside that has to be delivered in the end, if any.
     """
 
-    __slots__ = ("_cancelling_before", "_interrupted", "_interruption", "held", "host")
+    __slots__ = ("_around", "_asked_before", "_interruption", "_left", "held", "host")
 
     def __init__(self, host: Task[Any]) -> None:
         self.host = host
         self.held: CancelledError | None = None
-        self._cancelling_before = host.cancelling()
+        self._around = scopes.innermost_scope(host)
+        self._asked_before = kernel.requests_met(host)
         self._interruption: kernel.Cancellation | None = None
-        self._interrupted = False
+        self._left = False
 
     def interrupt(self, reason: str) -> None:
-        """Cancel the body, unless it has been interrupted already."""
-        if self._interruption is None:
-            self._interruption = kernel.cancel(self.host, reason)
+        """Cancel the body, unless it has been interrupted already, or left."""
+        if self._interruption is None and not self._left:
+            self._interruption = kernel.cancel(self.host, reason, self._around)
 
-    def settle(self) -> None:
-        """Take the interruption back: the body has been left."""
-        if self._interruption is not None and self._interruption.withdraw():
-            self._interrupted = True
-            self.host.uncancel()
-        self._interruption = None
+    def leave(self) -> bool:
+        """Note that the body was left, and interrupt it no more; return whether there is something to `take_back`."""
+        self._left = True
+        self._around = None
+        interruption = self._interruption
+        return interruption is not None and interruption.withdraw()
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether the owner has interrupted it, and has not taken that back."""
-        return self._interruption is not None
+    async def take_back(self, error: BaseException | None) -> BaseException | None:
+        """Take the interruption back, and return what the body, left by *error*, has raised by itself.
 
-    async def settled(self, error: BaseException | None) -> tuple[BaseException | None, CancelledError | None]:
-        """Take the interruption back; return what the body itself raised, and a cancellation that came meanwhile."""
+        Cancellation: one from outside that has not been met yet is in ``held`` afterwards.
+        """
         if self.host is not kernel.current_task():
-            self.settle_elsewhere()
-            return error, None
-        self.settle()
-        if isinstance(error, CancelledError) and self._was_ours and not kernel.is_scope_cancellation(error):
-            return None, None
-        if not self._was_ours:
-            return error, None  # it had not been delivered yet, or a foreign cancellation came as well
-        return error, await kernel.absorb_cancellation(self.host, self._cancelling_before)
-
-    def settle_elsewhere(self) -> None:
-        """Stop trying to interrupt it, from a task that is not its own."""
-        if self._interruption is not None:
-            self._interruption.withdraw()
-            self._interruption = None
-
-    @property
-    def asked_from_outside(self) -> bool:
-        """Whether a foreign cancellation has hit the host; after `settle`."""
-        return self.held is not None or self._cancelled_since_entry
+            return error
+        interruption = cast("kernel.Cancellation", self._interruption)
+        self.host.uncancel()
+        late = await kernel.absorb_cancellation(self.host, self._asked_before)
+        if late is not None:
+            self.hold(self._as_requested(late, interruption))
+        if not isinstance(error, CancelledError):
+            return error
+        return self._as_requested(error, interruption) if self._cancelled_since_entry else None
 
     def hold(self, error: CancelledError | None) -> None:
-        """Keep a cancellation for the end, unless it is the interruption met late."""
-        if error is not None and not self._was_ours:
-            self.held = kernel.foremost(self.held, error)
+        """Keep a cancellation from outside for the end."""
+        self.held = kernel.foremost(self.held, error)
 
-    async def absorb_interruption(self) -> None:
-        """Take an interruption that the body has not met out of the host; only Python before 3.13 leaves it there.
-
-        Cancellation: held.
-        """
-        if self._interrupted:
-            self.hold(await kernel.absorb_cancellation(self.host, self._cancelling_before))
+    @property
+    def request(self) -> CancelledError | None:
+        """The cancellation from outside that the end of the block owes the host, None for none; once it was left."""
+        if self.held is None and self._cancelled_since_entry:
+            return kernel.latest_request(self.host)
+        return self.held
 
     @property
     def _cancelled_since_entry(self) -> bool:
-        return self.host.cancelling() > self._cancelling_before
+        return self.host.cancelling() > self._asked_before
 
-    @property
-    def _was_ours(self) -> bool:
-        """Whether a cancellation that arrives now is our own interruption."""
-        return self._interrupted and not self._cancelled_since_entry
+    def _as_requested(self, error: CancelledError, interruption: kernel.Cancellation) -> CancelledError:
+        """Return *error* with the message of its requester: two requests at once arrive as one, perhaps with ours."""
+        return kernel.latest_request(self.host) if error.args == (interruption.reason,) else error

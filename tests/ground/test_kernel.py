@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from lifecycle._ground import kernel
+from lifecycle._ground import kernel, scopes
 from lifecycle.testing import Bubble
 
 from ..loops import on_every_loop, run_on, virtual
@@ -91,6 +91,98 @@ async def test_a_task_that_ends_inside_its_shield_leaves_no_timer(bubble: Bubble
 
 
 @virtual
+async def test_the_gap_between_two_shielded_sections_is_not_missed(bubble: Bubble) -> None:
+    """A loop over calls in worker threads looks like this: a shield, a bare yield, a shield."""
+    sections = 0
+
+    async def shielded_nearly_always() -> None:
+        nonlocal sections
+        while True:
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(10)
+                sections += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(shielded_nearly_always())
+    await asyncio.sleep(15)
+    kernel.cancel(task)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sections == 2
+    assert bubble.clock.time() < 21
+
+
+@virtual
+async def test_a_task_that_cancels_itself_inside_a_shield_is_cancelled_behind_it(bubble: Bubble) -> None:
+    """Also where it yields inside the shield, and never waits."""
+    log: list[str] = []
+
+    async def main() -> None:
+        with anyio.CancelScope(shield=True):
+            kernel.cancel(kernel.current_task())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            log.append("section over")
+        await sleeper(log)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(main())
+    assert log == ["section over", "ended"]
+
+
+@virtual
+async def test_a_shield_that_another_task_takes_away_is_noticed(bubble: Bubble) -> None:
+    """The task makes no step then; anyio itself would cancel it now."""
+    section = anyio.CancelScope(shield=True)
+
+    async def shielded() -> None:
+        with section:
+            await asyncio.sleep(100)
+
+    task = asyncio.create_task(shielded())
+    await asyncio.sleep(1)
+    kernel.cancel(task)
+    section.shield = False
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bubble.clock.time() < 2
+
+
+@virtual
+async def test_only_shields_inside_the_given_scope_count(bubble: Bubble) -> None:
+    """A block that ends inside a shield has nothing to do with it."""
+    around: list[anyio.CancelScope | None] = []
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            around.append(scopes.scope_of_caller())
+            await asyncio.sleep(100)
+
+    task = asyncio.create_task(shielded())
+    await asyncio.sleep(1)
+    assert not kernel.cancel(task).delivered
+    assert kernel.cancel(task, around=around[0]).delivered
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@virtual
+async def test_a_request_that_is_under_way_keeps_its_message(bubble: Bubble) -> None:
+    """anyio knows its own cancellation by the message, and asyncio keeps the latest."""
+
+    async def yielding() -> None:
+        await asyncio.sleep(0)
+
+    task = asyncio.create_task(yielding())
+    await asyncio.sleep(0)
+    task.cancel("theirs")
+    kernel.cancel(task, "ours")
+    with pytest.raises(asyncio.CancelledError, match="theirs"):
+        await task
+    assert task.cancelling() == 2
+
+
+@virtual
 async def test_wait_leaves_the_future_alone_when_it_is_cancelled(bubble: Bubble) -> None:
     """Awaiting a future and being cancelled would cancel the future."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -144,7 +236,7 @@ async def test_wait_through_prefers_the_native_cancellation_to_the_repeated_one(
         loop.call_later(3, future.set_result, None)
         held = await kernel.wait_through(future)
         assert held is not None
-        assert not kernel.is_scope_cancellation(held)
+        assert not scopes.is_scope_cancellation(held)
         task.uncancel()
     assert bubble.clock.time() >= 3
 
@@ -217,12 +309,12 @@ async def test_a_native_request_that_is_folded_into_one_by_a_scope_is_delivered_
             bubble.loop.call_later(1, lambda: (scope.cancel(), task.cancel()))
             with pytest.raises(asyncio.CancelledError) as folded:
                 await asyncio.sleep(10)
-            assert kernel.is_scope_cancellation(folded.value)
+            assert scopes.is_scope_cancellation(folded.value)
             kernel.deliver_later(folded.value)
             raise OSError("rollback")
     with pytest.raises(asyncio.CancelledError) as info:
         await asyncio.sleep(1)
-    assert not kernel.is_scope_cancellation(info.value)
+    assert not scopes.is_scope_cancellation(info.value)
     assert task.cancelling() == 1
     task.uncancel()
 
@@ -248,7 +340,7 @@ async def test_a_scope_cancellation_is_left_to_anyio(bubble: Bubble) -> None:
         scope.cancel()
         with pytest.raises(asyncio.CancelledError) as info:
             await asyncio.sleep(1)
-        assert kernel.is_scope_cancellation(info.value)
+        assert scopes.is_scope_cancellation(info.value)
         kernel.deliver_later(info.value)
     await asyncio.sleep(0)
     assert kernel.current_task().cancelling() == 0

@@ -1,0 +1,100 @@
+"""Scopes: what is read off anyio's cancel scopes; the only file that knows their private parts.
+
+anyio counts and repeats its cancellations by itself, from scopes that other tasks cannot see. An owner has to see them:
+to keep out of shields, and to tell a cancellation by a scope from a native one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import CancelledError, Task
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+from anyio import CancelScope
+
+_task_states: Any = None
+
+
+def innermost_scope(task: Task[Any]) -> CancelScope | None:
+    """Return the anyio scope that *task* has entered last, and not left yet."""
+    global _task_states
+    if _task_states is None:
+        backend = sys.modules.get("anyio._backends._asyncio")
+        if backend is None:
+            return None  # anyio's scopes are not loaded, so there are none
+        _task_states = backend._task_states
+    state = _task_states.get(task)
+    return None if state is None else state.cancel_scope
+
+
+def native_requests(task: Task[Any]) -> int:
+    """Return how many cancellations of *task* have been requested and not taken back, without those by anyio scopes.
+
+    ``Task.cancelling()`` counts both, and a scope takes its own back when it is left.
+    """
+    requests = task.cancelling()
+    return requests - sum(scope._pending_uncancellations or 0 for scope in _scopes_of(task)) if requests else 0
+
+
+def is_folded(task: Task[Any]) -> bool:
+    """Return whether a cancellation of *task* by an anyio scope that it is in stands for a native request as well.
+
+    asyncio makes one exception of two requests in one step. The scope, too, goes by what it found when it was entered;
+    before anyio 4.16 it does not look.
+    """
+    cancelled = [scope for scope in _scopes_of(task) if scope.cancel_called]
+    return bool(cancelled) and native_requests(task) > getattr(cancelled[-1], "_cancelling_at_enter", float("inf"))
+
+
+def _scopes_of(task: Task[Any]) -> Iterator[Any]:
+    """Yield the anyio scopes that *task* has entered and not left, the innermost first."""
+    scope: Any = innermost_scope(task)
+    while scope is not None:
+        if scope._host_task is task:
+            yield scope
+        scope = scope._parent_scope
+
+
+def scope_of_caller() -> CancelScope | None:
+    """Return the anyio scope that the calling task has entered last; None also where no task calls."""
+    loop = asyncio._get_running_loop()
+    task = asyncio.current_task(loop) if loop is not None else None
+    return innermost_scope(task) if task is not None else None
+
+
+def is_scope_cancellation(error: BaseException) -> bool:
+    """Return whether *error* is a cancellation by an anyio scope, which anyio itself repeats and takes back."""
+    return (
+        isinstance(error, CancelledError)
+        and bool(error.args)
+        and isinstance(error.args[0], str)
+        and error.args[0].startswith(("Cancelled via cancel scope ", "Cancelled by cancel scope "))
+    )
+
+
+def in_shielded_section(task: Task[Any], around: CancelScope | None = None) -> bool:
+    """Return whether *task* is now inside an ``anyio.CancelScope(shield=True)`` that it entered inside of *around*."""
+    scope: Any = innermost_scope(task)
+    while scope is not None and scope is not around:
+        if scope.shield:
+            return True
+        scope = scope._parent_scope
+    return False
+
+
+def shield_from_scopes() -> AbstractContextManager[object]:
+    """Return a shield where the calling task is inside an anyio scope; elsewhere nothing can be redelivered."""
+    return shield() if in_scope(cast("Task[Any]", asyncio.current_task())) else nullcontext()
+
+
+def in_scope(task: Task[Any]) -> bool:
+    """Return whether *task* is inside an anyio scope at this moment."""
+    return innermost_scope(task) is not None
+
+
+def shield() -> CancelScope:
+    """Return an anyio shield, to be entered in the calling task."""
+    return CancelScope(shield=True)

@@ -1,0 +1,336 @@
+"""Guarantee 7 where cancellations cross: each reaches the one it is meant for, once, as its requester knows it.
+
+An owner interrupts its body with a native cancellation, while others cancel the host; a held context manager is left
+in another task, and does with a cancellation what it likes. The host must see exactly what was meant for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import pytest
+
+from lifecycle import Scope, TaskCancelled, TaskGroup
+
+from ..loops import on_every_loop, run_on
+
+Block = Callable[[], Any]
+on_every_block = pytest.mark.parametrize("block", [Scope, TaskGroup])
+
+
+async def fail() -> None:
+    raise ValueError("task")
+
+
+async def is_left_alone() -> bool:
+    """Return whether nothing is left to be delivered to the calling task."""
+    try:
+        await asyncio.sleep(0.01)
+    except asyncio.CancelledError:
+        return False
+    return asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+# An owner and its own body
+
+
+@on_every_loop
+@on_every_block
+@pytest.mark.parametrize("moment", ["by the body", "soon", "twice"])
+def test_a_cancelled_block_leaves_no_trace(new_loop: Any, block: Block, moment: str) -> None:
+    """However late the request comes, and whatever the body awaits then, it is not met behind the block."""
+
+    async def main() -> None:
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            async with block() as owner:
+                if moment != "by the body":
+                    asyncio.get_running_loop().call_soon(owner.cancel)
+                if moment != "soon":
+                    owner.cancel("enough")
+                    await gone  # a cancellation of its own, without suspending
+        assert await is_left_alone()
+
+    run_on(new_loop, main())
+
+
+@on_every_loop
+@on_every_block
+def test_a_task_that_fails_while_the_body_is_being_left_interrupts_nothing(new_loop: Any, block: Block) -> None:
+    """The first interruption is being taken back; a second would be met by whatever comes next."""
+
+    async def main() -> None:
+        with pytest.raises((ValueError, ExceptionGroup)):
+            async with block() as owner:
+                owner.start_soon(fail)
+                owner.cancel("enough")
+        assert await is_left_alone()
+
+    run_on(new_loop, main())
+
+
+@on_every_loop
+@on_every_block
+def test_a_shield_around_the_block_does_not_hold_its_own_interruption_back(new_loop: Any, block: Block) -> None:
+    """A failing task, and ``cancel``, end the block; the shield is for what is outside."""
+
+    async def main() -> None:
+        async with asyncio.timeout(5):
+            with anyio.CancelScope(shield=True):
+                with pytest.raises((ValueError, ExceptionGroup)):
+                    async with block() as owner:
+                        owner.start_soon(fail)
+                        await asyncio.sleep(60)
+                async with block() as owner:
+                    asyncio.get_running_loop().call_soon(owner.cancel)
+                    await asyncio.sleep(60)
+        assert await is_left_alone()
+
+    run_on(new_loop, main())
+
+
+@on_every_loop
+@on_every_block
+def test_a_shield_inside_the_block_holds_its_interruption_back(new_loop: Any, block: Block) -> None:
+    """What stands in it comes to its end."""
+    log: list[str] = []
+
+    async def main() -> None:
+        with anyio.CancelScope(shield=True):
+            async with block() as owner:
+                with anyio.CancelScope(shield=True):
+                    owner.cancel()
+                    await asyncio.sleep(0.01)
+                    log.append("section over")
+                await asyncio.sleep(60)
+                log.append("not reached")
+
+    run_on(new_loop, main())
+    assert log == ["section over"]
+
+
+@on_every_loop
+@on_every_block
+@pytest.mark.parametrize("order", [("ours", "theirs"), ("theirs", "ours")])
+@pytest.mark.parametrize("where", ["waiting", "yielding", "before the block"])
+def test_a_foreign_cancellation_at_the_same_time_keeps_its_message(
+    new_loop: Any, block: Block, order: tuple[str, ...], where: str
+) -> None:
+    """asyncio makes one error of two requests; the one that the host meets is the foreign one."""
+
+    async def main() -> None:
+        owner = block()
+
+        async def host() -> None:
+            if where == "before the block":
+                asyncio.current_task().cancel("theirs")  # type: ignore[union-attr]
+            async with owner:
+                if where == "before the block":
+                    owner.cancel("ours")
+                elif where == "yielding":
+                    asyncio.get_running_loop().call_soon(request)
+                    await asyncio.sleep(0)
+                await asyncio.sleep(60)
+
+        def request() -> None:
+            for who in order:
+                if who == "ours":
+                    owner.cancel("ours")
+                else:
+                    task.cancel("theirs")
+
+        task = asyncio.create_task(host())
+        await asyncio.sleep(0.01 if where == "waiting" else 0)
+        if where == "waiting":
+            request()
+        with pytest.raises(asyncio.CancelledError, match="theirs"):
+            await task
+        assert task.cancelling() == 1
+
+    run_on(new_loop, main())
+
+
+# A context manager that is held in another task
+
+
+class Reraising:
+    """Its exit raises the cancellation that it is given, as that of ``asyncio.TaskGroup`` does."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            raise error
+
+
+class Grouping(Reraising):
+    """Its exit puts what it is given into a group."""
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            raise BaseExceptionGroup("while leaving", [error])
+
+
+class Suppressing(Reraising):
+    """Its exit says that it has dealt with whatever there was."""
+
+    async def __aexit__(self, *details: object) -> bool:  # type: ignore[override]
+        return True
+
+
+class Replacing(Reraising):
+    """Its exit raises another cancellation than the one it is given."""
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            raise asyncio.CancelledError("its own")
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[None]:
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 60)
+        try:
+            yield
+        finally:
+            group.cancel_scope.cancel()
+
+
+CMS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
+    "re-raising": Reraising,  # type: ignore[dict-item]
+    "grouping": Grouping,  # type: ignore[dict-item]
+    "suppressing": Suppressing,  # type: ignore[dict-item]
+    "replacing": Replacing,  # type: ignore[dict-item]
+    "asyncio group": asyncio.TaskGroup,
+    "anyio group": anyio.create_task_group,
+    "client": client,
+    "scope": Scope,
+    "task group": TaskGroup,
+}
+on_every_cm = pytest.mark.parametrize("cm", CMS.values(), ids=CMS)
+
+
+@on_every_loop
+@on_every_cm
+def test_a_native_cancellation_passes_a_held_context_manager_once(new_loop: Any, cm: Callable[[], Any]) -> None:
+    """As the very request, and once; `cancelling` stays exact."""
+    moments: list[str] = []
+
+    async def host() -> None:
+        try:
+            async with Scope() as scope:
+                await scope.enter(cm())
+                await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            moments.append(str(error))
+        await asyncio.sleep(0.01)
+        moments.append("clean-up went on")
+
+    async def main() -> None:
+        task = asyncio.create_task(host())
+        await asyncio.sleep(0.02)
+        task.cancel("mine")
+        await task
+        assert task.cancelling() == 1
+
+    run_on(new_loop, main())
+    assert moments == ["mine", "clean-up went on"]
+
+
+@on_every_loop
+@on_every_cm
+def test_the_deadline_around_a_held_context_manager_is_met(new_loop: Any, cm: Callable[[], Any]) -> None:
+    """Of anyio and of asyncio; both know their own cancellation."""
+
+    async def hold() -> None:
+        async with Scope() as scope:
+            await scope.enter(cm())
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            with anyio.fail_after(0.02):
+                await hold()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await hold()
+        assert await is_left_alone()
+
+    run_on(new_loop, main())
+
+
+@on_every_cm
+def test_ctrl_c_through_a_held_context_manager_is_a_keyboard_interrupt(cm: Callable[[], Any]) -> None:
+    """``asyncio.run`` cancels the main task, and counts."""
+
+    async def main() -> None:
+        async with Scope() as scope:
+            await scope.enter(cm())
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+
+
+# A release that raises a cancellation of its own
+
+
+class Consumer:
+    """Its close awaits the task that it has cancelled, which many clients do."""
+
+    async def start(self) -> Consumer:
+        self.task = asyncio.create_task(asyncio.sleep(60))
+        return self
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        self.task.cancel()
+        await self.task
+
+    async def __aenter__(self) -> Consumer:
+        return await self.start()
+
+    async def __aexit__(self, *details: object) -> None:
+        await self.aclose()
+
+
+@on_every_loop
+@pytest.mark.parametrize("how", ["acquire", "enter", "enter_async_context", "callback", "child"])
+def test_a_release_that_raises_a_cancellation_has_failed(new_loop: Any, how: str) -> None:
+    """It is a failure of the release, and no cancellation of the host; the body's error stands beside it."""
+
+    async def take(scope: Scope) -> None:
+        match how:
+            case "acquire":
+                await scope.acquire(Consumer().start)
+            case "callback":
+                scope.push_async_callback((await Consumer().start()).aclose)
+            case "child":
+                await take_in_child(scope.child())
+            case _:
+                await getattr(scope, how)(Consumer())
+
+    async def take_in_child(child: Scope) -> None:
+        await child.acquire(Consumer().start)
+
+    async def main() -> None:
+        with pytest.raises(TaskCancelled, match="was cancelled"):
+            async with Scope() as scope:
+                await take(scope)
+        with pytest.raises(ExceptionGroup) as info:
+            async with Scope() as scope:
+                await take(scope)
+                raise ValueError("the true reason")
+        assert [type(error) for error in info.value.exceptions] == [ValueError, TaskCancelled]
+        assert await is_left_alone()
+
+    run_on(new_loop, main())
