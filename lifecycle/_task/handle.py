@@ -266,10 +266,12 @@ class TaskHandle(Generic[T_co]):
             self._catch_up()
         try:
             self._outcome = await self._coro
-        except (CancelledError, GeneratorExit):
+        except CancelledError:
             self._end(CANCELLED, None)
             del self, owner  # the traceback keeps this frame, and the native task the traceback
             raise
+        except GeneratorExit:  # closed, which a return satisfies; raised, it would be an error that nobody retrieves
+            self._end(CANCELLED, None)
         except BaseException as error:
             # Without this frame, which refers to the handle, which keeps the error: a cycle.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next

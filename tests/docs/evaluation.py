@@ -114,7 +114,7 @@ class Document:
 def opened(directory: Path) -> Iterator[Document]:
     """Have a document's blocks run in *directory*; what they set for the whole process is set back."""
     gc.collect()  # a snapshot shows what an earlier test of this process has left as garbage
-    before, disabled = Path.cwd(), logging.root.manager.disable
+    before, disabled, handlers = Path.cwd(), logging.root.manager.disable, handlers_of_loggers()
     os.chdir(directory)
     document = Document(directory)
     try:
@@ -127,6 +127,14 @@ def opened(directory: Path) -> Iterator[Document]:
     finally:
         os.chdir(before)
         logging.disable(disabled)
+        for logger in handlers_of_loggers():
+            logger.handlers[:] = handlers.get(logger, [])
+
+
+def handlers_of_loggers() -> dict[logging.Logger, list[logging.Handler]]:
+    """Return the handlers of each logger of this process."""
+    known = [logging.root, *logging.root.manager.loggerDict.values()]
+    return {logger: logger.handlers[:] for logger in known if isinstance(logger, logging.Logger)}
 
 
 def evaluate(blocks: list[Block], document: Document, validate_toml: Callable[[Block], None]) -> None:

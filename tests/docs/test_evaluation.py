@@ -89,8 +89,12 @@ def test_an_error_names_the_line_of_the_document(check: Check) -> None:
 def test_what_an_example_sets_for_the_process_is_set_back(check: Check) -> None:
     """A document that silences the logs, or goes elsewhere, does so for itself only."""
     before = Path.cwd()
-    check("```python\nimport logging, os\nlogging.disable(logging.ERROR)\nos.chdir('/')\n```\n")
+    check(
+        "```python\nimport logging, os\nlogging.disable(logging.ERROR)\nos.chdir('/')\n"
+        "logging.getLogger('lifecycle').addHandler(logging.NullHandler())\n```\n"
+    )
     assert logging.root.manager.disable == logging.NOTSET
+    assert not logging.getLogger("lifecycle").handlers
     assert Path.cwd() == before
 
 
