@@ -26,6 +26,7 @@ class OwnMutant:
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
 POOL, TIMER, COMPLETED, CONNECT = ("pool",), ("timer",), ("as_completed",), ("connect",)
+CROSSING = ("crossing",)
 
 OWN = [
     # Shields, and cancellations that are held back.
@@ -46,6 +47,26 @@ OWN = [
         "self.cancellation = kernel.foremost(self.cancellation, cancellation)",
         "pass",
         SCOPE,
+    ),
+    # What goes from one task to another.
+    OwnMutant(
+        "a task behind a shield is not followed",
+        "Cancellation._follow",
+        "waits_for.add_done_callback(self._try_to_deliver)",
+        "pass",
+        CROSSING,
+    ),
+    OwnMutant(
+        "a shield around a block counts",
+        "Body.interrupt",
+        "kernel.cancel(self.host, reason, self._around)",
+        "kernel.cancel(self.host, reason)",
+        CROSSING,
+    ),
+    OwnMutant("a body is interrupted behind its end", "Body.interrupt", "and not self._left", "", CROSSING),
+    OwnMutant("an interruption stays", "Body.take_back", "self.host.uncancel()", "pass", CROSSING),
+    OwnMutant(
+        "a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and bool(", "bool(", CROSSING
     ),
     # Order, joins, releases.
     OwnMutant("oldest first", "Unwinding._newest", "reversed(self._books)", "list(self._books)", SCOPE),
@@ -116,8 +137,8 @@ OWN = [
     OwnMutant(
         "a task swallows its cancellation",
         "TaskHandle._run",
-        "        raise\n    except BaseException",
-        "        return\n    except BaseException",
+        "        raise\n    except GeneratorExit",
+        "        return\n    except GeneratorExit",
         MANAGER,
     ),
     OwnMutant(
