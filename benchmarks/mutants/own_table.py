@@ -63,7 +63,13 @@ OWN = [
         "kernel.cancel(self.host, reason)",
         CROSSING,
     ),
-    OwnMutant("a body is interrupted behind its end", "Body.interrupt", "and not self._left", "", CROSSING),
+    OwnMutant(
+        "an interruption is met behind the block",
+        "Body.take_back",
+        "await kernel.absorb_cancellation(self.host, self._asked_before)",
+        "None",
+        CROSSING,
+    ),
     OwnMutant("an interruption stays", "Body.take_back", "self.host.uncancel()", "pass", CROSSING),
     OwnMutant(
         "a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and bool(", "bool(", CROSSING
