@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import Scope, TaskCancelled, TaskGroup
+from lifecycle import Scope, Stages, TaskCancelled, TaskGroup, connect, resource
 
 from ..loops import on_every_loop, run_on
 
@@ -204,6 +204,45 @@ async def client() -> AsyncIterator[None]:
             group.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def in_scope(cm: Any) -> AsyncIterator[None]:
+    async with Scope() as scope:
+        await scope.enter(cm)
+        yield
+
+
+@asynccontextmanager
+async def in_child(cm: Any) -> AsyncIterator[None]:
+    async with Scope() as scope:
+        await scope.child().enter(cm)
+        yield
+
+
+@asynccontextmanager
+async def in_connection(cm: Any) -> AsyncIterator[None]:
+    async def connector(stages: Stages) -> None:
+        await stages.enter(cm)
+
+    async with connect(connector):
+        yield
+
+
+@resource
+async def holding(cm: Any) -> AsyncIterator[None]:
+    async with cm:
+        yield
+
+
+@asynccontextmanager
+async def in_resource(cm: Any) -> AsyncIterator[None]:
+    async with Scope() as scope:
+        await scope.enter(holding(cm))
+        yield
+
+
+HOLDERS = [in_scope, in_child, in_connection, in_resource]
+on_every_holder = pytest.mark.parametrize("held", HOLDERS)
+
 CMS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
     "re-raising": Reraising,  # type: ignore[dict-item]
     "grouping": Grouping,  # type: ignore[dict-item]
@@ -220,14 +259,16 @@ on_every_cm = pytest.mark.parametrize("cm", CMS.values(), ids=CMS)
 
 @on_every_loop
 @on_every_cm
-def test_a_native_cancellation_passes_a_held_context_manager_once(new_loop: Any, cm: Callable[[], Any]) -> None:
+@on_every_holder
+def test_a_native_cancellation_passes_a_held_context_manager_once(
+    new_loop: Any, held: Callable[[Any], Any], cm: Callable[[], Any]
+) -> None:
     """As the very request, and once; `cancelling` stays exact."""
     moments: list[str] = []
 
     async def host() -> None:
         try:
-            async with Scope() as scope:
-                await scope.enter(cm())
+            async with held(cm()):
                 await asyncio.sleep(60)
         except asyncio.CancelledError as error:
             moments.append(str(error))
@@ -247,12 +288,14 @@ def test_a_native_cancellation_passes_a_held_context_manager_once(new_loop: Any,
 
 @on_every_loop
 @on_every_cm
-def test_the_deadline_around_a_held_context_manager_is_met(new_loop: Any, cm: Callable[[], Any]) -> None:
+@on_every_holder
+def test_the_deadline_around_a_held_context_manager_is_met(
+    new_loop: Any, held: Callable[[Any], Any], cm: Callable[[], Any]
+) -> None:
     """Of anyio and of asyncio; both know their own cancellation."""
 
     async def hold() -> None:
-        async with Scope() as scope:
-            await scope.enter(cm())
+        async with held(cm()):
             await asyncio.sleep(60)
 
     async def main() -> None:
