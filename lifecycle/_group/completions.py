@@ -26,7 +26,7 @@ def as_completed(
 ) -> Completions[T]:
     """Await all of *aws* and return an asynchronous iterator over their tasks, in the order in which they end.
 
-    Every task comes as a `TaskHandle` that is done: ``await handle`` or ``handle.result`` is its value or raises its
+    Every task comes as a `TaskHandle` that is done: ``await handle`` or ``handle.result()`` is its value or raises its
     error. An error cancels none of the others; it is yours to look at.
 
     Use it as a context manager where the loop may be left before its end: leaving the block cancels the rest and joins
@@ -40,7 +40,7 @@ def as_completed(
 
         async with as_completed((fetch(url) for url in urls), limit=10) as pages:
             async for page in pages:
-                print(len(page.result))
+                print(len(page.result()))
 
     Args:
         aws: iterable of awaitables, asynchronous or not. An asynchronous one is iterated by a task of its own.

@@ -101,7 +101,7 @@ async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = 
             await start_each(group, source, handles.append)
         if return_exceptions:
             return [outcome_of(handle) for handle in handles]
-        return [handle.result for handle in handles]
+        return [handle.result() for handle in handles]
     finally:
         source.discard_rest()
         handles.clear()  # an error refers to this frame, and its handle to the error
@@ -130,7 +130,7 @@ async def start_each(group: TaskGroup, source: Source[Awaitable[Any]], note: Cal
 def outcome_of(handle: TaskHandle[Any]) -> Any:
     """Return what an ended task returned, or its error."""
     try:
-        return handle.result
+        return handle.result()
     except Exception as error:
         return error
 

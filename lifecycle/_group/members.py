@@ -112,7 +112,7 @@ class Members:
         """Yield how each member looks in a snapshot."""
         for member in self._live:
             if isinstance(member, TaskHandle):
-                state = "cancelling" if member.cancelling else member.status.value
+                state = "cancelling" if member.cancelling() else member.status.value
                 yield Thing("task", member.name, state, member.started_at, task=member._task)
             else:
                 state = "cancelling" if member.cancelling() else "pending" if member in self._waiting else "running"

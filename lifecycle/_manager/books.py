@@ -255,7 +255,7 @@ class TaskBooks:
         )
 
     def _thing(self, handle: TaskHandle[Any]) -> Thing:
-        state = "cancelling" if handle.cancelling else handle.status.value
+        state = "cancelling" if handle.cancelling() else handle.status.value
         state = "abandoned" if handle in self._abandoned else state
         mark = trace.mark_in(self._account, handle)
         return Thing("task", handle.name, state, handle.started_at, mark=mark, task=handle._task)

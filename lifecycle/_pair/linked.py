@@ -114,7 +114,7 @@ class Linked:
                 handle._start()
         except BaseException:  # a task factory that refuses: what has begun is stopped, the rest never begins
             for handle in handles:
-                if handle._task is None and not handle.done:
+                if handle._task is None and not handle.done():
                     handle._discard()
             self._take_early_ends()
             self.stop("a loop could not be started")

@@ -196,7 +196,7 @@ def describe(entry: Any, account: Account | None) -> Thing:
     """Return how an entry looks in a snapshot."""
     mark = mark_in(account, entry)
     if isinstance(entry, OwnTask):
-        state = "cancelling" if entry.cancelling else entry.status.value
+        state = "cancelling" if entry.cancelling() else entry.status.value
         return Thing("task", entry.name, state, entry.started_at, mark=mark, task=entry._task)
     if isinstance(entry, CallbackRun):
         return Thing("callback", "callbacks", count=len(entry.calls))

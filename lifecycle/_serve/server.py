@@ -198,7 +198,7 @@ class Server:
         except BaseException:  # closing, or a task factory that refuses
             self._count_end(connection, None)
             raise
-        if handle.done:  # under an eager task factory
+        if handle.done():  # under an eager task factory
             self._count_end(connection, handle)
         else:
             self._connections[handle] = connection
@@ -344,7 +344,7 @@ class Server:
 
     def _finish(self) -> None:
         for handle, connection in self._connections.items():
-            if handle.cancelling:  # it ignores its cancellation, but not the end of its connection
+            if handle.cancelling():  # it ignores its cancellation, but not the end of its connection
                 connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -61,6 +62,9 @@ class TaskHandle(Generic[T_co]):
     Awaiting a handle gives the task's return value or raises its exception. Awaiting it neither owns nor
     cancels the task: a waiter that is cancelled leaves the task alone.
 
+    It reads like an ``asyncio.Task``: what a task answers by a call, a handle answers by the same call. What it has
+    beyond that are facts, and has no parentheses: `name`, `status`, `started_at`, `cancel_reason`.
+
     Do not keep a handle for its task's sake: the owner holds the task.
 
     Attributes:
@@ -92,7 +96,7 @@ class TaskHandle(Generic[T_co]):
         self.name: str = name
         self._status = PENDING
         self._task: Task[None] | None = None
-        self._waiters: dict[Future[None], None] | None = None
+        self._waiters: dict[Future[None], Callable[..., object] | None] | None = None
         self._cancellation: kernel.Cancellation | None = None
 
     # What everybody may ask
@@ -112,26 +116,31 @@ class TaskHandle(Generic[T_co]):
         """What was given to the latest `cancel`, None where nothing was."""
         return None if self._cancellation is None else self._cancellation.reason
 
-    @property
+    def get_name(self) -> str:
+        """Return the task's name."""
+        return self.name
+
     def done(self) -> bool:
-        """Whether the task has ended, in whatever way."""
+        """Return whether the task has ended, in whatever way."""
         return self._status is not RUNNING and self._status is not PENDING
 
-    @property
-    def cancelling(self) -> bool:
-        """Whether `cancel` was called and the task has not ended yet."""
-        return self._cancellation is not None and not self.done
+    def cancelled(self) -> bool:
+        """Return whether the task was ended by a cancellation, or dropped before its first step."""
+        return self._status is CANCELLED
 
-    @property
+    def cancelling(self) -> bool:
+        """Return whether `cancel` was called and the task has not ended yet."""
+        return self._cancellation is not None and not self.done()
+
     def result(self) -> T_co:
-        """The task's return value.
+        """Return what the task returned, or raise what it raised.
 
         Raises:
             TaskNotFinished: the task has not ended.
             TaskCancelled: the task was cancelled.
             BaseException: whatever the task raised, as it is.
         """
-        error = self.exception
+        error = self.exception()
         if error is None:
             return cast("T_co", self._outcome)
         try:
@@ -142,18 +151,17 @@ class TaskHandle(Generic[T_co]):
 
     @property
     def return_value(self) -> T_co:
-        """The same as `result`, under the name that anyio gives it."""
-        return self.result
+        """The same as `result()`, under the name and in the form that anyio gives it."""
+        return self.result()
 
-    @property
     def exception(self) -> BaseException | None:
-        """What the task raised, None when it returned.
+        """Return what the task raised, None when it returned.
 
         Raises:
             TaskNotFinished: the task has not ended.
             TaskCancelled: the task was cancelled.
         """
-        if not self.done:
+        if not self.done():
             raise TaskNotFinished(f"task {self.name!r} is {self._status.value}; await it before you ask for its end")
         if self._status is CANCELLED:
             why = f" ({self.cancel_reason})" if self.cancel_reason else ""
@@ -170,7 +178,7 @@ class TaskHandle(Generic[T_co]):
         Args:
             reason: why, for the log; it also becomes the message of the ``CancelledError``.
         """
-        if self.done:
+        if self.done():
             return False
         if self._cancellation is not None:
             self._cancellation.withdraw()
@@ -189,7 +197,7 @@ class TaskHandle(Generic[T_co]):
 
         Cancellation: ends the waiting, not the task.
         """
-        if self.done:
+        if self.done():
             return
         waiter = kernel.new_future()
         self._add_waiter(waiter)
@@ -199,10 +207,34 @@ class TaskHandle(Generic[T_co]):
             if self._waiters is not None:
                 self._waiters.pop(waiter, None)
 
+    def add_done_callback(self, fn: Callable[[TaskHandle[T_co]], object], *, context: Context | None = None) -> None:
+        """Have ``fn(handle)`` called by the loop once the task has ended, soon where it has ended already.
+
+        An error of *fn* goes to the loop's exception handler. To be called in the loop's thread.
+
+        Args:
+            fn: called once for every time it was added, with the handle.
+            context: what *fn* is called in; a copy of the caller's unless given.
+        """
+        if self.done():
+            kernel.running_loop().call_soon(fn, self, context=context)
+            return
+        ended = kernel.new_future()
+        ended.add_done_callback(lambda _: fn(self), context=copy_context() if context is None else context)
+        self._add_waiter(ended, fn)
+
+    def remove_done_callback(self, fn: Callable[[TaskHandle[T_co]], object]) -> int:
+        """Take back all that `add_done_callback` was told of *fn*, and return how many that were."""
+        waiters = self._waiters or {}
+        removed = [waiter for waiter, served in waiters.items() if served is not None and served == fn]
+        for waiter in removed:
+            del waiters[waiter]
+        return len(removed)
+
     def __await__(self) -> Generator[Any, None, T_co]:
         yield from self.wait().__await__()
         try:
-            return self.result
+            return self.result()
         finally:
             del self  # as in `result`
 
@@ -219,7 +251,7 @@ class TaskHandle(Generic[T_co]):
         except BaseException:
             wrapper.close()
             raise
-        if not self.done:
+        if not self.done():
             self._task = task
             if self._waiters is not None:
                 self._watch_native_task()
@@ -233,11 +265,11 @@ class TaskHandle(Generic[T_co]):
             wrapper.close()
             raise
 
-    def _add_waiter(self, waiter: Future[None]) -> None:
-        """Have *waiter* completed when the task ends, which it has not yet."""
+    def _add_waiter(self, waiter: Future[None], served: Callable[..., object] | None = None) -> None:
+        """Have *waiter* completed when the task ends, which it has not yet; *served* is what it then calls."""
         if self._waiters is None:
             self._waiters = {}
-        self._waiters[waiter] = None
+        self._waiters[waiter] = served
         if self._status is PENDING and self._task is not None:
             self._watch_native_task()
 

@@ -61,7 +61,7 @@ class Startup(TaskStatus[Any]):
 
         Cancellation: the task is cancelled, started or not; its owner waits for its end.
         """
-        if not handle.done:
+        if not handle.done():
             ended = kernel.new_future()
             ended.add_done_callback(lambda _: self._fail(self._never_started_error()))
             handle._add_waiter(ended)

@@ -269,7 +269,7 @@ class TimerLife:
         run = Run(info, self._fn, self._settings, self._crew.cancel_timeout)
         self._runs[run] = None
         run.handle = handle = self._crew.start_soon(run.execute, name=f"run {tally.runs} of {self._name}")
-        if handle.done:
+        if handle.done():
             self._record_end(run)
         else:
             waiter = kernel.new_future()
@@ -281,7 +281,7 @@ class TimerLife:
         self._bell.ring()
 
     def _record_ends(self) -> None:
-        for run in [run for run in self._runs if run.handle is not None and run.handle.done]:
+        for run in [run for run in self._runs if run.handle is not None and run.handle.done()]:
             self._record_end(run)
 
     def _record_end(self, run: Run) -> None:

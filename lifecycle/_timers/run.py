@@ -80,7 +80,7 @@ class Run:
         if self.error is not None:
             return FAILED, self.error
         status = self.handle.status
-        return status, (self.handle.exception if status is FAILED else None)
+        return status, (self.handle.exception() if status is FAILED else None)
 
     def __str__(self) -> str:
         return f"run {self.info.number} of timer {self.info.timer!r}"

@@ -26,8 +26,8 @@ def test_as_completed_yields_tasks_as_they_end(run: Run) -> None:
         seen: list[Any] = []
         async for handle in as_completed(aws):
             assert isinstance(handle, TaskHandle)
-            assert handle.done
-            seen.append(type(handle.exception) if handle.exception is not None else await handle)
+            assert handle.done()
+            seen.append(type(handle.exception()) if handle.exception() is not None else await handle)
         return seen
 
     assert run(main) == ["first", Boom, "last"]
@@ -46,7 +46,7 @@ def test_leaving_early_cancels_and_joins_the_rest(run: Run, asynchronous: bool) 
     async def by_return() -> Any:
         async with as_completed(aws(), limit=3) as completions:
             async for handle in completions:
-                return handle.result
+                return handle.result()
         return None
 
     async def main() -> None:
@@ -126,7 +126,7 @@ def test_an_error_of_the_iterable_comes_after_what_has_ended(run: Run) -> None:
             with pytest.raises(Boom):
                 async with as_completed(aws, limit=2) as completions:
                     async for handle in completions:
-                        seen.append(handle.result)
+                        seen.append(handle.result())
                         await asyncio.sleep(0.001)
             assert seen in ([], [1])
             with pytest.raises(TypeError, match="awaitable"):
@@ -167,8 +167,8 @@ def test_a_loop_without_a_block_leaves_nothing(run: Run) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         completions = as_completed(each([after(0, 1), after(0, 2)]))
-        assert [handle.result async for handle in completions] == [1, 2]
-        assert [handle.result async for handle in completions] == []
+        assert [handle.result() async for handle in completions] == [1, 2]
+        assert [handle.result() async for handle in completions] == []
 
     run(main)
     assert log == ["task"]
@@ -215,7 +215,7 @@ def test_handles_in_hand_are_not_lost_in_a_cancellation(run: Run) -> None:
             for _ in range(40):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.001):
-                        seen.append((await anext(completions)).result)
+                        seen.append((await anext(completions)).result())
                 if len(seen) == 2:
                     break
         return seen
@@ -236,7 +236,7 @@ def test_a_scope_held_by_a_source_is_left_in_the_task_that_entered_it() -> None:
         log: list[str] = []
         async with as_completed(scoped(log), limit=2) as completions:
             async for handle in completions:
-                if handle.result == 5:
+                if handle.result() == 5:
                     break
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):

@@ -22,7 +22,7 @@ async def play(limit: int | None) -> tuple[Any, ...]:
         await tasks[-1]
         counts.append((group.statistics().running, group.statistics().finished))
     statistics = group.statistics()
-    return counts, [handle.result for handle in handles], statistics.finished, statistics.running, group.closed
+    return counts, [handle.result() for handle in handles], statistics.finished, statistics.running, group.closed
 
 
 def test_both_ends_are_the_same_to_see() -> None:

@@ -76,7 +76,7 @@ async def completed(bubble: Bubble) -> None:
 async def completed_early(bubble: Bubble) -> None:
     async with as_completed((member(bubble, str(n), 1 + n % 2) for n in count()), limit=2) as completions:
         async for handle in completions:
-            if handle.name and handle.result == "3":
+            if handle.name and handle.result() == "3":
                 break
 
 

@@ -185,6 +185,6 @@ def test_the_scopes_of_tasks_are_their_own(run: Run) -> None:
     async def main() -> None:
         async with TaskGroup() as group:
             task, handle = group.create_task(work()), group.start_soon(work)
-        assert (task.result(), handle.result) == ("fine", "fine")
+        assert (task.result(), handle.result()) == ("fine", "fine")
 
     run(main)

@@ -33,7 +33,7 @@ def test_no_more_run_than_the_limit_allows(run: Run) -> None:
             assert group.statistics().pending == 5
             assert group.statistics().running == 3
         assert [task.result() for task in tasks] == [0, 1, 2, 3]
-        assert [handle.result for handle in handles] == [4, 5, 6, 7]
+        assert [handle.result() for handle in handles] == [4, 5, 6, 7]
 
     run(main)
     assert most == 3
@@ -80,7 +80,7 @@ def test_tasks_in_line_can_be_cancelled(run: Run, start: Any) -> None:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert group.statistics().cancelled == 1
-        assert other.done
+        assert other.done()
 
     run(main)
     assert began == ["other"]

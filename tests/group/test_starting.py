@@ -24,8 +24,8 @@ def test_start_soon_returns_a_handle(run: Run) -> None:
                 lost = group.start_soon(after, 10)
                 assert isinstance(good, TaskHandle)
         assert kinds(caught.value) == ["Boom"]
-        assert good.result == 1
-        assert isinstance(bad.exception, Boom)
+        assert good.result() == 1
+        assert isinstance(bad.exception(), Boom)
         assert bad.name == "bad"
         assert lost.status.value == "cancelled"
 

@@ -184,7 +184,7 @@ async def test_a_timeout_around_a_close_is_a_timeout(bubble: Bubble) -> None:
         async with asyncio.timeout(1):
             await manager.aclose()
     assert bubble.clock.time() == 1.5
-    assert slow.done
+    assert slow.done()
     assert manager.statistics().state == "closed"
     assert current_task().cancelling() == 0
 
@@ -282,6 +282,6 @@ def test_thousands_of_tasks_are_drained_and_cancelled(new_loop: Any) -> None:
         handles += [manager.start_soon(asyncio.sleep, 100) for _ in range(1000)]
         report = await manager.aclose()
         assert (report.finished, len(report.cancelled)) == (1000, 1000)
-        assert all(handle.done for handle in handles)
+        assert all(handle.done() for handle in handles)
 
     run_on(new_loop, main())

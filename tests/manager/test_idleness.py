@@ -224,7 +224,7 @@ async def test_a_task_that_gives_up_closing_is_a_task_like_any_other(bubble: Bub
     await asyncio.sleep(0)
     report = await manager.aclose()
     assert handle.status is TaskStatus.FAILED or report.cancelled == (handle.name,)
-    assert handle.done
+    assert handle.done()
 
 
 @virtual
@@ -242,7 +242,7 @@ async def test_a_task_that_closes_its_manager_and_stays_ends_with_the_block(bubb
         handle = manager.start_soon(closes_and_stays, name="stays")
         manager.start_soon(work, 2.0)
         await asyncio.sleep(moments[leaves])
-    assert handle.done
+    assert handle.done()
     assert bubble.clock.time() == (13.0 if leaves == "afterwards" else 12.0)
     report = await manager.aclose()
     assert report.cancelled == ("stays",)

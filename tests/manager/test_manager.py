@@ -191,7 +191,7 @@ async def test_a_failing_task_hurts_nobody(bubble: Bubble) -> None:
         well = manager.start_soon(give, 5)
         badly = manager.start_soon(fail)
         assert await well == 5
-    assert reported == [(badly, badly.exception)]
+    assert reported == [(badly, badly.exception())]
 
 
 @virtual
@@ -539,9 +539,9 @@ def test_a_manager_under_an_eager_task_factory() -> None:
 
     async def main() -> None:
         async with TaskManager() as manager:
-            assert manager.start_soon(quick).result == 5
-            assert manager.create_task(quick()).result == 5
-            assert (await manager.spawn(quick)).result == 5
+            assert manager.start_soon(quick).result() == 5
+            assert manager.create_task(quick()).result() == 5
+            assert (await manager.spawn(quick)).result() == 5
             assert len(manager) == 0
             manager._check_invariants()
 

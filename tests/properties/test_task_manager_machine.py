@@ -191,7 +191,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     def after(self, handle: TaskHandle[Any]) -> None:
         """A task has ended, or was dropped."""
-        assert handle.done
+        assert handle.done()
         self.live.discard(handle)
         self.hooked["after"] += 1
 
@@ -271,7 +271,7 @@ class ManagerMachine(RuleBasedStateMachine):
             self.bodies.end_the_stubborn()
             self.run(asyncio.sleep(3 * LONG))
             self.account_closes()
-            assert all(handle.done for handle in self.handles)
+            assert all(handle.done() for handle in self.handles)
             assert self.bodies.begun == self.bodies.ended
             assert len(self.manager) == len(self.live) == self.manager.statistics().abandoned == 0
             assert not self.manager._idleness._waits
@@ -332,7 +332,7 @@ class ManagerMachine(RuleBasedStateMachine):
         elif operation != "cancel a helper" and self.handles:
             handle = self.handles[number % len(self.handles)]
             if operation == "cancel":
-                was_done = handle.done
+                was_done = handle.done()
                 assert handle.cancel("by the machine") is not was_done
             elif handle._task is not None:
                 handle._task.cancel()

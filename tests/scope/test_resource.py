@@ -258,7 +258,7 @@ def test_a_background_function_starts_when_it_is_called() -> None:
         return handle
 
     handle = run(main)
-    assert handle.result == "ada"
+    assert handle.result() == "ada"
     assert events == ["sent to ada"]
     assert (send.__name__, send.__doc__) == ("send", "Send.")
     assert list(inspect.signature(send).parameters) == ["to", "delay"]

@@ -68,14 +68,14 @@ async def test_a_task_that_returns(bubble: Bubble) -> None:
     """Pending, running, finished; the value is to be had in four ways."""
     async with TaskManager() as manager:
         handle = manager.start_soon(give, 7, name="seven")
-        assert (handle.status, handle.done, handle.started_at) == (TaskStatus.PENDING, False, None)
+        assert (handle.status, handle.done(), handle.started_at) == (TaskStatus.PENDING, False, None)
         assert repr(handle) == "<TaskHandle 'seven' pending>"
         await asyncio.sleep(0.5)
-        assert (handle.status, handle.done, handle.started_at) == (TaskStatus.RUNNING, False, 0.0)
+        assert (handle.status, handle.done(), handle.started_at) == (TaskStatus.RUNNING, False, 0.0)
         assert await handle == 7
-        assert (handle.status, handle.done, handle.started_at) == (TaskStatus.FINISHED, True, 0.0)
-        assert handle.result == handle.return_value == await handle == 7
-        assert handle.exception is None
+        assert (handle.status, handle.done(), handle.started_at) == (TaskStatus.FINISHED, True, 0.0)
+        assert handle.result() == handle.return_value == await handle == 7
+        assert handle.exception() is None
         assert repr(handle) == "<TaskHandle 'seven' finished>"
 
 
@@ -86,10 +86,10 @@ async def test_a_task_that_fails(bubble: Bubble) -> None:
         handle = manager.start_soon(fail)
         await handle.wait()
         assert handle.status is TaskStatus.FAILED
-        error = handle.exception
+        error = handle.exception()
         assert type(error) is Failure
         with pytest.raises(Failure) as caught:
-            handle.result
+            handle.result()
         assert caught.value is error
         with pytest.raises(Failure) as caught:
             await handle
@@ -101,15 +101,15 @@ async def test_a_task_that_is_cancelled(bubble: Bubble) -> None:
     """Whoever asks for the result gets TaskCancelled with the reason: it has not been cancelled itself."""
     async with TaskManager() as manager:
         handle = manager.start_soon(give, 1, name="one")
-        assert (handle.cancelling, handle.cancel_reason) == (False, None)
+        assert (handle.cancelling(), handle.cancel_reason) == (False, None)
         await asyncio.sleep(0.5)
         assert handle.cancel("not needed")
-        assert (handle.cancelling, handle.cancel_reason) == (True, "not needed")
+        assert (handle.cancelling(), handle.cancel_reason) == (True, "not needed")
         with pytest.raises(TaskCancelled, match=r"^task 'one' was cancelled \(not needed\)$"):
             await handle
-        assert (handle.status, handle.cancelling) == (TaskStatus.CANCELLED, False)
+        assert (handle.status, handle.cancelling()) == (TaskStatus.CANCELLED, False)
         with pytest.raises(TaskCancelled):
-            handle.exception
+            handle.exception()
         assert not handle.cancel("again")
         assert handle.cancel_reason == "not needed"
         silent = manager.start_soon(give, 1, name="two")
@@ -125,9 +125,9 @@ async def test_a_result_that_is_not_there_yet_is_not_made_up(bubble: Bubble) -> 
         handle = manager.start_soon(give, 1, name="one")
         for error_type in (TaskNotFinished, asyncio.InvalidStateError, anyio.TaskNotFinished):
             with pytest.raises(error_type, match="task 'one' is pending; await it"):
-                handle.result
+                handle.result()
             with pytest.raises(error_type):
-                handle.exception
+                handle.exception()
 
 
 @virtual
@@ -174,7 +174,7 @@ async def test_a_value_is_not_lost_with_its_waiter(bubble: Bubble) -> None:
         bubble.loop.call_at(1.0, lambda: bubble.loop.call_soon(waiter.cancel))
         await asyncio.sleep(1)
         assert waiter.done()
-        assert handle.result == 7
+        assert handle.result() == 7
 
 
 @virtual
@@ -204,7 +204,7 @@ async def test_wait_does_not_ask_how(bubble: Bubble) -> None:
                 handle.cancel()
             await waiter
             await handle.wait()
-            assert handle.done
+            assert handle.done()
 
 
 @on_every_loop
@@ -315,7 +315,7 @@ async def test_a_task_that_ends_inside_its_shield_leaves_no_timer(bubble: Bubble
         await asyncio.sleep(1)
         handle.cancel()
         await asyncio.sleep(0.011)  # nobody waits for the handle: a waiter would have it cleaned up
-    assert handle.result == 5
+    assert handle.result() == 5
 
 
 @virtual
@@ -394,7 +394,7 @@ def test_a_kept_handle_does_not_keep_the_arguments(way: str) -> None:
         for _ in range(5):  # not handle.wait(): nobody needs to ask
             await asyncio.sleep(0.001)
         manager.statistics()
-        assert handle.done
+        assert handle.done()
         assert gone() is None
         if way == "is dropped":
             blocker.cancel()
@@ -432,7 +432,7 @@ async def ask_result(handle: TaskHandle[Any]) -> BaseException:
     """Return the error that `result` raises."""
     await handle.wait()
     try:
-        handle.result
+        handle.result()
     except Failure as error:
         return error
     finally:
@@ -454,7 +454,7 @@ async def ask_by_awaiting(handle: TaskHandle[Any]) -> BaseException:
 async def ask_exception(handle: TaskHandle[Any]) -> BaseException:
     """Return the error without its being raised."""
     await handle.wait()
-    error = handle.exception
+    error = handle.exception()
     assert error is not None
     return error
 

@@ -294,7 +294,7 @@ def test_a_task_cancelled_from_outside_before_its_first_step_gives_its_slot_back
             foreign_cancel()
             following = manager.start_soon(hold, 0.0)
             async with asyncio.timeout(1):
-                while not following.done:
+                while not following.done():
                     await asyncio.sleep(0.001)
             assert lost.status is TaskStatus.CANCELLED
 

@@ -101,7 +101,7 @@ class Life:
         Raises:
             OwnerClosed: it does not.
         """
-        if self.state is State.OPEN and self.engine is not None and self._dispatcher and not self._dispatcher.done:
+        if self.state is State.OPEN and self.engine is not None and self._dispatcher and not self._dispatcher.done():
             return self.engine
         self.entered()
         # Also where it is open without its dispatcher: the store cannot be used any more.

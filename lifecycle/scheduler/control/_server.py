@@ -248,7 +248,7 @@ class ControlServer:
             return
         session.watching = on
         self._watchers += 1 if on else -1
-        if on and (self._pump is None or self._pump.done):
+        if on and (self._pump is None or self._pump.done()):
             self._pump = self._scope.start_soon(self._tell_watchers, name="events for clients")
 
     def facts(self) -> dict[str, dict[str, object]]:

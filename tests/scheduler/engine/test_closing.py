@@ -47,7 +47,7 @@ async def test_while_it_drains_jobs_are_looked_at_and_cancelled(store: Path | No
                 await scheduler.submit("draining.sleep", 0.0)
             statuses = {job.id: job.status for job in await scheduler.jobs()}
             assert (statuses[begun.id], statuses[waiting.id]) == (JobStatus.RUNNING, JobStatus.PENDING)
-            assert not draining.done
+            assert not draining.done()
             assert await scheduler.cancel(begun.id, "enough")
             with anyio.fail_after(10):
                 await draining.wait()
@@ -76,7 +76,7 @@ async def test_an_end_that_is_cancelled_stops_the_rest_at_once() -> None:
                 await anyio.sleep(0.05)
                 closing.cancel("no time")
                 await closing.wait()
-                assert closing.done
+                assert closing.done()
             assert scheduler.closed
     assert job.outcome is not None
     assert job.outcome.status is JobStatus.INTERRUPTED
@@ -115,7 +115,7 @@ async def test_a_drain_sees_what_is_cancelled_before_it_begins(store: Path | Non
         async with TaskGroup() as group:
             draining = group.start_soon(scheduler.drain)
             await anyio.sleep(0.05)
-            assert not draining.done
+            assert not draining.done()
             await job.cancel()
             with anyio.fail_after(10):
                 await draining.wait()

@@ -201,7 +201,7 @@ async def as_completed_to_the_end(bubble: Bubble) -> None:
     jobs = [work(bubble, "long", 0.03), fails(), work(bubble, "short", 0.01), work(bubble, "last", 0.01)]
     async with as_completed(jobs, limit=2) as completions:
         async for handle in completions:
-            assert handle.done, "a task was handed out before its end"
+            assert handle.done(), "a task was handed out before its end"
             await asyncio.sleep(0.005)
 
 
