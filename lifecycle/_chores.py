@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from ._ground import kernel
 from ._ground.calls import coroutine_for
-from ._ground.errors import CreationTimeout, TaskCancelled, cancelled_inside, is_fatal
+from ._ground.errors import CreationTimeout, TaskCancelled, cancelled_inside
+from ._ground.foreign import in_words, is_fatal, without_our_frame
 from ._ground.ladder import Ladder
 from ._ground.logs import OwnerLog
 
@@ -25,7 +26,7 @@ Overdue = Callable[[float, bool, tuple[str, ...]], BaseException]
 def as_failure(error: BaseException, what: str) -> BaseException:
     """Return the error that those who wait for *what* are told: a cancellation of its task is not one of theirs."""
     if is_fatal(error):  # it ends the process, from where it was raised
-        return TaskCancelled(f"{what} ended with {error!r}")
+        return TaskCancelled(f"{what} ended with {in_words(error)}")
     if isinstance(error, CancelledError):
         return cancelled_inside(what, error)
     return error
@@ -156,8 +157,8 @@ class Chore(Generic[T]):
     def _end(self, error: BaseException | None) -> None:
         """Leave the books; called exactly once, in the step in which the work ends."""
         self._ended = True
-        if error is not None and error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next  # without the frame that refers to this chore: a cycle
+        if error is not None:
+            without_our_frame(error)
         self._ladder.end()
         del self._ladder  # which refers to this chore: a cycle
         if isinstance(self._cancellation, kernel.Cancellation):

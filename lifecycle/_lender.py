@@ -12,7 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from ._ground import kernel, trace
 from ._ground.checks import checked_name, checked_timeout
 from ._ground.closing import OwnerState, refuse, tell_closed, wait_closed
-from ._ground.errors import StillLent, combine
+from ._ground.errors import StillLent
+from ._ground.foreign import combine
 from ._ground.logs import OwnerLog
 from ._task.waiting import awaiting_tasks_of, closing_tasks
 

@@ -20,7 +20,8 @@ from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 from ._ground import kernel
 from ._ground.calls import checked_coroutine, coroutine_of, name_of
 from ._ground.checks import checked_callable, checked_timeout
-from ._ground.errors import NoSurroundingRun, combine
+from ._ground.errors import NoSurroundingRun
+from ._ground.foreign import combine, in_words
 from ._ground.ladder import patience
 from ._ground.logs import OwnerLog, print_line, shown_on_stderr
 from ._ground.loop import run_in_new_loop
@@ -218,7 +219,7 @@ class _Process(Generic[T]):
         assert self._main is not None
         if self._fatal is None:
             self._fatal = error
-            kernel.cancel(self._main, f"the process is ending: {error!r}")
+            kernel.cancel(self._main, f"the process is ending: {in_words(error)}")
             self._force_later()
 
     def _raise_fatal(self, error: BaseException) -> NoReturn:
@@ -226,7 +227,7 @@ class _Process(Generic[T]):
         main = self._main
         assert main is not None
         other = main.exception() if main.done() and not main.cancelled() else None
-        raise combine("errors of a run", [error] if other in (None, error) else [error, other])
+        raise combine("errors of a run", [error] if other is None else [error, other])
 
     async def _join(self, task: Task[Any]) -> None:
         """Wait for *task*, until the end is forced; end it then."""

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 from .._ground import kernel
-from .._ground.errors import OwnerClosed, combine
+from .._ground.errors import OwnerClosed
+from .._ground.foreign import combine, with_traceback
 from .._ground.roots import Portrait, Thing, enroll
 from .._scope.ending import CLOSED, OPEN
 from .._scope.scope import Scope
@@ -274,7 +275,7 @@ class ConnectAttempt(Generic[T]):
         self._connecting.reported = True
         try:
             # Every time with the frames of the connector alone, or they would pile up with every caller.
-            raise error.with_traceback(self._connecting.traceback)
+            raise with_traceback(error, self._connecting.traceback)
         finally:
             del self, error  # which the traceback would keep alive: a cycle
 

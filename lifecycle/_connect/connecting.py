@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel, trace
-from .._ground.errors import is_fatal
+from .._ground.foreign import is_fatal, traceback_of
 from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.ending import CLOSED
@@ -234,7 +234,7 @@ class Connecting(Generic[T]):
         self.state = moved(self.state, state)
         self.error = error
         if error is not None:
-            self.traceback = error.__traceback__
+            self.traceback = traceback_of(error)
         self._call = None  # whose arguments are not needed any more
         if self._token is not None:
             trace.closed(self._token)

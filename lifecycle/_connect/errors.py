@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from collections.abc import Sequence
 
 from .._ground.errors import ConnectError, ConnectTimeout
+from .._ground.foreign import in_words
 
 
 def connect_error(
@@ -18,7 +19,7 @@ def connect_error(
     complete: bool,
 ) -> ConnectError:
     """Return the error of a connect that *failure* has ended, with *failure* as its cause."""
-    what = "its task was cancelled from outside" if isinstance(failure, CancelledError) else repr(failure)
+    what = "its task was cancelled from outside" if isinstance(failure, CancelledError) else in_words(failure)
     message = f"connect {name!r} failed {_where(stage, attempts)}: {what}; {_undone(rollback_errors, complete)}"
     error = ConnectError(message, stage=stage, attempts=attempts, rollback_errors=rollback_errors)
     error.__cause__ = failure
@@ -68,5 +69,5 @@ def _where(stage: str | None, attempts: int) -> str:
 def _undone(errors: Sequence[BaseException], complete: bool) -> str:
     if not errors:
         return "everything has been rolled back" if complete else "the connector was abandoned"
-    met = f"the rollback met {len(errors)} error{'s' if len(errors) > 1 else ''}, the first: {errors[0]!r}"
+    met = f"the rollback met {len(errors)} error{'s' if len(errors) > 1 else ''}, the first: {in_words(errors[0])}"
     return met if complete else f"{met}; something was abandoned"

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from .._ground.checks import checked_limit, checked_part, checked_timeout
+from .._ground.foreign import members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,11 @@ class Retry:
 
     def covers(self, error: BaseException) -> bool:
         """Return whether *error* is one after which it is tried again."""
-        if isinstance(error, BaseExceptionGroup):
-            return error.split(self.retry_on)[1] is None
-        return isinstance(error, self.retry_on)
+        if isinstance(error, self.retry_on):
+            return True
+        if not isinstance(error, BaseExceptionGroup):
+            return False
+        return all(isinstance(inner, (BaseExceptionGroup, self.retry_on)) for inner in members(error))
 
     def pause_after(self, attempts: int, error: BaseException, left: float) -> float | None:
         """Return the seconds to wait before the next attempt, None where there is to be none.

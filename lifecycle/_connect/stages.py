@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import TypeVarTuple, Unpack
@@ -15,7 +15,8 @@ from typing_extensions import TypeVarTuple, Unpack
 from .._ground import kernel
 from .._ground.calls import name_of
 from .._ground.checks import checked_name, checked_timeout
-from .._ground.errors import TimeoutExpired, carries
+from .._ground.errors import TimeoutExpired
+from .._ground.foreign import carries
 from .._scope.entries import Release
 from .._scope.scope import Scope
 from .._task.handle import TaskHandle
@@ -165,18 +166,9 @@ class Stages:
         """
         return self._scope.start_soon(fn, *args, name=name)
 
-    @contextlib.contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Note that the stage *name* is in progress, and whether it failed."""
-        place = object()
-        self._active[place] = self._latest = name
-        try:
-            yield
-        except BaseException as error:
-            self._failures.append((name, error))
-            raise
-        finally:
-            del self._active[place]
+    def _stage(self, name: str) -> StageInProgress:
+        """Return a block over the stage *name*."""
+        return StageInProgress(self, name)
 
     @property
     def _current(self) -> str | None:
@@ -193,6 +185,29 @@ class Stages:
 
     def __repr__(self) -> str:
         return f"<Stages of {self._scope.name!r}, attempt {self.attempt}, stage {self._current!r}>"
+
+
+class StageInProgress:
+    """The block of one stage: notes that it is in progress, and whether it failed.
+
+    A class, because a generator would set the traceback of the stage's error, which may be one that refuses that.
+    """
+
+    __slots__ = ("_name", "_stages")
+
+    def __init__(self, stages: Stages, name: str) -> None:
+        self._stages = stages
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._stages._active[self] = self._stages._latest = self._name
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        del self._stages._active[self]
+        if error is not None:
+            self._stages._failures.append((self._name, error))
 
 
 async def _within(limit: float, name: str, begin: Callable[[], Awaitable[T]]) -> T:

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.errors import ReleaseTimeout, combine, is_fatal
+from .._ground.errors import ReleaseTimeout
+from .._ground.foreign import combine, is_fatal, without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
@@ -149,7 +150,7 @@ class Trial(Generic[T]):
         except GeneratorExit:
             raise
         except BaseException as error:
-            failure: BaseException | None = _without_our_frame(error)
+            failure: BaseException | None = without_our_frame(error)
         else:
             if self._unwanted is None and not scope._errors:
                 # The one step: between the value and its owner there is no suspension.
@@ -215,9 +216,3 @@ class Trial(Generic[T]):
         """Log how a connector ended that had been abandoned."""
         if failure is not None and not isinstance(failure, CancelledError):
             logger.error("abandoned connector failed", exc_info=failure, extra={"owner": self._name})
-
-
-def _without_our_frame(error: BaseException) -> BaseException:
-    """Return *error* without the frame of this module, which refers to the trial, which keeps the error: a cycle."""
-    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-    return error

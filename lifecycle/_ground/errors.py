@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import anyio
+
+from .foreign import in_words
 
 
 class LifecycleError(Exception):
@@ -14,7 +16,24 @@ class LifecycleError(Exception):
 
     Errors raised by your callables are never wrapped in it: they reach you as they are, alone or in an
     ``ExceptionGroup``.
+
+    Every one of them can be pickled and copied with all its attributes, also one of a class of yours that takes other
+    arguments than it hands to its base.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again: without its constructor, which wants other arguments than ``args``."""
+        _, args, *state = cast("tuple[Any, ...]", super().__reduce__())
+        return made_again, (type(self), args), *state
+
+
+def made_again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Return an error as it was after its base's constructor; what pickling and copying call."""
+    error = kind.__new__(kind, *args)
+    if isinstance(error, OSError):
+        OSError.__init__(error, *args)  # which sets errno and what belongs to it
+    error.args = args
+    return error
 
 
 class OwnerClosed(LifecycleError, anyio.ClosedResourceError, RuntimeError):
@@ -58,7 +77,8 @@ class TaskCancelled(LifecycleError, anyio.TaskCancelled):
 
 def cancelled_inside(what: str, error: asyncio.CancelledError) -> TaskCancelled:
     """Return the failure of *what*, which raised a cancellation that was not meant for its caller."""
-    failure = TaskCancelled(f"{what} was cancelled: {' '.join(map(str, error.args)) or 'from outside'}")
+    reason = " ".join(word if isinstance(word, str) else in_words(word) for word in error.args)
+    failure = TaskCancelled(f"{what} was cancelled: {reason or 'from outside'}")
     failure.__cause__ = error
     return failure
 
@@ -121,27 +141,6 @@ class PoolFull(LifecycleError, anyio.WouldBlock):
     """A pool has as many waiters as it allows, or nothing free for a borrower that does not wait."""
 
 
-def is_fatal(error: BaseException) -> bool:
-    """Return whether *error* ends the process and must therefore travel bare, never inside a group."""
-    return isinstance(error, (KeyboardInterrupt, SystemExit))
-
-
-def combine(message: str, errors: Sequence[BaseException]) -> BaseException:
-    """Return the one error that carries all of *errors* (at least one), losing none.
-
-    A single error is returned as it is, several as an ``ExceptionGroup``. ``KeyboardInterrupt`` and
-    ``SystemExit`` come back bare, so that they still end the process, with the others as their context.
-    """
-    if len(errors) == 1:
-        return errors[0]
-    for error in errors:
-        if is_fatal(error):
-            others = [other for other in errors if other is not error]
-            error.__context__ = combine(message, others)
-            return error
-    return BaseExceptionGroup(message, [*errors])  # it keeps what it is given, which a caller may empty
-
-
 class CreationTimeout(LifecycleError, TimeoutError):
     """Making a value took longer than its registry or pool allows.
 
@@ -185,26 +184,3 @@ class ConnectTimeout(ConnectError, TimeoutError):
     You do not get it for a `TimeoutError` that the connector itself raises, nor for the timeout of a single stage:
     these are causes of a plain `ConnectError`.
     """
-
-
-def carries(error: BaseException, given: BaseException) -> bool:
-    """Return whether *error* holds *given* by itself: raised from it, or as a group around it."""
-    if error is given or error.__cause__ is given:
-        return True
-    if not isinstance(error, BaseExceptionGroup):
-        return False
-    leaves = given.exceptions if isinstance(given, BaseExceptionGroup) else (given,)
-    return all(any(carries(inner, leaf) for inner in error.exceptions) for leaf in leaves)
-
-
-def split_cancellation(error: BaseException) -> tuple[asyncio.CancelledError | None, BaseException | None]:
-    """Return a cancellation that *error* is, or that is in its group, and what is left without cancellations."""
-    if isinstance(error, asyncio.CancelledError):
-        return error, None
-    if not isinstance(error, BaseExceptionGroup):
-        return None, error
-    cancelled, rest = error.split(asyncio.CancelledError)
-    found: BaseException | None = cancelled
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return cast("asyncio.CancelledError | None", found), rest

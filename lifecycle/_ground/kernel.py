@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from asyncio import CancelledError, Future, Task, get_running_loop
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -23,6 +24,7 @@ from typing import Any, TypeVar, cast
 
 from anyio import CancelScope
 
+from .foreign import add_context, context_of, set_context
 from .frames import is_core, suspended_frames
 from .scopes import in_shielded_section, is_folded, is_scope_cancellation, native_requests, shield_from_scopes
 
@@ -59,14 +61,30 @@ def is_plain(loop: asyncio.AbstractEventLoop) -> bool:
 NativeTask = Task
 
 
+#: How many first steps may be made inside each other. Every one takes some frames of the few that Python allows, and
+#: scopes may be nested by the hundred.
+EAGER_DEPTH = 16
+
+
+class _Nesting(threading.local):
+    depth = 0
+
+
+_nesting = _Nesting()
+
+
 def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None) -> Task[T]:
     """Return a new native task that has made its first step already, on Python 3.12 and later.
 
-    On 3.11, and under a task factory, the first step comes with the next loop iteration.
+    On 3.11, under a task factory, and inside `EAGER_DEPTH` others, the first step comes with the next loop iteration.
     """
     loop = get_running_loop()
-    if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-        return Task(coro, loop=loop, name=name, context=context, eager_start=True)
+    if sys.version_info >= (3, 12) and _nesting.depth < EAGER_DEPTH and loop.get_task_factory() is None:
+        _nesting.depth += 1
+        try:
+            return Task(coro, loop=loop, name=name, context=context, eager_start=True)
+        finally:
+            _nesting.depth -= 1
     return spawn(coro, name, context)
 
 
@@ -201,8 +219,8 @@ def foremost(held: CancelledError | None, other: CancelledError | None) -> Cance
         return other
     if other is None or not is_scope_cancellation(held):
         return held
-    if other is not held and other.__context__ is None:
-        other.__context__ = held
+    if other is not held and context_of(other) is None:
+        add_context(other, held)
     return other
 
 
@@ -329,11 +347,11 @@ def conclude(
         deliver_later(held)
     if failure is None or failure is in_flight:
         return
-    context = failure.__context__
+    context = context_of(failure)
     try:
         raise failure
     finally:
-        failure.__context__ = context  # not what happens to be handled here
+        set_context(failure, context)  # not what happens to be handled here
         del failure, held, in_flight
 
 

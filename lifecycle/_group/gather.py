@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar, cast, overload
 from .._ground import kernel
 from .._ground.calls import coroutine_for, name_of
 from .._ground.checks import checked_limit
-from .._ground.errors import TaskCancelled, combine, is_fatal
+from .._ground.errors import TaskCancelled
+from .._ground.foreign import combine, is_fatal
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
 from .group import Policy, TaskGroup
 from .members import Member, name_of_member, was_cancelled

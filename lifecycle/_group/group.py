@@ -15,7 +15,8 @@ from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine, name_of
 from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState, tell_closed, wait_closed
-from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired, is_fatal
+from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
+from .._ground.foreign import add_context, distinct, is_fatal
 from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, enroll
 from .._task.body import Body
@@ -386,12 +387,13 @@ class TaskGroup:
 
     def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
         """Raise *errors*; return to let *in_flight*, with which the body was left, go on."""
+        errors = distinct(errors)
         fatal = next(filter(is_fatal, errors), None)
         if fatal is None:
-            raise BaseExceptionGroup("unhandled errors in a TaskGroup", [*errors]) from None
+            raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
         others = [error for error in errors if error is not fatal]
         if others:
-            fatal.__context__ = BaseExceptionGroup(f"other errors in {self}", others)
+            add_context(fatal, BaseExceptionGroup(f"other errors in {self}", others))
         kernel.conclude(fatal, None, in_flight)
 
     def _timeout_error(self) -> TimeoutExpired:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from .._ground.foreign import in_words
+
 How = Literal["returned", "raised", "cancelled", "stopped", "abandoned"]
 
 
@@ -24,7 +26,7 @@ class LoopEnd:
     told: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} {self.how}" + (f" {self.error!r}" if self.error is not None else "")
+        return f"{self.name} {self.how}" + (f" {in_words(self.error)}" if self.error is not None else "")
 
 
 @dataclass(frozen=True, slots=True)

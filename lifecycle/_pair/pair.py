@@ -13,7 +13,8 @@ from .._ground import kernel
 from .._ground.calls import name_of
 from .._ground.checks import checked_callable, checked_count, checked_name, checked_timeout
 from .._ground.closing import OwnerState
-from .._ground.errors import OwnerClosed, combine
+from .._ground.errors import OwnerClosed
+from .._ground.foreign import combine
 from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
 from .closer import Close
 from .ends import LinkOutcome, LoopEnd

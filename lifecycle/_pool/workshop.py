@@ -15,7 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from .._chores import Chore, Chores, Overdue, as_failure, end_process
 from .._ground import kernel, trace
 from .._ground.checks import checked_callable, checked_part, checked_timeout
-from .._ground.errors import ReleaseTimeout, is_fatal
+from .._ground.errors import ReleaseTimeout
+from .._ground.foreign import is_fatal
 from .._lender import Closing
 from .slot import CHECKING, CREATING, DESTROYING, GONE, RESETTING, Slot
 from .stock import FOREVER, Stock

@@ -11,12 +11,13 @@ from .._chores import Chore, Chores
 from .._ground import kernel
 from .._ground.checks import checked_timeout
 from .._ground.errors import OwnerClosed, TaskCancelled
+from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import OPEN, Closing
 from .failures import Failures
 from .flights import Flight
 from .leases import Leases
-from .registrations import REPLACED, SHUT, SIZE, UNWANTED, Registration, RemovalCause, in_words
+from .registrations import REPLACED, SHUT, SIZE, UNWANTED, Registration, RemovalCause
 from .shelf import Shelf
 from .sweeper import Sweeper
 

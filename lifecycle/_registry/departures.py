@@ -15,10 +15,11 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_callable
+from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import Closing
 from .finalizing import Crew
-from .registrations import CLOSED, EXPIRED, REPLACED, RETIRED, SIZE, Registration, RemovalCause, in_words
+from .registrations import CLOSED, EXPIRED, REPLACED, RETIRED, SIZE, Registration, RemovalCause
 from .shelf import Shelf
 
 K = TypeVar("K")

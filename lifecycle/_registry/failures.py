@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from .._ground import kernel
+from .._ground.foreign import with_traceback
 
 K = TypeVar("K")
 
@@ -28,7 +29,7 @@ class Failures(Generic[K]):
         self.expire(now)
         if isinstance(error, Exception):
             self._errors.pop(key, None)
-            self._errors[key] = (now + self._ttl, error.with_traceback(None))
+            self._errors[key] = (now + self._ttl, with_traceback(error, None))
             if len(self._errors) > self._limit:
                 self._errors.popitem(last=False)
 
@@ -36,7 +37,7 @@ class Failures(Generic[K]):
         """Raise the error that answers for *key*, if any."""
         self.expire(now)
         if key in self._errors:
-            raise self._errors[key][1].with_traceback(None)
+            raise with_traceback(self._errors[key][1], None)
 
     def forget(self, key: K) -> None:
         """Let the next caller try again."""

@@ -17,7 +17,8 @@ from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.errors import LifecycleError, ReleaseTimeout, is_fatal
+from .._ground.errors import LifecycleError, ReleaseTimeout
+from .._ground.foreign import is_fatal
 from .._ground.ladder import patience
 from .._ground.logs import OwnerLog
 

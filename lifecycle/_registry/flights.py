@@ -13,7 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .._chores import Chore
 from .._ground import kernel
-from .registrations import Registration, in_words
+from .._ground.foreign import in_words, traceback_of, with_traceback
+from .registrations import Registration
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,7 +48,7 @@ class Crash:
 
     def __init__(self, error: BaseException, told: int) -> None:
         self.error = error
-        self.traceback: TracebackType | None = error.__traceback__  # as the factory left it: callers add their own
+        self.traceback: TracebackType | None = traceback_of(error)  # as the factory left it: callers add their own
         self.unaware = told  # of all who were told, how many have not left without looking
 
 
@@ -96,7 +97,7 @@ class Flight(Generic[K, V]):
         if not isinstance(outcome, Crash):
             return outcome
         try:
-            raise outcome.error.with_traceback(outcome.traceback)
+            raise with_traceback(outcome.error, outcome.traceback)
         finally:
             del place, outcome  # which the error's traceback would refer to: a cycle
 

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from .._ground.foreign import in_words
 from .._lender import Closing, Held, borrower_in_words
 from .departures import Departures
-from .registrations import LIVE, Registration, in_words
+from .registrations import LIVE, Registration
 from .shelf import Shelf
 
 K = TypeVar("K")

@@ -5,16 +5,10 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from .._ground.foreign import in_words
+
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-def in_words(key: object) -> str:
-    """Return what a person calls a key, also one whose own answer is an error: the books must not depend on it."""
-    try:
-        return repr(key)
-    except Exception:
-        return object.__repr__(key)
 
 
 class RemovalCause(enum.Enum):

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self, TypeVar, overload
 from .._ground import kernel, trace
 from .._ground.checks import checked_timeout
 from .._ground.closing import refuse
+from .._ground.foreign import in_words
 from .._ground.roots import Portrait, enroll
 from .._lender import OPEN, Closing, Lender, ReturnReport
 from .._task.waiting import closing_tasks
@@ -21,7 +22,7 @@ from .creation import Creations
 from .departures import Departures
 from .failures import Failures
 from .leases import Lease, Leases, TryLease
-from .registrations import EXPLICIT, LIVE, SHUT, SIZE, Registration, RemovalCause, in_words
+from .registrations import EXPLICIT, LIVE, SHUT, SIZE, Registration, RemovalCause
 from .shelf import FOREVER, Shelf
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper

@@ -15,9 +15,10 @@ from typing import Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._ground.trace import Mark
-from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause, in_words
+from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause
 from .wheel import ExpiryWheel
 
 K = TypeVar("K")

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.closing import refuse
-from .._ground.errors import LifecycleError, TimeoutExpired, split_cancellation
+from .._ground.errors import LifecycleError, TimeoutExpired
+from .._ground.foreign import split_cancellation, traceback_of
 from .._ground.surely import run_surely
 from .ending import EndingScope
 from .entries import Entry, Release, Resource
@@ -265,7 +266,7 @@ class Holder(HalfMade, Generic[T]):
 
     async def _leave_context(self, error: BaseException | None) -> bool:
         try:
-            verdict = await self._cm.__aexit__(type(error) if error else None, error, error and error.__traceback__)
+            verdict = await self._cm.__aexit__(type(error) if error else None, error, error and traceback_of(error))
         except BaseException as raised:
             if self._releasing:
                 raise

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 from typing_extensions import ParamSpec
 
 from .._ground.calls import name_of
+from .._ground.foreign import traceback_of, with_traceback
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -80,7 +81,7 @@ class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
         await self._refuse_second_yield()
 
     async def _finish_with(self, error: BaseException) -> bool:
-        traceback = error.__traceback__
+        traceback = traceback_of(error)
         try:
             await self._generator.athrow(error)
         except StopAsyncIteration as ended:
@@ -89,7 +90,7 @@ class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
             # Python turns a StopIteration that leaves a generator into a RuntimeError around it.
             if raised is not error and not (_stops(error) and raised.__cause__ is error):
                 raise
-            error.__traceback__ = traceback
+            with_traceback(error, traceback)
             return False
         await self._refuse_second_yield()
         return False

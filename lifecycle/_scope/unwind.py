@@ -28,7 +28,8 @@ from inspect import iscoroutine
 from typing import Any, Protocol
 
 from .._ground import kernel, scopes
-from .._ground.errors import ReleaseTimeout, cancelled_inside, carries, combine, split_cancellation
+from .._ground.errors import ReleaseTimeout, cancelled_inside
+from .._ground.foreign import carries, combine, forget_context, split_cancellation, traceback_of
 from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
@@ -245,12 +246,8 @@ class Unwinding:
         """Add an error; the body's, once suppressed, is not its context, though it is still being handled."""
         self.errors.append(error)
         body = self._body_error
-        if body is not None and body not in self.errors:
-            while error.__context__ is not None:
-                if error.__context__ is body:
-                    error.__context__ = None
-                    return
-                error = error.__context__
+        if body is not None and self.errors[0] is not body:
+            forget_context(error, body)
 
     def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
         """Note how the pending release of *entry* has ended."""
@@ -273,7 +270,7 @@ class Unwinding:
         del self._books[entry]
         self._books.releasing = self._entry = entry
         self._given = given = self._in_flight()
-        details = (None, None, None) if given is None else (type(given), given, given.__traceback__)
+        details = (None, None, None) if given is None else (type(given), given, traceback_of(given))
         error, verdict = None, None
         met = kernel.requests_met(self._host)
         try:

@@ -17,6 +17,7 @@ from .._ground import kernel, trace
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
 from .._ground.closing import tell_closed, wait_closed
 from .._ground.errors import OwnerClosed
+from .._ground.foreign import in_words
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
 from .._manager.manager import TaskManager, end_block
@@ -259,7 +260,7 @@ class Server:
             self._account.leave(connection)
         self._counts[verdict] += 1
         if connection.error is not None:
-            facts = {"owner": self.name, "peer": connection.peer, "error": repr(connection.error)}
+            facts = {"owner": self.name, "peer": connection.peer, "error": in_words(connection.error)}
             logger.debug("connection ended", extra=facts)
 
     def _sweep_later(self) -> None:

@@ -76,4 +76,4 @@ class Body:
 
     def _as_requested(self, error: CancelledError, interruption: kernel.Cancellation) -> CancelledError:
         """Return *error* with the message of its requester: two requests at once arrive as one, perhaps with ours."""
-        return kernel.latest_request(self.host) if error.args == (interruption.reason,) else error
+        return kernel.latest_request(self.host) if error.args and error.args[0] is interruption.reason else error

@@ -18,7 +18,8 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from typing_extensions import TypeVarTuple
 
 from .._ground import kernel
-from .._ground.errors import TaskCancelled, TaskNotFinished, is_fatal
+from .._ground.errors import TaskCancelled, TaskNotFinished
+from .._ground.foreign import is_fatal, traceback_of, with_traceback, without_our_frame
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -145,7 +146,7 @@ class TaskHandle(Generic[T_co]):
             return cast("T_co", self._outcome)
         try:
             # Every time with the frames of the task alone, or they would pile up with every caller.
-            raise error.with_traceback(self._traceback)
+            raise with_traceback(error, self._traceback)
         finally:
             del self, error  # which the traceback would keep alive: a cycle
 
@@ -305,9 +306,7 @@ class TaskHandle(Generic[T_co]):
         except GeneratorExit:  # closed, which a return satisfies; raised, it would be an error that nobody retrieves
             self._end(CANCELLED, None)
         except BaseException as error:
-            # Without this frame, which refers to the handle, which keeps the error: a cycle.
-            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-            self._end(FAILED, error)
+            self._end(FAILED, without_our_frame(error))
             del self, owner  # as above: the frames in the traceback lead back to this one
             if is_fatal(error):  # it has to end the loop; anything else is the owner's to report
                 raise
@@ -329,7 +328,7 @@ class TaskHandle(Generic[T_co]):
         self._status = status
         self._outcome = outcome
         if isinstance(outcome, BaseException):
-            self._traceback = outcome.__traceback__
+            self._traceback = traceback_of(outcome)
         self._task = None  # whose CancelledError keeps the frame that refers to this handle: a cycle
         self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
         del self._coro  # which before Python 3.13 keeps its arguments if it never ran

@@ -22,7 +22,8 @@ from typing import Any
 
 from .._ground import kernel, trace
 from .._ground.bell import Bell
-from .._ground.errors import ReleaseTimeout, combine
+from .._ground.errors import ReleaseTimeout
+from .._ground.foreign import combine
 from .._manager.manager import TaskManager
 from .._manager.records import AbandonedTask
 from .._task.handle import CANCELLED, FINISHED
