@@ -60,7 +60,7 @@ def test_a_second_cancellation_does_not_shorten_the_joining(run: Run, group_clas
     async def main() -> None:
         async def host() -> None:
             async with group_class() as group:
-                group.create_task(forever(seen, clean_up=0.01))
+                group.create_task(forever(seen, clean_up=0.2))
 
         task = asyncio.create_task(host())
         for _ in range(4):

@@ -159,7 +159,7 @@ programs = st.builds(
 
 
 #: These hold scopes of the task that enters them, and so must be left there; and a group that is left with an error
-#: swallows a native cancellation that it meets while it waits.
+#: swallows a native cancellation that it meets while it waits. So they are inline in a block by itself only.
 BOUND_TO_TASK = {"anyio client", "asyncio group", "self-cancelling"}
 
 Items = list[Any]  # of a scope, oldest first: a Held, or the items of a child
@@ -169,10 +169,13 @@ def blocks_of(program: Program) -> list[Items]:
     """Return what the scope of each block holds, outermost block first."""
     blocks: list[Items] = [[]]
     items = blocks[0]
-    nested = any(isinstance(layer, Nested) for layer in program.layers)
+    by_itself = not any(isinstance(layer, Nested) for layer in program.layers)
     for number, layer in enumerate(program.layers):
         if isinstance(layer, Held):
-            how = "enter" if nested and layer.sort in BOUND_TO_TASK else layer.how
+            inline = by_itself or layer.sort not in BOUND_TO_TASK
+            if layer.sort == "cancelled":  # whose it was cannot be said where the host's has been swallowed, or is due
+                inline = by_itself and not may_be_swallowed(program)
+            how = layer.how if inline else "enter"
             items.append(Held(layer.sort, how, number))
         elif layer.kind == "child":
             items.append([])
