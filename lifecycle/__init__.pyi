@@ -35,9 +35,9 @@ from ._registry.cached import cached as cached
 from ._registry.registrations import Registration as Registration
 from ._registry.registrations import RemovalCause as RemovalCause
 from ._registry.registry import Registry as Registry
-from ._run import background as background
-from ._run import create_background_task as create_background_task
-from ._run import run as run
+from ._run.background import background as background
+from ._run.background import create_background_task as create_background_task
+from ._run.run import run as run
 from ._scope.resource import resource as resource
 from ._scope.scope import Scope as Scope
 from ._serve.serve import serve_tcp as serve_tcp
