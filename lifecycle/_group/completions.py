@@ -16,7 +16,7 @@ from .._task.handle import TaskHandle, TaskStatus
 from .gather import ResultGroup
 from .group import CLOSED, OPEN
 from .members import Member
-from .source import Source
+from .source import END, Source
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Completions(Generic[T]):
         try:
             return await harvest.next()
         except BaseException as error:
-            await harvest.leave(error)
+            await harvest.leave(None if isinstance(error, StopAsyncIteration) else error)
             raise
 
     def __del__(self) -> None:
@@ -150,6 +150,8 @@ class Harvest(ResultGroup, Generic[T]):
                 return self._ready.popleft()
             if self._source_error is not None:
                 error, self._source_error = self._source_error, None
+                if isinstance(error, StopAsyncIteration):  # raised as it is, it would be the end of the loop
+                    raise RuntimeError("the source of as_completed() raised StopAsyncIteration") from error
                 raise error
             if self._exhausted and not self._working:
                 break
@@ -163,8 +165,6 @@ class Harvest(ResultGroup, Generic[T]):
         """
         if self._state is not OPEN:
             return
-        if isinstance(error, StopAsyncIteration):
-            error = None
         self._end(f"{self} was left")
         try:
             await self.__aexit__(type(error) if error is not None else None, error, None)
@@ -190,13 +190,15 @@ class Harvest(ResultGroup, Generic[T]):
     async def _take_one(self) -> None:
         """Take one awaitable from the source and start it."""
         try:
-            coro = coroutine_for(await self._source.pull())
-        except StopAsyncIteration:
-            self._exhausted = True
+            aw = await self._source.pull()
+            coro = None if aw is END else coroutine_for(aw)
         except Exception as error:
             self._exhausted = True
             self._source_error = error
         else:
+            if coro is None:
+                self._exhausted = True
+                return
             if self._ending is not None:
                 coro.close()
                 self._exhausted = True

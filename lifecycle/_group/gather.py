@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
 from inspect import isawaitable
 from itertools import islice
 from typing import Any, Literal, TypeVar, cast, overload
@@ -15,7 +15,7 @@ from .._ground.foreign import combine, is_fatal
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
 from .group import Policy, TaskGroup
 from .members import Member, name_of_member, was_cancelled
-from .source import BREATH_EVERY, Breath, Source
+from .source import BREATH_EVERY, END, Breath, Source
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -95,11 +95,26 @@ async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = 
         BaseExceptionGroup: several.
     """
     source = Source(aws[0] if len(aws) == 1 and not isawaitable(aws[0]) else aws)
+    return await collect("gather", source, itself, limit=limit, return_exceptions=return_exceptions)
+
+
+async def collect(
+    name: str,
+    source: Source[T],
+    make: Callable[[T], Awaitable[Any]],
+    *,
+    limit: int | None,
+    return_exceptions: bool = False,
+) -> list[Any]:
+    """Await what *make* makes of every item of *source*, each in a task of its own; return the results in order.
+
+    Cancellation: cancels all, waits until they have ended, and is raised then.
+    """
     handles: list[TaskHandle[Any]] = []
     try:
-        group = ResultGroup("gather", limit=limit, keep_errors=return_exceptions)
+        group = ResultGroup(name, limit=limit, keep_errors=return_exceptions)
         async with group:
-            await start_each(group, source, handles.append)
+            await start_each(group, source, make, handles.append)
         if return_exceptions:
             return [outcome_of(handle) for handle in handles]
         return [handle.result() for handle in handles]
@@ -108,8 +123,18 @@ async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = 
         handles.clear()  # an error refers to this frame, and its handle to the error
 
 
-async def start_each(group: TaskGroup, source: Source[Awaitable[Any]], note: Callable[[TaskHandle[Any]], None]) -> None:
-    """Start a task for every awaitable of *source*, taking no more of them than there are free slots.
+def itself(aw: Awaitable[T]) -> Awaitable[T]:
+    """Return *aw*, which needs nothing to be made of it."""
+    return aw
+
+
+async def start_each(
+    group: TaskGroup,
+    source: Source[T],
+    make: Callable[[T], Awaitable[Any]],
+    note: Callable[[TaskHandle[Any]], None],
+) -> None:
+    """Start a task for what *make* makes of every item of *source*, taking no more than there are free slots.
 
     Cancellation: the source is closed.
     """
@@ -117,13 +142,14 @@ async def start_each(group: TaskGroup, source: Source[Awaitable[Any]], note: Cal
     try:
         while True:
             await members.reserve_slot()
-            coro = coroutine_for(await source.pull())
+            item = await source.pull()
+            if item is END:
+                return
+            coro = coroutine_for(make(item))
             if group._ending is not None:  # a task that was started eagerly has failed
                 coro.close()
                 return
             note(members.add_handle(coro, name_of(coro), reserved=True))
-    except StopAsyncIteration:
-        pass
     finally:
         await source.aclose()
 
@@ -169,7 +195,7 @@ async def amap(
     """
     checked_limit(limit)
     if isinstance(items, AsyncIterable):
-        return await gather(call_each(fn, items), limit=limit)
+        return await collect("amap", Source(items), fn, limit=limit)
     results: dict[int, R] = {}
     feed = enumerate(items)
     label = name_of(fn)
@@ -192,18 +218,6 @@ async def work(
             await Breath()
         results[index] = await fn(item)
         done += 1
-
-
-async def call_each(fn: Callable[[T], Awaitable[R]], items: AsyncIterable[T]) -> AsyncIterator[Awaitable[R]]:
-    """Yield ``fn(item)`` for every item; closes *items* when it is closed."""
-    source = Source(items)
-    try:
-        while True:
-            yield fn(await source.pull())
-    except StopAsyncIteration:
-        return
-    finally:
-        await source.aclose()
 
 
 # race

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sized
 from inspect import isasyncgen, iscoroutine
-from typing import Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
 #: Items, none of which may have suspended, after which others get a turn and a cancellation can arrive.
 BREATH_EVERY = 64
+
+
+class Mark(enum.Enum):
+    """What a source returns instead of an item."""
+
+    END = "end"  #: there is none any more
+
+
+#: A value and no StopAsyncIteration: that one may just as well come from the code that makes the items, as its error.
+END: Final = Mark.END
 
 
 class Source(Generic[T]):
@@ -29,23 +40,23 @@ class Source(Generic[T]):
         else:
             self._sync = iter(items)
 
-    async def pull(self) -> T:
-        """Return the next item.
+    async def pull(self) -> T | Literal[Mark.END]:
+        """Return the next item, or END.
 
         Cancellation: whatever it means to the iterable.
-
-        Raises:
-            StopAsyncIteration: there is none.
         """
         self._pulled += 1
         if self._is_lazy and self._pulled % BREATH_EVERY == 0:
             await Breath()
         if self._async is not None:
-            return await anext(self._async)
+            try:
+                return await anext(self._async)
+            except StopAsyncIteration:
+                return END
         assert self._sync is not None
         for item in self._sync:
             return item
-        raise StopAsyncIteration
+        return END
 
     async def aclose(self) -> None:
         """End an asynchronous generator that has not come to its end; leave every other iterable to its owner.

@@ -14,7 +14,7 @@ from lifecycle import OwnerClosed, TaskGroup, amap, as_completed, gather, race
 from ._table import Gauge, scenario, work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Iterator
 
     from lifecycle.testing import Bubble
 
@@ -137,6 +137,24 @@ async def amap_over_an_async_source(bubble: Bubble) -> None:
 
     await amap(double, source(), limit=2)
     await amap(double, range(3), limit=2)
+
+
+@scenario
+async def as_completed_over_a_source_that_fails(bubble: Bubble) -> None:
+    """The source raises what would end the loop over its results; it is an error there, and the rest is joined."""
+
+    def source() -> Iterator[Coroutine[Any, Any, None]]:
+        yield work(bubble, "first", 0.01)
+        yield work(bubble, "second", 5)
+        raise StopAsyncIteration("planned")
+
+    looped = False
+    with contextlib.suppress(RuntimeError):
+        async for _ in as_completed(source()):
+            pass
+        looped = True
+    assert not looped, "the loop took an error of its source for its end"
+    await asyncio.sleep(0)
 
 
 @scenario
