@@ -1,7 +1,8 @@
 """Chores: tasks of a registry or a pool, each with a deadline, so that no caller's cancellation reaches what they make.
 
 A chore that is not over when its time is up is cancelled, and cancelled again a bound later. If it ignores both, it is
-abandoned: those who wait for it are told, and what it may still produce goes to its ``late`` function.
+abandoned. Those who wait for it are told that it was late in either case, and what it may still produce goes to its
+``late`` function.
 """
 
 from __future__ import annotations
@@ -164,14 +165,13 @@ class Chore(Generic[T]):
         if isinstance(self._cancellation, kernel.Cancellation):
             self._cancellation.withdraw()
         self._owner._forget(self)
+        if error is None and (self._settled or self._timed_out) and self._late is not None:
+            self._late(self.result)  # before those who wait are told: an owner that closes must not be done without it
         if not self._settled:
-            self._settle_with(None if error is None else self._with_its_name(error))
-        elif error is not None:
-            if not isinstance(error, CancelledError):
-                extra = {"owner": self._owner.name, "chore": self.name}
-                self._owner.logger.error("abandoned chore failed", exc_info=error, extra=extra)
-        elif self._late is not None:
-            self._late(self.result)
+            self._settle_with(self._verdict_on(error))
+        elif error is not None and not isinstance(error, CancelledError):
+            extra = {"owner": self._owner.name, "chore": self.name}
+            self._owner.logger.error("abandoned chore failed", exc_info=error, extra=extra)
         if error is None:
             del self.result
 
@@ -185,11 +185,11 @@ class Chore(Generic[T]):
         finally:
             self.error = None
 
-    def _with_its_name(self, error: BaseException) -> BaseException:
-        """Return the error that those who wait are told."""
-        if self._timed_out and isinstance(error, (CancelledError, TimeoutError)):
+    def _verdict_on(self, error: BaseException | None) -> BaseException | None:
+        """Return the error that those who wait are told; time that is up is one, also where the work swallowed it."""
+        if self._timed_out and (error is None or isinstance(error, (CancelledError, TimeoutError))):
             return self._overdue(self._timeout, False, self._stack)
-        return as_failure(error, self.name)
+        return None if error is None else as_failure(error, self.name)
 
     def _time_is_up(self) -> None:
         if not self._timed_out:
@@ -241,7 +241,7 @@ class Chores:
             name: for errors and logs.
             timeout: seconds it may take.
             settle: called exactly once, in the step in which the chore ends or is abandoned; never before this returns.
-            late: called with the result of one that was abandoned and returned nevertheless.
+            late: called with the result of one whose time was up and that returned nevertheless.
             overdue: makes the error of one that took too long; by default a CreationTimeout.
         """
         chore = Chore(self, coroutine_for(work), name, timeout, settle, late, overdue)

@@ -158,6 +158,7 @@ OWN = [
     OwnMutant("one task too many", "Slots.has_room", "< self._limit", "<= self._limit", MANAGER),
     OwnMutant("a line that stands still", "TaskBooks._after_end", "self._slots.serve()", "pass", MANAGER),
     # Leases and single flight.
+    OwnMutant("a late value is a good one", "Chore._verdict_on", "error is None or ", "", ("registry_factory_is",)),
     OwnMutant("a lease that holds nothing", "Leases.claim", "registration._leases += 1", "pass", REGISTRY),
     OwnMutant(
         "a lease is not given back",
@@ -211,6 +212,7 @@ OWN = [
     OwnMutant("the feeder keeps its source", "Harvest._feed", "await self._source.aclose()", "pass", COMPLETED),
     OwnMutant("the rest is not cancelled", "Harvest.leave", 'self._end(f"{self} was left")', "pass", COMPLETED),
     # Timers.
+    OwnMutant("a late run is a good one", "Run._call_within", "if self._expired:", "if False:", ("timer_whose",)),
     OwnMutant("a run keeps its deadline", "Run._call_within", "ladder.end()", "pass", TIMER),
     OwnMutant("one run too many", "TimerLife._wait", ">= self._settings.max_instances", "> 99", ("timer_that",)),
     OwnMutant("a timer without end", "TimerLife._wait", "if self.stopping:", "if False:", ("timers_that",)),

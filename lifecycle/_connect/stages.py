@@ -217,8 +217,11 @@ async def _within(limit: float, name: str, begin: Callable[[], Awaitable[T]]) ->
     bound = kernel.time_limit(limit)
     try:
         async with bound:
-            return await begin()
+            value = await begin()
     except TimeoutError as error:
         if not bound.expired():
             raise
         raise TimeoutExpired(f"stage {name!r}", limit) from error.__cause__
+    if bound.expired():  # a cancellation that was swallowed: a stage that is late has failed
+        raise TimeoutExpired(f"stage {name!r}", limit)
+    return value

@@ -66,6 +66,9 @@ class Closer:
             await closing
         except BaseException as error:
             self._take(error)
+        else:
+            if self._cancellation is not None and not self._was_abandoned:  # which it has swallowed
+                self.error = ReleaseTimeout(self._label, self._timeout, abandoned=False)
 
     def _take(self, error: BaseException) -> None:
         """Note what the closing raised; what it raises after it was abandoned is only told."""

@@ -125,6 +125,8 @@ class Run:
             ladder.end()
             if self._cancellation is not None:
                 await self._was_only_late(task)
+        if self._expired:  # it has swallowed its cancellation, or was in a shield
+            raise TimeoutExpired(str(self), timeout)
 
     def _expire(self, task: Task[Any]) -> None:
         """Cancel the body, a second time where it has swallowed the first; a shield holds the first back."""

@@ -98,9 +98,9 @@ def fixed_rate(
             begins however late it is.
         jitter: each run is delayed by a random time of up to *jitter* seconds, less than *period*; the grid stays.
         max_instances: how many runs may go on at once.
-        run_timeout: seconds that a run may take; then it is cancelled and has failed. One that swallows this is
-            cancelled once more five seconds later; one that ignores that as well is logged, with its place, and goes
-            on in its own. None for no bound.
+        run_timeout: seconds that a run may take; then it is cancelled and has failed, whatever it makes of
+            that. One that swallows it is cancelled once more five seconds later; one that ignores that as well is
+            logged, with its place, and goes on in its own. None for no bound.
         on_error: ``"log"``: an error is logged and the timer goes on. ``"stop"``: it is logged and the timer ends.
             ``"raise"``: the timer ends, its other runs are cancelled, and its task raises the error to its owner.
         max_runs: end after this number of runs of one start. None for no bound.

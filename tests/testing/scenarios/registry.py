@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from lifecycle import OwnerClosed
+from lifecycle import CreationTimeout, OwnerClosed
 from lifecycle._group.group import TaskGroup
 from lifecycle._registry.registry import Registry
 from lifecycle.testing import Bubble
@@ -165,3 +165,19 @@ async def registry_of_long_and_short_lives(bubble: Bubble) -> None:
             await asyncio.sleep(0.015)
             clients.sweep()
             assert "short" not in clients, "a value is offered after its time"
+
+
+@scenario
+async def registry_factory_is_late(bubble: Bubble) -> None:
+    """A factory swallows the end of its time, and its value comes when nobody may have it any more."""
+
+    async def swallow() -> Token:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        return await connect(bubble, "late")
+
+    async with Registry[str, Token]("clients", finalizer=disconnect, create_timeout=0.02) as clients:
+        began = bubble.clock.time()
+        with contextlib.suppress(CreationTimeout):
+            async with clients.lease("a", swallow):
+                assert bubble.clock.time() <= began + 0.02, "a factory whose time was up has succeeded"

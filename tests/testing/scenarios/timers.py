@@ -55,6 +55,27 @@ async def timer_stops_itself(bubble: Bubble) -> None:
 
 
 @scenario
+async def timer_whose_runs_are_late(bubble: Bubble) -> None:
+    """A run swallows the end of its time, and returns as if nothing had been."""
+    lasted: list[float] = []
+
+    async def swallow() -> None:
+        began = bubble.clock.time()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await work(bubble, "late", 5)
+            await asyncio.sleep(0.001)
+        finally:
+            lasted.append(bubble.clock.time() - began)
+
+    timer = fixed_rate(swallow, 0.05, name="late", run_timeout=0.01, max_runs=2)
+    async with TaskManager("timers", drain_timeout=1, on_error=ignore_error) as manager:
+        await manager.start_soon(timer).wait()
+    in_time = sum(seconds <= 0.01 for seconds in lasted)
+    assert timer.statistics().finished <= in_time, "a run whose time was up has succeeded"
+
+
+@scenario
 async def timer_that_many_handle(bubble: Bubble) -> None:
     """Two runs at a time; triggered, paused, resumed and stopped by tasks of their own, one of which comes late."""
     gauge = Gauge(bubble, 2)
