@@ -1,6 +1,7 @@
 """What users write, as strict type checkers see it: `make types` checks this file, nothing runs it."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, assert_type
 
@@ -62,6 +63,7 @@ async def owners() -> None:
         assert_type(await scope.enter(client_resource("host")), Client)
         assert_type(scope.start_soon(open_client, "host"), TaskHandle[Client])
         assert_type(manager.start_soon(open_client, "host"), TaskHandle[Client])
+        assert_type(manager.start_soon_threadsafe(open_client, "host"), Future[Client])
         handle = await manager.spawn(open_client, "host")
         assert_type(handle, TaskHandle[Client])
         handle.add_done_callback(lambda done: print(done.result().aclose))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from asyncio import CancelledError, Future
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
@@ -21,6 +22,7 @@ from .._ground.ladder import patience
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .books import TaskBooks
+from .handover import Handover, ThreadFuture
 from .hooks import TaskHooks, logger
 from .idleness import describe, next_turn
 from .records import AbandonedTask, DrainReport, joined
@@ -208,14 +210,19 @@ class TaskManager(TaskBooks):
 
     def start_soon_threadsafe(
         self,
-        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, object]],
+        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
         *args: Unpack[Ts],
         name: str | None = None,
-    ) -> None:
+    ) -> concurrent.futures.Future[T]:
         """Start ``fn(*args)`` in the background from any thread; it begins in the manager's loop.
 
-        A task that is refused there, because the manager has been closed meanwhile, is logged and goes to the
-        ``rejected`` hooks, as its caller has long gone on.
+        The thread may wait for it with ``result(timeout)`` or ``exception(timeout)``, or ask it to end with
+        ``cancel()``; the future is done once the task has ended. In the loop's own thread waiting is refused, because
+        it would wait for ever. A task that ignores its cancellations keeps the future waiting, also when the manager
+        has abandoned it.
+
+        A task that is refused in the loop, because the manager has been closed meanwhile, is an error of the future;
+        it is logged as well and goes to the ``rejected`` hooks, as its caller may have gone on long ago.
 
         Raises:
             OwnerClosed: the manager is closing or closed, or its loop is.
@@ -225,18 +232,22 @@ class TaskManager(TaskBooks):
         self._check_open(label)
         if self._loop is None:
             raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
+        future: ThreadFuture[T] = ThreadFuture(self._loop, label)
+        start = partial(self._start_from_thread, fn, args, label)
         try:
-            self._loop.call_soon_threadsafe(partial(self._start_from_thread, fn, args, label))
+            self._loop.call_soon_threadsafe(Handover(future, start, self))
         except RuntimeError:
             refuse(self, f"task {label!r}", "its event loop is closed")
+        return future
 
-    def _start_from_thread(self, fn: Any, args: Any, name: str) -> None:
+    def _start_from_thread(self, fn: Any, args: Any, name: str) -> TaskHandle[Any]:
         try:
-            self.start_soon(fn, *args, name=name)
+            return self.start_soon(fn, *args, name=name)
         except Exception as error:
             logger.exception("task refused", extra={"owner": self.name, "task": name})
             if not isinstance(error, (OwnerClosed, ManagerFull)):
                 self._count_rejected(name, error)
+            raise
 
     @property
     def limit(self) -> int | None:
