@@ -211,7 +211,7 @@ class Chores:
     """The chores of one owner that have not ended.
 
     Attributes:
-        live: those that are waited for.
+        live: those that are waited for, by their tasks.
         abandoned: those that are not.
         name: the owner's name, for logs.
         logger: where the error of one that was abandoned goes.
@@ -221,7 +221,7 @@ class Chores:
         self.name = name
         self.logger = logger
         # Dicts rather than sets: they are walked in order of arrival, the same in every run.
-        self.live: dict[Chore[Any], None] = {}
+        self.live: dict[Task[Any], Chore[Any]] = {}
         self.abandoned: dict[Chore[Any], None] = {}
 
     def begin(
@@ -245,25 +245,25 @@ class Chores:
             overdue: makes the error of one that took too long; by default a CreationTimeout.
         """
         chore = Chore(self, coroutine_for(work), name, timeout, settle, late, overdue)
-        self.live[chore] = None
+        self.live[chore.task] = chore
         return chore
 
     def has(self, task: Task[Any]) -> bool:
         """Whether *task* is one of the chores."""
-        return any(chore.task is task for chore in self.live)
+        return task in self.live
 
     def names(self, exempt: frozenset[Task[Any]]) -> tuple[str, ...]:
         """Return the names of the live chores but those of *exempt* tasks."""
-        return tuple(chore.name for chore in self.live if chore.task not in exempt)
+        return tuple(chore.name for task, chore in self.live.items() if task not in exempt)
 
     def idle(self, exempt: frozenset[Task[Any]]) -> bool:
         """Whether no chore is live but those of *exempt* tasks, which wait for the asker."""
-        return all(chore.task in exempt for chore in self.live)
+        return all(task in exempt for task in self.live)
 
     def _forget(self, chore: Chore[Any]) -> None:
-        self.live.pop(chore, None)
+        self.live.pop(chore.task, None)
         self.abandoned.pop(chore, None)
 
     def _abandon(self, chore: Chore[Any]) -> None:
-        self.live.pop(chore, None)
+        self.live.pop(chore.task, None)
         self.abandoned[chore] = None

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 OPEN, CLOSING, CLOSED = OwnerState
 
-#: One who waits until something has come true: its future, and the question.
-Watcher = tuple[Future[None], Callable[[], bool]]
+#: Those who wait until something has come true: a future and the question for each.
+Watchers = dict[Future[None], Callable[[], bool]]
 
 
 def borrower_in_words(task: Task[Any] | None) -> str:
@@ -70,14 +70,48 @@ class ReturnReport:
         return not (self.lent or self.pending)
 
 
+class ComeBack:
+    """A question: have others than the tasks that ask nothing on loan any more?
+
+    It is asked after every return, and a look at all loans each time would take the square of their number. So it looks
+    again when no more is on loan than those who ask had at the last look, or when as much may have come back as the
+    others had then.
+
+    Args:
+        count: how much is on loan.
+        look: how much of it others have; looks at everything.
+    """
+
+    __slots__ = ("_asked", "_count", "_look", "_others", "_own")
+
+    def __init__(self, count: Callable[[], int], look: Callable[[], int]) -> None:
+        self._count = count
+        self._look = look
+        self._own = self._others = self._asked = 0
+
+    def __call__(self) -> bool:
+        if not self._count():
+            return True
+        self._asked += 1
+        if self._asked < self._others and self._count() > self._own:
+            return False
+        self._others = self._look()
+        self._own = self._count() - self._others
+        self._asked = 0
+        return not self._others
+
+
 class Closable(Protocol):
     """What a close needs of the owner that it closes."""
 
     def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
         """Begin to end everything but *exempt* tasks, which wait for it; called once."""
 
-    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        """Whether everything has ended, except for what *exempt* tasks do, and for loans if those do not count."""
+    def _has_come_back(self, exempt: frozenset[Task[Any]], *, closing: bool) -> Callable[[], bool]:
+        """Return the question whether others than *exempt* tasks have nothing on loan, that counts for a close."""
+
+    def _is_quiet(self, exempt: frozenset[Task[Any]]) -> bool:
+        """Whether everything has ended, except for what *exempt* tasks do, and for loans."""
 
     def _borrowed(self) -> list[str]:
         """Name what is still lent."""
@@ -130,7 +164,7 @@ class Closing:
         self.logger = OwnerLog(f"lifecycle.{kind}")
         self.timeout: float = checked_timeout(timeout, "close_timeout")
         self.state = OPEN
-        self.watchers: list[Watcher] = []
+        self.watchers: Watchers = {}
         self.account: trace.Account | None = None
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None
@@ -186,12 +220,16 @@ class Closing:
 
     def progress(self) -> None:
         """Wake those who wait for something that has come true."""
-        for future, ready in self.watchers:
+        for future, ready in self.watchers.items():
             if not future.done() and ready():
                 future.set_result(None)
-        if self.account is not None and self.state is CLOSED and self._owner._is_quiet(frozenset(), loans_too=True):
+        if self.account is not None and self.state is CLOSED and self._has_nothing_left():
             account, self.account = self.account, None
             account.end()
+
+    def _has_nothing_left(self) -> bool:
+        nobody: frozenset[Task[Any]] = frozenset()
+        return self._owner._is_quiet(nobody) and self._owner._has_come_back(nobody, closing=True)()
 
     async def wait_until(self, ready: Callable[[], bool], timeout: float = kernel.FOREVER) -> bool:
         """Wait until *ready*, or the time is up; return whether it came true."""
@@ -202,9 +240,10 @@ class Closing:
 
     async def drain(self, timeout: float) -> ReturnReport:
         """Wait until nothing is out but what the calling task has, or the time is up; return what is out then."""
-        exempt = closing_tasks()
-        await self.wait_until(lambda: self._owner._still_out(exempt).clean, timeout)
-        return self._owner._still_out(exempt)
+        exempt, owner = closing_tasks(), self._owner
+        has_come_back = owner._has_come_back(exempt, closing=False)
+        await self.wait_until(lambda: has_come_back() and owner._still_out(exempt).clean, timeout)
+        return owner._still_out(exempt)
 
     async def _wait_through(self, ready: Callable[[], bool], timeout: float) -> CancelledError | None:
         """Wait until *ready*, whatever happens to the calling task; return the cancellation held back."""
@@ -215,12 +254,12 @@ class Closing:
 
     @contextmanager
     def _watching(self, ready: Callable[[], bool]) -> Iterator[Future[None]]:
-        watcher = (kernel.new_future(), ready)
-        self.watchers.append(watcher)
+        future = kernel.new_future()
+        self.watchers[future] = ready
         try:
-            yield watcher[0]
+            yield future
         finally:
-            self.watchers.remove(watcher)
+            del self.watchers[future]
 
     # The close
 
@@ -250,12 +289,13 @@ class Closing:
         owner = self._owner
         with awaiting_tasks_of(owner._employs, exempt):
             owner._begin_closing(exempt)
-            held = await self._wait_through(lambda: owner._is_quiet(exempt, loans_too=True), self.timeout)
+            has_come_back = owner._has_come_back(exempt, closing=True)
+            held = await self._wait_through(lambda: has_come_back() and owner._is_quiet(exempt), self.timeout)
             lent = owner._borrowed()
             if lent:
                 self._errors.append(StillLent(str(self), self.timeout, lent))
             # Every chore and finalizer has a deadline of its own.
-            again = await self._wait_through(lambda: owner._is_quiet(exempt, loans_too=False), kernel.FOREVER)
+            again = await self._wait_through(lambda: owner._is_quiet(exempt), kernel.FOREVER)
         return kernel.foremost(held, again)
 
     def __repr__(self) -> str:

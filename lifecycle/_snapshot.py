@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,16 +41,28 @@ class SnapshotNode:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the node as plain data, for JSON."""
+        plain = self._without_children()
+        unfinished = [(self, plain)]
+        while unfinished:
+            node, its_plain = unfinished.pop()
+            for child in node.children:
+                below = child._without_children()
+                its_plain["children"].append(below)
+                unfinished.append((child, below))
+        return plain
+
+    def _without_children(self) -> dict[str, Any]:
         plain: dict[str, Any] = {"kind": self.kind, "name": self.name, "state": self.state, "age": self.age}
-        plain |= {"count": self.count, "counts": dict(self.counts), "site": list(self.site)}
-        return plain | {"children": [child.to_dict() for child in self.children]}
+        return plain | {"count": self.count, "counts": dict(self.counts), "site": list(self.site), "children": []}
 
     def walk(self, path: tuple[str, ...] = ()) -> "Iterator[tuple[tuple[str, ...], SnapshotNode]]":
         """Yield the node and all below it, each with its path of ``kind 'name'``."""
-        here = (*path, f"{self.kind} {self.name!r}")
-        yield here, self
-        for child in self.children:
-            yield from child.walk(here)
+        unseen: list[tuple[tuple[str, ...], SnapshotNode]] = [(path, self)]
+        while unseen:
+            above, node = unseen.pop()
+            here = (*above, f"{node.kind} {node.name!r}")
+            yield here, node
+            unseen += [(here, child) for child in reversed(node.children)]
 
     def __str__(self) -> str:
         parts = [f"{self.kind} {self.name!r}"]
@@ -183,12 +195,27 @@ class _Walk:
         self._owned: set[Any] = set()
 
     def node(self, portrait: Portrait) -> SnapshotNode:
-        """Return an owner's node with all below it."""
-        owners, plain = [], []
+        """Return an owner's node with all below it, however deep that is."""
+        begun = [self._node(portrait)]
+        below: SnapshotNode | None = None
+        while begun:
+            try:
+                begun.append(self._node(begun[-1].send(below)))
+                below = None
+            except StopIteration as end:
+                begun.pop()
+                below = end.value
+        assert below is not None
+        return below
+
+    def _node(self, portrait: Portrait) -> Generator[Portrait, Any, SnapshotNode]:
+        """Return an owner's node; yields the owners that it holds, and is sent their nodes."""
+        owners: list[SnapshotNode] = []
+        plain = []
         for thing in portrait.things:
             self._owned.add(thing.task)
             if thing.owner is not None:
-                owners.append(self.node(thing.owner._portrait()))
+                owners.append((yield thing.owner._portrait()))
             else:
                 plain.append(thing)
         return SnapshotNode(
@@ -234,10 +261,23 @@ def site_of(mark: Mark | None) -> tuple[str, ...]:
 
 
 def _branches(node: SnapshotNode, indent: str) -> Iterator[str]:
+    """Yield the lines of all that is below *node*."""
+    begun = [_twigs(node, indent)]
+    while begun:
+        for line, child, its_indent in begun[-1]:
+            yield line
+            if child is not None:
+                begun.append(_twigs(child, its_indent))
+                break
+        else:
+            begun.pop()
+
+
+def _twigs(node: SnapshotNode, indent: str) -> Iterator[tuple[str, SnapshotNode | None, str]]:
+    """Yield the lines of what is directly below *node*, each with the node that it is of, and the indent below that."""
     shown, rest = node.children[:LINES], node.children[LINES:]
     for child in shown:
         last = child is shown[-1] and not rest
-        yield f"{indent}{'`-' if last else '|-'} {child}"
-        yield from _branches(child, indent + ("   " if last else "|  "))
+        yield f"{indent}{'`-' if last else '|-'} {child}", child, indent + ("   " if last else "|  ")
     if rest:
-        yield f"{indent}`- and {sum(child.count for child in rest):,} more of {len(rest):,} sorts"
+        yield f"{indent}`- and {sum(child.count for child in rest):,} more of {len(rest):,} sorts", None, ""

@@ -43,7 +43,7 @@ OWN = [
     OwnMutant("no redelivery beside an error", "deliver_later", "task.cancel(*message)", "pass", ("scope_with",)),
     OwnMutant(
         "the closing host forgets its cancellation",
-        "Unwinding.hold",
+        "Failures.hold",
         "self.cancellation = kernel.foremost(self.cancellation, cancellation)",
         "pass",
         SCOPE,
@@ -75,7 +75,13 @@ OWN = [
         "a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and bool(", "bool(", CROSSING
     ),
     # Order, joins, releases.
-    OwnMutant("oldest first", "Unwinding._newest", "reversed(self._books)", "list(self._books)", SCOPE),
+    OwnMutant(
+        "oldest first", "ScopeBooks.newest", "self.popitem()", "(next(iter(self)), self.pop(next(iter(self))))", SCOPE
+    ),
+    OwnMutant("a long close is cut short", "Unwinding._breathe", "self.hold(error)", "raise", ("scope_of_a_thousand",)),
+    OwnMutant(
+        "a long close forgets the rest", "Unwinding.run", "await self._breathe()", "break", ("scope_of_a_thousand",)
+    ),
     OwnMutant(
         "a stopped task is not joined",
         "Unwinding._stop_task",

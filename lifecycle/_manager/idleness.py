@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,24 +12,49 @@ from .._ground import kernel
 from .._task.first_steps import FirstSteps
 from .._task.handle import TaskHandle
 from .._task.slots import Slots
-from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
+from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting, handle_of
 from .records import AbandonedTask
 
 T = TypeVar("T")
 
-NO_TASKS: frozenset[Task[Any]] = frozenset()
+#: How many running tasks are looked at as soon as the call stack of one task that may be one of the manager's.
+MANY = 8
 
 
-class Wait:
-    """One caller that waits until the manager is idle."""
+class Crowd:
+    """Callers that leave out the same tasks, so that they wait for the same: however many, one look answers all.
 
-    __slots__ = ("drains_from_inside", "exempt", "idle", "tasks")
+    Attributes:
+        tasks: what they leave out, and for how many of them.
+        waiting: what wakes those for whom it is not over yet.
+    """
 
-    def __init__(self, tasks: frozenset[Task[Any]], *, drains_from_inside: bool) -> None:
-        self.idle = kernel.new_future()
-        self.tasks = tasks  # which depend on this wait: they cannot end before it does
-        self.drains_from_inside = drains_from_inside
-        self.exempt = tasks
+    __slots__ = ("tasks", "waiting")
+
+    def __init__(self) -> None:
+        self.tasks: dict[Task[Any], int] = {}
+        self.waiting: dict[Future[None], None] = {}
+
+    def join(self, idle: Future[None], tasks: frozenset[Task[Any]]) -> None:
+        """Add a caller, on whose wait *tasks* depend."""
+        self.waiting[idle] = None
+        for task in tasks:
+            self.tasks[task] = self.tasks.get(task, 0) + 1
+
+    def leave(self, idle: Future[None], tasks: frozenset[Task[Any]]) -> None:
+        """Take a caller back."""
+        self.waiting.pop(idle, None)
+        for task in tasks:
+            self.tasks[task] -= 1
+            if not self.tasks[task]:
+                del self.tasks[task]
+
+    def wake(self) -> None:
+        """Tell all that it is over."""
+        waiting, self.waiting = self.waiting, {}
+        for idle in waiting:
+            if not idle.done():
+                idle.set_result(None)
 
 
 class Idleness:
@@ -49,15 +75,18 @@ class Idleness:
         self._running = running
         self._slots = slots
         self._first_steps = first_steps
-        self._waits: list[Wait] = []
-        self._closers = NO_TASKS
+        self._waits = 0
+        self._crowds: list[Crowd] = []  # each close is one of its own
+        self._drains_from_outside: Crowd | None = None
+        self._drains_from_inside: Crowd | None = None
+        self._closers: set[Task[Any]] = set()
         #: While more tasks run than this, no wait can be over, and `check` need not be called.
         self.threshold = -1
 
     @property
     def awaited(self) -> bool:
         """Whether any caller waits."""
-        return bool(self._waits)
+        return self._waits > 0
 
     async def wait(
         self, manager: object, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool
@@ -71,30 +100,36 @@ class Idleness:
 
         Cancellation: as *wait* does it; leaves nothing behind.
         """
-        tasks = closing_tasks()
+        # To those that drain or close the manager beside it, a drain applies the rules 2 and 3.
+        tasks = closing_tasks(but_for=manager if draining else None)
         own = self._count(tasks) if draining else 0
-        entry = Wait(tasks, drains_from_inside=own > 0)
-        self._waits.append(entry)
+        crowd = self._crowd(inside=own > 0) if draining else self._new_crowd()
+        idle = kernel.new_future()
+        crowd.join(idle, tasks)
+        self._waits += 1
         begin_awaiting(manager, tasks)
         try:
             with self._slots.lent(own):
                 self._review()
-                if entry.idle.done():
+                if idle.done():
                     return None
-                for handle in self._running:
-                    self._first_steps.expect(handle)
-                return await wait(entry.idle)
+                if self._waits == 1:  # what starts while somebody waits is expected when it does
+                    for handle in self._running:
+                        self._first_steps.expect(handle)
+                return await wait(idle)
         finally:
             end_awaiting(manager, tasks)
-            self._waits.remove(entry)
+            crowd.leave(idle, tasks)
+            if not draining:
+                self._crowds.remove(crowd)
+            self._waits -= 1
             self._review()
 
     @contextmanager
     def exempt_caller(self) -> Iterator[None]:
         """Leave the calling task out of every wait meanwhile: it closes the manager."""
-        before = self._closers
-        tasks = closing_tasks() - before
-        self._closers = before | tasks
+        tasks = closing_tasks() - self._closers
+        self._closers |= tasks
         self._review()
         try:
             with self._slots.lent(self._count(tasks)):
@@ -116,26 +151,42 @@ class Idleness:
         """Whether a task that closed the manager, so that none waited for it, runs on; only callers outside see it."""
         return bool(self._running) and not self._count(closing_tasks()) and bool(self.awaitable_by_caller())
 
-    def _count(self, tasks: frozenset[Task[Any]]) -> int:
-        """Return how many of *tasks* are running tasks of the manager."""
-        return sum(handle._task in tasks for handle in self._running)
+    def _count(self, tasks: AbstractSet[Task[Any]]) -> int:
+        """Return how many of *tasks* are running tasks of the manager; whichever are fewer are looked through."""
+        if len(self._running) <= MANY * len(tasks):
+            return sum(handle._task in tasks for handle in self._running)
+        return sum(handle_of(task) in self._running for task in tasks)
+
+    def _crowd(self, *, inside: bool) -> Crowd:
+        """Return the crowd of those that drain the manager from inside, or from outside."""
+        if inside:
+            self._drains_from_inside = self._drains_from_inside or self._new_crowd()
+            return self._drains_from_inside
+        self._drains_from_outside = self._drains_from_outside or self._new_crowd()
+        return self._drains_from_outside
+
+    def _new_crowd(self) -> Crowd:
+        crowd = Crowd()
+        self._crowds.append(crowd)
+        return crowd
 
     def check(self) -> None:
         """End the waits that are over; called when a task has ended, at the `threshold` and below."""
-        for entry in self._waits:
-            if not entry.idle.done() and self._is_idle(entry.exempt):
-                entry.idle.set_result(None)
+        for crowd in self._crowds:
+            if crowd.waiting and self._is_idle(crowd):
+                crowd.wake()
 
     def _review(self) -> None:
-        """Work out again who waits for whom: a caller has come or gone."""
-        drainers = NO_TASKS.union(*(entry.tasks for entry in self._waits if entry.drains_from_inside))
-        for entry in self._waits:
-            entry.exempt = entry.tasks | self._closers | (drainers if entry.drains_from_inside else NO_TASKS)
-        self.threshold = max((len(entry.exempt) for entry in self._waits), default=-1)
-        self.check()
+        """Work out again when a wait can be over: a caller has come or gone."""
+        sizes = [len(crowd.tasks) for crowd in self._crowds if crowd.waiting]
+        self.threshold = max(sizes) + len(self._closers) if sizes else -1
+        if len(self._running) <= self.threshold:
+            self.check()
 
-    def _is_idle(self, exempt: frozenset[Task[Any]]) -> bool:
-        return not self._slots.queued and all(handle._task in exempt for handle in self._running)
+    def _is_idle(self, crowd: Crowd) -> bool:
+        if self._slots.queued:
+            return False
+        return all(handle._task in crowd.tasks or handle._task in self._closers for handle in self._running)
 
 
 def next_turn() -> Future[None]:

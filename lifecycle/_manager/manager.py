@@ -331,6 +331,9 @@ class TaskManager(TaskBooks):
         ``drain_timeout`` had passed, and the cancellation is raised when they have ended. Shielded otherwise, for at
         most ``drain_timeout + cancel_timeout + min(1, cancel_timeout)`` seconds. A second caller just stops waiting.
         """
+        if self._closing is None and not self._running and not self._slots.line:
+            self._end_idle()
+            return self._report
         held = None
         while self._state is not CLOSED or self._idleness.has_stayed_closers():
             with self._idleness.exempt_caller():
@@ -345,14 +348,18 @@ class TaskManager(TaskBooks):
     async def _close_once(self, held: CancelledError | None) -> CancelledError | None:
         closing = self._closing = kernel.new_future()
         held = await self._shut_down(held)
-        self._state = CLOSED
         self._closing = None
-        self._report_closed()
+        self._end_idle()
         closing.set_result(None)
-        tell_closed(self)
         if self._idleness.has_joined_closers():  # let them come back from it, to see whether they stay
             held = kernel.foremost(held, await kernel.wait_through(next_turn()))
         return held
+
+    def _end_idle(self) -> None:
+        """Be closed: nothing is left that has to be waited for."""
+        self._state = CLOSED
+        self._report_closed()
+        tell_closed(self)
 
     async def _shut_down(self, held: CancelledError | None) -> CancelledError | None:
         self.close()

@@ -87,7 +87,7 @@ class Linked:
         self._told: set[TaskHandle[Any]] = set()
         self._lingering: TimerHandle | None = None
         self._ladder: Ladder | None = None
-        self._watchers: list[tuple[Future[None], frozenset[Task[Any]]]] = []
+        self._watchers: dict[Future[None], frozenset[Task[Any]]] = {}
         self._token: trace.Mark | None = None
         self.undelivered = 0
         self._since: float | None = None
@@ -269,7 +269,7 @@ class Linked:
                 self._on_end = no_time  # which refers to the owner of this: a cycle
                 if self._token is not None:
                     trace.closed(self._token)
-        for future, exempt in self._watchers:
+        for future, exempt in self._watchers.items():
             if not future.done() and self.quiet(exempt):
                 future.set_result(None)
 
@@ -285,12 +285,12 @@ class Linked:
         future = kernel.new_future()
         if self.quiet(exempt):
             future.set_result(None)
-        self._watchers.append((future, exempt))
+        self._watchers[future] = exempt
         return future
 
     def unwatch(self, future: Future[None]) -> None:
         """Forget a future that `watch` has returned."""
-        self._watchers = [watcher for watcher in self._watchers if watcher[0] is not future]
+        self._watchers.pop(future, None)
 
     def standing(self, name: str) -> str:
         """Return how the loop *name* ended, ``"running"`` where it has not, ``"new"`` where it has not begun."""

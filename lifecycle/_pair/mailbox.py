@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Generic, NoReturn, TypeVar
 
 from .._ground import kernel
@@ -11,7 +11,45 @@ from .._ground.closing import refuse
 
 T = TypeVar("T")
 
-Waiters = deque["Future[None]"]
+
+class Waiters:
+    """Those that wait for one thing in line, and those that have been woken and have not run yet.
+
+    Attributes:
+        woken: how many of the latter there are.
+    """
+
+    __slots__ = ("_line", "woken")
+
+    def __init__(self) -> None:
+        self._line: OrderedDict[Future[None], None] = OrderedDict()  # any of them may leave
+        self.woken = 0
+
+    def __len__(self) -> int:
+        return len(self._line) + self.woken
+
+    async def wait(self) -> None:
+        """Wait until it is one's turn.
+
+        Cancellation: leaves the line.
+        """
+        place = kernel.new_future()
+        self._line[place] = None
+        try:
+            await place
+        finally:
+            if self._line.pop(place, place) is place:  # it was no longer in line
+                self.woken -= 1
+
+    def wake(self) -> bool:
+        """Wake the first in line; return False where there is none."""
+        while self._line:
+            place, _ = self._line.popitem(last=False)
+            self.woken += 1
+            if not place.done():
+                place.set_result(None)
+                return True
+        return False
 
 
 class Mailbox(Generic[T]):
@@ -37,8 +75,8 @@ class Mailbox(Generic[T]):
         self._owner = owner
         self.capacity = capacity
         self._items: deque[T] = deque()
-        self._senders: Waiters = deque()
-        self._receivers: Waiters = deque()
+        self._senders = Waiters()
+        self._receivers = Waiters()
         self._open = True
         self._why = ""
 
@@ -67,34 +105,26 @@ class Mailbox(Generic[T]):
             await self._wait_for_room()
         self._items.append(item)
         if self._receivers:
-            self._wake_receiver()
+            self._receivers.wake()
         if self._senders:
             self._offer_room()  # to one who got in line when there was room for more than those before it
 
     async def _wait_for_room(self) -> None:
         if not self._open:
             self._refuse()
-        waiter = kernel.new_future()
-        self._senders.append(waiter)
         try:
-            await waiter
+            await self._senders.wait()
         except BaseException:
-            self._senders.remove(waiter)
             self._offer_room()  # it may have been woken for room that is now another's
             raise
-        self._senders.remove(waiter)
         if not self._open:
             self._refuse()
 
     def _offer_room(self) -> None:
-        """Tell as many of those in line as there is room for; each keeps its place until it runs."""
-        room = self.capacity - len(self._items)
-        for waiter in self._senders:
-            if room <= 0:
-                return
-            room -= 1
-            if not waiter.done():
-                waiter.set_result(None)
+        """Tell as many of those in line as there is room for; it is theirs until they have run."""
+        senders = self._senders
+        while senders.woken < self.capacity - len(self._items) and senders.wake():
+            pass
 
     def _refuse(self) -> NoReturn:
         refuse(self._owner, "an item", self._why)
@@ -120,22 +150,12 @@ class Mailbox(Generic[T]):
         while not self._items:
             if not self._open:
                 raise StopAsyncIteration
-            waiter = kernel.new_future()
-            self._receivers.append(waiter)
             try:
-                await waiter
+                await self._receivers.wait()
             except BaseException:
-                self._receivers.remove(waiter)
                 if self._items:
-                    self._wake_receiver()  # this one may have been woken for an item that is now another's
+                    self._receivers.wake()  # this one may have been woken for an item that is now another's
                 raise
-            self._receivers.remove(waiter)
-
-    def _wake_receiver(self) -> None:
-        for waiter in self._receivers:
-            if not waiter.done():
-                waiter.set_result(None)
-                return
 
     # Ending
 
@@ -144,6 +164,6 @@ class Mailbox(Generic[T]):
         if self._open:
             self._open = False
             self._why = why
-            for waiter in (*self._senders, *self._receivers):
-                if not waiter.done():
-                    waiter.set_result(None)
+            for waiters in (self._senders, self._receivers):
+                while waiters.wake():
+                    pass

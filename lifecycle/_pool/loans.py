@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from .._lender import Held, Watcher
+from .._lender import Held, Watchers
 from .line import Line, Place
 from .slot import IDLE, LENT, Slot
 
@@ -25,7 +25,7 @@ class LendingPool(Protocol[T]):
     _takes_back_idle: bool
     _idle: list[Slot[T]]
     _waiting: OrderedDict[Place[T], None]
-    _watchers: list[Watcher]
+    _watchers: Watchers
     _done: Future[None] | None
     _line: Line[T]
 

@@ -12,7 +12,7 @@ from .._ground.checks import checked_count
 from .._ground.errors import PoolFull
 from .._ground.roots import Portrait, Thing, enroll
 from .._ground.trace import mark_in
-from .._lender import CLOSED, OPEN, Closing, Lender, ReturnReport
+from .._lender import CLOSED, OPEN, Closing, ComeBack, Lender, ReturnReport
 from .line import Line
 from .loans import Loan, TryLoan
 from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
@@ -181,8 +181,10 @@ class Pool(Stock[T], Lender):
         checked_count(max_size, "max_size", least=max(1, self.min_size))
         self.max_size = max_size
         self._takes_back_idle = False
-        while self._is_too_big() and self._idle:
-            self._workshop.end(self._idle.pop(0))
+        surplus = max(0, len(self._slots) - max_size - self._count_in(DESTROYING))
+        leaving, self._idle[:surplus] = self._idle[:surplus], []
+        for slot in leaving:
+            self._workshop.end(slot)
         self._serve_line()
 
     def expire(self) -> None:
@@ -242,13 +244,13 @@ class Pool(Stock[T], Lender):
             return
         place = self._line.first()
         if place is not None:
-            slot.state = LENT
+            self._move(slot, LENT)
             slot.since = now
             place.set_result(slot)
         elif self._closing.state is not OPEN:  # no borrower will come any more
             self._workshop.end(slot)
         else:
-            slot.state = IDLE
+            self._move(slot, IDLE)
             slot.since = now
             self._idle.append(slot)
             if self._timed:
@@ -334,9 +336,10 @@ class Pool(Stock[T], Lender):
         self._workshop.stop_creations(exempt)
         self._end_idle()
 
-    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if loans_too and self._lent_to_others(exempt):
-            return False
+    def _has_come_back(self, exempt: frozenset[Task[Any]], *, closing: bool) -> Callable[[], bool]:
+        return ComeBack(self._number_lent, lambda: len(self._lent_to_others(exempt)))
+
+    def _is_quiet(self, exempt: frozenset[Task[Any]]) -> bool:
         return self._workshop.chores.idle(exempt)
 
     def _lent_to_others(self, exempt: frozenset[Task[Any]]) -> list[Slot[T]]:
@@ -386,12 +389,12 @@ class Pool(Stock[T], Lender):
         return len(self._slots)
 
     def _account(self) -> str:
-        lent, waiting = len(self._lent()), len(self._waiting)
+        lent, waiting = self._number_lent(), len(self._waiting)
         return f"{len(self._slots)} of {self.max_size} values, {lent} of them lent, {waiting} waiting"
 
     def _portrait(self) -> Portrait:
         """Describe the values, the work on them, and how many wait, for a snapshot."""
-        chores, closing = self._workshop.chores.live, self._closing
+        chores, closing = self._workshop.chores.live.values(), self._closing
         things = [
             *(Thing("task", chore.name, "running", task=chore.task) for chore in chores),
             *self._things(closing.account),

@@ -14,11 +14,14 @@ from .._ground.checks import checked_count, checked_timeout
 from .._ground.roots import Thing
 from .._ground.trace import Account, mark_in
 from .._lender import borrower_in_words
-from .slot import CREATING, DESTROYING, IDLE, LENT, Slot, SlotState
+from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
 
 T = TypeVar("T")
 
 FOREVER = kernel.FOREVER
+
+#: What is being worked on is counted, because the next step depends on it; there are as many slots as there may be.
+COUNTED = (CREATING, CHECKING, RESETTING, DESTROYING)
 
 
 class Stock(Generic[T]):
@@ -33,6 +36,7 @@ class Stock(Generic[T]):
         _clock: seconds that never go back.
         _created: values ever made.
         _destroyed: values ended.
+        _working: how many are in each of the states of which there is work to do.
     """
 
     __slots__ = (
@@ -47,6 +51,7 @@ class Stock(Generic[T]):
         "_needs_checks",
         "_slots",
         "_timed",
+        "_working",
         "max_size",
         "min_size",
     )
@@ -80,6 +85,7 @@ class Stock(Generic[T]):
         self._clock: Callable[[], float] = self._bind_clock
         self._slots: dict[Slot[T], None] = {}
         self._idle: list[Slot[T]] = []
+        self._working = dict.fromkeys(COUNTED, 0)
         self._created = self._destroyed = 0
 
     def _bind_clock(self) -> float:
@@ -92,6 +98,20 @@ class Stock(Generic[T]):
         self._idle.clear()
         return idle
 
+    def _add(self, slot: Slot[T]) -> None:
+        """Take in a slot, whose value is about to be created."""
+        self._slots[slot] = None
+        self._working[slot.state] += 1
+
+    def _move(self, slot: Slot[T], state: SlotState) -> None:
+        """Note what is happening to a slot; from lent to idle and back, and no further, a loan does it by itself."""
+        working = self._working
+        if slot.state in working:
+            working[slot.state] -= 1
+        if state in working:
+            working[state] += 1
+        slot.state = state
+
     # Questions
 
     def _now(self) -> float:
@@ -100,7 +120,7 @@ class Stock(Generic[T]):
 
     def _count_in(self, *states: SlotState) -> int:
         """How many values in one of these states are on their way to the line, or back to being idle."""
-        return sum(slot.state in states for slot in self._slots)
+        return sum(self._working[state] for state in states)
 
     def _has_expired(self, slot: Slot[T], now: float) -> bool:
         """Whether an idle value has had its time."""
@@ -113,7 +133,7 @@ class Stock(Generic[T]):
 
     def _is_too_big(self) -> bool:
         surplus = len(self._slots) - self.max_size
-        return surplus > 0 and surplus > sum(slot.state is DESTROYING for slot in self._slots)
+        return surplus > self._working[DESTROYING]
 
     # Words
 
@@ -139,6 +159,13 @@ class Stock(Generic[T]):
         assert self._created == with_value + self._destroyed, (self._created, with_value, self._destroyed)
         assert {slot for slot in self._slots if slot.state is IDLE} == set(self._idle)
         assert len(set(self._idle)) == len(self._idle)
+
+        for state, count in self._working.items():
+            assert count == sum(slot.state is state for slot in self._slots), state
+        assert self._number_lent() == len(self._lent())
+
+    def _number_lent(self) -> int:
+        return len(self._slots) - len(self._idle) - sum(self._working.values())
 
     def _lent(self) -> list[Slot[T]]:
         return [slot for slot in self._slots if slot.state is LENT]

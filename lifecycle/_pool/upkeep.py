@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Handle
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from .._ground import kernel
@@ -51,10 +52,10 @@ class Upkeep(Generic[T]):
         self._timer = None
         self._wakes_at = FOREVER
         now = stock._clock()
-        for slot in [slot for slot in stock._idle if stock._has_expired(slot, now)]:
-            if stock._has_expired(slot, now):  # the others may have gone down to min_size
-                stock._idle.remove(slot)
-                self._workshop.end(slot)
+        expired = {slot: None for slot in stock._idle if stock._has_expired(slot, now)}
+        if expired:
+            stock._idle[:] = [slot for slot in stock._idle if slot not in expired]
+            self._end_expired(expired, now)
         due = FOREVER
         for slot in stock._slots:
             if slot.state is LENT:
@@ -64,6 +65,16 @@ class Upkeep(Generic[T]):
                 due = min(due, slot.dies_at, idle_until)
         self.refill()
         self.wake_by(due)
+
+    def _end_expired(self, slots: Iterable[Slot[T]], now: float) -> None:
+        """End idle values that have been taken out; those that are still wanted when their turn comes go back."""
+        wanted = []
+        for slot in slots:
+            if self._stock._has_expired(slot, now):  # the others may have gone down to min_size
+                self._workshop.end(slot)
+            else:
+                wanted.append(slot)
+        self._stock._idle[:0] = wanted
 
     # Values that are missing
 

@@ -139,7 +139,7 @@ class Workshop(Generic[T]):
     def _new_slot(self) -> Slot[T]:
         self._numbers += 1
         slot: Slot[T] = Slot(self._numbers)
-        self._stock._slots[slot] = None
+        self._stock._add(slot)
         return slot
 
     def _creation_ended(self, slot: Slot[T], chore: Chore[T]) -> None:
@@ -174,7 +174,7 @@ class Workshop(Generic[T]):
     def check(self, slot: Slot[T]) -> None:
         """Check a value, and supply it if it is good."""
         assert self._check is not None
-        slot.state = CHECKING
+        self._stock._move(slot, CHECKING)
         self._begin(self._check, slot, f"check of {self._stock._label(slot)}", self._check_ended)
 
     def _check_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
@@ -189,7 +189,7 @@ class Workshop(Generic[T]):
     def reset(self, slot: Slot[T]) -> None:
         """Make a value that came back ready for the next borrower, and supply it."""
         assert self._reset is not None
-        slot.state = RESETTING
+        self._stock._move(slot, RESETTING)
         self._begin(self._reset, slot, f"reset of {self._stock._label(slot)}", self._reset_ended)
 
     def _reset_ended(self, slot: Slot[T], error: BaseException | None, verdict: object) -> None:
@@ -208,7 +208,7 @@ class Workshop(Generic[T]):
 
     def end(self, slot: Slot[T]) -> None:
         """Destroy a value; its slot keeps its place until that is over."""
-        slot.state = DESTROYING
+        self._stock._move(slot, DESTROYING)
         label = self._stock._label(slot)
         self._begin(
             self._destroy,
@@ -268,7 +268,7 @@ class Workshop(Generic[T]):
             then(slot, None, pending)
 
     def _forget(self, slot: Slot[T]) -> None:
-        slot.state = GONE
+        self._stock._move(slot, GONE)
         del self._stock._slots[slot]
         if self._closing.account is not None:
             self._closing.account.leave(slot)

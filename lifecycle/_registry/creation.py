@@ -131,7 +131,7 @@ class Creations(Generic[K, V]):
 
     def things(self) -> list[Thing]:
         """Return what a snapshot shows of them."""
-        return [Thing("task", chore.name, "creating", task=chore.task) for chore in self.chores.live]
+        return [Thing("task", chore.name, "creating", task=chore.task) for chore in self.chores.live.values()]
 
     def _circle_error(self, key: K) -> RuntimeError:
         name = in_words(key)

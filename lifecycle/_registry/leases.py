@@ -59,13 +59,17 @@ class Leases(Generic[K, V]):
         if self._closing.watchers:
             self._closing.progress()
 
-    def has_others_than(self, exempt: frozenset[Task[Any]]) -> bool:
-        """Whether a value that has left is leased by others than *exempt* tasks, which wait for the asker."""
+    def retained_by_others(self, exempt: frozenset[Task[Any]]) -> int:
+        """Return how many values that have left are leased by others than *exempt* tasks, which wait for the asker."""
         retained = self._departures.retained
         if not retained:
-            return False
+            return 0
         own = Counter(claim.registration for claim, task in self.holders.items() if task in exempt)
-        return any(registration._leases > own[registration] for registration in retained)
+        return sum(registration._leases > own[registration] for registration in retained)
+
+    def held_by_others(self, exempt: frozenset[Task[Any]]) -> int:
+        """Return how many leases others have than *exempt* tasks."""
+        return sum(task not in exempt for task in self.holders.values())
 
     def by_others(self, exempt: frozenset[Task[Any]]) -> tuple[str, ...]:
         """Name the values that are leased by others than *exempt* tasks, and who leases each."""

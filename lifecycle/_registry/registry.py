@@ -16,7 +16,7 @@ from .._ground.checks import checked_timeout
 from .._ground.closing import refuse
 from .._ground.foreign import in_words
 from .._ground.roots import Portrait, enroll
-from .._lender import OPEN, Closing, Lender, ReturnReport
+from .._lender import OPEN, Closing, ComeBack, Lender, ReturnReport
 from .._task.waiting import closing_tasks
 from .creation import Creations
 from .departures import Departures
@@ -375,10 +375,14 @@ class Registry(Shelf[K, V], Lender):
         self._sweeper.remove_all(SHUT)
         self._sweeper.stop()
 
-    def _is_quiet(self, exempt: frozenset[Task[Any]], *, loans_too: bool) -> bool:
-        if len(self._sweeper) or (loans_too and self._leases.has_others_than(exempt)):
-            return False
-        return self._creations.chores.idle(exempt) and self._departures.is_idle(exempt)
+    def _has_come_back(self, exempt: frozenset[Task[Any]], *, closing: bool) -> Callable[[], bool]:
+        leases = self._leases
+        if closing:
+            return ComeBack(self._departures.retained.__len__, lambda: leases.retained_by_others(exempt))
+        return ComeBack(leases.holders.__len__, lambda: leases.held_by_others(exempt))
+
+    def _is_quiet(self, exempt: frozenset[Task[Any]]) -> bool:
+        return not len(self._sweeper) and self._creations.chores.idle(exempt) and self._departures.is_idle(exempt)
 
     def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
         ending = len(self._sweeper) + (0 if self._departures.is_idle(exempt) else len(self._departures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from .._ground import kernel, trace
@@ -51,6 +52,25 @@ class ScopeBooks(dict[Any, None]):
         if len(self) > self.sweep_at:
             self.sweep()
             self.sweep_at = next_sweep(len(self))
+
+    def newest(self, but_for: Container[Any]) -> Any:
+        """Return the newest entry, but for tasks that are among these; None where there is none.
+
+        What is looked at is taken out and put back. To look from the end would be to walk over all the holes that
+        entries have left there, every time again: closing a large scope would take the square of its size.
+        """
+        passed_over = []
+        found = None
+        while self:
+            entry, _ = self.popitem()
+            if not entry.leaves or getattr(entry, "_task", None) not in but_for:
+                found = entry
+                self[entry] = None
+                break
+            passed_over.append(entry)
+        while passed_over:
+            self[passed_over.pop()] = None
+        return found
 
     def begin_run(self) -> list[Any]:
         """Put a run of callbacks on top of the ledger, until something else is put on it."""

@@ -7,7 +7,8 @@ Theory of operation
 they return cost nothing more, and a stopped task is waited for right there. A release that suspends is handed to *the
 closer*, one task per close, in which no cancellation of the host can reach it. The closer goes on down the ledger by
 itself until it meets an entry that must be left in the host (a context manager entered inline). While the host waits,
-it holds cancellations back; one is delivered when all is over.
+it holds cancellations back; one is delivered when all is over. Where thousands of releases do not suspend, the host
+gives the loop a turn now and then, in which it is as if one had been awaited.
 
 *The watchdog* is one timer for the whole close, because most releases are over at once: to note a time costs less
 than a tenth of a timer. Its rungs are those of `Ladder`. A release that takes longer than ``close_timeout`` is
@@ -15,8 +16,7 @@ interrupted, and once more a ``close_timeout`` later (a stopped task has been ca
 ended a grace after that is abandoned: a suspended release keeps its closer for itself, and the host goes on with
 another.
 
-Errors are collected, never raised in between. A cancellation is kept apart from the errors: it is not a failure of
-anything, and it must reach its task exactly once.
+Errors are collected, never raised in between; see `Failures`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,24 @@ from asyncio import CancelledError, Future, Task, TimerHandle
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import iscoroutine
+from itertools import repeat
 from typing import Any, Protocol
 
 from .._ground import kernel, scopes
-from .._ground.errors import ReleaseTimeout, cancelled_inside
-from .._ground.foreign import carries, combine, forget_context, split_cancellation, traceback_of
+from .._ground.errors import ReleaseTimeout
+from .._ground.foreign import split_cancellation, traceback_of
 from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
 from .books import ScopeBooks
 from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
+from .failures import Failures
 
 UNFINISHED = (PENDING, RUNNING)
+
+#: After how many releases that did not suspend the loop is given a turn. A number and not a time, so that a close does
+#: the same in every run; a close of fewer never suspends by itself.
+BREATH_EVERY = 1000
 
 NO_SHIELD = nullcontext()
 
@@ -50,21 +56,15 @@ class Closing(Protocol):
     _errors: list[BaseException]
 
 
-class Unwinding:
-    """One close of one ledger.
-
-    Attributes:
-        errors: what went wrong, in order; shared with the scope, whose tasks may still fail.
-        cancellation: the cancellation to deliver in the end, if any.
-    """
+class Unwinding(Failures):
+    """One close of one ledger; see `Failures` for what it has met."""
 
     # Defaults on the class, because most closes need few of them.
-    cancellation: CancelledError | None = None
+    _scope: Closing
     _host: Task[Any]
     _exempt: frozenset[Task[Any]]
     _entry: Any = None
     _pending: Awaitable[Any] | None = None
-    _given: BaseException | None = None
     _runner: Task[Any] | None = None  # the task that awaits the pending release
     _generation = 0
     _baton: Future[None] | None = None  # what the host waits for
@@ -76,17 +76,14 @@ class Unwinding:
     _interruptions: tuple[kernel.Cancellation, ...] = ()
     _scopes_around: bool | None = None
     _stopping: OwnTask[Any] | None = None  # whose end is awaited
+    _steps = 0  # releases begun since the loop was given a turn
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
         self._scope = scope
         self._books = scope._books
         self.errors = scope._errors
-        self._body_error = error
         if error is not None:
-            if isinstance(error, CancelledError):
-                self.cancellation = error
-            else:
-                self.errors.insert(0, error)
+            self._take_body_error(error)
 
     async def run(self) -> None:
         """Empty the ledger, except for tasks that wait for this very close.
@@ -96,8 +93,13 @@ class Unwinding:
         self._host = kernel.current_task()
         self._exempt = closing_tasks()
         try:
-            while (entry := self._entry if self._pending is not None else self._call_releases()) is not None:
-                if entry.inline:
+            while True:
+                entry = self._entry if self._pending is not None else self._call_releases()
+                if entry is None:
+                    if self._steps < BREATH_EVERY:
+                        break
+                    await self._breathe()
+                elif entry.inline:
                     await self._exit_inline(entry)
                 elif isinstance(entry, OwnTask):
                     await self._stop_task(entry)
@@ -113,14 +115,6 @@ class Unwinding:
         """Whether a release has been begun that has to be awaited."""
         return self._pending is not None
 
-    def error(self) -> BaseException | None:
-        """Return the one error that carries all that went wrong, None when nothing did."""
-        return combine(f"errors while closing {self._scope}", self.errors) if self.errors else None
-
-    def hold(self, cancellation: CancelledError | None) -> None:
-        """Keep *cancellation* for the end."""
-        self.cancellation = kernel.foremost(self.cancellation, cancellation)
-
     # The synchronous part
 
     def call_callbacks(self) -> None:
@@ -129,8 +123,9 @@ class Unwinding:
         One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
         """
         ledger = self._books
-        while ledger:
-            run = next(reversed(ledger))
+        while ledger and self._steps < BREATH_EVERY:
+            run, _ = ledger.popitem()  # and back, for `ScopeBooks.newest`'s reason
+            ledger[run] = None
             if type(run) is not CallbackRun or not self._call_run(run, len(ledger)):
                 return
 
@@ -138,7 +133,9 @@ class Unwinding:
         """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
         ledger, calls = self._books, run.calls
         called = len(calls)
-        while calls and len(ledger) == size:  # a callback may register another, which goes first
+        for _ in repeat(None, min(called, BREATH_EVERY)):
+            if len(ledger) != size:  # a callback has registered another, which goes first
+                break
             fn, args, kwargs = calls.pop()
             try:
                 pending = fn(*args, **kwargs)
@@ -150,6 +147,7 @@ class Unwinding:
                 self._entry = self._books.releasing = CallbackEntry(fn, args, kwargs)
                 break
         called -= len(calls)
+        self._steps += called
         self._books.opened += called
         self._books.released += called - (self._pending is not None)
         if not calls:
@@ -157,28 +155,26 @@ class Unwinding:
         return self._pending is None
 
     def _call_releases(self) -> Any:
-        """Release entries, newest first, until one needs more than a call: return it, None when none is left.
+        """Release entries, newest first, until one needs more than a call: return it.
 
-        What has to be awaited is in ``_pending`` afterwards. An entry that is left inline is still in the ledger.
+        Returns None when none is left, and when the loop has to be given a turn. What has to be awaited is in
+        ``_pending`` afterwards. An entry that is left inline is still in the ledger.
         """
         while True:
             self.call_callbacks()
             if self._pending is not None:
                 return self._entry
-            entry = self._newest()
+            if self._steps >= BREATH_EVERY:
+                return None
+            self._steps += 1
+            entry = self._books.newest(self._exempt)
+            if type(entry) is CallbackRun:  # below a task that waits for this close
+                entry = self._take_newest_call(entry)
             if entry is None or entry.inline:
                 return entry
             self._begin(entry)
             if self._pending is not None or entry.leaves:
                 return entry
-
-    def _newest(self) -> Any:
-        for entry in reversed(self._books):
-            if type(entry) is CallbackRun:  # below a task that waits for this close
-                return self._take_newest_call(entry)
-            if not entry.leaves or getattr(entry, "_task", None) not in self._exempt:
-                return entry
-        return None
 
     def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
         ledger = self._books
@@ -224,31 +220,6 @@ class Unwinding:
             end_awaiting(self._stopping, self._exempt)
             self._stopping = None
 
-    # Errors
-
-    def _in_flight(self) -> BaseException | None:
-        """Return the error that a context manager sees when it is left now."""
-        return self.error() if self.errors else self.cancellation
-
-    def _take_error(self, entry: Any, error: BaseException) -> None:
-        if error is self._given:
-            pass
-        elif self._given is not None and carries(error, self._given):
-            self.errors[:] = [error]
-        else:
-            self._add_failure(entry, error)
-
-    def _add_failure(self, entry: Any, error: BaseException) -> None:
-        """Add the error of a release; a cancellation that it raises by itself is a failure, and not the host's."""
-        self._add_error(cancelled_inside(entry.label, error) if isinstance(error, CancelledError) else error)
-
-    def _add_error(self, error: BaseException) -> None:
-        """Add an error; the body's, once suppressed, is not its context, though it is still being handled."""
-        self.errors.append(error)
-        body = self._body_error
-        if body is not None and self.errors[0] is not body:
-            forget_context(error, body)
-
     def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
         """Note how the pending release of *entry* has ended."""
         if self._expired:
@@ -260,11 +231,20 @@ class Unwinding:
         if error is not None:
             self._take_error(entry, error)
         elif entry.exits and verdict and self._given is not None:
-            self.errors.clear()
-            if isinstance(self._given, CancelledError):
-                self.cancellation = None
+            self._suppress()
 
     # In the host
+
+    async def _breathe(self) -> None:
+        """Give the loop a turn."""
+        self._steps = 0
+        with self._shield():
+            self._baton = kernel.new_future()
+            kernel.running_loop().call_soon(self._pass_baton)
+            try:
+                await self._baton
+            except CancelledError as error:
+                self.hold(error)
 
     async def _exit_inline(self, entry: InlineExit) -> None:
         del self._books[entry]

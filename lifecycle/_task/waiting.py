@@ -18,26 +18,31 @@ Tasks = frozenset[Task[Any]]
 
 _closers: ContextVar[Tasks] = ContextVar("lifecycle_closers", default=frozenset())
 
-#: Whose end is awaited, by whom: a task of ours by its handle, all tasks of an owner by the owner.
-_awaited: dict[object, list[Tasks]] = {}
+#: Whose end is awaited, by whom and how often: a task of ours by its handle, all tasks of an owner by the owner.
+_awaited: dict[object, dict[Tasks, int]] = {}
 
 #: Owners whose tasks have no handle: whether a task is one of theirs, and who waits for all of them.
 _awaited_lenders: dict[Callable[[Task[Any]], bool], Tasks] = {}
 
 
-def closing_tasks() -> Tasks:
+def closing_tasks(*, but_for: object = None) -> Tasks:
     """Return the calling task and every task that waits, through releases and closes, for what it does.
 
     An owner that closes must wait for none of them: it would wait for itself.
+
+    Args:
+        but_for: an owner; those that wait for it are not looked for, of which there may be many.
     """
     found = _closers.get() | {kernel.current_task()}
-    if _awaited or _awaited_lenders:
-        unseen = list(found)
-        while unseen:
-            for waiters in _waiters_of(unseen.pop()):
-                unseen += waiters - found
-                found |= waiters
-    return found
+    if not (_awaited or _awaited_lenders):
+        return found
+    all_found = set(found)
+    unseen = list(found)
+    while unseen:
+        for waiters in _waiters_of(unseen.pop(), but_for):
+            unseen += waiters - all_found
+            all_found |= waiters
+    return frozenset(all_found)
 
 
 def adopt_closers(tasks: Tasks) -> None:
@@ -52,14 +57,18 @@ def disown_closers() -> None:
 
 def begin_awaiting(awaited: object, waiters: Tasks) -> None:
     """Note that *waiters* wait, in a close, for the end of one task or of all tasks of an owner."""
-    _awaited.setdefault(awaited, []).append(waiters)
+    counts = _awaited.setdefault(awaited, {})
+    counts[waiters] = counts.get(waiters, 0) + 1
 
 
 def end_awaiting(awaited: object, waiters: Tasks) -> None:
     """Take back what `begin_awaiting` was told."""
-    _awaited[awaited].remove(waiters)
-    if not _awaited[awaited]:
-        del _awaited[awaited]
+    counts = _awaited[awaited]
+    counts[waiters] -= 1
+    if not counts[waiters]:
+        del counts[waiters]
+        if not counts:
+            del _awaited[awaited]
 
 
 @contextmanager
@@ -72,14 +81,15 @@ def awaiting_tasks_of(has: Callable[[Task[Any]], bool], waiters: Tasks) -> Itera
         del _awaited_lenders[has]
 
 
-def _waiters_of(task: Task[Any]) -> Iterator[Tasks]:
+def _waiters_of(task: Task[Any], but_for: object) -> Iterator[Tasks]:
     for has, waiters in _awaited_lenders.items():
         if has(task):
             yield waiters
     handle = handle_of(task)
     if handle is not None:
         yield from _awaited.get(handle, ())
-        yield from _awaited.get(handle._owner, ())
+        if handle._owner is not but_for:
+            yield from _awaited.get(handle._owner, ())
 
 
 def handle_of(task: Task[Any]) -> TaskHandle[Any] | None:

@@ -210,10 +210,8 @@ class Flight:
                 self.errors.clear()
             case "suppressing" if inline:
                 self.cancelled = False
-            case "cancelled" if inline and self.asked:
+            case "cancelled" | "anyio client" if inline and self.asked:
                 self.cancelled = True  # what an asked host raises inline is its cancellation
-            case "anyio client" if inline and self.asked and not self.errors:
-                self.cancelled = True
             case "cancelled" if self.errors or not self.cancelled:
                 self.errors["cancelled"] += 1
             case "failing":
@@ -337,8 +335,6 @@ def check(program: Program, flight: Flight, caught: list[BaseException], *, move
     found = [leaf for error in caught for leaf in leaves(error)]
     errors = Counter[object](leaf.args[0] for leaf in found if isinstance(leaf, Planned))
     errors += Counter("cancelled" for leaf in found if isinstance(leaf, TaskCancelled))
-    if program.event == "twice" and may_be_swallowed(program):  # by when the second comes, the first may be swallowed
-        errors["cancelled"] = flight.errors["cancelled"]
     assert errors == flight.errors, (errors, flight.errors)
     cancellations = [leaf for leaf in found if isinstance(leaf, asyncio.CancelledError)]
     happens = program.end == "wait"
@@ -356,8 +352,7 @@ def check(program: Program, flight: Flight, caught: list[BaseException], *, move
         assert moved_on is (not flight.errors)
     late = [error for error in found if isinstance(error, TimeoutError)]
     assert len(late) == (happens and program.event == "timeout" and flight.cancelled and not flight.errors)
-    told = len(cancellations) + len(late)
-    assert len(found) == told + sum(isinstance(leaf, (Planned, TaskCancelled)) for leaf in found), found
+    assert len(found) == sum(errors.values()) + len(cancellations) + len(late), found
 
 
 def may_be_swallowed(program: Program) -> bool:

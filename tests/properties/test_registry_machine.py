@@ -290,7 +290,7 @@ class ContendedRegistry(RegistryMachine):
 
     @invariant()
     def one_factory_per_key(self) -> None:
-        keys = [chore.name for chore in self.registry._creations.chores.live]
+        keys = [chore.name for chore in self.registry._creations.chores.live.values()]
         assert len(keys) == len(set(keys)), keys
 
     async def close(self) -> None:

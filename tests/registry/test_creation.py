@@ -286,7 +286,7 @@ def test_a_cancelled_factory_is_no_cancellation_of_its_callers() -> None:
                 caller = asyncio.create_task(registry.get_or_create("b", waits))
                 await asyncio.sleep(0)
                 await asyncio.sleep(pause)
-                next(iter(registry._creations.chores.live)).task.cancel()
+                next(iter(registry._creations.chores.live)).cancel()
                 with pytest.raises(TaskCancelled):
                     await caller
             registry._check_invariants()

@@ -11,6 +11,7 @@ import anyio
 from lifecycle import OwnerClosed, Scope
 from lifecycle._group.gather import gather
 from lifecycle._group.group import TaskGroup
+from lifecycle._scope.unwind import BREATH_EVERY
 
 from ._table import connect, disconnect, scenario, session, work
 
@@ -40,6 +41,30 @@ async def _uses(bubble: Bubble, token: Token) -> None:
 
 def _check_released(token: Token) -> None:
     assert not token.releases
+
+
+@scenario
+async def scope_of_a_thousand(bubble: Bubble) -> None:
+    """So many releases that do not suspend that the close gives the loop a turn, in which it can be cancelled."""
+    called = 0
+
+    def call() -> None:
+        nonlocal called
+        called += 1
+
+    scope = Scope("long")
+    bottom = bubble.ledger.acquire("bottom", kind="resource")
+    scope.push_async_callback(disconnect, bottom)
+    for _ in range(BREATH_EVERY + 1):
+        scope.callback(call)
+    try:
+        with anyio.CancelScope() as around:
+            asyncio.get_running_loop().call_soon(around.cancel)
+            await scope.aclose()
+    finally:
+        assert scope.closed
+        assert called == BREATH_EVERY + 1
+        assert bottom.releases == 1
 
 
 @scenario
