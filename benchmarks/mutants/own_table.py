@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 
@@ -268,3 +269,21 @@ OWN = [
     OwnMutant("a pause keeps its timer", "Connecting.stop", "self._pause.cancel()", "pass", CONNECT),
     OwnMutant("waiters are not told of the end", "Connecting._finish", "self.ended.set_result(None)", "pass", CONNECT),
 ]
+
+if sys.version_info >= (3, 12):  # eager tasks came with it
+    OWN += [
+        OwnMutant(
+            "an eager task that has ended its group goes on",
+            "Members.add_task",
+            "self._cancel_native(task, self._dropping)",
+            "pass",
+            ("group_ends_at_once",),
+        ),
+        OwnMutant(
+            "the end of an eager task is seen before its creator has it",
+            "Members._task_ended",
+            "if self._starting:",
+            "if False:",
+            ("group_ends_at_once",),
+        ),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Future, Task, TimerHandle
+from asyncio import CancelledError, Future, Handle, Task
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
@@ -98,7 +98,7 @@ class TaskGroup:
         self._ladder: Ladder | None = None  # while they are
         self._over: Future[None] | None = None  # see `wait_closed`
         self._timed_out = False
-        self._timer: TimerHandle | None = None
+        self._timer: Handle | None = None
         self._winner: object = _NOTHING
         self._entered = False
         self._body: Body  # from the moment on in which it is entered
@@ -122,7 +122,11 @@ class TaskGroup:
         enroll(self)
         self._token = trace.opened("task group", self.name) if trace.sink is not None else None
         if self.timeout != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_at(self._since + self.timeout, self._expire)
+            loop = kernel.running_loop()
+            if self.timeout > 0:
+                self._timer = loop.call_at(self._since + self.timeout, self._expire)
+            else:  # before whatever the body waits for can go on
+                self._timer = loop.call_soon(self._expire)
         if self._ending is not None:  # cancelled before it was entered
             self._refusal = "is shutting down"
             self._body.interrupt(self._ending)
@@ -145,7 +149,10 @@ class TaskGroup:
             await self._join()
         finally:
             self._close()
-        return self._conclude(error)
+        try:
+            return self._conclude(error)
+        finally:
+            del self._body, error  # what is raised leads to this frame, and the task that runs it to what is raised
 
     def cancel(self, reason: str | None = None) -> None:
         """End the block without an error: cancel the tasks, interrupt the body; from any task, any number of times.
@@ -304,7 +311,7 @@ class TaskGroup:
         self._ending = reason
         if self._entered:
             self._refusal = "is shutting down"
-            if self._members:
+            if self._members.any:
                 self._ladder = Ladder(partial(self._members.cancel_all, reason), self._abandon, self.close_timeout)
                 self._ladder.climb()
             if self._state is OPEN:

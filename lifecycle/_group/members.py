@@ -60,6 +60,7 @@ class Members:
         "_retrying",
         "_running",
         "_slots",
+        "_starting",
         "_waiting",
         "abandoned",
         "cancelled",
@@ -86,7 +87,9 @@ class Members:
         self._first_steps: FirstSteps | None = None  # once the group joins
         #: Those that the group no longer waits for, and that still run.
         self.abandoned: dict[Member, None] = {}
-        self._dropping = False
+        #: How many are being started: under an eager task factory they run meanwhile.
+        self._starting = 0
+        self._dropping: str | None = None  # why all are cancelled, once they are
         self._idle: Future[None] | None = None
         self.created = self.finished = self.failed = self.cancelled = 0
 
@@ -102,6 +105,11 @@ class Members:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def any(self) -> bool:
+        """Whether there are members, or one is about to be: it is making its first step, and runs this."""
+        return bool(self._live or self._starting)
 
     @property
     def queued(self) -> int:
@@ -123,13 +131,16 @@ class Members:
     def add_task(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> Task[T]:
         """Return a native task that runs *coro*, at once or when it gets a slot."""
         spawn = kernel.spawn if self._slots is None else self._add_bounded_task
-        task = spawn(coro, name, context)
+        self._starting += 1
+        try:
+            task = spawn(coro, name, context)
+        finally:
+            self._starting -= 1
         self.created += 1
         self._live[task] = None
-        if task.done():  # it was started eagerly
-            self._task_done(task)
-        else:
-            task.add_done_callback(self._task_done)
+        task.add_done_callback(self._task_done)  # called in the next turn if it was started eagerly, and has ended
+        if self._dropping is not None:  # by itself: it was started eagerly, and has ended the group
+            self._cancel_native(task, self._dropping)
         return task
 
     def add_handle(self, coro: Coroutine[Any, Any, T], name: str, *, reserved: bool = False) -> TaskHandle[T]:
@@ -147,7 +158,9 @@ class Members:
         if self._plain:
             handle._task = NativeTask(handle._run(), loop=self._loop, name=name)
         else:
+            self._starting += 1
             self._start(handle)
+            self._starting -= 1
         if self._first_steps is not None:
             self._first_steps.expect(handle)
         return handle
@@ -182,7 +195,7 @@ class Members:
     async def _run_in_turn(self, coro: Coroutine[Any, Any, T]) -> T:
         assert self._slots is not None
         await self._slots.wait_for_slot()
-        if self._dropping:
+        if self._dropping is not None:
             self._slots.give_back()
             raise CancelledError("dropped while it waited for a slot")
         self._slots.take()
@@ -210,7 +223,7 @@ class Members:
 
         At a second call those are cancelled again that have swallowed their cancellation.
         """
-        self._dropping = True
+        self._dropping = reason
         for member in list(self._live):
             if isinstance(member, TaskHandle):
                 cancellation = member._cancellation
@@ -219,11 +232,15 @@ class Members:
                     cancellation.deliver_to(native_task_of(member))
                 else:
                     member.cancel(reason)
-            elif member not in self._retrying:
-                request = CancellationAfterFirstStep(reason)
-                request.deliver_to(member)
-                if not request.delivered:
-                    self._retrying[member] = request
+            else:
+                self._cancel_native(member, reason)
+
+    def _cancel_native(self, task: Task[Any], reason: str) -> None:
+        if task not in self._retrying and not task.done():
+            request = CancellationAfterFirstStep(reason)
+            request.deliver_to(task)
+            if not request.delivered:
+                self._retrying[task] = request
 
     def abandon_all(self) -> list[Member]:
         """Stop waiting for those that still run, and return them; their ends are counted when they come."""
@@ -272,7 +289,10 @@ class Members:
             self._task_ended(handle)
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        self._count_end(handle, handle._status, handle._outcome)
+        if self._starting:  # an eager first step: what its end means to the others is seen when they have all begun
+            self._loop.call_soon(self._count_end, handle, handle._status, handle._outcome)
+        else:
+            self._count_end(handle, handle._status, handle._outcome)
 
     def _forget(self, task: Task[Any]) -> None:
         """Let go of what a native task had besides itself: a cancellation under way, a coroutine that had no slot."""

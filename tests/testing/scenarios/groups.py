@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -50,6 +51,44 @@ async def group_fails_fast(bubble: Bubble) -> None:
                 await asyncio.sleep(5)
         assert not failed or bubble.clock.time() < 0.5, "the group waited for siblings of one that failed"
         await asyncio.sleep(0)
+
+
+@scenario
+async def group_ends_at_once(bubble: Bubble) -> None:
+    """Where tasks begin while they are being started: one cancels the group in its first step, another fails."""
+    if sys.version_info < (3, 12):
+        return
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    begun = False
+
+    async def cancels(group: TaskGroup) -> None:
+        group.cancel()
+        await work(bubble, "leader", 1)
+
+    async def fails() -> None:
+        raise KeyError("planned")
+
+    async def sibling() -> None:
+        nonlocal begun
+        begun = True
+        await work(bubble, "sibling", 1)
+
+    try:
+        async with TaskGroup() as group:
+            group.create_task(cancels(group))
+        async with TaskGroup() as group:
+            group.start_soon(work, bubble, "member", 1)
+            group.start_soon(cancels, group)
+        with contextlib.suppress(BaseExceptionGroup):
+            async with TaskGroup() as group:
+                group.start_soon(fails)
+                group.create_task(sibling())
+        assert begun, "the group had ended before its body could go on"
+        await asyncio.sleep(0)
+        assert bubble.clock.time() < 0.5, "the group waited for a task that had ended it"
+    finally:
+        loop.set_task_factory(None)
 
 
 @scenario
