@@ -108,6 +108,7 @@ class VirtualMixin(NumberingLoop):
             handle = ready.popleft()
             if not handle._cancelled and self._run_handle(handle):
                 ran_task = True
+            del handle  # as in `_run_handle`
         return ran_task
 
     def _run_chosen(self, chooser: Chooser) -> bool:
@@ -158,7 +159,9 @@ class VirtualMixin(NumberingLoop):
         except BaseException as error:
             message = f"Exception in callback {handle!r}"
             self.call_exception_handler({"message": message, "exception": error, "handle": handle})
-        return task is not None
+        ran_task = task is not None
+        del handle, owner, task  # what a task has raised may keep this frame: a cycle
+        return ran_task
 
     # Blocking.
 
