@@ -6,7 +6,7 @@ WORKERS ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
 # The first of these that is recent enough; a shim that is on the PATH but cannot run is passed over.
-CANDIDATES := python3 python3.13 python3.12 python3.11
+CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11
 PYTHON ?= $(shell for python in $(CANDIDATES); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
 

