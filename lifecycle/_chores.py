@@ -33,15 +33,6 @@ def as_failure(error: BaseException, what: str) -> BaseException:
     return error
 
 
-def end_process(error: BaseException) -> None:
-    """Raise a fatal *error* out of the loop, after the step that met it; that step comes to its end."""
-
-    def end() -> None:
-        raise error
-
-    kernel.running_loop().call_soon(end)
-
-
 def _nobody_waits(_: object) -> None:
     """Placeholder once the result has been reported."""
 

@@ -141,6 +141,15 @@ def clock() -> Callable[[], float]:
     return get_running_loop().time
 
 
+def end_process(error: BaseException) -> None:
+    """Raise a fatal *error* out of the loop, after the step that met it; that step comes to its end."""
+
+    def end() -> None:
+        raise error
+
+    get_running_loop().call_soon(end)
+
+
 # Cancelling
 
 

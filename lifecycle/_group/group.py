@@ -22,7 +22,7 @@ from .._ground.roots import Portrait, enroll
 from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
-from .members import Member, Members, name_of_member, native_task_of, was_cancelled
+from .members import Member, Members, logger, name_of_member, native_task_of, was_cancelled
 from .statistics import TaskGroupStatistics
 
 T = TypeVar("T")
@@ -293,8 +293,8 @@ class TaskGroup:
             return
         self._errors.append(error)
         if self._body.host.done():
-            context = {"message": f"a task of {self} failed after the task of its block had ended", "exception": error}
-            kernel.running_loop().call_exception_handler(context)
+            facts = {"owner": self.name, "task": name_of_member(member)}
+            logger.error("task failed after the task of its block had ended", exc_info=error, extra=facts)
         if self.policy == "fail_fast" or is_fatal(error):
             self._end(f"a task of {self} failed")
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from .._ground import kernel
 from .._ground.kernel import NativeTask
+from .._ground.logs import OwnerLog
 from .._ground.roots import Thing
 from .._task.first_steps import FirstSteps
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
@@ -16,12 +17,16 @@ from .._task.slots import Slots
 
 T = TypeVar("T")
 
+logger = OwnerLog("lifecycle.group")
+
 #: A native task, made by ``create_task``, or the handle of one, made by ``start_soon``.
 Member = Task[Any] | TaskHandle[Any]
 
 
 class MembersOwner(Protocol):
     """What members need of the group that owns them."""
+
+    name: str
 
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
         """Take note of a member's end: its value, its error or None; called once for each, when it has left."""
@@ -55,6 +60,7 @@ class Members:
         "_idle",
         "_live",
         "_loop",
+        "_name",
         "_owner",
         "_plain",
         "_retrying",
@@ -75,6 +81,7 @@ class Members:
 
     def __init__(self, owner: MembersOwner, limit: int | None, *, all_ends: bool) -> None:
         self._owner = owner
+        self._name = owner.name
         # Whether one that returns has only to leave the books.
         self._fast_end = not all_ends and limit is None
         self._plain = False
@@ -327,11 +334,11 @@ class Members:
             self._report_idle()
 
     def _end_abandoned(self, member: Member, outcome: object) -> None:
-        """Count the late end of an abandoned member: the group is gone, and the loop gets its error."""
+        """Count the late end of an abandoned member: the group is gone, and cannot raise its error."""
         del self.abandoned[member]
         if isinstance(outcome, Exception):
-            message = f"task {name_of_member(member)!r}, which its group had abandoned, failed"
-            self._loop.call_exception_handler({"message": message, "exception": outcome})
+            facts = {"owner": self._name, "task": name_of_member(member)}
+            logger.error("abandoned task failed", exc_info=outcome, extra=facts)
 
     def _report_idle(self) -> None:
         if self._idle is not None and not self._idle.done():

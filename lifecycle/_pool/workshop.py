@@ -12,7 +12,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._chores import Chore, Chores, Overdue, as_failure, end_process
+from .._chores import Chore, Chores, Overdue, as_failure
 from .._ground import kernel, trace
 from .._ground.checks import checked_callable, checked_part, checked_timeout
 from .._ground.errors import ReleaseTimeout
@@ -116,7 +116,7 @@ class Workshop(Generic[T]):
             made = self._create()
         except BaseException as error:
             if is_fatal(error):
-                end_process(error)
+                kernel.end_process(error)
             self._creation_failed(slot, as_failure(error, name))
             return
         if isawaitable(made):
@@ -253,7 +253,7 @@ class Workshop(Generic[T]):
             pending = work(slot.value)
         except BaseException as error:
             if is_fatal(error):
-                end_process(error)
+                kernel.end_process(error)
             then(slot, as_failure(error, name), None)
             return
         if isawaitable(pending):

@@ -107,6 +107,7 @@ class HalfMade(Entry):
     def _begin_making(self) -> bool:
         """Return whether it is still wanted, at the first step of its task."""
         self._begun = True
+        self.task = kernel.current_task()  # which an eager one is before `begin` has it
         if self._left:
             self._scope._books.forget(self)
             self._announce(CancelledError(f"{self.label} was not wanted any more"))

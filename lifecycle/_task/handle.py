@@ -249,9 +249,13 @@ class TaskHandle(Generic[T_co]):
         wrapper = self._run()
         try:
             task = (kernel.spawn_eagerly if eager else kernel.spawn)(wrapper, self.name, context)
-        except BaseException:
+        except BaseException as error:
             wrapper.close()
-            raise
+            if not self.done():
+                raise
+            # Not refused: an eager first step has ended the process. The owner knows, and its caller is not to blame.
+            kernel.end_process(error)
+            return
         if not self.done():
             self._task = task
             if self._waiters is not None:

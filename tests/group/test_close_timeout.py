@@ -70,13 +70,11 @@ def test_a_task_that_swallows_its_cancellation_gets_another(way: str) -> None:
 
 
 @WAYS
-def test_a_task_that_ignores_both_is_abandoned_and_named(way: str) -> None:
-    """A grace after the second; its late end is counted, and its late error goes to the loop."""
-    problems: list[dict[str, Any]] = []
+def test_a_task_that_ignores_both_is_abandoned_and_named(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A grace after the second; its late end is counted, and its late error is logged."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: problems.append(context))
         deaf = Deaf()
         with pytest.raises(ExceptionGroup) as caught:
             async with TaskGroup(name="pages", close_timeout=5) as group:
@@ -99,8 +97,11 @@ def test_a_task_that_ignores_both_is_abandoned_and_named(way: str) -> None:
         group._members._check_invariants()
 
     run_on(VirtualLoop, main())
-    (context,) = problems
-    assert context["message"] == "task 'deaf', which its group had abandoned, failed"
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("lifecycle.group", "abandoned task failed")
+    assert (record.owner, record.task) == ("pages", "deaf")  # type: ignore[attr-defined]
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], Boom)
 
 
 @virtual
