@@ -213,6 +213,7 @@ OWN = [
     OwnMutant("errors hide a cancellation", "TaskGroup._conclude", "kernel.deliver_later(", "id(", ("group_coll",)),
     OwnMutant("a source is not closed", "start_each", "await source.aclose()", "pass", ("amap",)),
     OwnMutant("what was not taken is not closed", "collect", "source.discard_rest()", "pass", ("gather",)),
+    OwnMutant("a loser fails the race", "Cancellation.note_end", "self.delivered = False", "pass", ("race_of_those",)),
     OwnMutant("an error ends a loop", "Harvest.next", "isinstance(error, StopAsyncIteration)", "False", COMPLETED),
     OwnMutant("a place among the completed is lost", "Harvest._member_ended", "self._working -= 1", "pass", COMPLETED),
     OwnMutant("the consumer is not told", "Harvest._member_ended", "self._consumer.ring()", "pass", COMPLETED),

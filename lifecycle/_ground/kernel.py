@@ -190,6 +190,11 @@ class Cancellation:
         self._task = None  # whose CancelledError may keep frames that lead back here: a cycle
         return self.delivered
 
+    def note_end(self, task: Task[Any]) -> None:
+        """Note that *task* ends in this step: if it has not met the cancellation by now, it was none to it."""
+        if task._must_cancel:  # type: ignore[attr-defined]
+            self.delivered = False
+
     def _try_to_deliver(self, _: object = None) -> None:
         self._stop_following()
         task = self._task

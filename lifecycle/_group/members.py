@@ -55,6 +55,7 @@ class Members:
     __slots__ = (
         "_clock",
         "_dropping",
+        "_early",
         "_fast_end",
         "_first_steps",
         "_idle",
@@ -96,6 +97,8 @@ class Members:
         self.abandoned: dict[Member, None] = {}
         #: How many are being started: under an eager task factory they run meanwhile.
         self._starting = 0
+        #: Those whose end was not counted at once for that reason, in order.
+        self._early: list[TaskHandle[Any]] = []
         self._dropping: str | None = None  # why all are cancelled, once they are
         self._idle: Future[None] | None = None
         self.created = self.finished = self.failed = self.cancelled = 0
@@ -297,8 +300,18 @@ class Members:
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
         if self._starting:  # an eager first step: what its end means to the others is seen when they have all begun
-            self._loop.call_soon(self._count_end, handle, handle._status, handle._outcome)
-        else:
+            if not self._early:
+                self._loop.call_soon(self._count_early_ends)
+            self._early.append(handle)
+            return
+        if self._early:
+            self._count_early_ends()
+        self._count_end(handle, handle._status, handle._outcome)
+
+    def _count_early_ends(self) -> None:
+        """Count the ends that came before: in the next turn, or before that of one that went on in this turn."""
+        early, self._early = self._early, []
+        for handle in early:
             self._count_end(handle, handle._status, handle._outcome)
 
     def _forget(self, task: Task[Any]) -> None:

@@ -333,6 +333,8 @@ class TaskHandle(Generic[T_co]):
         self._outcome = outcome
         if isinstance(outcome, BaseException):
             self._traceback = traceback_of(outcome)
+        if self._cancellation is not None and self._task is not None:
+            self._cancellation.note_end(self._task)
         self._task = None  # whose CancelledError keeps the frame that refers to this handle: a cycle
         self._coro.close()  # never awaited if the task never ran; otherwise over, and this does nothing
         del self._coro  # which before Python 3.13 keeps its arguments if it never ran

@@ -64,3 +64,18 @@ def test_a_cancelled_race_ends_cancelled(run: Run) -> None:
 
     run(main)
     assert log == ["task"]
+
+
+def test_a_loser_that_fails_before_it_meets_its_cancellation(run: Run) -> None:
+    """It has lost as if the winner had come a moment later: it was not cleaning up."""
+
+    async def fail() -> None:
+        raise Boom
+
+    async def win() -> str:
+        return "won"
+
+    async def main() -> str:
+        return await race(fail, win, fail)  # type: ignore[arg-type]
+
+    assert run(main) == "won"

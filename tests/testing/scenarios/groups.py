@@ -209,6 +209,24 @@ async def race_of_three(bubble: Bubble) -> None:
 
 
 @scenario
+async def race_of_those_that_never_wait(bubble: Bubble) -> None:
+    """One fails at once, one is there at once, and one fails before it can meet its cancellation: it has lost too."""
+    ran = []
+
+    async def fails() -> None:
+        ran.append("failed")
+        raise KeyError("planned")
+
+    async def is_there() -> None:
+        ran.append("won")
+
+    with contextlib.suppress(KeyError, BaseExceptionGroup):
+        await race(fails, is_there, fails)
+        ran.append("over")
+    assert "won" not in ran or "over" in ran, "one that lost the race has failed it"
+
+
+@scenario
 async def group_contended_and_closed(bubble: Bubble) -> None:
     """Two members work and two wait in line; one comes late, one leaves the line, and one ends it all."""
     gauge = Gauge(bubble, 2)
