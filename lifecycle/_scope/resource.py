@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import ParamSpec
 
+from .._ground.bytecode import is_inside_try
 from .._ground.calls import name_of
 from .._ground.foreign import traceback_of, with_traceback
 
@@ -55,9 +56,10 @@ class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Run the rest of the generator, with *error* raised at its ``yield``; a second call does nothing.
+        """Run the rest of the generator; a second call does nothing.
 
-        Returns whether the generator has dealt with *error*.
+        A ``yield`` inside a ``try`` or ``with`` raises *error*, so that they see it; any other goes on as if there were
+        none, and *error* is raised after it. Returns whether the generator has dealt with *error*.
 
         Cancellation: raised in the generator. ``Scope.enter`` shields the clean-up, ``async with`` does not.
 
@@ -68,10 +70,15 @@ class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
         if self._state != "in use":
             return False
         self._state = "released"
-        if error is None:
-            await self._finish()
-            return False
-        return await self._finish_with(error)
+        if error is not None and self._sees_errors():
+            return await self._finish_with(error)
+        await self._finish()
+        return False
+
+    def _sees_errors(self) -> bool:
+        """Whether the ``yield`` is inside a ``try`` or ``with``, where errors mean something to the generator."""
+        frame = getattr(self._generator, "ag_frame", None)  # that of a compiled one cannot be looked at
+        return frame is None or is_inside_try(frame.f_code, frame.f_lasti)
 
     async def _finish(self) -> None:
         try:
@@ -106,12 +113,13 @@ class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
 class ResourceFactory(Generic[P, T]):
     """What `resource` makes of an async generator function: called, it returns an `OwnedResource`.
 
-    It carries the function's name, documentation and signature, so that containers that look at parameters can; the
-    function itself is in ``__wrapped__``.
+    It carries the function's name, documentation and signature, so that containers that look at parameters can. For
+    those that take nothing but async generator functions, ``__wrapped__`` is one, with the same promises.
     """
 
     def __init__(self, fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]]) -> None:
         functools.update_wrapper(self, fn)
+        self.__wrapped__ = as_generator_function(fn)
         self._fn = fn
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> OwnedResource[T]:
@@ -130,18 +138,17 @@ class ResourceFactory(Generic[P, T]):
 def resource(fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]]) -> ResourceFactory[P, T]:
     """Make an async generator function that yields once a factory of owned resources.
 
-    What comes before the ``yield`` acquires, what comes after it releases. An error in the block is raised at the
-    ``yield``. The clean-up runs once, however often the resource is left.
+    What comes before the ``yield`` acquires, what comes after it releases: once, and however the block ends; there is
+    no need for ``try`` and ``finally``. An error in the block is raised after that. Only a ``yield`` that stands inside
+    a ``try`` or ``with`` raises it there, as ``contextlib.asynccontextmanager`` does: a transaction has to see it.
 
     Example::
 
         @resource
         async def database(url: str):
             connection = await connect(url)
-            try:
-                yield connection
-            finally:
-                await connection.close()
+            yield connection
+            await connection.close()
 
         async with Scope() as scope:
             db = await scope.enter(database("..."))
@@ -155,6 +162,19 @@ def resource(fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]]) -> Res
     if not inspect.isasyncgenfunction(fn):
         raise TypeError(f"@resource takes an async generator function (async def with yield), got {fn!r}")
     return ResourceFactory(fn)
+
+
+def as_generator_function(
+    fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]],
+) -> Callable[P, AsyncGenerator[T, None]]:
+    """Return an async generator function like *fn*, whose clean-up runs also where an error is thrown into it."""
+
+    @functools.wraps(fn)
+    async def generate(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
+        async with OwnedResource(cast("AsyncGenerator[T, None]", fn(*args, **kwargs)), name_of(fn)) as value:
+            yield value
+
+    return generate
 
 
 def _stops(error: BaseException) -> bool:
