@@ -8,7 +8,7 @@ from typing import TypeVar
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import name_of
-from .._ground.checks import checked_name, checked_timeout
+from .._ground.checks import checked_async, checked_name, checked_timeout
 from .attempt import ConnectAttempt
 from .retry import Retry
 from .stages import Stages
@@ -56,8 +56,7 @@ def connect(
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
-    if not callable(connector):
-        raise TypeError(f"connect() takes an async function of stages, got {connector!r}; pass it uncalled")
+    checked_async(connector, "connect() takes an async function of stages", args_follow=True)
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry or None, got {retry!r}")
     limit = checked_timeout(timeout, "timeout")

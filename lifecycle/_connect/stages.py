@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
@@ -154,7 +154,7 @@ class Stages:
             return await _within(limit, name, lambda: awaitable)
 
     def start_soon(
-        self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]], *args: Unpack[Ts], name: str | None = None
+        self, fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts], name: str | None = None
     ) -> TaskHandle[T]:
         """Start ``fn(*args)`` as a task of the connection, such as a reader or a keep-alive; return its handle.
 
@@ -162,7 +162,7 @@ class Stages:
 
         Raises:
             OwnerClosed: the attempt is over; *fn* was not called.
-            TypeError: *fn* did not make a coroutine.
+            TypeError: *fn* is no function, or returned nothing that can be awaited.
         """
         return self._scope.start_soon(fn, *args, name=name)
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from inspect import isawaitable, iscoroutine
-from types import CoroutineType
-from typing import Any, TypeVar
+from inspect import (
+    CO_ITERABLE_COROUTINE,
+    isasyncgenfunction,
+    isawaitable,
+    iscoroutine,
+    iscoroutinefunction,
+    isgeneratorfunction,
+)
+from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType
+from typing import Any, NoReturn, TypeVar, cast
 
 from typing_extensions import TypeVarTuple, Unpack
+
+from .bytecode import returns_nothing
+from .foreign import in_words
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -22,16 +33,95 @@ def name_of(thing: object) -> str:
     return name_of(thing.func) if isinstance(thing, functools.partial) else type(thing).__qualname__
 
 
-def coroutine_of(fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]], args: tuple[Unpack[Ts]]) -> Coroutine[Any, Any, T]:
-    """Return the coroutine that ``fn(*args)`` makes.
+def coroutine_of(fn: Callable[[Unpack[Ts]], Awaitable[T]], args: tuple[Unpack[Ts]]) -> Coroutine[Any, Any, T]:
+    """Return the coroutine that ``fn(*args)`` makes, or one that awaits what else it returns.
 
     Raises:
-        TypeError: *fn* made something else; nothing was started.
+        TypeError: *fn* cannot be called, or returned nothing that can be awaited.
     """
-    coro = fn(*args)
-    if type(coro) is CoroutineType or iscoroutine(coro):
-        return coro
-    return checked_coroutine(coro)
+    try:
+        made = fn(*args)
+    except TypeError:
+        check_called(fn)
+        raise
+    return made if type(made) is CoroutineType else coroutine_from(fn, made)
+
+
+def check_called(fn: object) -> None:
+    """Say what is wrong with *fn*, which was called and raised a TypeError, if it is no function at all.
+
+    Looked at only then, because the callers are where tasks are started at a high rate.
+
+    Raises:
+        TypeError: it is no function.
+    """
+    if not callable(fn):
+        refuse_function("expected an async function", fn, args_follow=True)
+
+
+def coroutine_from(fn: object, made: object) -> Coroutine[Any, Any, Any]:
+    """Return *made*, which *fn* has returned, as a coroutine.
+
+    Raises:
+        TypeError: it cannot be awaited.
+    """
+    if isinstance(made, Coroutine):
+        return made
+    if not isawaitable(made):
+        raise TypeError(
+            f"expected an async function, but {name_of(fn)}() has returned {in_words(made)}, and no coroutine; pass "
+            "the function itself, made `async def`, or run it in a thread with anyio.to_thread.run_sync"
+        )
+    coro: Any = await_it(made)
+    coro.__name__ = coro.__qualname__ = name_of(fn)  # owners name a task after its coroutine
+    return cast("Coroutine[Any, Any, Any]", coro)
+
+
+def refuse_function(claim: str, got: object, *, args_follow: bool = False) -> NoReturn:
+    """Refuse *got* where a function belongs; a coroutine, which was called too early, is closed.
+
+    Args:
+        claim: what is expected where, as the beginning of the sentence.
+        got: what was given instead.
+        args_follow: whether the function's arguments are given after it.
+
+    Raises:
+        TypeError: always; it says what to write instead.
+    """
+    if iscoroutine(got):
+        got.close()
+        name = name_of(got)
+        how = "its arguments come after it" if args_follow else "functools.partial gives it arguments"
+        raise TypeError(f"{claim}, got a coroutine of {name}(); pass {name} itself, without calling it: {how}")
+    what_instead = "; make it `async def`, or run it in a thread with anyio.to_thread.run_sync" if callable(got) else ""
+    raise TypeError(f"{claim}, got {in_words(got)}{what_instead}")
+
+
+def is_surely_synchronous(function: object) -> bool:
+    """Return whether it can be seen, without a call, that *function* returns nothing that can be awaited.
+
+    Where that cannot be seen, as of a function that returns what another one gives it, a call has to show it.
+    """
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, MethodType):
+            function = function.__func__
+        elif isinstance(function, type):
+            return not hasattr(function, "__await__")
+        elif isinstance(function, BuiltinFunctionType):
+            # Compiled modules of others may have asynchronous functions that look like these.
+            module = function.__module__
+            return module in sys.stdlib_module_names and module != "_asyncio" and function is not anext
+        elif isinstance(function, FunctionType):
+            if iscoroutinefunction(function) or function.__code__.co_flags & CO_ITERABLE_COROUTINE:
+                return False
+            return isgeneratorfunction(function) or isasyncgenfunction(function) or returns_nothing(function.__code__)
+        else:
+            call = getattr(type(function), "__call__", None)  # noqa: B004
+            if not isinstance(call, FunctionType):
+                return False
+            function = call
 
 
 def checked_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
@@ -41,10 +131,8 @@ def checked_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
         TypeError: it is something else.
     """
     if not isinstance(coro, Coroutine):
-        raise TypeError(
-            f"expected an async function or a coroutine, got {coro!r}; pass the function itself, "
-            "not the value that it returned"
-        )
+        how = f"; call it: {name_of(coro)}(...)" if callable(coro) else ""
+        raise TypeError(f"expected the coroutine of an async function, got {in_words(coro)}{how}")
     return coro
 
 
@@ -57,7 +145,7 @@ def coroutine_for(aw: object) -> Coroutine[Any, Any, Any]:
     if iscoroutine(aw):
         return aw
     if not isawaitable(aw):
-        raise TypeError(f"expected an awaitable, got {aw!r}; call the function to get its coroutine")
+        raise TypeError(f"expected an awaitable, got {in_words(aw)}; call the function to get its coroutine")
     return await_it(aw)
 
 

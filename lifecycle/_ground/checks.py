@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 from . import kernel
+from .calls import is_surely_synchronous, name_of, refuse_function
+from .foreign import in_words
 
 #: The shortest period of anything that repeats, in seconds: one that a clock can still tell from nothing.
 SHORTEST = 1e-6
@@ -26,14 +29,61 @@ def checked_name(name: str | None, default: str) -> str:
     return name
 
 
-def checked_callable(function: object, what: str) -> None:
-    """Check that *function* can be called.
+def checked_callable(function: object, what: str, *, args_follow: bool = False) -> None:
+    """Check that *function* can be called; a coroutine in its place is closed.
 
     Raises:
         TypeError: it cannot.
     """
     if not callable(function):
-        raise TypeError(f"{what} must be a function, got {function!r}")
+        refuse_function(f"{what} must be a function", function, args_follow=args_follow)
+
+
+def checked_async(function: object, claim: str, *, args_follow: bool = False) -> None:
+    """Check that *function* can be called and, as far as can be seen without that, is asynchronous.
+
+    Args:
+        function: what was given.
+        claim: what is expected where, as the beginning of a sentence.
+        args_follow: whether the function's arguments are given after it.
+
+    Raises:
+        TypeError: it is not. A coroutine in its place is closed.
+    """
+    if not callable(function) or is_surely_synchronous(function):
+        refuse_function(claim, function, args_follow=args_follow)
+
+
+def checked_sync(function: object, what: str) -> None:
+    """Check that *function* can be called, and is not asynchronous: nobody would await what it returns.
+
+    Raises:
+        TypeError: it is not a function, or an async one.
+    """
+    checked_callable(function, what)
+    if any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None)))):  # noqa: B004
+        raise TypeError(f"{what} must be a synchronous function, got {in_words(function)}; it can start a task")
+
+
+def check_call_without_arguments(function: object, claim: str) -> None:
+    """Check that *function* can be called without arguments, as far as its signature tells.
+
+    Raises:
+        TypeError: it needs some.
+    """
+    try:
+        # What decorates a function may give it arguments: only the outermost signature counts.
+        signature = inspect.signature(function, follow_wrapped=False)  # type: ignore[arg-type]
+    except (ValueError, TypeError):  # it has none that can be seen
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        name = name_of(function)
+        shown = signature.replace(return_annotation=inspect.Signature.empty)
+        raise TypeError(
+            f"{claim}, and {name}{shown} needs some ({error}); give them with functools.partial({name}, ...)"
+        ) from None
 
 
 def checked_timeout(seconds: float | None, what: str) -> float:

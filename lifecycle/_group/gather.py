@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
-from inspect import isawaitable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from inspect import isawaitable, iscoroutine, isfunction
 from itertools import islice
 from typing import Any, Literal, TypeVar, cast, overload
 
 from .._ground import kernel
 from .._ground.calls import coroutine_for, name_of
-from .._ground.checks import checked_limit
+from .._ground.checks import checked_async, checked_limit
 from .._ground.errors import TaskCancelled
 from .._ground.foreign import combine, is_fatal
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
@@ -94,7 +94,7 @@ async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = 
         BaseException: the single error of one of them.
         BaseExceptionGroup: several.
     """
-    source = Source(aws[0] if len(aws) == 1 and not isawaitable(aws[0]) else aws)
+    source = Source(aws[0] if len(aws) == 1 and not isawaitable(aws[0]) and not isfunction(aws[0]) else aws)
     return await collect("gather", source, itself, limit=limit, return_exceptions=return_exceptions)
 
 
@@ -187,13 +187,14 @@ async def amap(
         limit: how many calls may run at once, at least 1; None for no bound.
 
     Raises:
-        TypeError: *items* cannot be iterated.
+        TypeError: *fn* is no async function, or *items* cannot be iterated.
         ValueError: *limit* is too small.
         TaskCancelled: a call ended by a foreign cancellation.
         BaseException: the single error of a call, or of *items*.
         BaseExceptionGroup: several.
     """
     checked_limit(limit)
+    checked_async(fn, "amap() takes an async function and what to call it with")
     if isinstance(items, AsyncIterable):
         return await collect("amap", Source(items), fn, limit=limit)
     results: dict[int, R] = {}
@@ -223,7 +224,7 @@ async def work(
 # race
 
 
-async def race(*fns: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def race(*fns: Callable[[], Awaitable[T]]) -> T:
     """Run the functions at once, return the value of the first that returns, and cancel the others.
 
     An error loses the race, and is raised only if all have lost: a single one as it is, several as an
@@ -236,11 +237,18 @@ async def race(*fns: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     Raises:
         ValueError: there is no function.
-        TypeError: one of *fns* did not make a coroutine.
+        TypeError: one of *fns* is no async function, or needs arguments.
         TaskCancelled: none returned, none failed: all ended by foreign cancellations.
     """
     if not fns:
         raise ValueError("race() needs at least one function")
+    try:
+        for fn in fns:
+            checked_async(fn, "race() takes async functions")
+    except TypeError:
+        for coro in filter(iscoroutine, fns):
+            coro.close()
+        raise
     async with ResultGroup("race", policy="race") as group:
         for fn in fns:
             group.start_soon(fn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, Handle, Task
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from types import CoroutineType, TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
-from .._ground.calls import checked_coroutine, name_of
+from .._ground.calls import check_called, coroutine_from, name_of
 from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
@@ -195,7 +195,7 @@ class TaskGroup:
 
     def start_soon(
         self,
-        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        fn: Callable[[Unpack[Ts]], Awaitable[T]],
         *args: Unpack[Ts],
         name: str | None = None,
     ) -> TaskHandle[T]:
@@ -205,13 +205,17 @@ class TaskGroup:
 
         Raises:
             OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *fn* was not called.
-            TypeError: *fn* did not make a coroutine.
+            TypeError: *fn* is no function, or returned nothing that can be awaited.
         """
         if self._refusal is not None:
             self._refuse(name or name_of(fn))
-        coro = fn(*args)
+        try:
+            coro = fn(*args)
+        except TypeError:
+            check_called(fn)
+            raise
         if type(coro) is not CoroutineType:
-            coro = checked_coroutine(coro)
+            coro = coroutine_from(fn, coro)
         return self._members.add_handle(coro, name or name_of(coro))
 
     async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from asyncio import CancelledError, Future
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from types import CoroutineType, TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel
-from .._ground.calls import checked_coroutine, coroutine_of, name_of
+from .._ground.calls import check_called, checked_coroutine, coroutine_from, coroutine_of, name_of
 from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless, tell_closed, wait_closed
 from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
@@ -96,7 +96,7 @@ class TaskManager(TaskBooks):
 
     def start_soon(
         self,
-        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        fn: Callable[[Unpack[Ts]], Awaitable[T]],
         *args: Unpack[Ts],
         name: str | None = None,
         context: Context | None = None,
@@ -108,15 +108,19 @@ class TaskManager(TaskBooks):
         Raises:
             OwnerClosed: the manager is closing or closed; *fn* was not called.
             ManagerFull: ``pending_limit`` tasks wait already; *fn* was not called. (An ``anyio.WouldBlock``.)
-            TypeError: *fn* did not make a coroutine.
+            TypeError: *fn* is no function, or returned nothing that can be awaited.
         """
         if self._state is not OPEN or self._bounded:
             self._check_admission(name or name_of(fn))
-        coro = fn(*args)
+        try:
+            coro = fn(*args)
+        except TypeError:
+            check_called(fn)
+            raise
         if type(coro) is CoroutineType:
             label = name or coro.__qualname__
         else:
-            coro = checked_coroutine(coro)
+            coro = coroutine_from(fn, coro)
             label = name or name_of(coro)
         handle = TaskHandle(self, coro, label)
         self._accepted += 1
@@ -155,7 +159,7 @@ class TaskManager(TaskBooks):
 
     async def spawn(
         self,
-        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        fn: Callable[[Unpack[Ts]], Awaitable[T]],
         *args: Unpack[Ts],
         name: str | None = None,
         context: Context | None = None,
@@ -168,7 +172,7 @@ class TaskManager(TaskBooks):
 
         Raises:
             OwnerClosed: the manager is closed, or was closed while the caller waited; *fn* was not called.
-            TypeError: *fn* did not make a coroutine.
+            TypeError: *fn* is no function, or returned nothing that can be awaited.
         """
         label = name or name_of(fn)
         if self._state is not OPEN:
@@ -210,7 +214,7 @@ class TaskManager(TaskBooks):
 
     def start_soon_threadsafe(
         self,
-        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        fn: Callable[[Unpack[Ts]], Awaitable[T]],
         *args: Unpack[Ts],
         name: str | None = None,
     ) -> concurrent.futures.Future[T]:

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .._chores import Chore, Chores
 from .._ground import kernel
-from .._ground.checks import checked_timeout
+from .._ground.checks import checked_callable, checked_timeout
 from .._ground.errors import OwnerClosed, TaskCancelled
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
@@ -142,6 +142,7 @@ class Creations(Generic[K, V]):
 
     def _begin_flight(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
         """Begin a creation; a synchronous factory has made its value when this returns, and it is leased."""
+        checked_callable(factory, "factory")
         try:
             made = factory()
         except BaseException as error:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar
 from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
-from .._ground.calls import checked_coroutine, name_of
+from .._ground.calls import checked_coroutine, coroutine_from, name_of
+from .._ground.checks import checked_async
 from .._ground.errors import NoSurroundingRun
 from .._manager.manager import TaskManager
 from .._task.handle import TaskHandle
@@ -43,7 +43,7 @@ def create_background_task(
     return manager.create_task(coro, name=name, context=context)
 
 
-def background(fn: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, TaskHandle[T]]:
+def background(fn: Callable[P, Awaitable[T]]) -> Callable[P, TaskHandle[T]]:
     """Make an async function start in the background when it is called, and return its handle.
 
     The task belongs to the surrounding ``lifecycle.run``: referenced, named after the function, its errors logged,
@@ -59,16 +59,15 @@ def background(fn: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, TaskHandl
     The call raises ``RuntimeError`` outside of ``lifecycle.run`` and ``OwnerClosed`` when the process is ending.
 
     Args:
-        fn: an async function.
+        fn: an async function, or anything else that returns an awaitable when it is called.
 
     Raises:
         TypeError: *fn* is something else.
     """
-    if not inspect.iscoroutinefunction(fn):
-        raise TypeError(f"@background takes an async function, got {fn!r}")
+    checked_async(fn, "@background takes an async function")
 
     @functools.wraps(fn)
     def start(*args: P.args, **kwargs: P.kwargs) -> TaskHandle[T]:
-        return create_background_task(fn(*args, **kwargs), name=name_of(fn))
+        return create_background_task(coroutine_from(fn, fn(*args, **kwargs)), name=name_of(fn))
 
     return start

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import coroutine_of
-from .._ground.checks import checked_callable, checked_timeout
+from .._ground.checks import checked_async, checked_callable, checked_timeout
 from .._ground.logs import shown_on_stderr
 from .._ground.loop import run_in_new_loop
 from .process import Process
@@ -53,11 +53,12 @@ def run(
         SystemExit: a SIGTERM ended *main*; the exit code is 143.
         BaseException: what *main* raised. (If it *returned* in spite of a signal, its value is returned.) A
             ``SystemExit`` or ``KeyboardInterrupt`` that a background task raised, which ends *main* as a signal does.
-        TypeError: *main* is not a function. Nothing has been started.
+        TypeError: *main* is not an async function. Nothing has been started.
         RuntimeError: a loop is running in this thread already.
         ImportError: ``use_uvloop`` without uvloop.
     """
-    checked_callable(main, "main")
+    checked_callable(main, "main", args_follow=True)
+    checked_async(main, "run() takes an async function", args_follow=True)
     limits = (
         checked_timeout(drain_timeout, "drain_timeout"),
         checked_timeout(cancel_timeout, "cancel_timeout"),

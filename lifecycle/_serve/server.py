@@ -14,7 +14,7 @@ from typing import Any, Self
 from weakref import WeakMethod
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.checks import checked_async, checked_callable, checked_limit, checked_sync, checked_timeout
 from .._ground.closing import tell_closed, wait_closed
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import in_words
@@ -79,8 +79,9 @@ class Server:
     ) -> None:
         self.name: str = name
         checked_callable(handler, "handler")
+        checked_async(handler, "handler must be an async function of a stream")
         if on_error is not None:
-            checked_callable(on_error, "on_error")
+            checked_sync(on_error, "on_error")
         self._limit = checked_limit(limit)
         self._idle_timeout = checked_timeout(idle_timeout, "idle_timeout")
         if not self._idle_timeout:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from anyio.abc import TaskStatus
 
 from .._ground import kernel
-from .._ground.calls import checked_coroutine, name_of
+from .._ground.calls import coroutine_of, name_of
+from .._ground.checks import checked_async
 from .handle import TaskHandle
 
 
@@ -17,6 +19,7 @@ class Startup(TaskStatus[Any]):
     """One ``start(fn, *args)``: runs ``fn(*args, task_status=self)`` and waits for its ``started(value)``."""
 
     def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[object, ...]) -> None:
+        checked_async(fn, "expected an async function", args_follow=True)
         self.name: str = name_of(fn)
         self._fn = fn
         self._args = args
@@ -45,7 +48,7 @@ class Startup(TaskStatus[Any]):
         Cancellation: passed on to the task.
         """
         try:
-            result = await checked_coroutine(self._fn(*self._args, task_status=self))
+            result = await coroutine_of(partial(self._fn, task_status=self), self._args)
         except CancelledError:
             self._fail(self._never_started_error())
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from .life import TimerLife
 from .plan import Plan, RatePlan
 from .records import Tally, TimerSettings, TimerStatistics
 
-Body = Callable[[], Coroutine[Any, Any, object]]
+Body = Callable[[], Awaitable[object]]
 
 
 class Timer:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from typing_extensions import Unpack
 
-from .._ground.checks import checked_callable, checked_period, checked_seconds
+from .._ground.checks import (
+    check_call_without_arguments,
+    checked_async,
+    checked_callable,
+    checked_period,
+    checked_seconds,
+)
 from .plan import DelayPlan, OncePlan, Plan, RatePlan
 from .records import ErrorPolicy, TimerSettings
 from .schedule import MissedPolicy
@@ -88,7 +93,7 @@ def fixed_rate(
         async def poll(): ...
 
     Args:
-        fn: an async function without arguments.
+        fn: an async function without arguments, or anything else that returns an awaitable when it is called so.
         period: seconds between two runs, from a microsecond to a century.
         initial_delay: seconds before the first run; 0 or more.
         missed: what becomes of instants that pass while a run keeps the timer busy. ``"skip"``: dropped, the next run
@@ -271,19 +276,9 @@ def _timer_or_decorator(
 
 
 def _timer(fn: Body, *, plan: Plan, settings: TimerSettings, name: str | None) -> Timer:
-    if not _may_be_async(fn):
-        raise TypeError(
-            f"a timer runs an async function without arguments, got {fn!r}; make it `async def`, or wrap it: "
-            "a synchronous one would block the loop"
-        )
+    claim = "a timer runs an async function without arguments"
+    checked_async(fn, claim)
+    if isinstance(fn, Timer):
+        raise TypeError(f"{claim}, got {fn!r}, which is a timer itself; give it to an owner: owner.start_soon(timer)")
+    check_call_without_arguments(fn, claim)
     return Timer(fn, plan, settings, name)
-
-
-def _may_be_async(fn: object) -> bool:
-    """Return whether calling *fn* can give a coroutine; of a lambda that shows only when it is called."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    if isinstance(fn, Timer) or not callable(fn) or inspect.isclass(fn):
-        return False
-    called = [fn, inspect.unwrap(fn), getattr(fn, "__call__", None)]  # noqa: B004
-    return any(map(inspect.iscoroutinefunction, called)) or getattr(fn, "__name__", "") == "<lambda>"

@@ -138,5 +138,5 @@ def test_bad_arguments_are_refused_at_once(settings: dict[str, Any], kind: type[
     """Before anything has been started, and outside of any loop."""
     with pytest.raises(kind):
         connect(Peer().connector, "a", **settings)
-    with pytest.raises(TypeError, match="pass it uncalled"):
+    with pytest.raises(TypeError, match="takes an async function of stages, got 'not a function'"):
         connect("not a function")  # type: ignore[arg-type]
