@@ -8,10 +8,11 @@ from contextvars import Context
 from typing import Any, NoReturn
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_callable, checked_limit, checked_name
+from .._ground.checks import checked_limit, checked_name, checked_sync
 from .._ground.closing import OwnerState, refuse
 from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.roots import Portrait, Thing, enroll
+from .._ground.watchers import tell_failure
 from .._task.first_steps import FirstSteps, next_sweep, sweep
 from .._task.handle import CANCELLED, TaskHandle
 from .._task.slots import Slots
@@ -61,7 +62,7 @@ class TaskBooks:
         self._idleness = Idleness(self._running, self._slots, self._first_steps)
         self._hooks = Hooks(tuple(hooks), self.name) if hooks else None
         if on_error is not None:
-            checked_callable(on_error, "on_error")
+            checked_sync(on_error, "on_error")
         self._on_error = on_error
         self._context = context
         self._eager = eager
@@ -218,8 +219,8 @@ class TaskBooks:
         if self._on_error is not None:
             try:
                 self._on_error(handle, error)
-            except Exception:
-                logger.exception("on_error failed", extra={"owner": self.name, "task": handle.name})
+            except BaseException as failure:
+                tell_failure(logger, "on_error failed", failure, owner=self.name, task=handle.name)
             else:
                 return
         logger.error("background task failed", exc_info=error, extra={"owner": self.name, "task": handle.name})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from .._ground.checks import checked_sync
+from .._ground.foreign import in_words
 from .._ground.logs import OwnerLog
+from .._ground.watchers import tell_failure
 from .._task.handle import TaskHandle
 
 logger = OwnerLog("lifecycle.manager")
@@ -15,7 +18,7 @@ class TaskHooks(Protocol):
     """What a hook of a task manager looks like; leave out the methods that you do not need.
 
     A hook may derive from it, and need not. Hooks are synchronous and run in the loop. An error that one raises is
-    logged, and changes nothing.
+    logged, and changes nothing, a ``CancelledError`` included; ``SystemExit`` or ``KeyboardInterrupt`` end the process.
     """
 
     def queued(self, handle: TaskHandle[Any]) -> None:
@@ -46,7 +49,7 @@ class Hooks:
         owner: the manager's name, for the log.
 
     Raises:
-        TypeError: an object has none of them.
+        TypeError: an object has none of them, or an asynchronous one.
     """
 
     __slots__ = ("_hooks", "_owner")
@@ -55,6 +58,9 @@ class Hooks:
         for hook in hooks:
             if not any(callable(getattr(hook, method, None)) for method in _METHODS):
                 raise TypeError(f"a hook needs one of the methods {', '.join(_METHODS)}; got {hook!r}")
+            for method in _METHODS:
+                if getattr(hook, method, None) is not None:
+                    checked_sync(getattr(hook, method), f"the hook {method}")
         self._hooks = hooks
         self._owner = owner
 
@@ -66,5 +72,5 @@ class Hooks:
                 continue
             try:
                 call(*args)
-            except Exception:
-                logger.exception("hook failed", extra={"owner": self._owner, "hook": f"{hook!r}.{moment}"})
+            except BaseException as error:
+                tell_failure(logger, "hook failed", error, owner=self._owner, hook=f"{in_words(hook)}.{moment}")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .._ground import kernel
-from .._ground.checks import checked_callable, checked_timeout
+from .._ground.checks import checked_sync, checked_timeout
+from .._ground.watchers import tell_failure
 from .._task.handle import TaskHandle
 from .hooks import logger
 
@@ -36,7 +37,7 @@ class Overdue:
         self.seconds: float = checked_timeout(seconds, "seconds")
         if self.seconds in (0.0, kernel.FOREVER):
             raise ValueError(f"seconds must be more than 0 and finite, got {seconds}")
-        checked_callable(on_alarm, "on_alarm")
+        checked_sync(on_alarm, "on_alarm")
         #: How many tasks it has reported.
         self.alarms: int = 0
         self._on_alarm = on_alarm
@@ -79,9 +80,9 @@ class Overdue:
         self.alarms += 1
         try:
             self._on_alarm(handle)
-        except Exception:
+        except BaseException as error:
             owner = getattr(handle._owner, "name", None)  # a manager, since this is one's hook
-            logger.exception("on_alarm failed", extra={"owner": owner, "task": handle.name, "hook": repr(self)})
+            tell_failure(logger, "on_alarm failed", error, owner=owner, task=handle.name, hook=repr(self))
 
 
 class QueueAlarm(Overdue):

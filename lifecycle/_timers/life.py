@@ -16,14 +16,14 @@ the period is what makes occasions *missed*, and a late wake-up is not.
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
-from typing import Any
 
 from .._ground import kernel, trace
 from .._ground.bell import Bell
 from .._ground.errors import ReleaseTimeout
-from .._ground.foreign import combine
+from .._ground.foreign import combine, in_words
+from .._ground.watchers import tell_failure
 from .._manager.manager import TaskManager
 from .._manager.records import AbandonedTask
 from .._task.handle import CANCELLED, FINISHED
@@ -60,7 +60,7 @@ class TimerLife:
     def __init__(
         self,
         name: str,
-        fn: Callable[[], Coroutine[Any, Any, object]],
+        fn: Callable[[], Awaitable[object]],
         plan: Plan,
         settings: TimerSettings,
         tally: Tally,
@@ -328,5 +328,5 @@ class TimerLife:
         for hook in self._settings.hooks:
             try:
                 getattr(hook, "missed", nothing)(self._name, due, count)
-            except Exception:
-                logger.exception("hook failed", extra={"owner": self._name, "hook": f"{hook!r}.missed"})
+            except BaseException as error:
+                tell_failure(logger, "hook failed", error, owner=self._name, hook=f"{in_words(hook)}.missed")

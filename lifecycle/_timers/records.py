@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
-from .._ground.checks import checked_count, checked_limit, checked_period, checked_seconds
+from .._ground.checks import checked_count, checked_limit, checked_period, checked_seconds, checked_sync
 from .._task.handle import TaskStatus
 from .schedule import MissedPolicy
 
@@ -154,6 +154,8 @@ class TimerSettings:
         for hook in self.hooks:
             if not any(callable(getattr(hook, method, None)) for method in _HOOK_METHODS):
                 raise TypeError(f"a timer's hook needs one of the methods {', '.join(_HOOK_METHODS)}; got {hook!r}")
+            if hasattr(hook, "missed"):
+                checked_sync(hook.missed, "the hook missed")
 
 
 def _check_choice(value: str, choices: object, what: str) -> None:

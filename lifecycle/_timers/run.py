@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from asyncio import CancelledError, Task
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .._ground import kernel
 from .._ground.calls import call, coroutine_of
 from .._ground.errors import TaskCancelled, TimeoutExpired
+from .._ground.foreign import in_words
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
+from .._ground.watchers import tell_failure
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .records import TimerRun, TimerSettings
 
@@ -49,7 +51,7 @@ class Run:
     def __init__(
         self,
         info: TimerRun,
-        fn: Callable[[], Coroutine[Any, Any, object]],
+        fn: Callable[[], Awaitable[object]],
         settings: TimerSettings,
         cancel_timeout: float,
     ) -> None:
@@ -156,11 +158,18 @@ class Run:
         cancelled = self.error is None and kernel.current_task().cancelling() > 0
         status = CANCELLED if cancelled else FINISHED if self.error is None else FAILED
         ended = replace(self.info, status=status, error=self.error, duration=self.duration)
+        held = None
         for hook in hooks:
+            met = kernel.requests_met(kernel.current_task())
             try:
                 await call(getattr(hook, "after", nothing), ended)
-            except Exception:
-                logger.exception("hook failed", extra={"owner": self.info.timer, "hook": f"{hook!r}.after"})
+            except BaseException as error:
+                if isinstance(error, CancelledError) and kernel.requests_met(kernel.current_task()) > met:
+                    held = kernel.foremost(held, error)
+                else:  # its own, also a cancellation that nobody has asked for
+                    about = {"owner": self.info.timer, "hook": f"{in_words(hook)}.after"}
+                    tell_failure(logger, "hook failed", error, **about)
+        kernel.conclude(held)
 
 
 def nothing(*_: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,9 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from .. import Scope
-from .._ground.checks import checked_callable, checked_name, checked_timeout
+from .._ground.checks import checked_async, checked_name, checked_sync, checked_timeout
+from .._ground.logs import OwnerLog
+from .._ground.watchers import tell_failure
 
-logger = logging.getLogger("lifecycle.integrations")
+logger = OwnerLog("lifecycle.integrations")
 
 App = TypeVar("App")
 T = TypeVar("T")
@@ -51,10 +52,9 @@ class ApplicationScope(Generic[App, T]):
         close_timeout: float | None,
         on_failure: OnFailure | None,
     ) -> None:
-        if not callable(setup):
-            raise TypeError(f"setup must be an async function (scope, app), got {setup!r}")
+        checked_async(setup, "setup must be an async function (scope, app)")
         if on_failure is not None:
-            checked_callable(on_failure, "on_failure")
+            checked_sync(on_failure, "on_failure")
         checked_timeout(close_timeout, "close_timeout")
         self._setup = setup
         self._name = checked_name(name, "application")
@@ -83,5 +83,11 @@ class ApplicationScope(Generic[App, T]):
                     "scope failed while the application serves", exc_info=error, extra={"owner": self._name}
                 )
                 if self._on_failure is not None:
-                    self._on_failure(error)
+                    self._tell(self._on_failure, error)
             raise
+
+    def _tell(self, on_failure: OnFailure, error: BaseException) -> None:
+        try:
+            on_failure(error)
+        except BaseException as failure:
+            tell_failure(logger, "on_failure failed", failure, owner=self._name)

@@ -28,6 +28,8 @@ def logged() -> Iterator[tuple[str, str]]:
                 ):
                     if "%" not in event:
                         yield event, LEVELS[method]
+                case ast.Call(func=ast.Name("tell_failure"), args=[_, ast.Constant(str(event)), *_]):
+                    yield event, "error"
 
 
 def test_every_event_of_the_log_is_in_the_reference() -> None:

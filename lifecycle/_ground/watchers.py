@@ -1,0 +1,34 @@
+"""What hooks and handlers of errors raise: it is told, and reaches neither their owner nor other hooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import kernel
+from .foreign import is_fatal
+
+if TYPE_CHECKING:
+    from .logs import OwnerLog
+
+
+def tell_failure(log: OwnerLog, event: str, error: BaseException, **about: object) -> None:
+    """Log what a hook has raised, whatever it is; what ends the process does so, after the step that it was called in.
+
+    A cancellation is no exception: the step that a hook is called in belongs to some task, or to none, and the hook did
+    not mean that one.
+    """
+    if is_fatal(error):
+        end_process(error)
+    else:
+        log.error(event, exc_info=error, extra=about)
+
+
+def end_process(error: BaseException) -> None:
+    """Raise a fatal *error* out of the loop, after the step that met it; that step comes to its end."""
+    if not kernel.has_loop():
+        raise error
+
+    def end() -> None:
+        raise error
+
+    kernel.running_loop().call_soon(end)
