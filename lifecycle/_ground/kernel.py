@@ -15,6 +15,7 @@ Three facts of asyncio and anyio shape this file (each has a test in ``tests/gro
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 from asyncio import CancelledError, Future, Task, get_running_loop
@@ -112,15 +113,20 @@ def spawn_kept(coro: Coroutine[Any, Any, T], name: str, context: Context | None 
     return task
 
 
-def context_of_caller() -> Context | None:
-    """Return the calling task's own context, so that what a helper task sets in it reaches the caller.
+def spawn_in(context: Context | None, coro: Coroutine[Any, Any, T], name: str) -> Task[T]:
+    """Return a new task that runs *coro* in *context* itself, or in a copy where the loop's task factory takes none."""
+    try:
+        return spawn(coro, name, context)
+    except TypeError:
+        return spawn(coro, name)
 
-    None, which means a copy, before 3.12, and where a task factory is set: it may start the task eagerly, and a
-    context cannot be entered twice.
-    """
-    if sys.version_info >= (3, 12) and get_running_loop().get_task_factory() is None:
-        return current_task().get_context()
-    return None
+
+def context_of_task(task: Task[Any]) -> Context | None:
+    """Return the context that *task* runs in; None where that cannot be seen."""
+    if sys.version_info >= (3, 12):
+        return task.get_context()
+    # 3.11 has no method for it; of all contexts that a task refers to, its own comes first.
+    return next((thing for thing in gc.get_referents(task) if type(thing) is Context), None)
 
 
 #: Returns the task that runs now; called from tasks only.
@@ -134,6 +140,11 @@ def new_future() -> Future[None]:
 
 #: Returns the running loop.
 running_loop = get_running_loop
+
+
+def has_loop() -> bool:
+    """Return whether the caller runs in a loop."""
+    return asyncio._get_running_loop() is not None
 
 
 def clock() -> Callable[[], float]:

@@ -18,17 +18,8 @@ def tell_failure(log: OwnerLog, event: str, error: BaseException, **about: objec
     not mean that one.
     """
     if is_fatal(error):
-        end_process(error)
+        if not kernel.has_loop():
+            raise error
+        kernel.end_process(error)
     else:
         log.error(event, exc_info=error, extra=about)
-
-
-def end_process(error: BaseException) -> None:
-    """Raise a fatal *error* out of the loop, after the step that met it; that step comes to its end."""
-    if not kernel.has_loop():
-        raise error
-
-    def end() -> None:
-        raise error
-
-    kernel.running_loop().call_soon(end)

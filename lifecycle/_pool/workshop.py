@@ -17,7 +17,6 @@ from .._ground import kernel, trace
 from .._ground.checks import checked_callable, checked_part, checked_timeout
 from .._ground.errors import ReleaseTimeout
 from .._ground.foreign import is_fatal
-from .._ground.watchers import end_process
 from .._lender import Closing
 from .slot import CHECKING, CREATING, DESTROYING, GONE, RESETTING, Slot
 from .stock import FOREVER, Stock

@@ -47,7 +47,7 @@ class ScopeBooks(dict[Any, None]):
         self[entry] = None
         self.opened += 1
         self.run = None
-        if self.since is None:
+        if self.since is None and kernel.has_loop():  # what is registered before there is one has no time
             self.since = kernel.clock()()
         if len(self) > self.sweep_at:
             self.sweep()

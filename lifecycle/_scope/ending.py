@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import CancelledError, Future, Task
+from asyncio import CancelledError, Future, Task, sleep
 from collections.abc import Awaitable
+from contextvars import Context
 from typing import Any
 
 from .._ground import kernel, trace
@@ -34,6 +35,8 @@ class EndingScope:
     _body: Body | None = None  # of the async with block, once it is entered
     _closing_in: Task[Any] | None = None
     _closing_begun: Future[None] | None = None
+    _unwinding: Unwinding | None = None  # while it is being closed
+    _context: Context | None = None  # in which the parent has its synchronous releases run, once that closes this
     _over: Future[None] | None = None  # see `wait_closed`
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
@@ -114,6 +117,8 @@ class EndingScope:
 
     def _offer(self, entry: Any) -> None:
         """Own an entry that stands for something acquired already: a closed scope releases it at once and refuses."""
+        if not kernel.has_loop():  # to release it in, if that is closed
+            self._check_open(entry.label)
         self._own(entry)
         if self._state is not OPEN:
             if self._state is CLOSED:
@@ -189,11 +194,17 @@ class EndingScope:
         self._begin_closing()
         self._closing_in = kernel.current_task()
         try:
-            unwinding.call_callbacks()
+            if self._context is None:
+                unwinding.call_callbacks()
+            else:
+                self._context.run(unwinding.call_callbacks)
             if self._books or unwinding.unfinished:
+                self._unwinding = unwinding
                 await unwinding.run()
         finally:
             self._closing_in = None
+            if self._unwinding is not None or self._context is not None:
+                self._unwinding = self._context = None
             self._end_closing()
 
     def _begin_closing(self) -> None:
@@ -232,6 +243,11 @@ class EndingScope:
             self._closing_begun = kernel.new_future()
             self._interrupt(f"the parent of {self} is closing")
             await kernel.wait(self._closing_begun, self.close_timeout)
+        place = self._place
+        if place is not None and (above := place.parent._unwinding) is not None:
+            if above.context() is None:
+                await sleep(0)  # let its host wait
+            self._context = above.context()
         await self.aclose()
 
 

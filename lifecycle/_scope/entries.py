@@ -15,10 +15,10 @@ Every entry answers the same few questions, asked by ``_unwind``:
 from __future__ import annotations
 
 import inspect
-from asyncio import Task
+from asyncio import CancelledError, Task
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 
 from anyio import CancelScope
 
@@ -35,6 +35,9 @@ T_co = TypeVar("T_co", covariant=True)
 Release = Callable[[Any], object]
 
 logger = OwnerLog("lifecycle.scope")
+
+#: Types of plain values, which nobody need ask for long whether they can be awaited.
+PLAIN = frozenset({type(None), bool, int, str, list, dict})
 
 
 class Entry:
@@ -100,7 +103,7 @@ class CallbackEntry(Entry):
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         result = self._fn(*self._args, **self._kwargs)
-        return result if inspect.iscoroutine(result) else None
+        return result if is_awaited(result) else None
 
 
 class Resource(Entry, Generic[T]):
@@ -124,7 +127,7 @@ class Resource(Entry, Generic[T]):
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         result = self._release(self.value)
-        return result if inspect.isawaitable(result) else None
+        return result if is_awaited(result) else None
 
 
 class InlineExit(Entry):
@@ -219,6 +222,11 @@ def count_kinds(ledger: Iterable[Any]) -> Counter[str]:
     return kinds
 
 
+def is_awaited(result: Any) -> TypeGuard[Awaitable[Any]]:
+    """Return whether what a release has returned has to be awaited; quick where callbacks return plain values."""
+    return type(result) not in PLAIN and inspect.isawaitable(result)
+
+
 def closer_of(value: object) -> Release:
     """Return the function that releases *value* by its own ``aclose`` or ``close``.
 
@@ -229,3 +237,9 @@ def closer_of(value: object) -> Release:
         if callable(getattr(value, method, None)):
             return lambda owned: getattr(owned, method)()
     raise TypeError(f"{value!r} has neither aclose() nor close(); say how to release it with release=")
+
+
+def report_late(owner: str, entry: Any, error: BaseException | None) -> None:
+    """Log how a release ended that had been abandoned."""
+    if error is not None and not isinstance(error, CancelledError):
+        logger.error("abandoned release failed", exc_info=error, extra={"owner": owner, "entry": entry.label})

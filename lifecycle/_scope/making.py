@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from asyncio import CancelledError, Future, Task
 from collections.abc import Awaitable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -42,10 +43,28 @@ class HalfMade(Entry):
         self.task: Task[Any] | None = None
 
     def begin(self, making: Coroutine[Any, Any, object]) -> None:
-        """Start making it; the ledger has the entry from this step on."""
+        """Start making it; the ledger has the entry from this step on.
+
+        It runs in the caller's own context, so that what is set there while it is made reaches the caller.
+        """
         self._scope._own(self)
-        self.task = kernel.spawn(making, f"{self.label} of {self._scope}", kernel.context_of_caller())
-        self.task.add_done_callback(self._making_ended)
+        context = kernel.context_of_task(kernel.current_task())
+        loop = kernel.running_loop()
+        if kernel.is_plain(loop):
+            self._spawn(making, context)
+        else:  # a task factory may make the first step at once, and no context can be entered twice
+            loop.call_soon(self._spawn, making, context)
+
+    def _spawn(self, making: Coroutine[Any, Any, object], context: Context | None) -> None:
+        try:
+            self.task = kernel.spawn_in(context, making, f"{self.label} of {self._scope}")
+        except BaseException as error:  # of a task factory that refuses
+            making.close()
+            self._scope._books.forget(self)
+            self._announce(error)
+            self._making_ended(None)
+        else:
+            self.task.add_done_callback(self._making_ended)
 
     async def arrival(self, timeout: float) -> None:
         """Wait until it is made; raise what making it raised.
@@ -89,9 +108,9 @@ class HalfMade(Entry):
 
     def _cancel_making(self) -> bool:
         """Cancel the making; return False where that has to wait for the end of a shielded section."""
-        assert self.task is not None
         if not self._begun:
             return True  # it finds at its first step that it is not wanted
+        assert self.task is not None
         if self._cancellation is None:
             self._cancellation = kernel.cancel(self.task, f"{self.label} is not wanted any more")
         return self._cancellation.delivered
@@ -107,7 +126,7 @@ class HalfMade(Entry):
     def _begin_making(self) -> bool:
         """Return whether it is still wanted, at the first step of its task."""
         self._begun = True
-        self.task = kernel.current_task()  # which an eager one is before `begin` has it
+        self.task = kernel.current_task()  # which an eager one is before `_spawn` has it
         if self._left:
             self._scope._books.forget(self)
             self._announce(CancelledError(f"{self.label} was not wanted any more"))
@@ -122,7 +141,7 @@ class HalfMade(Entry):
         if not self._arrival.done():
             self._arrival.set_result(None)
 
-    def _making_ended(self, _: Task[Any]) -> None:
+    def _making_ended(self, _: Task[Any] | None) -> None:
         """Wake the caller where the task could not: a foreign cancellation ended it before its first step."""
         if not self._arrival.done():
             self._scope._books.forget(self)
@@ -197,7 +216,7 @@ class Acquisition(HalfMade, Generic[T]):
             self._scope._own(self)
             run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")
 
-    def _making_ended(self, task: Task[Any]) -> None:
+    def _making_ended(self, task: Task[Any] | None) -> None:
         if self.resource is None and inspect.iscoroutine(self._coro):
             self._coro.close()
         if not self._begun:
@@ -307,7 +326,9 @@ class Holder(HalfMade, Generic[T]):
 
     async def _verdict(self, cancelled: bool) -> bool:
         """Return whether the error in flight was suppressed; not that of a host that is being *cancelled*."""
-        assert self.task is not None
+        if self.task is None:  # it will find at its first step that it is not wanted
+            await kernel.wait(self._arrival)
+            return False
         await kernel.wait(self.task)
         if self.task.cancelled():
             error: BaseException | None = CancelledError("while it was being left")

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, overload
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from .._ground import kernel, scopes, trace
-from .._ground.calls import checked_coroutine, coroutine_of, name_of
+from .._ground.calls import checked_coroutine, coroutine_of, name_of, refuse_function
 from .._ground.checks import checked_callable, checked_name, checked_timeout, require_methods
 from .._ground.errors import OwnerClosed
 from .._ground.kernel import NativeTask
@@ -93,7 +93,7 @@ class Scope(EndingScope):
 
     def start_soon(
         self,
-        fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        fn: Callable[[Unpack[Ts]], Awaitable[T]],
         *args: Unpack[Ts],
         name: str | None = None,
     ) -> TaskHandle[T]:
@@ -104,7 +104,7 @@ class Scope(EndingScope):
 
         Raises:
             OwnerClosed: the scope is closing or closed; *fn* was not called.
-            TypeError: *fn* did not make a coroutine.
+            TypeError: *fn* is no function, or returned nothing that can be awaited.
         """
         if self._state is not OPEN:
             self._check_open(f"task {name or name_of(fn)!r}")
@@ -232,7 +232,7 @@ class Scope(EndingScope):
             TypeError: *factory* or *release* is not a function, or *name* not a string.
             BaseException: what the factory raised.
         """
-        checked_callable(factory, "factory")
+        checked_callable(factory, "factory", args_follow=True)
         if release is not None:
             checked_callable(release, "release")
         limit = checked_timeout(timeout, "timeout")
@@ -335,12 +335,16 @@ class Scope(EndingScope):
     def callback(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[P, T]:
         """Have ``fn(*args, **kwargs)`` called at its place in the ledger; return *fn*, so that it also decorates.
 
+        It is called in the context of the task that closes the scope, as in ``AsyncExitStack``. Should it return an
+        awaitable, of whatever kind, that is awaited, shielded and in a task of its own.
+
         Raises:
+            TypeError: *fn* is not a function.
             OwnerClosed: the scope is closing or closed; *fn* is called nevertheless, by the close in progress or by
                 one that this starts, because what it would release was acquired already.
         """
         run = self._books.run
-        if run and trace.sink is None:
+        if run and callable(fn) and trace.sink is None:
             run.append((fn, args, kwargs))
         else:
             self._register(fn, args, kwargs)
@@ -349,16 +353,21 @@ class Scope(EndingScope):
     def push_async_callback(
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Callable[P, Awaitable[T]]:
-        """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`."""
+        """Have ``await fn(*args, **kwargs)`` run, shielded, at its place in the ledger; return *fn*. See `callback`.
+
+        Whatever awaitable *fn* returns is awaited: a coroutine, a task, a future, an object of your own.
+        """
         run = self._books.run
-        if run and trace.sink is None:
+        if run and callable(fn) and trace.sink is None:
             run.append((fn, args, kwargs))
         else:
             self._register(fn, args, kwargs)
         return fn
 
     def _register(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Register a callback that is not simply the next of a run."""
+        """Register a callback that is not simply the next of a run, or refuse it."""
+        if not callable(fn):
+            refuse_function("callback must be a function", fn, args_follow=True)
         if self._state is OPEN and trace.sink is None:
             self._books.begin_run().append((fn, args, kwargs))
         else:

@@ -24,7 +24,8 @@ from __future__ import annotations
 from asyncio import CancelledError, Future, Task, TimerHandle
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from inspect import iscoroutine
+from contextvars import Context
+from functools import partial
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -35,7 +36,7 @@ from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
 from .books import ScopeBooks
-from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, logger
+from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, is_awaited, report_late
 from .failures import Failures
 
 UNFINISHED = (PENDING, RUNNING)
@@ -54,6 +55,7 @@ class Closing(Protocol):
     close_timeout: float
     _books: ScopeBooks
     _errors: list[BaseException]
+    _context: Context | None
 
 
 class Unwinding(Failures):
@@ -75,6 +77,7 @@ class Unwinding(Failures):
     _expired = False  # whether the watchdog has interrupted it
     _interruptions: tuple[kernel.Cancellation, ...] = ()
     _scopes_around: bool | None = None
+    _context: Context | None  # of the task that closes the parent, None for the host's own
     _stopping: OwnTask[Any] | None = None  # whose end is awaited
     _steps = 0  # releases begun since the loop was given a turn
 
@@ -82,6 +85,7 @@ class Unwinding(Failures):
         self._scope = scope
         self._books = scope._books
         self.errors = scope._errors
+        self._context = scope._context
         if error is not None:
             self._take_body_error(error)
 
@@ -94,7 +98,7 @@ class Unwinding(Failures):
         self._exempt = closing_tasks()
         try:
             while True:
-                entry = self._entry if self._pending is not None else self._call_releases()
+                entry = self._entry if self._pending is not None else self.inside(self._call_releases)
                 if entry is None:
                     if self._steps < BREATH_EVERY:
                         break
@@ -114,6 +118,14 @@ class Unwinding(Failures):
     def unfinished(self) -> bool:
         """Whether a release has been begun that has to be awaited."""
         return self._pending is not None
+
+    def context(self) -> Context | None:
+        """Return the context that synchronous releases run in, if others can enter it now: while the host waits."""
+        return None if self._baton is None else self._context or kernel.context_of_task(self._host)
+
+    def inside(self, call: Callable[[], Any]) -> Any:
+        """Return what ``call()`` gives the host in the context that synchronous releases run in."""
+        return call() if self._context is None else self._context.run(call)
 
     # The synchronous part
 
@@ -142,7 +154,7 @@ class Unwinding(Failures):
             except BaseException as error:
                 self._add_failure(CallbackEntry(fn, args, kwargs), error)
                 continue
-            if pending is not None and iscoroutine(pending):
+            if pending is not None and is_awaited(pending):
                 self._pending = pending
                 self._entry = self._books.releasing = CallbackEntry(fn, args, kwargs)
                 break
@@ -245,6 +257,7 @@ class Unwinding(Failures):
                 await self._baton
             except CancelledError as error:
                 self.hold(error)
+            self._baton = None
 
     async def _exit_inline(self, entry: InlineExit) -> None:
         del self._books[entry]
@@ -254,7 +267,7 @@ class Unwinding(Failures):
         error, verdict = None, None
         met = kernel.requests_met(self._host)
         try:
-            verdict = entry.exit(*details)
+            verdict = self.inside(partial(entry.exit, *details))
             if entry.is_async:
                 self._watch(self._host)
                 self._pending = verdict
@@ -287,6 +300,7 @@ class Unwinding(Failures):
                     await baton
                 except CancelledError as error:
                     self.hold(error)
+                self._baton = None
         if self._expired:
             self._take_outcome(task, None, None)
         self._settle(task)
@@ -306,6 +320,7 @@ class Unwinding(Failures):
                         await baton
                     except CancelledError as error:
                         self.hold(error)
+                    self._baton = None
             if closer.done() and not closer.cancelled():
                 closer.result()
 
@@ -341,8 +356,15 @@ class Unwinding(Failures):
         disown_closers()
 
     def _call_releases_in_closer(self) -> None:
-        """Go on until something has to be awaited, which is in ``_pending``, or the host has to go on."""
-        entry = self._call_releases()
+        """Go on until something has to be awaited, which is in ``_pending``, or the host has to go on.
+
+        A token of a context variable is good in its own context only, which is the host's. Where that cannot be
+        entered, as in the first step of an eager closer, the host goes on.
+        """
+        context = self.context()
+        if context is None:
+            return
+        entry = context.run(self._call_releases)
         if isinstance(entry, OwnTask):
             self._pending = entry.wait()
 
@@ -403,9 +425,3 @@ class Unwinding(Failures):
             self._generation += 1
             kernel.cancel(runner, f"{entry.label} was abandoned")
         self._pass_baton()
-
-
-def report_late(owner: str, entry: Any, error: BaseException | None) -> None:
-    """Log how a release ended that had been abandoned."""
-    if error is not None and not isinstance(error, CancelledError):
-        logger.error("abandoned release failed", exc_info=error, extra={"owner": owner, "entry": entry.label})
