@@ -27,7 +27,7 @@ class OwnMutant:
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
 POOL, TIMER, COMPLETED, CONNECT = ("pool",), ("timer",), ("as_completed",), ("connect",)
-CROSSING = ("crossing",)
+CROSSING, RELEASED = ("crossing",), ("released",)
 
 OWN = [
     # Shields, and cancellations that are held back.
@@ -75,6 +75,20 @@ OWN = [
     OwnMutant(
         "a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and bool(", "bool(", CROSSING
     ),
+    OwnMutant(
+        "the closer releases in a context of its own",
+        "Unwinding._call_releases_in_closer",
+        "context.run(self._call_releases)",
+        "self._call_releases()",
+        RELEASED,
+    ),
+    OwnMutant(
+        "a child is released in the context of its closer",
+        "EndingScope._close_for_parent",
+        "self._context = above.context()",
+        "pass",
+        RELEASED,
+    ),
     # Order, joins, releases.
     OwnMutant(
         "oldest first", "ScopeBooks.newest", "self.popitem()", "(next(iter(self)), self.pop(next(iter(self))))", SCOPE
@@ -83,6 +97,9 @@ OWN = [
     OwnMutant(
         "a long close forgets the rest", "Unwinding.run", "await self._breathe()", "break", ("scope_of_a_thousand",)
     ),
+    OwnMutant("a bare yield is not resumed", "OwnedResource._sees_errors", "frame is None or", "True or", RELEASED),
+    OwnMutant("an awaitable is dropped", "is_awaited", "inspect.isawaitable(", "inspect.iscoroutine(", RELEASED),
+    OwnMutant("a hook stalls the line", "Hooks.call", "except BaseException", "except Exception", RELEASED),
     OwnMutant(
         "a stopped task is not joined",
         "Unwinding._stop_task",

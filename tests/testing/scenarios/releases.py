@@ -1,0 +1,90 @@
+"""Releases of every kind: a resource without try and finally, a callback that returns a task, a token of a context."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from lifecycle import Scope, TaskManager, resource
+
+from ._table import connect, disconnect, scenario, work
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from lifecycle.testing import Bubble
+    from lifecycle.testing.types import Token
+
+span: ContextVar[str] = ContextVar("span", default="outside")
+
+
+@resource
+async def plain_connection(bubble: Bubble) -> AsyncIterator[Token]:
+    """The form that people write first."""
+    token = await connect(bubble, "plain")
+    yield token
+    token.release()
+    await asyncio.sleep(0.01)
+
+
+@scenario
+async def released_after_a_bare_yield(bubble: Bubble) -> None:
+    """Held by a scope, and in a block of its own."""
+    async with Scope() as scope:
+        await scope.enter(plain_connection(bubble))
+        await asyncio.sleep(0.01)
+    async with plain_connection(bubble):
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def released_by_a_task(bubble: Bubble) -> None:
+    """What lies below is needed until that task has ended."""
+    async with Scope() as scope:
+        lower = await connect(bubble, "lower")
+        scope.callback(lower.release)
+
+        async def say_goodbye() -> None:
+            assert lower.releases == 0
+            await asyncio.sleep(0.01)
+            assert lower.releases == 0
+
+        scope.push_async_callback(lambda: asyncio.ensure_future(say_goodbye()))
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def released_in_the_context_of_the_host(bubble: Bubble) -> None:
+    """Whatever lies above, in a child as well: a token is good in its own context only."""
+
+    def enter_span(scope: Scope) -> None:
+        scope.callback(span.reset, span.set("inside"))
+
+    span.set("outside")
+    try:
+        async with Scope() as scope:
+            enter_span(scope)
+            await scope.acquire(connect, bubble, "above", release=disconnect)
+            child = scope.child()
+            enter_span(child)
+            await child.acquire(connect, bubble, "above in the child", release=disconnect)
+            await asyncio.sleep(0.01)
+    finally:
+        assert span.get() == "outside"
+
+
+@scenario
+async def released_slots_of_rude_hooks(bubble: Bubble) -> None:
+    """Hooks that raise a cancellation that nobody has asked for: every task has its turn."""
+
+    class Rude:
+        def _raise(self, *args: Any) -> None:
+            raise asyncio.CancelledError("of a hook")
+
+        queued = before = after = _raise
+
+    async with TaskManager("rude", limit=1, hooks=[Rude()]) as manager:
+        handles = [manager.start_soon(work, bubble, f"work {number}", 0.01) for number in range(3)]
+        await manager.drain()
+        assert all(handle.done for handle in handles)
