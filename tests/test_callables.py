@@ -19,9 +19,11 @@ from lifecycle import (
     TaskManager,
     amap,
     background,
+    cached,
     connect,
     create_background_task,
     cron,
+    dial,
     fixed_delay,
     fixed_rate,
     gather,
@@ -291,6 +293,8 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "once": lambda offer: once(offer, 1),
     "decorator of a timer": lambda offer: fixed_rate(1.0)(offer),
     "background": background,
+    "cached": lambda offer: cached()(offer),
+    "dial": dial,
     "on_error": lambda offer: TaskManager(on_error=offer),
 }
 
@@ -318,7 +322,19 @@ def test_a_coroutine_in_place_of_a_function_is_refused_at_once(taker: Any) -> No
 
 
 SYNCHRONOUS = {"function": tick, "method": Ticker().tick, "object": Ticker(), "partial": functools.partial(tick)}
-ASYNCHRONOUS_ONLY = ("race", "amap", "connect", "serve", "fixed_rate", "once", "cron", "background", "manager.start")
+ASYNCHRONOUS_ONLY = (
+    "race",
+    "amap",
+    "connect",
+    "serve",
+    "fixed_rate",
+    "once",
+    "cron",
+    "background",
+    "cached",
+    "link",
+    "manager.start",
+)
 
 
 @pytest.mark.parametrize("taker", ASYNCHRONOUS_ONLY)

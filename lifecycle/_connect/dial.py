@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from .._ground.calls import call, name_of
+from .._ground.calls import call, name_of, refuse_function
 from .._ground.checks import checked_callable
 from .stages import Stages
 
@@ -63,7 +63,7 @@ def dial(  # a union of both kinds of opener is more than mypy can infer from
         TypeError: *opener*, *close* or *check* is not callable.
     """
     if not callable(opener):
-        raise TypeError(f"dial() takes a function that opens something, got {opener!r}")
+        refuse_function("dial() takes a function that opens something", opener)
     for function, what in ((close, "close"), (check, "check")):
         if function is not None:
             checked_callable(function, what)

@@ -35,15 +35,16 @@ def _handlers(code: CodeType, instructions: dict[int, dis.Instruction], offset: 
 
 @lru_cache(maxsize=256)
 def returns_nothing(code: CodeType) -> bool:
-    """Return whether every ``return`` of *code*, a plain function's, gives None."""
+    """Return whether *code*, a plain function's, returns, and gives None wherever it does."""
     before = None
+    returned: list[bool] = []
     for instruction in dis.Bytecode(code):
-        if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
-            return False
-        if instruction.opname == "RETURN_VALUE" and not _loads_none(before):
-            return False
+        if instruction.opname == "RETURN_CONST":
+            returned.append(instruction.argval is None)
+        elif instruction.opname == "RETURN_VALUE":
+            returned.append(_loads_none(before))
         before = instruction
-    return True
+    return bool(returned) and all(returned)
 
 
 def _loads_none(instruction: dis.Instruction | None) -> bool:

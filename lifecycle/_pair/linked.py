@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from .._ground import kernel, trace
-from .._ground.calls import checked_coroutine
+from .._ground.calls import coroutine_of
 from .._ground.errors import ReleaseTimeout
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
@@ -124,7 +124,7 @@ class Linked:
     def _coroutines(self) -> list[tuple[str, Coroutine[Any, Any, object]]]:
         made: list[tuple[str, Coroutine[Any, Any, object]]] = []
         try:
-            made.extend((name, checked_coroutine(loop())) for name, loop in self._loops.items())
+            made.extend((name, coroutine_of(loop, ())) for name, loop in self._loops.items())
         except BaseException:
             for _, coro in made:
                 coro.close()

@@ -11,7 +11,7 @@ import anyio
 
 from .._ground import kernel
 from .._ground.calls import name_of
-from .._ground.checks import checked_callable, checked_count, checked_name, checked_timeout
+from .._ground.checks import checked_async, checked_callable, checked_count, checked_name, checked_timeout
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine
@@ -300,6 +300,7 @@ async def link(
         raise TypeError("link() needs at least one loop")
     for loop in loops:
         checked_callable(loop, "a loop")
+        checked_async(loop, "link() takes async functions")
     seconds = checked_timeout(drain_timeout, "drain_timeout")
     linked = Linked(
         checked_name(name, "link"),

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from typing_extensions import ParamSpec
 
 from .._ground import kernel
+from .._ground.checks import checked_async
 from .registry import Registry
 from .statistics import RegistryStatistics
 
@@ -139,6 +140,8 @@ def cached(
         failure_ttl: seconds for which an error answers further calls; None, not at all: failures are not kept.
         create_timeout: seconds that the function may take, None for ever.
         clock: seconds that never go back; by default the loop's clock.
+
+    The decorator raises ``TypeError`` for what is no async function.
     """
     options = {
         "ttl": ttl,
@@ -150,6 +153,7 @@ def cached(
     }
 
     def decorate(fn: Callable[P, Coroutine[Any, Any, T]], /) -> CachedFunction[P, T]:
+        checked_async(fn, "@cached takes an async function")
         return CachedFunction(fn, key, options)
 
     return decorate

@@ -164,8 +164,12 @@ def returns_sometimes(flag: bool) -> object:
     return None
 
 
+def never_returns() -> object:
+    raise NotImplementedError
+
+
 def test_a_function_returns_nothing_or_it_may() -> None:
     """Seen in its code, without a call."""
     assert [returns_nothing(function.__code__) for function in (falls_off, returns_early)] == [True, True]
-    may = (returns_constant, returns_call, returns_sometimes)
-    assert [returns_nothing(function.__code__) for function in may] == [False, False, False]
+    may = (returns_constant, returns_call, returns_sometimes, never_returns)
+    assert [returns_nothing(function.__code__) for function in may] == [False, False, False, False]
