@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -128,7 +129,8 @@ def test_a_task_factory_of_ones_own_keeps_the_context() -> None:
         assert span.get() == "outside"
 
     asyncio.run(plain_factory(main))
-    asyncio.run(simple())
+    if sys.version_info < (3, 14):  # where asyncio itself hands a context to every factory
+        asyncio.run(simple())
 
 
 def test_a_task_factory_that_refuses_fails_what_was_to_be_made() -> None:
