@@ -104,17 +104,17 @@ def test_finalizers_that_clear_do_not_wait_for_each_other(new_loop: NewLoop) -> 
     run_on(new_loop, main())
 
 
-def raises(error: BaseException) -> Callable[..., Any]:
+def raises(kind: type[BaseException]) -> Callable[..., Any]:
     def work(*_: object) -> Any:
-        raise error
+        raise kind("planned")
 
     return work
 
 
-def raises_later(error: BaseException) -> Callable[..., Any]:
+def raises_later(kind: type[BaseException]) -> Callable[..., Any]:
     async def work(*_: object) -> Any:
         await asyncio.sleep(0)
-        raise error
+        raise kind("planned")
 
     return work
 
@@ -126,12 +126,12 @@ TOLD = {Odd: Odd, asyncio.CancelledError: TaskCancelled, OSError: OSError}
 @pytest.mark.parametrize("failing", [raises, raises_later])
 @on_every_loop
 def test_whatever_destroy_raises_the_pool_closes(
-    new_loop: NewLoop, failing: Callable[[BaseException], Any], kind: type[BaseException]
+    new_loop: NewLoop, failing: Callable[[type[BaseException]], Any], kind: type[BaseException]
 ) -> None:
     """Every value is ended, the close raises the error, and a second one finds it closed."""
 
     async def main() -> None:
-        pool = Pool(object, failing(kind("planned")), max_size=2)
+        pool = Pool(object, failing(kind), max_size=2)
         async with pool.acquire(), pool.acquire():
             pass
         with pytest.raises(BaseExceptionGroup) as caught:
@@ -148,10 +148,10 @@ def test_whatever_destroy_raises_the_pool_closes(
 @pytest.mark.parametrize("failing", [raises, raises_later])
 @on_every_loop
 def test_whatever_create_raises_the_line_goes_on(
-    new_loop: NewLoop, failing: Callable[[BaseException], Any], kind: type[BaseException]
+    new_loop: NewLoop, failing: Callable[[type[BaseException]], Any], kind: type[BaseException]
 ) -> None:
     """The first borrower is told, and leaves no place in the line; the next gets a value."""
-    tries: list[Callable[[], Any]] = [failing(kind("planned")), object]
+    tries: list[Callable[[], Any]] = [failing(kind), object]
 
     async def main() -> None:
         async with Pool(lambda: tries.pop(0)(), lambda value: None, max_size=1) as pool:
@@ -168,7 +168,7 @@ def test_whatever_create_raises_the_line_goes_on(
 @pytest.mark.parametrize("kind", TOLD)
 @pytest.mark.parametrize("failing", [raises, raises_later])
 def test_whatever_reset_and_check_raise_the_value_is_replaced(
-    failing: Callable[[BaseException], Any], kind: type[BaseException], caplog: pytest.LogCaptureFixture
+    failing: Callable[[type[BaseException]], Any], kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The one who returned it is not told, and the next one gets another."""
     ended: list[object] = []
@@ -191,12 +191,12 @@ def test_whatever_reset_and_check_raise_the_value_is_replaced(
 @pytest.mark.parametrize("failing", [raises, raises_later])
 @on_every_loop
 def test_whatever_a_finalizer_raises_the_others_run(
-    new_loop: NewLoop, failing: Callable[[BaseException], Any], kind: type[BaseException]
+    new_loop: NewLoop, failing: Callable[[type[BaseException]], Any], kind: type[BaseException]
 ) -> None:
     """And the close raises all of it."""
 
     async def main() -> None:
-        registry = Registry[str, int](finalizer=failing(kind("planned")))
+        registry = Registry[str, int](finalizer=failing(kind))
         for key in "abc":
             registry.put(key, 1)
         with pytest.raises(BaseExceptionGroup) as caught:
