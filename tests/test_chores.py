@@ -175,7 +175,7 @@ def test_whatever_reset_and_check_raise_the_value_is_replaced(
 
     async def main() -> None:
         for step in ("reset", "check"):
-            async with Pool(object, ended.append, max_size=1, check_bypass=0.0, **{step: failing(kind())}) as pool:
+            async with Pool(object, ended.append, max_size=1, check_bypass=0.0, **{step: failing(kind)}) as pool:
                 async with pool.acquire():
                     pass
                 async with pool.acquire(timeout=5.0):
@@ -211,8 +211,8 @@ def test_whatever_a_finalizer_raises_the_others_run(
 @pytest.mark.parametrize("step", ["create", "destroy"])
 def test_a_fatal_error_ends_the_process_and_leaves_the_books_in_order(step: str) -> None:
     """A KeyboardInterrupt in a synchronous step of a pool comes out of the loop, not out of somebody's loan."""
-    fatal = KeyboardInterrupt("planned")
-    steps: dict[str, Callable[..., Any]] = {"create": object, "destroy": lambda value: None, step: raises(fatal)}
+    steps: dict[str, Callable[..., Any]] = {"create": object, "destroy": lambda value: None}
+    steps[step] = raises(KeyboardInterrupt)
     pool: Pool[object] = Pool(steps["create"], steps["destroy"], max_size=1)
 
     async def borrow() -> None:
