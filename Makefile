@@ -40,7 +40,8 @@ lint: $(CHECK) ## check style and formatting
 
 types: $(CHECK) ## check the types, and that the public face is fully typed
 	$(BIN)/mypy --strict
-	$(BIN)/mypy --strict tests/typed_face.py
+	$(BIN)/mypy --strict tests/typed_face.py tests/typed_star.py
+	PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" basedpyright
 	PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" basedpyright --verifytypes lifecycle --ignoreexternal
 
 contracts: $(CHECK) ## check who imports whom

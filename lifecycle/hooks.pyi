@@ -5,4 +5,9 @@ from ._manager.overdue import QueueAlarm as QueueAlarm
 from ._manager.overdue import RunAlarm as RunAlarm
 from ._timers.records import TimerHooks as TimerHooks
 
-__all__: list[str]
+__all__ = [
+    "QueueAlarm",
+    "RunAlarm",
+    "TaskHooks",
+    "TimerHooks",
+]

@@ -32,4 +32,36 @@ from ._timers.records import TimerStatistics as TimerStatistics
 from ._timers.schedule import RateRule as RateRule
 from ._timers.timer import Timer as Timer
 
-__all__: list[str]
+__all__ = [
+    "AttemptState",
+    "CachedFunction",
+    "Completions",
+    "ConnectAttempt",
+    "ConnectStatistics",
+    "CronRule",
+    "Growth",
+    "Lease",
+    "LinkOutcome",
+    "Loan",
+    "LoopEnd",
+    "OwnedResource",
+    "OwnerState",
+    "PoolStatistics",
+    "RateRule",
+    "ReaderWorkerStatistics",
+    "RegistryStatistics",
+    "ResourceFactory",
+    "ReturnReport",
+    "ScopeStatistics",
+    "Server",
+    "ServerStatistics",
+    "SnapshotDiff",
+    "SnapshotNode",
+    "TaskGroupStatistics",
+    "TaskManagerStatistics",
+    "Timer",
+    "TimerRun",
+    "TimerStatistics",
+    "TryLease",
+    "TryLoan",
+]

@@ -35,13 +35,11 @@ def test_a_public_name_is_loaded_from_its_home_and_shows_its_face(module: str, n
 def test_the_face_for_type_checkers_is_the_same(module: str) -> None:
     """The stub imports each name from the home that the table gives it."""
     path = PACKAGE / ("__init__" if module == "lifecycle" else module.partition(".")[2])
-    imports = [
-        (node.module, alias.name)
-        for node in ast.parse(path.with_suffix(".pyi").read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ]
+    stub = ast.parse(path.with_suffix(".pyi").read_text(encoding="utf-8")).body
+    imports = [(node.module, alias.name) for node in stub if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert sorted(imports) == sorted((home, name) for home, names in FACES[module].items() for name in names.split())
+    (exported,) = (node.value for node in stub if isinstance(node, ast.Assign))  # what `import *` brings
+    assert ast.literal_eval(exported) == importlib.import_module(module).__all__
 
 
 @pytest.mark.parametrize("module", FACES)

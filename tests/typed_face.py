@@ -1,6 +1,6 @@
 """What users write, as strict type checkers see it: `make types` checks this file, nothing runs it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, assert_type
@@ -18,11 +18,12 @@ from lifecycle import (
     connect,
     gather,
     once,
+    race,
     resource,
     run,
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
-from lifecycle.types import Loan, Timer, TimerRun
+from lifecycle.types import ConnectAttempt, Loan, Timer, TimerRun
 
 
 class Client:
@@ -45,7 +46,7 @@ async def close_client(client: Client) -> None:
 
 
 @asynccontextmanager
-async def client_manager(host: str) -> AsyncIterator[Client]:
+async def client_manager(host: str) -> AsyncGenerator[Client, None]:
     yield Client()
 
 
@@ -70,8 +71,14 @@ async def owners() -> None:
         assert_type((handle.result(), handle.exception(), handle.done()), tuple[Client, BaseException | None, bool])
         assert_type(await group.start_soon(open_client, "host"), Client)
         assert_type(await amap(open_client, ["a", "b"], limit=2), list[Client])
-        both = await gather(open_client("a"), open_client("b"))
-        assert_type(both[0], Client)
+        assert_type(await gather(open_client("a"), fetch("b"), limit=1), tuple[Client, int])
+        assert_type(
+            await gather(fetch("a"), fetch("b"), return_exceptions=True), tuple[int | Exception, int | Exception]
+        )
+        assert_type(await gather(*[fetch("a")]), list[int])
+        assert_type(await gather([fetch("a")], limit=1), list[int])
+        assert_type(await race(lambda: open_client("a"), lambda: fetch("b")), Client | int)
+        assert_type(await race(*[connecting]), Client)
 
 
 async def shared() -> None:
@@ -84,6 +91,15 @@ async def shared() -> None:
         assert_type(loan, Loan[Client])
         async with loan as lent:
             assert_type(lent, Client)
+    assert_type(Pool(lambda: open_client("a"), lambda client: client.aclose(), max_size=1), Pool[Client])
+    assert_type(Pool(Client, lambda client: client.aclose(), max_size=1), Pool[Client])
+    assert_type(Pool(Client, Client.aclose, max_size=1, check=lambda client: client.aclose()), Pool[Client])
+    assert_type(Pool(lambda: connect(session, "host"), close_client, max_size=1), Pool[Client])
+    tokens = Registry("tokens", ttl=3600.0)
+    tokens.put("ann", "secret", ttl=600.0)
+    async with Scope() as scope:
+        owned: Registry[str, Client] = await scope.enter(Registry("clients", finalizer=Client.aclose))
+        assert_type(owned.get("a"), Client | None)
 
 
 @cached(ttl=60.0)
@@ -100,6 +116,44 @@ async def connecting() -> Client:
     async with connect(session, "host", timeout=5.0) as client:
         assert_type(client, Client)
     return await connect(session, "host")
+
+
+async def opened() -> Scope:
+    """The block does not swallow errors by itself: nothing is missing after it."""
+    async with Scope("opening") as opening:
+        await opening.acquire(open_client, "host")
+        return opening.pop_all()
+
+
+async def returning(attempt: ConnectAttempt[Client]) -> int:
+    async with TaskGroup(), TaskManager(), attempt, client_resource("host"):
+        return 3
+
+
+wrapped = cached(ttl=1.0)(open_client).__wrapped__
+opening: Callable[[str], Coroutine[Any, Any, Client]] = wrapped
+assert callable(client_resource.__wrapped__)
+
+
+async def mistakes(scope: Scope, manager: TaskManager, pool: Pool[Client], clients: Registry[str, Client]) -> None:
+    """What must not pass: that a checker says so is checked, because an `ignore` that nothing needs is an error."""
+    scope.start_soon(open_client)  # type: ignore[arg-type]
+    manager.start_soon(open_client, 1)  # type: ignore[arg-type]
+    connect(session, 1)  # type: ignore[arg-type]
+    client_resource(1)  # type: ignore[arg-type]
+    await fetch(1)  # type: ignore[arg-type]
+    await race(open_client)  # type: ignore[arg-type]
+    await amap(open_client, [1])  # type: ignore[arg-type]
+    clients.put(1, Client())  # type: ignore[arg-type]
+    run(open_client)  # type: ignore[arg-type]
+    Pool(lambda: open_client("a"), lambda client: client.missing(), max_size=1)  # type: ignore[attr-defined]
+    Pool(Client, close_client)  # type: ignore[call-overload]
+    Pool(Client, close_client, max_size=1, min=1)  # type: ignore[call-overload]
+    name, number = await gather(open_client("a"), fetch("b"))
+    name.missing()  # type: ignore[attr-defined]
+    number.missing()  # type: ignore[attr-defined]
+    async with pool.acquire() as client:
+        client.missing()  # type: ignore[attr-defined]
 
 
 class Watch(TaskHooks):

@@ -155,7 +155,7 @@ class ConnectAttempt(Generic[T]):
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Undo everything that was acquired, in reverse, as a scope does.
 
         Cancellation: held back until everything is released, then raised, once.

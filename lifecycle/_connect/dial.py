@@ -5,17 +5,15 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
+from anyio.abc import SocketStream, UNIXSocketStream
+from anyio.streams.tls import TLSStream
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import call, name_of, refuse_function
 from .._ground.checks import checked_callable
 from .stages import Stages
-
-if TYPE_CHECKING:
-    from anyio.abc import SocketStream, UNIXSocketStream
-    from anyio.streams.tls import TLSStream
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -115,8 +113,6 @@ async def dial_tls(
     Raises:
         OSError: nothing answers there; ``ssl.SSLError`` for a handshake that fails is one.
     """
-    from anyio.streams.tls import TLSStream
-
     stream = await dial_tcp(stages, host, port)
     context = context or ssl.create_default_context()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from inspect import isawaitable, iscoroutine, isfunction
 from itertools import islice
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, overload
 
 from .._ground import kernel
 from .._ground.calls import coroutine_for, name_of
@@ -19,6 +19,12 @@ from .source import BREATH_EVERY, END, Breath, Source
 
 T = TypeVar("T")
 R = TypeVar("R")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
 
 Awaitables = Iterable[Awaitable[T]] | AsyncIterable[Awaitable[T]]
 
@@ -54,7 +60,59 @@ class ResultGroup(TaskGroup):
 
 # gather
 
+# Up to six awaitables keep a type each. What checkers are told is a tuple is a list, as with asyncio's: they know no
+# list of several types.
 
+
+# fmt: off
+@overload
+async def gather(  # type: ignore[overload-overlap]
+    aw1: Awaitable[T1], aw2: Awaitable[T2], /, *, limit: int | None = None, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2]: ...
+@overload
+async def gather(
+    aw1: Awaitable[T1], aw2: Awaitable[T2], /, *, limit: int | None = None, return_exceptions: bool
+) -> tuple[T1 | Exception, T2 | Exception]: ...
+@overload
+async def gather(  # type: ignore[overload-overlap]
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], /, *, limit: int | None = None,
+    return_exceptions: Literal[False] = False
+) -> tuple[T1, T2, T3]: ...
+@overload
+async def gather(
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], /, *, limit: int | None = None, return_exceptions: bool
+) -> tuple[T1 | Exception, T2 | Exception, T3 | Exception]: ...
+@overload
+async def gather(  # type: ignore[overload-overlap]
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], aw4: Awaitable[T4], /, *, limit: int | None = None,
+    return_exceptions: Literal[False] = False
+) -> tuple[T1, T2, T3, T4]: ...
+@overload
+async def gather(
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], aw4: Awaitable[T4], /, *, limit: int | None = None,
+    return_exceptions: bool
+) -> tuple[T1 | Exception, T2 | Exception, T3 | Exception, T4 | Exception]: ...
+@overload
+async def gather(  # type: ignore[overload-overlap]
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], aw4: Awaitable[T4], aw5: Awaitable[T5], /, *,
+    limit: int | None = None, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2, T3, T4, T5]: ...
+@overload
+async def gather(
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], aw4: Awaitable[T4], aw5: Awaitable[T5], /, *,
+    limit: int | None = None, return_exceptions: bool
+) -> tuple[T1 | Exception, T2 | Exception, T3 | Exception, T4 | Exception, T5 | Exception]: ...
+@overload
+async def gather(  # type: ignore[overload-overlap]
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], aw4: Awaitable[T4], aw5: Awaitable[T5],
+    aw6: Awaitable[T6], /, *, limit: int | None = None, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2, T3, T4, T5, T6]: ...
+@overload
+async def gather(
+    aw1: Awaitable[T1], aw2: Awaitable[T2], aw3: Awaitable[T3], aw4: Awaitable[T4], aw5: Awaitable[T5],
+    aw6: Awaitable[T6], /, *, limit: int | None = None, return_exceptions: bool
+) -> tuple[T1 | Exception, T2 | Exception, T3 | Exception, T4 | Exception, T5 | Exception, T6 | Exception]: ...
+# fmt: on
 @overload
 async def gather(
     *aws: Awaitable[T], limit: int | None = None, return_exceptions: Literal[False] = False
@@ -69,7 +127,9 @@ async def gather(
 async def gather(
     aws: Awaitables[T], /, *, limit: int | None = None, return_exceptions: bool
 ) -> list[T | Exception]: ...
-async def gather(*aws: Any, limit: int | None = None, return_exceptions: bool = False) -> list[Any]:
+async def gather(  # type: ignore[misc]
+    *aws: Any, limit: int | None = None, return_exceptions: bool = False
+) -> list[Any]:
     """Await all of *aws* at once, each in a task of its own, and return their results in order.
 
     The first error cancels the rest and is raised as it is when all have ended; if others fail while they clean up,
@@ -223,8 +283,28 @@ async def work(
 
 # race
 
+Runner = Callable[[], Awaitable[T]]
 
-async def race(*fns: Callable[[], Awaitable[T]]) -> T:
+
+# fmt: off
+@overload
+async def race(fn1: Runner[T1], fn2: Runner[T2], /) -> T1 | T2: ...
+@overload
+async def race(fn1: Runner[T1], fn2: Runner[T2], fn3: Runner[T3], /) -> T1 | T2 | T3: ...
+@overload
+async def race(fn1: Runner[T1], fn2: Runner[T2], fn3: Runner[T3], fn4: Runner[T4], /) -> T1 | T2 | T3 | T4: ...
+@overload
+async def race(
+    fn1: Runner[T1], fn2: Runner[T2], fn3: Runner[T3], fn4: Runner[T4], fn5: Runner[T5], /
+) -> T1 | T2 | T3 | T4 | T5: ...
+@overload
+async def race(
+    fn1: Runner[T1], fn2: Runner[T2], fn3: Runner[T3], fn4: Runner[T4], fn5: Runner[T5], fn6: Runner[T6], /
+) -> T1 | T2 | T3 | T4 | T5 | T6: ...
+# fmt: on
+@overload
+async def race(*fns: Runner[T]) -> T: ...
+async def race(*fns: Runner[Any]) -> Any:
     """Run the functions at once, return the value of the first that returns, and cancel the others.
 
     An error loses the race, and is raised only if all have lost: a single one as it is, several as an
@@ -252,4 +332,4 @@ async def race(*fns: Callable[[], Awaitable[T]]) -> T:
     async with ResultGroup("race", policy="race") as group:
         for fn in fns:
             group.start_soon(fn)
-    return cast("T", group.winner)
+    return group.winner

@@ -137,7 +137,7 @@ class TaskGroup:
         exc_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         """Join the tasks, and raise what went wrong.
 
         Cancellation: cancels the tasks, is held back until they have ended or were abandoned, and raised then, once.

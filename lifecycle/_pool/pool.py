@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from asyncio import Future, Task
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, overload
+
+from typing_extensions import Unpack
 
 from .._ground import kernel
 from .._ground.checks import checked_count
@@ -15,6 +17,7 @@ from .._ground.trace import mark_in
 from .._lender import CLOSED, OPEN, Closing, ComeBack, Lender, ReturnReport
 from .line import Line
 from .loans import Loan, TryLoan
+from .making import Makes, Opens, PoolOptions
 from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
 from .statistics import PoolStatistics
 from .stock import Stock
@@ -80,6 +83,10 @@ class Pool(Stock[T], Lender):
         "_workshop",
     )
 
+    @overload
+    def __init__(self, create: Opens[T], destroy: Callable[[T], object], **options: Unpack[PoolOptions[T]]) -> None: ...
+    @overload
+    def __init__(self, create: Makes[T], destroy: Callable[[T], object], **options: Unpack[PoolOptions[T]]) -> None: ...
     def __init__(
         self,
         create: Callable[[], Awaitable[T] | T],

@@ -39,11 +39,11 @@ class CachedFunction(Generic[P, T]):
         key: Callable[P, Hashable] | None,
         options: dict[str, Any],
     ) -> None:
-        self._function = function
         self._key = key
         self._options = options
         self._registries: dict[AbstractEventLoop, Registry[Hashable, T]] = {}
         functools.update_wrapper(cast("Callable[..., object]", self), function)
+        self.__wrapped__ = function
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result for these arguments, made by the function where there is none.
@@ -52,7 +52,7 @@ class CachedFunction(Generic[P, T]):
         `Registry.get_or_create`.
         """
         key = key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs)
-        return await self.registry.get_or_create(key, lambda: self._function(*args, **kwargs))
+        return await self.registry.get_or_create(key, lambda: self.__wrapped__(*args, **kwargs))
 
     @property
     def registry(self) -> Registry[Hashable, T]:
@@ -62,7 +62,7 @@ class CachedFunction(Generic[P, T]):
             return self._registries[loop]
         except KeyError:
             self._forget_closed_loops()
-        name = getattr(self._function, "__qualname__", "cached function")
+        name = getattr(self.__wrapped__, "__qualname__", "cached function")
         registry = self._registries[loop] = Registry(name, **self._options)
         return registry
 
@@ -101,7 +101,7 @@ class CachedFunction(Generic[P, T]):
         return self if instance is None else functools.partial(self, instance)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        return f"<cached {getattr(self._function, '__qualname__', self._function)!r}>"
+        return f"<cached {getattr(self.__wrapped__, '__qualname__', self.__wrapped__)!r}>"
 
 
 class CachedDecorator(Protocol):

@@ -75,9 +75,10 @@ class Registration(Generic[K, V]):
         "value",
     )
 
-    _cause: RemovalCause
-    _limit: float
-    _weight: int
+    if TYPE_CHECKING:  # no more than a word to checkers: who asks at run time asks for what is public
+        _cause: RemovalCause
+        _limit: float
+        _weight: int
 
     def __init__(self, registry: Home[K, V], key: K, value: V, expires_at: float) -> None:
         self._registry = registry

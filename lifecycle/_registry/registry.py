@@ -9,7 +9,9 @@ from __future__ import annotations
 import warnings
 from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import Any, NoReturn, Self, overload
+
+from typing_extensions import TypeVar
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_timeout
@@ -27,8 +29,9 @@ from .shelf import FOREVER, Shelf
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper
 
-K = TypeVar("K")
-V = TypeVar("V")
+# With defaults, so that strict checkers let ``Registry("tokens")`` pass without an annotation.
+K = TypeVar("K", default=Any)
+V = TypeVar("V", default=Any)
 D = TypeVar("D")
 
 _MISSING: Any = object()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import CancelledError, Future, Task, sleep
+from asyncio import AbstractEventLoop, CancelledError, Future, Task, sleep
 from collections.abc import Awaitable
 from contextvars import Context
 from typing import Any
@@ -38,6 +38,7 @@ class EndingScope:
     _unwinding: Unwinding | None = None  # while it is being closed
     _context: Context | None = None  # in which the parent has its synchronous releases run, once that closes this
     _over: Future[None] | None = None  # see `wait_closed`
+    _plain_loop: AbstractEventLoop | None = None  # whose tasks can be made without asking it
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
         self._state = OPEN

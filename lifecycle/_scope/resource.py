@@ -20,7 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 
-class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
+class OwnedResource(AbstractAsyncContextManager[T_co, bool | None]):
     """One value that an async generator makes, yields and cleans up after: an async context manager, for one use.
 
     What a function decorated with `resource` returns; hand it to ``Scope.enter`` or use it with ``async with``.
@@ -55,7 +55,7 @@ class OwnedResource(AbstractAsyncContextManager[T_co, bool]):
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Run the rest of the generator; a second call does nothing.
 
         A ``yield`` inside a ``try`` or ``with`` raises *error*, so that they see it; any other goes on as if there were

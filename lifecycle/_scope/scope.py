@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
@@ -62,8 +61,6 @@ class Scope(EndingScope):
         TypeError, ValueError: ``close_timeout`` is not a number of seconds.
     """
 
-    _plain_loop: AbstractEventLoop | None = None
-
     # The block
 
     async def __aenter__(self) -> Self:
@@ -78,7 +75,7 @@ class Scope(EndingScope):
         exc_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         body = self._body
         body_error, held = error, None
         if body is not None and body.leave():

@@ -13,7 +13,7 @@ from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import TypeVarTuple
 
@@ -87,9 +87,10 @@ class TaskHandle(Generic[T_co]):
     )
 
     # Set when they come to be, because every store at the start is paid by every task.
-    _outcome: object
-    _started_at: float
-    _traceback: TracebackType | None
+    if TYPE_CHECKING:
+        _outcome: object
+        _started_at: float
+        _traceback: TracebackType | None
 
     def __init__(self, owner: TaskOwner, coro: Coroutine[Any, Any, T_co], name: str) -> None:
         self._owner = owner

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, overload
+from datetime import tzinfo
+from typing import Any, TypedDict, overload
 
 from typing_extensions import Unpack
 
@@ -20,9 +21,6 @@ from .plan import DelayPlan, OncePlan, Plan, RatePlan
 from .records import ErrorPolicy, TimerSettings
 from .schedule import MissedPolicy
 from .timer import Body, Timer
-
-if TYPE_CHECKING:
-    from datetime import tzinfo
 
 _LATER = object()
 

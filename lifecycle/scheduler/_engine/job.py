@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 
+from lifecycle import Scope
+
+from .._blocks.flow import Flow
+from .._store.records import OpenedRun
 from .outcome import JobOutcome, RunOutcome
-
-if TYPE_CHECKING:
-    from lifecycle import Scope
-
-    from .._blocks.flow import Flow
-    from .._store.records import OpenedRun
 
 T = TypeVar("T", JobOutcome, RunOutcome)
 

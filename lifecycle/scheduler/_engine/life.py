@@ -195,7 +195,7 @@ class Life:
 
     async def leave(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """End with the block, whose body raised *error*: nothing of it is lost, nor of the closing.
 
         Cancellation: ends the draining; everything is released before it goes on.

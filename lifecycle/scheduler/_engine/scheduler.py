@@ -123,7 +123,7 @@ class Scheduler:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Close it, see `aclose`.
 
         Cancellation: ends the draining; the jobs that still run are stopped and interrupted, and everything is released

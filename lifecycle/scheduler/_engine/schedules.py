@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._blocks.flow import Flow
 from .._ground.checks import check_integer, check_seconds
@@ -12,13 +12,11 @@ from .._ground.text import one_line, shorten
 from .._store.records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._work.handlers import registered_handlers
+from .engine import Engine
 from .job import FlowRun, Job
 from .submission import call_settings, find_handler, new_job, new_run
 
-if TYPE_CHECKING:
-    from .engine import Engine
-
-Accepting = Callable[[], "Engine"]
+Accepting = Callable[[], Engine]
 
 
 class Schedule:

@@ -13,7 +13,7 @@ from .._ground.limits import FLOW_BYTES, STRING_CHARACTERS, VALUE_DEPTH
 from .._ground.text import quote
 from .problems import Problems
 
-Table: TypeAlias = "dict[str, Any]"
+Table: TypeAlias = dict[str, Any]
 _LARGEST_INTEGER = 2**63 - 1
 
 

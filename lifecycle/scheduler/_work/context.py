@@ -6,16 +6,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from lifecycle import Scope
 
 from .._ground.bridge import Bridge
 from .._ground.errors import JobStopped
 from .._ground.limits import LOG_CHARACTERS, LOG_LINES
 from .._ground.secrets import Secrets
 from .._ground.text import one_line, shorten
-
-if TYPE_CHECKING:
-    from lifecycle import Scope
 
 PROGRESS_INTERVAL = 0.1
 """Seconds between two reports of one job's progress; the last one is always reported."""

@@ -10,12 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ssl import SSLContext
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from lifecycle import DrainReport, ReaderWorker, Registry, Scope, ServedStream, TaskHandle, __version__, serve_tcp
 from lifecycle.types import Server
 
+from .._blocks.flow import Flow
+from .._engine.scheduler import Scheduler
 from .._ground.addresses import check_password
 from .._ground.opening import enter_and_open
 from ._commands import CommandTable
@@ -24,12 +27,6 @@ from ._event_commands import CHANNEL
 from ._limits import Limits
 from ._session import Session
 from ._table import COMMANDS
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from .._blocks.flow import Flow
-    from .._engine.scheduler import Scheduler
 
 DEFAULT_PORT = 6480
 
@@ -152,7 +149,7 @@ class ControlServer:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Take no more clients, answer what has been read, and close.
 
         Cancellation: held back until that is done, which is bounded.

@@ -7,19 +7,17 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import anyio
 import uvicorn
 
 from lifecycle import Scope, TaskHandle
 
+from .._engine.scheduler import Scheduler
 from .._ground.addresses import check_password
 from .._ground.opening import enter_and_open
 from ._application import make_application
-
-if TYPE_CHECKING:
-    from .._engine.scheduler import Scheduler
 
 
 class _Uvicorn(uvicorn.Server):
@@ -109,7 +107,7 @@ class WebServer:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Answer what has been asked, and stop listening.
 
         Cancellation: everything is released before it goes on.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from .._errors import ReplayError
 from .._loop.strategies import FIFO, RandomWalk, Strategy
@@ -10,13 +11,9 @@ from . import settings
 from .explorer import Explorer
 from .faults import DEFAULT, Fault
 from .plan import Plan, find_scenario, parse_token
+from .report import ExplorationReport
 from .run import Check, Invariant, Rules, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from .report import ExplorationReport
-    from .survey import Targets
+from .survey import Targets
 
 
 def explore_cancellation(

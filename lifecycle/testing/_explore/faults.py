@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from types import CodeType, TracebackType
+from typing import Any
 
 from anyio._backends._asyncio import CancelScope
 
-if TYPE_CHECKING:
-    from types import CodeType, TracebackType
-
-    from .._look.bubble import Bubble
+from .._look.bubble import Bubble
 
 CANCEL_MESSAGE = "injected by lifecycle.testing"
 

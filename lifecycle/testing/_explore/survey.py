@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import Any
 
+from .._look.bubble import Bubble
 from .._sites import ANYIO, call_chain, file_kind
 from .faults import CANCEL_BEFORE_START, Fault, KillTransport
 from .plan import Injection
 
-if TYPE_CHECKING:
-    import asyncio
-    from types import CodeType
-
-    from .._look.bubble import Bubble
-
-Targets = str | Iterable[str] | Callable[["asyncio.Task[Any]"], bool]
+Targets = str | Iterable[str] | Callable[[asyncio.Task[Any]], bool]
 
 # Files whose waits are waits for the outside world, and functions that only pass a sleep on.
 _OUTSIDE_FILES = (

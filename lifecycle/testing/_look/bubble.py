@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine, Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..._ground import trace
 from .._errors import LeakError
+from .._loop.clock import VirtualClock
 from .._loop.loops import VirtualIOLoop, VirtualLoop
 from .._loop.strategies import RandomWalk, Strategy
 from .._network import MemoryNetwork
@@ -18,11 +20,6 @@ from .determinism import start_anew, under_control
 from .ledger import Ledger
 from .residue import describe_problem, describe_timers, end_everything
 from .tracking import new_descriptors, open_descriptors
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from .._loop.clock import VirtualClock
 
 T = TypeVar("T")
 Scenario = Callable[["Bubble"], Coroutine[Any, Any, T]]

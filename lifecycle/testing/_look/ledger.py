@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar
 
 from ..._ground import trace
 from ..._ground.frames import Frames
 from .._errors import LeakError
 from .._sites import format_site, raw_frames
 from .tracking import question_for, report_closing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import TracebackType
-
 
 T = TypeVar("T")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 from hypothesis import strategies as st
@@ -13,9 +14,6 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._errors import DeadlockError
 from .._look.bubble import Bubble, open_bubble
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from .._look.ledger import Token
 from ._base import LoopMachine, pick, picks
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from .._look.ledger import Token
 
 
 class PoolMachine(LoopMachine):
