@@ -9,9 +9,7 @@ from __future__ import annotations
 import warnings
 from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NoReturn, Self, overload
-
-from typing_extensions import TypeVar
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_timeout
@@ -25,13 +23,10 @@ from .departures import Departures
 from .failures import Failures
 from .leases import Lease, Leases, TryLease
 from .registrations import EXPLICIT, LIVE, SHUT, SIZE, Registration, RemovalCause
-from .shelf import FOREVER, Shelf
+from .shelf import FOREVER, K, Shelf, V
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper
 
-# With defaults, so that strict checkers let ``Registry("tokens")`` pass without an annotation.
-K = TypeVar("K", default=Any)
-V = TypeVar("V", default=Any)
 D = TypeVar("D")
 
 _MISSING: Any = object()

@@ -11,7 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from .._ground import kernel
 from .._ground.checks import checked_callable, checked_limit, checked_timeout
@@ -21,8 +23,9 @@ from .._ground.trace import Mark
 from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause
 from .wheel import ExpiryWheel
 
-K = TypeVar("K")
-V = TypeVar("V")
+# With defaults, so that strict checkers let ``Registry("tokens")`` pass without an annotation.
+K = TypeVar("K", default=Any)
+V = TypeVar("V", default=Any)
 
 FOREVER = kernel.FOREVER
 

@@ -97,8 +97,7 @@ def _is_machinery(call: FrameType, depth: int) -> bool:
 def _function_called_by(calls: list[FrameType]) -> str | None:
     """Return the name of a function in C, which has no frame: the pool that calls it still has it at hand."""
     held = calls[-1].f_locals if calls else {}
-    item = held.get("self")
-    function = held.get("func") or getattr(item, "fn", None) or next(iter(getattr(item, "task", ())), None)
+    function = held.get("func") or held.get("fn") or getattr(held.get("self"), "fn", None)
     if isinstance(function, functools.partial) and isinstance(getattr(function.func, "__self__", None), Context):
         function = function.args[0]  # asyncio.to_thread has it called in a context
     return None if function is None else name_of(function)
@@ -121,7 +120,8 @@ def _let_go(threads: Sequence[Thread]) -> None:
         if not thread.is_alive():
             continue
         if sys.version_info >= (3, 13):
-            thread._handle._set_done()
+            handle = "_os_thread_handle" if sys.version_info >= (3, 14) else "_handle"
+            getattr(thread, handle)._set_done()
         else:
             thread._tstate_lock.release()  # type: ignore[attr-defined]
     if sys.version_info >= (3, 13):
