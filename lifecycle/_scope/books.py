@@ -53,24 +53,35 @@ class ScopeBooks(dict[Any, None]):
             self.sweep()
             self.sweep_at = next_sweep(len(self))
 
-    def newest(self, but_for: Container[Any]) -> Any:
-        """Return the newest entry, but for tasks that are among these; None where there is none.
+    def top(self) -> Any:
+        """Return the newest entry; there is one.
 
-        What is looked at is taken out and put back. To look from the end would be to walk over all the holes that
-        entries have left there, every time again: closing a large scope would take the square of its size.
+        It is taken out and put back. To look from the end would be to walk over all the holes that entries have left
+        there, every time again: closing a large scope would take the square of its size.
         """
+        entry, _ = self.popitem()
+        self[entry] = None
+        return entry
+
+    def newest(self, but_for: Container[Any]) -> Any:
+        """Return the newest entry, but for tasks that are among these; None where there is none."""
+        entry = self.top() if self else None
         passed_over = []
-        found = None
-        while self:
-            entry, _ = self.popitem()
-            if not entry.leaves or getattr(entry, "_task", None) not in but_for:
-                found = entry
-                self[entry] = None
-                break
+        while entry is not None and entry.leaves and getattr(entry, "_task", None) in but_for:
             passed_over.append(entry)
+            del self[entry]
+            entry = self.top() if self else None
         while passed_over:
             self[passed_over.pop()] = None
-        return found
+        return entry
+
+    def cut(self, run: CallbackRun, size: int) -> CallbackRun:
+        """Make the newest *size* callbacks of the newest entry an entry of their own, and return it."""
+        newest = CallbackRun()
+        newest.calls = run.calls[-size:]
+        del run.calls[-size:]
+        self[newest] = None
+        return newest
 
     def begin_run(self) -> list[Any]:
         """Put a run of callbacks on top of the ledger, until something else is put on it."""

@@ -26,7 +26,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from functools import partial
-from itertools import repeat
 from typing import Any, Protocol
 
 from .._ground import kernel, scopes
@@ -135,19 +134,21 @@ class Unwinding(Failures):
         One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
         """
         ledger = self._books
-        while ledger and self._steps < BREATH_EVERY:
-            run, _ = ledger.popitem()  # and back, for `ScopeBooks.newest`'s reason
-            ledger[run] = None
-            if type(run) is not CallbackRun or not self._call_run(run, len(ledger)):
+        if not ledger:
+            return
+        run = next(reversed(ledger))
+        while type(run) is CallbackRun and self._steps < BREATH_EVERY:
+            if len(run.calls) > BREATH_EVERY:
+                run = ledger.cut(run, BREATH_EVERY)
+            if not self._call_run(run, len(ledger)) or not ledger:
                 return
+            run = ledger.top()
 
     def _call_run(self, run: CallbackRun, size: int) -> bool:
         """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
         ledger, calls = self._books, run.calls
         called = len(calls)
-        for _ in repeat(None, min(called, BREATH_EVERY)):
-            if len(ledger) != size:  # a callback has registered another, which goes first
-                break
+        while calls and len(ledger) == size:  # a callback may register another, which goes first
             fn, args, kwargs = calls.pop()
             try:
                 pending = fn(*args, **kwargs)

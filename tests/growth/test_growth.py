@@ -72,7 +72,7 @@ def test_a_close_walks_over_no_holes(filling: str, from_inside: bool, monkeypatc
     asyncio.run(close())
     books: Any = scope._books
     assert not books
-    assert books.walked <= 5 * 200
+    assert books.walked <= 20 * 200  # a few for each of 400; the square would be 80,000
 
 
 @virtual
