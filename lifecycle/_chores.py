@@ -140,8 +140,9 @@ class Chore(Generic[T]):
         else:
             self._end(None)
 
-    def _native_task_done(self, _: Task[None]) -> None:
+    def _native_task_done(self, task: Task[None]) -> None:
         """End a chore whose task was cancelled from outside before its first step."""
+        kernel.retrieve(task)
         if not self._ended:
             self._coro.close()
             self._end(CancelledError("from outside"))

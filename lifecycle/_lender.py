@@ -363,7 +363,10 @@ class Lender:
             held = kernel.foremost(error, held)
         elif error is not None:
             failure = error if failure is None else combine(f"errors in and while closing {self}", [error, failure])
-        kernel.conclude(failure, held, error)
+        try:
+            kernel.conclude(failure, held, error)
+        finally:
+            del failure, held, error  # whose tracebacks refer to this frame: a cycle
 
     async def aclose(self) -> None:
         """End everything that is owned; from any task, and final. Idempotent.

@@ -36,7 +36,7 @@ OWN = [
     OwnMutant(
         "the held cancellation is forgotten",
         "wait_through",
-        "held = foremost(held, error)",
+        "held = foremost(held, with_traceback(error, None))",
         "pass",
         ("manager_cancels",),
     ),

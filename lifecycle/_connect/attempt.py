@@ -17,7 +17,7 @@ from .._task.waiting import closing_tasks
 from .connecting import Connecting
 from .retry import Retry
 from .stages import Stages
-from .state import CONNECTED, NEW, SETTLED, AttemptState
+from .state import CONNECTED, FAILED, NEW, SETTLED, AttemptState
 from .statistics import ConnectStatistics
 
 T = TypeVar("T")
@@ -125,8 +125,8 @@ class ConnectAttempt(Generic[T]):
 
         Cancellation: the connect is cancelled and rolled back, for all who wait for it; the cancellation is
         held back until that is over, then raised, once. A value that arrived in the very step of the cancellation is
-        undone as well. Should the rollback meet errors, a `ConnectError` with them is raised and the cancellation
-        delivered at the caller's next suspension.
+        undone as well. Should the rollback, or the connector that is ended, meet errors, a `ConnectError` with them is
+        raised and the cancellation delivered at the caller's next suspension.
 
         Raises:
             ConnectTimeout: it took too long.
@@ -203,14 +203,18 @@ class ConnectAttempt(Generic[T]):
         well, they are raised here and the cancellation at the caller's next suspension.
 
         Raises:
-            BaseException, BaseExceptionGroup: what the rollback met, unless a caller has got it already.
+            BaseException, BaseExceptionGroup: what the rollback met, and what the connector raised when it was ended,
+                unless a caller has got it already.
         """
         self._end("it was closed")
         held = None if self._waits_for_me() else await self._wait_through()
         errors = self._connecting.unreported()
         if errors:
             self._connecting.reported = True
-        kernel.conclude(combine(f"errors while closing {self!r}", errors) if errors else None, held)
+        try:
+            kernel.conclude(combine(f"errors while closing {self!r}", errors) if errors else None, held)
+        finally:
+            del self, errors, held  # which the traceback would refer to: a cycle
 
     def _end(self, reason: str) -> None:
         if not self._taken:
@@ -235,13 +239,19 @@ class ConnectAttempt(Generic[T]):
             failure: BaseException | None = error
             if isinstance(error, CancelledError):
                 failure, held = None, kernel.foremost(error, held)
-            if connecting.unreported():
-                if held is not None:
-                    kernel.deliver_later(held)
-                self._take()
-            kernel.conclude(failure, held, error)
-            raise
-        return self._take()
+            try:
+                if connecting.unreported() or (connecting.state is FAILED and not connecting.reported):
+                    if held is not None:
+                        kernel.deliver_later(held)
+                    self._take()
+                kernel.conclude(failure, held, error)
+                raise
+            finally:
+                del self, connecting, failure, held  # which the traceback would refer to: a cycle
+        try:
+            return self._take()
+        finally:
+            del self, connecting  # as above
 
     async def _leave(self) -> CancelledError | None:
         self._end("the task that awaited it was cancelled")

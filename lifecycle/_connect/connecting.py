@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel, trace
-from .._ground.foreign import is_fatal, traceback_of
+from .._ground.foreign import is_fatal, split_cancellation, traceback_of
 from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.ending import CLOSED
@@ -79,6 +79,7 @@ class Connecting(Generic[T]):
         self._ending: str | None = None  # why it is to end
         self._stopped = False  # whether `stop`, not a failure, has ended the present attempt
         self._trial: Trial[T] | None = None
+        self._late_failure: BaseException | None = None  # of a connector that had been asked to end
         self._stage: str | None = None
         self._complete = True
         self._pause: TimerHandle | None = None
@@ -131,10 +132,14 @@ class Connecting(Generic[T]):
             self._stopped = self._trial.stop(reason)
 
     def unreported(self) -> tuple[BaseException, ...]:
-        """Return what the rollbacks of a connect met that has ended without success, unless a caller has them."""
+        """Return what the end of a connect without success has met, unless a caller has it.
+
+        That is what the rollbacks met, and what the connector raised by itself when it was asked to end.
+        """
         if self.reported or self.state not in (FAILED, CANCELLED):
             return ()
-        return tuple(self.rollback_errors)
+        late = (self._late_failure,) if self._late_failure is not None else ()
+        return (*late, *self.rollback_errors)
 
     def let_go_of_value(self) -> None:
         """Leave a connection to the caller who has its value, where that is all there is to release."""
@@ -188,6 +193,8 @@ class Connecting(Generic[T]):
         error = self._error_of(trial)
         pause = self._pause_after(error, trial)
         if self._ending is not None and (self._stopped or pause is not None):
+            if self._stopped and trial.error is not None:
+                _, self._late_failure = split_cancellation(trial.error)
             ended = self._cancelled(self._ending)
             ended.__cause__ = None if isinstance(trial.error, CancelledError) and self._stopped else error
             self._finish(CANCELLED, ended)
@@ -221,8 +228,7 @@ class Connecting(Generic[T]):
         scope, self.connection = self.connection, None
         assert scope is not None
         del self.value
-        errors = scope._errors
-        _, held = await scope._close(None, through=True)
+        errors, held = await scope._close(None, through=True)
         self._undoing = None
         self.rollback_errors.extend(errors)
         self._finish(CANCELLED, self._cancelled(self._ending or ""))

@@ -133,13 +133,14 @@ class Trial(Generic[T]):
             return
         if self.connection is None:
             self._end_connecting(failure)
-        held = await self._roll_back()
-        for error in (failure, *self.rollback_errors, held):
-            if isinstance(error, CancelledError) or (error is not None and is_fatal(error)):
-                try:
-                    raise error  # a task that was cancelled ends so; what ends the process is for the loop
-                finally:
-                    del self, failure, held, error  # the frames in the traceback would lead back here: a cycle
+        endings = [failure, *await self._roll_back()]
+        del self, failure  # the frames in their tracebacks lead back here: a cycle
+        ending = next((error for error in endings if is_ending(error)), None)
+        try:
+            if ending is not None:
+                raise ending  # a task that was cancelled ends so; what ends the process is for the loop
+        finally:
+            del ending, endings  # as above
 
     async def _connect(self) -> BaseException | None:
         """Run the connector; return what kept it from success, None after one."""
@@ -160,7 +161,10 @@ class Trial(Generic[T]):
                 return None
             failure = None
             del value  # the ledger has what it is made of
-        return failure if self._abandoned else self._with_errors_of_tasks(failure)
+        try:
+            return failure if self._abandoned else self._with_errors_of_tasks(failure)
+        finally:
+            del failure  # the frames in its traceback lead back to this one: a cycle
 
     def _with_errors_of_tasks(self, failure: BaseException | None) -> BaseException:
         """Return what really failed: a task of the ledger that fails interrupts the connector by a cancellation."""
@@ -188,31 +192,45 @@ class Trial(Generic[T]):
             self.error = failure
             self._on_rollback()
 
-    async def _roll_back(self) -> CancelledError | None:
-        """Undo what is in the ledger, which after a success is nothing, and report the end.
+    async def _roll_back(self) -> list[BaseException | None]:
+        """Undo what is in the ledger, which after a success is nothing, and report the end; return what that met.
 
-        Cancellation: held back, and returned.
+        Cancellation: held back, and returned, last.
         """
         self.task = kernel.current_task()  # another one than the connector's, if that was abandoned
-        errors = self._scope._errors
-        _, held = await self._scope._close(None, through=True)
+        errors, held = await self._scope._close(None, through=True)
         self.rollback_errors = tuple(errors)
         if any(isinstance(error, ReleaseTimeout) and error.abandoned for error in errors):
             self.complete = False
-        self._on_end(self)
-        return held
+        self._tell_end()
+        try:
+            return [*errors, held]
+        finally:
+            del errors, held  # the frames in their tracebacks lead back here: a cycle
+
+    def _tell_end(self) -> None:
+        """Report the end, and let go of the errors, and of those who keep them: their frames lead back here."""
+        on_end = self._on_end
+        del self._on_end, self._on_rollback, self.task
+        self._scope._body = None  # whose task keeps the cancellation that it ended by
+        on_end(self)
+        self.error, self.rollback_errors = None, ()
 
     # Strange ends
 
     def _native_task_done(self, task: Task[Any]) -> None:
         """Settle where the task was cancelled from outside before its first step: then `_run` never runs."""
-        if not task.cancelled():
-            task.exception()  # one that ends the process, which those who wait have got
+        kernel.retrieve(task)
         if not self._began and not self._over:
             self._end_connecting(CancelledError("from outside"))
-            self._on_end(self)
+            self._tell_end()
 
     def _report_late(self, failure: BaseException | None) -> None:
         """Log how a connector ended that had been abandoned."""
         if failure is not None and not isinstance(failure, CancelledError):
             logger.error("abandoned connector failed", exc_info=failure, extra={"owner": self._name})
+
+
+def is_ending(error: BaseException | None) -> bool:
+    """Return whether *error* is what a task has to end with: a cancellation, or what ends the process."""
+    return error is not None and (isinstance(error, CancelledError) or is_fatal(error))

@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 
 from anyio import CancelScope
 
-from .foreign import add_context, context_of, set_context
+from .foreign import add_context, context_of, set_context, with_traceback
 from .frames import is_core, suspended_frames
 from .scopes import in_shielded_section, is_folded, is_scope_cancellation, native_requests, shield_from_scopes
 
@@ -119,6 +119,20 @@ def spawn_in(context: Context | None, coro: Coroutine[Any, Any, T], name: str) -
         return spawn(coro, name, context)
     except TypeError:
         return spawn(coro, name)
+
+
+def retrieve(task: Task[Any]) -> None:
+    """Note that the error of *task* is told elsewhere: asyncio need not say that nobody asked for it."""
+    if task.done() and not task.cancelled():
+        task.exception()
+
+
+def retrieve_soon() -> None:
+    """Do the same for the calling task, which is about to end the process by its error.
+
+    A done callback would be too late: whoever is woken by the end of the task may end the loop before that.
+    """
+    get_running_loop().call_soon(retrieve, current_task())
 
 
 def context_of_task(task: Task[Any]) -> Context | None:
@@ -336,7 +350,7 @@ async def wait_through(future: Future[Any], timeout: float = FOREVER) -> Cancell
                 if not await wait(future, deadline - now()):
                     break
             except CancelledError as error:
-                held = foremost(held, error)
+                held = foremost(held, with_traceback(error, None))  # whose frames would lead back here: a cycle
     return held
 
 
@@ -390,7 +404,7 @@ def conclude(
         raise failure
     finally:
         set_context(failure, context)  # not what happens to be handled here
-        del failure, held, in_flight
+        del failure, held, in_flight, context
 
 
 async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledError | None:
@@ -407,7 +421,7 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledErr
         await asyncio.sleep(0)
     except CancelledError as error:
         if task.cancelling() > still_asked:
-            return error
+            return with_traceback(error, None)
     return None
 
 

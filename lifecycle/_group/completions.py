@@ -12,6 +12,7 @@ from .._ground import kernel
 from .._ground.bell import Bell
 from .._ground.calls import coroutine_for, name_of
 from .._ground.checks import checked_limit
+from .._ground.foreign import without_our_frame
 from .._task.handle import TaskHandle, TaskStatus
 from .gather import ResultGroup
 from .group import CLOSED, OPEN
@@ -150,9 +151,12 @@ class Harvest(ResultGroup, Generic[T]):
                 return self._ready.popleft()
             if self._source_error is not None:
                 error, self._source_error = self._source_error, None
-                if isinstance(error, StopAsyncIteration):  # raised as it is, it would be the end of the loop
-                    raise RuntimeError("the source of as_completed() raised StopAsyncIteration") from error
-                raise error
+                try:
+                    if isinstance(error, StopAsyncIteration):  # raised as it is, it would be the end of the loop
+                        raise RuntimeError("the source of as_completed() raised StopAsyncIteration") from error
+                    raise error
+                finally:
+                    del error  # which its traceback would refer to: a cycle
             if self._exhausted and not self._working:
                 break
             await self._consumer.sleep(kernel.FOREVER)
@@ -194,7 +198,7 @@ class Harvest(ResultGroup, Generic[T]):
             coro = None if aw is END else coroutine_for(aw)
         except Exception as error:
             self._exhausted = True
-            self._source_error = error
+            self._source_error = without_our_frame(error)
         else:
             if coro is None:
                 self._exhausted = True

@@ -217,9 +217,11 @@ async def start_each(
 def outcome_of(handle: TaskHandle[Any]) -> Any:
     """Return what an ended task returned, or its error."""
     try:
-        return handle.result()
-    except Exception as error:
-        return error
+        error = handle.exception()
+    except TaskCancelled as cancelled:
+        return cancelled
+    # An error is not raised here first: its traceback would refer to this frame, and so to the handle that keeps it.
+    return error if isinstance(error, Exception) else handle.result()
 
 
 # amap

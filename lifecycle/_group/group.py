@@ -16,7 +16,7 @@ from .._ground.calls import check_called, coroutine_from, name_of
 from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
-from .._ground.foreign import add_context, distinct, is_fatal
+from .._ground.foreign import add_context, distinct, is_fatal, without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.roots import Portrait, enroll
 from .._task.body import Body
@@ -354,7 +354,7 @@ class TaskGroup:
             try:
                 await idle
             except CancelledError as error:
-                self._body.hold(error)
+                self._body.hold(without_our_frame(error))
                 self._end(f"the task that waits for {self} was cancelled")
         self._refusal = "is finished"
 
@@ -389,9 +389,13 @@ class TaskGroup:
             finally:
                 self._errors.clear()  # what is raised refers to this frame, and so to the group
             return False
-        if self._body.held is not None:
-            kernel.conclude(self._body.held, None, error)
-            return False
+        held, self._body.held = self._body.held, None
+        try:
+            if held is not None:
+                kernel.conclude(held, None, error)
+                return False
+        finally:
+            del held  # which its traceback would refer to: a cycle
         if self._timed_out:
             raise self._timeout_error() from error
         return isinstance(error, CancelledError)

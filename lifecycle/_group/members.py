@@ -212,6 +212,7 @@ class Members:
         task = kernel.current_task()
         del self._waiting[task]
         self._running.add(task)
+        del task  # which keeps the error whose traceback keeps this frame: a cycle
         return await coro
 
     def _start(self, handle: TaskHandle[Any], context: Context | None = None) -> None:

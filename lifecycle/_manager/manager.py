@@ -17,6 +17,7 @@ from .._ground.calls import check_called, checked_coroutine, coroutine_from, cor
 from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless, tell_closed, wait_closed
 from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
+from .._ground.foreign import with_traceback
 from .._ground.kernel import NativeTask
 from .._ground.ladder import patience
 from .._task.handle import TaskHandle
@@ -345,8 +346,11 @@ class TaskManager(TaskBooks):
                     held = await self._close_once(held)
                 else:  # not through a cancellation: the first closer may be waiting for this very task
                     await kernel.wait_shielded(self._closing)
-        if held is not None:
-            raise held
+        try:
+            if held is not None:
+                raise held
+        finally:
+            del held  # which its traceback would refer to: a cycle
         return self._report
 
     async def _close_once(self, held: CancelledError | None) -> CancelledError | None:
@@ -373,7 +377,7 @@ class TaskManager(TaskBooks):
             if held is None:
                 await self._wait_idle(partial(kernel.wait_shielded, timeout=self.drain_timeout))
         except CancelledError as error:
-            held = error
+            held = with_traceback(error, None)  # whose frames lead back here: a cycle
         finished = self._ended - ended
         discarded = self._discard_pending()
         cancelled = self._names()

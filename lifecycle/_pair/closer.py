@@ -10,9 +10,10 @@ from typing import Any
 
 from .._ground import kernel
 from .._ground.errors import ReleaseTimeout
+from .._ground.foreign import without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
-from .._task.waiting import adopt_closers
+from .._task.waiting import adopt_closers, disown_closers
 
 logger = OwnerLog("lifecycle.pair")
 
@@ -48,7 +49,7 @@ class Closer:
         try:
             closing = close()
         except BaseException as error:
-            self.error = error
+            self.error = without_our_frame(error)
             return
         if inspect.isawaitable(closing):
             # Eagerly, so that what the loops are blocked in is freed before they are cancelled, where it can be.
@@ -65,10 +66,13 @@ class Closer:
         try:
             await closing
         except BaseException as error:
-            self._take(error)
+            self._take(without_our_frame(error))
         else:
             if self._cancellation is not None and not self._was_abandoned:  # which it has swallowed
                 self.error = ReleaseTimeout(self._label, self._timeout, abandoned=False)
+        finally:
+            disown_closers()
+            del self  # which keeps the error whose frames lead back to this one: a cycle
 
     def _take(self, error: BaseException) -> None:
         """Note what the closing raised; what it raises after it was abandoned is only told."""

@@ -121,7 +121,10 @@ class ReaderWorker(Generic[T]):
             held = kernel.foremost(error, held)
         elif error is not None:
             failure = error if failure is None else combine(f"errors in and of {self}", [error, failure])
-        kernel.conclude(failure, held, error)
+        try:
+            kernel.conclude(failure, held, error)
+        finally:
+            del self, failure, held, error  # whose tracebacks refer to this frame: a cycle
 
     async def wait(self) -> LinkOutcome:
         """Return what became of both loops, as soon as both have ended and the resource is closed.
@@ -316,9 +319,11 @@ async def link(
         linked.stop("the caller of link() was cancelled")
         held = await join(linked, closing_tasks(), through=True)
         failure = failure_of(linked.outcome(), "errors of linked loops")
-        kernel.conclude(failure, kernel.foremost(error, held), error)
-        if failure is None:
+        try:
+            kernel.conclude(failure, kernel.foremost(error, held), error)
             raise
+        finally:
+            del failure, held, linked  # whose tracebacks refer to this frame: a cycle
     return linked.outcome()
 
 

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from .._ground import kernel
 from .._ground.checks import checked_count
-from .._ground.errors import PoolFull
+from .._ground.errors import CreationTimeout, PoolFull, TaskCancelled
 from .._ground.roots import Portrait, Thing, enroll
 from .._ground.trace import mark_in
 from .._lender import CLOSED, OPEN, Closing, ComeBack, Lender, ReturnReport
@@ -279,6 +279,8 @@ class Pool(Stock[T], Lender):
         elif not self._closing.begun:
             self._closing.report_error("creation failed", error, slot=slot.number)
             self._upkeep.retry_later()
+        elif not isinstance(error, (TaskCancelled, CreationTimeout)):  # our own words for one that was stopped
+            self._closing.report_error("creation failed", error, slot=slot.number)
 
     # Lending
 

@@ -136,10 +136,11 @@ class Crew(Generic[E]):
         worker: Worker[E] = Worker()
         self._workers[worker] = None
         worker.task = kernel.spawn(self._work(worker), "finalizer")
-        worker.task.add_done_callback(lambda _: self._strike_out(worker))
+        worker.task.add_done_callback(lambda task: self._strike_out(worker, task))
 
-    def _strike_out(self, worker: Worker[E]) -> None:
+    def _strike_out(self, worker: Worker[E], task: Task[None]) -> None:
         """Strike a worker out, also one that was cancelled from outside before its first step."""
+        kernel.retrieve(task)
         self._workers.pop(worker, None)
         self._abandoned.pop(worker, None)
         if self._suspended == len(self._workers):

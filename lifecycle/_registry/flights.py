@@ -94,12 +94,13 @@ class Flight(Generic[K, V]):
             raise
         finally:
             del self._nursery.awaited[task]
+            del place  # which keeps the error whose traceback keeps this frame: a cycle
         if not isinstance(outcome, Crash):
             return outcome
         try:
             raise with_traceback(outcome.error, outcome.traceback)
         finally:
-            del place, outcome  # which the error's traceback would refer to: a cycle
+            del outcome  # as above
 
     async def over(self) -> None:
         """Wait until a dying flight has ended.

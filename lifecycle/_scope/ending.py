@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, sleep
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextvars import Context
 from typing import Any
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_name, checked_timeout
 from .._ground.closing import OwnerState, refuse, tell_closed, wait_closed
+from .._ground.foreign import combine
 from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
@@ -78,7 +79,11 @@ class EndingScope:
             BaseExceptionGroup: several of them, all.
             ReleaseTimeout: a release took longer than ``close_timeout``.
         """
-        kernel.conclude(*await self._close(None, through=False))
+        errors, cancellation = await self._close(None, through=False)
+        try:
+            kernel.conclude(self._failure(errors), cancellation)
+        finally:
+            del errors, cancellation  # whose tracebacks refer to this frame: a cycle
 
     def cancel(self, reason: str | None = None) -> None:
         """Ask the scope to end: interrupt its body, which ends the block without an error, or close it if it has none.
@@ -163,15 +168,15 @@ class EndingScope:
 
     async def _close(
         self, error: BaseException | None, held: CancelledError | None = None, *, through: bool
-    ) -> tuple[BaseException | None, CancelledError | None]:
-        """Empty the ledger; return the error that carries all errors, and the cancellation to deliver.
+    ) -> tuple[list[BaseException], CancelledError | None]:
+        """Empty the ledger; return what went wrong, in order, and the cancellation to deliver.
 
         A close in progress is waited for: *through* every cancellation at the end of the block, whose owner this is;
         elsewhere a cancellation ends the waiting, because the first closer may itself be waiting for this task.
         """
         if self._closing_in is not None:
             if self._closing_in in closing_tasks():
-                return error, None  # a release closes the very scope that waits for it
+                return ([] if error is None else [error]), None  # a release closes the scope that waits for it
             self._over = self._over or kernel.new_future()
             if through:
                 held = kernel.foremost(held, await kernel.wait_through(self._over))
@@ -181,15 +186,21 @@ class EndingScope:
             if self._state is OPEN:
                 self._begin_closing()
                 self._end_closing()
-            return None, None
+            return [], None
         unwinding = Unwinding(self, error)
         if held is not None:
             unwinding.hold(held)
         if self._books or self._state is OPEN:
             await self._unwind(unwinding)
-        failure = unwinding.error()
         self._errors = []
-        return failure, unwinding.cancellation
+        try:
+            return unwinding.conclusion()
+        finally:
+            del error, held  # frames in their tracebacks lead back to this one: a cycle
+
+    def _failure(self, errors: Sequence[BaseException]) -> BaseException | None:
+        """Return the one error that carries *errors*."""
+        return combine(f"errors while closing {self}", errors) if errors else None
 
     async def _unwind(self, unwinding: Unwinding) -> None:
         self._begin_closing()
@@ -228,7 +239,8 @@ class EndingScope:
     async def _close_alone(self) -> None:
         """Close where no caller waits; the errors go to the parent, or wait for the end of the block or `aclose`."""
         place = self._place
-        failure, _ = await self._close(None, through=False)
+        errors, _ = await self._close(None, through=False)
+        failure = self._failure(errors)
         if failure is None:
             return
         if place is not None and not place.parent.closed:
@@ -236,6 +248,7 @@ class EndingScope:
         else:
             self._errors.append(failure)
             logger.error("scope failed", exc_info=failure, extra={"owner": self.name})
+        del errors, failure  # frames in their tracebacks lead back to this one: a cycle
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""

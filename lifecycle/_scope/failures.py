@@ -50,6 +50,13 @@ class Failures:
         """Keep *cancellation* for the end."""
         self.cancellation = kernel.foremost(self.cancellation, cancellation)
 
+    def conclusion(self) -> tuple[list[BaseException], CancelledError | None]:
+        """Return what went wrong and the cancellation to deliver, and keep neither: their frames lead back here."""
+        errors, self.errors = self.errors, []
+        cancellation, self.cancellation = self.cancellation, None
+        self._given = self._body_error = self._bundles = None
+        return errors, cancellation
+
     @property
     def _title(self) -> str:
         return f"errors while closing {self._scope}"

@@ -10,12 +10,12 @@ from asyncio import CancelledError, Future, Task
 from collections.abc import Awaitable, Coroutine
 from contextvars import Context
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from .._ground import kernel
 from .._ground.closing import refuse
 from .._ground.errors import LifecycleError, TimeoutExpired
-from .._ground.foreign import split_cancellation, traceback_of
+from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.surely import run_surely
 from .ending import EndingScope
 from .entries import Entry, Release, Resource
@@ -30,16 +30,17 @@ class HalfMade(Entry):
     once, and the entry stays in the ledger until that has happened.
     """
 
-    __slots__ = ("_arrival", "_begun", "_cancellation", "_left", "_scope", "error", "name", "task")
+    __slots__ = ("_arrival", "_begun", "_cancellation", "_deserted", "_error", "_left", "_scope", "name", "task")
 
     def __init__(self, scope: EndingScope, name: str) -> None:
         self._scope = scope
         self._left = False
+        self._deserted = False  # whether nobody is left who would be told what making it meets
         self._begun = False
         self._cancellation: kernel.Cancellation | None = None
         self._arrival = kernel.new_future()
         self.name = name
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
         self.task: Task[Any] | None = None
 
     def begin(self, making: Coroutine[Any, Any, object]) -> None:
@@ -79,16 +80,28 @@ class HalfMade(Entry):
             arrived = await kernel.wait(self._arrival, timeout)
         except BaseException:
             await self.leave()
+            self._desert()
             raise
         if not arrived:
-            held = await self.leave()
-            if held is not None:
-                raise held
-            raise TimeoutExpired(self.label, timeout) from self.error
-        if self._left and (self.error is None or isinstance(self.error, CancelledError)):
-            refuse(self._scope, self.label, "it was closed meanwhile")
-        if self.error is not None:
-            raise self.error
+            await self._give_up(timeout)
+        error = self._take_error()
+        try:
+            if self._left and (error is None or isinstance(error, CancelledError)):
+                refuse(self._scope, self.label, "it was closed meanwhile")
+            if error is not None:
+                raise error
+        finally:
+            del error  # which its traceback would refer to: a cycle
+
+    async def _give_up(self, timeout: float) -> NoReturn:
+        """Leave what was not made in time."""
+        held = await self.leave()
+        error = None if held is not None else self._take_error()
+        self._desert()
+        try:
+            raise held or TimeoutExpired(self.label, timeout) from error
+        finally:
+            del held, error  # as above
 
     async def leave(self) -> CancelledError | None:
         """Withdraw the caller's claim: cancel the making, and undo what arrives nevertheless.
@@ -98,7 +111,7 @@ class HalfMade(Entry):
         """
         self._left = True
         if self._arrival.done():
-            if self.error is not None:
+            if self._error is not None:
                 return None
             self._arrival = kernel.new_future()  # done once more when it has been undone
             self._undo_arrived()
@@ -137,9 +150,28 @@ class HalfMade(Entry):
         raise NotImplementedError
 
     def _announce(self, error: BaseException | None = None) -> None:
-        self.error = error
+        self._error = error
+        if self._deserted:
+            self._report_error()
         if not self._arrival.done():
             self._arrival.set_result(None)
+
+    def _take_error(self) -> BaseException | None:
+        """Return what making it met, and keep it no longer: its traceback leads back here."""
+        error, self._error = self._error, None
+        return error
+
+    def _desert(self) -> None:
+        """Have the scope told what making it has met, or meets from now on: the caller has gone."""
+        self._deserted = True
+        self._report_error()
+
+    def _report_error(self) -> None:
+        error = self._take_error()
+        if error is not None:
+            _, failure = split_cancellation(error)  # it was asked to end by one
+            if failure is not None:
+                self._scope._record_error(failure)
 
     def _making_ended(self, _: Task[Any] | None) -> None:
         """Wake the caller where the task could not: a foreign cancellation ended it before its first step."""
@@ -175,7 +207,7 @@ class Acquisition(HalfMade, Generic[T]):
             resource = Resource(self.name, value, self._release)
         except BaseException as error:
             self._scope._books.forget(self)
-            self._announce(error)
+            self._announce(without_our_frame(error))
             return
         self._arrived = True
         self._stop_cancelling()
@@ -206,7 +238,7 @@ class Acquisition(HalfMade, Generic[T]):
                 if pending is not None:
                     await pending
         except BaseException as error:
-            self._scope._record_error(error)
+            self._scope._record_error(without_our_frame(error))
         self._scope._books.forget(self)
         self._announce()
 
@@ -226,7 +258,7 @@ class Acquisition(HalfMade, Generic[T]):
 class Holder(HalfMade, Generic[T]):
     """An asynchronous context manager that a task of its own enters, holds and leaves."""
 
-    __slots__ = ("_cm", "_error_in_flight", "_releasing", "_told", "held", "value")
+    __slots__ = ("_cm", "_error_in_flight", "_failure", "_releasing", "_suppresses", "_told", "held", "value")
 
     exits = True
     kind = "context manager"
@@ -236,6 +268,8 @@ class Holder(HalfMade, Generic[T]):
         self._cm = cm
         self._told: Future[None] = kernel.new_future()
         self._error_in_flight: BaseException | None = None
+        self._failure: BaseException | None = None  # of leaving it
+        self._suppresses = False  # its verdict on the error in flight
         self._releasing = False
         self.held = False
         self.value: Any = None
@@ -256,47 +290,47 @@ class Holder(HalfMade, Generic[T]):
             return "entering"
         return "leaving" if self._told.done() else "held"
 
-    async def make(self) -> bool:
-        """Enter, hold until told otherwise, leave; returns the context manager's verdict on the error in flight."""
+    async def make(self) -> None:
+        """Enter, hold until told otherwise, leave."""
         if not self._begin_making():
-            return False
+            return
         try:
             self.value = await self._cm.__aenter__()
         except BaseException as error:
             self._scope._books.forget(self)
-            self._announce(error)
-            return False
+            self._announce(without_our_frame(error))
+            return
         self._stop_cancelling()
         self.held = True
-        error_in_flight = None
         if not self._left:
             self._scope._books.replace(self, self)  # the newest entry from the step on in which it was entered
             self._announce()
-            error_in_flight = await self._hold()
-        return await self._leave_context(error_in_flight)
+            await self._hold()
+        await self._leave_context()
 
-    async def _hold(self) -> BaseException | None:
-        """Wait to be told to leave; returns the error to leave with."""
+    async def _hold(self) -> None:
+        """Wait to be told to leave, and what error to leave with."""
         try:
             await self._told
         except CancelledError as error:  # by a scope that the context manager itself holds, or from outside
             if not self._releasing:
-                return error
-        return self._error_in_flight
+                self._error_in_flight = without_our_frame(error)
 
-    async def _leave_context(self, error: BaseException | None) -> bool:
+    async def _leave_context(self) -> None:
+        error, self._error_in_flight = self._error_in_flight, None
+        details = (None, None, None) if error is None else (type(error), error, traceback_of(error))
         try:
-            verdict = await self._cm.__aexit__(type(error) if error else None, error, error and traceback_of(error))
+            self._suppresses = bool(await self._cm.__aexit__(*details))
         except BaseException as raised:
-            if self._releasing:
-                raise
-            self._ended_unasked(raised)
-            return False
+            self._failure = without_our_frame(raised)
         finally:
-            self._error_in_flight = None
+            del error, details  # frames of the context manager, in the traceback of its error, lead back to this one
         if not self._releasing:
-            self._ended_unasked(None)
-        return bool(verdict)
+            self._ended_unasked(self._take_failure())
+
+    def _take_failure(self) -> BaseException | None:
+        failure, self._failure = self._failure, None
+        return failure
 
     def _ended_unasked(self, error: BaseException | None) -> None:
         """Report an end that no closer waits for: the claim was withdrawn, or the context manager ended by itself."""
@@ -330,15 +364,15 @@ class Holder(HalfMade, Generic[T]):
             await kernel.wait(self._arrival)
             return False
         await kernel.wait(self.task)
-        if self.task.cancelled():
-            error: BaseException | None = CancelledError("while it was being left")
-        else:
-            error = self.task.exception()
-        if error is not None and cancelled:
-            _, error = split_cancellation(error)
-        if error is not None:
-            raise error
-        return not cancelled and bool(self.task.result())
+        failure = self._take_failure()
+        if failure is not None and cancelled:
+            _, failure = split_cancellation(failure)
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # which its traceback would refer to: a cycle
+        return not cancelled and self._suppresses
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
         assert self.task is not None

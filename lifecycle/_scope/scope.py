@@ -79,12 +79,16 @@ class Scope(EndingScope):
         body = self._body
         body_error, held = error, None
         if body is not None and body.leave():
-            body_error, held = await body.take_back(error), body.held
-        failure, cancellation = await self._close(body_error, held, through=True)
-        if failure is None and cancellation is None:
-            return True
-        kernel.conclude(failure, cancellation, error)
-        return False
+            body_error = await body.take_back(error)
+            held, body.held = body.held, None
+        errors, cancellation = await self._close(body_error, held, through=True)
+        try:
+            if not errors and cancellation is None:
+                return True
+            kernel.conclude(self._failure(errors), cancellation, error)
+            return False
+        finally:
+            del error, body_error, held, errors, cancellation  # whose tracebacks refer to this frame: a cycle
 
     # Tasks
 
@@ -214,7 +218,7 @@ class Scope(EndingScope):
         ``anyio.to_thread.run_sync``: it is shielded, and its late value reaches the scope.
 
         Cancellation: passed on to the factory; waits for its clean-up, except for a shielded section, which is left
-        at once. A value that arrives nevertheless is released exactly once.
+        at once. A value that arrives nevertheless is released exactly once; an error is raised when the scope closes.
 
         Args:
             factory: makes the value; synchronous or asynchronous.
@@ -252,6 +256,7 @@ class Scope(EndingScope):
         reaches its clean-up. If it fails while it is held, the scope's body is interrupted as by a failing task.
 
         Cancellation: passed on to ``__aenter__``; if that succeeds nevertheless, the context manager is left at once.
+        An error of either is raised when the scope closes.
 
         Raises:
             OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.

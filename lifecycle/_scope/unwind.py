@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 from .._ground import kernel, scopes
 from .._ground.errors import ReleaseTimeout
-from .._ground.foreign import split_cancellation, traceback_of
+from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.ladder import patience
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
@@ -153,7 +153,7 @@ class Unwinding(Failures):
             try:
                 pending = fn(*args, **kwargs)
             except BaseException as error:
-                self._add_failure(CallbackEntry(fn, args, kwargs), error)
+                self._add_failure(CallbackEntry(fn, args, kwargs), without_our_frame(error))
                 continue
             if pending is not None and is_awaited(pending):
                 self._pending = pending
@@ -211,7 +211,7 @@ class Unwinding(Failures):
         try:
             self._pending = entry.release(self._given)
         except BaseException as error:
-            self._take_error(entry, error)
+            self._take_error(entry, without_our_frame(error))
         if self._pending is None and not entry.leaves:
             self._settle(entry)
 
@@ -274,17 +274,17 @@ class Unwinding(Failures):
                 self._pending = verdict
                 verdict = await verdict
         except BaseException as raised:
-            error, verdict = raised, None
+            error, verdict = without_our_frame(raised), None
         interrupted = bool(self._interruptions)
         self._take_interruptions_back()
-        if error is not None:
-            cancellation, rest = split_cancellation(error)
-            if cancellation is not None and self._host.cancelling() > 0:
-                # It is the host's: the one that is known already, whatever it was raised as, or one met in here.
-                if self.cancellation is None or self._host.cancelling() > met:
-                    self.hold(cancellation)
-                error = rest
+        cancellation, rest = (None, None) if error is None else split_cancellation(error)
+        if cancellation is not None and self._host.cancelling() > 0:
+            # It is the host's: the one that is known already, whatever it was raised as, or one met in here.
+            if self.cancellation is None or self._host.cancelling() > met:
+                self.hold(cancellation)
+            error = rest
         self._take_outcome(entry, error, verdict)
+        del given, details, error, cancellation, rest  # frames in their tracebacks lead back to this one: a cycle
         if interrupted:
             self.hold(await kernel.absorb_cancellation(self._host, met))
         self._settle(entry)
@@ -347,11 +347,13 @@ class Unwinding(Failures):
             try:
                 verdict = await self._pending
             except BaseException as raised:
-                error = raised
+                error = without_our_frame(raised)
             if generation != self._generation:
                 report_late(self._scope.name, entry, error)
+                del error
                 break
             self._take_outcome(entry, error, verdict)
+            del error  # frames in its traceback lead back to this one: a cycle
             self._settle(entry)
             self._call_releases_in_closer()
         disown_closers()

@@ -311,6 +311,8 @@ class TaskHandle(Generic[T_co]):
         except GeneratorExit:  # closed, which a return satisfies; raised, it would be an error that nobody retrieves
             self._end(CANCELLED, None)
         except BaseException as error:
+            if is_fatal(error):
+                kernel.retrieve_soon()
             self._end(FAILED, without_our_frame(error))
             del self, owner  # as above: the frames in the traceback lead back to this one
             if is_fatal(error):  # it has to end the loop; anything else is the owner's to report

@@ -70,17 +70,21 @@ class Startup(TaskStatus[Any]):
             handle._add_waiter(ended)
         try:
             await kernel.wait(self._ready)
-        except BaseException:
+        except CancelledError as held:
             self._ready.cancel()  # from now on an error is the owner's to report
             handle.cancel(f"the start of {self.name!r} was cancelled")
+            self._raise_error(held)  # one that came in the same step, of which nobody else knows
             raise
+        self._raise_error(None)
+        return self._value
+
+    def _raise_error(self, held: CancelledError | None) -> None:
         error, self._error = self._error, None
-        if error is None:
-            return self._value
         try:
-            raise error
+            if error is not None:
+                kernel.conclude(error, held)
         finally:
-            del error  # which its traceback would keep alive: a cycle
+            del error, held  # which their tracebacks would keep alive: a cycle
 
     def _never_started_error(self) -> RuntimeError:
         return RuntimeError(f"task {self.name!r} was cancelled before it called task_status.started()")

@@ -111,16 +111,23 @@ class TimerLife:
             if token is not None:
                 trace.closed(token)
         self._raise_errors((await self._crew.aclose()).abandoned if cancellation is not None else ())
-        if cancellation is not None:
-            raise cancellation
+        try:
+            if cancellation is not None:
+                raise cancellation
+        finally:
+            del cancellation  # which its traceback would refer to: a cycle
 
     def _raise_errors(self, abandoned: Sequence[AbandonedTask]) -> None:
         """Raise what runs left to be raised, rather than a cancellation, which would hide it."""
         for left in abandoned:
             name = f"{left.name} of {self._crew}"
             self._errors.append(ReleaseTimeout(name, self._crew.cancel_timeout, abandoned=True, stack=left.stack))
-        if self._errors:
-            raise combine(f"errors in timer {self._name!r}", self._errors)
+        errors, self._errors = self._errors, []  # whose tracebacks lead back here: a cycle
+        if errors:
+            try:
+                raise combine(f"errors in timer {self._name!r}", errors)
+            finally:
+                del errors
 
     def _begin(self) -> None:
         self._now: Callable[[], float] = self._plan.clock or kernel.clock()

@@ -229,7 +229,7 @@ async def raced(fail: Fail, fails: Any) -> None:
 @place
 async def completed(fail: Fail, fails: Any) -> None:
     async for done in as_completed([fail()]):
-        assert done.exception is not None
+        assert done.exception() is not None
         await done
 
 

@@ -1,0 +1,178 @@
+"""Guarantee 6 where the caller has gone: what its call meets afterwards is told by the close, or by the log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lifecycle import ConnectError, Pool, Registry, Scope, TimeoutExpired, connect
+from lifecycle.testing import Bubble
+
+from ..loops import virtual
+
+
+async def half_open(*_: object) -> None:
+    """Connect for ever, and fail to close what is half open."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise OSError("half open")
+
+
+class HalfOpen:
+    __aenter__ = half_open
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+async def leave(call: Any) -> None:
+    """Make a call and leave it a second later."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+CALLS: dict[str, Callable[[Scope], Any]] = {
+    "acquire": lambda scope: scope.acquire(half_open, release=print),
+    "enter": lambda scope: scope.enter(HalfOpen()),
+}
+
+with_each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@with_each_call
+@virtual
+async def test_the_close_of_a_scope_raises_it(bubble: Bubble, call: Callable[[Scope], Any]) -> None:
+    """The caller was cancelled, and has been told just that."""
+    scope = Scope()
+    await leave(call(scope))
+    with pytest.raises(OSError, match="half open"):
+        await scope.aclose()
+
+
+@with_each_call
+@virtual
+async def test_it_is_logged_where_the_scope_has_closed(
+    bubble: Bubble, call: Callable[[Scope], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is left who could raise it."""
+
+    async def late(*_: object) -> None:
+        for _cancelled in range(4):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+        raise OSError("late")
+
+    scope = Scope(close_timeout=1.0)
+    await leave(scope.acquire(late, release=print) if call is CALLS["acquire"] else scope.enter(late_manager(late)))
+    with pytest.raises(TimeoutError):
+        await scope.aclose()
+    await asyncio.sleep(60)
+    told = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert [str(error) for error in told] == ["late"]
+
+
+def late_manager(enter: Any) -> Any:
+    class Late:
+        __aenter__ = enter
+        __aexit__ = enter
+
+    return Late()
+
+
+@virtual
+async def test_a_timeout_has_it_as_its_cause(bubble: Bubble) -> None:
+    """It is told there, and not once more by the close."""
+    async with Scope() as scope:
+        with pytest.raises(TimeoutExpired) as caught:
+            await scope.acquire(half_open, release=print, timeout=1.0)
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+@virtual
+async def test_an_error_in_the_step_in_which_the_caller_of_start_leaves_is_raised(bubble: Bubble) -> None:
+    """The cancellation comes after it."""
+
+    async def task(*, task_status: object) -> None:
+        await asyncio.sleep(1)
+        starting.cancel()
+        raise OSError("bind")
+
+    async def start() -> None:
+        with pytest.raises(OSError, match="bind"):
+            await scope.start(task)
+        await asyncio.sleep(1)
+
+    async with Scope() as scope:
+        starting = asyncio.ensure_future(start())
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+
+@pytest.mark.parametrize("how", ["await", "close"])
+@virtual
+async def test_what_a_connector_raises_while_it_is_ended_is_raised(bubble: Bubble, how: str) -> None:
+    """As what its rollback meets is."""
+    attempt = connect(half_open)
+    if how == "close":
+        attempt.poll()
+        await asyncio.sleep(1)
+        with pytest.raises(OSError, match="half open"):
+            await attempt.aclose()
+        await attempt.aclose()
+        return
+
+    async def wait() -> None:
+        with pytest.raises(ConnectError, match="was ended") as caught:
+            await attempt
+        assert isinstance(caught.value.__cause__, ConnectError)
+        await asyncio.sleep(1)
+
+    waiting = asyncio.ensure_future(wait())
+    await asyncio.sleep(1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@virtual
+async def test_a_failed_connect_is_raised_in_the_step_in_which_its_caller_leaves(bubble: Bubble) -> None:
+    """Nobody else has it."""
+
+    async def connector(_: object) -> None:
+        await asyncio.sleep(1)
+        waiting.cancel()
+        raise OSError("refused")
+
+    async def wait() -> None:
+        with pytest.raises(ConnectError, match="refused"):
+            await connect(connector)
+        await asyncio.sleep(1)
+
+    waiting = asyncio.ensure_future(wait())
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@virtual
+async def test_a_registry_logs_it(bubble: Bubble, caplog: pytest.LogCaptureFixture) -> None:
+    """The last caller of a creation has gone."""
+    async with Registry[str, None]() as registry:
+        await leave(registry.get_or_create("key", half_open))
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == ["creation failed"]
+
+
+@virtual
+async def test_the_close_of_a_pool_raises_it(bubble: Bubble) -> None:
+    """A creation that was going on for the next borrower, and is stopped."""
+    pool = Pool(half_open, print, max_size=1)
+    await leave(pool.acquire().__aenter__())
+    with pytest.raises(OSError, match="half open"):
+        await pool.aclose()
