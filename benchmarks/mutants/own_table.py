@@ -91,7 +91,7 @@ OWN = [
     ),
     # Order, joins, releases.
     OwnMutant(
-        "oldest first", "ScopeBooks.newest", "self.popitem()", "(next(iter(self)), self.pop(next(iter(self))))", SCOPE
+        "oldest first", "ScopeBooks.top", "self.popitem()", "(next(iter(self)), self.pop(next(iter(self))))", SCOPE
     ),
     OwnMutant("a long close is cut short", "Unwinding._breathe", "self.hold(error)", "raise", ("scope_of_a_thousand",)),
     OwnMutant(
