@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from asyncio import Task
 from collections.abc import Iterator
 from types import CodeType, FrameType
+from typing import Any
 
 #: Code objects and line numbers only: a kept frame object would pin every local variable of its function.
 Frames = tuple[tuple[CodeType, int], ...]
@@ -38,6 +40,14 @@ def creation_site(depth: int = 3, *, skip: int = 1) -> Frames:
         kept.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return tuple(kept[skip:])
+
+
+def coroutine_of(task: Task[Any]) -> object:
+    """Return the coroutine of *task*, None where it has ended.
+
+    Python 3.12.1 and older crash for one that an eager task has come to the end of in its first step.
+    """
+    return None if task.done() else task.get_coro()
 
 
 def suspended_frames(awaited: object) -> Iterator[FrameType]:

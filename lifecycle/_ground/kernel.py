@@ -26,7 +26,7 @@ from typing import Any, TypeVar, cast
 from anyio import CancelScope
 
 from .foreign import add_context, context_of, set_context, with_traceback
-from .frames import is_core, suspended_frames
+from .frames import coroutine_of, is_core, suspended_frames
 from .scopes import in_shielded_section, is_folded, is_scope_cancellation, native_requests, shield_from_scopes
 
 T = TypeVar("T")
@@ -448,6 +448,6 @@ def suspended_at(task: Task[Any]) -> tuple[str, ...]:
     """Return where *task* is suspended, outermost call first, as ``file:line in function``."""
     return tuple(
         f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-        for frame in suspended_frames(task.get_coro())
+        for frame in suspended_frames(coroutine_of(task))
         if not is_core(frame.f_code.co_filename)
     )

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from .._ground import kernel
+from .._ground.frames import coroutine_of
 from .._ground.kernel import NativeTask
 from .._ground.logs import OwnerLog
 from .._ground.roots import Thing
@@ -385,7 +386,7 @@ class CancellationAfterFirstStep(kernel.Cancellation):
 
 def awaits_first_step(task: Task[Any]) -> bool:
     """Return whether *task* runs a coroutine that has not begun; False where that cannot be seen."""
-    coro: Any = task.get_coro()
+    coro: Any = coroutine_of(task)
     return getattr(coro, "cr_suspended", True) is False and not coro.cr_running and coro.cr_frame is not None
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, cast
 
 from .._ground import kernel
-from .._ground.frames import suspended_frames
+from .._ground.frames import coroutine_of, suspended_frames
 from .handle import TaskHandle
 
 Tasks = frozenset[Task[Any]]
@@ -108,7 +108,7 @@ _WRAPPER = TaskHandle._run.__code__
 def _frames_of(task: Task[Any]) -> Iterator[FrameType]:
     """Yield the frames of *task*, from either end; if it is the running one, those below its caller's."""
     if task is not kernel.current_task():
-        yield from suspended_frames(task.get_coro())
+        yield from suspended_frames(coroutine_of(task))
         return
     running: FrameType | None = sys._getframe(2)  # not the caller's own, which would be a cycle
     while running is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from .._ground.frames import Frames, suspended_frames
+from .._ground.frames import Frames, coroutine_of, suspended_frames
 
 _STDLIB = str(Path(asyncio.__file__).parent.parent)
 _ASYNCIO = str(Path(asyncio.__file__).parent)
@@ -119,7 +119,7 @@ def format_site(frames: Frames) -> str:
 
 def call_chain(task: asyncio.Task[Any]) -> list[tuple[CodeType, int]]:
     """Return where a suspended task stands: its coroutines from the outermost to the innermost await."""
-    return [(frame.f_code, frame.f_lineno) for frame in suspended_frames(task.get_coro())]
+    return [(frame.f_code, frame.f_lineno) for frame in suspended_frames(coroutine_of(task))]
 
 
 def format_chain(chain: list[tuple[CodeType, int]]) -> str:

@@ -24,7 +24,7 @@ from lifecycle import (
     serve_tcp,
 )
 from lifecycle._ground import kernel, trace
-from lifecycle._ground.frames import Frames, suspended_frames
+from lifecycle._ground.frames import Frames, coroutine_of, suspended_frames
 from lifecycle.scheduler import Scheduler
 from lifecycle.testing import Bubble
 
@@ -210,3 +210,21 @@ async def test_a_creation_site_shows_no_frame_of_the_core(bubble: Bubble) -> Non
         thing.partition(" ")[0] for thing, site in recorder.sites.items() if site[0][0].co_filename == __file__
     }
     assert made_here >= {"scope", "resource", "task", "entry"}
+
+
+def test_the_frames_of_an_eager_task_that_has_ended_at_once_are_none() -> None:
+    """Python 3.12.1 and older end the process where one asks such a task for its coroutine."""
+    if not hasattr(asyncio, "eager_task_factory"):
+        pytest.skip("eager tasks came with 3.12")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        task = asyncio.create_task(answer())
+        assert task.done()
+        assert coroutine_of(task) is None
+        assert kernel.suspended_at(task) == ()
+
+    async def answer() -> int:
+        return 42
+
+    asyncio.run(main())

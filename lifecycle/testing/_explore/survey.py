@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
 
+from ..._ground.frames import coroutine_of
 from .._look.bubble import Bubble
 from .._sites import ANYIO, call_chain, file_kind
 from .faults import CANCEL_BEFORE_START, Fault, KillTransport
@@ -99,7 +100,7 @@ class Survey:
                 number = getattr(task, "number", 0)
                 self._alive[number] = task
                 self.names[number] = task.get_name()
-                coro = task.get_coro()
+                coro = coroutine_of(task)
                 if getattr(coro, "cr_suspended", False):  # started eagerly
                     self._started.add(number)
                 if _is_wrapped_by_anyio(coro):
