@@ -72,9 +72,7 @@ OWN = [
         CROSSING,
     ),
     OwnMutant("an interruption stays", "Body.take_back", "self.host.uncancel()", "pass", CROSSING),
-    OwnMutant(
-        "a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and bool(", "bool(", CROSSING
-    ),
+    OwnMutant("a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and ", "", CROSSING),
     OwnMutant(
         "the closer releases in a context of its own",
         "Unwinding._call_releases_in_closer",
@@ -226,7 +224,7 @@ OWN = [
         "pass",
         GROUP,
     ),
-    OwnMutant("a join swallows", "TaskGroup._join", "self._body.hold(error)", "pass", GROUP),
+    OwnMutant("a join swallows", "TaskGroup._join", "self._body.hold(without_our_frame(error))", "pass", GROUP),
     OwnMutant("errors hide a cancellation", "TaskGroup._conclude", "kernel.deliver_later(", "id(", ("group_coll",)),
     OwnMutant("a source is not closed", "start_each", "await source.aclose()", "pass", ("amap",)),
     OwnMutant("what was not taken is not closed", "collect", "source.discard_rest()", "pass", ("gather",)),
