@@ -119,7 +119,7 @@ class ResourceFactory(Generic[P, T]):
 
     def __init__(self, fn: Callable[P, AsyncGenerator[T, None] | AsyncIterator[T]]) -> None:
         functools.update_wrapper(self, fn)
-        self.__wrapped__ = as_generator_function(fn)
+        self.__wrapped__: Callable[P, AsyncGenerator[T, None]] = as_generator_function(fn)
         self._fn = fn
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> OwnedResource[T]:
