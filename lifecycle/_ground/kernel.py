@@ -441,9 +441,6 @@ def other_tasks() -> set[Task[Any]]:
     return asyncio.all_tasks() - {current_task()}
 
 
-# Looking
-
-
 def suspended_at(task: Task[Any]) -> tuple[str, ...]:
     """Return where *task* is suspended, outermost call first, as ``file:line in function``."""
     return tuple(

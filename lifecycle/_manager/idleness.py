@@ -120,8 +120,8 @@ class Idleness:
         finally:
             end_awaiting(manager, tasks)
             crowd.leave(idle, tasks)
-            if not draining:
-                self._crowds.remove(crowd)
+            if not crowd.tasks:  # it was the last
+                self._disperse(crowd)
             self._waits -= 1
             self._review()
 
@@ -164,6 +164,13 @@ class Idleness:
             return self._drains_from_inside
         self._drains_from_outside = self._drains_from_outside or self._new_crowd()
         return self._drains_from_outside
+
+    def _disperse(self, crowd: Crowd) -> None:
+        self._crowds.remove(crowd)
+        if crowd is self._drains_from_inside:
+            self._drains_from_inside = None
+        elif crowd is self._drains_from_outside:
+            self._drains_from_outside = None
 
     def _new_crowd(self) -> Crowd:
         crowd = Crowd()

@@ -9,7 +9,7 @@ import inspect
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Any
 
 import pytest
@@ -153,6 +153,13 @@ def in_a_worker() -> None:
 
 def test_an_error_of_a_worker_process_reaches_its_caller() -> None:
     """One that cannot be read there would break the whole pool."""
+    try:
+        with_a_worker()
+    finally:
+        resource_tracker._resource_tracker._stop()  # a process that would stay for as long as this one lives
+
+
+def with_a_worker() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
         for _ in range(2):
             with pytest.raises(ReleaseTimeout, match="releasing callback sleep"):
