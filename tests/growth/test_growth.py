@@ -23,7 +23,7 @@ DOUBLED = 2.15
 SIZE = 120
 
 #: What is done in these depends on the clock, or on the other end of a socket.
-UNSTEADY = ("timers", "server")
+UNSTEADY = ("timers", "server", "registry_expiry")
 
 
 @pytest.mark.slow
