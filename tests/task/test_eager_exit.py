@@ -1,6 +1,7 @@
 """A task that ends the process in its first step, where that is made inside the step of whoever starts it."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from lifecycle import ReaderWorker, Scope, TaskGroup, TaskManager, fixed_rate, gather, race
 
 from ..loops import LOOPS
+from ..tracked import ROOT
 
 
 async def leave(*_: object) -> None:
@@ -80,7 +82,7 @@ async def from_race() -> None:
 
 
 STARTS = [
-    from_scope, from_group, from_native_task, from_manager, from_eager_manager, from_line, from_timer, from_pair,
+    from_scope, from_group, from_native_task, from_manager, from_eager_manager, from_line, from_timer,
     from_gather, from_race,
 ]  # fmt: skip
 
@@ -107,6 +109,13 @@ def test_it_ends_the_process(new_loop: Callable[[], Any], start: Callable[[], Aw
         except (SystemExit, RuntimeError):
             continue
     loop.close()
+
+
+def test_a_loop_of_a_pair_ends_the_process() -> None:
+    """In one of its own: the block of the pair cannot end without its loop, and would be left to later tests."""
+    code = "import asyncio, tests.task.test_eager_exit as t; asyncio.new_event_loop().run_until_complete(t.from_pair())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    assert done.returncode == 3
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
