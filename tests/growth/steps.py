@@ -37,12 +37,14 @@ def count_steps(case: Case, size: int) -> Counter[str]:
             sys.settrace(outer)
             steps[name] += count - before
 
+    outermost = sys.gettrace()
     gc.collect()
     gc.disable()  # what it ends of other tests would count
     try:
         asyncio.run(case(size, laps))
     finally:
         gc.enable()
+        sys.settrace(outermost)  # laps of several tasks may end in another order, and every later test would be slow
     return steps
 
 
