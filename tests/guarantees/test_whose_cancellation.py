@@ -18,6 +18,7 @@ import pytest
 
 from lifecycle import Scope, Stages, TaskCancelled, TaskGroup, connect, resource
 
+from ..exits import Grouping, Plain, Reraising, Suppressing, client
 from ..loops import on_every_loop, run_on
 
 Block = Callable[[], Any]
@@ -160,48 +161,13 @@ def test_a_foreign_cancellation_at_the_same_time_keeps_its_message(
 # A context manager that is held in another task
 
 
-class Reraising:
-    """Its exit raises the cancellation that it is given, as that of ``asyncio.TaskGroup`` does."""
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None:
-            raise error
-
-
-class Grouping(Reraising):
-    """Its exit puts what it is given into a group."""
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None:
-            raise BaseExceptionGroup("while leaving", [error])
-
-
-class Suppressing(Reraising):
-    """Its exit says that it has dealt with whatever there was."""
-
-    async def __aexit__(self, *details: object) -> bool:  # type: ignore[override]
-        return True
-
-
-class Replacing(Reraising):
+class Replacing(Plain):
     """Its exit raises another cancellation than the one it is given."""
 
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
         if error is not None:
             raise asyncio.CancelledError("its own")
-
-
-@asynccontextmanager
-async def client() -> AsyncIterator[None]:
-    async with anyio.create_task_group() as group:
-        group.start_soon(anyio.sleep, 60)
-        try:
-            yield
-        finally:
-            group.cancel_scope.cancel()
+        return None
 
 
 @asynccontextmanager

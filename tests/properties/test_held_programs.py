@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from lifecycle import Scope, TaskCancelled
 from lifecycle.testing import Bubble, run_virtual
 
+from ..exits import Grouping, Plain, Reraising, Suppressing, client
 from ..loops import LOOPS, run_on
 
 TICK = 0.001
@@ -32,36 +33,6 @@ class Planned(Exception):
 
 
 # The sorts
-
-
-class Plain:
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        return None
-
-
-class Reraising(Plain):
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        if error is not None:
-            raise error
-        return None
-
-
-class Grouping(Plain):
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        if error is not None:
-            raise BaseExceptionGroup("while leaving", [error])
-        return None
-
-
-class Suppressing(Plain):
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        return True
 
 
 class Cancelled(Plain):
@@ -78,16 +49,6 @@ class Slow(Plain):
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
         await asyncio.sleep(2 * TICK)
         return None
-
-
-@asynccontextmanager
-async def client(number: int) -> AsyncIterator[None]:
-    async with anyio.create_task_group() as group:
-        group.start_soon(anyio.sleep, 60)
-        try:
-            yield
-        finally:
-            group.cancel_scope.cancel()
 
 
 @asynccontextmanager
