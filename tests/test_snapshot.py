@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from lifecycle import Scope, Snapshot, TaskManager, take_snapshot
 from lifecycle.testing import Bubble
 
+from .collection import without_collection
 from .loops import on_every_loop, run_on, virtual
 
 pytestmark = pytest.mark.usefixtures("no_strangers")
@@ -70,11 +70,8 @@ def test_what_is_gone_is_not_shown(new_loop) -> None:  # type: ignore[no-untyped
         del scope
         assert gone() is None
 
-    gc.disable()
-    try:
+    with without_collection():
         run_on(new_loop, main())
-    finally:
-        gc.enable()
 
 
 @virtual

@@ -13,6 +13,7 @@ from lifecycle import ConnectError, ConnectTimeout, Pool, Retry, Scope, Stages, 
 from lifecycle.testing import Bubble
 from lifecycle.types import AttemptState, ConnectAttempt
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 from .peer import Peer
 
@@ -120,8 +121,7 @@ async def test_an_attempt_leaves_nothing_in_memory(bubble: Bubble) -> None:
         argument = Argument()
         gone = weakref.ref(argument)
         attempt = connect(connector, argument, ending, timeout=1)
-        gc.disable()
-        try:
+        with without_collection():
             try:
                 if ending == "is closed":
                     attempt.poll()
@@ -134,8 +134,6 @@ async def test_an_attempt_leaves_nothing_in_memory(bubble: Bubble) -> None:
             del attempt, argument
             await asyncio.sleep(0.01)
             assert gone() is None or ending == "slow", f"an attempt that {ending} leaves a cycle behind"
-        finally:
-            gc.enable()
         gc.collect()
         assert gone() is None
 

@@ -1,7 +1,6 @@
 """What a task does to its group before its first suspension, where tasks may begin while they are being started."""
 
 import asyncio
-import gc
 import weakref
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from lifecycle import TaskGroup, TimeoutExpired, race
 
+from ..collection import without_collection
 from ..conformance.loops import Run
 from .tasks import Boom, forever, kinds
 
@@ -125,8 +125,5 @@ def test_a_group_that_is_over_keeps_nothing_of_its_block(run: Run) -> None:
             assert seen() is None
             assert group.closed
 
-    gc.disable()
-    try:
+    with without_collection():
         run(main)
-    finally:
-        gc.enable()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import gc
 import weakref
 from collections.abc import Iterator
 from itertools import count
@@ -13,6 +12,7 @@ import pytest
 
 from lifecycle import TaskCancelled, amap, gather, race
 
+from ..collection import without_collection
 from ..conformance.loops import Run
 from .sources import Gauge, each, fail_late, square
 from .tasks import Boom, after, forever
@@ -271,8 +271,5 @@ def test_no_cycle_keeps_an_error() -> None:
                 watched.append(weakref.ref(error))
         return [reference() for reference in watched]
 
-    gc.disable()
-    try:
+    with without_collection():
         assert asyncio.run(main()) == [None] * 3
-    finally:
-        gc.enable()

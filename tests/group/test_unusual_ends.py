@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import weakref
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from lifecycle import TaskGroup
 from lifecycle.testing import Bubble, run_virtual
 
+from ..collection import without_collection
 from ..conformance.loops import Run
 from .tasks import Boom, after, forever, kinds, me
 
@@ -99,13 +99,10 @@ def test_what_is_raised_refers_to_nothing_else() -> None:
         watched_group = weakref.ref(group)
         return watched, watched_group
 
-    gc.disable()
-    try:
+    with without_collection():
         watched, watched_group = asyncio.run(main())
         assert watched() is None
         assert watched_group() is None
-    finally:
-        gc.enable()
 
 
 def test_a_task_factory_that_refuses(start: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from types import FrameType
 from typing import Any
 
 from benchmarks._growth_cases import Case
+
+from ..collection import without_collection
 
 
 def count_steps(case: Case, size: int) -> Counter[str]:
@@ -38,12 +39,10 @@ def count_steps(case: Case, size: int) -> Counter[str]:
             steps[name] += count - before
 
     outermost = sys.gettrace()
-    gc.collect()
-    gc.disable()  # what it ends of other tests would count
     try:
-        asyncio.run(case(size, laps))
+        with without_collection():  # what it ends of other tests would count
+            asyncio.run(case(size, laps))
     finally:
-        gc.enable()
         sys.settrace(outermost)  # laps of several tasks may end in another order, and every later test would be slow
     return steps
 

@@ -14,6 +14,7 @@ import sys
 
 import pytest
 
+from ..collection import without_collection
 from .leaving_nothing import owners, scopes
 from .leaving_nothing._parts import CASES, Case, live, turn
 
@@ -47,13 +48,9 @@ def test_nothing_is_left_for_the_garbage_collector(run: Case, monkeypatch: pytes
 
     async def main() -> tuple[int, int]:
         await repeat(run, 1)  # what is made once and kept
-        gc.collect()
-        gc.disable()
-        try:
+        with without_collection():
             await repeat(run, 3)
             return len(live), gc.collect()
-        finally:
-            gc.enable()
 
     kept, garbage = asyncio.run(main())
     assert kept == 0

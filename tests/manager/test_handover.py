@@ -15,6 +15,7 @@ import pytest
 
 from lifecycle import ManagerFull, OwnerClosed, TaskManager
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
@@ -349,9 +350,5 @@ def test_nothing_is_kept(way: str) -> None:
             del future
             assert gone() is None
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collection():
         asyncio.run(main())
-    finally:
-        gc.enable()

@@ -17,6 +17,7 @@ import pytest
 from lifecycle import ManagerFull, OwnerClosed, TaskHandle, TaskManager, TaskStatus
 from lifecycle.testing import Bubble, explore_cancellation
 
+from ..collection import without_collection
 from ..loops import eager_loop, on_every_loop, run_on, virtual
 
 
@@ -330,12 +331,8 @@ def test_a_manager_that_nobody_closed_is_gone_with_its_last_reference(limit: int
         await handles[-1]
         return [weakref.ref(unused), weakref.ref(used)]
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collection():
         assert [reference() for reference in asyncio.run(scenario())] == [None, None]
-    finally:
-        gc.enable()
 
 
 @virtual

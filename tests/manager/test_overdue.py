@@ -1,7 +1,6 @@
 """QueueAlarm and RunAlarm: tasks that wait or run for too long, one timer for all, nothing left afterwards."""
 
 import asyncio
-import gc
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -13,6 +12,7 @@ from lifecycle._manager.overdue import Overdue
 from lifecycle.hooks import QueueAlarm, RunAlarm
 from lifecycle.testing import Bubble, explore_cancellation
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 
 
@@ -180,12 +180,8 @@ def test_alarms_keep_nothing_alive(new_loop: Any) -> None:
         assert [len(alarm) for alarm in alarms] == [0, 0]
         assert [alarm._timer for alarm in alarms] == [None, None]
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collection():
         run_on(new_loop, main())
-    finally:
-        gc.enable()
     assert told
 
 

@@ -16,6 +16,7 @@ from lifecycle import OwnerClosed, ReaderWorker, ReleaseTimeout
 from lifecycle.testing import Bubble
 from lifecycle.types import LoopEnd
 
+from ..collection import without_collection
 from ..guarantees.things import Stubborn
 from ..loops import on_every_loop, run_on, virtual
 from .parts import Receive, Send, Wire, fails, forever, returns, returns_at_once
@@ -374,15 +375,11 @@ def test_a_pair_is_garbage_as_soon_as_it_is_over() -> None:
     """Without the help of the collector, so that a server does not carry ended connections about."""
 
     async def main() -> int:
-        gc.collect()
-        gc.disable()
-        try:
+        with without_collection():
             for _ in range(50):
                 async with ReaderWorker(returns_at_once, collect) as pair:
                     await pair.wait()
             del pair
             return sum(isinstance(thing, ReaderWorker) for thing in gc.get_objects())
-        finally:
-            gc.enable()
 
     assert asyncio.run(main()) <= 1

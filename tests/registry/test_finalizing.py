@@ -1,7 +1,6 @@
 """Finalizing: in tasks of the registry, bounded in number and in time, and never outrun by those who remove."""
 
 import asyncio
-import gc
 import logging
 import time
 
@@ -10,6 +9,7 @@ import pytest
 from lifecycle import Registry, ReleaseTimeout
 from lifecycle.testing import Bubble, run_virtual
 
+from ..collection import without_collection
 from ..loops import run_on
 
 
@@ -20,7 +20,6 @@ def test_what_is_to_be_finalized_does_not_grow_for_ever(monkeypatch: pytest.Monk
     without the collections of all that earlier tests have left.
     """
     monkeypatch.setattr("lifecycle._registry.finalizing.perf_counter", time.thread_time)
-    gc.disable()
     each_step = 1000
 
     async def end(value: int) -> None:
@@ -35,10 +34,8 @@ def test_what_is_to_be_finalized_does_not_grow_for_ever(monkeypatch: pytest.Monk
             assert registry.statistics().pending_close < 30_000
             registry._check_invariants()
 
-    try:
+    with without_collection():
         run_on(asyncio.new_event_loop, main())
-    finally:
-        gc.enable()
 
 
 def test_finalizers_run_together_in_tasks_of_the_registry() -> None:

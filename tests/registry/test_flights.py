@@ -1,7 +1,6 @@
 """Flights: what one creation means to those who wait for it, when it fails, is given up, or waits for itself."""
 
 import asyncio
-import gc
 import weakref
 from collections.abc import Iterator
 
@@ -10,16 +9,15 @@ import pytest
 from lifecycle import OwnerClosed, Registry
 from lifecycle.testing import Bubble
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
     """Whatever goes without the garbage collector goes by itself."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+    with without_collection():
+        yield
 
 
 @virtual

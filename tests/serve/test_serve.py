@@ -16,6 +16,7 @@ from lifecycle import OwnerClosed, ServedStream, serve_tcp, take_snapshot
 from lifecycle.testing import Bubble
 from lifecycle.types import Server
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 from .clients import ask, balance, connect, echo, hang_up, until
 
@@ -150,15 +151,11 @@ def test_a_closed_server_is_garbage_at_once() -> None:
     """Without the help of the collector."""
 
     async def main() -> int:
-        gc.collect()
-        gc.disable()
-        try:
+        with without_collection():
             for _ in range(3):
                 async with serve_tcp(echo) as server:
                     assert await ask(server, b"x") == b"x"
             del server
             return sum(isinstance(thing, Server) for thing in gc.get_objects())
-        finally:
-            gc.enable()
 
     assert asyncio.run(main()) == 0

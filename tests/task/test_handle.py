@@ -2,11 +2,9 @@
 
 import asyncio
 import contextvars
-import gc
 import sys
 import weakref
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
@@ -15,6 +13,7 @@ import pytest
 from lifecycle import TaskCancelled, TaskHandle, TaskManager, TaskNotFinished, TaskStatus
 from lifecycle.testing import Bubble
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 
 
@@ -47,17 +46,6 @@ def current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Let nothing be freed but by its reference count."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 # Its life

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import gc
 import weakref
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from lifecycle import Scope, TaskGroup, TaskHandle, TaskManager, TaskStatus, gather
 from lifecycle.testing import Bubble
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
@@ -217,12 +217,8 @@ def test_callbacks_are_no_reference_cycle() -> None:
             del handle
             assert handle_gone() is None
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collection():
         asyncio.run(main())
-    finally:
-        gc.enable()
 
 
 @virtual

@@ -1,7 +1,6 @@
 """start(): the handshake by which a task says that it is ready."""
 
 import asyncio
-import gc
 import weakref
 from typing import Any
 
@@ -12,6 +11,7 @@ from anyio.abc import TaskStatus as AnyioTaskStatus
 from lifecycle import OwnerClosed, Scope, TaskManager, TaskStatus
 from lifecycle.testing import Bubble, explore_cancellation
 
+from ..collection import without_collection
 from ..loops import on_every_loop, run_on, virtual
 
 
@@ -262,12 +262,8 @@ def test_an_early_error_makes_no_reference_cycle() -> None:
             await asyncio.sleep(0.001)
             assert [ref() for ref in gone] == [None, None]
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collection():
         asyncio.run(main())
-    finally:
-        gc.enable()
 
 
 async def starts_and_stops(bubble: Bubble) -> None:
