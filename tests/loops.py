@@ -59,3 +59,9 @@ def run_on(new_loop: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[An
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(checked())
+
+
+async def some_turns() -> None:
+    """Let the loop turn so often that whatever was started stands where it waits; no clock decides whether it does."""
+    for _ in range(50):
+        await asyncio.sleep(0)

@@ -14,6 +14,7 @@ import pytest
 
 from lifecycle import Scope
 
+from ..loops import some_turns
 from .loops import Run
 
 
@@ -433,7 +434,7 @@ def test_a_cancelled_body_releases_everything_and_stays_cancelled(run: Run, stac
                 await asyncio.sleep(10)
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.002)
+        await some_turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -453,7 +454,7 @@ def test_errors_go_before_a_cancellation(run: Run, stack_class: Any) -> None:
                 await asyncio.sleep(10)
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.002)
+        await some_turns()
         task.cancel()
         with pytest.raises(ValueError, match="release"):
             await task
@@ -473,7 +474,7 @@ def test_a_cancellation_can_be_suppressed(run: Run, stack_class: Any) -> None:
             return "went on"
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.002)
+        await some_turns()
         task.cancel()
         assert await task == "went on"
 

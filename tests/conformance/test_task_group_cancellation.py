@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ..loops import some_turns
 from .loops import Run
 from .tasks import Boom, after, forever, kinds
 
@@ -23,7 +24,7 @@ def test_a_host_cancelled_while_it_joins_cancels_and_joins_the_tasks(run: Run, g
                     group.create_task(forever(seen, clean_up=0.001))
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.002)
+        await some_turns()
         task.cancel("enough")
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -44,7 +45,7 @@ def test_a_host_cancelled_in_the_body_cancels_and_joins_the_tasks(run: Run, grou
                 await forever(seen, "body", clean_up=0.001)
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.001)
+        await some_turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -64,7 +65,7 @@ def test_a_second_cancellation_does_not_shorten_the_joining(run: Run, group_clas
 
         task = asyncio.create_task(host())
         for _ in range(4):
-            await asyncio.sleep(0.001)
+            await some_turns()
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -92,7 +93,7 @@ def test_errors_go_before_the_cancellation_that_caused_them(run: Run, group_clas
                     await asyncio.sleep(10)
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.001)
+        await some_turns()
         task.cancel()
         with pytest.raises(ExceptionGroup) as caught:
             await task
@@ -114,7 +115,7 @@ def test_a_cancelled_body_may_raise_something_else(run: Run, group_class: Any) -
                     raise Boom from None
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.001)
+        await some_turns()
         task.cancel()
         with pytest.raises(ExceptionGroup) as caught:
             await task
@@ -137,7 +138,7 @@ def test_a_task_may_fail_while_the_cancelled_body_cleans_up(run: Run, group_clas
                     raise
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.001)
+        await some_turns()
         task.cancel()
         with pytest.raises(ExceptionGroup) as caught:
             await task

@@ -19,7 +19,7 @@ import pytest
 from lifecycle import Scope, Stages, TaskCancelled, TaskGroup, connect, resource
 
 from ..exits import Grouping, Plain, Reraising, Suppressing, client
-from ..loops import on_every_loop, run_on
+from ..loops import on_every_loop, run_on, some_turns
 
 Block = Callable[[], Any]
 on_every_block = pytest.mark.parametrize("block", [Scope, TaskGroup])
@@ -243,7 +243,7 @@ def test_a_native_cancellation_passes_a_held_context_manager_once(
 
     async def main() -> None:
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.02)
+        await some_turns()
         task.cancel("mine")
         await task
         assert task.cancelling() == 1
