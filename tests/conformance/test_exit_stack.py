@@ -490,7 +490,7 @@ def test_a_timeout_can_be_entered(run: Run, stack_class: Any) -> None:
         with pytest.raises(TimeoutError):
             async with stack_class() as stack:
                 stack.callback(log.append, "old")
-                await stack.enter_async_context(asyncio.timeout(0.002))
+                await stack.enter_async_context(asyncio.timeout(0.1))
                 await stack.enter_async_context(Noted(log, "new"))
                 await asyncio.sleep(10)
         await asyncio.sleep(0)
@@ -506,7 +506,7 @@ def test_a_timeout_around_it(run: Run, stack_class: Any) -> None:
 
     async def main() -> int:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.002), stack_class() as stack:
+            async with asyncio.timeout(0.1), stack_class() as stack:
                 await stack.enter_async_context(Noted(log, "a"))
                 await asyncio.sleep(10)
         await asyncio.sleep(0)

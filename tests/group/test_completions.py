@@ -14,6 +14,7 @@ from lifecycle.testing import Bubble, run_virtual
 from lifecycle.types import Completions
 
 from ..conformance.loops import RUNS, Run
+from ..loops import some_turns
 from .sources import Gauge, each, fail_late
 from .tasks import Boom, after, forever
 
@@ -162,7 +163,7 @@ def test_a_loop_without_a_block_leaves_nothing(run: Run) -> None:
 
     async def main() -> None:
         task = asyncio.create_task(loop())
-        await asyncio.sleep(0.005)
+        await some_turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

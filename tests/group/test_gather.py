@@ -14,6 +14,7 @@ from lifecycle import TaskCancelled, amap, gather, race
 
 from ..collection import without_collection
 from ..conformance.loops import Run
+from ..loops import some_turns
 from .sources import Gauge, each, fail_late, square
 from .tasks import Boom, after, forever
 
@@ -146,15 +147,15 @@ def test_a_cancelled_gather_cancels_and_joins(run: Run) -> None:
     async def main() -> None:
         other = asyncio.create_task(forever(log, "other"))
         task = asyncio.create_task(gather(forever(log), other))
-        await asyncio.sleep(0.001)
+        await some_turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert other.cancelled()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.001):
+            async with asyncio.timeout(0.1):
                 await gather(forever(log), forever(log))
-        with anyio.move_on_after(0.001):
+        with anyio.move_on_after(0.1):
             await gather(forever(log))
 
     run(main)

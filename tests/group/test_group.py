@@ -9,6 +9,7 @@ import pytest
 from lifecycle import OwnerClosed, TaskGroup, TaskManager, take_snapshot
 
 from ..conformance.loops import Run
+from ..loops import some_turns
 from .tasks import Boom, after, forever
 
 
@@ -26,7 +27,7 @@ def test_the_account_closes(run: Run) -> None:
                 assert (statistics.running, statistics.pending, statistics.created) == (2, 2, 4)
                 assert statistics.state == "open"
                 doomed.cancel()
-                await asyncio.sleep(0.002)
+                await some_turns()
                 last.cancel()
                 group._members._check_invariants()
         statistics = group.statistics()

@@ -9,6 +9,7 @@ from lifecycle import TaskGroup
 from lifecycle.testing import Bubble, run_virtual
 
 from ..conformance.loops import Run
+from ..loops import some_turns
 from .tasks import Boom, after, forever, me
 
 
@@ -40,7 +41,7 @@ def test_a_host_in_a_cancelled_scope_joins_without_spinning(run: Run) -> None:
             async with TaskGroup() as group:
                 group.create_task(slow())
                 group.start_soon(slow)
-                await asyncio.sleep(0.001)
+                await some_turns()
                 scope.cancel()
         assert scope.cancelled_caught
         assert loop.time() - began >= 0.05
@@ -110,13 +111,13 @@ def test_a_scope_cancelled_while_the_group_joins(run: Run) -> None:
     log: list[str] = []
 
     async def main() -> None:
-        with anyio.move_on_after(0.002) as scope:
+        with anyio.move_on_after(0.1) as scope:
             async with TaskGroup() as group:
                 group.create_task(forever(log))
                 group.start_soon(forever, log)
         assert scope.cancelled_caught
         with pytest.raises(TimeoutError):
-            with anyio.fail_after(0.002):
+            with anyio.fail_after(0.1):
                 async with TaskGroup() as group:
                     group.create_task(forever(log))
         assert me().cancelling() == 0
@@ -164,7 +165,7 @@ def test_a_cancelled_anyio_group_ends_a_group_inside(run: Run) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(hosted)
-            await asyncio.sleep(0.002)
+            await some_turns()
             group.cancel_scope.cancel()
 
     run(main)

@@ -9,6 +9,7 @@ import pytest
 from lifecycle import TaskGroup
 
 from ..conformance.loops import RUNS, Run
+from ..loops import some_turns
 from .tasks import Boom, after, me
 
 
@@ -73,9 +74,9 @@ def test_tasks_in_line_can_be_cancelled(run: Run, start: Any) -> None:
 
     async def main() -> None:
         async with TaskGroup(limit=1) as group:
-            group.create_task(after(0.002))
+            group.create_task(after(0.1))
             doomed, other = start(group, work, "doomed"), start(group, work, "other")
-            await asyncio.sleep(0.001)
+            await some_turns()
             doomed.cancel()
             await asyncio.sleep(0)
             await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import pytest
 from lifecycle import TaskGroup, TaskNotFinished
 
 from ..conformance.loops import Run
+from ..loops import some_turns
 from .tasks import Boom, after, forever, kinds, me
 
 
@@ -49,7 +50,7 @@ def test_collect_ends_with_a_cancelled_host(run: Run, where: str) -> None:
                     await asyncio.sleep(10)
 
         task = asyncio.create_task(host())
-        await asyncio.sleep(0.001)
+        await some_turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -167,7 +168,7 @@ def test_a_race_ended_from_outside_has_no_losers(run: Run, end: str) -> None:
         async with group:
             group.create_task(after(0, Boom()))
             group.create_task(after(10))
-            await asyncio.sleep(0.001)
+            await some_turns()
             if end == "cancel()":
                 group.cancel()
         return "after"
