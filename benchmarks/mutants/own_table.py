@@ -278,6 +278,7 @@ OWN = [
     ),
     OwnMutant("a caller that leaves ends nothing", "ConnectAttempt._leave", "self._end(", "id(", CONNECT),
     OwnMutant("a close does not wait", "ConnectAttempt.aclose", "await self._wait_through()", "None", CONNECT),
+    OwnMutant("a failure of which nobody knows is silent", "Connecting.unreported", "(self.error,)", "()", CONNECT),
     OwnMutant("a close forgets its cancellation", "ConnectAttempt.aclose", "else None, held)", "else None)", CONNECT),
     OwnMutant("a rollback's error hides it", "ConnectAttempt._arrival", "kernel.deliver_later(", "id(", CONNECT),
     OwnMutant("a block that is not a body", "ConnectAttempt.__aenter__", "await scope.__aenter__()", "pass", CONNECT),

@@ -17,7 +17,7 @@ from .._task.waiting import closing_tasks
 from .connecting import Connecting
 from .retry import Retry
 from .stages import Stages
-from .state import CONNECTED, FAILED, NEW, SETTLED, AttemptState
+from .state import CONNECTED, NEW, SETTLED, AttemptState
 from .statistics import ConnectStatistics
 
 T = TypeVar("T")
@@ -203,6 +203,7 @@ class ConnectAttempt(Generic[T]):
         well, they are raised here and the cancellation at the caller's next suspension.
 
         Raises:
+            ConnectError: it had failed by itself, and no caller has got that error yet.
             BaseException, BaseExceptionGroup: what the rollback met, and what the connector raised when it was ended,
                 unless a caller has got it already.
         """
@@ -240,7 +241,7 @@ class ConnectAttempt(Generic[T]):
             if isinstance(error, CancelledError):
                 failure, held = None, kernel.foremost(error, held)
             try:
-                if connecting.unreported() or (connecting.state is FAILED and not connecting.reported):
+                if connecting.unreported():
                     if held is not None:
                         kernel.deliver_later(held)
                     self._take()

@@ -134,12 +134,22 @@ class Connecting(Generic[T]):
     def unreported(self) -> tuple[BaseException, ...]:
         """Return what the end of a connect without success has met, unless a caller has it.
 
-        That is what the rollbacks met, and what the connector raised by itself when it was asked to end.
+        That is the error of one that failed by itself; of one that was asked to end, what the connector raised then,
+        and what the rollbacks met.
         """
         if self.reported or self.state not in (FAILED, CANCELLED):
             return ()
+        if self.state is FAILED:
+            assert self.error is not None
+            return (self.error,)  # which has those of the rollbacks
         late = (self._late_failure,) if self._late_failure is not None else ()
         return (*late, *self.rollback_errors)
+
+    def __del__(self) -> None:
+        """Log what nobody has asked for, and nobody can ask for any more; what ends the process is told by its end."""
+        for error in self.unreported():
+            if not is_fatal(error.__cause__ or error):
+                logger.error("connect failed, and nobody has asked", exc_info=error, extra={"owner": self._name})
 
     def let_go_of_value(self) -> None:
         """Leave a connection to the caller who has its value, where that is all there is to release."""

@@ -371,7 +371,8 @@ def test_it_can_be_closed_between_any_two_polls() -> None:
                     for _ in range(turns):
                         await asyncio.sleep(0 if turns % 2 else 0.001)
                 states.add(attempt.state)
-                await attempt.aclose()
+                with contextlib.suppress(ConnectError):  # it has failed by itself meanwhile
+                    await attempt.aclose()
                 attempt._check_invariants()
                 assert not taken
                 assert peer.account.balanced, (fails_in, turns, attempt)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from lifecycle import ConnectError, Pool, Registry, Scope, TimeoutExpired, connect
+from lifecycle import ConnectError, Pool, Registry, Retry, Scope, Stages, TimeoutExpired, connect
 from lifecycle.testing import Bubble
+from lifecycle.types import ConnectAttempt
 
+from ..collection import without_collection
 from ..loops import virtual
 
 
@@ -140,6 +142,57 @@ async def test_what_a_connector_raises_while_it_is_ended_is_raised(bubble: Bubbl
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def failed_alone(*, retries: bool = False) -> ConnectAttempt[None]:
+    """Return a connect that was begun by a poll and has failed, with a release, while nobody waited for it."""
+
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(object, release=lambda _: fail("stuck"))
+        await asyncio.sleep(1)
+        raise OSError("refused")
+
+    attempt = connect(connector, retry=Retry(attempts=2, backoff=(1, 1)) if retries else None)
+    attempt.poll()
+    await asyncio.sleep(10)
+    return attempt
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+@pytest.mark.parametrize("retries", [False, True])
+@virtual
+async def test_a_connect_that_failed_by_itself_is_raised_by_its_close(bubble: Bubble, retries: bool) -> None:
+    """With what the rollback met in it, and once: whoever polls or closes it afterwards knows."""
+    attempt = await failed_alone(retries=retries)
+    with pytest.raises(ConnectError, match=r"refused.*stuck") as caught:
+        await attempt.aclose()
+    assert [str(error) for error in caught.value.rollback_errors] == ["stuck"] * (1 + retries)
+    await attempt.aclose()
+    with pytest.raises(ConnectError) as again:
+        attempt.poll()
+    assert again.value is caught.value
+
+
+@virtual
+async def test_a_connect_that_failed_by_itself_and_was_dropped_is_logged(
+    bubble: Bubble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As soon as nobody can ask any more; not where somebody has asked."""
+    for asked in (False, True):
+        attempt: ConnectAttempt[None] | None = await failed_alone()
+        assert attempt is not None
+        if asked:
+            with pytest.raises(ConnectError):
+                attempt.poll()
+        with without_collection():
+            attempt = None
+            assert [record.getMessage() for record in caplog.records] == ["connect failed, and nobody has asked"]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "refused" in str(record.exc_info[1])
 
 
 @virtual

@@ -185,7 +185,7 @@ async def run(program: Program, world: World) -> ConnectAttempt[str]:
                 await asyncio.sleep(0.5)
                 task.cancel()
         elif program.leaves_by == "close":
-            with contextlib.suppress(Trouble, ExceptionGroup):
+            with contextlib.suppress(ConnectError, Trouble, ExceptionGroup):
                 await attempt.aclose()
     (error,) = await asyncio.gather(task, return_exceptions=True)
     for part in leaves_of(error):

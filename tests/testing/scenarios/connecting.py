@@ -88,6 +88,24 @@ async def connect_that_fails_for_good(bubble: Bubble) -> None:
 
 
 @scenario
+async def connect_that_fails_unseen(bubble: Bubble) -> None:
+    """It is refused while nobody waits for it; whoever closes it is told."""
+    attempt = connect(Connector(bubble, failures=9), "db", name="db")
+    attempt.poll()
+    told = False
+    try:
+        await asyncio.sleep(0.1)
+    finally:
+        try:
+            await attempt.aclose()
+        except ConnectError:
+            told = True
+        assert told is (attempt.state is AttemptState.FAILED)
+        assert not alive(bubble, "db")
+    await asyncio.sleep(0)
+
+
+@scenario
 async def connect_that_is_too_slow(bubble: Bubble) -> None:
     """The handshake takes longer than the connect may; it is over soon after its time."""
     ends = asyncio.get_running_loop().time() + 0.2
