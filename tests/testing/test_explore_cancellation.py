@@ -24,6 +24,7 @@ from lifecycle.testing.faults import (
     CANCEL_BEFORE_START,
     CANCEL_SCOPE,
     CANCEL_TWICE,
+    KILL_TRANSPORT,
     RAISE_OS_ERROR,
     RAISES,
     TIMEOUT,
@@ -348,6 +349,40 @@ def test_siblings_are_targets_and_library_tasks_are_not() -> None:
         explore_cancellation(scenario, targets="usr")
     with pytest.raises(ValueError, match="depth must be 1 or 2, got 3"):
         explore_cancellation(scenario, depth=3)  # type: ignore[arg-type]
+
+
+async def two_tasks(bubble: Bubble) -> None:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(1), name="reader")
+
+
+def test_a_target_that_is_no_task_is_no_clean_report() -> None:
+    """Misspelled, or renamed since: nothing was struck, and the report says which, and what there is."""
+    report = explore_cancellation(two_tasks, faults=[CANCEL], targets=["reader", "raeder"])
+    assert (report.failures, report.targets) == ([], ["reader"])
+    with pytest.raises(LeakError, match="targets: no task was named 'raeder'; there were 'main', 'reader'"):
+        report.assert_clean()
+    report = explore_cancellation(two_tasks, faults=[CANCEL], targets=lambda task: False)
+    with pytest.raises(LeakError, match=r"targets: .*<lambda>\(\) has wanted no task; there were 'main', 'reader'"):
+        report.assert_clean()
+
+
+def test_faults_without_a_place_are_no_clean_report() -> None:
+    """There is no network in the scenario: nothing has been struck."""
+    with pytest.raises(LeakError, match="the faults have found no place where they could strike"):
+        explore_cancellation(two_tasks, faults=[KILL_TRANSPORT]).assert_clean()
+
+
+def test_what_is_asked_for_is_read_once() -> None:
+    """Names and faults may come from an iterator; every run has them."""
+    names = (name for name in ["reader"])
+    faults = (fault for fault in [CANCEL])
+    report = explore_cancellation(two_tasks, faults=faults, targets=names, schedules=2)
+    report.assert_clean()
+    assert report.fired > report.points > 0
+    with pytest.raises(ValueError, match="targets is empty"):
+        explore_cancellation(two_tasks, targets=[])
+    explore_cancellation(two_tasks, faults=[]).assert_clean()  # which asks for nothing but the runs without a fault
 
 
 def test_then_runs_afterwards_in_the_same_world() -> None:

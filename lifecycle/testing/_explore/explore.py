@@ -13,7 +13,7 @@ from .faults import DEFAULT, Fault
 from .plan import Plan, find_scenario, parse_token
 from .report import ExplorationReport
 from .run import Check, Invariant, Rules, Scenario
-from .survey import Targets
+from .survey import Targets, checked_targets
 
 
 def explore_cancellation(
@@ -44,7 +44,8 @@ def explore_cancellation(
         scenario: ``async def scenario(bubble)``; it must make everything it uses inside.
         faults: what to inject.
         targets: ``"user"`` (the scenario and the tasks it asks for), ``"main"``, ``"all"`` (tasks that
-            libraries make for themselves too: expect false alarms), task names, or a function of a task.
+            libraries make for themselves too: expect false alarms), task names, or a function of a task. The report
+            is not clean if a name, or the function, has met no task.
         depth: 2 adds every pair of cancellations, for scenarios of up to 40 points.
         invariants: asked after each run with the bubble; ``False``, a string or an AssertionError fails it.
         then: a check that runs after the scenario in the same bubble and is never struck.
@@ -62,10 +63,11 @@ def explore_cancellation(
 
     Raises:
         ReplayError: the scenario is not deterministic: two equal runs took different steps.
-        ValueError: *depth* is neither 1 nor 2.
+        ValueError: *depth* is neither 1 nor 2, *targets* is another word than these three, or empty.
     """
     if depth not in (1, 2):
         raise ValueError(f"depth must be 1 or 2, got {depth!r}")
+    faults, targets = tuple(faults), checked_targets(targets)
     rules = Rules(then, tuple(invariants), frozenset(may_swallow), targets, io, max_steps)
     explorer = Explorer(scenario, rules, budget=settings.budget(budget), stop_at_first=stop_at_first)
     replayed = settings.replay_of(scenario)
@@ -76,7 +78,8 @@ def explore_cancellation(
     orders += [(strategy or RandomWalk(), base + number) for number in range(schedules)]
     with explorer.running() as report:
         for order, order_seed in orders:
-            explorer.explore(Plan((), order, order_seed), tuple(faults), depth)
+            explorer.explore(Plan((), order, order_seed), faults, depth)
+        explorer.note_unmet(targets, faults)
     return report
 
 

@@ -18,11 +18,12 @@ from .faults import CANCEL, Fault
 from .plan import Injection, Plan, scenario_name
 from .report import ExplorationReport, Failure
 from .run import Outcome, Rules, Scenario, run_plan
+from .survey import unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .survey import Survey
+    from .survey import Survey, Targets
 
 # Pairs of cancellations grow with the square of the points.
 PAIRS_UP_TO = 40
@@ -45,6 +46,7 @@ class Explorer:
         self._warned: list[warnings.WarningMessage] = []
         self._uncollected: list[tuple[Plan, list[dict[str, Any]]]] = []
         self._targets: dict[int, str] = {}
+        self._tasks: set[str] = set()
         self._began = 0.0
 
     @contextlib.contextmanager
@@ -70,11 +72,21 @@ class Explorer:
         if not self.report.points:
             self.report.points = survey.points
         self._targets.update(survey.names)
+        self._tasks |= survey.tasks
         for injection in self._affordable(injections):
             self.run(Plan((injection,), base.strategy, base.seed))
         if depth == 2 and survey.points <= PAIRS_UP_TO and CANCEL in faults:
             for first in survey.injections([CANCEL]):
                 self._explore_pairs(base, first)
+
+    def note_unmet(self, targets: Targets, faults: tuple[Fault, ...]) -> None:
+        """Note in the report what was to be struck and was not there; a run that failed may have ended before that."""
+        report = self.report
+        if report.failures:
+            return
+        report.unmet = unmet(targets, self._targets.values(), self._tasks)
+        if faults and not report.unmet and not (report.fired or report.missed or report.skipped):
+            report.unmet = ["the faults have found no place where they could strike"]
 
     def _survey(self, base: Plan) -> Survey | None:
         """Run twice without a fault; unequal runs mean that something is not under our control."""

@@ -59,6 +59,7 @@ class ExplorationReport:
         skipped: planned runs that the budget did not allow.
         failures: the runs that went wrong, smallest point first within a fault.
         targets: names of the tasks that were struck.
+        unmet: what was to be struck and was not there: targets that no run has met, faults without a place.
         by_fault: per fault, how many runs were made and how many failed.
         seconds: real time it took.
     """
@@ -71,6 +72,7 @@ class ExplorationReport:
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    unmet: list[str] = field(default_factory=list)
     by_fault: dict[str, tuple[int, int]] = field(default_factory=dict)
     seconds: float = 0.0
     first_failure: tuple[int, float] | None = None
@@ -97,8 +99,8 @@ class ExplorationReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing went wrong and no fault missed its task."""
-        return not self.failures and not self.missed
+        """Whether nothing went wrong, no fault missed its task, and everything that was to be struck was there."""
+        return not self.failures and not self.missed and not self.unmet
 
     def assert_clean(self) -> None:
         """Check that no run went wrong.
@@ -115,6 +117,7 @@ class ExplorationReport:
         lines = [head]
         if self.skipped:
             lines.append(f"not run for lack of budget: {self.skipped}")
+        lines += self.unmet
         if self.missed:
             lines.append(f"{self.missed} faults found their task gone: the scenario is not deterministic")
         for fault, (runs, failed) in self.by_fault.items():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
 
+from ..._ground.calls import name_of
 from ..._ground.frames import coroutine_of
 from .._look.bubble import Bubble
 from .._sites import ANYIO, call_chain, file_kind
@@ -27,6 +28,35 @@ _SLEEPS = frozenset(
 )
 
 
+def checked_targets(targets: Targets) -> Targets:
+    """Return *targets*, names as a tuple of their own.
+
+    Raises:
+        ValueError: it is a word that means nothing, or there are no names.
+    """
+    if isinstance(targets, str):
+        if targets not in ("all", "main", "user"):
+            raise ValueError(f"targets={targets!r}: use 'main', 'user', 'all', task names or a function")
+        return targets
+    if callable(targets):
+        return targets
+    names = tuple(targets)
+    if not names:
+        raise ValueError("targets is empty, so that nothing would be struck")
+    return names
+
+
+def unmet(targets: Targets, met: Iterable[str], tasks: Iterable[str]) -> list[str]:
+    """Return, in words, which of *targets* is none of those that were *met*, and what *tasks* there were; by name."""
+    met = set(met)
+    there_were = f"there were {', '.join(map(repr, sorted(tasks)))}"
+    if isinstance(targets, str):
+        return []
+    if callable(targets):
+        return [] if met else [f"targets: {name_of(targets)}() has wanted no task; {there_were}"]
+    return [f"targets: no task was named {name!r}; {there_were}" for name in targets if name not in met]
+
+
 def wanted_by(targets: Targets) -> Callable[[asyncio.Task[Any]], bool]:
     """Turn the ``targets`` argument into a question about a task."""
     if targets == "all":
@@ -37,8 +67,6 @@ def wanted_by(targets: Targets) -> Callable[[asyncio.Task[Any]], bool]:
         return lambda task: task.get_name() == "main" or bool(getattr(task, "by_user", False))
     if callable(targets):
         return targets
-    if isinstance(targets, str):
-        raise ValueError(f"targets={targets!r}: use 'main', 'user', 'all', task names or a function")
     names = frozenset(targets)
     return lambda task: task.get_name() in names
 
@@ -50,11 +78,13 @@ class Survey:
         boundary: index of the boundary seen last; -1 before the first.
         points: how many (task, boundary) pairs there are.
         names: the names of the tasks seen as targets, by number.
+        tasks: the names of all tasks.
     """
 
     def __init__(self, bubble: Bubble, targets: Targets, *, start: int = -1) -> None:
         self.boundary = start
         self.names: dict[int, str] = {}
+        self.tasks: set[str] = set()
         self._bubble = bubble
         self._wanted = wanted_by(targets)
         self._seen = 0
@@ -96,7 +126,10 @@ class Survey:
         while self._seen < len(made):
             task = made[self._seen]()
             self._seen += 1
-            if task is not None and self._wanted(task):
+            if task is None:
+                continue
+            self.tasks.add(task.get_name())
+            if self._wanted(task):
                 number = getattr(task, "number", 0)
                 self._alive[number] = task
                 self.names[number] = task.get_name()
