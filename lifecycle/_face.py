@@ -96,7 +96,10 @@ def face(module: str) -> tuple[Callable[[str], object], Callable[[], list[str]],
 def _show_faces() -> None:
     """Let every public name that has been loaded, whoever asked for it, say that it is of its face.
 
-    So tracebacks and pickles speak of ``lifecycle.OwnerClosed``, wherever that lives and will live.
+    So tracebacks and pickles speak of ``lifecycle.OwnerClosed``, wherever that lives and will live. The price:
+    ``inspect.getsource`` looks for a class in the file of the module that it names, and so finds the source of a public
+    class's methods, but not of the class. It says so, where Python has no line of the class; a line of its home would
+    make it show what happens to stand in the face. (Python forgets the line itself, unless there is a metaclass.)
     """
     for module, homes in FACES.items():
         for home, names in homes.items():
@@ -105,3 +108,5 @@ def _show_faces() -> None:
                 value = getattr(loaded, name, None)  # None while the home is being imported
                 if value is not None:
                     value.__module__ = module
+                    if "__firstlineno__" in vars(value):
+                        del value.__firstlineno__

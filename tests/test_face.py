@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import inspect
 import pickle
 import shutil
 import subprocess
@@ -95,6 +96,28 @@ def test_tools_that_freeze_programs_find_every_home() -> None:
 
 
 PUBLIC = (*FACES, "lifecycle.scheduler", "lifecycle.testing", "lifecycle.testing.types")
+CLASSES = [
+    pytest.param(value, id=f"{module}.{name}")
+    for module in (*PUBLIC, "lifecycle.scheduler.control", "lifecycle.scheduler.web", "lifecycle.testing.machines")
+    for name in importlib.import_module(module).__all__
+    if inspect.isclass(value := getattr(importlib.import_module(module), name))
+]
+
+
+@pytest.mark.parametrize("public", CLASSES)
+def test_no_wrong_source_is_shown_for_a_public_class(public: type) -> None:
+    """`inspect` finds a class by its module, which is the face: it says that there is none, or has the right one."""
+    try:
+        source = inspect.getsource(public)
+    except OSError:
+        pass
+    else:
+        assert f"class {public.__name__}" in source.split(":")[0]
+    for name, member in vars(public).items():
+        if inspect.isfunction(member) and "lifecycle" in member.__code__.co_filename:
+            assert f"def {member.__code__.co_name}(" in inspect.getsource(member), name
+
+
 RECORDS = [
     (module, name)
     for module in PUBLIC
