@@ -17,6 +17,7 @@ logger = OwnerLog("lifecycle.integrations")
 
 App = TypeVar("App")
 T = TypeVar("T")
+V = TypeVar("V")
 
 OnFailure = Callable[[BaseException], object]
 
@@ -62,23 +63,30 @@ class ApplicationScope(Generic[App, T]):
         self._on_failure = on_failure
 
     @asynccontextmanager
-    async def opened(self, app: App) -> AsyncIterator[tuple[Scope, T]]:
-        """Hold the scope, and give it with what *setup* returned.
+    async def opened(self, app: App, given: Callable[[Scope, T], V]) -> AsyncIterator[V]:
+        """Hold the scope, and give what *given* makes of it and of what *setup* returned.
+
+        The only generator between the framework and the scope: the end of the loop closes all that it finds, at once,
+        and one that holds another would find it running.
 
         Cancellation: closes the scope.
 
         Raises:
-            BaseException: what *setup*, a task of the scope or a release raised.
+            BaseException: what *setup*, *given*, a task of the scope or a release raised.
         """
-        serving = False
+        failed = False
         try:
             async with Scope(self._name, close_timeout=self._close_timeout) as scope:
                 filled = await self._setup(scope, app)
-                serving = True
-                yield scope, filled
-                serving = False
+                value = given(scope, filled)
+                try:
+                    yield value
+                except BaseException:
+                    # Whatever else ends the block (Ctrl-C, the end of the loop) ends the application from outside.
+                    failed = bool(scope._errors)
+                    raise
         except BaseException as error:
-            if serving and not isinstance(error, CancelledError):
+            if failed and not isinstance(error, CancelledError):
                 logger.critical(
                     "scope failed while the application serves", exc_info=error, extra={"owner": self._name}
                 )

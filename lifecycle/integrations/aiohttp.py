@@ -50,9 +50,9 @@ def cleanup_ctx(
 
     async def held(app: web.Application) -> AsyncIterator[None]:
         # The block of the application's scope belongs to a task of its own: aiohttp promises no task for this one.
-        keeper = Scope(f"keeper of {name}", close_timeout=None)
-        scope, _ = await keeper.enter(application.opened(app), name=name)
-        app[SCOPE] = scope
+        async with Scope(f"keeper of {name}", close_timeout=None) as starting:
+            app[SCOPE] = await starting.enter(application.opened(app, lambda scope, _: scope), name=name)
+            keeper = starting.pop_all()
         try:
             yield
         finally:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 
 from starlette.applications import Starlette
@@ -37,10 +37,15 @@ def lifespan(
         app = FastAPI(lifespan=setup)
 
     A failing task of the scope closes it while the application serves. That is logged, and by default the server
-    is stopped, because what its handlers rely on is gone.
+    is stopped, because what its handlers rely on is gone. Whatever else ends the lifespan (a cancellation, Ctrl-C, the
+    end of the loop) closes the scope, and is no failure.
+
+    Servers handle requests in contexts of their own: a context variable that *setup* sets is seen by the tasks and the
+    releases of the scope, not by handlers. They have the state.
 
     Args:
-        setup: ``async def setup(scope, app)``; a mapping that it returns becomes the state of every request.
+        setup: ``async def setup(scope, app)``; a mapping that it returns becomes the state of every request. What takes
+            for ever is for it to bound: no server ends a start that hangs.
         name: the scope's name.
         close_timeout: seconds that each release may take.
         on_failure: called with the error when the scope fails while the application serves; None to go on serving.
@@ -51,10 +56,13 @@ def lifespan(
     """
     application = ApplicationScope(setup, name=name, close_timeout=close_timeout, on_failure=on_failure)
 
-    @asynccontextmanager
-    async def held(app: App) -> AsyncIterator[State]:
-        async with application.opened(app) as (scope, state):
+    def held(app: App) -> AbstractAsyncContextManager[State]:
+        def given(scope: Scope, state: object) -> State:
+            if state is not None and not isinstance(state, Mapping):
+                raise TypeError(f"setup must return a mapping, the state of every request, or None; got {state!r}")
             app.state.scope = scope
-            yield cast("State", state)  # None where there is none to share, which every server takes
+            return cast("State", state)  # None where there is none to share, which every server takes
+
+        return application.opened(app, given)
 
     return held
