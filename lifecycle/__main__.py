@@ -9,6 +9,9 @@ def main() -> None:
     """Run the command line, or say what to install for it."""
     try:
         from .cli import cli
+    except KeyboardInterrupt:  # the import takes the longest part of most commands, which say the same
+        sys.stderr.write("lifecycle: interrupted\n")
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("click", "rich", "cronsim"):
             raise

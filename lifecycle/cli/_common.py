@@ -19,6 +19,9 @@ T = TypeVar("T")
 BAD_INPUT: Final = 2
 """The exit code for bad input and for an environment in which nothing can be done."""
 
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C: 128 and the number of the signal."""
+
 STUCK_TIME: Final = 60.0
 """Seconds that closing may take beyond draining, before the process is forced to end."""
 

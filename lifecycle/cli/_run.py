@@ -16,7 +16,7 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Flow, FlowRun, RunOutcome, Scheduler, load_flow
-from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
+from ._common import BAD_INPUT, INTERRUPTED, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
 from ._owned import still_owned
 from ._params import values_from_texts
 from .show._display import Display
@@ -97,7 +97,7 @@ class _Running:
             # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
             run_process(self._main, drain_timeout=drain_timeout + STUCK_TIME)
         except KeyboardInterrupt:
-            return self._interrupted(130), []
+            return self._interrupted(INTERRUPTED), []
         except SystemExit as ended:
             return self._interrupted(int(ended.code or 0)), []
         except (LifecycleError, ExceptionGroup) as error:

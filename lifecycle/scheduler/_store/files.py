@@ -56,10 +56,27 @@ def connect(
 
 def _write_ahead(db: sqlite3.Connection, lock_timeout: float) -> None:
     """Set the journal mode, which does not wait for other processes as a transaction does: it is busy at once."""
+    _try_until_free(db, "PRAGMA journal_mode = WAL", lock_timeout)
+
+
+def begin_to_write(db: sqlite3.Connection, lock_timeout: float = LOCK_TIMEOUT) -> None:
+    """Begin a transaction that writes, in a thread that Ctrl-C is to reach while it waits for another process's.
+
+    SQLite would wait by itself, but where no signal handler of Python runs.
+
+    Raises:
+        sqlite3.Error: the wait was in vain, or the file cannot be used.
+    """
+    db.execute("PRAGMA busy_timeout = 0")
+    _try_until_free(db, "BEGIN IMMEDIATE", lock_timeout)
+    db.execute(f"PRAGMA busy_timeout = {int(lock_timeout * 1_000)}")
+
+
+def _try_until_free(db: sqlite3.Connection, statement: str, lock_timeout: float) -> None:
     deadline = time.monotonic() + lock_timeout
     while True:
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(statement)
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from .._ground.errors import StoreError
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
 from . import operations, owners, schedules, views
-from .files import connect, explain
+from .files import begin_to_write, connect, explain
 from .records import Cancelling, JobRecord, JobStatus, ScheduleRecord
 
 
@@ -146,7 +146,10 @@ class StoreFile:
             db = connect(self._path, self._shown, mode="rw")
             try:
                 db.execute(f"PRAGMA query_only = {mode == 'ro'}")
-                db.execute("BEGIN IMMEDIATE" if mode == "rw" else "BEGIN")
+                if mode == "rw":
+                    begin_to_write(db)
+                else:
+                    db.execute("BEGIN")
                 yield db
                 db.execute("COMMIT")
             finally:
