@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -191,6 +192,10 @@ def tick() -> None:
     ran.append("tick")
 
 
+def note(what: str) -> None:
+    ran.append(what)
+
+
 class Ticker:
     def tick(self) -> None:
         ran.append("tick")
@@ -222,6 +227,11 @@ async def offer_to_group(offer: Any) -> None:
 async def offer_to_manager(offer: Any) -> None:
     async with TaskManager(limit=3) as manager:
         manager.start_soon(offer, "x")
+
+
+async def offer_from_thread(offer: Any) -> None:
+    async with TaskManager() as manager:
+        await asyncio.to_thread(manager.start_soon_threadsafe, offer, "x")
 
 
 async def offer_to_spawn(offer: Any) -> None:
@@ -273,6 +283,7 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "scope.start_soon": offer_to_scope,
     "group.start_soon": offer_to_group,
     "manager.start_soon": offer_to_manager,
+    "manager.start_soon_threadsafe": offer_from_thread,
     "manager.spawn": offer_to_spawn,
     "manager.start": offer_to_start,
     "scope.acquire": offer_to_acquire,
@@ -334,7 +345,9 @@ ASYNCHRONOUS_ONLY = (
     "cached",
     "link",
     "manager.start",
+    "manager.start_soon_threadsafe",
 )
+AT_A_HIGH_RATE = ("scope.start_soon", "group.start_soon", "manager.start_soon", "manager.spawn")
 
 
 @pytest.mark.parametrize("taker", ASYNCHRONOUS_ONLY)
@@ -350,6 +363,34 @@ def test_a_synchronous_function_is_refused_before_it_runs(offer: Any, taker: str
         assert "async function" in str(error)
         assert "make it `async def`, or run it in a thread with anyio.to_thread.run_sync" in str(error)
         assert ran == []
+
+    check()
+
+
+@pytest.mark.parametrize("taker", AT_A_HIGH_RATE)
+@pytest.mark.parametrize("offer", [print, str, ran.append, time.sleep], ids=["print", "class", "method", "sleep"])
+def test_what_is_built_in_is_refused_before_it_runs(offer: Any, taker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The likeliest mistakes are seen by their type, where tasks are started at a high rate as well."""
+
+    @virtual
+    async def check(bubble: Bubble) -> None:
+        error = await attempt(TAKERS[taker], offer)
+        assert "expected an async function, got" in str(error)
+        assert "make it `async def`, or run it in a thread with anyio.to_thread.run_sync" in str(error)
+
+    check()
+    assert (ran, capsys.readouterr().out) == ([], "")
+
+
+@pytest.mark.parametrize("taker", AT_A_HIGH_RATE)
+def test_a_plain_function_is_refused_by_what_it_returns(taker: str) -> None:
+    """To look at each before its call would cost all the right ones; the message says what to write."""
+
+    @virtual
+    async def check(bubble: Bubble) -> None:
+        error = await attempt(TAKERS[taker], note)
+        assert "note() has returned None, and no coroutine; pass the function itself, made `async def`" in str(error)
+        assert ran == ["x"]
 
     check()
 

@@ -162,7 +162,7 @@ class Stages:
 
         Raises:
             OwnerClosed: the attempt is over; *fn* was not called.
-            TypeError: *fn* is no function, or returned nothing that can be awaited.
+            TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         return self._scope.start_soon(fn, *args, name=name)
 

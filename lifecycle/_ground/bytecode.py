@@ -8,8 +8,11 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+#: How many answers about codes are kept.
+MOST_CODES = 256
 
-@lru_cache(maxsize=256)
+
+@lru_cache(maxsize=MOST_CODES)
 def is_inside_try(code: CodeType, offset: int) -> bool:
     """Return whether the instruction of *code* at *offset* is in a ``try`` or ``with`` block, which sees its errors.
 
@@ -33,9 +36,21 @@ def _handlers(code: CodeType, instructions: dict[int, dis.Instruction], offset: 
         offset = next(at for at in instructions if at >= handler and instructions[at].opname == "RERAISE")
 
 
-@lru_cache(maxsize=256)
+#: By the address of the code, which is part of its value: the hash of a code object is that of all that is in it.
+_returns_nothing: dict[int, tuple[CodeType, bool]] = {}
+
+
 def returns_nothing(code: CodeType) -> bool:
     """Return whether *code*, a plain function's, returns, and gives None wherever it does."""
+    known = _returns_nothing.get(id(code))
+    if known is None:
+        if len(_returns_nothing) >= MOST_CODES:
+            _returns_nothing.clear()
+        known = _returns_nothing[id(code)] = code, _find_returns_nothing(code)
+    return known[1]
+
+
+def _find_returns_nothing(code: CodeType) -> bool:
     before = None
     returned: list[bool] = []
     for instruction in dis.Bytecode(code):

@@ -186,11 +186,44 @@ def checked_count(count: int, what: str, *, least: int = 0) -> int:
     return count
 
 
-def require_methods(thing: object, *methods: str, what: str) -> None:
-    """Check that *thing*'s type has *methods*.
+def checked_async_context(thing: object) -> None:
+    """Check that *thing* is an asynchronous context manager; a coroutine in its place is closed.
 
     Raises:
-        TypeError: it has not, so that it is not *what* is needed.
+        TypeError: it is not; it says what to do with what it is.
     """
-    if not all(hasattr(type(thing), method) for method in methods):
-        raise TypeError(f"expected {what}, got {thing!r}")
+    if _is_async_context(thing):
+        return
+    got = in_words(thing)
+    if inspect.iscoroutine(thing):
+        thing.close()
+        got = f"a coroutine of {name_of(thing)}()"
+        what_to_do = "; await it first, or hand its function to acquire()"
+    elif inspect.isasyncgen(thing):
+        what_to_do = "; decorate its function with @resource"
+    elif _is_context(thing):
+        what_to_do = "; it is a synchronous one, which is for enter_context()"
+    elif callable(thing):
+        what_to_do = f"; call it: {name_of(thing)}(...)"
+    else:
+        what_to_do = ""
+    raise TypeError(f"expected an asynchronous context manager, got {got}{what_to_do}")
+
+
+def checked_context(thing: object) -> None:
+    """Check that *thing* is a synchronous context manager.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not _is_context(thing):
+        what_to_do = "; it is an asynchronous one, which is for enter()" if _is_async_context(thing) else ""
+        raise TypeError(f"expected a context manager, got {in_words(thing)}{what_to_do}")
+
+
+def _is_async_context(thing: object) -> bool:
+    return hasattr(type(thing), "__aenter__") and hasattr(type(thing), "__aexit__")
+
+
+def _is_context(thing: object) -> bool:
+    return hasattr(type(thing), "__enter__") and hasattr(type(thing), "__exit__")

@@ -6,13 +6,13 @@ from asyncio import CancelledError, Future, Handle, Task
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import partial
-from types import CoroutineType, TracebackType
+from types import CoroutineType, FunctionType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
 
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
-from .._ground.calls import check_called, coroutine_from, name_of
+from .._ground.calls import SUSPECTS, check_asynchronous, coroutine_from, name_of
 from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
@@ -108,6 +108,7 @@ class TaskGroup:
     # The block
 
     async def __aenter__(self) -> Self:
+        """Make the calling task the body of the group; does not suspend."""
         if self._entered:
             state = self._state.value
             raise OwnerClosed(f"{self} has already been entered, and is {state}; make a new group for every block")
@@ -201,21 +202,25 @@ class TaskGroup:
     ) -> TaskHandle[T]:
         """Start ``fn(*args)`` as a task of this group and return its handle; cheaper than `create_task`.
 
-        Over the ``limit`` the task waits for a slot, first come first served.
+        Over the ``limit`` the task waits for a slot, first come first served. ``functools.partial`` gives *fn* keyword
+        arguments.
 
         Raises:
             OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *fn* was not called.
-            TypeError: *fn* is no function, or returned nothing that can be awaited.
+            TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         if self._refusal is not None:
             self._refuse(name or name_of(fn))
+        if type(fn) is not FunctionType and type(fn) in SUSPECTS:
+            check_asynchronous(fn)
         try:
             coro = fn(*args)
         except TypeError:
-            check_called(fn)
+            check_asynchronous(fn)
             raise
-        if type(coro) is not CoroutineType:
-            coro = coroutine_from(fn, coro)
+        if type(coro) is CoroutineType:
+            return self._members.add_handle(coro, name or coro.__qualname__)
+        coro = coroutine_from(fn, coro)
         return self._members.add_handle(coro, name or name_of(coro))
 
     async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:

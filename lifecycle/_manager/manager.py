@@ -7,13 +7,13 @@ from asyncio import CancelledError, Future
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
-from types import CoroutineType, TracebackType
+from types import CoroutineType, FunctionType, TracebackType
 from typing import Any, Self, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel
-from .._ground.calls import check_called, checked_coroutine, coroutine_from, coroutine_of, name_of
+from .._ground.calls import SUSPECTS, check_asynchronous, checked_coroutine, coroutine_from, coroutine_of, name_of
 from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless, tell_closed, wait_closed
 from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
@@ -104,19 +104,21 @@ class TaskManager(TaskBooks):
     ) -> TaskHandle[T]:
         """Start ``fn(*args)`` in the background and return its handle, without ever waiting.
 
-        Over the ``limit`` the task waits for a slot, first come first served.
+        Over the ``limit`` the task waits for a slot, in order. ``functools.partial`` gives *fn* keyword arguments.
 
         Raises:
             OwnerClosed: the manager is closing or closed; *fn* was not called.
             ManagerFull: ``pending_limit`` tasks wait already; *fn* was not called. (An ``anyio.WouldBlock``.)
-            TypeError: *fn* is no function, or returned nothing that can be awaited.
+            TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         if self._state is not OPEN or self._bounded:
             self._check_admission(name or name_of(fn))
+        if type(fn) is not FunctionType and type(fn) in SUSPECTS:
+            check_asynchronous(fn)
         try:
             coro = fn(*args)
         except TypeError:
-            check_called(fn)
+            check_asynchronous(fn)
             raise
         if type(coro) is CoroutineType:
             label = name or coro.__qualname__
@@ -173,7 +175,7 @@ class TaskManager(TaskBooks):
 
         Raises:
             OwnerClosed: the manager is closed, or was closed while the caller waited; *fn* was not called.
-            TypeError: *fn* is no function, or returned nothing that can be awaited.
+            TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         label = name or name_of(fn)
         if self._state is not OPEN:
@@ -234,6 +236,7 @@ class TaskManager(TaskBooks):
             RuntimeError: the manager has never been used in a loop, so that it has none.
         """
         label = name or name_of(fn)
+        check_asynchronous(fn)
         self._check_open(label)
         if self._loop is None:
             raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
@@ -270,6 +273,7 @@ class TaskManager(TaskBooks):
     # Closing
 
     async def __aenter__(self) -> Self:
+        """Open the block; does not suspend."""
         if self._state is not OPEN or self._entered:
             entered = "has already been entered, and " if self._entered else ""
             raise OwnerClosed(f"{self} {entered}is {self._state.value}; make a new manager for every block")
@@ -278,11 +282,9 @@ class TaskManager(TaskBooks):
         return self
 
     async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close the manager. Cancellation: as for `aclose`; one that has ended the block does not end the draining."""
         await end_block(self, self.aclose(), error, self.cancel_timeout)
 
     def close(self) -> None:

@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from .._ground import kernel, scopes, trace
 from .._ground.calls import checked_coroutine, coroutine_of, name_of, refuse_function
-from .._ground.checks import checked_callable, checked_name, checked_timeout, require_methods
+from .._ground.checks import checked_async_context, checked_callable, checked_context, checked_name, checked_timeout
 from .._ground.errors import OwnerClosed
 from .._ground.kernel import NativeTask
 from .._task.body import Body
@@ -64,6 +64,7 @@ class Scope(EndingScope):
     # The block
 
     async def __aenter__(self) -> Self:
+        """Make the calling task the body of the scope; does not suspend."""
         self._check_open("an async with block")
         if self._body is not None:
             raise OwnerClosed(f"{self} is open and has been entered before; make a child with scope.child()")
@@ -76,6 +77,11 @@ class Scope(EndingScope):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
+        """Stop the tasks and release the resources, newest first, and raise what went wrong.
+
+        Cancellation: held back until everything is released, then raised, once, to the task for which it was meant.
+        Should a release fail as well, its error is raised here and the cancellation at the next suspension.
+        """
         body = self._body
         body_error, held = error, None
         if body is not None and body.leave():
@@ -101,15 +107,16 @@ class Scope(EndingScope):
         """Start ``fn(*args)`` as a task of this scope and return its handle.
 
         The task is stopped at its place in the ledger: cancelled, and waited for. If it fails, the scope's body is
-        interrupted and the error raised at the end of the block.
+        interrupted and the error raised at the end of the block. ``functools.partial`` gives *fn* keyword arguments.
 
         Raises:
             OwnerClosed: the scope is closing or closed; *fn* was not called.
-            TypeError: *fn* is no function, or returned nothing that can be awaited.
+            TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         if self._state is not OPEN:
             self._check_open(f"task {name or name_of(fn)!r}")
-        return self._launch(coroutine_of(fn, args), name, None)
+        coro = coroutine_of(fn, args)
+        return self._launch(coro, name or (coro.__qualname__ if type(coro) is CoroutineType else name_of(coro)), None)
 
     def create_task(
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
@@ -124,7 +131,7 @@ class Scope(EndingScope):
         if self._state is not OPEN:
             coro.close()
             self._check_open(f"task {name or name_of(coro)!r}")
-        return self._launch(coro, name, context)
+        return self._launch(coro, name or name_of(coro), context)
 
     async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
         """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
@@ -140,8 +147,8 @@ class Scope(EndingScope):
         startup = Startup(fn, args)
         return await startup.wait(self.start_soon(startup.run, name=name or startup.name))
 
-    def _launch(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> TaskHandle[T]:
-        handle = OwnTask(self, coro, name or name_of(coro))
+    def _launch(self, coro: Coroutine[Any, Any, T], name: str, context: Context | None) -> TaskHandle[T]:
+        handle = OwnTask(self, coro, name)
         self._books.own(handle)
         if trace.sink is not None:
             self._report(handle)
@@ -264,7 +271,7 @@ class Scope(EndingScope):
             BaseException: what ``__aenter__`` raised.
         """
         label = checked_name(name, name_of(cm))
-        require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
+        checked_async_context(cm)
         self._check_open(f"context manager {label!r}")
         holder: Holder[T] = Holder(self, label, cm)
         holder.begin(holder.make())
@@ -285,7 +292,7 @@ class Scope(EndingScope):
             OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.
             TypeError: *cm* is not an asynchronous context manager.
         """
-        require_methods(cm, "__aenter__", "__aexit__", what="an asynchronous context manager")
+        checked_async_context(cm)
         label = checked_name(name, name_of(cm))
         self._check_open(f"context manager {label!r}")
         around = scopes.scope_of_caller()
@@ -303,7 +310,7 @@ class Scope(EndingScope):
             OwnerClosed: the scope is closing or closed; *cm* was not entered.
             TypeError: *cm* is not a context manager.
         """
-        require_methods(cm, "__enter__", "__exit__", what="a context manager")
+        checked_context(cm)
         label = checked_name(name, name_of(cm))
         self._check_open(f"context manager {label!r}")
         value = cm.__enter__()

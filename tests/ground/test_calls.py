@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from lifecycle import Scope, TaskManager, connect, fixed_rate, resource
-from lifecycle._ground.calls import call, coroutine_for, name_of
+from lifecycle._ground.calls import call, coroutine_for, is_surely_synchronous, name_of
 from lifecycle.testing import Bubble
 
 from ..loops import virtual
@@ -62,3 +64,18 @@ async def test_whatever_can_be_awaited_becomes_a_coroutine(bubble: Bubble) -> No
     assert await coroutine_for(future) == "ready"
     with pytest.raises(TypeError, match="call the function to get its coroutine"):
         coroutine_for(dial)
+
+
+async def numbers() -> AsyncIterator[int]:
+    yield 1
+
+
+def test_methods_of_built_in_types_are_seen_to_be_synchronous() -> None:
+    """By the module of their type, but for those of asynchronous generators, and those of futures and tasks."""
+    generator = numbers()
+    loop = asyncio.new_event_loop()
+    for synchronous in ([].append, {}.update, "".join, print, time.sleep, dict):
+        assert is_surely_synchronous(synchronous)
+    for asynchronous in (generator.asend, generator.aclose, anext, loop.create_future().cancel, numbers().__anext__):
+        assert not is_surely_synchronous(asynchronous)
+    loop.close()

@@ -37,7 +37,7 @@ def test_start_soon_takes_functions_only(run: Run) -> None:
 
     async def main() -> None:
         async with TaskGroup() as group:
-            with pytest.raises(TypeError, match="coroutine"):
+            with pytest.raises(TypeError, match="expected an async function"):
                 group.start_soon(print)  # type: ignore[arg-type]
             assert group.statistics().created == 0
 

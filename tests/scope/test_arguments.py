@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import OwnerClosed, ReleaseTimeout, Scope
+from lifecycle import OwnerClosed, ReleaseTimeout, Scope, Stages, connect
 from lifecycle.testing import Bubble
 
 from ..loops import virtual
@@ -35,6 +35,53 @@ async def test_what_is_not_a_function_is_refused_when_it_is_given(bubble: Bubble
         for register in scope.push, scope.push_async_exit:
             with pytest.raises(TypeError, match="exit must be a function"):
                 register(wrong)
+        assert scope.statistics().opened == 0
+
+
+@asynccontextmanager
+async def session() -> AsyncIterator[None]:
+    yield
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    yield
+
+
+async def generated() -> AsyncIterator[None]:
+    yield
+
+
+async def opened() -> None: ...
+
+
+MISTAKES = {
+    "a function": (lambda: session, r"got <function session.*>; call it: session\(\.\.\.\)$"),
+    "a coroutine": (
+        lambda: opened(),
+        r"of opened\(\); await it first, or hand its function to acquire\(\)$",
+    ),
+    "a generator": (lambda: generated(), r"got <async_generator .*>; decorate its function with @resource$"),
+    "a synchronous one": (lambda: lock(), r"it is a synchronous one, which is for enter_context\(\)$"),
+    "anything else": (lambda: 3, r"expected an asynchronous context manager, got 3$"),
+}
+
+
+@pytest.mark.parametrize(("make", "said"), MISTAKES.values(), ids=MISTAKES)
+@virtual
+async def test_what_is_no_context_manager_is_refused_with_what_to_write(bubble: Bubble, make: Any, said: str) -> None:
+    """A coroutine is closed, so that nobody hears that it was never awaited; nothing is owned."""
+
+    async def session_of(stages: Stages) -> None:
+        with pytest.raises(TypeError, match=said):
+            await stages.enter(make())
+
+    async with Scope() as scope, connect(session_of):
+        for enter in (scope.enter, scope.enter_async_context):
+            with pytest.raises(TypeError, match=said):
+                await enter(make())
+        with pytest.raises(TypeError, match=r"it is an asynchronous one, which is for enter\(\)$"):
+            scope.enter_context(session())  # type: ignore[arg-type]
         assert scope.statistics().opened == 0
 
 
