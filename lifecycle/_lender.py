@@ -358,6 +358,10 @@ class Lender:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """Close it, as `aclose` does; errors of the block and of the close are raised together.
+
+        Cancellation: held back until it is closed, then raised, once.
+        """
         failure, held = await self._closing.close()
         if isinstance(error, CancelledError):
             held = kernel.foremost(error, held)

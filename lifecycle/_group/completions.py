@@ -62,6 +62,7 @@ class Completions(Generic[T]):
         self._in_block = False
 
     async def __aenter__(self) -> Self:
+        """Start the first tasks; does not suspend."""
         self._in_block = True
         await self._harvest.open()
         return self

@@ -107,6 +107,10 @@ class ReaderWorker(Generic[T]):
         return repr(self._linked)
 
     async def __aenter__(self) -> Self:
+        """Start the loops; does not suspend.
+
+        Cancellation: only where a loop cannot be started: held back until the others have ended.
+        """
         if self._linked.state is not READY:
             raise OwnerClosed(f"{self} has been entered before, or closed: it is {self.state.value}; make another one")
         await begin(self._linked)
@@ -115,6 +119,10 @@ class ReaderWorker(Generic[T]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Stop and join the loops, and raise what went wrong, the error of the block included.
+
+        Cancellation: held back until both have ended, then raised, once.
+        """
         held = await self._shut_down("its block was left", through=True)
         failure = self._failure()
         if isinstance(error, CancelledError):

@@ -139,7 +139,7 @@ class Pool(Stock[T], Lender):
         return self._workshop.timeout
 
     async def __aenter__(self) -> Self:
-        """Start to create ``min_size`` values, in the background."""
+        """Start to create ``min_size`` values, in the background; does not suspend."""
         self._closing.enter()
         self._upkeep.refill()
         return self

@@ -321,6 +321,7 @@ class Registry(Shelf[K, V], Lender):
             await self._closing.wait_until(crew.fence(closing_tasks()))
 
     async def __aenter__(self) -> Self:
+        """Open the block; does not suspend."""
         self._closing.enter()
         self._sweeper.wake_for_all()
         return self

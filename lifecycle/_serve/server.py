@@ -153,6 +153,10 @@ class Server:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close the server, as `aclose` does; an error of the block goes on.
+
+        Cancellation: ends the draining, is held back until the connections have ended, and raised then.
+        """
         await end_block(self, self.aclose(), error, self._tasks.cancel_timeout)
 
     @property

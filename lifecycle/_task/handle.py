@@ -234,6 +234,10 @@ class TaskHandle(Generic[T_co]):
         return len(removed)
 
     def __await__(self) -> Generator[Any, None, T_co]:
+        """Wait for the task, and return what it returned or raise what it raised.
+
+        Cancellation: ends the waiting, and leaves the task alone.
+        """
         yield from self.wait().__await__()
         try:
             return self.result()

@@ -70,3 +70,19 @@ def test_every_awaitable_says_what_a_cancellation_does() -> None:
                 public.append((name, thing))
             silent |= {label for label, value in public if "Cancellation:" not in (inspect.getdoc(value) or "")}
     assert not silent
+
+
+@pytest.mark.parametrize("name", ["__await__", "__aenter__", "__aexit__", "__anext__"])
+def test_what_is_awaited_by_syntax_says_it_too(name: str) -> None:
+    """``await``, ``async with``, ``async for``: each of our methods has the paragraph, or says that it never waits."""
+    silent, seen = set(), 0
+    for face in map(importlib.import_module, [*FACES, "lifecycle.scheduler.control", "lifecycle.scheduler.web"]):
+        for public in filter(inspect.isclass, (getattr(face, exported) for exported in face.__all__)):
+            method = getattr(public, name, None)
+            if inspect.isfunction(method) and method.__module__.startswith("lifecycle"):
+                seen += 1
+                said = inspect.getdoc(method) or ""
+                if not ("Cancellation:" in said or "does not suspend" in said or "never suspends" in said):
+                    silent.add(f"{public.__module__}.{method.__qualname__}")
+    assert seen
+    assert not silent
