@@ -18,7 +18,7 @@ CHECK := $(VENV)/.installed-check
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: environment environment-to-check help demo test nightly lint types contracts check coverage bench house clean
+.PHONY: environment environment-to-check help demo test lowest nightly lint types contracts check coverage bench house clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,6 +28,12 @@ demo: $(RUNTIME) ## archive the standard library with the reference scheduler
 
 test: $(TEST) ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lowest: $(TEST) ## run the tests of the core with the oldest versions that it allows
+	$(INSTALL) --no-deps --upgrade --target $(VENV)/lowest $$($(BIN)/python -c "import tomllib; \
+		print(*(it.replace('>=', '==') for it in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))")
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest -n $(WORKERS) -m 'not nightly and not slow' \
+		--ignore tests/scheduler --ignore tests/cli $(ARGS)
 
 nightly: $(TEST) ## run the tests that are sized for a night
 	$(BIN)/python -m pytest -n $(WORKERS) -m nightly --timeout 7200 $(ARGS)

@@ -42,11 +42,10 @@ def native_requests(task: Task[Any]) -> int:
 def is_folded(task: Task[Any]) -> bool:
     """Return whether a cancellation of *task* by an anyio scope that it is in stands for a native request as well.
 
-    asyncio makes one exception of two requests in one step. The scope, too, goes by what it found when it was entered;
-    before anyio 4.16 it does not look.
+    asyncio makes one exception of two requests in one step. The scope, too, goes by what it found when it was entered.
     """
     cancelled = [scope for scope in _scopes_of(task) if scope.cancel_called]
-    return bool(cancelled) and native_requests(task) > getattr(cancelled[-1], "_cancelling_at_enter", float("inf"))
+    return bool(cancelled) and native_requests(task) > cancelled[-1]._cancelling_at_enter
 
 
 def _scopes_of(task: Task[Any]) -> Iterator[Any]:
