@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from ._ground import kernel
 from ._ground.calls import coroutine_for
-from ._ground.errors import CreationTimeout, TaskCancelled, cancelled_inside
+from ._ground.errors import CreationTimeout, TaskCancelled, failure_of
 from ._ground.foreign import in_words, is_fatal, without_our_frame
 from ._ground.ladder import Ladder
 from ._ground.logs import OwnerLog
@@ -28,9 +28,7 @@ def as_failure(error: BaseException, what: str) -> BaseException:
     """Return the error that those who wait for *what* are told: a cancellation of its task is not one of theirs."""
     if is_fatal(error):  # it ends the process, from where it was raised
         return TaskCancelled(f"{what} ended with {in_words(error)}")
-    if isinstance(error, CancelledError):
-        return cancelled_inside(what, error)
-    return error
+    return failure_of(what, error)
 
 
 def _nobody_waits(_: object) -> None:

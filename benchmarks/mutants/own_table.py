@@ -41,7 +41,7 @@ OWN = [
         ("manager_cancels",),
     ),
     OwnMutant("a wait keeps its timer", "wait", "timer.cancel()", "pass", (*MANAGER, *SCOPE)),
-    OwnMutant("no redelivery beside an error", "deliver_later", "task.cancel(*message)", "pass", ("scope_with",)),
+    OwnMutant("no redelivery beside an error", "deliver_later", "task.cancel(*owed)", "pass", ("scope_with",)),
     OwnMutant(
         "the closing host forgets its cancellation",
         "Failures.hold",
@@ -73,6 +73,14 @@ OWN = [
     ),
     OwnMutant("an interruption stays", "Body.take_back", "self.host.uncancel()", "pass", CROSSING),
     OwnMutant("a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and ", "", CROSSING),
+    OwnMutant("what is owed to a task is none of its requests", "requests_met", "under_way += 1", "pass", CROSSING),
+    OwnMutant(
+        "what is owed is unknown to the next exit",
+        "EndingScope._close",
+        "await kernel.take_owed(kernel.current_task())",
+        "None",
+        CROSSING,
+    ),
     OwnMutant(
         "the closer releases in a context of its own",
         "Unwinding._call_releases_in_closer",
@@ -85,6 +93,27 @@ OWN = [
         "EndingScope._close_for_parent",
         "self._context = above.context()",
         "pass",
+        RELEASED,
+    ),
+    OwnMutant(
+        "a late release passes for a cancellation",
+        "Acquisition._undo",
+        "failure_of(resource.label, without_our_frame(error))",
+        "error",
+        RELEASED,
+    ),
+    OwnMutant(
+        "a late exit passes for a cancellation",
+        "Holder._ended_unasked",
+        "failure_of(self.label, error)",
+        "error",
+        RELEASED,
+    ),
+    OwnMutant(
+        "the close of a pair passes for a cancellation",
+        "Closer._take",
+        'failure_of(f"closing {self._label}", error)',
+        "error",
         RELEASED,
     ),
     # Order, joins, releases.

@@ -75,8 +75,10 @@ class TaskCancelled(LifecycleError, anyio.TaskCancelled):
     """
 
 
-def cancelled_inside(what: str, error: asyncio.CancelledError) -> TaskCancelled:
-    """Return the failure of *what*, which raised a cancellation that was not meant for its caller."""
+def failure_of(what: str, error: BaseException) -> BaseException:
+    """Return what *what*, which raised *error*, has failed with: a cancellation was not meant for its caller."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
     reason = " ".join(word if isinstance(word, str) else in_words(word) for word in error.args)
     failure = TaskCancelled(f"{what} was cancelled: {reason or 'from outside'}")
     failure.__cause__ = error

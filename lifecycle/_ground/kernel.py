@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import threading
 from asyncio import CancelledError, Future, Task, get_running_loop
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, cast
+from weakref import ref
 
 from anyio import CancelScope
 
@@ -60,46 +60,6 @@ def is_plain(loop: asyncio.AbstractEventLoop) -> bool:
 
 #: The native task itself, for owners that have asked `is_plain`.
 NativeTask = Task
-
-
-#: How many first steps may be made inside each other. Every one takes some frames of the few that Python allows, and
-#: scopes may be nested by the hundred.
-EAGER_DEPTH = 16
-
-
-class _Nesting(threading.local):
-    depth = 0
-
-
-_nesting = _Nesting()
-
-
-def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None) -> Task[T]:
-    """Return a new native task that has made its first step already, on Python 3.12 and later.
-
-    On 3.11, and inside `EAGER_DEPTH` others, the first step comes with the next loop iteration. Under a task factory it
-    comes when the factory says.
-    """
-    if _nesting.depth >= EAGER_DEPTH:
-        return spawn(_begin_later(coro), name, context)
-    loop = get_running_loop()
-    _nesting.depth += 1
-    try:
-        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-            return Task(coro, loop=loop, name=name, context=context, eager_start=True)
-        return spawn(coro, name, context)
-    finally:
-        _nesting.depth -= 1
-
-
-async def _begin_later(coro: Coroutine[Any, Any, T]) -> T:
-    """Run *coro* from the next loop iteration on, also where a task factory makes tasks eager."""
-    try:
-        await asyncio.sleep(0)
-    except BaseException:
-        coro.close()
-        raise
-    return await coro
 
 
 _kept: set[Task[Any]] = set()
@@ -359,6 +319,11 @@ def time_limit(seconds: float) -> asyncio.Timeout:
     return asyncio.timeout(None if seconds == FOREVER else seconds)
 
 
+#: What `deliver_later` has not delivered yet: the arguments of the error, by the task that is owed it. The references
+#: are weak because a loop may be closed before that; a ``WeakKeyDictionary`` takes long to say that it is empty.
+_owed: dict[ref[Task[Any]], tuple[Any, ...]] = {}
+
+
 def deliver_later(held: CancelledError) -> None:
     """Have *held* raised at the calling task's next suspension, because another error is raised now.
 
@@ -366,23 +331,31 @@ def deliver_later(held: CancelledError) -> None:
     then: ``asyncio.timeout`` does so while the error passes through it. (``Task.uncancel`` clears a pending
     cancellation only since 3.13; cancelling again at once would hit code after the timeout before that.)
     A cancellation by an anyio scope is left to anyio, which repeats it, but for a native one that is folded into it.
+    Nor is anything changed where a block inside has had one delivered later: it is the same, and keeps its message.
     """
     task = current_task()
-    asked = native_requests(task)
-    message = held.args
-    if is_scope_cancellation(held):
-        if not is_folded(task):
-            return
-        message = ()
-    if asked == 0:
+    by_scope = is_scope_cancellation(held)
+    if native_requests(task) == 0 or (by_scope and not is_folded(task)) or ref(task) in _owed:
         return
 
     def cancel_again() -> None:
-        if 0 < native_requests(task) <= asked and not task.done():
+        owed = _pop_owed(task)
+        if owed is not None and not task.done():
             task.uncancel()
-            task.cancel(*message)
+            task.cancel(*owed)
 
+    _owed[ref(task, _forget_owed)] = () if by_scope else held.args
     get_running_loop().call_soon(cancel_again)
+
+
+def _pop_owed(task: Task[Any]) -> tuple[Any, ...] | None:
+    """Return the arguments of the cancellation that *task* is owed; None where its requester has taken it back."""
+    owed = _owed.pop(ref(task), None)
+    return owed if native_requests(task) > 0 else None
+
+
+def _forget_owed(task: ref[Task[Any]]) -> None:
+    _owed.pop(task, None)
 
 
 def conclude(
@@ -425,9 +398,26 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledErr
     return None
 
 
+async def take_owed(task: Task[Any]) -> CancelledError | None:
+    """Take over a cancellation that the calling *task* is still owed, beside the error that goes through it.
+
+    It is owed by `deliver_later`, or, since 3.13, by a group of asyncio's that has raised errors.
+
+    Cancellation: one that is requested meanwhile is returned.
+    """
+    owed = _pop_owed(task) if _owed else None
+    return foremost(None if owed is None else CancelledError(*owed), await absorb_cancellation(task, 0))
+
+
 def requests_met(task: Task[Any]) -> int:
     """Return how many cancellations the calling *task* has met and not taken back; one that is under way is none."""
-    return task.cancelling() - task._must_cancel  # type: ignore[attr-defined, no-any-return]
+    requests: int = task.cancelling()
+    if not requests:
+        return 0
+    under_way: int = task._must_cancel  # type: ignore[attr-defined]
+    if _owed and ref(task) in _owed and native_requests(task) > 0:
+        under_way += 1
+    return max(0, requests - under_way)
 
 
 def latest_request(task: Task[Any]) -> CancelledError:

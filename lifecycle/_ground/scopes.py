@@ -43,9 +43,11 @@ def is_folded(task: Task[Any]) -> bool:
     """Return whether a cancellation of *task* by an anyio scope that it is in stands for a native request as well.
 
     asyncio makes one exception of two requests in one step. The scope, too, goes by what it found when it was entered.
+    One that has been left already has let it pass for the native request alone.
     """
     cancelled = [scope for scope in _scopes_of(task) if scope.cancel_called]
-    return bool(cancelled) and native_requests(task) > cancelled[-1]._cancelling_at_enter
+    found: int = cancelled[-1]._cancelling_at_enter if cancelled else 0
+    return native_requests(task) > found
 
 
 def _scopes_of(task: Task[Any]) -> Iterator[Any]:

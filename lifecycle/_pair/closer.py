@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from .._ground import kernel
-from .._ground.errors import ReleaseTimeout
+from .._ground.errors import ReleaseTimeout, failure_of
 from .._ground.foreign import without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
+from .._ground.starts import spawn_eagerly
 from .._task.waiting import adopt_closers, disown_closers
 
 logger = OwnerLog("lifecycle.pair")
@@ -49,11 +50,11 @@ class Closer:
         try:
             closing = close()
         except BaseException as error:
-            self.error = without_our_frame(error)
+            self._take(without_our_frame(error))
             return
         if inspect.isawaitable(closing):
             # Eagerly, so that what the loops are blocked in is freed before they are cancelled, where it can be.
-            task = kernel.spawn_eagerly(self._await(closing, exempt), f"closer of {self._owner}")
+            task = spawn_eagerly(self._await(closing, exempt), f"closer of {self._owner}")
             if not task.done():
                 self.task = task
                 self._ended = ended
@@ -82,7 +83,7 @@ class Closer:
         elif self._cancellation is not None and isinstance(error, (CancelledError, TimeoutError)):
             self.error = ReleaseTimeout(self._label, self._timeout, abandoned=False)
         else:
-            self.error = error
+            self.error = failure_of(f"closing {self._label}", error)
 
     @property
     def _label(self) -> str:
@@ -96,7 +97,7 @@ class Closer:
         if task.cancelled() and self.error is None:  # from outside, before its first step
             if inspect.iscoroutine(closing):
                 closing.close()
-            self.error = CancelledError(f"closing the resource of {self._owner} was cancelled from outside")
+            self._take(CancelledError())
         self._end()
 
     def _interrupt(self) -> None:

@@ -17,7 +17,7 @@ from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.errors import LifecycleError, ReleaseTimeout
+from .._ground.errors import ReleaseTimeout, failure_of
 from .._ground.foreign import is_fatal
 from .._ground.ladder import patience
 from .._ground.logs import OwnerLog
@@ -195,8 +195,8 @@ class Crew(Generic[E]):
             self._suspended -= 1
         if worker.cancellations:
             error = self._take_cancellations_back(worker, entry, error)
-        elif isinstance(error, CancelledError):
-            error = LifecycleError(f"finalizing {self._label(entry)} was cancelled from outside")
+        elif error is not None:
+            error = failure_of(f"finalizing {self._label(entry)}", error)
         self._done(entry, error)
 
     def _take_cancellations_back(

@@ -182,7 +182,9 @@ class EndingScope:
                 held = kernel.foremost(held, await kernel.wait_through(self._over))
             else:
                 await kernel.wait_shielded(self._over)
-        if error is None and held is None and not self._books and not self._errors:
+        if error is not None:
+            held = kernel.foremost(held, await kernel.take_owed(kernel.current_task()))
+        elif held is None and not self._books and not self._errors:
             if self._state is OPEN:
                 self._begin_closing()
                 self._end_closing()

@@ -10,7 +10,7 @@ from asyncio import CancelledError
 from typing import Protocol
 
 from .._ground import kernel
-from .._ground.errors import cancelled_inside
+from .._ground.errors import failure_of
 from .._ground.foreign import carries, combine, forget_context, is_fatal
 
 #: How many errors a context manager sees side by side; of more, it sees groups of as many.
@@ -99,7 +99,7 @@ class Failures:
 
     def _add_failure(self, entry: Named, error: BaseException) -> None:
         """Add the error of a release; a cancellation that it raises by itself is a failure, and not the host's."""
-        self._add_error(cancelled_inside(entry.label, error) if isinstance(error, CancelledError) else error)
+        self._add_error(failure_of(entry.label, error))
 
     def _add_error(self, error: BaseException) -> None:
         """Add an error; the body's, once suppressed, is not its context, though it is still being handled."""

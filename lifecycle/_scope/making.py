@@ -14,7 +14,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from .._ground import kernel
 from .._ground.closing import refuse
-from .._ground.errors import LifecycleError, TimeoutExpired
+from .._ground.errors import LifecycleError, TimeoutExpired, failure_of
 from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.surely import run_surely
 from .ending import EndingScope
@@ -238,7 +238,7 @@ class Acquisition(HalfMade, Generic[T]):
                 if pending is not None:
                     await pending
         except BaseException as error:
-            self._scope._record_error(without_our_frame(error))
+            self._scope._record_error(failure_of(resource.label, without_our_frame(error)))
         self._scope._books.forget(self)
         self._announce()
 
@@ -338,7 +338,7 @@ class Holder(HalfMade, Generic[T]):
         if self._left:
             self._announce()
             if error is not None:
-                self._scope._record_error(error)
+                self._scope._record_error(failure_of(self.label, error))
         elif error is None or isinstance(error, CancelledError):
             ended = LifecycleError(f"{self.label} ended while {self._scope} still held it")
             self._scope._fail(ended, str(ended))

@@ -32,6 +32,7 @@ from .._ground import kernel, scopes
 from .._ground.errors import ReleaseTimeout
 from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.ladder import patience
+from .._ground.starts import spawn_eagerly
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
 from .books import ScopeBooks
@@ -275,7 +276,7 @@ class Unwinding(Failures):
                 verdict = await verdict
         except BaseException as raised:
             error, verdict = without_our_frame(raised), None
-        interrupted = bool(self._interruptions)
+        interrupted, failed = bool(self._interruptions), error is not None
         self._take_interruptions_back()
         cancellation, rest = (None, None) if error is None else split_cancellation(error)
         if cancellation is not None and self._host.cancelling() > 0:
@@ -287,6 +288,8 @@ class Unwinding(Failures):
         del given, details, error, cancellation, rest  # frames in their tracebacks lead back to this one: a cycle
         if interrupted:
             self.hold(await kernel.absorb_cancellation(self._host, met))
+        if failed:
+            self.hold(await kernel.take_owed(self._host))
         self._settle(entry)
         self._scopes_around = None  # it may have been one
 
@@ -311,7 +314,7 @@ class Unwinding(Failures):
         while self._pending is not None:
             self._generation += 1
             generation = self._generation
-            closer = kernel.spawn_eagerly(self._close_in_turn(generation), f"closer of {self._scope}")
+            closer = spawn_eagerly(self._close_in_turn(generation), f"closer of {self._scope}")
             # Also a closer that a foreign cancellation ends before its first step passes the baton on.
             closer.add_done_callback(self._pass_baton)
             with self._shield():

@@ -20,6 +20,7 @@ from typing_extensions import TypeVarTuple
 from .._ground import kernel
 from .._ground.errors import TaskCancelled, TaskNotFinished
 from .._ground.foreign import is_fatal, traceback_of, with_traceback, without_our_frame
+from .._ground.starts import spawn_eagerly
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -253,7 +254,7 @@ class TaskHandle(Generic[T_co]):
         """Give the task its native task; an eager one has made its first step when this returns."""
         wrapper = self._run()
         try:
-            task = (kernel.spawn_eagerly if eager else kernel.spawn)(wrapper, self.name, context)
+            task = (spawn_eagerly if eager else kernel.spawn)(wrapper, self.name, context)
         except BaseException as error:
             wrapper.close()
             if not self.done():

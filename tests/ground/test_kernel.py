@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from lifecycle._ground import kernel, scopes
+from lifecycle._ground.starts import spawn_eagerly
 from lifecycle.testing import Bubble
 
 from ..loops import on_every_loop, run_on, virtual
@@ -377,7 +378,7 @@ def test_spawning_respects_names_contexts_and_factories(new_loop) -> None:  # ty
 
     async def main() -> None:
         assert await kernel.spawn(body(), "named") == "named"
-        assert await kernel.spawn_eagerly(body(), "eager one") == "eager one"
+        assert await spawn_eagerly(body(), "eager one") == "eager one"
         assert await kernel.spawn_kept(body(), "kept") == "kept"
 
     run_on(new_loop, main())

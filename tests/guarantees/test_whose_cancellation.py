@@ -10,13 +10,13 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import anyio
 import pytest
 
-from lifecycle import Scope, Stages, TaskCancelled, TaskGroup, connect, resource
+from lifecycle import Pool, ReaderWorker, Registry, Scope, Stages, TaskCancelled, TaskGroup, connect, link, resource
 
 from ..exits import Grouping, Plain, Reraising, Suppressing, client
 from ..loops import on_every_loop, run_on, some_turns
@@ -341,5 +341,136 @@ def test_a_release_that_raises_a_cancellation_has_failed(new_loop: Any, how: str
                 raise ValueError("the true reason")
         assert [type(error) for error in info.value.exceptions] == [ValueError, TaskCancelled]
         assert await is_left_alone()
+
+    run_on(new_loop, main())
+
+
+class ConsumerInTime(Consumer):
+    """The same; its start cannot be cancelled."""
+
+    async def start(self) -> Consumer:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return await super().start()
+
+
+async def enter_late() -> None:
+    async with Scope() as scope:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await scope.enter(ConsumerInTime())
+
+
+async def acquire_late() -> None:
+    async with Scope() as scope:
+        with suppress(TimeoutError):
+            await scope.acquire(ConsumerInTime().start, timeout=0.01)
+
+
+async def lend() -> None:
+    async with Pool(Consumer().start, Consumer.aclose, max_size=1) as pool, pool.acquire():
+        pass
+
+
+async def register() -> None:
+    async with Registry[str, Consumer](finalizer=Consumer.aclose) as registry:
+        await registry.get_or_create("key", Consumer().start)
+
+
+async def forever(*_: object) -> None:
+    await asyncio.sleep(60)
+
+
+async def pair() -> None:
+    async with ReaderWorker(forever, forever, close=(await Consumer().start()).aclose):
+        await asyncio.sleep(0)
+
+
+async def tie() -> None:
+    outcome = await link(forever, lambda: asyncio.sleep(0), close=(await Consumer().start()).aclose)
+    raise outcome.errors[0]
+
+
+@on_every_loop
+@pytest.mark.parametrize("owner", [enter_late, acquire_late, lend, register, pair, tie])
+def test_every_owner_takes_a_cancellation_that_its_release_raises_for_a_failure(
+    new_loop: Any, owner: Callable[[], Any]
+) -> None:
+    """Of what came too late for its caller as well, and of what frees the loops of a pair."""
+
+    async def main() -> None:
+        with pytest.raises(TaskCancelled, match="was cancelled"):
+            await owner()
+        assert await is_left_alone()
+
+    run_on(new_loop, main())
+
+
+# A cancellation that waits until the error beside it has been raised
+
+
+@on_every_loop
+@pytest.mark.parametrize("between", [nullcontext, asyncio.TaskGroup])
+def test_a_request_that_is_still_to_be_delivered_is_known_to_the_next_exit(
+    new_loop: Any, between: Callable[[], Any]
+) -> None:
+    """The inner block raises its error, and owes the host the request; the outer exits meet one after the other.
+
+    Since 3.13 a group of asyncio's owes it as well, once it has raised errors.
+    """
+    met: list[str] = []
+
+    class Noting(Plain):
+        async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+            met.append("an error" if isinstance(error, Exception) else str(error))
+            return True
+
+    async def fail_to_close() -> None:
+        raise ValueError("inner")
+
+    async def host() -> None:
+        async with Scope() as outer:
+            for _ in range(3):
+                await outer.enter_async_context(Noting())
+            async with between(), Scope() as inner:
+                inner.push_async_callback(fail_to_close)
+                await asyncio.sleep(60)
+        await asyncio.sleep(0)
+        met.append("left alone")
+
+    async def main() -> None:
+        task = asyncio.create_task(host())
+        await some_turns()
+        task.cancel("mine")
+        await task
+        assert task.cancelling() == 1
+
+    run_on(new_loop, main())
+    assert met == ["an error", "mine", "None", "left alone"]
+
+
+@on_every_loop
+def test_a_request_that_is_still_to_be_delivered_is_none_of_the_next_block(new_loop: Any) -> None:
+    """It is met in the next block, whose own interruption at the same time does not take its place."""
+
+    async def fail_to_close() -> None:
+        raise ValueError("inner")
+
+    async def host() -> None:
+        with suppress(ValueError):
+            async with Scope() as first:
+                first.push_async_callback(fail_to_close)
+                await asyncio.sleep(60)
+        async with Scope() as second:
+            second.cancel("ours")
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        task = asyncio.create_task(host())
+        await some_turns()
+        task.cancel("mine")
+        with pytest.raises(asyncio.CancelledError, match="mine"):
+            await task
+        assert task.cancelling() == 1
 
     run_on(new_loop, main())

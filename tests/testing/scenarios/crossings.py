@@ -91,3 +91,50 @@ async def crossing_a_held_exit_swallows(bubble: Bubble) -> None:
             await asyncio.sleep(60)
     assert deadline.cancelled_caught
     await asyncio.sleep(0.01)
+
+
+async def fail() -> None:
+    raise ValueError("while leaving")
+
+
+@scenario
+async def crossing_requests_beside_an_error(bubble: Bubble) -> None:
+    """The request comes after the error of the block: to the exits around it, and to a block that begins meanwhile."""
+    met: list[type[BaseException] | None] = []
+    reached: list[str] = []
+
+    async def suppress_failure(kind: type[BaseException] | None, *_: object) -> bool:
+        met.append(kind)
+        return kind is ValueError
+
+    async def in_a_block() -> None:
+        try:
+            async with Scope("around") as around:
+                for _ in range(2):
+                    around.push_async_exit(suppress_failure)
+                async with Scope("inside") as inside:
+                    inside.push_async_callback(fail)
+                    await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            if error.args == ("mine",) and met[0] is ValueError:
+                assert met[1] is asyncio.CancelledError
+            raise
+
+    async def before_a_block() -> None:
+        with suppress(ValueError):
+            async with Scope("first") as first:
+                first.push_async_callback(fail)
+                await asyncio.sleep(60)
+        async with Scope("second") as second:
+            second.cancel()
+            await asyncio.sleep(60)
+        await asyncio.sleep(0)
+        reached.append("the end")
+
+    async with Scope("hosts") as scope:
+        hosts = [scope.start_soon(in_a_block), scope.start_soon(before_a_block)]
+        await asyncio.sleep(0.01)
+        for host in hosts:
+            host.cancel("mine")
+            await host.wait()
+    assert not reached

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import Scope, TaskManager, resource
+from lifecycle import ReaderWorker, Scope, TaskCancelled, TaskManager, resource
 
 from ._table import connect, disconnect, scenario, work
 
@@ -88,3 +89,60 @@ async def released_slots_of_rude_hooks(bubble: Bubble) -> None:
         handles = [manager.start_soon(work, bubble, f"work {number}", 0.01) for number in range(3)]
         await manager.drain()
         assert all(handle.done for handle in handles)
+
+
+class Unkind:
+    """Comes whether it is wanted or not, and raises a cancellation of its own when it goes."""
+
+    def __init__(self, bubble: Bubble, name: str) -> None:
+        self.bubble = bubble
+        self.name = name
+
+    async def come(self, *_: object) -> Unkind:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+        return self.begin()
+
+    def begin(self) -> Unkind:
+        self.token = self.bubble.ledger.acquire(self.name)
+        return self
+
+    async def go(self, *_: object) -> None:
+        self.token.release()
+        raise asyncio.CancelledError("its own")
+
+    __aenter__, __aexit__ = come, go
+
+
+@scenario
+async def released_by_a_cancellation_of_its_own(bubble: Bubble) -> None:
+    """What came too late for its caller, and the close of a pair: they fail, and cancel nobody."""
+    host: Any = asyncio.current_task()
+
+    async def forever(*_: object) -> None:
+        await asyncio.sleep(60)
+
+    async def acquire_late() -> None:
+        async with Scope() as scope:
+            with suppress(TimeoutError):
+                await scope.acquire(Unkind(bubble, "acquired").come, release=Unkind.go, timeout=0.01)
+
+    async def enter_late() -> None:
+        async with Scope() as scope:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await scope.enter(Unkind(bubble, "entered"))
+
+    async def close_a_pair() -> None:
+        async with ReaderWorker(forever, forever, close=Unkind(bubble, "paired").begin().go):
+            await asyncio.sleep(0.01)
+
+    for use in (acquire_late, enter_late, close_a_pair):
+        try:
+            await use()
+        except (TaskCancelled, BaseExceptionGroup):
+            pass
+        except asyncio.CancelledError:
+            assert host.cancelling() > 0
+            raise
+        await asyncio.sleep(0)  # what has come beside an error is met

@@ -1,0 +1,54 @@
+"""Starts: tasks that make their first step at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import Task, get_running_loop
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+from .kernel import spawn
+
+T = TypeVar("T")
+
+#: How many first steps may be made inside each other. Every one takes some frames of the few that Python allows, and
+#: scopes may be nested by the hundred.
+EAGER_DEPTH = 16
+
+
+class _Nesting(threading.local):
+    depth = 0
+
+
+_nesting = _Nesting()
+
+
+def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None) -> Task[T]:
+    """Return a new native task that has made its first step already, on Python 3.12 and later.
+
+    On 3.11, and inside `EAGER_DEPTH` others, the first step comes with the next loop iteration. Under a task factory it
+    comes when the factory says.
+    """
+    if _nesting.depth >= EAGER_DEPTH:
+        return spawn(_begin_later(coro), name, context)
+    loop = get_running_loop()
+    _nesting.depth += 1
+    try:
+        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+            return Task(coro, loop=loop, name=name, context=context, eager_start=True)
+        return spawn(coro, name, context)
+    finally:
+        _nesting.depth -= 1
+
+
+async def _begin_later(coro: Coroutine[Any, Any, T]) -> T:
+    """Run *coro* from the next loop iteration on, also where a task factory makes tasks eager."""
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        coro.close()
+        raise
+    return await coro
