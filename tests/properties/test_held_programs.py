@@ -1,333 +1,246 @@
 """Random blocks over context managers of every sort: which errors must arrive at the host, and which cancellation.
 
-A program holds context managers, entered in tasks of their own or inline, in one scope, its children and blocks inside
-blocks; then the body is left in some way. A model says what each of them makes of what is in flight, and so what the
-host must see: the planned errors, and every cancellation that was meant for it, once, as its requester knows it.
+A program holds context managers, in tasks of their own, as values or inline, in a scope, its children, the stages of a
+connection, and blocks inside blocks; then the body is left in some way, and something happens meanwhile. A model says
+what each of them makes of what is in flight, and so what the host must see: the planned errors, and every cancellation
+that was meant for it, once, as its requester knows it. Each is left once, in reverse order, one after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from lifecycle import Scope, TaskCancelled
+from lifecycle import OwnerClosed, Scope, Stages, TaskCancelled, connect
 from lifecycle.testing import Bubble, run_virtual
 
-from ..exits import Grouping, Plain, Reraising, Suppressing, client
 from ..loops import LOOPS, run_on
-
-TICK = 0.001
-
-
-class Planned(Exception):
-    """An error that a program plans; its number says which."""
-
-
-# The sorts
-
-
-class Cancelled(Plain):
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        raise asyncio.CancelledError("its own")
-
-
-class Failing(Plain):
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        raise Planned(self.number)
-
-
-class Slow(Plain):
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
-        await asyncio.sleep(2 * TICK)
-        return None
-
-
-@asynccontextmanager
-async def self_cancelling(number: int) -> AsyncIterator[None]:
-    with anyio.CancelScope() as scope:
-        try:
-            yield
-        finally:
-            scope.cancel()
-
-
-def asyncio_group(number: int) -> asyncio.TaskGroup:
-    return asyncio.TaskGroup()
-
-
-def inner_scope(number: int) -> Scope:
-    return Scope(f"held {number}")
-
-
-SORTS: dict[str, Callable[[int], AbstractAsyncContextManager[Any]]] = {
-    "plain": Plain,  # type: ignore[dict-item]
-    "re-raising": Reraising,  # type: ignore[dict-item]
-    "grouping": Grouping,  # type: ignore[dict-item]
-    "suppressing": Suppressing,  # type: ignore[dict-item]
-    "cancelled": Cancelled,  # type: ignore[dict-item]
-    "failing": Failing,  # type: ignore[dict-item]
-    "slow": Slow,  # type: ignore[dict-item]
-    "anyio client": client,
-    "self-cancelling": self_cancelling,
-    "asyncio group": asyncio_group,
-    "scope": inner_scope,
-}
-
-
-@dataclass(frozen=True)
-class Held:
-    """One context manager: its sort, how it is entered, and the number of its error."""
-
-    sort: str
-    how: str
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class Nested:
-    """A child scope of the scope at hand, or a block inside its body, which the rest of the program is in."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is held, how the innermost body ends, and what happens to it while it waits."""
-
-    layers: tuple[Held | Nested, ...]
-    end: str
-    event: str
-
-
-helds = st.builds(Held, st.sampled_from(sorted(SORTS)), st.sampled_from(["enter", "enter", "enter_async_context"]))
-nesteds = st.builds(Nested, st.sampled_from(["child", "block"]))
-EVENTS = ["nothing", "native", "twice", "move_on_after", "timeout", "cancel", "task fails"]
-programs = st.builds(
+from .held_model import (
+    Block,
+    Flight,
+    Held,
+    Items,
     Program,
-    st.lists(st.one_of(helds, helds, helds, nesteds), max_size=6).map(tuple),
-    st.sampled_from(["wait", "wait", "wait", "return", "raise"]),
-    st.sampled_from(EVENTS),
+    blocks_of,
+    expected,
+    may_lose_its_message,
+    programs,
+    target_of,
+    times,
 )
-
-
-#: These hold scopes of the task that enters them, and so must be left there; and a group that is left with an error
-#: swallows a native cancellation that it meets while it waits. So they are inline in a block by itself only.
-BOUND_TO_TASK = {"anyio client", "asyncio group", "self-cancelling"}
-
-Items = list[Any]  # of a scope, oldest first: a Held, or the items of a child
-
-
-def blocks_of(program: Program) -> list[Items]:
-    """Return what the scope of each block holds, outermost block first."""
-    blocks: list[Items] = [[]]
-    items = blocks[0]
-    by_itself = not any(isinstance(layer, Nested) for layer in program.layers)
-    for number, layer in enumerate(program.layers):
-        if isinstance(layer, Held):
-            inline = by_itself or layer.sort not in BOUND_TO_TASK
-            if layer.sort == "cancelled":  # whose it was cannot be said where the host's has been swallowed, or is due
-                inline = by_itself and not may_be_swallowed(program)
-            how = layer.how if inline else "enter"
-            items.append(Held(layer.sort, how, number))
-        elif layer.kind == "child":
-            items.append([])
-            items = items[-1]
-        else:
-            blocks.append([])
-            items = blocks[-1]
-    return blocks
-
-
-# The model
-
-
-@dataclass
-class Flight:
-    """What is in flight while a scope closes: its errors, and whether the host is being cancelled.
-
-    ``asked`` says that there has been a request, suppressed or not; ``level`` that it comes back at the next wait,
-    whoever swallows it, as anyio's does.
-    """
-
-    errors: Counter[object] = field(default_factory=Counter)
-    cancelled: bool = False
-    asked: bool = False
-    level: bool = False
-
-    def leave(self, held: Held) -> None:
-        """Say what the exit of *held* makes of it."""
-        inline = held.how != "enter"
-        match held.sort:
-            case "suppressing" if self.errors:
-                self.errors.clear()
-            case "suppressing" if inline:
-                self.cancelled = False
-            case "cancelled" | "anyio client" if inline and self.asked:
-                self.cancelled = True  # what an asked host raises inline is its cancellation
-            case "cancelled" if self.errors or not self.cancelled:
-                self.errors["cancelled"] += 1
-            case "failing":
-                self.errors[held.number] += 1
-            case "slow" if inline and self.level:
-                self.cancelled = True
-
-    def close(self, items: Items) -> None:
-        """Leave *items*, newest first; a child closes by itself, and knows nothing of what is in flight."""
-        for item in reversed(items):
-            if isinstance(item, Held):
-                self.leave(item)
-            else:
-                child = Flight()
-                child.close(item)
-                self.errors += child.errors
-
-
-def expected(program: Program) -> Flight:
-    """Return what must reach the host of *program*."""
-    happens = program.end == "wait" and program.event != "nothing"
-    flight = Flight(level=happens and program.event == "move_on_after")
-    flight.cancelled = flight.asked = happens
-    if program.end == "raise":
-        flight.errors["body"] += 1
-    blocks = blocks_of(program)
-    for depth in reversed(range(len(blocks))):
-        if depth == 0 and happens and program.event in ("cancel", "task fails"):
-            flight.cancelled = flight.asked = False  # it was the interruption by this very scope
-            if program.event == "task fails":
-                flight.errors["task"] += 1
-        flight.close(blocks[depth])
-    return flight
-
-
-# The program
-
-
-async def take(scope: Scope, items: Items) -> None:
-    for item in items:
-        if isinstance(item, Held):
-            await getattr(scope, item.how)(SORTS[item.sort](item.number))
-        else:
-            await take(scope.child(), item)
+from .held_sorts import BLOCKS, SORTS, TICK, WAITS, WAYS, Planned, Played, Watched
 
 
 async def fail() -> None:
     raise Planned("task")
 
 
-async def host(program: Program, blocks: list[Items], ready: Callable[[Scope], None]) -> None:
-    """Run the blocks of *program* in each other; the innermost body ends as planned."""
-    outermost: list[Scope] = []
+@asynccontextmanager
+async def breaking(now: asyncio.Event) -> Any:
+    """Fail while it is held, when the time has come."""
 
-    async def block(depth: int) -> None:
-        async with Scope() as scope:
-            outermost.append(scope)
-            await take(scope, blocks[depth])
-            if depth + 1 < len(blocks):
-                await block(depth + 1)
-                return
-            ready(outermost[0])
-            if program.end == "wait":
-                await asyncio.sleep(60 if program.event != "nothing" else TICK)
-            elif program.end == "raise":
-                raise Planned("body")
+    async def fail_then() -> None:
+        await now.wait()
+        raise Planned("task")
 
-    await block(0)
-    await asyncio.sleep(0)  # what is left to be delivered is delivered inside of a deadline
-
-
-async def run_program(program: Program) -> None:
-    loop = asyncio.get_running_loop()
-    blocks = blocks_of(program)
-    caught: list[BaseException] = []
-
-    def ready(scope: Scope) -> None:
-        if program.end != "wait":
-            return
-        match program.event:
-            case "native" | "twice":
-                loop.call_later(TICK, task.cancel, "mine")
-                if program.event == "twice":
-                    loop.call_later(2 * TICK, task.cancel, "mine")
-            case "cancel":
-                loop.call_later(TICK, scope.cancel)
-            case "task fails":
-                scope.start_soon(fail)
-            case "move_on_after":
-                move_on.deadline = loop.time() + TICK
-            case "timeout":
-                timeout.reschedule(loop.time() + TICK)
-
-    move_on, timeout = anyio.CancelScope(), asyncio.timeout(None)
-
-    async def hosted() -> None:
-        await asyncio.sleep(0)  # an eager task runs before its creator has it
+    async with anyio.create_task_group() as group:
+        group.start_soon(fail_then)
         try:
-            if program.event == "move_on_after":
-                with move_on:
-                    await host(program, blocks, ready)
-            elif program.event == "timeout":
-                async with timeout:
-                    await host(program, blocks, ready)
+            yield
+        finally:
+            group.cancel_scope.cancel()
+
+
+class Play:
+    """One program while it runs, hosted by the calling task.
+
+    Args:
+        program: the program.
+        interrupt: requests a native cancellation of the host; by default with the message "mine".
+    """
+
+    def __init__(self, program: Program, interrupt: Callable[[], object] | None = None) -> None:
+        host: Any = asyncio.current_task()
+        self.program = program
+        self.blocks = blocks_of(program)
+        self.played = Played(self.strike_at_exit)
+        self.scopes: dict[int, Scope] = {}
+        self.caught: list[BaseException] = []
+        self.now = asyncio.Event()
+        self.due = self.happened = 0  # how often the event has been set off, and has come
+        self.move_on = anyio.CancelScope()
+        self.timeout = asyncio.timeout(None)
+        self.interrupt = interrupt or (lambda: host.cancel("mine"))
+        self.message = "" if interrupt else "mine"
+
+    # What it holds
+
+    async def take(self, owner: Any, items: Items) -> None:
+        for item in items:
+            if isinstance(item, Held):
+                cm = SORTS[item.sort](item.number, self.played, owner)
+                await WAYS[item.way](owner, Watched(cm, item.number, self.played))
             else:
-                await host(program, blocks, ready)
+                await self.take(owner.child(), item)
+
+    def block(self, depth: int) -> AbstractAsyncContextManager[Any]:
+        """Return the block at *depth*, which takes in what it holds."""
+        block = self.blocks[depth]
+        match block.kind:
+            case "scope":
+                return self.scope_block(depth, block)
+            case "stages":
+
+                async def connector(stages: Stages) -> None:
+                    await self.take(stages, block.items)
+
+                return connect(connector)
+            case _:
+                return BLOCKS[block.kind](block.number)
+
+    @asynccontextmanager
+    async def scope_block(self, depth: int, block: Block) -> Any:
+        async with Scope(f"block {depth}") as scope:
+            self.scopes[depth] = scope
+            await self.take(scope, block.items)
+            yield
+
+    # What happens
+
+    def strike_at_exit(self) -> None:
+        if (self.program.moment == "exit" or self.happened) and self.due < times(self.program):
+            self.due += 1
+            asyncio.get_running_loop().call_soon(self.happen)
+
+    def happen(self) -> None:
+        self.happened += 1
+        loop = asyncio.get_running_loop()
+        target = self.scopes[target_of(self.program, self.blocks)]
+        match self.program.event:
+            case "native" | "twice" | "loop ends":
+                self.interrupt()
+            case "move_on_after" | "fail_after":
+                self.move_on.deadline = loop.time()
+            case "timeout":
+                self.timeout.reschedule(loop.time())
+            case "cancel":
+                target.cancel()
+            case "task fails":
+                with suppress(OwnerClosed):
+                    target.start_soon(fail)
+            case "held fails":
+                self.now.set()
+            case "child fails":
+                with suppress(OwnerClosed):
+                    target.child().start_soon(fail)
+
+    # The host
+
+    async def run(self) -> None:
+        """Run the program as the host, and keep what it meets."""
+        try:
+            await self.run_bounded()
         except BaseException as error:
-            caught.append(error)
+            self.caught.append(error)
         for _ in range(2):  # a cancellation that came together with an error is delivered at the next wait
             try:
                 await asyncio.sleep(3 * TICK)
             except asyncio.CancelledError as error:
-                caught.append(error)
+                self.caught.append(error)
+
+    async def run_bounded(self) -> None:
+        """Run it inside of what may cancel it from outside."""
+        event = self.program.event
+        async with self.timeout if event == "timeout" else nullcontext():
+            with self.move_on if event in ("move_on_after", "fail_after") else nullcontext():
+                await self.run_blocks(0)
+                await asyncio.sleep(0)  # what is left to be delivered is delivered inside of a deadline
+        if event == "fail_after" and self.move_on.cancelled_caught:
+            raise TimeoutError
+
+    async def run_blocks(self, depth: int) -> None:
+        if depth == len(self.blocks):
+            await self.run_body()
+            return
+        async with self.block(depth):
+            await self.run_blocks(depth + 1)
+
+    async def run_body(self) -> None:
+        program = self.program
+        if program.event == "held fails":
+            await self.scopes[target_of(program, self.blocks)].enter(breaking(self.now))
+        if program.end == "return":
+            return
+        if program.end == "raise":
+            raise Planned("body")
+        if program.moment == "exit" or program.event == "nothing":
+            await asyncio.sleep(TICK)
+            return
+        self.due += 1
+        asyncio.get_running_loop().call_later(TICK, self.happen)
+        try:
+            await WAITS[program.wait](self.scopes[max(self.scopes)])
+        except asyncio.CancelledError:
+            if program.end == "swallow":
+                return
+            if program.end == "fail then":
+                raise Planned("body") from None
+            raise
+
+
+async def run_program(program: Program) -> None:
+    async def hosted() -> Play:
+        await asyncio.sleep(0)  # an eager task runs before its creator has it
+        play = Play(program)
+        await play.run()
+        return play
 
     task = asyncio.create_task(hosted())
     await asyncio.wait([task])
-    check(program, expected(program), caught, moved_on=move_on.cancelled_caught, asked=task.cancelling())
+    play = task.result()
+    check(program, expected(program), play, asked=task.cancelling())
 
 
-def check(program: Program, flight: Flight, caught: list[BaseException], *, moved_on: bool, asked: int) -> None:
-    found = [leaf for error in caught for leaf in leaves(error)]
+def check(program: Program, flight: Flight, play: Play, *, asked: int) -> None:
+    """Compare what the host has met with what the model says."""
+    found = [leaf for error in play.caught for leaf in leaves(error)]
     errors = Counter[object](leaf.args[0] for leaf in found if isinstance(leaf, Planned))
     errors += Counter("cancelled" for leaf in found if isinstance(leaf, TaskCancelled))
     assert errors == flight.errors, (errors, flight.errors)
     cancellations = [leaf for leaf in found if isinstance(leaf, asyncio.CancelledError)]
-    happens = program.end == "wait"
-    if happens and program.event == "native":
-        assert len(cancellations) == flight.cancelled
+    event = program.event if flight.happened else "nothing"
+    if event in ("native", "twice"):
+        assert len(cancellations) == ("outside" in flight.requests)
         if not may_lose_its_message(program):
-            assert {str(error) for error in cancellations} <= {"mine"}
-        assert asked == 1
-    elif happens and program.event == "twice":
-        assert asked == 2
+            assert {str(error) for error in cancellations} <= {play.message}
+        assert asked == play.happened == flight.happened
     else:
         assert not cancellations
         assert asked == 0
-    if happens and program.event == "move_on_after":
-        assert moved_on is (not flight.errors)
+    if event in ("move_on_after", "fail_after"):
+        assert play.move_on.cancelled_caught is (not flight.errors)
     late = [error for error in found if isinstance(error, TimeoutError)]
-    assert len(late) == (happens and program.event == "timeout" and flight.cancelled and not flight.errors)
+    times_out = event == "fail_after" or (event == "timeout" and "outside" in flight.requests)
+    assert len(late) == (times_out and not flight.errors)
     assert len(found) == sum(errors.values()) + len(cancellations) + len(late), found
+    check_order(play.played.log)
 
 
-def may_be_swallowed(program: Program) -> bool:
-    """Whether an inline exit may have swallowed the request, so that what comes later says something else."""
-    return is_inline(program, "suppressing")
-
-
-def may_lose_its_message(program: Program) -> bool:
-    """Whether the request may come without its message: a group of asyncio's repeats it so since 3.13."""
-    return may_be_swallowed(program) or is_inline(program, "asyncio group")
-
-
-def is_inline(program: Program, sort: str) -> bool:
-    return any(isinstance(layer, Held) and layer.how != "enter" and layer.sort == sort for layer in program.layers)
+def check_order(log: list[tuple[str, int]]) -> None:
+    """Each has been left once, in reverse order, when the one before it had been."""
+    entered = [number for what, number in log if what == "+"]
+    left = [(what, number) for what, number in log if what != "+"]
+    assert left == [(what, number) for number in reversed(entered) for what in ("-", ".")], log
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
@@ -338,7 +251,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs)
 def test_the_host_sees_what_was_meant_for_it(program: Program) -> None:
     """In virtual time, where also nothing may be left behind."""
@@ -356,3 +269,54 @@ def test_the_host_sees_what_was_meant_for_it(program: Program) -> None:
 def test_the_host_sees_what_was_meant_for_it_on_every_loop(new_loop: Any, program: Program) -> None:
     """The same, twenty thousand times on each kind of loop."""
     run_on(new_loop, run_program(program))
+
+
+def signal_interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
+@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs.map(lambda program: replace(program, event="native")))
+def test_ctrl_c_is_a_keyboard_interrupt(new_loop: Any, program: Program) -> None:
+    """The signal cancels the main task; if that is what it ends with, asyncio raises a KeyboardInterrupt."""
+
+    async def main() -> None:
+        play = Play(program, signal_interrupt)
+        await play.run()
+        check(program, expected(program), play, asked=asyncio.current_task().cancelling())  # type: ignore[union-attr]
+        for error in play.caught:
+            if isinstance(error, asyncio.CancelledError):
+                raise error
+
+    with pytest.raises(KeyboardInterrupt) if expected(program).requests else nullcontext():
+        run_on(new_loop, main())
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
+@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs.map(lambda program: replace(program, event="loop ends", end="wait", moment="body")))
+def test_each_is_left_once_when_the_loop_ends(new_loop: Any, program: Program) -> None:
+    """Its end cancels every task there is, those that hold something as well, all at once."""
+    logs: list[list[tuple[str, int]]] = []
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def host() -> None:
+            play = Play(program, over.set)
+            logs.append(play.played.log)
+            await play.run()
+
+        task = asyncio.create_task(host())
+        await over.wait()
+        del task
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+    [log] = logs
+    entered = Counter(number for what, number in log if what == "+")
+    assert Counter(number for what, number in log if what == ".") == entered, log
+    assert set(entered.values()) <= {1}, log

@@ -27,6 +27,11 @@ class Planned(Exception):
     """An error that a program plans; its number says which."""
 
 
+#: The number of the errors of all that was never made: the caller catches them, or, if it was interrupted in the same
+#: moment, the close raises them.
+UNMADE = -1
+
+
 @dataclass
 class Diary:
     """What happened, in order: ``(moment, thing)``."""
@@ -120,7 +125,7 @@ class Thing:
     async def __aenter__(self) -> Thing:
         await asyncio.sleep(self.delay)
         if self.start == "badly":
-            raise Planned(-1)
+            raise Planned(UNMADE)
         self.diary.note("open", self.thing)
         return self
 
@@ -157,7 +162,7 @@ async def play_step(scope: Scope, step: tuple[Any, ...], diary: Diary) -> None:
             async def make() -> int:
                 await asyncio.sleep(delay)
                 if start == "badly":
-                    raise Planned(-1)
+                    raise Planned(UNMADE)
                 if start == "late":  # as a call in a worker thread: it cannot be cancelled
                     with anyio.CancelScope(shield=True):
                         await asyncio.sleep(1)
@@ -319,7 +324,7 @@ async def run_program(
 def check_errors(diary: Diary, caught: list[BaseException]) -> None:
     """No error was lost, and none was raised twice; every stuck thing was named."""
     found = [leaf for error in caught for leaf in leaves(error)]
-    planned = [leaf.args[0] for leaf in found if isinstance(leaf, Planned)]
+    planned = [leaf.args[0] for leaf in found if isinstance(leaf, Planned) and leaf.args[0] != UNMADE]
     assert len(planned) == len(set(planned)), planned
     assert set(planned) == diary.errors, (planned, diary.errors, diary.entries)
     timeouts = [leaf for leaf in found if isinstance(leaf, ReleaseTimeout)]
