@@ -171,7 +171,8 @@ class Cancellation:
 
     def withdraw(self) -> bool:
         """Stop trying; return whether the cancellation had already been delivered."""
-        self._stop_following()
+        if self._look is not None:
+            self._stop_following()
         self._task = None  # whose CancelledError may keep frames that lead back here: a cycle
         return self.delivered
 
@@ -181,7 +182,8 @@ class Cancellation:
             self.delivered = False
 
     def _try_to_deliver(self, _: object = None) -> None:
-        self._stop_following()
+        if self._look is not None:
+            self._stop_following()
         task = self._task
         if task is None or task.done():
             return

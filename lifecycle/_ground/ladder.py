@@ -55,7 +55,8 @@ class Ladder:
         """Interrupt it now, unless that was done already."""
         if self.rung == 0:
             self.rung = 1
-            self._drop_timer()
+            if self._timer is not None:
+                self._drop_timer()
             self._interrupt()
             self._let_turn(TURNS)
 

@@ -33,6 +33,8 @@ OPEN, CLOSING, CLOSED = OwnerState
 #: What the end of one task means to the others of its group.
 Policy = Literal["fail_fast", "collect", "race"]
 
+POLICIES = get_args(Policy)
+
 _NOTHING = object()
 
 
@@ -83,8 +85,8 @@ class TaskGroup:
         close_timeout: float | None = 30.0,
         policy: Policy = "fail_fast",
     ) -> None:
-        if policy not in get_args(Policy):
-            raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
         self.name: str = checked_name(name, "task group")
         self.policy: Policy = policy
         self.timeout: float = checked_timeout(timeout, "timeout")
