@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks._growth_cases import CASES, Case, silence
 from benchmarks._sizes import sized
+from benchmarks.growth_cases import CASES, Case, silence
 
 #: What a power law through noise may show for an operation whose cost does not grow.
 TOLERATED = 0.15

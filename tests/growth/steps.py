@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from benchmarks._growth_cases import Case
+from benchmarks.growth_cases import Case
 
 from ..collection import without_collection
 

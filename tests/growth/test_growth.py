@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks._growth_cases import CASES
+from benchmarks.growth_cases import CASES
 from lifecycle import Scope
 from lifecycle._scope.books import ScopeBooks
 from lifecycle.testing import Bubble
