@@ -209,7 +209,8 @@ class Linked:
             self.state = OVER
         if self.state is OVER:
             return
-        if self.state is not STOPPING:
+        begins = self.state is not STOPPING
+        if begins:
             self.state = STOPPING
             self._reason = reason
             self._begin_closing(exempt)
@@ -217,7 +218,8 @@ class Linked:
         self._told.update(fresh)
         if fresh:
             self._give_time(fresh)
-        self.progress()
+        if fresh or begins:  # of a crowd of callers each would look at all who wait
+            self.progress()
 
     def _give_time(self, fresh: Sequence[TaskHandle[Any]]) -> None:
         """Cancel *fresh*; from now on every loop that is to end has ``close_timeout`` for it."""
