@@ -114,7 +114,8 @@ def test_no_wrong_source_is_shown_for_a_public_class(public: type) -> None:
     else:
         assert f"class {public.__name__}" in source.split(":")[0]
     for name, member in vars(public).items():
-        if inspect.isfunction(member) and "lifecycle" in member.__code__.co_filename:
+        written = inspect.isfunction(member) and "lifecycle" in member.__code__.co_filename
+        if written and not name.startswith("__annotate"):  # that one is the compiler's, since 3.14
             assert f"def {member.__code__.co_name}(" in inspect.getsource(member), name
 
 
