@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+from contextlib import suppress
+from typing import Any
 
 from . import kernel
 from .calls import is_surely_synchronous, name_of, refuse_function
 from .foreign import in_words
+
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
 
 #: The shortest period of anything that repeats, in seconds: one that a clock can still tell from nothing.
 SHORTEST = 1e-6
@@ -71,10 +77,8 @@ def check_call_without_arguments(function: object, claim: str) -> None:
     Raises:
         TypeError: it needs some.
     """
-    try:
-        # What decorates a function may give it arguments: only the outermost signature counts.
-        signature = inspect.signature(function, follow_wrapped=False)  # type: ignore[arg-type]
-    except (ValueError, TypeError):  # it has none that can be seen
+    signature = _outermost_signature(function)
+    if signature is None:
         return
     try:
         signature.bind()
@@ -84,6 +88,16 @@ def check_call_without_arguments(function: object, claim: str) -> None:
         raise TypeError(
             f"{claim}, and {name}{shown} needs some ({error}); give them with functools.partial({name}, ...)"
         ) from None
+
+
+def _outermost_signature(function: Any) -> inspect.Signature | None:
+    """Return the signature of *function* itself: what it decorates may be given arguments; None: none can be seen."""
+    with suppress(Exception):
+        return inspect.signature(function, follow_wrapped=False)
+    if sys.version_info >= (3, 14):  # whose annotations are evaluated only now, and may name what is not there
+        with suppress(Exception):
+            return inspect.signature(function, follow_wrapped=False, annotation_format=Format.STRING)
+    return None
 
 
 def checked_timeout(seconds: float | None, what: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -14,6 +15,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from .._ground.text import did_you_mean, job_label, listing, quote
 from .._language.expressions import Template
+
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK: Final = "__lifecycle_handler__"
@@ -167,10 +171,12 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
-    try:
+    with contextlib.suppress(Exception):
         return inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
+    if sys.version_info >= (3, 14):  # whose annotations are evaluated only now, and may name what is not there
+        with contextlib.suppress(Exception):
+            return inspect.signature(function, annotation_format=Format.STRING)
+    return None
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
