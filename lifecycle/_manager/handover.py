@@ -124,7 +124,8 @@ class Handover(Generic[T]):
     __slots__ = ("_begun", "_future", "_owner", "_start")
 
     def __init__(self, future: ThreadFuture[T], start: Callable[[], TaskHandle[T]], owner: object) -> None:
-        self._future = future
+        #: Until it has been told: its error leads, by way of the frames below, to asyncio's handle, which keeps this.
+        self._future: ThreadFuture[T] | None = future
         self._start: Callable[[], TaskHandle[T]] | None = start
         self._owner = str(owner)  # itself, it would refer back, through its tasks
         self._begun = False
@@ -132,26 +133,31 @@ class Handover(Generic[T]):
     def __call__(self) -> None:
         """Start the task, unless the thread has cancelled it."""
         start, self._start = self._start, None
-        if start is None or not self._future._decide():
+        future = self._future
+        if start is None or future is None or not future._decide():
             return
         self._begun = True
         try:
             handle = start()
         except BaseException as error:
-            self._future.set_exception(error)
+            self._future = None
+            future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         else:
-            self._future._handle = weakref.ref(handle)
+            future._handle = weakref.ref(handle)
             handle.add_done_callback(self._tell)
         finally:
-            del self, start  # the error's traceback keeps this frame, and the future the error: a cycle
+            del self, start, future  # the error's traceback keeps this frame, and the future the error: a cycle
 
     def _tell(self, handle: TaskHandle[Any]) -> None:
-        self._future._settle(handle)
+        future, self._future = self._future, None
+        assert future is not None
+        future._settle(handle)
 
     def __del__(self) -> None:
-        if not self._future.done() and (self._begun or self._future._decide()):
-            self._future.set_exception(
-                OwnerClosed(f"task {self._future._name!r} of {self._owner} has not ended: its event loop was closed")
+        future = self._future
+        if future is not None and not future.done() and (self._begun or future._decide()):
+            future.set_exception(
+                OwnerClosed(f"task {future._name!r} of {self._owner} has not ended: its event loop was closed")
             )
