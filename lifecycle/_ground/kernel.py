@@ -18,7 +18,7 @@ import asyncio
 import gc
 import sys
 from asyncio import CancelledError, Future, Task, get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, TypeVar, cast
 from weakref import ref
@@ -48,6 +48,16 @@ def spawn(coro: Coroutine[Any, Any, T], name: str | None = None, context: Contex
         # Inlined loop.create_task for a loop without a factory: it saves three calls.
         return Task(coro, loop=loop, name=name, context=context)
     return loop.create_task(coro, name=name, context=context)
+
+
+def spawn_with(
+    options: Mapping[str, Any], coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None
+) -> Task[T]:
+    """Do as `spawn` does, with further keywords for the task, or for the task factory of the loop."""
+    loop = get_running_loop()
+    if loop.get_task_factory() is None:  # the loop's own create_task takes none before 3.13
+        return Task(coro, loop=loop, name=name, context=context, **options)
+    return loop.create_task(coro, name=name, context=context, **options)
 
 
 def is_plain(loop: asyncio.AbstractEventLoop) -> bool:

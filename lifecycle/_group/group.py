@@ -41,7 +41,7 @@ _NOTHING = object()
 class TaskGroup:
     """Runs tasks that the block waits for: when it is left, every one of them has ended.
 
-    All that ``asyncio.TaskGroup`` of Python 3.13 does, on every version: `create_task` returns a real
+    All that ``asyncio.TaskGroup`` of Python 3.15 does, on every version: `create_task` returns a real
     ``asyncio.Task``, errors come as an ``ExceptionGroup`` (also a single one), ``Task.cancelling()`` stays exact. And
     anyio's `start_soon` and `start`, a limit, a timeout, `cancel`, and a choice of what one task's end means to the
     others. No task is cancelled before its first step, or inside an ``anyio.CancelScope(shield=True)``.
@@ -180,12 +180,19 @@ class TaskGroup:
     # Tasks
 
     def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None, **options: Any
     ) -> Task[T]:
         """Start *coro* as a task of this group and return the ``asyncio.Task``, as ``asyncio.TaskGroup`` does.
 
         Over the ``limit`` the task exists at once, and waits in its first step for a slot; *coro* begins when it has
         one. Cancelled before that, the task ends cancelled and *coro* is closed.
+
+        Args:
+            coro: the coroutine of an async function.
+            name: the task's name.
+            context: what *coro* runs in; a copy of the caller's unless given.
+            options: whatever else the loop's task factory understands. Without a factory that is ``eager_start``, from
+                Python 3.12 on: whether the task makes its first step at once.
 
         Raises:
             OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *coro* has been closed.
@@ -194,7 +201,7 @@ class TaskGroup:
         if self._refusal is not None:
             coro.close()
             self._refuse(name or name_of(coro))
-        return self._members.add_task(coro, name, context)
+        return self._members.add_task(coro, name, context, options)
 
     def start_soon(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, CancelledError, Future, Task
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .._ground import kernel
@@ -139,9 +140,17 @@ class Members:
 
     # Taking members in
 
-    def add_task(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> Task[T]:
-        """Return a native task that runs *coro*, at once or when it gets a slot."""
-        spawn = kernel.spawn if self._slots is None else self._add_bounded_task
+    def add_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        name: str | None,
+        context: Context | None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Task[T]:
+        """Return a native task that runs *coro*, at once or when it gets a slot; *options* are for its making."""
+        spawn: Callable[..., Task[T]] = partial(kernel.spawn_with, options) if options else kernel.spawn
+        if self._slots is not None:
+            spawn = partial(self._add_bounded_task, spawn)
         self._starting += 1
         try:
             task = spawn(coro, name, context)
@@ -184,19 +193,25 @@ class Members:
         if self._slots is not None:
             await self._slots.wait_for_slot()
 
-    def _add_bounded_task(self, coro: Coroutine[Any, Any, T], name: str | None, context: Context | None) -> Task[T]:
+    def _add_bounded_task(
+        self,
+        spawn: Callable[..., Task[T]],
+        coro: Coroutine[Any, Any, T],
+        name: str | None,
+        context: Context | None,
+    ) -> Task[T]:
         assert self._slots is not None
         if self._slots.free:
             self._running.add(coro)  # so that an eager first step finds the slot taken
             try:
-                task = kernel.spawn(coro, name, context)
+                task = spawn(coro, name, context)
             finally:
                 self._running.discard(coro)
             self._running.add(task)
             return task
         in_turn = self._run_in_turn(coro)
         try:
-            task = kernel.spawn(in_turn, name, context)
+            task = spawn(in_turn, name, context)
         except BaseException:
             in_turn.close()
             raise

@@ -121,3 +121,76 @@ def test_an_eager_task_that_fails_at_once() -> None:
             assert log.pop() == "task"
 
     RUNS["eager"](main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before 3.12")
+@pytest.mark.parametrize("limit", [None, 2])
+def test_a_task_may_be_asked_to_begin_at_once(run: Run, limit: int | None) -> None:
+    """As asyncio's does since 3.14; one over the limit waits in line all the same."""
+    if run is RUNS["eager"] and sys.version_info < (3, 14):
+        pytest.skip("asyncio's own factory takes no such keyword before 3.14")
+    log: list[int] = []
+
+    async def main() -> None:
+        async def job(number: int) -> int:
+            log.append(number)
+            await asyncio.sleep(0)
+            return number
+
+        async with TaskGroup(limit=limit) as group:
+            tasks = [group.create_task(job(number), name=f"job {number}", eager_start=True) for number in range(3)]
+            assert log == [0, 1, 2][:limit]
+            assert [task.get_name() for task in tasks] == ["job 0", "job 1", "job 2"]
+        assert [task.result() for task in tasks] == [0, 1, 2]
+
+    run(main)
+    assert log == [0, 1, 2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio's own factory takes no such keyword before 3.14")
+def test_a_task_may_be_asked_to_begin_later() -> None:
+    """Whatever the loop does with all others."""
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            log: list[str] = []
+            group.create_task(after(10), eager_start=False).add_done_callback(lambda _: log.append("late"))
+            group.create_task(forever(log))
+            group.cancel()
+        assert log == ["task", "late"]
+
+    RUNS["eager"](main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="a factory is given a name and a context only before 3.14")
+def test_a_task_factory_is_given_what_else_is_asked_for() -> None:
+    """The group hands it on, as asyncio.TaskGroup does."""
+    asked: list[Any] = []
+
+    def make(loop: asyncio.AbstractEventLoop, coro: Any, *, urgency: int = 0, **options: Any) -> asyncio.Task[Any]:
+        asked.append(urgency)
+        return asyncio.Task(coro, loop=loop, **options)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(make)
+        async with TaskGroup() as group, TaskGroup(limit=1) as bounded:
+            for owner in (group, bounded, bounded):
+                owner.create_task(after(0), urgency=3)
+            group.create_task(after(0))
+
+    RUNS["asyncio"](main)
+    assert asked[:4] == [3, 3, 3, 0]  # the runner makes tasks of its own after these
+
+
+def test_what_no_task_can_be_made_with_is_refused(run: Run) -> None:
+    """The group has no such task, and goes on."""
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            coro = after(0, 1)
+            with pytest.raises(TypeError):
+                group.create_task(coro, urgency=3)
+            assert await group.create_task(coro) == 1
+        assert group.statistics().created == 1
+
+    run(main)
