@@ -63,3 +63,12 @@ def suspended_frames(awaited: object) -> Iterator[FrameType]:
             or getattr(awaited, "ag_await", None)
             or getattr(awaited, "gi_yieldfrom", None)
         )
+
+
+def suspended_at(task: Task[Any]) -> tuple[str, ...]:
+    """Return where *task* is suspended, outermost call first, as ``file:line in function``."""
+    return tuple(
+        f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+        for frame in suspended_frames(coroutine_of(task))
+        if not is_core(frame.f_code.co_filename)
+    )

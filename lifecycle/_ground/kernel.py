@@ -20,13 +20,14 @@ import sys
 from asyncio import CancelledError, Future, Task, get_running_loop
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar, cast
 from weakref import ref
 
 from anyio import CancelScope
 
 from .foreign import add_context, context_of, set_context, with_traceback
-from .frames import coroutine_of, is_core, suspended_frames
+from .frames import suspended_at as suspended_at  # handed on: every owner asks where its tasks are
 from .scopes import in_shielded_section, is_folded, is_scope_cancellation, native_requests, shield_from_scopes
 
 T = TypeVar("T")
@@ -50,14 +51,11 @@ def spawn(coro: Coroutine[Any, Any, T], name: str | None = None, context: Contex
     return loop.create_task(coro, name=name, context=context)
 
 
-def spawn_with(
-    options: Mapping[str, Any], coro: Coroutine[Any, Any, T], name: str | None = None, context: Context | None = None
-) -> Task[T]:
+def spawn_with(options: Mapping[str, Any], coro: Coroutine[Any, Any, T], name: str | None, context: Any) -> Task[T]:
     """Do as `spawn` does, with further keywords for the task, or for the task factory of the loop."""
     loop = get_running_loop()
-    if loop.get_task_factory() is None:  # the loop's own create_task takes none before 3.13
-        return Task(coro, loop=loop, name=name, context=context, **options)
-    return loop.create_task(coro, name=name, context=context, **options)
+    make = partial(Task, loop=loop) if loop.get_task_factory() is None else loop.create_task
+    return make(coro, name=name, context=context, **options)
 
 
 def is_plain(loop: asyncio.AbstractEventLoop) -> bool:
@@ -441,12 +439,3 @@ def latest_request(task: Task[Any]) -> CancelledError:
 def other_tasks() -> set[Task[Any]]:
     """Return the loop's live tasks without the calling one."""
     return asyncio.all_tasks() - {current_task()}
-
-
-def suspended_at(task: Task[Any]) -> tuple[str, ...]:
-    """Return where *task* is suspended, outermost call first, as ``file:line in function``."""
-    return tuple(
-        f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-        for frame in suspended_frames(coroutine_of(task))
-        if not is_core(frame.f_code.co_filename)
-    )

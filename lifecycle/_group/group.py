@@ -119,7 +119,7 @@ class TaskGroup:
             raise RuntimeError(f"{self} cannot determine the parent task; enter it inside a task")
         self._entered = True
         self._body = Body(host)
-        self._members.bind()
+        self._members.bind(host)
         self._since = self._members.now()
         self._refusal = None
         enroll(self)

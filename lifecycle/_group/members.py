@@ -8,7 +8,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from .._ground import kernel
+from .._ground import callgraph, kernel
 from .._ground.frames import coroutine_of
 from .._ground.kernel import NativeTask
 from .._ground.logs import OwnerLog
@@ -61,6 +61,7 @@ class Members:
         "_fast_end",
         "_first_steps",
         "_idle",
+        "_joiner",
         "_live",
         "_loop",
         "_name",
@@ -103,10 +104,13 @@ class Members:
         self._early: list[TaskHandle[Any]] = []
         self._dropping: str | None = None  # why all are cancelled, once they are
         self._idle: Future[None] | None = None
+        self._joiner: Task[Any] | None = None  # whom asyncio's call graph shows waiting for the members
         self.created = self.finished = self.failed = self.cancelled = 0
 
-    def bind(self) -> None:
-        """Tie the members to the running loop; before the first of them."""
+    def bind(self, joiner: Task[Any]) -> None:
+        """Tie the members to the running loop, and to the task that will join them; before the first of them."""
+        if callgraph.EXISTS:
+            self._joiner = joiner
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
         self._plain = kernel.is_plain(self._loop)
@@ -158,6 +162,8 @@ class Members:
             self._starting -= 1
         self.created += 1
         self._live[task] = None
+        if self._joiner is not None:
+            callgraph.show_awaited(task, self._joiner)
         task.add_done_callback(self._task_done)  # called in the next turn if it was started eagerly, and has ended
         if self._dropping is not None:  # by itself: it was started eagerly, and has ended the group
             self._cancel_native(task, self._dropping)
@@ -181,6 +187,8 @@ class Members:
             self._starting += 1
             self._start(handle)
             self._starting -= 1
+        if self._joiner is not None:
+            self._show(handle, self._joiner)
         if self._first_steps is not None:
             self._first_steps.expect(handle)
         return handle
@@ -240,8 +248,14 @@ class Members:
     def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
         self._running.add(handle)
         self._start(handle, context)
+        if self._joiner is not None:
+            self._show(handle, self._joiner)
         if self._first_steps is not None:
             self._first_steps.expect(handle)
+
+    def _show(self, handle: TaskHandle[Any], joiner: Task[Any]) -> None:
+        if handle._task is not None:  # eager, it may have ended
+            callgraph.show_awaited(handle._task, joiner)
 
     # Cancelling
 
@@ -298,6 +312,8 @@ class Members:
                 self._first_steps.expect(member)
 
     def _task_done(self, task: Task[Any]) -> None:
+        if self._joiner is not None:
+            callgraph.hide_awaited(task, self._joiner)
         if self._retrying or self._waiting:
             self._forget(task)
         if task.cancelled():
@@ -310,12 +326,16 @@ class Members:
             self._count_end(task, FINISHED, task.result())
 
     def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        if self._fast_end:
-            self._count_return(handle)
-        else:
+        if not self._fast_end:
             self._task_ended(handle)
+            return
+        if self._joiner is not None:
+            callgraph.hide_awaited(kernel.current_task(), self._joiner)
+        self._count_return(handle)
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
+        if self._joiner is not None:
+            callgraph.hide_awaited(kernel.current_task(), self._joiner)
         if self._starting:  # an eager first step: what its end means to the others is seen when they have all begun
             if not self._early:
                 self._loop.call_soon(self._count_early_ends)
@@ -379,6 +399,10 @@ class Members:
         """Let go of the owner; for when no member is left, so that no cycle keeps the group."""
         if not self._live:
             del self._owner
+        if self._joiner is not None:
+            for member in self.abandoned:
+                callgraph.hide_awaited(native_task_of(member), self._joiner)
+            self._joiner = None
 
     def _check_invariants(self) -> None:
         ended = self.finished + self.failed + self.cancelled

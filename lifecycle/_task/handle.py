@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import TypeVarTuple
 
-from .._ground import kernel
+from .._ground import callgraph, kernel
 from .._ground.errors import TaskCancelled, TaskNotFinished
 from .._ground.foreign import is_fatal, traceback_of, with_traceback, without_our_frame
 from .._ground.starts import spawn_eagerly
@@ -204,9 +204,14 @@ class TaskHandle(Generic[T_co]):
             return
         waiter = kernel.new_future()
         self._add_waiter(waiter)
+        shown = self._task if callgraph.EXISTS else None
+        if shown is not None:
+            callgraph.show_awaited(shown, kernel.current_task())
         try:
             await waiter
         finally:
+            if shown is not None:
+                callgraph.hide_awaited(shown, kernel.current_task())
             if self._waiters is not None:
                 self._waiters.pop(waiter, None)
 
