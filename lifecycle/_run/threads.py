@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import sys
 import threading
+import warnings
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,8 +127,42 @@ def _let_go(threads: Sequence[Thread]) -> None:
             getattr(thread, handle)._set_done()
         else:
             thread._tstate_lock.release()  # type: ignore[attr-defined]
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 15):
+        threading._thread_shutdown = _Rounds()
+    elif sys.version_info >= (3, 13):
         threading._thread_shutdown = _wait_for_others  # the interpreter's own asks for those threads again and again
+
+
+class _Rounds:
+    """The interpreter's waits for threads, of which 3.15 begins another after the functions of `atexit`.
+
+    It would begin one after the other for ever: as long as there is a thread that is no daemon, whatever we have made
+    of it. But it has nothing left to do by then except to end.
+    """
+
+    def __init__(self) -> None:
+        self._last = False
+
+    def __call__(self) -> None:
+        """Wait for the others; the second time, be rid of the stuck ones."""
+        _wait_for_others()
+        if self._last:
+            _go_on_in_a_fork()
+        self._last = True
+
+
+def _go_on_in_a_fork() -> None:
+    """Return in a fork alone, in which no other thread lives; this process waits for its end, and ends as it does."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with warnings.catch_warnings(action="ignore"):  # that a fork of a process with threads is a risk
+        child = os.fork()
+    if child == 0:
+        return
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 def _wait_for_others() -> None:
