@@ -116,11 +116,11 @@ class Pool(Stock[T], Lender):
             leak_threshold=leak_threshold,
         )
         self._closing = closing = Closing(self, "pool", name, close_timeout)
-        self._line = Line[T](self, closing, pending_limit)
-        self._workshop = workshop = Workshop[T](
+        self._line = Line(self, closing, pending_limit)
+        self._workshop = workshop = Workshop(
             self, self, closing, create, destroy, check, reset, create_timeout, lifetime_jitter
         )
-        self._upkeep = Upkeep[T](self, workshop, closing)
+        self._upkeep = Upkeep(self, workshop, closing)
         self._serving_line = False
         self._resets = reset is not None
         # What the shortest path of a loan looks at: the line and the watchers, without a look-up; whether what is free

@@ -91,11 +91,11 @@ class Registry(Shelf[K, V], Lender):
         super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
         self._hits = self._misses = 0
         self._closing = closing = Closing(self, "registry", name, close_timeout)
-        self._departures = departures = Departures[K, V](self, closing, finalizer)
-        self._leases = leases = Leases[K, V](self, departures, closing)
+        self._departures = departures = Departures(self, closing, finalizer)
+        self._leases = leases = Leases(self, departures, closing)
         failures = None if failure_ttl is None else Failures[K](checked_timeout(failure_ttl, "failure_ttl"))
-        self._sweeper = sweeper = Sweeper[K, V](self, departures, failures, closing)
-        self._creations = Creations[K, V](self, self, leases, sweeper, closing, failures, create_timeout)
+        self._sweeper = sweeper = Sweeper(self, departures, failures, closing)
+        self._creations = Creations(self, self, leases, sweeper, closing, failures, create_timeout)
         enroll(self)  # last: a snapshot finds it whole
 
     @property
