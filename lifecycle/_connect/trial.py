@@ -18,6 +18,7 @@ from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.scope import Scope
+from .._task.handle import was_closed
 from .stages import Stages
 
 T = TypeVar("T")
@@ -144,13 +145,15 @@ class Trial(Generic[T]):
 
     async def _connect(self) -> BaseException | None:
         """Run the connector; return what kept it from success, None after one."""
-        scope = self._scope
+        scope, task = self._scope, self.task
         await scope.__aenter__()  # so that a failing task of the ledger interrupts the connector; does not suspend
         try:
             value = await self._call(self.stages)
-        except GeneratorExit:
-            raise
         except BaseException as error:
+            closed = was_closed(task, error)
+            del task  # which keeps the error that it ends by: a cycle
+            if closed:
+                raise
             failure: BaseException | None = without_our_frame(error)
         else:
             if self._unwanted is None and not scope._errors:

@@ -318,9 +318,10 @@ class TaskHandle(Generic[T_co]):
             self._end(CANCELLED, None)
             del self, owner  # the traceback keeps this frame, and the native task the traceback
             raise
-        except GeneratorExit:  # closed, which a return satisfies; raised, it would be an error that nobody retrieves
-            self._end(CANCELLED, None)
         except BaseException as error:
+            if was_closed(self._task, error):
+                self._end(CANCELLED, None)  # closed, which a return satisfies: nobody would retrieve what is raised
+                return
             if is_fatal(error):
                 kernel.retrieve_soon()
             self._end(FAILED, without_our_frame(error))
@@ -366,3 +367,13 @@ class TaskHandle(Generic[T_co]):
 
     def _native_task_done(self, _: Task[None]) -> None:
         self._sweep()
+
+
+def was_closed(task: Task[Any] | None, error: BaseException) -> bool:
+    """Return whether *task* has met *error* because its coroutine is being closed, and has not raised it by itself.
+
+    It is closed by whatever drops it: in a step of another task, or in none.
+    """
+    if not isinstance(error, GeneratorExit):
+        return False
+    return task is None or not kernel.has_loop() or kernel.current_task() is not task

@@ -363,6 +363,30 @@ def test_every_error_reaches_its_caller_as_it_is(make: Make, raising: Place) -> 
     assert caught is error
 
 
+@pytest.mark.parametrize("raising", PLACES.values(), ids=PLACES)
+def test_a_generator_exit_that_was_raised_is_an_error(raising: Place) -> None:
+    """It looks like the end of a coroutine that is closed, which is no failure; but no coroutine is."""
+    error = GeneratorExit("own")
+
+    async def fail(*_: object) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    def fails(*_: object) -> None:
+        raise error
+
+    async def catch() -> BaseException | None:
+        try:
+            async with asyncio.timeout(10):
+                await raising(fail, fails)
+        except BaseException as caught:
+            return caught
+        return None
+
+    caught = asyncio.run(catch())
+    assert caught is error or (isinstance(caught, BaseExceptionGroup) and caught.exceptions == (error,))
+
+
 @with_hostile_errors
 def test_what_stands_below_is_released(make: Make) -> None:
     """Also with an error of the body and one of every release above it; all are raised."""
