@@ -78,7 +78,7 @@ def test_whatever_on_error_raises_the_queue_moves_on(error: Any, caplog: pytest.
         async with TaskManager(limit=1, on_error=rude) as manager:
             handles = [manager.start_soon(fail) for _ in range(3)]
             await manager.drain()
-            assert all(handle.done for handle in handles)
+            assert all(handle.done() for handle in handles)
         manager._check_invariants()
 
     check()
