@@ -123,8 +123,8 @@ def ledger_cost() -> None:
 def soak(seconds: float, share: int, workers: int) -> tuple[int, int, dict[str, str]]:
     """Explore this worker's share of the scenario table: all of it once, and then on until the time is over."""
     logging.disable(logging.CRITICAL)
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from testing.scenarios import SCENARIOS
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.testing.scenarios import SCENARIOS
 
     mine = list(SCENARIOS.items())[share::workers]
     injected = failures = 0

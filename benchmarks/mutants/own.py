@@ -27,10 +27,13 @@ import lifecycle
 from lifecycle.testing import explore_cancellation, no_busy_loop
 from lifecycle.testing.faults import DEFAULT, Fault
 
-from .own_table import OWN, OwnMutant
+from . import own_table, own_told
+from .own_table import OwnMutant
 
 # The core's files begin with it.
 FUTURE_FLAG = __future__.annotations.compiler_flag
+
+OWN = [*own_table.OWN, *own_told.TOLD]
 
 CHECKS: dict[str, tuple[Fault, ...]] = {"clean run": (), "struck": DEFAULT}
 
@@ -112,8 +115,8 @@ def kill(mutant: OwnMutant, scenarios: dict[str, Any]) -> tuple[str, str, str] |
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
-    sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tests"))
-    from testing.scenarios import SCENARIOS
+    sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+    from tests.testing.scenarios import SCENARIOS
 
     began = time.perf_counter()
     survivors, rotten = [], []

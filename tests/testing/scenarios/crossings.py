@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
-from lifecycle import Scope, TaskGroup, TaskManager
+from lifecycle import Scope, TaskCancelled, TaskGroup, TaskManager
 
+from ...exits import Grouping, Reraising
 from ._table import scenario
 
 if TYPE_CHECKING:
@@ -70,6 +72,72 @@ async def crossing_requests_while_a_block_is_left(bubble: Bubble) -> None:
             asyncio.get_running_loop().call_soon(owner.cancel)
             owner.cancel()
         await asyncio.sleep(0.01)
+
+
+def words_of_cancellation(task: asyncio.Task[None]) -> tuple[object, ...]:
+    """Return what the cancellation says by which *task* has ended."""
+    try:
+        task.result()
+    except asyncio.CancelledError as error:
+        return error.args
+    return ()
+
+
+@scenario
+async def crossing_two_requests_at_once(bubble: Bubble) -> None:
+    """An owner ends its block in the step in which its host is cancelled: the host meets the message of the other."""
+    for make, ours_first, waits in itertools.product((Scope, TaskGroup), (True, False), (True, False)):
+        owner: Scope | TaskGroup = make()
+
+        async def host(owner: Scope | TaskGroup = owner) -> None:
+            async with owner:
+                await asyncio.sleep(0)
+                await asyncio.sleep(60)
+
+        hosting = asyncio.create_task(host(), name="host")
+        try:
+            await asyncio.sleep(0.01 if waits else 0)
+        finally:
+            if ours_first:
+                owner.cancel("the owner's")
+            asked = hosting.cancel("the other's")
+            owner.cancel("the owner's")
+            await asyncio.wait([hosting])
+        if asked and hosting.cancelled():
+            assert "the owner's" not in words_of_cancellation(hosting), "the host met the request of its owner"
+
+
+@scenario
+async def crossing_a_gap_between_two_shields(bubble: Bubble) -> None:
+    """A task that is out of its shields only while it yields, and one that another task takes out of its shield."""
+
+    async def yields() -> None:
+        with bubble.ledger.acquire("yielding", kind="work"):
+            while True:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+    async def sits() -> None:
+        nonlocal shield
+        with bubble.ledger.acquire("sitting", kind="work"), anyio.CancelScope(shield=True) as shield:
+            await asyncio.sleep(60)
+
+    def take_shield_away() -> None:
+        shield.shield = False
+
+    shield = anyio.CancelScope()
+    began = bubble.clock.time()
+    timer = asyncio.get_running_loop().call_later(0.035, take_shield_away)
+    try:
+        async with Scope("gaps", close_timeout=5) as scope:
+            scope.start_soon(yields)
+            scope.start_soon(sits)
+            await asyncio.sleep(0.015)
+    finally:
+        timer.cancel()
+    assert bubble.clock.time() - began < 1
 
 
 @asynccontextmanager
@@ -138,3 +206,43 @@ async def crossing_requests_beside_an_error(bubble: Bubble) -> None:
             host.cancel("mine")
             await host.wait()
     assert not reached
+
+
+@scenario
+async def crossing_a_held_exit_raises(bubble: Bubble) -> None:
+    """What it was given, alone or in a group: the deadline around it is met, and nothing went wrong beside it."""
+    for make in (Reraising, Grouping, asyncio.TaskGroup, anyio.create_task_group):
+        for enter in (Scope.enter, Scope.enter_async_context):
+            with anyio.move_on_after(0.02) as deadline:
+                async with Scope("deadline") as scope:
+                    lower = bubble.ledger.acquire("lower", kind="session")
+                    scope.callback(lower.release)
+                    await enter(scope, make())
+                    await asyncio.sleep(60)
+            assert deadline.cancelled_caught
+            await asyncio.sleep(0)
+
+
+@scenario
+async def crossing_a_release_cancels_its_own_task(bubble: Bubble) -> None:
+    """It awaits the task that it has cancelled, as clients do: it has failed, and its host was not cancelled."""
+
+    async def open_loop() -> asyncio.Task[None]:
+        return asyncio.create_task(asyncio.sleep(60), name="loop")
+
+    async def close(loop: asyncio.Task[None]) -> None:
+        loop.cancel("of the release")
+        await loop
+
+    host = asyncio.current_task()
+    assert host is not None
+    try:
+        async with Scope("client") as scope:
+            await scope.acquire(open_loop, release=close)
+            await asyncio.sleep(0.01)
+    except TaskCancelled:
+        pass
+    except asyncio.CancelledError:
+        assert host.cancelling(), "the release was taken for a cancellation of its host"
+        raise
+    await asyncio.sleep(0)

@@ -7,13 +7,14 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import ReaderWorker, Scope, TaskCancelled, TaskManager, resource
+from lifecycle import ReaderWorker, Scope, TaskCancelled, TaskManager, fixed_rate, resource
 
-from ._table import connect, disconnect, scenario, work
+from ._table import connect, disconnect, ignore_error, scenario, work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from lifecycle import TaskHandle
     from lifecycle.testing import Bubble
     from lifecycle.testing.types import Token
 
@@ -88,7 +89,7 @@ async def released_slots_of_rude_hooks(bubble: Bubble) -> None:
     async with TaskManager("rude", limit=1, hooks=[Rude()]) as manager:
         handles = [manager.start_soon(work, bubble, f"work {number}", 0.01) for number in range(3)]
         await manager.drain()
-        assert all(handle.done for handle in handles)
+        assert all(handle.done() for handle in handles)
 
 
 class Unkind:
@@ -146,3 +147,41 @@ async def released_by_a_cancellation_of_its_own(bubble: Bubble) -> None:
             assert host.cancelling() > 0
             raise
         await asyncio.sleep(0)  # what has come beside an error is met
+
+
+@scenario
+async def released_slots_of_a_rude_on_error(bubble: Bubble) -> None:
+    """A handler of errors that raises one itself, or a cancellation that nobody has asked for, keeps no slot."""
+
+    async def fail() -> None:
+        await work(bubble, "failing", 0.01)
+        raise KeyError("planned")
+
+    def rude(handle: TaskHandle[Any], error: BaseException) -> None:
+        raise asyncio.CancelledError("of a handler")
+
+    async with TaskManager("rude", limit=1, on_error=rude) as manager:
+        handles = [manager.start_soon(fail) for _ in range(3)]
+        await manager.drain()
+        assert all(handle.done() for handle in handles)
+
+
+class Rudeness(BaseException):
+    """No kind of error that a program should expect."""
+
+
+@scenario
+async def released_runs_of_rude_hooks(bubble: Bubble) -> None:
+    """Of a timer: what they raise, the timer does not."""
+
+    class Rude:
+        def _raise(self, *args: Any) -> None:
+            raise Rudeness
+
+        missed = after = _raise
+
+    timer = fixed_rate(lambda: work(bubble, "run", 0.025), 0.02, max_runs=3, hooks=[Rude()], name="rude")
+    async with TaskManager("timers", drain_timeout=1, on_error=ignore_error) as manager:
+        handle = manager.start_soon(timer)
+        await handle.wait()
+        assert handle.cancelled() or not isinstance(handle.exception(), Rudeness)
