@@ -143,7 +143,7 @@ def test_whatever_the_hook_of_a_timer_raises_the_timer_goes_on(error: Any, caplo
 
 
 @virtual
-async def test_a_cancellation_during_a_hook_reaches_the_timer(bubble: Bubble) -> None:
+async def test_a_cancellation_during_a_hook_reaches_the_timer(bubble: Bubble, caplog: pytest.LogCaptureFixture) -> None:
     """One from outside is no failure of the hook; the hooks after it are called all the same."""
     seen: list[str] = []
 
@@ -161,13 +161,16 @@ async def test_a_cancellation_during_a_hook_reaches_the_timer(bubble: Bubble) ->
     async def body() -> None:
         pass
 
+    timer = fixed_rate(body, 1, hooks=[Slow(), Last()])
     async with Scope() as scope:
-        handle = scope.start_soon(fixed_rate(body, 1, hooks=[Slow(), Last()]))
+        handle = scope.start_soon(timer)
         await asyncio.sleep(0.5)
         handle.cancel()
         await handle.wait()
         assert asyncio.get_running_loop().time() == pytest.approx(0.5)
     assert seen == ["slow", "last"]
+    assert timer.statistics().cancelled == 1
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("place", ["hook", "on_error"])

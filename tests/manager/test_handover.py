@@ -221,7 +221,9 @@ def test_a_task_that_the_loop_has_not_taken_in_never_begins() -> None:
 
 
 def test_many_threads_cancel_many_tasks(other_loop: asyncio.AbstractEventLoop) -> None:
-    """Whenever it comes, each future ends once: cancelled, or with the value."""
+    """Whenever it comes, each future ends once: cancelled, or with the value; a second end would be an error."""
+    problems: list[object] = []
+    other_loop.call_soon_threadsafe(other_loop.set_exception_handler, lambda _, context: problems.append(context))
     manager = bound_manager(other_loop, limit=5)
 
     def send_and_cancel(n: int) -> None:
@@ -236,6 +238,7 @@ def test_many_threads_cancel_many_tasks(other_loop: asyncio.AbstractEventLoop) -
     with concurrent.futures.ThreadPoolExecutor(4) as executor:
         list(executor.map(send_and_cancel, range(8)))
     close(manager, other_loop)
+    assert not problems
     manager._check_invariants()
 
 
