@@ -411,12 +411,16 @@ async def absorb_cancellation(task: Task[Any], still_asked: int) -> CancelledErr
 async def take_owed(task: Task[Any]) -> CancelledError | None:
     """Take over a cancellation that the calling *task* is still owed, beside the error that goes through it.
 
-    It is owed by `deliver_later`, or, since 3.13, by a group of asyncio's that has raised errors.
+    It is owed by `deliver_later`, or, since 3.13, by a group of asyncio's that has raised errors. That repeats one by
+    an anyio scope, too, without the message by which anyio knows it. It is dropped: anyio repeats its own.
 
     Cancellation: one that is requested meanwhile is returned.
     """
     owed = _pop_owed(task) if _owed else None
-    return foremost(None if owed is None else CancelledError(*owed), await absorb_cancellation(task, 0))
+    late = await absorb_cancellation(task, 0)
+    if native_requests(task) == 0:
+        return None
+    return foremost(None if owed is None else CancelledError(*owed), late)
 
 
 def requests_met(task: Task[Any]) -> int:

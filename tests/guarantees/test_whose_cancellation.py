@@ -474,3 +474,23 @@ def test_a_request_that_is_still_to_be_delivered_is_none_of_the_next_block(new_l
         assert task.cancelling() == 1
 
     run_on(new_loop, main())
+
+
+@on_every_loop
+def test_what_asyncio_repeats_of_a_scopes_cancellation_is_left_to_the_scope(new_loop: Any) -> None:
+    """Since 3.13 its group repeats it without the message by which anyio knows it, and the scope was not left by it."""
+
+    async def main() -> None:
+        with anyio.move_on_after(0.01) as deadline:
+            async with Scope() as outer:
+                await outer.enter_async_context(Suppressing())
+                async with asyncio.TaskGroup():
+                    try:
+                        await asyncio.sleep(60)
+                    finally:
+                        raise ValueError("while leaving")
+            await asyncio.sleep(60)
+        assert deadline.cancelled_caught
+        assert await is_left_alone()
+
+    run_on(new_loop, main())

@@ -80,7 +80,7 @@ BOUND_TO_TASK |= {"connection", "scope"}
 #: And these interrupt the task that they are in while it leaves them, or lose their error to what interrupts it.
 NEVER_INLINE = FAILING - {"failing"}
 #: Where these raise errors, they go by the count of requests, and repeat one that has been swallowed.
-COUNTING = {"group", "asyncio group"} if sys.version_info >= (3, 13) else {"group"}
+COUNTING = {"group", "joining group"} | ({"asyncio group"} if sys.version_info >= (3, 13) else set())
 
 Items = list[Any]  # of a scope, oldest first: a Held, or the items of a child
 
@@ -172,13 +172,14 @@ class Flight:
         """Whether the request comes back at the next wait, whoever swallows it, as anyio's does."""
         return self.happened > 0 and self.program.event in ("move_on_after", "fail_after")
 
-    def happen(self, *, while_leaving: bool) -> None:
-        """Have the event happen, if its turn has come."""
+    def happen(self, *, while_leaving: bool, shielded: bool = False) -> None:
+        """Have the event happen, if its turn has come; perhaps while the host waits under a shield."""
         if self.program.event == "nothing" or self.happened == times(self.program):
             return
         self.happened += 1
         if self.program.event in CANCELLING:
-            self._ask("outside")
+            if not (shielded and self.level):  # which anyio delivers when the shield has ended
+                self._ask("outside")
         elif self.depth > self.target or not while_leaving:  # a scope that is being closed cannot be ended
             self._ask(self.target)
 
@@ -244,14 +245,14 @@ class Flight:
                 self.requests |= self.asked  # what an asked host raises inline is its cancellation
             case "cancelled" if not seen or self.errors or not self.requests or in_child:
                 self.errors["cancelled"] += 1
-            case "anyio client" if inline:
+            case "anyio client" if inline and not self.errors:
                 self.requests |= self.asked
-            case "asyncio group" if inline and held.sort in COUNTING and self.errors:
+            case "asyncio group" | "joining group" if inline and held.sort in COUNTING and self.errors:
                 self.requests |= self.asked
             case "slow" if self.happened or self.program.moment == "exit":
-                self.happen(while_leaving=True)
+                self.happen(while_leaving=True, shielded=not inline)
         if held.sort in SUSPENDING and inline and self.level:
-            self.requests.add("outside")
+            self._ask("outside")
 
 
 def expected(program: Program) -> Flight:
@@ -265,6 +266,8 @@ def expected(program: Program) -> Flight:
     if program.end in ("swallow", "fail then"):
         flight.requests.clear()
     flight.leave_block()
+    if flight.level:
+        flight.requests.add("outside")
     return flight
 
 
