@@ -198,6 +198,8 @@ class Flight:
                 self.requests |= self.asked
             if block.kind in FAILING:
                 self.errors[block.number] += 1
+            if self.level and self.errors:
+                self.requests.discard("outside")  # anyio repeats it; until then the next block does not know
             self.depth -= 1
 
     def _take_back(self) -> None:
@@ -245,7 +247,7 @@ class Flight:
                 self.requests |= self.asked  # what an asked host raises inline is its cancellation
             case "cancelled" if not seen or self.errors or not self.requests or in_child:
                 self.errors["cancelled"] += 1
-            case "anyio client" if inline and not self.errors:
+            case "anyio client" if inline and not self.errors and not self.level:  # which it leaves to the scope
                 self.requests |= self.asked
             case "asyncio group" | "joining group" if inline and held.sort in COUNTING and self.errors:
                 self.requests |= self.asked

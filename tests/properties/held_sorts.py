@@ -208,7 +208,7 @@ SORTS: dict[str, Callable[[int, Played, Any], Any]] = {
 FAILING = {sort for sort in SORTS if sort.startswith("failing")}
 
 #: These suspend when they are left inline, and meet there what anyio repeats.
-SUSPENDING = {"slow", "generator", "resource", "joining group", "anyio client"}
+SUSPENDING = {"slow", "generator", "resource", "joining group"}
 
 
 # The ways to hold one
