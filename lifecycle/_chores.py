@@ -8,15 +8,17 @@ abandoned. Those who wait for it are told that it was late in either case, and w
 from __future__ import annotations
 
 from asyncio import CancelledError, Task, sleep
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Generic, Protocol, TypeVar
 
 from ._ground import kernel
+from ._ground.awaiters import Waiter
 from ._ground.calls import coroutine_for
 from ._ground.errors import CreationTimeout, TaskCancelled, failure_of
 from ._ground.foreign import in_words, is_fatal, without_our_frame
 from ._ground.ladder import Ladder
 from ._ground.logs import OwnerLog
+from ._task.work import work_of
 
 T = TypeVar("T")
 
@@ -123,6 +125,7 @@ class Chore(Generic[T]):
             self._cancellation.withdraw()
         self._cancellation = kernel.cancel(self.task, self._reason)
 
+    @work_of("self._owner.employer")
     async def _run(self) -> None:
         if not self._spawned:  # an eager first step, inside the step that begins the chore
             await sleep(0)
@@ -197,6 +200,16 @@ class Chore(Generic[T]):
         return f"<chore {self.name!r}>"
 
 
+class Employer(Protocol):
+    """What chores need of the owner, or of the part of it, that waits for all of them when it closes."""
+
+    owner_name: str
+    logger: OwnerLog
+
+    def _hosts(self, task: Task[Any]) -> Iterable[Waiter]:
+        """Yield who goes on when it has closed."""
+
+
 class Chores:
     """The chores of one owner that have not ended.
 
@@ -205,11 +218,13 @@ class Chores:
         abandoned: those that are not.
         name: the owner's name, for logs.
         logger: where the error of one that was abandoned goes.
+        employer: who waits for all of them.
     """
 
-    def __init__(self, name: str, logger: OwnerLog) -> None:
-        self.name = name
-        self.logger = logger
+    def __init__(self, employer: Employer) -> None:
+        self.name: str = employer.owner_name
+        self.logger: OwnerLog = employer.logger
+        self.employer = employer
         # Dicts rather than sets: they are walked in order of arrival, the same in every run.
         self.live: dict[Task[Any], Chore[Any]] = {}
         self.abandoned: dict[Chore[Any], None] = {}
@@ -237,10 +252,6 @@ class Chores:
         chore = Chore(self, coroutine_for(work), name, timeout, settle, late, overdue)
         self.live[chore.task] = chore
         return chore
-
-    def has(self, task: Task[Any]) -> bool:
-        """Whether *task* is one of the chores."""
-        return task in self.live
 
     def names(self, exempt: frozenset[Task[Any]]) -> tuple[str, ...]:
         """Return the names of the live chores but those of *exempt* tasks."""

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from ._ground import kernel, trace
+from ._ground.awaiters import Waiter
 from ._ground.checks import checked_name, checked_timeout
 from ._ground.closing import OwnerState, refuse, tell_closed, wait_closed
 from ._ground.errors import StillLent
 from ._ground.foreign import combine
 from ._ground.logs import OwnerLog
-from ._task.waiting import awaiting_tasks_of, closing_tasks
+from ._task.waiting import Waiting, closing_tasks, waits_for
 
 T = TypeVar("T")
 
@@ -116,11 +117,11 @@ class Closable(Protocol):
     def _borrowed(self) -> list[str]:
         """Name what is still lent."""
 
+    def _borrowers(self) -> set[Task[Any]]:
+        """Return the tasks that have something that is lent, as far as they are known."""
+
     def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
         """Name what a drain waits for; not what *exempt* tasks have."""
-
-    def _employs(self, task: Task[Any]) -> bool:
-        """Whether *task* is one of the owner's own, for which a close waits."""
 
 
 class Closing:
@@ -143,6 +144,7 @@ class Closing:
         "_entered",
         "_errors",
         "_future",
+        "_host",
         "_kind",
         "_over",
         "_owner",
@@ -168,6 +170,7 @@ class Closing:
         self.account: trace.Account | None = None
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None
+        self._host: Task[Any] | None = None  # whose block it is
         self._future: Future[None] | None = None  # of the close, once it has begun
         self._over: Future[None] | None = None  # see `wait_closed`
 
@@ -191,6 +194,7 @@ class Closing:
         if self._entered:
             refuse(self, "another async with block", f"it is {self.state.value} and has been entered before")
         self._entered = True
+        self._host = kernel.current_task()
         if trace.sink is not None:
             self.begin_account()
 
@@ -261,6 +265,10 @@ class Closing:
         finally:
             del self.watchers[future]
 
+    def _hosts(self, _: Task[Any]) -> Iterator[Waiter]:
+        if self._host is not None:
+            yield self._host, False
+
     # The close
 
     async def close(self) -> tuple[BaseException | None, CancelledError | None]:
@@ -269,14 +277,16 @@ class Closing:
             return None, None
         if self._future is not None:
             # Not through a cancellation: the first closer may be waiting for this very task.
-            if self._closing_in not in closing_tasks() and not self._owner._employs(kernel.current_task()):
-                await kernel.wait_shielded(self._future)
+            assert self._closing_in is not None
+            if not waits_for(self._closing_in, kernel.current_task()):
+                with Waiting(self._closing_in, bound=False, until=self._future):
+                    await kernel.wait_shielded(self._future)
             return None, None
         self._future = kernel.new_future()
         self._closing_in = kernel.current_task()
         held = await self._end_everything()
         self.state = CLOSED
-        self._closing_in = None
+        self._closing_in = self._host = None
         self._future.set_result(None)
         tell_closed(self)
         self.progress()
@@ -287,7 +297,8 @@ class Closing:
         exempt = closing_tasks()
         self.state = CLOSING
         owner = self._owner
-        with awaiting_tasks_of(owner._employs, exempt):
+        # All tasks of the owner are employed by this; nobody borrows from now on.
+        with Waiting(self, *(owner._borrowers() - exempt)):
             owner._begin_closing(exempt)
             has_come_back = owner._has_come_back(exempt, closing=True)
             held = await self._wait_through(lambda: has_come_back() and owner._is_quiet(exempt), self.timeout)

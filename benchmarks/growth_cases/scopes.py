@@ -140,6 +140,17 @@ async def scope_closers(n: int, laps: Laps) -> None:
 
 
 @case
+async def scope_released_early(n: int, laps: Laps) -> None:
+    scope = Scope()
+    values = [object() for _ in range(n)]
+    for value in values:
+        await scope.acquire(lambda value=value: value, release=nothing)
+    with laps("release the newest", n):
+        for value in reversed(values):
+            await scope.release(value)
+
+
+@case
 async def scope_waiters(n: int, laps: Laps) -> None:
     scope = Scope()
     with laps("wait for the close", n):

@@ -51,6 +51,34 @@ OWN = [
     ),
     # What goes from one task to another.
     OwnMutant(
+        "only who waits for the closer itself is seen",
+        "_waiting_for",
+        "unseen.append(waiter)",
+        "pass",
+        CROSSING,
+    ),
+    OwnMutant(
+        "no owner is asked who waits for its tasks",
+        "_waiters_of",
+        "waiters += employer._hosts(task)",
+        "pass",
+        CROSSING,
+    ),
+    OwnMutant(
+        "who closes a scope is not seen behind its closer",
+        "Unwinding._hosts",
+        "if closer is self._runner:",
+        "if False:",
+        CROSSING,
+    ),
+    OwnMutant(
+        "a close releases what is being released before its turn",
+        "ScopeBooks.newest",
+        "found = early or entry",
+        "found = entry",
+        CROSSING,
+    ),
+    OwnMutant(
         "a task behind a shield is not followed",
         "Cancellation._follow",
         "waits_for.add_done_callback(self._try_to_deliver)",
@@ -174,7 +202,7 @@ OWN = [
     ),
     # Order, joins, releases.
     OwnMutant(
-        "oldest first", "ScopeBooks.top", "self.popitem()", "(next(iter(self)), self.pop(next(iter(self))))", SCOPE
+        "oldest first", "ScopeBooks.newest", "self.popitem()", "(next(iter(self)), self.pop(next(iter(self))))", SCOPE
     ),
     OwnMutant("a long close is cut short", "Unwinding._breathe", "self.hold(error)", "raise", ("scope_of_a_thousand",)),
     OwnMutant(
@@ -330,7 +358,7 @@ OWN = [
     # Closing.
     OwnMutant("a close keeps its watchdog", "Unwinding.run", "self._timer.cancel()", "pass", SCOPE),
     OwnMutant("the baton is dropped", "Unwinding._delegate", "closer.add_done_callback(", "id(", SCOPE),
-    OwnMutant("an heir without tasks", "Scope.pop_all", "entry._owner = heir", "pass", ("scope_handed",)),
+    OwnMutant("an heir without tasks", "ScopeBooks.hand_over", "owned._owner = owner", "pass", ("scope_handed",)),
     OwnMutant(
         "values stay when a registry closes",
         "Registry._begin_closing",

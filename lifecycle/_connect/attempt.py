@@ -13,7 +13,7 @@ from .._ground.foreign import combine, with_traceback
 from .._ground.roots import Portrait, Thing, enroll
 from .._scope.ending import CLOSED, OPEN
 from .._scope.scope import Scope
-from .._task.waiting import closing_tasks
+from .._task.waiting import Waiting, waits_for
 from .connecting import Connecting
 from .retry import Retry
 from .stages import Stages
@@ -228,10 +228,12 @@ class ConnectAttempt(Generic[T]):
         if self._waits_for_me():
             raise RuntimeError(f"{self!r} is awaited by its own connector, which would wait for ever")
         if connecting.state is NEW:
-            connecting.begin()
+            with Waiting(connecting):  # in which an eager connector runs already
+                connecting.begin()
         try:
-            while connecting.state not in SETTLED:
-                await kernel.wait(connecting.ended)
+            with Waiting(connecting):
+                while connecting.state not in SETTLED:
+                    await kernel.wait(connecting.ended)
         except GeneratorExit:
             self._end("the coroutine that awaited it was destroyed")
             raise
@@ -261,14 +263,15 @@ class ConnectAttempt(Generic[T]):
     async def _wait_through(self) -> CancelledError | None:
         """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile."""
         held = None
-        while self._connecting.state not in SETTLED:
-            held = kernel.foremost(held, await kernel.wait_through(self._connecting.ended))
+        with Waiting(self._connecting):
+            while self._connecting.state not in SETTLED:
+                held = kernel.foremost(held, await kernel.wait_through(self._connecting.ended))
         return held
 
     def _waits_for_me(self) -> bool:
         """Whether what the calling task is part of is what the connect itself waits for."""
         task = self._connecting.task
-        return task is not None and task in closing_tasks()
+        return task is not None and waits_for(task, kernel.current_task())
 
     def _check_settled(self, what: str) -> None:
         if self._connecting.state not in SETTLED:

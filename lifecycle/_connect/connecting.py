@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from asyncio import CancelledError, Future, Task, TimerHandle
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel, trace
+from .._ground.awaiters import Waiter
 from .._ground.foreign import is_fatal, split_cancellation, traceback_of
 from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.ending import CLOSED
 from .._scope.entries import Resource
 from .._scope.scope import Scope
+from .._task.work import work_of
 from .errors import connect_cancelled, connect_error, connect_timeout
 from .retry import Retry
 from .stages import Stages
@@ -97,6 +99,9 @@ class Connecting(Generic[T]):
     def task(self) -> Task[None] | None:
         """The task that the connect waits for at present."""
         return self._trial.task if self._trial is not None else self._undoing
+
+    def _hosts(self, _: Task[Any]) -> Iterable[Waiter]:
+        return ()  # who waits for it notes that
 
     # What callers ask for
 
@@ -183,6 +188,7 @@ class Connecting(Generic[T]):
             close_timeout=self._close_timeout,
             on_rollback=self._rollback_began,
             on_end=self._trial_ended,
+            employer=self,
         )
         self._trial.begin()
 
@@ -233,6 +239,7 @@ class Connecting(Generic[T]):
         self.error = self._cancelled(self._ending or "")
         self._undoing = run_surely(self._close_connection, f"rollback of connect {self._name!r}")
 
+    @work_of("self")
     async def _close_connection(self) -> None:
         self._undoing = kernel.current_task()
         scope, self.connection = self.connection, None

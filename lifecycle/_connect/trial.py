@@ -19,6 +19,7 @@ from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._scope.scope import Scope
 from .._task.handle import was_closed
+from .._task.work import Employer, work_of
 from .stages import Stages
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Trial(Generic[T]):
         close_timeout: float,
         on_rollback: Callable[[], None],
         on_end: Callable[[Trial[T]], None],
+        employer: Employer,
     ) -> None:
         self.number = number
         self.connection: Scope | None = None
@@ -67,6 +69,7 @@ class Trial(Generic[T]):
         self._name = name
         self._on_rollback = on_rollback
         self._on_end = on_end
+        self._employer = employer  # who is waited for where this is
         self._scope = Scope(name, close_timeout=None if close_timeout == kernel.FOREVER else close_timeout)
         self.stages = Stages(self._scope, number, deadline)
         self._began = self._over = self._abandoned = False  # the connector's run
@@ -122,6 +125,7 @@ class Trial(Generic[T]):
 
     # Connecting
 
+    @work_of("self._employer")
     async def _run(self) -> None:
         self._began = True
         self.task = kernel.current_task()
@@ -195,6 +199,7 @@ class Trial(Generic[T]):
             self.error = failure
             self._on_rollback()
 
+    @work_of("self._employer")
     async def _roll_back(self) -> list[BaseException | None]:
         """Undo what is in the ledger, which after a success is nothing, and report the end; return what that met.
 
@@ -214,7 +219,7 @@ class Trial(Generic[T]):
     def _tell_end(self) -> None:
         """Report the end, and let go of the errors, and of those who keep them: their frames lead back here."""
         on_end = self._on_end
-        del self._on_end, self._on_rollback, self.task
+        del self._on_end, self._on_rollback, self._employer, self.task
         self._scope._body = None  # whose task keeps the cancellation that it ended by
         on_end(self)
         self.error, self.rollback_errors = None, ()

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from asyncio import Task
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Code objects and line numbers only: a kept frame object would pin every local variable of its function.
 Frames = tuple[tuple[CodeType, int], ...]
+
+#: Coroutine functions of ours that do something else's work, with a few steps of their own around it: by the identity
+#: of their code, which takes long to hash.
+WRAPPERS: set[int] = set()
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
@@ -40,6 +46,12 @@ def creation_site(depth: int = 3, *, skip: int = 1) -> Frames:
         kept.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return tuple(kept[skip:])
+
+
+def wrapper(function: F) -> F:
+    """Mark a coroutine function as one that does nothing but another's work."""
+    WRAPPERS.add(id(function.__code__))
+    return function
 
 
 def coroutine_of(task: Task[Any]) -> object:
@@ -72,3 +84,12 @@ def suspended_at(task: Task[Any]) -> tuple[str, ...]:
         for frame in suspended_frames(coroutine_of(task))
         if not is_core(frame.f_code.co_filename)
     )
+
+
+def local_of(frame: FrameType, name: str) -> Any:
+    """Return the local variable *name* of *frame*, None where it has none."""
+    variables: Any = frame.f_locals
+    value = variables.get(name)
+    if type(variables) is dict:  # before Python 3.13 a copy, which the frame would keep: a cycle, if a traceback does
+        variables.clear()
+    return value

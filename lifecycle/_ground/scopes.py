@@ -12,6 +12,7 @@ from asyncio import CancelledError, Task
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
+from weakref import ref
 
 from anyio import CancelScope
 
@@ -25,8 +26,8 @@ def innermost_scope(task: Task[Any]) -> CancelScope | None:
         backend = sys.modules.get("anyio._backends._asyncio")
         if backend is None:
             return None  # anyio's scopes are not loaded, so there are none
-        _task_states = backend._task_states
-    state = _task_states.get(task)
+        _task_states = backend._task_states.data  # of a WeakKeyDictionary, whose own method takes twice as long
+    state = _task_states.get(ref(task))
     return None if state is None else state.cancel_scope
 
 
@@ -57,6 +58,18 @@ def _scopes_of(task: Task[Any]) -> Iterator[Any]:
         if scope._host_task is task:
             yield scope
         scope = scope._parent_scope
+
+
+def hosts_around(task: Task[Any]) -> list[Task[Any]]:
+    """Return the tasks whose scopes *task* is in: the host of its task group is one, and cannot go before it ends."""
+    hosts = []
+    scope: Any = innermost_scope(task)
+    while scope is not None:
+        host = scope._host_task
+        if host is not None and host is not task:
+            hosts.append(host)
+        scope = scope._parent_scope
+    return hosts
 
 
 def scope_of_caller() -> CancelScope | None:

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
+from .frames import wrapper
 from .kernel import spawn
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context
         _nesting.depth -= 1
 
 
+@wrapper
 async def _begin_later(coro: Coroutine[Any, Any, T]) -> T:
     """Run *coro* from the next loop iteration on, also where a task factory makes tasks eager."""
     try:

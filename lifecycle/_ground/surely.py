@@ -7,12 +7,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import kernel
+from .frames import wrapper
 
 
 def run_surely(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> Task[None]:
     """Return a task that runs *work*; another takes its place if it is cancelled before its first step."""
     begun = False
 
+    @wrapper
     async def run() -> None:
         nonlocal begun
         begun = True

@@ -74,11 +74,15 @@ class Account:
         mark: the owner's own.
     """
 
-    __slots__ = ("_marks", "mark")
+    __slots__ = ("_above", "_ended", "_marks", "mark")
 
     def __init__(self, kind: str, name: str, above: Account | None = None) -> None:
         self.mark: Mark | None = opened(kind, name, None if above is None else above.mark)
         self._marks: dict[Any, Mark | None] = {}
+        self._above = above
+        self._ended = False
+        if above is not None:
+            above._marks[self] = None  # which ends before it does
 
     def enter(self, thing: Any, kind: str, name: str) -> None:
         """Report that the owner holds *thing* from now on."""
@@ -91,6 +95,8 @@ class Account:
     def leave(self, thing: Any) -> None:
         """Report that *thing* has ended, if it was reported."""
         closed(self._marks.pop(thing, None))
+        if self._ended:
+            self.end()
 
     def mark_of(self, thing: Any) -> Mark | None:
         """Return the mark of *thing*, None if it was not reported."""
@@ -102,8 +108,15 @@ class Account:
         return not self._marks
 
     def end(self) -> None:
-        """Report that the owner itself has ended."""
-        closed(self.mark)
+        """Report that the owner itself has ended; where it has left things behind, with the last of them."""
+        self._ended = True
+        if self._marks:
+            return
+        mark, self.mark = self.mark, None
+        closed(mark)
+        above, self._above = self._above, None
+        if above is not None:
+            above.leave(self)
 
 
 def mark_in(account: Account | None, thing: Any = None) -> Mark | None:

@@ -16,7 +16,7 @@ from .._ground.foreign import without_our_frame
 from .._task.handle import TaskHandle, TaskStatus
 from .gather import ResultGroup
 from .group import CLOSED, OPEN
-from .members import Member
+from .member import Member
 from .source import END, Source
 
 T = TypeVar("T")

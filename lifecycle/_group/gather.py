@@ -14,7 +14,7 @@ from .._ground.errors import TaskCancelled
 from .._ground.foreign import combine, is_fatal
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
 from .group import Policy, TaskGroup
-from .members import Member, name_of_member, was_cancelled
+from .member import Member, name_of_member, was_cancelled
 from .source import BREATH_EVERY, END, Breath, Source
 
 T = TypeVar("T")

@@ -18,11 +18,13 @@ from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
 from .._ground.foreign import add_context, distinct, is_fatal, without_our_frame
 from .._ground.ladder import Ladder
+from .._ground.lifeline import keep_tasks_of
 from .._ground.roots import Portrait, enroll
 from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
-from .members import Member, Members, logger, name_of_member, native_task_of, was_cancelled
+from .member import Member, name_of_member, native_task_of, was_cancelled
+from .members import Members, logger
 from .statistics import TaskGroupStatistics
 
 T = TypeVar("T")
@@ -123,6 +125,7 @@ class TaskGroup:
         self._since = self._members.now()
         self._refusal = None
         enroll(self)
+        keep_tasks_of(self, self._members._live)
         self._token = trace.opened("task group", self.name) if trace.sink is not None else None
         if self.timeout != kernel.FOREVER:
             loop = kernel.running_loop()

@@ -9,26 +9,26 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .._ground import callgraph, kernel
-from .._ground.frames import coroutine_of
+from .._ground.awaiters import Waiter
 from .._ground.kernel import NativeTask
 from .._ground.logs import OwnerLog
 from .._ground.roots import Thing
+from .._task.body import Body
 from .._task.first_steps import FirstSteps
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.slots import Slots
+from .member import CancellationAfterFirstStep, Member, name_of_member, native_task_of
 
 T = TypeVar("T")
 
 logger = OwnerLog("lifecycle.group")
-
-#: A native task, made by ``create_task``, or the handle of one, made by ``start_soon``.
-Member = Task[Any] | TaskHandle[Any]
 
 
 class MembersOwner(Protocol):
     """What members need of the group that owns them."""
 
     name: str
+    _body: Body  # from the moment on in which it is entered
 
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
         """Take note of a member's end: its value, its error or None; called once for each, when it has left."""
@@ -114,6 +114,16 @@ class Members:
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
         self._plain = kernel.is_plain(self._loop)
+
+    @property
+    def _parent_task(self) -> Task[Any] | None:
+        """The task that joins them, as ``asyncio.TaskGroup`` calls it; None when no member is left for it to join."""
+        owner = getattr(self, "_owner", None)
+        return None if owner is None else owner._body.host
+
+    def _hosts(self, _: Task[Any]) -> Iterator[Waiter]:
+        if (host := self._parent_task) is not None:
+            yield host, True
 
     def now(self) -> float:
         """Return the time of the loop in seconds."""
@@ -409,40 +419,3 @@ class Members:
         assert self.created == len(self._live) + ended + len(self.abandoned)
         assert self.limit is None or len(self._running) <= self.limit
         assert self._slots is None or len(self._running) + self.queued == len(self._live)
-
-
-class CancellationAfterFirstStep(kernel.Cancellation):
-    """A request to cancel a native task that may not have begun: it is let in first, so that it can clean up."""
-
-    __slots__ = ()
-
-    def _try_to_deliver(self, _: object = None) -> None:
-        if self._task is not None and awaits_first_step(self._task):
-            self._look = self._task.get_loop().call_soon(self._try_to_deliver)
-        else:
-            super()._try_to_deliver()
-
-
-def awaits_first_step(task: Task[Any]) -> bool:
-    """Return whether *task* runs a coroutine that has not begun; False where that cannot be seen."""
-    coro: Any = coroutine_of(task)
-    return getattr(coro, "cr_suspended", True) is False and not coro.cr_running and coro.cr_frame is not None
-
-
-def name_of_member(member: Member) -> str:
-    """Return the name of the task of *member*."""
-    return member.name if isinstance(member, TaskHandle) else member.get_name()
-
-
-def native_task_of(member: Member) -> Task[Any]:
-    """Return the native task of *member*, which has not ended."""
-    task = member._task if isinstance(member, TaskHandle) else member
-    assert task is not None
-    return task
-
-
-def was_cancelled(member: Member) -> bool:
-    """Return whether an ended *member* had been cancelled before."""
-    if isinstance(member, TaskHandle):
-        return member._cancellation is not None and member._cancellation.delivered
-    return member.cancelling() > 0

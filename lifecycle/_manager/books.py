@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from typing import Any, NoReturn
 
 from .._ground import kernel, trace
+from .._ground.awaiters import Waiter
 from .._ground.checks import checked_limit, checked_name, checked_sync
 from .._ground.closing import OwnerState, refuse
 from .._ground.errors import ManagerFull, OwnerClosed
+from .._ground.lifeline import keep_tasks_of
 from .._ground.roots import Portrait, Thing, enroll
 from .._ground.watchers import tell_failure
 from .._task.first_steps import FirstSteps, next_sweep, sweep
@@ -35,7 +37,7 @@ class TaskBooks:
     # An instance with more than thirty attributes loses the fast way to all of them, unless they are slots.
     __slots__ = (
         "__weakref__", "_abandoned", "_accepted", "_account", "_bounded", "_cancelled", "_clock", "_context",
-        "_discarded", "_eager", "_failed", "_fast_end", "_fast_start", "_finished", "_first_steps", "_hooks",
+        "_discarded", "_eager", "_failed", "_fast_end", "_fast_start", "_finished", "_first_steps", "_hooks", "_host",
         "_idleness", "_loop", "_on_error", "_pending_limit", "_plain", "_rejected", "_running", "_since", "_slots",
         "_state", "_sweep_at", "name",
     )  # fmt: skip
@@ -68,6 +70,7 @@ class TaskBooks:
         self._eager = eager
         self._state = OPEN
         self._loop: AbstractEventLoop | None = None
+        self._host: Task[Any] | None = None  # whose block it is
         self._account: trace.Account | None = None  # while tracing
         self._since: float | None = None  # when it came to its loop
         # Whether a task that ends has only to leave the books: there are no line, no hooks, no tracing, no abandoned.
@@ -87,9 +90,36 @@ class TaskBooks:
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
         self._since = self._clock()
+        keep_tasks_of(self, self._running)
         self._plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
         self._fast_end = self._fast_end and trace.sink is None
         self._review()
+
+    def _has_lost_loop(self) -> bool:
+        """Whether its loop is closed and another one runs: with nothing left in the first, it goes on in that."""
+        if self._loop is None or not self._loop.is_closed():
+            return False
+        try:
+            kernel.running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def _check_loop(self) -> None:
+        """Say why no task can be started, where tasks were left in a loop that is closed.
+
+        Raises:
+            RuntimeError: that is why.
+        """
+        if self._running and self._has_lost_loop():
+            raise RuntimeError(
+                f"{self} belongs to an event loop that was closed with {len(self._running)} tasks of it unfinished; "
+                "close a manager before its loop, and make another one for the next"
+            )
+
+    def _hosts(self, _: Task[Any]) -> Iterator[Waiter]:
+        if self._host is not None:
+            yield self._host, False
 
     def _review(self) -> None:
         """Find out again whether tasks can be started in the shortest way, which leaves their first steps unwatched."""
@@ -97,7 +127,7 @@ class TaskBooks:
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
-        if self._loop is None:
+        if self._loop is None or (not self._running and self._has_lost_loop()):
             try:
                 self._bind()
             except RuntimeError:  # there is no loop
@@ -135,6 +165,7 @@ class TaskBooks:
                 handle._start(context, eager=self._eager)
         except BaseException:
             handle._discard()
+            self._check_loop()
             raise
         if not self._fast_start:
             self._first_steps.expect(handle)  # so that a foreign cancellation gives its slot back at once

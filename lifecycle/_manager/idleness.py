@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future, Task
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,7 +12,8 @@ from .._ground import kernel
 from .._task.first_steps import FirstSteps
 from .._task.handle import TaskHandle
 from .._task.slots import Slots
-from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting, handle_of
+from .._task.waiting import Waiting, bound_tasks, closing_tasks, closing_tasks_with_bonds
+from .._task.work import handle_of
 from .records import AbandonedTask
 
 T = TypeVar("T")
@@ -21,33 +22,49 @@ T = TypeVar("T")
 MANY = 8
 
 
+class Tally(dict[Task[Any], int]):
+    """Tasks, and for how many reasons each of them is in here."""
+
+    __slots__ = ()
+
+    def add(self, tasks: Iterable[Task[Any]]) -> None:
+        """Take them in, for one reason more."""
+        for task in tasks:
+            self[task] = self.get(task, 0) + 1
+
+    def remove(self, tasks: Iterable[Task[Any]]) -> None:
+        """Take back what `add` was told."""
+        for task in tasks:
+            self[task] -= 1
+            if not self[task]:
+                del self[task]
+
+
 class Crowd:
     """Callers that leave out the same tasks, so that they wait for the same: however many, one look answers all.
 
     Attributes:
         tasks: what they leave out, and for how many of them.
         waiting: what wakes those for whom it is not over yet.
+        cancelled: whether the manager's tasks have been cancelled.
     """
 
-    __slots__ = ("tasks", "waiting")
+    __slots__ = ("cancelled", "tasks", "waiting")
 
-    def __init__(self) -> None:
-        self.tasks: dict[Task[Any], int] = {}
+    def __init__(self, *, cancelled: bool = False) -> None:
+        self.cancelled = cancelled
+        self.tasks = Tally()
         self.waiting: dict[Future[None], None] = {}
 
     def join(self, idle: Future[None], tasks: frozenset[Task[Any]]) -> None:
         """Add a caller, on whose wait *tasks* depend."""
         self.waiting[idle] = None
-        for task in tasks:
-            self.tasks[task] = self.tasks.get(task, 0) + 1
+        self.tasks.add(tasks)
 
     def leave(self, idle: Future[None], tasks: frozenset[Task[Any]]) -> None:
         """Take a caller back."""
         self.waiting.pop(idle, None)
-        for task in tasks:
-            self.tasks[task] -= 1
-            if not self.tasks[task]:
-                del self.tasks[task]
+        self.tasks.remove(tasks)
 
     def wake(self) -> None:
         """Tell all that it is over."""
@@ -60,7 +77,8 @@ class Crowd:
 class Idleness:
     """Who waits for a manager's tasks to end, and which of them they leave out, so as not to wait in a circle.
 
-    1. A task does not wait for itself, nor for a task that waits for it through a release.
+    1. A task does not wait for itself, nor for a task that waits for it; in a close, once it has cancelled the tasks,
+       only for those that no cancellation frees.
     2. A task that closes the manager is waited for by none, in whatever order they came.
     3. Tasks of the manager that drain it do not wait for each other; every other waits for them.
     4. A task of the manager that waits here has lent its slot to those that it waits for.
@@ -79,7 +97,8 @@ class Idleness:
         self._crowds: list[Crowd] = []  # each close is one of its own
         self._drains_from_outside: Crowd | None = None
         self._drains_from_inside: Crowd | None = None
-        self._closers: set[Task[Any]] = set()
+        self._before_closers = Tally()  # those that close it, with all that wait for one of them
+        self._closers = Tally()  # and with those alone that are bound to
         #: While more tasks run than this, no wait can be over, and `check` need not be called.
         self.threshold = -1
 
@@ -89,7 +108,12 @@ class Idleness:
         return self._waits > 0
 
     async def wait(
-        self, manager: object, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool
+        self,
+        manager: object,
+        wait: Callable[[Future[None]], Coroutine[Any, Any, T]],
+        *,
+        draining: bool = False,
+        cancelled: bool = False,
     ) -> T | None:
         """Wait in the given way until the manager is idle; None if it is so already.
 
@@ -97,19 +121,20 @@ class Idleness:
             manager: the owner of all the tasks.
             wait: the way, which gets a future.
             draining: whether it is a drain that waits, and not a close.
+            cancelled: whether the tasks have been cancelled.
 
         Cancellation: as *wait* does it; leaves nothing behind.
         """
         # To those that drain or close the manager beside it, a drain applies the rules 2 and 3.
-        tasks = closing_tasks(but_for=manager if draining else None)
+        caller = kernel.current_task()
+        tasks = bound_tasks(caller) if cancelled else closing_tasks(but_for=manager if draining else None)
         own = self._count(tasks) if draining else 0
-        crowd = self._crowd(inside=own > 0) if draining else self._new_crowd()
+        crowd = self._crowd(inside=own > 0) if draining else self._new_crowd(cancelled=cancelled)
         idle = kernel.new_future()
         crowd.join(idle, tasks)
         self._waits += 1
-        begin_awaiting(manager, tasks)
         try:
-            with self._slots.lent(own):
+            with Waiting(manager, bound=not draining, until=idle), self._slots.lent(own):
                 self._review()
                 if idle.done():
                     return None
@@ -118,7 +143,6 @@ class Idleness:
                         self._first_steps.expect(handle)
                 return await wait(idle)
         finally:
-            end_awaiting(manager, tasks)
             crowd.leave(idle, tasks)
             if not crowd.tasks:  # it was the last
                 self._disperse(crowd)
@@ -126,30 +150,42 @@ class Idleness:
             self._review()
 
     @contextmanager
-    def exempt_caller(self) -> Iterator[None]:
-        """Leave the calling task out of every wait meanwhile: it closes the manager."""
-        tasks = closing_tasks() - self._closers
-        self._closers |= tasks
+    def exempt_caller(self, closing: Future[None] | None) -> Iterator[None]:
+        """Leave the calling task out of every wait meanwhile: it closes the manager.
+
+        Args:
+            closing: the end of the close that is under way; those that wait for it have been left out already.
+        """
+        waiting = closing_tasks_with_bonds(but_for=closing)
+        bound = [task for task, is_bound in waiting.items() if is_bound]
+        own = self._count({task for task in bound if task not in self._closers})
+        self._before_closers.add(waiting)
+        self._closers.add(bound)
         self._review()
         try:
-            with self._slots.lent(self._count(tasks)):
+            with self._slots.lent(own):
                 yield
         finally:
-            self._closers -= tasks
+            self._before_closers.remove(waiting)
+            self._closers.remove(bound)
             self._review()
 
     def awaitable_by_caller(self) -> list[TaskHandle[Any]]:
         """Return the running tasks that the calling task may wait for."""
-        exempt = closing_tasks() | self._closers
+        exempt = bound_tasks(kernel.current_task()) | self._closers.keys()
         return [handle for handle in self._running if handle._task not in exempt]
 
     def has_joined_closers(self) -> bool:
         """Whether a task waits in a close of its own manager; only callers outside see it."""
-        return bool(self._running) and not self._count(closing_tasks()) and self._count(self._closers) > 0
+        return bool(self._running) and self._asked_from_outside() and self._count(self._closers.keys()) > 0
 
     def has_stayed_closers(self) -> bool:
         """Whether a task that closed the manager, so that none waited for it, runs on; only callers outside see it."""
-        return bool(self._running) and not self._count(closing_tasks()) and bool(self.awaitable_by_caller())
+        return bool(self._running) and self._asked_from_outside() and bool(self.awaitable_by_caller())
+
+    def _asked_from_outside(self) -> bool:
+        """Whether the calling task is none of the manager's, and what it does is not what one of them is bound to."""
+        return not self._count(bound_tasks(kernel.current_task()))
 
     def _count(self, tasks: AbstractSet[Task[Any]]) -> int:
         """Return how many of *tasks* are running tasks of the manager; whichever are fewer are looked through."""
@@ -172,8 +208,8 @@ class Idleness:
         elif crowd is self._drains_from_outside:
             self._drains_from_outside = None
 
-    def _new_crowd(self) -> Crowd:
-        crowd = Crowd()
+    def _new_crowd(self, *, cancelled: bool = False) -> Crowd:
+        crowd = Crowd(cancelled=cancelled)
         self._crowds.append(crowd)
         return crowd
 
@@ -186,14 +222,15 @@ class Idleness:
     def _review(self) -> None:
         """Work out again when a wait can be over: a caller has come or gone."""
         sizes = [len(crowd.tasks) for crowd in self._crowds if crowd.waiting]
-        self.threshold = max(sizes) + len(self._closers) if sizes else -1
+        self.threshold = max(sizes) + len(self._before_closers) if sizes else -1
         if len(self._running) <= self.threshold:
             self.check()
 
     def _is_idle(self, crowd: Crowd) -> bool:
         if self._slots.queued:
             return False
-        return all(handle._task in crowd.tasks or handle._task in self._closers for handle in self._running)
+        closers = self._closers if crowd.cancelled else self._before_closers
+        return all(handle._task in crowd.tasks or handle._task in closers for handle in self._running)
 
 
 def next_turn() -> Future[None]:

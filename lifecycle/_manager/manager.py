@@ -16,13 +16,15 @@ from .._ground import kernel
 from .._ground.calls import SUSPECTS, check_asynchronous, checked_coroutine, coroutine_from, coroutine_of, name_of
 from .._ground.checks import checked_limit, checked_timeout
 from .._ground.closing import OwnerState, refuse, stop_endless, tell_closed, wait_closed
-from .._ground.errors import ManagerFull, OwnerClosed, ReleaseTimeout
+from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.foreign import with_traceback
 from .._ground.kernel import NativeTask
 from .._ground.ladder import patience
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
+from .._task.waiting import BringingAbout, Waiting
 from .books import TaskBooks
+from .ending import end_block
 from .handover import Handover, ThreadFuture
 from .hooks import TaskHooks, logger
 from .idleness import describe, next_turn
@@ -137,10 +139,10 @@ class TaskManager(TaskBooks):
             wrapper = handle._run()
             try:
                 handle._task = NativeTask(wrapper, loop=self._loop, name=handle.name, context=context)
-            except BaseException:  # the loop that the manager belongs to is closed
+            except BaseException:  # its loop is closed
                 wrapper.close()
-                handle._discard()
-                raise
+                del running[handle]
+                self._place(handle, context)  # in the loop that runs now, or it says why not
         return handle
 
     def create_task(
@@ -187,7 +189,7 @@ class TaskManager(TaskBooks):
         try:
             if self._state is not OPEN:
                 self._reject(label)
-            if self._loop is None:
+            if self._loop is None or (not self._running and self._has_lost_loop()):
                 self._bind()
             handle = TaskHandle(self, coroutine_of(fn, args), label)
         except BaseException:
@@ -278,6 +280,7 @@ class TaskManager(TaskBooks):
             entered = "has already been entered, and " if self._entered else ""
             raise OwnerClosed(f"{self} {entered}is {self._state.value}; make a new manager for every block")
         self._entered = True
+        self._host = kernel.current_task()
         self._bind()
         return self
 
@@ -343,11 +346,12 @@ class TaskManager(TaskBooks):
             return self._report
         held = None
         while self._state is not CLOSED or self._idleness.has_stayed_closers():
-            with self._idleness.exempt_caller():
+            with self._idleness.exempt_caller(self._closing):
                 if self._closing is None:
                     held = await self._close_once(held)
                 else:  # not through a cancellation: the first closer may be waiting for this very task
-                    await kernel.wait_shielded(self._closing)
+                    with Waiting(self._closing, bound=False, until=self._closing):
+                        await kernel.wait_shielded(self._closing)
         try:
             if held is not None:
                 raise held
@@ -357,7 +361,8 @@ class TaskManager(TaskBooks):
 
     async def _close_once(self, held: CancelledError | None) -> CancelledError | None:
         closing = self._closing = kernel.new_future()
-        held = await self._shut_down(held)
+        with BringingAbout(closing):
+            held = await self._shut_down(held)
         self._closing = None
         self._end_idle()
         closing.set_result(None)
@@ -368,6 +373,7 @@ class TaskManager(TaskBooks):
     def _end_idle(self) -> None:
         """Be closed: nothing is left that has to be waited for."""
         self._state = CLOSED
+        self._host = None
         self._report_closed()
         tell_closed(self)
 
@@ -394,7 +400,7 @@ class TaskManager(TaskBooks):
             for handle in self._idleness.awaitable_by_caller():
                 handle.cancel(f"{self} is closing")
             wait = partial(kernel.wait_through, timeout=patience(rung, self.cancel_timeout))
-            held = kernel.foremost(held, await self._wait_idle(wait))
+            held = kernel.foremost(held, await self._wait_idle(wait, cancelled=True))
         return held
 
     def _discard_pending(self) -> tuple[str, ...]:
@@ -417,32 +423,14 @@ class TaskManager(TaskBooks):
         return records
 
     async def _wait_idle(
-        self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False
+        self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False, cancelled: bool = False
     ) -> T | None:
         """Wait in the given way until nothing is left but tasks that themselves wait for that."""
         self._fast_start = False
         try:
-            return await self._idleness.wait(self, wait, draining=draining)
+            return await self._idleness.wait(self, wait, draining=draining, cancelled=cancelled)
         finally:
             self._review()
 
     def _names(self) -> tuple[str, ...]:
         return tuple(handle.name for handle in self._idleness.awaitable_by_caller())
-
-
-async def end_block(
-    owner: object, closing: Coroutine[Any, Any, DrainReport], error: BaseException | None, cancel_timeout: float
-) -> None:
-    """End the block of an owner that drains: an *error* of the body goes on, else the tasks abandoned are one."""
-    try:
-        report = await closing
-    except CancelledError as held:
-        if isinstance(error, CancelledError):
-            kernel.conclude(None, kernel.foremost(error, held), error)
-        else:
-            kernel.conclude(error, held, error)
-        return
-    if report.abandoned and error is None:
-        names = ", ".join(left.name for left in report.abandoned)
-        stack = report.abandoned[0].stack
-        raise ReleaseTimeout(f"{owner} (abandoned: {names})", cancel_timeout, abandoned=True, stack=stack)

@@ -14,7 +14,7 @@ from .._ground.foreign import without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
 from .._ground.starts import spawn_eagerly
-from .._task.waiting import adopt_closers, disown_closers
+from .._task.work import work_of
 
 logger = OwnerLog("lifecycle.pair")
 
@@ -42,8 +42,8 @@ class Closer:
         self._ladder: Ladder | None = None
         self._cancellation: kernel.Cancellation | None = None
 
-    def begin(self, exempt: frozenset[Task[Any]], ended: Callable[[], object]) -> None:
-        """Close, unless that was begun before; *ended* is called when nothing is left of what did not end at once."""
+    def begin(self, owner: object, ended: Callable[[], object]) -> None:
+        """Close for *owner*, unless that was begun before; *ended* is called when what did not end at once is over."""
         close, self._close = self._close, None
         if close is None:
             return
@@ -54,7 +54,7 @@ class Closer:
             return
         if inspect.isawaitable(closing):
             # Eagerly, so that what the loops are blocked in is freed before they are cancelled, where it can be.
-            task = spawn_eagerly(self._await(closing, exempt), f"closer of {self._owner}")
+            task = spawn_eagerly(self._await(closing, owner), f"closer of {self._owner}")
             if not task.done():
                 self.task = task
                 self._ended = ended
@@ -62,8 +62,8 @@ class Closer:
                 self._ladder = Ladder(self._interrupt, self._abandon, self._timeout)
                 self._ladder.expect(self._timeout)
 
-    async def _await(self, closing: Awaitable[Any], exempt: frozenset[Task[Any]]) -> None:
-        adopt_closers(exempt)
+    @work_of("owner")
+    async def _await(self, closing: Awaitable[Any], owner: object) -> None:
         try:
             await closing
         except BaseException as error:
@@ -72,8 +72,7 @@ class Closer:
             if self._cancellation is not None and not self._was_abandoned:  # which it has swallowed
                 self.error = ReleaseTimeout(self._label, self._timeout, abandoned=False)
         finally:
-            disown_closers()
-            del self  # which keeps the error whose frames lead back to this one: a cycle
+            del self, owner  # which keep the error whose frames lead back to this one: a cycle
 
     def _take(self, error: BaseException) -> None:
         """Note what the closing raised; what it raises after it was abandoned is only told."""

@@ -20,23 +20,40 @@ from __future__ import annotations
 
 import enum
 from asyncio import Future, Task, TimerHandle
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .._ground import kernel, trace
+from .._ground.awaiters import Waiter
 from .._ground.calls import coroutine_of
 from .._ground.errors import ReleaseTimeout
 from .._ground.ladder import Ladder
+from .._ground.lifeline import keep_tasks_of
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
 from .._task.handle import CANCELLED, FAILED, TaskHandle
+from .._task.waiting import NOBODY
 from .closer import Close, Closer
 from .ends import How, LinkOutcome, LoopEnd
 
 logger = OwnerLog("lifecycle.pair")
 
 Loop = Callable[[], Coroutine[Any, Any, object]]
-NOBODY: frozenset[Task[Any]] = frozenset()
+
+
+class Exempt(NamedTuple):
+    """Tasks that are not waited for, because they wait for the one that would.
+
+    Attributes:
+        waiting: all of them; the closing of the resource, which is not cancelled, is not waited for in any of these.
+        bound: those that no cancellation frees; a loop, which is cancelled, is not waited for in any of these.
+    """
+
+    waiting: frozenset[Task[Any]]
+    bound: frozenset[Task[Any]]
+
+
+NONE_EXEMPT = Exempt(NOBODY, NOBODY)
 
 
 class LinkState(enum.Enum):
@@ -87,10 +104,11 @@ class Linked:
         self._told: set[TaskHandle[Any]] = set()
         self._lingering: TimerHandle | None = None
         self._ladder: Ladder | None = None
-        self._watchers: dict[Future[None], frozenset[Task[Any]]] = {}
+        self._watchers: dict[Future[None], Exempt] = {}
         self._token: trace.Mark | None = None
         self.undelivered = 0
         self._since: float | None = None
+        self._host: Task[Any] | None = None  # whose block it is
         enroll(self)
 
     def __repr__(self) -> str:
@@ -100,10 +118,12 @@ class Linked:
 
     def begin(self) -> None:
         """Start all loops."""
+        self._host = kernel.current_task()
         self._clock = kernel.clock()
         self._since = self._clock()
         handles = [TaskHandle(self, coro, f"{self.name}.{name}") for name, coro in self._coroutines()]
         self._live = dict(zip(handles, self._loops, strict=True))
+        keep_tasks_of(self, self._live)
         self._loops = {}
         self.state = RUNNING
         if trace.sink is not None:
@@ -213,7 +233,7 @@ class Linked:
         if begins:
             self.state = STOPPING
             self._reason = reason
-            self._begin_closing(exempt)
+            self._begin_closing()
         fresh = [handle for handle in self._live if handle not in self._told and handle._task not in exempt]
         self._told.update(fresh)
         if fresh:
@@ -250,12 +270,12 @@ class Linked:
         self._told.clear()
         self.progress()
 
-    def _begin_closing(self, exempt: frozenset[Task[Any]] = NOBODY) -> None:
+    def _begin_closing(self) -> None:
         """Close the resource: nothing more may linger."""
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        self._closer.begin(exempt, self.progress)
+        self._closer.begin(self, self.progress)
 
     # The end
 
@@ -267,6 +287,7 @@ class Linked:
                 self._begin_closing()
             if self._closer.task is None:
                 self.state = OVER
+                self._host = None
                 self._end_ladder()
                 self._on_end = no_time  # which refers to the owner of this: a cycle
                 if self._token is not None:
@@ -275,14 +296,18 @@ class Linked:
             if not future.done() and self.quiet(exempt):
                 future.set_result(None)
 
-    def quiet(self, exempt: frozenset[Task[Any]] = NOBODY) -> bool:
+    def quiet(self, exempt: Exempt = NONE_EXEMPT) -> bool:
         """Whether nothing is left but what *exempt* tasks run."""
         if self.state in (READY, OVER):
             return True
-        closing = self._closer.task is not None and self._closer.task not in exempt
-        return self.state is STOPPING and not closing and all(handle._task in exempt for handle in self._live)
+        closing = self._closer.task is not None and self._closer.task not in exempt.waiting
+        return self.state is STOPPING and not closing and all(handle._task in exempt.bound for handle in self._live)
 
-    def watch(self, exempt: frozenset[Task[Any]] = NOBODY) -> Future[None]:
+    def _hosts(self, _: Task[Any]) -> Iterator[Waiter]:
+        if self._host is not None:
+            yield self._host, False
+
+    def watch(self, exempt: Exempt = NONE_EXEMPT) -> Future[None]:
         """Return a future that is done when nothing is left but what *exempt* tasks run; give it to `unwatch`."""
         future = kernel.new_future()
         if self.quiet(exempt):

@@ -15,10 +15,10 @@ from .._ground.checks import checked_async, checked_callable, checked_count, che
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine
-from .._task.waiting import begin_awaiting, closing_tasks, end_awaiting
+from .._task.waiting import Waiting, bound_tasks, closing_tasks
 from .closer import Close
 from .ends import LinkOutcome, LoopEnd
-from .linked import OVER, READY, RUNNING, Linked, Loop
+from .linked import NONE_EXEMPT, OVER, READY, RUNNING, Exempt, Linked, Loop
 from .mailbox import Mailbox
 from .statistics import ReaderWorkerStatistics
 
@@ -149,7 +149,8 @@ class ReaderWorker(Generic[T]):
         if self._linked.state is not OVER:
             future = self._linked.watch()
             try:
-                await kernel.wait(future)
+                with Waiting(self._linked, bound=False):
+                    await kernel.wait(future)
             finally:
                 self._linked.unwatch(future)
         self._reported = True
@@ -220,9 +221,10 @@ class ReaderWorker(Generic[T]):
 
     async def _shut_down(self, why: str, *, through: bool) -> CancelledError | None:
         self._closed_before = True
-        exempt = closing_tasks()
-        self._linked.stop(why, exempt)
-        return await join(self._linked, exempt, through=through)
+        # While it stops, `close` runs already; it may close what the calling task belongs to, and so wait for that.
+        with Waiting(self._linked):
+            self._linked.stop(why, exempt_tasks().bound)
+            return await join(self._linked, exempt_tasks(), through=through)
 
     def _failure(self) -> BaseException | None:
         if self._reported or self._linked.state is not OVER:
@@ -260,23 +262,27 @@ async def begin(linked: Linked) -> None:
     try:
         linked.begin()
     except BaseException:
-        await join(linked, frozenset(), through=True)
+        await join(linked, NONE_EXEMPT, through=True)
         raise
 
 
-async def join(linked: Linked, exempt: Any, *, through: bool) -> CancelledError | None:
+def exempt_tasks() -> Exempt:
+    """Return whom the calling task must not wait for."""
+    return Exempt(closing_tasks(), bound_tasks(kernel.current_task()))
+
+
+async def join(linked: Linked, exempt: Exempt, *, through: bool) -> CancelledError | None:
     """Wait until nothing is left but what *exempt* tasks run; return the cancellation held back."""
     if linked.quiet(exempt):
         return None
     future = linked.watch(exempt)
-    begin_awaiting(linked, exempt)
     try:
-        if through:
-            return await kernel.wait_through(future)
-        await kernel.wait_shielded(future)
-        return None
+        with Waiting(linked, bound=through):
+            if through:
+                return await kernel.wait_through(future)
+            await kernel.wait_shielded(future)
+            return None
     finally:
-        end_awaiting(linked, exempt)
         linked.unwatch(future)
 
 
@@ -322,10 +328,11 @@ async def link(
     )
     await begin(linked)
     try:
-        await kernel.wait(linked.watch())
+        with Waiting(linked):  # which a cancellation of this task only makes it stop
+            await kernel.wait(linked.watch())
     except CancelledError as error:
         linked.stop("the caller of link() was cancelled")
-        held = await join(linked, closing_tasks(), through=True)
+        held = await join(linked, exempt_tasks(), through=True)
         failure = failure_of(linked.outcome(), "errors of linked loops")
         try:
             kernel.conclude(failure, kernel.foremost(error, held), error)

@@ -354,15 +354,15 @@ class Pool(Stock[T], Lender):
     def _lent_to_others(self, exempt: frozenset[Task[Any]]) -> list[Slot[T]]:
         return [slot for slot in self._lent() if slot.borrower not in exempt]
 
+    def _borrowers(self) -> set[Task[Any]]:
+        return {slot.borrower for slot in self._lent() if slot.borrower is not None}
+
     def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
         lent = tuple(self._borrower_of(slot) for slot in self._lent_to_others(exempt))
         return ReturnReport(lent, (f"{len(self._waiting)} borrowers in line",) if self._waiting else ())
 
     def _borrowed(self) -> list[str]:
         return [self._borrower_of(slot) for slot in self._lent()]
-
-    def _employs(self, task: Task[Any]) -> bool:
-        return self._workshop.chores.has(task)
 
     # Looking
 

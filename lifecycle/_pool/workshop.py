@@ -103,7 +103,7 @@ class Workshop(Generic[T]):
         self._numbers = 0
         self.timeout: float = checked_timeout(timeout, "create_timeout")
         self.random = random.random
-        self.chores = Chores(closing.owner_name, closing.logger)
+        self.chores = Chores(closing)
         self.create_failures = self.check_failures = self.destroy_errors = self.discarded = 0
 
     # Making

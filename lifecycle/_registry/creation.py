@@ -85,7 +85,7 @@ class Creations(Generic[K, V]):
         self.failures = failures
         self.timeout: float = checked_timeout(timeout, "create_timeout")
         self.flights: dict[K, Flight[K, V]] = {}
-        self.chores = Chores(closing.owner_name, closing.logger)
+        self.chores = Chores(closing)
         self.loads = self.load_failures = 0
         # What flights need; see `Nursery`.
         self.patience = closing.timeout

@@ -65,6 +65,7 @@ class Departures(Generic[K, V]):
                 timeout=closing.timeout,
                 label=lambda registration: f"{in_words(registration.key)} of {closing.name}",
                 done=self._finalized,
+                employer=closing,
             )
         self._no_ending = finalizer is None and shelf._weigher is None  # whether a value that leaves is just forgotten
         self.removals = dict.fromkeys(RemovalCause, 0)
@@ -79,10 +80,6 @@ class Departures(Generic[K, V]):
     def is_idle(self, exempt: frozenset[Task[Any]]) -> bool:
         """Whether nothing is being finalized but by *exempt* tasks, which wait for the asker."""
         return self.crew is None or self.crew.idle(exempt)
-
-    def employs(self, task: Task[Any]) -> bool:
-        """Whether *task* finalizes."""
-        return self.crew is not None and self.crew.has(task)
 
     def things(self) -> list[Thing]:
         """Return what a snapshot shows of them."""

@@ -21,6 +21,7 @@ from .._ground.errors import ReleaseTimeout, failure_of
 from .._ground.foreign import is_fatal
 from .._ground.ladder import patience
 from .._ground.logs import OwnerLog
+from .._task.work import Employer, work_of
 
 E = TypeVar("E")
 
@@ -63,6 +64,7 @@ class Crew(Generic[E]):
         timeout: seconds that each may take.
         label: what a person calls an entry.
         done: told of each entry's end, exactly once, with what went wrong.
+        employer: who waits for all of them when the owner closes.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class Crew(Generic[E]):
         timeout: float,
         label: Callable[[E], str],
         done: Callable[[E, BaseException | None], None],
+        employer: Employer,
     ) -> None:
         self._finalize = finalize
         self._name = name
         self._timeout = timeout
         self._label = label
         self._done = done
+        self._employer = employer
         self._queue: deque[E] = deque()
         self._workers: dict[Worker[E], None] = {}
         self._abandoned: dict[Worker[E], None] = {}
@@ -151,6 +155,7 @@ class Crew(Generic[E]):
                 self._timer.cancel()
                 self._timer = None
 
+    @work_of("self._employer")
     async def _work(self, worker: Worker[E]) -> None:
         if worker.task is None:  # an eager first step, inside the step that submits
             await self._give_loop_a_turn()

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from .._chores import Chore
 from .._ground import kernel
 from .._ground.foreign import in_words, traceback_of, with_traceback
+from .._task.waiting import Waiting
 from .registrations import Registration
 
 K = TypeVar("K")
@@ -88,10 +89,8 @@ class Flight(Generic[K, V]):
         task = kernel.current_task()
         self._nursery.awaited[task] = self
         try:
-            outcome = await place
-        except CancelledError:
-            await self._leave(place)
-            raise
+            with Waiting(self.chore.task if self.chore is not None else self):
+                outcome = await self._landing(place)
         finally:
             del self._nursery.awaited[task]
             del place  # which keeps the error whose traceback keeps this frame: a cycle
@@ -101,6 +100,15 @@ class Flight(Generic[K, V]):
             raise with_traceback(outcome.error, outcome.traceback)
         finally:
             del outcome  # as above
+
+    async def _landing(self, place: Future[Registration[K, V] | Crash]) -> Registration[K, V] | Crash:
+        try:
+            return await place
+        except CancelledError:
+            await self._leave(place)
+            raise
+        finally:
+            del place  # as above
 
     async def over(self) -> None:
         """Wait until a dying flight has ended.

@@ -383,6 +383,9 @@ class Registry(Shelf[K, V], Lender):
     def _is_quiet(self, exempt: frozenset[Task[Any]]) -> bool:
         return not len(self._sweeper) and self._creations.chores.idle(exempt) and self._departures.is_idle(exempt)
 
+    def _borrowers(self) -> set[Task[Any]]:
+        return {task for task in self._leases.holders.values() if task is not None}
+
     def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
         ending = len(self._sweeper) + (0 if self._departures.is_idle(exempt) else len(self._departures))
         pending = self._creations.chores.names(exempt)
@@ -390,9 +393,6 @@ class Registry(Shelf[K, V], Lender):
 
     def _borrowed(self) -> list[str]:
         return self._leases.in_words()
-
-    def _employs(self, task: Task[Any]) -> bool:
-        return self._creations.chores.has(task) or self._departures.employs(task)
 
     # The books
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from .._ground import kernel, trace
 from .._ground.roots import Thing
@@ -16,8 +16,20 @@ _ABSENT = object()
 _FIRST_SWEEP = next_sweep(0)
 
 
-class ScopeBooks(dict[Any, None]):
+class Place(Protocol):
+    """What the books of a child scope need of its place in the parent's ledger."""
+
+    def keep(self) -> None:
+        """Keep the child: it owns something."""
+
+    def let_go(self, account: trace.Account | None) -> None:
+        """Keep it no longer: it is empty."""
+
+
+class ScopeBooks(dict[Any, Any]):
     """The ledger of a scope, newest entry last, and its account: opened equals released plus live, at every await.
+
+    With an entry stands its release before its turn, if one is under way, otherwise None.
 
     A dict, because it keeps the order and gives up any entry at once: what ends by itself leaves. It is one itself,
     and does not have one, because there are many scopes, and one object costs half of two.
@@ -29,9 +41,10 @@ class ScopeBooks(dict[Any, None]):
         released: how many of them are gone.
         since: the loop time at which the first came in.
         account: what is reported while tracing.
+        place: of a child, its place in the ledger of its parent, which keeps it only while there is something in here.
     """
 
-    __slots__ = ("account", "opened", "released", "releasing", "run", "since", "sweep_at")
+    __slots__ = ("account", "opened", "place", "released", "releasing", "run", "since", "sweep_at")
 
     def __init__(self) -> None:
         self.run: list[Any] | None = None
@@ -40,7 +53,13 @@ class ScopeBooks(dict[Any, None]):
         self.released = 0
         self.since: float | None = None
         self.account: trace.Account | None = None
+        self.place: Place | None = None
         self.sweep_at = _FIRST_SWEEP
+
+    def be_child(self, place: Place) -> None:
+        """Belong to a child scope, at this place in its parent's ledger."""
+        self.place = place
+        self._let_go()
 
     def own(self, entry: Any) -> None:
         """Put *entry* on top of the ledger; sweep now and then."""
@@ -50,8 +69,7 @@ class ScopeBooks(dict[Any, None]):
         if self.since is None and kernel.has_loop():  # what is registered before there is one has no time
             self.since = kernel.clock()()
         if len(self) > self.sweep_at:
-            self.sweep()
-            self.sweep_at = next_sweep(len(self))
+            self._grow()
 
     def top(self) -> Any:
         """Return the newest entry; there is one.
@@ -59,21 +77,25 @@ class ScopeBooks(dict[Any, None]):
         It is taken out and put back. To look from the end would be to walk over all the holes that entries have left
         there, every time again: closing a large scope would take the square of its size.
         """
-        entry, _ = self.popitem()
-        self[entry] = None
+        entry, early = self.popitem()
+        self[entry] = early
         return entry
 
-    def newest(self, but_for: Container[Any]) -> Any:
-        """Return the newest entry, but for tasks that are among these; None where there is none."""
-        entry = self.top() if self else None
+    def newest(self, is_spared: Callable[[Any], bool]) -> Any:
+        """Return the newest entry that is not spared, or its release before its turn; None where there is none."""
         passed_over = []
-        while entry is not None and entry.leaves and getattr(entry, "_task", None) in but_for:
-            passed_over.append(entry)
-            del self[entry]
-            entry = self.top() if self else None
+        found = None
+        while self:
+            entry, early = self.popitem()
+            if not is_spared(early or entry):
+                found = early or entry
+                self[entry] = early
+                break
+            passed_over.append((entry, early))
         while passed_over:
-            self[passed_over.pop()] = None
-        return entry
+            entry, early = passed_over.pop()
+            self[entry] = early
+        return found
 
     def cut(self, run: CallbackRun, size: int) -> CallbackRun:
         """Make the newest *size* callbacks of the newest entry an entry of their own, and return it."""
@@ -88,6 +110,8 @@ class ScopeBooks(dict[Any, None]):
         run = CallbackRun()
         self[run] = None
         self.run = run.calls
+        if self.sweep_at < 0:
+            self._grow()
         return run.calls
 
     def forget(self, entry: Any) -> bool:
@@ -97,7 +121,24 @@ class ScopeBooks(dict[Any, None]):
         self.released += 1
         if self.account is not None:
             self.account.leave(entry)
+        if self.place is not None and not self:
+            self._let_go()
         return True
+
+    def _grow(self) -> None:
+        """Have the parent keep what is not empty any more; sweep."""
+        if self.sweep_at < 0 and self.place is not None:
+            self.place.keep()
+            self.sweep_at = _FIRST_SWEEP
+        else:
+            self.sweep()
+            self.sweep_at = next_sweep(len(self))
+
+    def _let_go(self) -> None:
+        """Have the parent keep what is empty no longer, until something is owned."""
+        assert self.place is not None
+        self.place.let_go(self.account)
+        self.sweep_at = -1  # so that `own` notices
 
     def replace(self, entry: Any, successor: Any) -> None:
         """Put *successor* on top of the ledger in place of *entry*, which it continues."""
@@ -107,10 +148,18 @@ class ScopeBooks(dict[Any, None]):
         if self.account is not None:
             self.account.replace(entry, successor)
 
-    def hand_over(self, heir: ScopeBooks) -> None:
-        """Move all that is owned to the new books of *heir*; only the account of what is gone stays."""
+    def hand_over(self, owner: Any, heir: ScopeBooks) -> None:
+        """Move all that is owned to the new books of *owner*; only the account of what is gone stays."""
         heir.update(self)
+        for entry, early in heir.items():
+            for owned in (entry, early):
+                if isinstance(owned, OwnTask):
+                    owned._owner = owner
+                elif hasattr(owned, "_scope"):
+                    owned._scope = owner
         self.clear()
+        if self.place is not None:
+            self._let_go()
         heir.account, self.account = self.account, None
         heir.run, self.run = self.run, None
         heir.opened = count_kinds(heir).total() - count_calls(heir)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import AbstractEventLoop, CancelledError, Future, Task, sleep
-from collections.abc import Awaitable, Sequence
+from asyncio import CancelledError, Future, Task, sleep
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
 from typing import Any
+from weakref import ref
 
 from .._ground import kernel, trace
+from .._ground.awaiters import Waiter
 from .._ground.checks import checked_name, checked_timeout
 from .._ground.closing import OwnerState, refuse, tell_closed, wait_closed
 from .._ground.foreign import combine
 from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
-from .._task.waiting import closing_tasks
+from .._task.waiting import Waiting, waits_for
 from .books import ScopeBooks
 from .entries import Entry, logger
 from .statistics import ScopeStatistics
@@ -39,7 +41,6 @@ class EndingScope:
     _unwinding: Unwinding | None = None  # while it is being closed
     _context: Context | None = None  # in which the parent has its synchronous releases run, once that closes this
     _over: Future[None] | None = None  # see `wait_closed`
-    _plain_loop: AbstractEventLoop | None = None  # whose tasks can be made without asking it
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
         self._state = OPEN
@@ -161,6 +162,18 @@ class EndingScope:
         else:
             run_surely(self._close_alone, f"closer of {self}")
 
+    def _hosts(self, task: Task[Any]) -> Iterator[Waiter]:
+        """Yield who waits for *task* in a close, and the hosts of the blocks that this is in."""
+        if self._unwinding is not None and self._unwinding.awaits(task):
+            yield self._unwinding.host, True
+        scope = self
+        while scope._place is not None:
+            if scope._body is not None:
+                yield scope._body.host, False
+            scope = scope._place.parent
+        if scope._body is not None:
+            yield scope._body.host, False
+
     def _running_body(self) -> Body | None:
         return self._body if self._body is not None and self._state is OPEN and not self._body.host.done() else None
 
@@ -175,13 +188,14 @@ class EndingScope:
         elsewhere a cancellation ends the waiting, because the first closer may itself be waiting for this task.
         """
         if self._closing_in is not None:
-            if self._closing_in in closing_tasks():
+            if waits_for(self._closing_in, kernel.current_task()):
                 return ([] if error is None else [error]), None  # a release closes the scope that waits for it
             self._over = self._over or kernel.new_future()
-            if through:
-                held = kernel.foremost(held, await kernel.wait_through(self._over))
-            else:
-                await kernel.wait_shielded(self._over)
+            with Waiting(self._closing_in, bound=through, until=self._over):
+                if through:
+                    held = kernel.foremost(held, await kernel.wait_through(self._over))
+                else:
+                    await kernel.wait_shielded(self._over)
         if error is not None:
             held = kernel.foremost(held, await kernel.take_owed(kernel.current_task()))
         elif held is None and not self._books and not self._errors:
@@ -233,10 +247,12 @@ class EndingScope:
             tell_closed(self)
         if self._place is not None:
             self._place.leave()
-            self._place = None
-        if self._books.account is not None:
-            self._books.account.end()
-            self._books.account = None
+            self._place = self._books.place = None
+        account = self._books.account
+        if account is not None:
+            account.end()
+            if account.is_empty:  # a task that has closed the scope ends after it
+                self._books.account = None
 
     async def _close_alone(self) -> None:
         """Close where no caller waits; the errors go to the parent, or wait for the end of the block or `aclose`."""
@@ -255,10 +271,11 @@ class EndingScope:
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""
         body = self._running_body()
-        if body is not None and body.host not in closing_tasks():
+        if body is not None and not waits_for(body.host, kernel.current_task()):
             self._closing_begun = kernel.new_future()
             self._interrupt(f"the parent of {self} is closing")
-            await kernel.wait(self._closing_begun, self.close_timeout)
+            with Waiting(body.host, until=self._closing_begun):
+                await kernel.wait(self._closing_begun, self.close_timeout)
         place = self._place
         if place is not None and (above := place.parent._unwinding) is not None:
             if above.context() is None:
@@ -268,9 +285,13 @@ class EndingScope:
 
 
 class Child(Entry):
-    """A child scope's place in its parent's ledger; each of the child's own releases has its deadline."""
+    """A child scope's place in its parent's ledger; each of the child's own releases has its deadline.
 
-    __slots__ = ("_scope", "scope")
+    It keeps the child only while that owns something. One that is left empty, because its set-up has failed perhaps,
+    goes when its user lets go of it, and leaves the ledger then.
+    """
+
+    __slots__ = ("_account", "_held", "_reference", "_scope")
 
     leaves = True
     bounded = False
@@ -278,7 +299,9 @@ class Child(Entry):
 
     def __init__(self, parent: EndingScope, scope: EndingScope) -> None:
         self._scope = parent
-        self.scope = scope
+        self._reference: Callable[[], EndingScope | None] = ref(scope, self._dropped)
+        self._held: EndingScope | None = None
+        self._account: trace.Account | None = None
 
     @property
     def parent(self) -> EndingScope:
@@ -287,16 +310,38 @@ class Child(Entry):
 
     @property
     def label(self) -> str:
-        return repr(self.scope)
+        return repr(self._reference())
 
     @property
     def owned(self) -> object:
         """What a snapshot may look into."""
-        return self.scope
+        return self._reference()
+
+    def keep(self) -> None:
+        """Keep the child: it owns something."""
+        self._held = self._reference()
+
+    def let_go(self, account: trace.Account | None) -> None:
+        """Keep it no longer: it is empty."""
+        self._held = None
+        self._account = account
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
-        return self.scope._close_for_parent()
+        scope = self._reference()
+        return None if scope is None else scope._close_for_parent()
 
     def leave(self) -> None:
         """Leave the ledger: the child has closed."""
+        self._held = None
+        self._reference = nothing  # which has referred back to this: a cycle
         self._scope._books.forget(self)
+
+    def _dropped(self, _: object) -> None:
+        """Leave the ledger: nobody has the child any more, and nothing is in it."""
+        self._scope._books.forget(self)
+        if self._account is not None:
+            self._account.end()
+
+
+def nothing() -> None:
+    """Stand in for the reference to a child that has closed."""

@@ -6,6 +6,9 @@ Every entry answers the same few questions, asked by ``_unwind``:
 * ``leaves``: does it leave the ledger by itself when it ends (tasks), or is it taken out to be released?
 * ``bounded``: does the scope's ``close_timeout`` apply, or does it end in its own time?
 * ``exits``: is it a context manager, which sees the error in flight and may suppress or replace it?
+* ``runner``: the task that its release waits for, where it is one: it is spared where that waits for the close itself.
+* ``stops_runner``: does it get on without this close, if only by a cancellation? Then only one that is bound is spared.
+* ``spare()``: the close goes on without it, and it has to leave by itself.
 * ``rung``: how often its ``release`` itself has interrupted it, as that of a task does, which is a cancellation.
 * ``release(error)``: begin the release, in one synchronous step; return what is left to be awaited, or None.
 * ``interrupt(closer)``: the release has taken too long.
@@ -51,6 +54,19 @@ class Entry:
     exits: ClassVar[bool] = False
     rung: ClassVar[int] = 0
     kind: ClassVar[str] = "resource"
+
+    @property
+    def runner(self) -> Task[Any] | None:
+        """The task that its release waits for."""
+        return None
+
+    @property
+    def stops_runner(self) -> bool:
+        """Whether that task gets on without the close, if only because the release cancels it."""
+        return True
+
+    def spare(self) -> None:
+        """Take note that the scope closes without it."""
 
     @property
     def label(self) -> str:
@@ -177,9 +193,15 @@ class OwnTask(TaskHandle[T_co]):
     rung: ClassVar[int] = 1
     kind: ClassVar[str] = "task"
 
+    runner = TaskHandle._task  # type: ignore[misc]  # the slot itself: every close asks
+    stops_runner: ClassVar[bool] = True
+
     @property
     def label(self) -> str:
         return f"task {self.name!r}"
+
+    def spare(self) -> None:
+        """Go on: it closes the scope, or waits for who does."""
 
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         """Cancel the task; ``_unwind`` waits for its end."""

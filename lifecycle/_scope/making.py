@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import inspect
 from asyncio import CancelledError, Future, Task
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextvars import Context
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .._ground import kernel
+from .._ground.awaiters import Waiter
 from .._ground.closing import refuse
 from .._ground.errors import LifecycleError, TimeoutExpired, failure_of
 from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.surely import run_surely
+from .._task.work import work_of
 from .ending import EndingScope
 from .entries import Entry, Release, Resource
 
@@ -30,13 +32,16 @@ class HalfMade(Entry):
     once, and the entry stays in the ledger until that has happened.
     """
 
-    __slots__ = ("_arrival", "_begun", "_cancellation", "_deserted", "_error", "_left", "_scope", "name", "task")
+    __slots__ = (
+        "_arrival", "_begun", "_caller", "_cancellation", "_deserted", "_error", "_left", "_scope", "name", "task",
+    )  # fmt: skip
 
     def __init__(self, scope: EndingScope, name: str) -> None:
         self._scope = scope
         self._left = False
         self._deserted = False  # whether nobody is left who would be told what making it meets
         self._begun = False
+        self._caller: Task[Any] | None = None  # while it waits
         self._cancellation: kernel.Cancellation | None = None
         self._arrival = kernel.new_future()
         self.name = name
@@ -76,14 +81,19 @@ class HalfMade(Entry):
             TimeoutExpired: it was not made within *timeout* seconds; the claim is withdrawn.
             OwnerClosed: the scope closed meanwhile.
         """
+        self._caller = kernel.current_task()
         try:
             arrived = await kernel.wait(self._arrival, timeout)
         except BaseException:
             await self.leave()
             self._desert()
             raise
+        else:
+            held = None if arrived else await self.leave()
+        finally:
+            self._caller = None
         if not arrived:
-            await self._give_up(timeout)
+            self._give_up(timeout, held)
         error = self._take_error()
         try:
             if self._left and (error is None or isinstance(error, CancelledError)):
@@ -93,9 +103,8 @@ class HalfMade(Entry):
         finally:
             del error  # which its traceback would refer to: a cycle
 
-    async def _give_up(self, timeout: float) -> NoReturn:
-        """Leave what was not made in time."""
-        held = await self.leave()
+    def _give_up(self, timeout: float, held: CancelledError | None) -> NoReturn:
+        """Raise that it was not made in time; the claim is withdrawn."""
         error = None if held is not None else self._take_error()
         self._desert()
         try:
@@ -114,10 +123,24 @@ class HalfMade(Entry):
             if self._error is not None:
                 return None
             self._arrival = kernel.new_future()  # done once more when it has been undone
-            self._undo_arrived()
+            if not self._undo_arrived():
+                return None
         elif not self._cancel_making():
             return None
         return await kernel.wait_through(self._arrival, self._scope.close_timeout)
+
+    @property
+    def runner(self) -> Task[Any] | None:
+        return self.task
+
+    def _hosts(self, task: Task[Any]) -> Iterator[Waiter]:
+        if self._caller is not None and not self._arrival.done():
+            yield self._caller, True
+        yield from self._scope._hosts(task)
+
+    def spare(self) -> None:
+        """Withdraw the claim without a wait: what is made is undone by its own task, which closes the scope."""
+        self._left = True
 
     def _cancel_making(self) -> bool:
         """Cancel the making; return False where that has to wait for the end of a shielded section."""
@@ -145,8 +168,8 @@ class HalfMade(Entry):
             self._announce(CancelledError(f"{self.label} was not wanted any more"))
         return not self._left
 
-    def _undo_arrived(self) -> None:
-        """Undo what arrived in the very step in which its caller left."""
+    def _undo_arrived(self) -> bool:
+        """Undo what arrived in the very step in which its caller left; return False where the scope does, or has."""
         raise NotImplementedError
 
     def _announce(self, error: BaseException | None = None) -> None:
@@ -198,6 +221,7 @@ class Acquisition(HalfMade, Generic[T]):
     def label(self) -> str:
         return f"acquisition of {self.name!r}"
 
+    @work_of("self")
     async def make(self) -> None:
         """Await the factory, and put its value into the ledger in the step in which it arrives."""
         if not self._begin_making():
@@ -231,7 +255,9 @@ class Acquisition(HalfMade, Generic[T]):
             self._cancel_making()
         return None
 
+    @work_of("self")
     async def _undo(self, resource: Resource[T]) -> None:
+        self.task = kernel.current_task()  # another one, for what arrived in the very step in which its caller left
         try:
             async with kernel.time_limit(self._scope.close_timeout):
                 pending = resource.release(None)
@@ -242,11 +268,12 @@ class Acquisition(HalfMade, Generic[T]):
         self._scope._books.forget(self)
         self._announce()
 
-    def _undo_arrived(self) -> None:
-        assert self.resource is not None
-        if self._scope._books.forget(self.resource):
-            self._scope._own(self)
-            run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")
+    def _undo_arrived(self) -> bool:
+        if self.resource is None or not self._scope._books.forget(self.resource):
+            return False
+        self._scope._own(self)
+        run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")
+        return True
 
     def _making_ended(self, task: Task[Any] | None) -> None:
         if self.resource is None and inspect.iscoroutine(self._coro):
@@ -290,6 +317,7 @@ class Holder(HalfMade, Generic[T]):
             return "entering"
         return "leaving" if self._told.done() else "held"
 
+    @work_of("self")
     async def make(self) -> None:
         """Enter, hold until told otherwise, leave."""
         if not self._begin_making():
@@ -378,6 +406,19 @@ class Holder(HalfMade, Generic[T]):
         assert self.task is not None
         return kernel.cancel(self.task, f"leaving {self.label} took too long")
 
-    def _undo_arrived(self) -> None:
+    @property
+    def stops_runner(self) -> bool:
+        return not self.held
+
+    def spare(self) -> None:
+        """Have it left, without a wait: what it holds runs the task that closes the scope."""
+        super().spare()
+        self._undo_arrived()
+
+    def _undo_arrived(self) -> bool:
+        assert self.task is not None
+        if self._releasing or self.task.done():
+            return False
         if not self._told.done():
             self._told.set_result(None)
+        return True

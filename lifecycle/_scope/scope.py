@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from contextvars import Context
-from types import CoroutineType, TracebackType
-from typing import Any, Self, TypeVar, overload
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
 from .._ground import kernel, scopes, trace
-from .._ground.calls import checked_coroutine, coroutine_of, name_of, refuse_function
+from .._ground.calls import name_of, refuse_function
 from .._ground.checks import checked_async_context, checked_callable, checked_context, checked_name, checked_timeout
 from .._ground.errors import OwnerClosed
-from .._ground.kernel import NativeTask
 from .._task.body import Body
-from .._task.handle import FAILED, TaskHandle
-from .._task.startup import Startup
-from .ending import OPEN, Child, EndingScope
-from .entries import CallbackEntry, InlineExit, OwnTask, Release, Resource
+from .early import EarlyRelease, entry_of
+from .ending import OPEN, Child
+from .entries import CallbackEntry, InlineExit, Release, Resource
 from .making import Acquisition, Holder
+from .tasks import TaskScope
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
-class Scope(EndingScope):
+class Scope(TaskScope):
     """Owns tasks and resources that live as long as it does, and releases them newest first.
 
     Tasks and resources share one ledger: a task that was started after a resource was acquired has *ended* before
@@ -36,8 +34,8 @@ class Scope(EndingScope):
     attempted and no error is lost. What ends by itself leaves the ledger at once.
 
     A failing task interrupts the ``async with`` body; everything is unwound and the error is raised. A scope need
-    not be entered: ``scope = Scope()`` and, from any task, ``await scope.aclose()`` do as well; a failing task then
-    closes the scope, and `aclose` raises the error.
+    not be entered: ``scope = Scope()`` and, from any task, ``await scope.aclose()`` do as well. A failing task then
+    closes the scope at once, in the background: the error is logged, and raised by `aclose`. `wait` tells of it.
 
     Do not use it for work that should end by itself before the block is left: that is a ``TaskGroup``. Do not use it
     for many short, independent tasks: it stops them one after the other; a ``TaskManager`` drains them together.
@@ -95,98 +93,6 @@ class Scope(EndingScope):
             return False
         finally:
             del error, body_error, held, errors, cancellation  # whose tracebacks refer to this frame: a cycle
-
-    # Tasks
-
-    def start_soon(
-        self,
-        fn: Callable[[Unpack[Ts]], Awaitable[T]],
-        *args: Unpack[Ts],
-        name: str | None = None,
-    ) -> TaskHandle[T]:
-        """Start ``fn(*args)`` as a task of this scope and return its handle.
-
-        The task is stopped at its place in the ledger: cancelled, and waited for. If it fails, the scope's body is
-        interrupted and the error raised at the end of the block. ``functools.partial`` gives *fn* keyword arguments.
-
-        Raises:
-            OwnerClosed: the scope is closing or closed; *fn* was not called.
-            TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
-        """
-        if self._state is not OPEN:
-            self._check_open(f"task {name or name_of(fn)!r}")
-        coro = coroutine_of(fn, args)
-        return self._launch(coro, name or (coro.__qualname__ if type(coro) is CoroutineType else name_of(coro)), None)
-
-    def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
-    ) -> TaskHandle[T]:
-        """Start *coro* as a task of this scope and return its handle; see `start_soon`.
-
-        Raises:
-            OwnerClosed: the scope is closing or closed; *coro* has been closed.
-            TypeError: *coro* is not a coroutine.
-        """
-        coro = checked_coroutine(coro)
-        if self._state is not OPEN:
-            coro.close()
-            self._check_open(f"task {name or name_of(coro)!r}")
-        return self._launch(coro, name or name_of(coro), context)
-
-    async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
-        """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
-
-        An error before that call is raised here and does not interrupt the scope.
-
-        Cancellation: the half-started task is cancelled; the scope waits for its end, as for every task.
-
-        Raises:
-            OwnerClosed: the scope is closing or closed; *fn* was not called.
-            RuntimeError: the task ended without calling ``started``.
-        """
-        startup = Startup(fn, args)
-        return await startup.wait(self.start_soon(startup.run, name=name or startup.name))
-
-    def _launch(self, coro: Coroutine[Any, Any, T], name: str, context: Context | None) -> TaskHandle[T]:
-        handle = OwnTask(self, coro, name)
-        self._books.own(handle)
-        if trace.sink is not None:
-            self._report(handle)
-        if self._plain_loop is not None:
-            handle._task = NativeTask(handle._run(), loop=self._plain_loop, name=handle.name, context=context)
-        else:
-            self._launch_first(handle, context)
-        return handle
-
-    def _launch_first(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Start the first task, and every task where a task factory may refuse it."""
-        loop = kernel.running_loop()
-        if kernel.is_plain(loop):
-            self._plain_loop = loop
-        try:
-            handle._start(context)
-        except BaseException:
-            self._books.forget(handle)
-            handle._coro.close()
-            raise
-
-    def _clock(self) -> float:
-        """Return the loop's time; binds the scope to the loop's clock the first time."""
-        self._clock = kernel.clock()  # type: ignore[method-assign]
-        return self._clock()
-
-    def _task_finished(self, handle: TaskHandle[Any]) -> None:
-        self._books.forget(handle)
-
-    def _task_ended(self, handle: TaskHandle[Any]) -> None:
-        self._books.forget(handle)
-        if handle._status is FAILED:
-            error = handle._outcome
-            assert isinstance(error, BaseException)
-            self._fail(error, f"task {handle.name!r} failed")
-
-    def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
-        """Let it begin, and be cancelled then: it is being started, and the loop's task factory has ended the scope."""
 
     # Resources
 
@@ -276,9 +182,7 @@ class Scope(EndingScope):
         holder: Holder[T] = Holder(self, label, cm)
         holder.begin(holder.make())
         await holder.arrival(kernel.FOREVER)
-        value: T = holder.value
-        holder.value = None
-        return value
+        return cast("T", holder.value)
 
     async def enter_async_context(self, cm: AbstractAsyncContextManager[T, Any], *, name: str | None = None) -> T:
         """Return the value of ``async with cm``, entered here and left by the closing task, as ``AsyncExitStack`` does.
@@ -382,6 +286,35 @@ class Scope(EndingScope):
         else:
             self._offer(CallbackEntry(fn, args, kwargs))
 
+    async def release(self, value: object) -> None:
+        """Release one resource before its turn, and return when it is gone: what `acquire` or `enter` gave.
+
+        As in a close: once, shielded, within ``close_timeout``. All else stays, also what was taken in later, so what
+        stands on it has to have ended before. What ends together belongs into a `child`, which keeps the order. A
+        close meanwhile, or a second call, waits for this one. Costs a look at every entry.
+
+        Cancellation: held back until it is released, then raised, once. Should the release fail as well, its error is
+        raised here and the cancellation at the caller's next suspension. A second caller just stops waiting.
+
+        Args:
+            value: the very object; or the context manager itself, which is left here if it was entered inline.
+
+        Raises:
+            LookupError: the scope does not own it, or no longer.
+            BaseException: what the release raised, as it is.
+            ReleaseTimeout: it took longer than ``close_timeout``.
+        """
+        entry = entry_of(self._books, value)
+        if entry is None or entry.kind == "scope":
+            raise LookupError(
+                f"{self} does not own this {type(value).__qualname__}, or no longer; give it the very object"
+            )
+        under_way = self._books[entry]
+        if under_way is not None:
+            await under_way.join()
+            return
+        kernel.conclude(*await EarlyRelease(self, entry).run(entry))
+
     def pop_all(self) -> Scope:
         """Hand everything over to a new scope, which is returned; this one stays open and owns nothing.
 
@@ -390,13 +323,10 @@ class Scope(EndingScope):
         """
         self._check_open("pop_all()")
         heir = Scope(self.name, close_timeout=self.close_timeout)
-        self._books.hand_over(heir._books)
+        self._books.hand_over(heir, heir._books)
         heir._errors, self._errors = self._errors, heir._errors
-        for entry in heir._books:
-            if isinstance(entry, OwnTask):
-                entry._owner = heir
-            elif hasattr(entry, "_scope"):
-                entry._scope = heir
+        if hasattr(self, "_alive"):
+            heir._alive = self._alive
         return heir
 
     def child(self, name: str | None = None) -> Scope:
@@ -412,5 +342,6 @@ class Scope(EndingScope):
         timeout = None if self.close_timeout == kernel.FOREVER else self.close_timeout
         child = Scope(name or f"{self.name}.child", close_timeout=timeout)
         child._place = Child(self, child)
+        child._books.be_child(child._place)
         self._own(child._place)
         return child

@@ -22,19 +22,21 @@ Errors are collected, never raised in between; see `Failures`.
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, Task, TimerHandle
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
 from .._ground import kernel, scopes
+from .._ground.awaiters import Waiter
 from .._ground.errors import ReleaseTimeout
 from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.ladder import patience
 from .._ground.starts import spawn_eagerly
 from .._task.handle import PENDING, RUNNING
-from .._task.waiting import adopt_closers, begin_awaiting, closing_tasks, disown_closers, end_awaiting
+from .._task.waiting import WaitingFor, anybody_awaits
+from .._task.work import work_of
 from .books import ScopeBooks
 from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, is_awaited, report_late
 from .failures import Failures
@@ -63,8 +65,8 @@ class Unwinding(Failures):
 
     # Defaults on the class, because most closes need few of them.
     _scope: Closing
-    _host: Task[Any]
-    _exempt: frozenset[Task[Any]]
+    host: Task[Any]
+    _waiting: WaitingFor | None = None  # for the host
     _entry: Any = None
     _pending: Awaitable[Any] | None = None
     _runner: Task[Any] | None = None  # the task that awaits the pending release
@@ -78,7 +80,6 @@ class Unwinding(Failures):
     _interruptions: tuple[kernel.Cancellation, ...] = ()
     _scopes_around: bool | None = None
     _context: Context | None  # of the task that closes the parent, None for the host's own
-    _stopping: OwnTask[Any] | None = None  # whose end is awaited
     _steps = 0  # releases begun since the loop was given a turn
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
@@ -94,8 +95,7 @@ class Unwinding(Failures):
 
         Cancellation: held back in ``cancellation``.
         """
-        self._host = kernel.current_task()
-        self._exempt = closing_tasks()
+        self.host = kernel.current_task()
         try:
             while True:
                 entry = self._entry if self._pending is not None else self.inside(self._call_releases)
@@ -110,7 +110,6 @@ class Unwinding(Failures):
                 else:
                     await self._delegate()
         finally:
-            self._stop_awaiting()
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -119,9 +118,17 @@ class Unwinding(Failures):
         """Whether a release has been begun that has to be awaited."""
         return self._pending is not None
 
+    def awaits(self, task: Task[Any]) -> bool:
+        """Whether *task* is what is waited for now."""
+        return self._entry is not None and self._entry.runner is task
+
+    def _hosts(self, closer: Task[Any]) -> Iterator[Waiter]:
+        if closer is self._runner:  # and not one that was abandoned
+            yield self.host, True
+
     def context(self) -> Context | None:
         """Return the context that synchronous releases run in, if others can enter it now: while the host waits."""
-        return None if self._baton is None else self._context or kernel.context_of_task(self._host)
+        return None if self._baton is None else self._context or kernel.context_of_task(self.host)
 
     def inside(self, call: Callable[[], Any]) -> Any:
         """Return what ``call()`` gives the host in the context that synchronous releases run in."""
@@ -181,7 +188,7 @@ class Unwinding(Failures):
             if self._steps >= BREATH_EVERY:
                 return None
             self._steps += 1
-            entry = self._books.newest(self._exempt)
+            entry = self._books.newest(self._is_spared)
             if type(entry) is CallbackRun:  # below a task that waits for this close
                 entry = self._take_newest_call(entry)
             if entry is None or entry.inline:
@@ -189,6 +196,21 @@ class Unwinding(Failures):
             self._begin(entry)
             if self._pending is not None or entry.leaves:
                 return entry
+
+    def _is_spared(self, entry: Any) -> bool:
+        """Whether the close goes on without what *entry* runs, because that waits for this very close."""
+        runner = entry.runner
+        if runner is None or (runner is not self.host and not self._is_awaited_by(runner, entry)):
+            return False
+        entry.spare()
+        return True
+
+    def _is_awaited_by(self, runner: Task[Any], entry: Any) -> bool:
+        if not anybody_awaits(self.host):  # as nearly always, and every close asks
+            return False
+        if self._waiting is None:
+            self._waiting = WaitingFor(self.host)
+        return self._waiting.has(runner, bound=entry.stops_runner)
 
     def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
         ledger = self._books
@@ -205,9 +227,6 @@ class Unwinding(Failures):
         if not entry.leaves:
             del self._books[entry]
             self._books.releasing = entry
-        elif isinstance(entry, OwnTask):
-            self._stopping = entry
-            begin_awaiting(entry, self._exempt)
         self._entry = entry
         try:
             self._pending = entry.release(self._given)
@@ -220,19 +239,13 @@ class Unwinding(Failures):
         """Close the account of an entry whose release has ended, or was given up."""
         self._pending = None
         self._due = kernel.FOREVER  # for the next one, time begins when it does
-        if not entry.leaves:
-            self._books.releasing = None
-            self._books.released += 1
-            if self._books.account is not None:
-                self._books.account.leave(entry)
+        if entry.leaves:
+            self._books.forget(entry)  # a task that would not end; its own end finds it gone
             return
-        self._stop_awaiting()
-        self._books.forget(entry)  # a task that would not end; its own end finds it gone
-
-    def _stop_awaiting(self) -> None:
-        if self._stopping is not None:
-            end_awaiting(self._stopping, self._exempt)
-            self._stopping = None
+        self._books.releasing = None
+        self._books.released += 1
+        if self._books.account is not None:
+            self._books.account.leave(entry)
 
     def _take_outcome(self, entry: Any, error: BaseException | None, verdict: object) -> None:
         """Note how the pending release of *entry* has ended."""
@@ -267,11 +280,11 @@ class Unwinding(Failures):
         self._given = given = self._in_flight()
         details = (None, None, None) if given is None else (type(given), given, traceback_of(given))
         error, verdict = None, None
-        met = kernel.requests_met(self._host)
+        met = kernel.requests_met(self.host)
         try:
             verdict = self.inside(partial(entry.exit, *details))
             if entry.is_async:
-                self._watch(self._host)
+                self._watch(self.host)
                 self._pending = verdict
                 verdict = await verdict
         except BaseException as raised:
@@ -279,23 +292,23 @@ class Unwinding(Failures):
         interrupted, failed = bool(self._interruptions), error is not None
         self._take_interruptions_back()
         cancellation, rest = (None, None) if error is None else split_cancellation(error)
-        if cancellation is not None and self._host.cancelling() > 0:
+        if cancellation is not None and self.host.cancelling() > 0:
             # It is the host's: the one that is known already, whatever it was raised as, or one met in here.
-            if self.cancellation is None or self._host.cancelling() > met:
+            if self.cancellation is None or self.host.cancelling() > met:
                 self.hold(cancellation)
             error = rest
         self._take_outcome(entry, error, verdict)
         del given, details, error, cancellation, rest  # frames in their tracebacks lead back to this one: a cycle
         if interrupted:
-            self.hold(await kernel.absorb_cancellation(self._host, met))
+            self.hold(await kernel.absorb_cancellation(self.host, met))
         if failed:
-            self.hold(await kernel.take_owed(self._host))
+            self.hold(await kernel.take_owed(self.host))
         self._settle(entry)
         self._scopes_around = None  # it may have been one
 
     async def _stop_task(self, task: OwnTask[Any]) -> None:
         """Wait for a task that has been cancelled."""
-        self._watch(self._host)
+        self._watch(self.host)
         with self._shield():
             while task._status in UNFINISHED and self._entry is task:
                 self._baton = baton = kernel.new_future()
@@ -331,7 +344,7 @@ class Unwinding(Failures):
     def _shield(self) -> AbstractContextManager[object]:
         """Return a shield against the scopes that the host is in, if there are any."""
         if self._scopes_around is None:
-            self._scopes_around = scopes.in_scope(self._host)
+            self._scopes_around = scopes.in_scope(self.host)
         return scopes.shield() if self._scopes_around else NO_SHIELD
 
     def _pass_baton(self, _: object = None) -> None:
@@ -340,8 +353,8 @@ class Unwinding(Failures):
 
     # In the closer
 
+    @work_of("self")
     async def _close_in_turn(self, generation: int) -> None:
-        adopt_closers(self._exempt)
         closer = kernel.current_task()
         while self._pending is not None:
             entry = self._entry
@@ -359,7 +372,6 @@ class Unwinding(Failures):
             del error  # frames in its traceback lead back to this one: a cycle
             self._settle(entry)
             self._call_releases_in_closer()
-        disown_closers()
 
     def _call_releases_in_closer(self) -> None:
         """Go on until something has to be awaited, which is in ``_pending``, or the host has to go on.
@@ -426,8 +438,9 @@ class Unwinding(Failures):
         self._interruptions = ()
         self._entry = None
         self._due = kernel.FOREVER
+        self._runner = None
         self._settle(entry)
-        if runner is not self._host:
+        if runner is not self.host:
             self._generation += 1
             kernel.cancel(runner, f"{entry.label} was abandoned")
         self._pass_baton()

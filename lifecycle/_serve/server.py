@@ -20,7 +20,8 @@ from .._ground.errors import OwnerClosed
 from .._ground.foreign import in_words
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
-from .._manager.manager import TaskManager, end_block
+from .._manager.ending import end_block
+from .._manager.manager import TaskManager
 from .._manager.records import DrainReport
 from .._task.handle import TaskHandle
 from .connections import LOOKS, Connection, ConnectionSettings, Handler, ServerStatistics

@@ -1,116 +1,211 @@
-"""Who waits for whom while owners close, so that no close waits for itself."""
+"""Who waits for whom, so that no close waits for itself.
+
+Theory of operation
+-------------------
+
+*The rule*: who waits, in a close, leaves out every task that itself waits for the waiting one, whatever it is that lies
+between them: releases, other closes, held context managers, half-made values, task groups, plain awaits. So the last
+wait of a circle is the one that gives way, and no circle ever closes.
+
+*The graph* is made of waits that exist at this moment, and of nothing else: a task that a release has started and that
+lives on is waited for by nobody. It is not kept, but read off the state of things when somebody asks: a task of ours
+says whom it works for, see `work`, and that one who waits for it; asyncio and anyio say it of theirs, see `awaiters`.
+Only a wait that is not to be seen in this way is noted, while it lasts: for a task of somebody else's, or for all tasks
+of an owner.
+
+*Bound* is a task whose wait no cancellation ends: it has to be left alone. One that is not bound can still be stopped.
+
+*The host* of an owner's block stands behind all that the owner runs: it goes on when the owner has closed.
+"""
 
 from __future__ import annotations
 
-import sys
-from asyncio import Task
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import FrameType
-from typing import Any, cast
+from asyncio import Future, Task
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from .._ground import kernel
-from .._ground.frames import coroutine_of, suspended_frames
-from .handle import TaskHandle
+from .._ground.awaiters import Waiter, awaiters_of, awaiters_of_future
+from .work import employer_of, handle_at, work_in
 
 Tasks = frozenset[Task[Any]]
 
-_closers: ContextVar[Tasks] = ContextVar("lifecycle_closers", default=frozenset())
+NOBODY: Tasks = frozenset()
 
-#: Whose end is awaited, by whom and how often: a task of ours by its handle, all tasks of an owner by the owner.
-_awaited: dict[object, dict[Tasks, int]] = {}
+#: So many who wait for a task are not looked for more often than has to be.
+MANY = 16
 
-#: Owners whose tasks have no handle: whether a task is one of theirs, and who waits for all of them.
-_awaited_lenders: dict[Callable[[Task[Any]], bool], Tasks] = {}
+#: The waits that had to be noted, by what they are for.
+_waits: dict[object, dict[Waiting, None]] = {}
+
+#: What else waits can be for: the ends that a task is about to bring about.
+_ends: dict[Task[Any], list[Future[Any]]] = {}
+
+#: How many waits have been noted ever.
+_begun = 0
 
 
 def closing_tasks(*, but_for: object = None) -> Tasks:
-    """Return the calling task and every task that waits, through releases and closes, for what it does.
+    """Return the calling task and every task that waits for it, through whatever lies between.
 
-    An owner that closes must wait for none of them: it would wait for itself.
+    A wait that it begins must leave them out: it would be one for itself.
 
     Args:
-        but_for: an owner; those that wait for it are not looked for, of which there may be many.
+        but_for: an owner, or an end; those that wait for it are not looked for, of which there may be many.
     """
-    found = _closers.get() | {kernel.current_task()}
-    if not (_awaited or _awaited_lenders):
-        return found
-    all_found = set(found)
-    unseen = list(found)
-    while unseen:
-        for waiters in _waiters_of(unseen.pop(), but_for):
-            unseen += waiters - all_found
-            all_found |= waiters
-    return frozenset(all_found)
+    return frozenset(waiter for waiter, _ in _waiting_for(kernel.current_task(), but_for=but_for))
 
 
-def adopt_closers(tasks: Tasks) -> None:
-    """Make *tasks* and the calling task part of `closing_tasks` for all that runs in this context from here on."""
-    _closers.set(tasks | {kernel.current_task()})
+def bound_tasks(task: Task[Any]) -> Tasks:
+    """Return *task* and, of those that wait for it, the ones that no cancellation frees: stopping them is in vain."""
+    return frozenset(waiter for waiter, bound in _waiting_for(task) if bound)
 
 
-def disown_closers() -> None:
-    """Take `adopt_closers` back, at the end of its task: a context that refers to its own task is a cycle."""
-    _closers.set(frozenset())
+def closing_tasks_with_bonds(*, but_for: object) -> Mapping[Task[Any], bool]:
+    """Return the calling task and those that wait for it, each with whether it is bound; see `closing_tasks`."""
+    return dict(_waiting_for(kernel.current_task(), but_for=but_for))
 
 
-def begin_awaiting(awaited: object, waiters: Tasks) -> None:
-    """Note that *waiters* wait, in a close, for the end of one task or of all tasks of an owner."""
-    counts = _awaited.setdefault(awaited, {})
-    counts[waiters] = counts.get(waiters, 0) + 1
+def waits_for(waiter: Task[Any], task: Task[Any], *, bound: bool = False) -> bool:
+    """Return whether *waiter* is *task*, or waits for it, through whatever lies between.
+
+    Args:
+        waiter: of whom that is asked.
+        task: whose end would have to come first.
+        bound: whether only a wait counts that no cancellation ends.
+    """
+    return waiter is task or any(other is waiter and (is_bound or not bound) for other, is_bound in _waiting_for(task))
 
 
-def end_awaiting(awaited: object, waiters: Tasks) -> None:
-    """Take back what `begin_awaiting` was told."""
-    counts = _awaited[awaited]
-    counts[waiters] -= 1
-    if not counts[waiters]:
-        del counts[waiters]
-        if not counts:
-            del _awaited[awaited]
+def anybody_awaits(task: Task[Any]) -> bool:
+    """Return whether anybody waits for *task*, and a look for who it is would find more than itself."""
+    return bool(_waiters_of(task, None))
 
 
-@contextmanager
-def awaiting_tasks_of(has: Callable[[Task[Any]], bool], waiters: Tasks) -> Iterator[None]:
-    """Note, inside the block, that *waiters* wait in a close for every task that *has* says yes to."""
-    _awaited_lenders[has] = waiters
-    try:
-        yield
-    finally:
-        del _awaited_lenders[has]
+class WaitingFor:
+    """Who waits for one task, asked again and again: once for each thing that it stops.
+
+    What was found is looked up anew every time, but where it was much, only when another wait has been noted since.
+
+    Args:
+        task: that stops them, one after the other.
+    """
+
+    __slots__ = ("_begun", "_found", "_task")
+
+    def __init__(self, task: Task[Any]) -> None:
+        self._task = task
+        self._found: dict[Task[Any], bool] = {}
+        self._begun = -1  # how many waits had begun when they were found
+
+    def has(self, waiter: Task[Any], *, bound: bool) -> bool:
+        """Return whether *waiter* is the task itself, or one that waits for it, which has to be *bound* to count."""
+        if len(self._found) <= MANY or self._begun != _begun:
+            self._found = dict(_waiting_for(self._task))
+            self._begun = _begun
+        return self._found.get(waiter, False) if bound else waiter in self._found
 
 
-def _waiters_of(task: Task[Any], but_for: object) -> Iterator[Tasks]:
-    for has, waiters in _awaited_lenders.items():
-        if has(task):
-            yield waiters
-    handle = handle_of(task)
+def _waiting_for(task: Task[Any], *, but_for: object = None) -> Iterator[Waiter]:
+    """Yield *task* and each task that waits for it, the nearest first; a second time, if it then proves to be bound."""
+    found = {task: True}
+    unseen = [task]
+    yield task, True
+    for each in unseen:
+        for waiter, bound in _waiters_of(each, but_for):
+            if waiter not in found:
+                unseen.append(waiter)
+            elif found[waiter] or not bound:
+                continue
+            found[waiter] = bound
+            yield waiter, bound
+
+
+def _waiters_of(task: Task[Any], but_for: object) -> list[Waiter]:
+    """Return who waits for *task* itself."""
+    work = work_in(task)
+    handle = None if work is None else handle_at(work)
+    # Nobody but its owner can wait for a task of ours without a handle.
+    waiters = awaiters_of(task) if work is None or handle is not None else []
+    if task in _waits:
+        waiters += _noted(task)
+    for end in _ends.get(task, ()):
+        if end is not but_for:
+            waiters += _noted(end)
+    if work is None:
+        return waiters
     if handle is not None:
-        yield from _awaited.get(handle, ())
-        if handle._owner is not but_for:
-            yield from _awaited.get(handle._owner, ())
+        for future in tuple(handle._waiters or ()):
+            waiters += awaiters_of_future(future)
+    employer = employer_of(work)
+    if employer is not None:
+        if employer is not but_for:
+            waiters += _noted(employer)
+        waiters += employer._hosts(task)
+    return waiters
 
 
-def handle_of(task: Task[Any]) -> TaskHandle[Any] | None:
-    """Return the handle of *task*, also where its coroutine has been wrapped; None for one that is not ours."""
-    for frame in _frames_of(task):
-        if frame.f_code is _WRAPPER:
-            handle = frame.f_locals.get("self")  # gone from there when the task has ended
-            if handle is not None and handle._task is task:
-                return cast("TaskHandle[Any]", handle)
-    return None
+class Waiting:
+    """A wait of the calling task, noted while the block runs.
+
+    A class, because an error that went through the frame of a function would keep what that had noted: a cycle.
+
+    Args:
+        awaited: what is waited for: tasks, or owners, which stands for all of their tasks, or what is `BringingAbout`.
+        bound: whether no cancellation ends the wait.
+        until: whose end is the end of the wait, although the task goes on only a turn later; who has brought it about
+            goes on at once.
+    """
+
+    __slots__ = ("_awaited", "_until", "waiter")
+
+    def __init__(self, *awaited: object, bound: bool = True, until: Future[Any] | None = None) -> None:
+        self._awaited: Iterable[object] = awaited
+        self._until = until
+        self.waiter: Waiter = (kernel.current_task(), bound)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._until is not None and self._until.done()
+
+    def __enter__(self) -> None:
+        global _begun
+        _begun += 1
+        for awaited in self._awaited:
+            _waits.setdefault(awaited, {})[self] = None
+
+    def __exit__(self, *_: object) -> None:
+        for awaited in self._awaited:
+            waits = _waits[awaited]
+            del waits[self]
+            if not waits:
+                del _waits[awaited]
 
 
-_WRAPPER = TaskHandle._run.__code__
+def _noted(awaited: object) -> list[Waiter]:
+    """Return who has noted to wait for a task, or for all tasks of an owner."""
+    return [waiting.waiter for waiting in _waits.get(awaited, ()) if not waiting.over]
 
 
-def _frames_of(task: Task[Any]) -> Iterator[FrameType]:
-    """Yield the frames of *task*, from either end; if it is the running one, those below its caller's."""
-    if task is not kernel.current_task():
-        yield from suspended_frames(coroutine_of(task))
-        return
-    running: FrameType | None = sys._getframe(2)  # not the caller's own, which would be a cycle
-    while running is not None:
-        yield running
-        running = running.f_back
+class BringingAbout:
+    """Something that the calling task brings about while the block runs: who waits for that waits for the task.
+
+    Args:
+        end: what it is about to bring about.
+    """
+
+    __slots__ = ("_end", "_task")
+
+    def __init__(self, end: Future[Any]) -> None:
+        self._end = end
+        self._task = kernel.current_task()
+
+    def __enter__(self) -> None:
+        _ends.setdefault(self._task, []).append(self._end)
+
+    def __exit__(self, *_: object) -> None:
+        ends = _ends[self._task]
+        ends.remove(self._end)
+        if not ends:
+            del _ends[self._task]

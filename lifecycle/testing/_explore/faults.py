@@ -9,6 +9,7 @@ from typing import Any
 
 from anyio._backends._asyncio import CancelScope
 
+from ..._ground.frames import wrapper
 from .._look.bubble import Bubble
 
 CANCEL_MESSAGE = "injected by lifecycle.testing"
@@ -139,6 +140,7 @@ class ScopeCancel(Fault):
         target.handle.cancel()
 
 
+@wrapper
 async def _in_scope(coro: Coroutine[Any, Any, Any], scope: CancelScope, is_group_child: bool) -> Any:
     with scope:
         return await coro
@@ -170,6 +172,7 @@ class TimeoutNow(Fault):
         return f"swallowed timeout: task {task.get_name()!r} returned although its timeout had expired"
 
 
+@wrapper
 async def _in_timeout(coro: Coroutine[Any, Any, Any], timeout: asyncio.Timeout) -> Any:
     async with timeout:
         return await coro

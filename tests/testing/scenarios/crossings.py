@@ -246,3 +246,50 @@ async def crossing_a_release_cancels_its_own_task(bubble: Bubble) -> None:
         assert host.cancelling(), "the release was taken for a cancellation of its host"
         raise
     await asyncio.sleep(0)
+
+
+@scenario
+async def crossing_closed_from_inside(bubble: Bubble) -> None:
+    """By a task of a held manager, and a member of a group in a task of a child: neither close waits for itself."""
+    began = bubble.clock.time()
+    async with Scope("root", close_timeout=5) as root:
+
+        async def closes() -> None:
+            with bubble.ledger.acquire("closing", kind="work"):
+                await asyncio.sleep(0.01)
+                await root.aclose()
+
+        async def hosts() -> None:
+            async with TaskGroup() as group:
+                group.start_soon(closes)
+
+        manager = await root.enter(TaskManager("held", drain_timeout=5, cancel_timeout=5))
+        manager.start_soon(closes)
+        root.child().start_soon(hosts)
+        await root.wait()
+    assert bubble.clock.time() - began < 1
+
+
+@scenario
+async def crossing_released_early(bubble: Bubble) -> None:
+    """A value is released before its turn, and a close meanwhile waits for that: once, and before what is below."""
+    gone = []
+
+    async def release(value: str) -> None:
+        with bubble.ledger.acquire("releasing", kind="work"):
+            await asyncio.sleep(0.01)
+            gone.append(value)
+
+    async def closes() -> None:
+        await asyncio.sleep(0.005)
+        await scope.aclose()
+
+    try:
+        async with Scope("early", close_timeout=5) as scope:
+            scope.callback(gone.append, "below")
+            value = await scope.acquire(lambda: "value", release=release)
+            scope.start_soon(closes)
+            await scope.release(value)
+    finally:
+        assert gone in ([], ["below"], ["value", "below"])
+    assert gone == ["value", "below"]

@@ -1,0 +1,68 @@
+"""Awaiters: which tasks wait for the end of another, as far as asyncio and anyio themselves know it."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future, Task
+from collections.abc import Iterator
+from functools import partial
+from types import CellType, FunctionType
+from typing import Any
+
+from .scopes import hosts_around
+
+#: Who waits: a task, and whether it is bound to: no cancellation makes it stop waiting.
+Waiter = tuple[Task[Any], bool]
+
+
+def awaiters_of(task: Task[Any]) -> list[Waiter]:
+    """Return each task that waits for the end of *task*.
+
+    Bound is the host of a task group, asyncio's or anyio's, and who awaits the task itself or through ``gather``, which
+    pass their own cancellation on and wait. Who awaits it through a plain future, as in ``asyncio.wait``, is not.
+    """
+    awaiters = awaiters_of_future(task)
+    for host in hosts_around(task):
+        awaiters.append((host, True))
+    return awaiters
+
+
+def awaiters_of_future(future: Future[Any]) -> list[Waiter]:
+    """Return the tasks that are woken when *future* is done; see `awaiters_of`."""
+    awaiters: list[Waiter] = []
+    _add_woken(future, awaiters, None)
+    return awaiters
+
+
+def _add_woken(future: Future[Any], awaiters: list[Waiter], seen: set[Future[Any]] | None) -> None:
+    for callback, _ in future._callbacks or ():
+        if type(callback) is FunctionType:
+            if callback.__closure__ is not None:
+                seen = seen or {future}
+                for other in _futures_in(callback.__closure__):
+                    if other not in seen:
+                        seen.add(other)
+                        _add_woken(other, awaiters, seen)
+        elif type(callback) is partial:  # wait_for before Python 3.12: it waits for what it has cancelled
+            for waiter in callback.args:
+                if isinstance(waiter, Future):
+                    through: list[Waiter] = []
+                    _add_woken(waiter, through, seen)
+                    awaiters += ((task, True) for task, _ in through)
+        else:
+            target = getattr(callback, "__self__", None)
+            if isinstance(target, Task):
+                awaiters.append((target, type(future).cancel is not Future.cancel))
+            elif (host := getattr(target, "_parent_task", None)) is not None:  # a task group
+                awaiters.append((host, True))
+
+
+def _futures_in(closure: tuple[CellType, ...]) -> Iterator[Future[Any]]:
+    """Yield the futures that a function closes over, as those of ``gather``, ``wait`` and ``shield`` do."""
+    for cell in closure:
+        try:
+            content = cell.cell_contents
+        except ValueError:  # not set yet
+            continue
+        if asyncio.isfuture(content):
+            yield content

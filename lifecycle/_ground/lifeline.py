@@ -1,0 +1,35 @@
+"""Lifelines: a task that is alive keeps its owner alive, and so itself, as long as its event loop is there."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import MutableMapping
+from typing import Any
+from weakref import ref
+
+from . import kernel
+
+_LIFELINES = "_lifecycle_lifelines"
+
+
+def keep_tasks_of(owner: object, tasks: MutableMapping[Any, Any]) -> None:
+    """Keep what is in *tasks*, at any time from now on, until *owner* is gone.
+
+    asyncio refers to its tasks weakly: one that waits for something that only it knows is collected together with it,
+    in the middle of its work. What is kept refers to its owner, which is therefore not gone before its tasks are. An
+    owner without tasks goes as ever, so this costs nothing per task.
+    """
+    lifelines = lifeline(kernel.running_loop())
+    lifelines[ref(owner, lambda reference: lifelines.pop(reference, None))] = tasks
+
+
+def lifeline(loop: AbstractEventLoop) -> dict[Any, Any]:
+    """Return what *loop* keeps, by whatever keys; with the loop it goes, whatever it has left unfinished.
+
+    An owner that has its tasks among other things keeps those there that are alive.
+    """
+    found: dict[Any, Any] | None = getattr(loop, _LIFELINES, None)
+    if found is None:
+        found = {}
+        setattr(loop, _LIFELINES, found)
+    return found

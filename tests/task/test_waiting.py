@@ -1,0 +1,218 @@
+"""Who waits for whom: what is read off asyncio and anyio, what is noted, and that it is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+
+from lifecycle import Scope, TaskGroup, TaskManager
+from lifecycle._ground.awaiters import awaiters_of
+from lifecycle._task import waiting
+from lifecycle._task.waiting import bound_tasks, closing_tasks
+from lifecycle.testing import Bubble
+
+from ..loops import on_every_loop, run_on, virtual
+
+Inner = Callable[[], Awaitable[None]]
+
+
+async def as_coroutine(inner: Inner) -> None:
+    await inner()
+
+
+async def awaited(inner: Inner) -> None:
+    await asyncio.create_task(as_coroutine(inner))
+
+
+async def gathered(inner: Inner) -> None:
+    await asyncio.gather(inner(), asyncio.sleep(0))
+
+
+async def waited_for(inner: Inner) -> None:
+    await asyncio.wait_for(inner(), 60)
+
+
+async def in_a_group_of_asyncio(inner: Inner) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(as_coroutine(inner))
+
+
+async def in_a_group_of_anyio(inner: Inner) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(inner)
+
+
+async def in_a_group_of_ours(inner: Inner) -> None:
+    async with TaskGroup() as group:
+        group.start_soon(inner)
+
+
+async def as_a_native_member_of_ours(inner: Inner) -> None:
+    async with TaskGroup() as group:
+        group.create_task(as_coroutine(inner))
+
+
+async def from_a_thread(inner: Inner) -> None:
+    await anyio.to_thread.run_sync(anyio.from_thread.run, inner)
+
+
+async def shielded(inner: Inner) -> None:
+    await asyncio.shield(inner())
+
+
+async def one_of_many(inner: Inner) -> None:
+    await asyncio.wait({asyncio.create_task(as_coroutine(inner))})
+
+
+BINDING = [
+    awaited,
+    gathered,
+    waited_for,
+    in_a_group_of_asyncio,
+    in_a_group_of_anyio,
+    in_a_group_of_ours,
+    as_a_native_member_of_ours,
+    from_a_thread,
+]
+
+
+@on_every_loop
+@pytest.mark.parametrize(("way", "bound"), [*((way, True) for way in BINDING), (shielded, False), (one_of_many, False)])
+def test_who_awaits_a_task_is_found(
+    way: Callable[[Inner], Awaitable[None]], bound: bool, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """In whatever way, and whether a cancellation would make it stop waiting."""
+
+    async def main() -> None:
+        async def inner() -> None:
+            await asyncio.sleep(0.001)
+            assert host in closing_tasks()
+            assert (host in bound_tasks(asyncio.current_task())) is bound
+
+        host = asyncio.current_task()
+        assert host is not None
+        await way(inner)
+
+    run_on(new_loop, main())
+
+
+@virtual
+async def test_who_awaits_a_handle_is_found(bubble: Bubble) -> None:
+    """It waits, and a cancellation ends that."""
+
+    async def inner() -> None:
+        await asyncio.sleep(1)
+        assert host in closing_tasks()
+        assert host not in bound_tasks(asyncio.current_task())
+
+    host = asyncio.current_task()
+    async with Scope() as scope:
+        await scope.start_soon(inner)
+
+
+@virtual
+async def test_nothing_is_noted_when_nobody_waits(bubble: Bubble) -> None:
+    """Every close takes back what it has noted, whatever came of it."""
+
+    async def fails() -> None:
+        raise OSError("planned")
+
+    before = set(waiting._waits)  # of tests whose loop was torn down
+    async with Scope() as scope:
+        manager = await scope.enter(TaskManager())
+        manager.start_soon(asyncio.sleep, 1)
+        scope.start_soon(asyncio.sleep, 60)
+        scope.push_async_callback(asyncio.sleep, 0.1)
+        with pytest.raises(OSError, match="planned"):
+            await scope.acquire(fails, release=lambda _: None)
+    await asyncio.sleep(0)
+    assert set(waiting._waits) <= before
+
+
+@virtual
+async def test_a_task_that_a_release_has_left_behind_is_waited_for_by_nobody(bubble: Bubble) -> None:
+    """Born in the close of one scope, it closes another, which stops the task that had closed the first."""
+    go, ended = asyncio.Event(), []
+
+    async def outlives() -> None:
+        await go.wait()
+        await owner.aclose()
+        assert ended == [True]
+
+    async def closes_and_stays() -> None:
+        async with Scope("short") as short:
+            short.callback(lambda: left.append(asyncio.create_task(outlives())))
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    left: list[asyncio.Task[None]] = []
+    owner = Scope("owner")
+    owner.start_soon(closes_and_stays)
+    await asyncio.sleep(1)
+    go.set()
+    await left[0]
+
+
+@virtual
+async def test_a_held_group_whose_member_closes_the_scope_is_left(bubble: Bubble) -> None:
+    """The close does not wait for it, but it does not stay entered either."""
+    log = []
+
+    class Session:
+        async def __aenter__(self) -> None:
+            self.group = anyio.create_task_group()
+            await self.group.__aenter__()
+            self.group.start_soon(closes)
+
+        async def __aexit__(self, *details: object) -> None:
+            log.append("left")
+            await self.group.__aexit__(None, None, None)
+
+    async def closes() -> None:
+        await asyncio.sleep(1)
+        await scope.aclose()
+        log.append("closed")
+
+    scope = Scope()
+    await scope.enter(Session())
+    await asyncio.sleep(2)
+    assert sorted(log) == ["closed", "left"]
+
+
+@virtual
+async def test_a_value_that_the_close_has_taken_is_not_waited_for(bubble: Bubble) -> None:
+    """It arrives, is released by the close, and its caller is stopped, all in one step."""
+
+    async def make() -> int:
+        await asyncio.sleep(1)
+        closing.append(asyncio.create_task(scope.aclose()))
+        return 1
+
+    async def uses() -> None:
+        await scope.acquire(make, release=lambda _: None)
+
+    closing: list[asyncio.Task[None]] = []
+    scope = Scope()
+    scope.start_soon(uses)
+    await asyncio.sleep(1)
+    await asyncio.sleep(0)
+    began = asyncio.get_running_loop().time()
+    await closing[0]
+    assert asyncio.get_running_loop().time() == began
+
+
+def test_a_task_outside_of_everything_is_awaited_by_nobody() -> None:
+    """Reading it costs no more than that."""
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert closing_tasks() == {task}
+        assert not [waiter for waiter, _ in awaiters_of(task)]
+
+    asyncio.run(main())
