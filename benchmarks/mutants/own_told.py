@@ -98,13 +98,11 @@ TOLD = [
     OwnMutant(
         "a thread is not told of the refusal",
         "Handover.__call__",
-        "self._future.set_exception(error)",
+        "self._future = None\n        future.set_exception(error)",
         "pass",
         FOLLOWED,
     ),
-    OwnMutant(
-        "a thread cannot take its task back", "Handover.__call__", " or not self._future._decide()", "", FOLLOWED
-    ),
+    OwnMutant("a thread cannot take its task back", "Handover.__call__", " or not future._decide()", "", FOLLOWED),
     OwnMutant("a thread cannot cancel", "ThreadFuture._cancel_task", "handle.cancel(", "id(", FOLLOWED),
     OwnMutant("a crowd of drains is not woken", "Crowd.wake", "idle.set_result(None)", "pass", FOLLOWED),
     OwnMutant("a drain that was left still counts", "Crowd.leave", "del self.tasks[task]", "pass", FOLLOWED),
