@@ -70,6 +70,13 @@ class Slow(Told):
             await asyncio.sleep(0)
 
 
+class ClosingItsOwner(Told):
+    async def __aexit__(self, *details: object) -> None:
+        if isinstance(self.owner, Scope):
+            self.owner.cancel()
+            await self.owner.aclose()
+
+
 @asynccontextmanager
 async def self_cancelling(number: int, *_: object) -> AsyncIterator[None]:
     with anyio.CancelScope() as scope:
@@ -187,6 +194,7 @@ SORTS: dict[str, Callable[[int, Played, Any], Any]] = {
     "failing": Failing,
     "failing late": FailingLate,
     "slow": Slow,
+    "closing its owner": ClosingItsOwner,
     "generator": generator,
     "resource": a_resource,
     "anyio client": untold(client),
