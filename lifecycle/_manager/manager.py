@@ -129,7 +129,7 @@ class TaskManager(TaskBooks):
             label = name or name_of(coro)
         handle = TaskHandle(self, coro, label)
         self._accepted += 1
-        if not self._fast_start:
+        if not self._fast_start or (not self._running and self._has_lost_loop()):  # before a task is made in vain
             self._place(handle, context)
         else:  # inlined `_place` and `_launch`; tests/manager/test_fast_start.py holds the two equal
             running = self._running
