@@ -20,7 +20,7 @@ def keep_tasks_of(owner: object, tasks: MutableMapping[Any, Any]) -> None:
     owner without tasks goes as ever, so this costs nothing per task.
     """
     lifelines = lifeline(kernel.running_loop())
-    lifelines[ref(owner, lambda reference: lifelines.pop(reference, None))] = tasks
+    lifelines[ref(owner, lifelines.pop)] = tasks
 
 
 def lifeline(loop: AbstractEventLoop) -> dict[Any, Any]:

@@ -125,6 +125,8 @@ class Idleness:
 
         Cancellation: as *wait* does it; leaves nothing behind.
         """
+        if not self._running and not self._slots.queued:
+            return None
         # To those that drain or close the manager beside it, a drain applies the rules 2 and 3.
         caller = kernel.current_task()
         tasks = bound_tasks(caller) if cancelled else closing_tasks(but_for=manager if draining else None)
@@ -172,6 +174,8 @@ class Idleness:
 
     def awaitable_by_caller(self) -> list[TaskHandle[Any]]:
         """Return the running tasks that the calling task may wait for."""
+        if not self._running:
+            return []
         exempt = bound_tasks(kernel.current_task()) | self._closers.keys()
         return [handle for handle in self._running if handle._task not in exempt]
 

@@ -208,6 +208,8 @@ class EndingScope:
             unwinding.hold(held)
         if self._books or self._state is OPEN:
             await self._unwind(unwinding)
+        if error is None and held is None and not self._errors and unwinding.cancellation is None:
+            return [], None  # as nearly always
         self._errors = []
         try:
             return unwinding.conclusion()
@@ -222,11 +224,8 @@ class EndingScope:
         self._begin_closing()
         self._closing_in = kernel.current_task()
         try:
-            if self._context is None:
-                unwinding.call_callbacks()
-            else:
-                self._context.run(unwinding.call_callbacks)
-            if self._books or unwinding.unfinished:
+            call = unwinding.call_callbacks
+            if not (call() if self._context is None else self._context.run(call)):
                 self._unwinding = unwinding
                 await unwinding.run()
         finally:

@@ -38,7 +38,7 @@ from .._task.handle import PENDING, RUNNING
 from .._task.waiting import WaitingFor, anybody_awaits
 from .._task.work import work_of
 from .books import ScopeBooks
-from .entries import CallbackEntry, CallbackRun, InlineExit, OwnTask, is_awaited, report_late
+from .entries import PLAIN, CallbackEntry, CallbackRun, InlineExit, OwnTask, is_awaited, report_late
 from .failures import Failures
 
 UNFINISHED = (PENDING, RUNNING)
@@ -79,14 +79,15 @@ class Unwinding(Failures):
     _expired = False  # whether the watchdog has interrupted it
     _interruptions: tuple[kernel.Cancellation, ...] = ()
     _scopes_around: bool | None = None
-    _context: Context | None  # of the task that closes the parent, None for the host's own
+    _context: Context | None = None  # of the task that closes the parent, None for the host's own
     _steps = 0  # releases begun since the loop was given a turn
 
     def __init__(self, scope: Closing, error: BaseException | None) -> None:
         self._scope = scope
         self._books = scope._books
         self.errors = scope._errors
-        self._context = scope._context
+        if scope._context is not None:
+            self._context = scope._context
         if error is not None:
             self._take_body_error(error)
 
@@ -113,11 +114,6 @@ class Unwinding(Failures):
             if self._timer is not None:
                 self._timer.cancel()
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether a release has been begun that has to be awaited."""
-        return self._pending is not None
-
     def awaits(self, task: Task[Any]) -> bool:
         """Whether *task* is what is waited for now."""
         return self._entry is not None and self._entry.runner is task
@@ -136,21 +132,24 @@ class Unwinding(Failures):
 
     # The synchronous part
 
-    def call_callbacks(self) -> None:
+    def call_callbacks(self) -> bool:
         """Call the callbacks at the top of the ledger, the one kind of entry that there may be thousands of.
 
-        One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
+        Returns whether that was all. One that turns out to be asynchronous is left in ``_entry`` and ``_pending``.
         """
         ledger = self._books
         if not ledger:
-            return
+            return True
         run = next(reversed(ledger))
         while type(run) is CallbackRun and self._steps < BREATH_EVERY:
             if len(run.calls) > BREATH_EVERY:
                 run = ledger.cut(run, BREATH_EVERY)
-            if not self._call_run(run, len(ledger)) or not ledger:
-                return
+            if not self._call_run(run, len(ledger)):
+                return False
+            if not ledger:
+                return True
             run = ledger.top()
+        return False
 
     def _call_run(self, run: CallbackRun, size: int) -> bool:
         """Call the callbacks of *run*, newest first; return False if one of them has to be awaited now."""
@@ -163,7 +162,7 @@ class Unwinding(Failures):
             except BaseException as error:
                 self._add_failure(CallbackEntry(fn, args, kwargs), without_our_frame(error))
                 continue
-            if pending is not None and is_awaited(pending):
+            if type(pending) not in PLAIN and is_awaited(pending):
                 self._pending = pending
                 self._entry = self._books.releasing = CallbackEntry(fn, args, kwargs)
                 break

@@ -137,7 +137,7 @@ def _waiters_of(task: Task[Any], but_for: object) -> list[Waiter]:
     if handle is not None:
         for future in tuple(handle._waiters or ()):
             waiters += awaiters_of_future(future)
-    employer = employer_of(work)
+    employer: Any = employer_of(work) if handle is None else handle._owner
     if employer is not None:
         if employer is not but_for:
             waiters += _noted(employer)
