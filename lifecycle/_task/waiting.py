@@ -78,8 +78,8 @@ def waits_for(waiter: Task[Any], task: Task[Any], *, bound: bool = False) -> boo
 
 
 def anybody_awaits(task: Task[Any]) -> bool:
-    """Return whether anybody waits for *task*, and a look for who it is would find more than itself."""
-    return bool(_waiters_of(task, None))
+    """Return whether anybody may wait for *task*; if not, a look for who it is would find nothing but itself."""
+    return task in _waits or bool(_waiters_of(task, None))
 
 
 class WaitingFor:

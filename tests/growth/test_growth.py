@@ -23,7 +23,10 @@ DOUBLED = 2.15
 SIZE = 120
 
 #: A close in a close looks at all those that it is in, so as not to wait in a circle: the square of the depth, no more.
-DEEP = ("nested: tasks", "nested_task_scopes", "nested_closes_from_inside")
+DEEP = (
+    "nested: held blocks", "nested: tasks", "nested: held blocks and tasks", "nested_task_scopes", "nested_managers",
+    "nested_closes_from_inside",
+)  # fmt: skip
 DOUBLED_DEPTH = 4.15
 
 #: What is done in these depends on the clock, or on the other end of a socket.
