@@ -16,6 +16,7 @@ class OwnMutant:
         old: a text of the function.
         new: what stands there instead.
         scenarios: the beginning of the names of scenarios that should notice, tried in this order.
+        until: the first version of Python on which the change is none, because asyncio does the same by itself.
     """
 
     what: str
@@ -23,6 +24,7 @@ class OwnMutant:
     old: str
     new: str
     scenarios: tuple[str, ...]
+    until: tuple[int, int] | None = None
 
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
@@ -98,6 +100,7 @@ OWN = [
         "await kernel.absorb_cancellation(self.host, self._asked_before)",
         "None",
         CROSSING,
+        until=(3, 13),  # whose `uncancel` takes a request back that is under way
     ),
     OwnMutant("an interruption stays", "Body.take_back", "self.host.uncancel()", "pass", CROSSING),
     OwnMutant("a held exit swallows the host's cancellation", "Holder._verdict", "not cancelled and ", "", CROSSING),
@@ -119,7 +122,7 @@ OWN = [
     OwnMutant(
         "an exit in the host doubles its cancellation",
         "Unwinding._exit_inline",
-        "cancellation is not None and self._host.cancelling() > 0",
+        "cancellation is not None and self.host.cancelling() > 0",
         "False",
         ("crossing_a_held_exit_raises",),
     ),

@@ -105,7 +105,7 @@ TOLD = [
     OwnMutant("a thread cannot take its task back", "Handover.__call__", " or not future._decide()", "", FOLLOWED),
     OwnMutant("a thread cannot cancel", "ThreadFuture._cancel_task", "handle.cancel(", "id(", FOLLOWED),
     OwnMutant("a crowd of drains is not woken", "Crowd.wake", "idle.set_result(None)", "pass", FOLLOWED),
-    OwnMutant("a drain that was left still counts", "Crowd.leave", "del self.tasks[task]", "pass", FOLLOWED),
+    OwnMutant("a drain that was left still counts", "Crowd.leave", "self.tasks.remove(tasks)", "pass", FOLLOWED),
     OwnMutant(
         "tasks that drain wait for each other", "Idleness._is_idle", "handle._task in crowd.tasks or ", "", FOLLOWED
     ),
