@@ -46,15 +46,21 @@ def _add_woken(future: Future[Any], awaiters: list[Waiter], seen: set[Future[Any
         elif type(callback) is partial:  # wait_for before Python 3.12: it waits for what it has cancelled
             for waiter in callback.args:
                 if isinstance(waiter, Future):
-                    through: list[Waiter] = []
-                    _add_woken(waiter, through, seen)
-                    awaiters += ((task, True) for task, _ in through)
+                    awaiters += ((task, True) for task in _woken_by(waiter))
         else:
             target = getattr(callback, "__self__", None)
             if isinstance(target, Task):
                 awaiters.append((target, type(future).cancel is not Future.cancel))
             elif (host := getattr(target, "_parent_task", None)) is not None:  # a task group
                 awaiters.append((host, True))
+
+
+def _woken_by(waiter: Future[Any]) -> Iterator[Task[Any]]:
+    """Yield who waits for *waiter*, also where that is done already, and the task has only not gone on yet."""
+    if waiter.done():
+        yield from (task for task in asyncio.all_tasks() if getattr(task, "_fut_waiter", None) is waiter)
+    else:
+        yield from (task for task, _ in awaiters_of_future(waiter))
 
 
 def _futures_in(closure: tuple[CellType, ...]) -> Iterator[Future[Any]]:

@@ -99,6 +99,26 @@ def test_who_awaits_a_task_is_found(
     run_on(new_loop, main())
 
 
+@on_every_loop
+def test_who_is_being_cancelled_waits_all_the_same(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A ``wait_for`` waits for what it has cancelled, and before Python 3.12 it does so only a turn later."""
+
+    async def main() -> bool:
+        found = False
+
+        async def inner() -> None:
+            nonlocal found
+            await asyncio.sleep(0)
+            host.cancel()
+            found = host in bound_tasks(asyncio.current_task())
+
+        host = asyncio.create_task(waited_for(inner))
+        await asyncio.wait([host])
+        return found
+
+    assert run_on(new_loop, main())
+
+
 @virtual
 async def test_who_awaits_a_handle_is_found(bubble: Bubble) -> None:
     """It waits, and a cancellation ends that."""
