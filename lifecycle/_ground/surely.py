@@ -11,7 +11,12 @@ from .frames import wrapper
 
 
 def run_surely(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> Task[None]:
-    """Return a task that runs *work*; another takes its place if it is cancelled before its first step."""
+    """Return a task that runs *work*; another takes its place if it is cancelled before its first step.
+
+    Raises:
+        RuntimeError: there is no running event loop.
+    """
+    kernel.running_loop()  # before a coroutine is made in vain
     begun = False
 
     @wrapper

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar, cast, get_args
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
-from .._ground.calls import SUSPECTS, check_asynchronous, coroutine_from, name_of
+from .._ground.calls import SUSPECTS, check_asynchronous, checked_coroutine, coroutine_from, name_of
 from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
@@ -202,7 +202,7 @@ class TaskGroup:
             TypeError: *coro* is not a coroutine.
         """
         if self._refusal is not None:
-            coro.close()
+            checked_coroutine(coro).close()
             self._refuse(name or name_of(coro))
         return self._members.add_task(coro, name, context, options)
 

@@ -66,9 +66,9 @@ class DrainReport:
     """What became of the tasks that were in when a drain began, or joined it.
 
     Attributes:
-        finished: how many ended by themselves, well or badly.
+        finished: how many ended in time, well or badly, or by a ``cancel`` that was not the close's.
         cancelled: names of the tasks that were cancelled because the time was up.
-        discarded: names of the tasks that never got a slot.
+        discarded: names of the tasks that had not got a slot when the time was up.
         abandoned: the tasks that ignored their cancellation and still run.
         running: names of the tasks that were still running, untouched, when a drain's own time was up.
     """
@@ -81,7 +81,7 @@ class DrainReport:
 
     @property
     def clean(self) -> bool:
-        """Whether everything ended by itself."""
+        """Whether everything ended in time."""
         return not (self.cancelled or self.discarded or self.abandoned or self.running)
 
 

@@ -79,7 +79,12 @@ class EarlyRelease(Entry):
 
 
 def entry_of(books: ScopeBooks, value: object) -> Any:
-    """Return the newest entry that stands for the very object *value*; None where there is none."""
+    """Return the newest entry that stands for the very object *value*; None where there is none.
+
+    For None there is none: it is what a context manager gives that gives nothing, and an attribute that is not set.
+    """
+    if value is None:
+        return None
     for entry in reversed(books):
         if value is getattr(entry, "value", entry) or value is getattr(entry, "owned", entry):
             return entry

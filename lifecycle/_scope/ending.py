@@ -90,6 +90,9 @@ class EndingScope:
         """Ask the scope to end: interrupt its body, which ends the block without an error, or close it if it has none.
 
         Without a body the closing runs in the background; what it meets is raised by `aclose`.
+
+        Raises:
+            RuntimeError: there is neither a body nor an event loop.
         """
         if self._state is OPEN:
             self._interrupt(reason or f"{self} was cancelled")

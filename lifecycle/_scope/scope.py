@@ -297,10 +297,11 @@ class Scope(TaskScope):
         raised here and the cancellation at the caller's next suspension. A second caller just stops waiting.
 
         Args:
-            value: the very object; or the context manager itself, which is left here if it was entered inline.
+            value: the very object; or the context manager itself, which is left here if it was entered inline. None
+                stands for nothing: what gave no value is named by the context manager.
 
         Raises:
-            LookupError: the scope does not own it, or no longer.
+            LookupError: the scope does not own it, or no longer; or it is a child scope, which has its own `aclose`.
             BaseException: what the release raised, as it is.
             ReleaseTimeout: it took longer than ``close_timeout``.
         """

@@ -99,12 +99,12 @@ class TaskScope(EndingScope):
 
     def _launch_first(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start the first task, and every task where a task factory may refuse it."""
-        loop = kernel.running_loop()
-        if kernel.is_plain(loop):
-            self._plain_loop = loop
-        self._alive = lifeline(loop)
-        self._alive[handle] = None
         try:
+            loop = kernel.running_loop()
+            if kernel.is_plain(loop):
+                self._plain_loop = loop
+            self._alive = lifeline(loop)
+            self._alive[handle] = None
             handle._start(context)
         except BaseException:
             self._refuse_launch(handle)
@@ -112,7 +112,8 @@ class TaskScope(EndingScope):
 
     def _refuse_launch(self, handle: TaskHandle[Any]) -> None:
         self._books.forget(handle)
-        self._alive.pop(handle, None)
+        if hasattr(self, "_alive"):  # which it gets from the loop, if there is one
+            self._alive.pop(handle, None)
         handle._coro.close()
 
     def _clock(self) -> float:

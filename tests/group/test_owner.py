@@ -1,6 +1,7 @@
 """TaskGroup as an owner: its name, its one block, `closed` and `wait`."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,20 @@ async def test_a_group_has_one_block(bubble: Bubble) -> None:
             await group.__aenter__()
     with pytest.raises(RuntimeError, match="has already been entered, and is closed"):
         await group.__aenter__()
+
+
+@pytest.mark.parametrize("stranger", [3, asyncio.sleep])
+@virtual
+async def test_what_is_no_coroutine_is_refused_as_such(bubble: Bubble, stranger: Any) -> None:
+    """By a group that takes tasks, and by one that takes none (any more)."""
+    group = TaskGroup()
+    with pytest.raises(TypeError, match="coroutine"):
+        group.create_task(stranger)
+    async with group:
+        with pytest.raises(TypeError, match="coroutine"):
+            group.create_task(stranger)
+    with pytest.raises(TypeError, match="coroutine"):
+        group.create_task(stranger)
 
 
 @virtual

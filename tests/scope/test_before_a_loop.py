@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import inspect
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -93,3 +96,33 @@ def test_a_closed_scope_refuses_without_a_loop_as_well() -> None:
         scope.enter_context(contextlib.nullcontext())
     with pytest.raises(OwnerClosed):
         scope.callback(print, "never called")
+
+
+@pytest.mark.parametrize("offer", ["start_soon", "create_task"])
+def test_a_task_needs_a_loop(offer: str) -> None:
+    """It is refused without one: its coroutine is closed, and nothing of it is left in the ledger for the close."""
+    scope = Scope()
+    coro = note([], "never")
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        scope.create_task(coro) if offer == "create_task" else scope.start_soon(lambda: coro)
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+    assert scope.statistics().live == 0
+
+    async def main(bubble: Bubble) -> None:
+        await scope.aclose()
+        assert bubble.clock.now == 0
+
+    run_virtual(main)
+
+
+def test_a_scope_without_a_body_is_cancelled_in_a_loop_only() -> None:
+    """Without one nothing happens to it, and no coroutine is made in vain."""
+    log: Log = []
+    scope = filled(log)
+    with warnings.catch_warnings(record=True) as complaints, pytest.raises(RuntimeError):
+        warnings.simplefilter("always")
+        scope.cancel()
+    gc.collect()
+    assert not complaints
+    asyncio.run(scope.aclose())
+    assert log == EXPECTED

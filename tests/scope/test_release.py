@@ -88,6 +88,26 @@ async def test_what_is_not_owned_is_refused(bubble: Bubble) -> None:
 
 
 @virtual
+async def test_none_stands_for_nothing(bubble: Bubble) -> None:
+    """An attribute that is not set yet names neither a context manager that gave nothing nor an exit function."""
+    log: list[object] = []
+
+    @asynccontextmanager
+    async def silent() -> AsyncIterator[None]:
+        yield
+        log.append("left")
+
+    async with Scope() as scope:
+        scope.push(lambda *details: log.append("pushed"))
+        await scope.enter(silent())
+        with pytest.raises(LookupError, match="does not own"):
+            await scope.release(None)
+        assert not log
+        assert scope.statistics().live == 2
+    assert log == ["left", "pushed"]
+
+
+@virtual
 async def test_the_error_goes_to_the_caller(bubble: Bubble) -> None:
     """And to nobody else."""
     log: list[str] = []
