@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
-import os
-import signal
 import sys
 import threading
-import warnings
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from contextlib import suppress
 from contextvars import Context
 from threading import Thread
 from types import FrameType
+from typing import NoReturn
 
 from .._ground import kernel
 from .._ground.calls import name_of
@@ -137,32 +136,39 @@ class _Rounds:
     """The interpreter's waits for threads, of which 3.15 begins another after the functions of `atexit`.
 
     It would begin one after the other for ever: as long as there is a thread that is no daemon, whatever we have made
-    of it. But it has nothing left to do by then except to end.
+    of it. But a wait that was broken off, as by Ctrl-C, is the last one, and the interpreter ends with what is left.
     """
 
     def __init__(self) -> None:
         self._last = False
 
     def __call__(self) -> None:
-        """Wait for the others; the second time, be rid of the stuck ones."""
+        """Wait for the others; the second time, break off, and the interpreter waits no more."""
         _wait_for_others()
         if self._last:
-            _go_on_in_a_fork()
+            while atexit._ncallbacks():  # registered by one of them: they would be called after this wait
+                atexit._run_exitfuncs()
+                _wait_for_others()
+            _break_off()
         self._last = True
 
 
-def _go_on_in_a_fork() -> None:
-    """Return in a fork alone, in which no other thread lives; this process waits for its end, and ends as it does."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with warnings.catch_warnings(action="ignore"):  # that a fork of a process with threads is a risk
-        child = os.fork()
-    if child == 0:
-        return
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    os._exit(code)
+class _Enough(BaseException):
+    """What breaks off a wait for threads; nobody is to see it."""
+
+
+def _break_off() -> NoReturn:
+    """Raise an error out of the interpreter's wait, and have it not shown."""
+    before = sys.unraisablehook
+
+    def hook(told: sys.UnraisableHookArgs) -> None:
+        if isinstance(told.exc_value, _Enough):
+            sys.unraisablehook = before
+        else:
+            before(told)
+
+    sys.unraisablehook = hook
+    raise _Enough
 
 
 def _wait_for_others() -> None:

@@ -99,6 +99,25 @@ def test_a_normal_end_is_bounded_as_well(begun: str, told: str) -> None:
     assert errors.count("abandoned") == 1
 
 
+def test_the_end_takes_place_in_the_process_itself() -> None:
+    """Who waits for it, stops it or looks for it by its number meets what is at its end, and files are written once."""
+    body = """
+        class Last:
+            def __init__(self):
+                self.pid, self.getpid, self.write = os.getpid(), os.getpid, os.write
+
+            def __del__(self):
+                self.write(1, b"itself\\n" if self.getpid() == self.pid else b"another\\n")
+
+        run(main, cancel_timeout=0.1)
+        last = Last()
+    """
+    begun = "loop.run_in_executor(None, time.sleep, 600)"
+    with running(STUCK.format(begun=begun, then=""), body) as program:
+        returned, said, _ = program.end()
+    assert (returned, said) == (0, ["the interpreter has ended", "itself"])
+
+
 @LOOPS
 @pytest.mark.parametrize(("name", "code"), [("INT", -signal.SIGINT), ("TERM", 143)])
 def test_the_end_by_a_signal_is_bounded(name: str, code: int, use_uvloop: bool) -> None:
