@@ -321,6 +321,7 @@ async def race(*fns: Runner[Any]) -> Any:
         ValueError: there is no function.
         TypeError: one of *fns* is no async function, or needs arguments.
         TaskCancelled: none returned, none failed: all ended by foreign cancellations.
+        BaseException: what a function raised when it was called, before there was anything to await.
     """
     if not fns:
         raise ValueError("race() needs at least one function")
