@@ -10,7 +10,7 @@ from weakref import ref
 
 import pytest
 
-from lifecycle import ReaderWorker, Scope, TaskGroup, TaskManager
+from lifecycle import Pool, ReaderWorker, Scope, TaskGroup, TaskManager
 from lifecycle.testing import Bubble
 
 from .loops import on_every_loop, run_on, virtual
@@ -146,6 +146,58 @@ async def test_an_empty_child_is_closed_with_its_parent(bubble: Bubble) -> None:
         grandchild = child.child()
     assert child.closed
     assert grandchild.closed
+
+
+async def drained_for_ever() -> None:
+    manager = TaskManager(drain_timeout=None)
+    manager.start_soon(waits_for_nothing_that_others_know, [])
+    await manager.aclose()
+
+
+async def closed_by_two() -> None:
+    scope = Scope()
+    scope.push_async_callback(waits_for_nothing_that_others_know, [])
+    async with asyncio.TaskGroup() as group:
+        group.create_task(scope.aclose())
+        group.create_task(scope.aclose())
+
+
+async def released_for_ever() -> None:
+    scope = Scope()
+    value = await scope.acquire(object, release=lambda _: waits_for_nothing_that_others_know([]))
+    await scope.release(value)
+
+
+async def borrowed_for_ever() -> None:
+    pool = Pool[int](lambda: 1, lambda _: None, max_size=1, close_timeout=None)
+    async with asyncio.TaskGroup() as group, pool.acquire():
+        group.create_task(pool.aclose())
+        await waits_for_nothing_that_others_know([])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a close that goes on finds it closed
+@on_every_loop
+@pytest.mark.parametrize("close", [drained_for_ever, closed_by_two, released_for_ever, borrowed_for_ever])
+def test_a_loop_that_was_closed_in_the_middle_of_a_close_is_gone_when_it_is_dropped(
+    close: Callable[[], Any], new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Who waits for whom is known to the loop alone, and so nothing of what it has left unfinished is kept."""
+
+    async def start() -> None:
+        task = asyncio.get_running_loop().create_task(close())
+        await asyncio.sleep(0.01)
+        for left in asyncio.all_tasks():
+            left._log_destroy_pending = False  # type: ignore[attr-defined]  # which is what this is about
+        unfinished.append(ref(task))
+
+    unfinished: list[ref[Any]] = []
+    loop = new_loop()
+    loop.run_until_complete(start())
+    loop.close()
+    assert unfinished[0]() is not None
+    del loop
+    gc.collect()
+    assert unfinished[0]() is None
 
 
 @pytest.mark.parametrize("limit", [None, 1])

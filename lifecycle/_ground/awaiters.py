@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from asyncio import Future, Task
 from collections.abc import Iterator
 from functools import partial
-from types import CellType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from .scopes import hosts_around
@@ -19,7 +20,8 @@ def awaiters_of(task: Task[Any]) -> list[Waiter]:
     """Return each task that waits for the end of *task*.
 
     Bound is the host of a task group, asyncio's or anyio's, and who awaits the task itself or through ``gather``, which
-    pass their own cancellation on and wait. Who awaits it through a plain future, as in ``asyncio.wait``, is not.
+    pass their own cancellation on and wait. Who awaits it through a plain future, as in ``asyncio.wait`` or
+    ``asyncio.as_completed``, is not.
     """
     awaiters = awaiters_of_future(task)
     for host in hosts_around(task):
@@ -34,12 +36,12 @@ def awaiters_of_future(future: Future[Any]) -> list[Waiter]:
     return awaiters
 
 
-def _add_woken(future: Future[Any], awaiters: list[Waiter], seen: set[Future[Any]] | None) -> None:
-    for callback, _ in future._callbacks or ():
+def _add_woken(future: Any, awaiters: list[Waiter], seen: set[Any] | None) -> None:
+    for callback in _callbacks_of(future):
         if type(callback) is FunctionType:
             if callback.__closure__ is not None:
                 seen = seen or {future}
-                for other in _futures_in(callback.__closure__):
+                for other in _futures_in(callback):
                     if other not in seen:
                         seen.add(other)
                         _add_woken(other, awaiters, seen)
@@ -53,6 +55,9 @@ def _add_woken(future: Future[Any], awaiters: list[Waiter], seen: set[Future[Any
                 awaiters.append((target, type(future).cancel is not Future.cancel))
             elif (host := getattr(target, "_parent_task", None)) is not None:  # a task group
                 awaiters.append((host, True))
+            elif type(target) is _ITERATOR:
+                for getter in callback.__self__._done._getters:
+                    _add_woken(getter, awaiters, seen)
 
 
 def _woken_by(waiter: Future[Any]) -> Iterator[Task[Any]]:
@@ -63,12 +68,25 @@ def _woken_by(waiter: Future[Any]) -> Iterator[Task[Any]]:
         yield from (task for task, _ in awaiters_of_future(waiter))
 
 
-def _futures_in(closure: tuple[CellType, ...]) -> Iterator[Future[Any]]:
+#: What ``asyncio.as_completed`` returns from Python 3.13 on; before that it is a function with a queue in its closure.
+_ITERATOR: Any = getattr(asyncio.tasks, "_AsCompletedIterator", None)
+
+
+def _callbacks_of(future: Any) -> list[Any]:
+    """Return what is called when *future* is done, which may be one of a thread, by which two of a loop are chained."""
+    if isinstance(future, concurrent.futures.Future):
+        return list(future._done_callbacks)  # type: ignore[attr-defined]
+    return [callback for callback, _ in future._callbacks or ()]
+
+
+def _futures_in(callback: FunctionType) -> Iterator[Any]:
     """Yield the futures that a function closes over, as those of ``gather``, ``wait`` and ``shield`` do."""
-    for cell in closure:
+    for cell in callback.__closure__ or ():
         try:
             content = cell.cell_contents
         except ValueError:  # not set yet
             continue
-        if asyncio.isfuture(content):
+        if asyncio.isfuture(content) or isinstance(content, concurrent.futures.Future):
             yield content
+        elif type(content) is asyncio.Queue and callback.__module__ == asyncio.tasks.__name__:
+            yield from content._getters  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from asyncio import Task
@@ -62,9 +63,21 @@ def coroutine_of(task: Task[Any]) -> object:
     return None if task.done() else task.get_coro()
 
 
+async def _nothing() -> None: ...
+
+
+_coroutine = _nothing()
+#: What the ``__await__`` of a coroutine returns, which says nothing of the coroutine that it stands for.
+_AWAITED_COROUTINE = type(_coroutine.__await__())
+_coroutine.close()
+del _coroutine
+
+
 def suspended_frames(awaited: object) -> Iterator[FrameType]:
     """Yield the frames of a coroutine, a generator, or whatever else can be awaited, outermost first."""
     while awaited is not None:
+        if type(awaited) is _AWAITED_COROUTINE:
+            (awaited,) = gc.get_referents(awaited)
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
         frame = frame or getattr(awaited, "gi_frame", None)
         if frame is None:

@@ -50,7 +50,10 @@ class EarlyRelease(Entry):
             with Waiting(*filter(None, [entry.runner])):
                 await unwinding.run()
         finally:
-            self._scope._books.forget(entry)
+            if entry in self._books:  # it was spared, and still has to leave by itself
+                self._scope._books[entry] = None
+            else:
+                self._scope._books.forget(entry)
             self._over.set_result(None)
         return unwinding.error(), unwinding.cancellation
 

@@ -171,7 +171,7 @@ class InlineExit(Entry):
         self._around = around
         self.exit = exit
         self.is_async = is_async
-        self.owned: object = getattr(exit, "__self__", None)
+        self.owned: object = getattr(exit, "__self__", exit)
 
     @property
     def label(self) -> str:

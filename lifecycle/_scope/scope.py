@@ -291,7 +291,8 @@ class Scope(TaskScope):
 
         As in a close: once, shielded, within ``close_timeout``. All else stays, also what was taken in later, so what
         stands on it has to have ended before. What ends together belongs into a `child`, which keeps the order. A
-        close meanwhile, or a second call, waits for this one. Costs a look at every entry.
+        close meanwhile, or a second call, waits for this one. Who is called by what it releases does not wait for
+        itself; that stays owned until it has ended. Costs a look at every entry.
 
         Cancellation: held back until it is released, then raised, once. Should the release fail as well, its error is
         raised here and the cancellation at the caller's next suspension. A second caller just stops waiting.

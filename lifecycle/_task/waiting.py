@@ -11,7 +11,7 @@ wait of a circle is the one that gives way, and no circle ever closes.
 lives on is waited for by nobody. It is not kept, but read off the state of things when somebody asks: a task of ours
 says whom it works for, see `work`, and that one who waits for it; asyncio and anyio say it of theirs, see `awaiters`.
 Only a wait that is not to be seen in this way is noted, while it lasts: for a task of somebody else's, or for all tasks
-of an owner.
+of an owner. Each event loop has its own `Notes`, and they go with it, whatever it has left unfinished.
 
 *Bound* is a task whose wait no cancellation ends: it has to be left alone. One that is not bound can still be stopped.
 
@@ -35,14 +35,34 @@ NOBODY: Tasks = frozenset()
 #: So many who wait for a task are not looked for more often than has to be.
 MANY = 16
 
-#: The waits that had to be noted, by what they are for.
-_waits: dict[object, dict[Waiting, None]] = {}
+_NOTES = "_lifecycle_waits"
 
-#: What else waits can be for: the ends that a task is about to bring about.
-_ends: dict[Task[Any], list[Future[Any]]] = {}
 
-#: How many waits have been noted ever.
-_begun = 0
+class Notes:
+    """What is noted in one event loop.
+
+    Attributes:
+        waits: the waits that had to be noted, by what they are for.
+        ends: what else waits can be for: the ends that a task is about to bring about.
+        begun: how many waits have been noted ever.
+    """
+
+    __slots__ = ("begun", "ends", "waits")
+
+    def __init__(self) -> None:
+        self.waits: dict[object, dict[Waiting, None]] = {}
+        self.ends: dict[Task[Any], list[Future[Any]]] = {}
+        self.begun = 0
+
+
+def notes() -> Notes:
+    """Return what is noted in the running loop."""
+    loop = kernel.running_loop()
+    found: Notes | None = getattr(loop, _NOTES, None)
+    if found is None:
+        found = Notes()
+        setattr(loop, _NOTES, found)
+    return found
 
 
 def closing_tasks(*, but_for: object = None) -> Tasks:
@@ -79,7 +99,7 @@ def waits_for(waiter: Task[Any], task: Task[Any], *, bound: bool = False) -> boo
 
 def anybody_awaits(task: Task[Any]) -> bool:
     """Return whether anybody may wait for *task*; if not, a look for who it is would find nothing but itself."""
-    return task in _waits or bool(_waiters_of(task, None))
+    return task in notes().waits or bool(_waiters_of(task, None))
 
 
 class WaitingFor:
@@ -100,9 +120,10 @@ class WaitingFor:
 
     def has(self, waiter: Task[Any], *, bound: bool) -> bool:
         """Return whether *waiter* is the task itself, or one that waits for it, which has to be *bound* to count."""
-        if len(self._found) <= MANY or self._begun != _begun:
+        begun = notes().begun
+        if len(self._found) <= MANY or self._begun != begun:
             self._found = dict(_waiting_for(self._task))
-            self._begun = _begun
+            self._begun = begun
         return self._found.get(waiter, False) if bound else waiter in self._found
 
 
@@ -127,11 +148,12 @@ def _waiters_of(task: Task[Any], but_for: object) -> list[Waiter]:
     handle = None if work is None else handle_at(work)
     # Nobody but its owner can wait for a task of ours without a handle.
     waiters = awaiters_of(task) if work is None or handle is not None else []
-    if task in _waits:
-        waiters += _noted(task)
-    for end in _ends.get(task, ()):
+    noted = notes()
+    if task in noted.waits:
+        waiters += _noted(noted, task)
+    for end in noted.ends.get(task, ()):
         if end is not but_for:
-            waiters += _noted(end)
+            waiters += _noted(noted, end)
     if work is None:
         return waiters
     if handle is not None:
@@ -140,7 +162,7 @@ def _waiters_of(task: Task[Any], but_for: object) -> list[Waiter]:
     employer: Any = employer_of(work) if handle is None else handle._owner
     if employer is not None:
         if employer is not but_for:
-            waiters += _noted(employer)
+            waiters += _noted(noted, employer)
         waiters += employer._hosts(task)
     return waiters
 
@@ -157,10 +179,11 @@ class Waiting:
             goes on at once.
     """
 
-    __slots__ = ("_awaited", "_until", "waiter")
+    __slots__ = ("_awaited", "_notes", "_until", "waiter")
 
     def __init__(self, *awaited: object, bound: bool = True, until: Future[Any] | None = None) -> None:
         self._awaited: Iterable[object] = awaited
+        self._notes = notes()  # which a block that is left behind its loop cannot ask for
         self._until = until
         self.waiter: Waiter = (kernel.current_task(), bound)
 
@@ -170,22 +193,21 @@ class Waiting:
         return self._until is not None and self._until.done()
 
     def __enter__(self) -> None:
-        global _begun
-        _begun += 1
+        self._notes.begun += 1
         for awaited in self._awaited:
-            _waits.setdefault(awaited, {})[self] = None
+            self._notes.waits.setdefault(awaited, {})[self] = None
 
     def __exit__(self, *_: object) -> None:
         for awaited in self._awaited:
-            waits = _waits[awaited]
+            waits = self._notes.waits[awaited]
             del waits[self]
             if not waits:
-                del _waits[awaited]
+                del self._notes.waits[awaited]
 
 
-def _noted(awaited: object) -> list[Waiter]:
+def _noted(noted: Notes, awaited: object) -> list[Waiter]:
     """Return who has noted to wait for a task, or for all tasks of an owner."""
-    return [waiting.waiter for waiting in _waits.get(awaited, ()) if not waiting.over]
+    return [waiting.waiter for waiting in noted.waits.get(awaited, ()) if not waiting.over]
 
 
 class BringingAbout:
@@ -195,17 +217,18 @@ class BringingAbout:
         end: what it is about to bring about.
     """
 
-    __slots__ = ("_end", "_task")
+    __slots__ = ("_end", "_notes", "_task")
 
     def __init__(self, end: Future[Any]) -> None:
         self._end = end
+        self._notes = notes()
         self._task = kernel.current_task()
 
     def __enter__(self) -> None:
-        _ends.setdefault(self._task, []).append(self._end)
+        self._notes.ends.setdefault(self._task, []).append(self._end)
 
     def __exit__(self, *_: object) -> None:
-        ends = _ends[self._task]
+        ends = self._notes.ends[self._task]
         ends.remove(self._end)
         if not ends:
-            del _ends[self._task]
+            del self._notes.ends[self._task]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 import anyio
 import pytest
@@ -386,13 +388,17 @@ def test_spawning_respects_names_contexts_and_factories(new_loop) -> None:  # ty
 
 @virtual
 async def test_suspended_at_names_the_whole_chain(bubble: Bubble) -> None:
-    """The innermost call comes last; our own files are left out."""
+    """The innermost call comes last; our own files are left out, and what stands for a coroutine is seen through."""
 
     async def inner() -> None:
         await asyncio.sleep(10)
 
+    class Request:
+        def __await__(self) -> Generator[Any, None, None]:
+            return inner().__await__()
+
     async def outer() -> None:
-        await inner()
+        await Request()
 
     task = asyncio.create_task(outer())
     await asyncio.sleep(0)

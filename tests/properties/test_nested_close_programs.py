@@ -280,6 +280,12 @@ async def waited_for(run: Run, inside: Inside) -> None:
 
 
 @layer
+async def as_it_completes(run: Run, inside: Inside) -> None:
+    for first in asyncio.as_completed([inside(), asyncio.sleep(MOMENT)]):
+        await first
+
+
+@layer
 async def finalizer(run: Run, inside: Inside) -> None:
     async with run.own(Registry[int, int](finalizer=lambda _: inside())) as registry:
         registry.put(1, 1)

@@ -199,3 +199,72 @@ async def test_a_release_that_closes_the_scope_does_not_wait_for_itself(bubble: 
         await asyncio.sleep(1)
         assert scope.closed
     assert asyncio.get_running_loop().time() == 1
+
+
+@virtual
+async def test_what_asks_for_its_own_release_stays_owned(bubble: Bubble) -> None:
+    """A task that releases itself goes on; the end of the scope stops it as ever, before what it stands on."""
+    log: list[str] = []
+
+    async def asks() -> None:
+        await scope.release(handle)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(1)
+            log.append("task")
+
+    async with Scope() as scope:
+        scope.callback(log.append, "what it stands on")
+        handle = scope.start_soon(asks)
+        await asyncio.sleep(1)
+        assert scope.statistics().tasks == 1
+    assert log == ["task", "what it stands on"]
+
+
+@virtual
+async def test_a_group_whose_member_releases_it_stays_owned(bubble: Bubble) -> None:
+    """It is told to leave, and the end of the scope waits until it has left."""
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asks())
+            yield
+        log.append("left")
+
+    async def asks() -> None:
+        await asyncio.sleep(1)
+        await scope.release(held)
+        await asyncio.sleep(5)
+
+    held = session()
+    async with Scope() as scope:
+        await scope.enter(held)
+        await asyncio.sleep(2)
+        assert scope.statistics().resources == 1
+    assert log == ["left"]
+
+
+@virtual
+async def test_nothing_that_gave_no_value_is_taken_for_none(bubble: Bubble) -> None:
+    """Neither an exit that is a plain function, nor a context manager that is still being entered."""
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[None]:
+        await asyncio.sleep(1)
+        yield
+
+    log: list[str] = []
+    async with Scope() as scope:
+        leave = scope.push(lambda *_: log.append("left"))
+        entering = scope.start_soon(scope.enter, slow())
+        await asyncio.sleep(0.5)
+        with pytest.raises(LookupError):
+            await scope.release(None)
+        await entering
+        await scope.release(None)
+        assert not log
+        await scope.release(leave)
+        assert log == ["left"]
