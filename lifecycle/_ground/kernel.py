@@ -299,7 +299,7 @@ async def wait_shielded(future: Future[Any], timeout: float = FOREVER) -> bool:
 
     Cancellation: a native one ends the waiting; one by an anyio scope is left for anyio to repeat.
     """
-    with shield_from_scopes():
+    with shield_from_scopes(passed=True):
         return await wait(future, timeout)
 
 

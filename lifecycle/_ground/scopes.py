@@ -89,19 +89,32 @@ def is_scope_cancellation(error: BaseException) -> bool:
     )
 
 
+#: The class of the shields of ours that only keep scopes from repeating themselves: a native cancellation passes them.
+_passed: Any = None
+
+
 def in_shielded_section(task: Task[Any], around: CancelScope | None = None) -> bool:
-    """Return whether *task* is now inside an ``anyio.CancelScope(shield=True)`` that it entered inside of *around*."""
+    """Return whether *task* is now inside an ``anyio.CancelScope(shield=True)`` that it entered inside of *around*.
+
+    One that `shield_from_scopes` lets native cancellations pass does not count.
+    """
     scope: Any = innermost_scope(task)
     while scope is not None and scope is not around:
-        if scope.shield:
+        if scope.shield and type(scope) is not _passed:
             return True
         scope = scope._parent_scope
     return False
 
 
-def shield_from_scopes() -> AbstractContextManager[object]:
-    """Return a shield where the calling task is inside an anyio scope; elsewhere nothing can be redelivered."""
-    return shield() if in_scope(cast("Task[Any]", asyncio.current_task())) else nullcontext()
+def shield_from_scopes(*, passed: bool = False) -> AbstractContextManager[object]:
+    """Return a shield where the calling task is inside an anyio scope; elsewhere nothing can be redelivered.
+
+    Args:
+        passed: whether our own cancellations pass it, as every native one does.
+    """
+    if not in_scope(cast("Task[Any]", asyncio.current_task())):
+        return nullcontext()
+    return passed_shield() if passed else shield()
 
 
 def in_scope(task: Task[Any]) -> bool:
@@ -112,3 +125,11 @@ def in_scope(task: Task[Any]) -> bool:
 def shield() -> CancelScope:
     """Return an anyio shield, to be entered in the calling task."""
     return CancelScope(shield=True)
+
+
+def passed_shield() -> CancelScope:
+    """Return an anyio shield that our own cancellations pass."""
+    global _passed
+    if _passed is None:
+        _passed = type("PassedShield", (type(shield()),), {"__slots__": ()})
+    return cast("CancelScope", _passed(shield=True))

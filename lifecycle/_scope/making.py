@@ -299,7 +299,7 @@ class Holder(HalfMade, Generic[T]):
         self._suppresses = False  # its verdict on the error in flight
         self._releasing = False
         self.held = False
-        self.value: Any = self._told  # which nobody else has, and None may be what it gives
+        self.value: Any = None
 
     @property
     def label(self) -> str:

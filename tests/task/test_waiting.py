@@ -259,3 +259,21 @@ def test_a_task_outside_of_everything_is_awaited_by_nobody() -> None:
         assert not [waiter for waiter, _ in awaiters_of(task)]
 
     asyncio.run(main())
+
+
+@virtual
+async def test_a_second_closer_in_an_anyio_scope_just_stops_waiting(bubble: Bubble) -> None:
+    """When the owner of its task closes, which the first closer waits for: no shield of ours holds that up."""
+
+    async def closes_too() -> None:
+        with anyio.fail_after(60):
+            await inner.aclose()
+
+    inner, outer = Scope("inner"), Scope("outer")
+    inner.push_async_callback(asyncio.sleep, 1)
+    inner.push_async_callback(outer.aclose)
+    closing = asyncio.create_task(inner.aclose())
+    inner.push_async_callback(asyncio.sleep, 1)
+    outer.start_soon(closes_too)
+    await closing
+    assert asyncio.get_running_loop().time() == 2
