@@ -170,6 +170,7 @@ class Harvest(ResultGroup, Generic[T]):
         """
         if self._state is not OPEN:
             return
+        self._body.leave()  # by itself: an interruption would be one more cancellation of whoever leaves
         self._end(f"{self} was left")
         try:
             await self.__aexit__(type(error) if error is not None else None, error, None)

@@ -244,3 +244,48 @@ def test_a_scope_held_by_a_source_is_left_in_the_task_that_entered_it() -> None:
                 await gather(scoped(log), limit=2)
 
     run_virtual(scenario)
+
+
+@pytest.mark.parametrize("in_block", [True, False])
+def test_a_cancellation_keeps_its_message(run: Run, in_block: bool) -> None:
+    """It is the one by which its requester knows it, and not one by which the rest is stopped."""
+    seen: list[object] = []
+
+    async def consume() -> None:
+        completions = as_completed([asyncio.sleep(60)])
+        try:
+            async with completions if in_block else contextlib.nullcontext():
+                async for _ in completions:
+                    pass
+        except asyncio.CancelledError as error:
+            seen.append(error.args)
+            raise
+
+    async def main() -> None:
+        task = asyncio.create_task(consume())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel("as asked")
+        await asyncio.wait([task])
+        assert task.cancelling() == 1
+
+    run(main)
+    assert seen == [("as asked",)]
+
+
+def test_who_has_opened_them_is_not_interrupted_where_another_task_leaves_them(run: Run) -> None:
+    """The cancellation would be one that nobody has asked for, and nobody takes back."""
+
+    async def leave(completions: Any) -> None:
+        await completions.__aexit__(None, None, None)
+
+    async def main() -> int:
+        completions = as_completed([asyncio.sleep(60)])
+        await completions.__aenter__()
+        await asyncio.create_task(leave(completions))
+        await asyncio.sleep(0)
+        current = asyncio.current_task()
+        assert current is not None
+        return current.cancelling()
+
+    assert run(main) == 0
