@@ -281,7 +281,9 @@ async def waited_for(run: Run, inside: Inside) -> None:
 
 @layer
 async def as_it_completes(run: Run, inside: Inside) -> None:
-    for first in asyncio.as_completed([inside(), asyncio.sleep(MOMENT)]):
+    left = asyncio.ensure_future(inside())
+    left.add_done_callback(lambda task: task.cancelled() or task.exception())  # asked by nobody once this has gone
+    for first in asyncio.as_completed([left, asyncio.sleep(MOMENT)]):
         await first
 
 
