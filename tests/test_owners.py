@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from lifecycle import OwnerClosed, Pool, ReaderWorker, Registry, Scope, TaskGroup, TaskManager, connect, serve_tcp
+from lifecycle import (
+    OwnerClosed,
+    Pool,
+    ReaderWorker,
+    Registry,
+    Scope,
+    TaskGroup,
+    TaskManager,
+    connect,
+    link,
+    serve_tcp,
+    serve_unix,
+)
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler.control import ControlServer
 from lifecycle.scheduler.web import WebServer
@@ -60,6 +72,12 @@ LISTENING = ("Server", "ControlServer", "WebServer")
 #: Owners whose end is awaited for its own sake: the `wait` of a pair is its outcome, and a connect is awaited itself.
 AWAITED = [make for name, make in OWNERS.items() if name not in ("ReaderWorker", "connect")]
 
+#: Owners that are made of nothing: their name is their first argument.
+MADE_OF_NOTHING = (Scope, TaskManager, TaskGroup, Registry)
+
+#: Owners that are made of something, which comes first.
+MADE_OF_SOMETHING = (Pool, ReaderWorker, serve_tcp, serve_unix, connect, link, Scheduler, ControlServer, WebServer)
+
 every_owner = pytest.mark.parametrize("make", OWNERS.values(), ids=OWNERS)
 
 
@@ -68,6 +86,22 @@ def test_a_name_is_a_string(make: Make) -> None:
     """Anything else is refused when it is given."""
     with pytest.raises(TypeError, match=r"^name must be a string or None, got 3"):
         make(name=3)
+
+
+@pytest.mark.parametrize("make", MADE_OF_NOTHING)
+def test_a_name_may_be_the_only_argument(make: Make) -> None:
+    """And may be given by its keyword; all that follows has a keyword of its own."""
+    assert make("mine").name == make(name="mine").name == "mine"
+    first, *others = inspect.signature(make).parameters.values()
+    assert first.name == "name"
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in others)
+
+
+@pytest.mark.parametrize("make", MADE_OF_SOMETHING)
+def test_where_something_comes_first_a_name_has_its_keyword(make: Make) -> None:
+    """So that it is never taken for one of the things that the owner is made of."""
+    name = inspect.signature(make).parameters["name"]
+    assert name.kind is name.KEYWORD_ONLY
 
 
 async def entered_twice(make: Make) -> None:

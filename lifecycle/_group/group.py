@@ -80,8 +80,8 @@ class TaskGroup:
 
     def __init__(
         self,
-        *,
         name: str | None = None,
+        *,
         limit: int | None = None,
         timeout: float | None = None,
         close_timeout: float | None = 30.0,
