@@ -81,6 +81,13 @@ OWN = [
         CROSSING,
     ),
     OwnMutant(
+        "what was released while it was entered tells of a close",
+        "HalfMade.arrival",
+        "if self._scope._state is OPEN:",
+        "if False:",
+        RELEASED,
+    ),
+    OwnMutant(
         "a task behind a shield is not followed",
         "Cancellation._follow",
         "waits_for.add_done_callback(self._try_to_deliver)",

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any
 
 from .._ground import kernel
+from .._task.handle import TaskHandle
 from .._task.waiting import Waiting, waits_for
 from .books import ScopeBooks
 from .ending import EndingScope
@@ -63,6 +64,10 @@ class EarlyRelease(Entry):
             with Waiting(self._releasing, bound=False, until=self._over):
                 await kernel.wait_shielded(self._over)
 
+    def take_error(self, error: BaseException) -> None:
+        """Take what the thing, a task, has raised on its way out: it is for who has asked for its end."""
+        self._errors.append(error)
+
     # What a close asks
 
     @property
@@ -92,3 +97,17 @@ def entry_of(books: ScopeBooks, value: object) -> Any:
         if value is getattr(entry, "value", entry) or value is getattr(entry, "owned", entry):
             return entry
     return None
+
+
+def refuse_release(scope: object, value: object) -> None:
+    """Say that *scope* does not own *value*; a task of its own that has ended is simply gone.
+
+    Raises:
+        LookupError: it is anything else.
+    """
+    what = f"this {type(value).__qualname__}"
+    if isinstance(value, TaskHandle):
+        if value._owner is scope and value.done():
+            return
+        what = f"task {value.name!r}"
+    raise LookupError(f"{scope} does not own {what}, or no longer; give it the very object")

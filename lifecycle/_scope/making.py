@@ -15,11 +15,11 @@ from typing import Any, Generic, NoReturn, TypeVar
 from .._ground import kernel
 from .._ground.awaiters import Waiter
 from .._ground.closing import refuse
-from .._ground.errors import LifecycleError, TimeoutExpired, failure_of
+from .._ground.errors import LifecycleError, TaskCancelled, TimeoutExpired, failure_of
 from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.surely import run_surely
 from .._task.work import work_of
-from .ending import EndingScope
+from .ending import OPEN, EndingScope
 from .entries import Entry, Release, Resource
 
 T = TypeVar("T")
@@ -80,6 +80,7 @@ class HalfMade(Entry):
         Raises:
             TimeoutExpired: it was not made within *timeout* seconds; the claim is withdrawn.
             OwnerClosed: the scope closed meanwhile.
+            TaskCancelled: it was released meanwhile.
         """
         self._caller = kernel.current_task()
         try:
@@ -97,6 +98,8 @@ class HalfMade(Entry):
         error = self._take_error()
         try:
             if self._left and (error is None or isinstance(error, CancelledError)):
+                if self._scope._state is OPEN:
+                    raise TaskCancelled(f"{self.label} was released while {self._scope} was waiting for it")
                 refuse(self._scope, self.label, "it was closed meanwhile")
             if error is not None:
                 raise error

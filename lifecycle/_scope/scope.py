@@ -15,7 +15,7 @@ from .._ground.calls import name_of, refuse_function
 from .._ground.checks import checked_async_context, checked_callable, checked_context, checked_name, checked_timeout
 from .._ground.errors import OwnerClosed
 from .._task.body import Body
-from .early import EarlyRelease, entry_of
+from .early import EarlyRelease, entry_of, refuse_release
 from .ending import OPEN, Child
 from .entries import CallbackEntry, InlineExit, Release, Resource
 from .making import Acquisition, Holder
@@ -173,6 +173,7 @@ class Scope(TaskScope):
 
         Raises:
             OwnerClosed: the scope is closed, or was closed meanwhile; the context manager has been left.
+            TaskCancelled: `release` was called with *cm* meanwhile, which has been left.
             TypeError: *cm* is not an asynchronous context manager.
             BaseException: what ``__aenter__`` raised.
         """
@@ -287,30 +288,32 @@ class Scope(TaskScope):
             self._offer(CallbackEntry(fn, args, kwargs))
 
     async def release(self, value: object) -> None:
-        """Release one resource before its turn, and return when it is gone: what `acquire` or `enter` gave.
+        """Release one thing before its turn, and return when it is gone: what `acquire`, `enter` or `start_soon` gave.
 
-        As in a close: once, shielded, within ``close_timeout``. All else stays, also what was taken in later, so what
-        stands on it has to have ended before. What ends together belongs into a `child`, which keeps the order. A
-        close meanwhile, or a second call, waits for this one. Who is called by what it releases does not wait for
-        itself; that stays owned until it has ended. Costs a look at every entry.
+        As in a close: once, shielded, within ``close_timeout``; a task is cancelled and waited for. All else stays,
+        also what was taken in later, so what stands on it has to have ended before. What ends together belongs into a
+        `child`, which keeps the order. A close meanwhile, or a second call, waits for this one. Who is called by what
+        it releases does not wait for itself; that stays owned until it has ended. Costs a look at every entry.
 
         Cancellation: held back until it is released, then raised, once. Should the release fail as well, its error is
         raised here and the cancellation at the caller's next suspension. A second caller just stops waiting.
 
         Args:
-            value: the very object; or the context manager itself, which is left here if it was entered inline. None
-                stands for nothing: what gave no value is named by the context manager.
+            value: the very object; or the handle of a task, where one that has ended by itself is gone already; or the
+                context manager itself, which is left here if it was entered inline, and not waited for by `enter` any
+                longer if it is still being entered. None stands for nothing: what gave no value is named by the
+                context manager.
 
         Raises:
             LookupError: the scope does not own it, or no longer; or it is a child scope, which has its own `aclose`.
-            BaseException: what the release raised, as it is.
+            BaseException: what the release raised, or the task after it was cancelled, as it is. It is the caller's:
+                the body goes on.
             ReleaseTimeout: it took longer than ``close_timeout``.
         """
         entry = entry_of(self._books, value)
         if entry is None or entry.kind == "scope":
-            raise LookupError(
-                f"{self} does not own this {type(value).__qualname__}, or no longer; give it the very object"
-            )
+            refuse_release(self, value)
+            return
         under_way = self._books[entry]
         if under_way is not None:
             await under_way.join()

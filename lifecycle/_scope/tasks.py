@@ -17,7 +17,7 @@ from .._ground.lifeline import lifeline
 from .._task.handle import FAILED, TaskHandle
 from .._task.startup import Startup
 from .ending import OPEN, EndingScope
-from .entries import OwnTask
+from .entries import OwnTask, report_late
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -127,11 +127,17 @@ class TaskScope(EndingScope):
 
     def _task_ended(self, handle: TaskHandle[Any]) -> None:
         self._alive.pop(handle, None)
-        self._books.forget(handle)
+        early = self._books.get(handle)
+        owned = self._books.forget(handle)
         if handle._status is FAILED:
             error = handle._outcome
             assert isinstance(error, BaseException)
-            self._fail(error, f"task {handle.name!r} failed")
+            if early is not None:
+                early.take_error(error)
+            elif owned or self._state is not OPEN:
+                self._fail(error, f"task {handle.name!r} failed")
+            else:
+                report_late(self.name, handle, error)
 
     def _drop_unstarted(self, handle: TaskHandle[Any]) -> None:
         """Let it begin, and be cancelled then: it is being started, and the loop's task factory has ended the scope."""

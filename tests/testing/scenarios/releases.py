@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import ReaderWorker, Scope, TaskCancelled, TaskManager, fixed_rate, resource
+from lifecycle import ReaderWorker, Scope, TaskCancelled, TaskGroup, TaskManager, fixed_rate, resource
 
 from ._table import connect, disconnect, ignore_error, scenario, work
 
@@ -164,6 +164,32 @@ async def released_slots_of_a_rude_on_error(bubble: Bubble) -> None:
         handles = [manager.start_soon(fail) for _ in range(3)]
         await manager.drain()
         assert all(handle.done() for handle in handles)
+
+
+@scenario
+async def released_before_their_turn(bubble: Bubble) -> None:
+    """A task, and a context manager that is being entered: what each leaves is over when its release returns."""
+
+    async def forever() -> None:
+        with bubble.ledger.acquire("task", kind="work"):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.01)
+
+    async def enter() -> None:
+        with suppress(TaskCancelled):
+            await scope.enter(coming)
+
+    coming = plain_connection(bubble)
+    async with Scope() as scope, TaskGroup() as group:
+        handle = scope.start_soon(forever)
+        group.start_soon(enter)
+        await asyncio.sleep(0)
+        with suppress(LookupError):  # if entering it was interrupted, or has not begun
+            await scope.release(coming)
+        await scope.release(handle)
+        assert handle.cancelled()
 
 
 class Rudeness(BaseException):
