@@ -370,6 +370,16 @@ OWN = [
     OwnMutant("the baton is dropped", "Unwinding._delegate", "closer.add_done_callback(", "id(", SCOPE),
     OwnMutant("an heir without tasks", "ScopeBooks.hand_over", "owned._owner = owner", "pass", ("scope_handed",)),
     OwnMutant(
+        "an heir without tasks that have begun",
+        "ScopeBooks.hand_over",
+        "if isinstance(owned, OwnTask):",
+        "if isinstance(owned, OwnTask) and owned.started_at is None:",
+        ("scope_handed",),
+    ),
+    OwnMutant(
+        "an heir keeps what nobody got", "Acquisition._undo_arrived", "self.resource._scope", "self._scope", SCOPE
+    ),
+    OwnMutant(
         "values stay when a registry closes",
         "Registry._begin_closing",
         "self._sweeper.remove_all(SHUT)",

@@ -123,9 +123,14 @@ class CallbackEntry(Entry):
 
 
 class Resource(Entry, Generic[T]):
-    """A value and the way to release it."""
+    """A value and the way to release it.
 
-    __slots__ = ("_release", "name", "value")
+    It has the scope that it is in only while whoever acquires it may still leave: see `Acquisition.take`.
+    """
+
+    __slots__ = ("_release", "_scope", "name", "value")
+
+    _scope: Any
 
     def __init__(self, name: str, value: T, release: Release | None) -> None:
         self.name = name

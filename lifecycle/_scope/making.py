@@ -242,6 +242,7 @@ class Acquisition(HalfMade, Generic[T]):
             await self._undo(resource)
         else:
             self.resource = resource
+            resource._scope = self._scope  # which is told to it, and no longer to this, should it be handed over
             self._scope._books.replace(self, resource)
             self._announce()
 
@@ -271,8 +272,17 @@ class Acquisition(HalfMade, Generic[T]):
         self._scope._books.forget(self)
         self._announce()
 
+    def take(self) -> T:
+        """Return the value to the caller, who can leave no more."""
+        assert self.resource is not None
+        del self.resource._scope  # which refers to it: a cycle
+        return self.resource.value
+
     def _undo_arrived(self) -> bool:
-        if self.resource is None or not self._scope._books.forget(self.resource):
+        if self.resource is None:
+            return False
+        self._scope = self.resource._scope
+        if not self._scope._books.forget(self.resource):
             return False
         self._scope._own(self)
         run_surely(partial(self._undo, self.resource), f"late release of {self.name!r}")

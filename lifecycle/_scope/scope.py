@@ -159,8 +159,7 @@ class Scope(TaskScope):
         acquisition: Acquisition[T] = Acquisition(self, label, made, release)
         acquisition.begin(acquisition.make())
         await acquisition.arrival(limit)
-        assert acquisition.resource is not None
-        return acquisition.resource.value
+        return acquisition.take()
 
     async def enter(self, cm: AbstractAsyncContextManager[T, Any], *, name: str | None = None) -> T:
         """Return the value of ``async with cm``, entered, held and left by a task of its own.

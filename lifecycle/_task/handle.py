@@ -307,16 +307,16 @@ class TaskHandle(Generic[T_co]):
     # The one exit path
 
     async def _run(self) -> None:
-        owner = self._owner
+        # The owner is asked for at every use: it may change while the task runs, as by `Scope.pop_all`.
         self._status = RUNNING
-        self._started_at = owner._clock()
+        self._started_at = self._owner._clock()
         if self._cancellation is not None or self._task is None:
             self._catch_up()
         try:
             self._outcome = await self._coro
         except CancelledError:
             self._end(CANCELLED, None)
-            del self, owner  # the traceback keeps this frame, and the native task the traceback
+            del self  # the traceback keeps this frame, and the native task the traceback
             raise
         except BaseException as error:
             if was_closed(self._task, error):
@@ -325,7 +325,7 @@ class TaskHandle(Generic[T_co]):
             if is_fatal(error):
                 kernel.retrieve_soon()
             self._end(FAILED, without_our_frame(error))
-            del self, owner  # as above: the frames in the traceback lead back to this one
+            del self  # as above: the frames in the traceback lead back to this one
             if is_fatal(error):  # it has to end the loop; anything else is the owner's to report
                 raise
         else:  # what `_end` does, without its calls: this is the path that has to be fast
@@ -333,7 +333,7 @@ class TaskHandle(Generic[T_co]):
             self._task = None  # whose context a kept handle would keep
             if self._waiters is not None:
                 self._wake_waiters()
-            owner._task_finished(self)
+            self._owner._task_finished(self)
 
     def _catch_up(self) -> None:
         """Make up, in the first step, for what came before it."""

@@ -1,13 +1,15 @@
 """Random programs on a scope: whatever happens to them, the account closes.
 
-A program is a list of steps: acquire, register, enter, spawn, open a child, wait, fail; something may happen to its
-body meanwhile: a native cancellation, one by an anyio scope, ``scope.cancel()``, a close by somebody else. Every
-thing writes a diary; afterwards the diary must show that all that was opened was released, once, newest first.
+A program is a list of steps: acquire, register, enter, spawn, open a child, hand over, wait, fail; something may happen
+to its body meanwhile: a native cancellation, one by an anyio scope, ``scope.cancel()``, a close by somebody else, a
+handover. Every thing writes a diary; afterwards the diary must show that all that was opened was released, once, newest
+first. The heirs are closed in the end, some of them only after their tasks have ended by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +23,7 @@ from lifecycle.testing import Bubble, run_virtual
 
 CLOSE_TIMEOUT = 5.0
 STUCK = 20.0  # seconds for which a stuck release ignores its cancellation
+LONG = 50.0  # seconds that the longest task takes
 
 
 class Planned(Exception):
@@ -42,12 +45,19 @@ class Diary:
     stuck: set[int] = field(default_factory=set)
     over: set[int] = field(default_factory=set)  # tasks that came to their end by themselves
     refused: set[int] = field(default_factory=set)  # never in a ledger: their step failed, as the scope was closing
+    heirs: list[tuple[Scope, float]] = field(default_factory=list)  # and for how long each is left alone
     count: int = 0
 
     def new(self, scope: Scope) -> int:
         self.count += 1
         self.homes[self.count] = scope
         return self.count
+
+    def hand_over(self, scope: Scope, patience: float) -> None:
+        heir = scope.pop_all()
+        assert scope.statistics().live == 0
+        self.heirs.append((heir, patience))
+        self.homes.update({thing: heir for thing, home in self.homes.items() if home is scope})
 
     def note(self, moment: str, thing: int) -> None:
         self.entries.append((moment, thing))
@@ -70,13 +80,17 @@ callbacks = st.tuples(st.just("callback"), delays, endings)
 at_once = st.tuples(st.sampled_from(["sync callback", "sync acquire"]), st.sampled_from(["well", "badly"]))
 starts = st.sampled_from(["well", "badly"])
 enters = st.tuples(st.sampled_from(["enter", "enter inline"]), delays, starts, delays, endings)
-spawns = st.tuples(st.just("spawn"), st.sampled_from([0.0, 0.3, 50.0]), delays, endings)
+spawns = st.tuples(st.just("spawn"), st.sampled_from([0.0, 0.3, LONG]), delays, endings)
 waits = st.tuples(st.just("wait"), st.sampled_from([0.0, 0.2, 2.0]))
-steps = st.one_of(makes, callbacks, at_once, enters, spawns, waits)
+patiences = st.sampled_from([0.0, LONG + 2 * STUCK])
+hand_overs = st.tuples(st.just("hand over"), patiences)
+steps = st.one_of(makes, callbacks, at_once, enters, spawns, waits, hand_overs)
 children = st.tuples(st.just("child"), st.lists(steps, max_size=4))
 programs = st.lists(st.one_of(steps, steps, steps, children), max_size=8)
 happenings = st.none() | st.tuples(
-    st.sampled_from(["cancel", "cancel twice", "anyio cancel", "scope.cancel", "aclose elsewhere", "timeout"]),
+    st.sampled_from(
+        ["cancel", "cancel twice", "anyio cancel", "scope.cancel", "aclose elsewhere", "timeout", "hand over"]
+    ),
     st.sampled_from([0.0, 0.1, 0.25, 1.0, 3.0]),
 )
 ends = st.sampled_from(["fall through", "wait", "raise"])
@@ -147,7 +161,7 @@ async def play(scope: Scope, program: list[tuple[Any, ...]], diary: Diary) -> No
         try:
             await play_step(scope, step, diary)
         except BaseException as error:
-            if step[0] not in ("wait", "child"):
+            if step[0] not in ("wait", "child", "hand over"):
                 diary.refused.add(diary.count)
             if not isinstance(error, OwnerClosed) and not (isinstance(error, Planned) and error.args == (-1,)):
                 raise
@@ -202,6 +216,8 @@ async def play_step(scope: Scope, step: tuple[Any, ...], diary: Diary) -> None:
                 raise
         case ("child", program):
             await play(scope.child(), program, diary)
+        case ("hand over", patience):
+            diary.hand_over(scope, patience)
         case ("wait", seconds):
             await asyncio.sleep(seconds)
 
@@ -284,6 +300,10 @@ async def run_program(
         except BaseException as error:
             caught.append(error)
 
+    def hand_over() -> None:
+        with contextlib.suppress(OwnerClosed):
+            diary.hand_over(scope, 0.0)
+
     host = asyncio.create_task(hosted())
     requests: list[bool] = []
     closers: list[asyncio.Task[None]] = []
@@ -293,6 +313,7 @@ async def run_program(
             "cancel": lambda: requests.append(host.cancel()),
             "cancel twice": lambda: (requests.append(host.cancel()), loop.call_later(0.1, host.cancel)),
             "scope.cancel": lambda: scope.cancel("planned"),
+            "hand over": hand_over,
             "aclose elsewhere": lambda: closers.append(asyncio.create_task(close_elsewhere())),
         }
         if kind in actions:
@@ -303,6 +324,7 @@ async def run_program(
     assert scope.closed
     check_account(scope)
     assert scope.statistics().live == 0, scope.statistics()
+    await close_heirs(diary, caught)
     await asyncio.sleep(STUCK * 20)  # whatever was abandoned ends now
     for late in {home for home in diary.homes.values() if home.closed}:
         # What was offered to a closed scope was released by a close of its own; who asks gets its error.
@@ -319,6 +341,21 @@ async def run_program(
         assert len(cancellations) >= sum(requests)
     else:
         assert not cancellations
+
+
+async def close_heirs(diary: Diary, caught: list[BaseException]) -> None:
+    for heir, patience in diary.heirs:
+        check_account(heir)
+        if patience:
+            await asyncio.sleep(patience)
+            assert heir.statistics().tasks == 0, heir.statistics()
+            check_account(heir)
+        try:
+            await heir.aclose()
+        except BaseException as error:
+            caught.append(error)
+        assert heir.statistics().live == 0, heir.statistics()
+        check_account(heir)
 
 
 def check_errors(diary: Diary, caught: list[BaseException]) -> None:

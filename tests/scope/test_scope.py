@@ -256,40 +256,6 @@ def test_wrong_things_are_refused_before_anything_happens() -> None:
     check()
 
 
-# Handing over
-
-
-@virtual
-async def test_pop_all_hands_everything_over(bubble: Bubble) -> None:
-    """Tasks, resources, children: the new scope releases them, the old one owns nothing."""
-    log: list[str] = []
-    async with Scope("old") as old:
-        old.callback(log.append, "callback")
-        old.start_soon(noted, log, "task")
-        await old.enter(Transaction(log))
-        old.child().callback(log.append, "child")
-        await asyncio.sleep(0)
-        heir = old.pop_all()
-        assert old.statistics().live == 0
-    assert log == []
-    assert heir.statistics().live == 4
-    await heir.aclose()
-    assert log == ["child", "commit", "task", "callback"]
-    statistics = heir.statistics()
-    assert statistics.opened == statistics.released == 4
-
-
-@virtual
-async def test_a_task_that_was_handed_over_fails_in_its_new_scope(bubble: Bubble) -> None:
-    """The old one has nothing to do with it any more."""
-    async with Scope("old") as old:
-        old.start_soon(fail_after, 1, KeyError("planned"))
-        heir = old.pop_all()
-        await asyncio.sleep(2)
-    with pytest.raises(KeyError):
-        await heir.aclose()
-
-
 # Everywhere
 
 

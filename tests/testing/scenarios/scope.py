@@ -182,11 +182,13 @@ async def scope_factory_that_cannot_be_cancelled(bubble: Bubble) -> None:
 
 @scenario
 async def scope_handed_over(bubble: Bubble) -> None:
-    """What was made is handed to an heir while a task of it runs; the heir is closed by two, one of them late."""
+    """What was made is handed to an heir while tasks of it run; the heir is closed by two, one of them late."""
     async with Scope("maker") as maker:
         await maker.acquire(connect, bubble, "held", release=disconnect)
         maker.start_soon(work, bubble, "worker", 1)
         maker.start_soon(work, bubble, "quick worker", 0.01)
+        await asyncio.sleep(0.005)
+        maker.start_soon(work, bubble, "new worker", 0.01)
         heir = maker.pop_all()
     try:
         await asyncio.sleep(0.02)
@@ -197,6 +199,27 @@ async def scope_handed_over(bubble: Bubble) -> None:
             group.create_task(heir.aclose())
     finally:
         await heir.aclose()
+
+
+@scenario
+async def scope_handed_over_on_arrival(bubble: Bubble) -> None:
+    """A value is handed to an heir after it has come and before its caller goes on, or leaves and has it undone."""
+    heirs: list[Scope] = []
+
+    async def make(maker: Scope) -> Token:
+        token = await connect(bubble, "held")
+        asyncio.get_running_loop().call_soon(lambda: heirs.append(maker.pop_all()))
+        return token
+
+    try:
+        async with Scope("maker") as maker:
+            await maker.acquire(make, maker, release=disconnect)
+    except BaseException:
+        assert not any(heir.statistics().live for heir in heirs), "the heir keeps what nobody has got"
+        raise
+    finally:
+        for heir in heirs:
+            await heir.aclose()
 
 
 @scenario
