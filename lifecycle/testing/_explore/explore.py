@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ..._ground.checks import checked_callable, checked_count, checked_limit
+from .._checks import checked_each, checked_kind, checked_names, checked_scenario, checked_seed
 from .._errors import ReplayError
 from .._loop.strategies import FIFO, RandomWalk, Strategy
 from . import settings
@@ -63,19 +65,25 @@ def explore_cancellation(
 
     Raises:
         ReplayError: the scenario is not deterministic: two equal runs took different steps.
-        ValueError: *depth* is neither 1 nor 2, *targets* is another word than these three, or empty.
+        ValueError: *depth* is neither 1 nor 2, *targets* is another word than these three, or empty, a number is out of
+            range.
+        TypeError: an argument is of the wrong type.
     """
-    if depth not in (1, 2):
+    checked_scenario(scenario)
+    faults, targets = checked_faults(faults), checked_targets(targets)
+    if depth not in (1, 2) or isinstance(depth, (bool, float)):
         raise ValueError(f"depth must be 1 or 2, got {depth!r}")
-    faults, targets = tuple(faults), checked_targets(targets)
-    rules = Rules(then, tuple(invariants), frozenset(may_swallow), targets, io, max_steps)
+    rules = rules_of(then, invariants, may_swallow, targets, io, max_steps)
+    checked_limit(budget, what="budget", least=0)
+    checked_count(schedules, "schedules")
+    strategy = checked_strategy(strategy)
+    base = settings.seed(checked_seed(seed))
     explorer = Explorer(scenario, rules, budget=settings.budget(budget), stop_at_first=stop_at_first)
     replayed = settings.replay_of(scenario)
     if replayed is not None:
         return replay(replayed, scenario, then=then, invariants=invariants, may_swallow=may_swallow)
-    base = settings.seed(seed)
     orders: list[tuple[Strategy, int]] = [(FIFO(), 0)]
-    orders += [(strategy or RandomWalk(), base + number) for number in range(schedules)]
+    orders += [(strategy, base + number) for number in range(schedules)]
     with explorer.running() as report:
         for order, order_seed in orders:
             explorer.explore(Plan((), order, order_seed), faults, depth)
@@ -108,14 +116,17 @@ def explore_schedules(
 
     Raises:
         ReplayError: the scenario is not deterministic: one order, taken twice, took different steps.
+        TypeError, ValueError: an argument is of the wrong type, or a number out of range.
     """
-    rules = Rules(then, tuple(invariants), max_steps=max_steps)
+    checked_scenario(scenario)
+    order = checked_strategy(strategy)
+    checked_count(runs, "runs", least=1)
+    base = settings.seed(checked_seed(seed))
+    rules = rules_of(then, invariants, (), "user", False, max_steps)
     explorer = Explorer(scenario, rules, budget=settings.budget(None), stop_at_first=stop_at_first)
     replayed = settings.replay_of(scenario)
     if replayed is not None:
         return replay(replayed, scenario, then=then, invariants=invariants)
-    order = strategy or RandomWalk()
-    base = settings.seed(seed)
     with explorer.running() as report:
         explorer.check_determinism(Plan((), order, base))
         for number in range(runs):
@@ -144,11 +155,15 @@ def replay(
 
     Raises:
         ReplayError: the token does not fit the code any more.
+        TypeError, ValueError: an argument is of the wrong type, or a number out of range.
     """
+    checked_kind(token, str, "token", "a string")
+    if scenario is not None:
+        checked_scenario(scenario)
+    rules = rules_of(then, invariants, may_swallow, "user", False, max_steps)
     name, plan, check = parse_token(token)
     if scenario is None:
         scenario = find_scenario(name)
-    rules = Rules(then, tuple(invariants), frozenset(may_swallow), max_steps=max_steps)
     explorer = Explorer(scenario, rules, budget=None, stop_at_first=False)
     with explorer.running() as report:
         outcome = explorer.run(plan)
@@ -158,3 +173,44 @@ def replay(
                 f"the token does not fit: {name} takes other steps now than when the token was made; explore it again"
             )
     return report
+
+
+def rules_of(
+    then: Check | None,
+    invariants: Sequence[Invariant],
+    may_swallow: Iterable[str],
+    targets: Targets,
+    io: bool,
+    max_steps: int,
+) -> Rules:
+    """Return the rules of an exploration that was given these.
+
+    Raises:
+        TypeError, ValueError: one of them is of the wrong type, or out of range.
+    """
+    if then is not None:
+        checked_scenario(then, "then")
+    asked = checked_each(invariants, "invariants", "functions", lambda ask: checked_callable(ask, "an invariant"))
+    names = frozenset(checked_names(may_swallow, "may_swallow"))
+    return Rules(then, asked, names, targets, io, checked_count(max_steps, "max_steps", least=1))
+
+
+def checked_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Return *faults* as a tuple.
+
+    Raises:
+        TypeError: they are not faults.
+    """
+    words = "faults of lifecycle.testing.faults"
+    return checked_each(faults, "faults", words, lambda fault: checked_kind(fault, Fault, "faults", words))
+
+
+def checked_strategy(strategy: Strategy | None) -> Strategy:
+    """Return *strategy*, a random walk for None.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if strategy is None:
+        return RandomWalk()
+    return checked_kind(strategy, Strategy, "strategy", "a strategy of lifecycle.testing.orders")

@@ -9,6 +9,7 @@ from typing import Any
 
 from anyio._backends._asyncio import CancelScope
 
+from ..._ground.foreign import in_words
 from ..._ground.frames import wrapper
 from .._look.bubble import Bubble
 
@@ -222,6 +223,8 @@ class Raise(Fault):
     needs_start = on_step = True
 
     def __init__(self, error: type[BaseException]) -> None:
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            raise TypeError(f"Raise takes a class of errors, got {in_words(error)}")
         self.error = error
         self.name: str = f"raise {error.__name__}"
         self.code: str = f"R{error.__name__}"

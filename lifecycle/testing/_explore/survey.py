@@ -9,6 +9,7 @@ from typing import Any
 
 from ..._ground.calls import name_of
 from ..._ground.frames import coroutine_of
+from .._checks import checked_names
 from .._look.bubble import Bubble
 from .._sites import ANYIO, call_chain, file_kind
 from .faults import CANCEL_BEFORE_START, Fault, KillTransport
@@ -32,6 +33,7 @@ def checked_targets(targets: Targets) -> Targets:
     """Return *targets*, names as a tuple of their own.
 
     Raises:
+        TypeError: it is neither a word, a function nor names.
         ValueError: it is a word that means nothing, or there are no names.
     """
     if isinstance(targets, str):
@@ -40,7 +42,7 @@ def checked_targets(targets: Targets) -> Targets:
         return targets
     if callable(targets):
         return targets
-    names = tuple(targets)
+    names = checked_names(targets, "targets")
     if not names:
         raise ValueError("targets is empty, so that nothing would be struck")
     return names

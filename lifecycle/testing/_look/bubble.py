@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from ..._ground import trace
+from .._checks import checked_kind, checked_scenario, checked_seed
 from .._errors import LeakError
 from .._loop.clock import VirtualClock
 from .._loop.loops import VirtualIOLoop, VirtualLoop
@@ -98,7 +99,7 @@ class Bubble:
 
 def no_busy_loop(bubble: Bubble) -> str | None:
     """An invariant: no task busy-waits, for instance by swallowing anyio's repeated cancellation and going on."""
-    times = bubble.loop.jumps_while_busy
+    times = checked_kind(bubble, Bubble, "the argument of no_busy_loop", "a bubble").loop.jumps_while_busy
     return f"busy loop: {times} time(s) tasks ran in circles until the clock was moved" if times else None
 
 
@@ -151,7 +152,13 @@ def run_virtual(
         DeadlockError: nothing can run any more.
         LivelockError: ``max_steps`` were not enough.
         LeakError: something was left; with names, owner paths and creation sites.
+        TypeError, ValueError: an argument is of the wrong type, or a number out of range.
     """
+    checked_scenario(scenario)
+    if seed is not None:
+        checked_seed(seed)
+    if schedule is not None:
+        checked_kind(schedule, Strategy, "schedule", "a strategy of lifecycle.testing.orders")
     with open_bubble(seed=seed, io=io, max_steps=max_steps, patience=patience) as bubble:
         loop = bubble.loop
         if schedule is not None:

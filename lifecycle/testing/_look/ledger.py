@@ -8,7 +8,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from ..._ground import trace
+from ..._ground.checks import checked_count
+from ..._ground.foreign import in_words
 from ..._ground.frames import Frames
+from .._checks import checked_kind
 from .._errors import LeakError
 from .._sites import format_site, raw_frames
 from .tracking import question_for, report_closing
@@ -80,7 +83,7 @@ class Ledger:
     """
 
     def __init__(self, *, depth: int = 3) -> None:
-        self.depth = depth
+        self.depth = checked_count(depth, "depth")
         self._live: dict[int, Token] = {}
         self._opened = 0
         self.released: list[str] = []
@@ -93,7 +96,13 @@ class Ledger:
             name: what it is called in a report.
             owner: the token or the name of what owns it.
             kind: what sort of thing it is, a free word.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
         """
+        checked_kind(name, str, "name", "a string")
+        checked_kind(kind, str, "kind", "a string")
+        check_owner(owner)
         return self._enter(kind, name, owner)
 
     def track(self, thing: T, name: str | None = None, *, owner: Token | str | None = None) -> T:
@@ -110,8 +119,11 @@ class Ledger:
             The thing, to be used from now on; a stand-in for it where its class has slots.
 
         Raises:
-            TypeError: it can be neither asked nor closed.
+            TypeError: it can be neither asked nor closed, or an argument is of the wrong type.
         """
+        if name is not None:
+            checked_kind(name, str, "name", "a string or None")
+        check_owner(owner)
         ended = question_for(thing)
         token = self._enter(type(thing).__name__, name or repr(thing), owner)
         if ended is not None:
@@ -182,3 +194,13 @@ class Ledger:
             yield self
         finally:
             trace.sink = before
+
+
+def check_owner(owner: object) -> None:
+    """Check that *owner* is one.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if owner is not None and not isinstance(owner, (Token, str)):
+        raise TypeError(f"owner must be a token, a name or None, got {in_words(owner)}")

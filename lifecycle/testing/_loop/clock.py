@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ..._ground.checks import checked_instant
+
 
 class VirtualClock:
     """The time of a virtual loop, in seconds since its start.
@@ -16,7 +18,7 @@ class VirtualClock:
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        self.now = start
+        self.now = checked_instant(start, "start")
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -29,8 +31,11 @@ class VirtualClock:
 
         Args:
             seconds: how far, 0.0 or more.
+
+        Raises:
+            TypeError, ValueError: it is no number, negative, or not finite.
         """
-        if seconds < 0:
+        if checked_instant(seconds, "seconds") < 0:
             raise ValueError(f"a clock cannot go back: advance({seconds})")
         await asyncio.sleep(seconds)
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from .._checks import check_limits, checked_kind
 from .._network._listener import MemoryListener
 from .clock import VirtualClock
 from .turns import VirtualMixin
@@ -17,6 +18,7 @@ class VirtualLoop(VirtualMixin):
     """A virtual loop without any file descriptor; connections go through its memory network."""
 
     def __init__(self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0) -> None:
+        check_settings(clock, max_steps, patience)
         super().__init__()
         self._set_up(clock, max_steps, patience)
         self.network: Any = None
@@ -65,6 +67,7 @@ class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
     """A virtual loop with real sockets, pipes and subprocesses: the clock jumps only when they are silent."""
 
     def __init__(self, *, clock: VirtualClock | None = None, max_steps: int = 200_000, patience: float = 5.0) -> None:
+        check_settings(clock, max_steps, patience)
         self.clock: VirtualClock = VirtualClock() if clock is None else clock
         super().__init__()
         self._set_up(clock, max_steps, patience, self._selector)  # type: ignore[attr-defined]
@@ -73,3 +76,14 @@ class VirtualIOLoop(VirtualMixin, asyncio.SelectorEventLoop):
         transport = await super()._make_subprocess_transport(*args, **how)  # type: ignore[misc]
         self.outside.expect_process(transport)
         return transport
+
+
+def check_settings(clock: VirtualClock | None, max_steps: int, patience: float) -> None:
+    """Check what a loop is made with, before it has opened anything.
+
+    Raises:
+        TypeError, ValueError: one of them is of the wrong type, or out of range.
+    """
+    if clock is not None:
+        checked_kind(clock, VirtualClock, "clock", "a VirtualClock")
+    check_limits(max_steps, patience)

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..._ground.checks import checked_count
+from .._checks import checked_pairs
+
 Chooser = Callable[[list[Any]], int]
 
 # Steps in a row that one task may take while others wait: a task that spins must not starve the rest.
@@ -64,6 +67,10 @@ class PriorityChanges(Strategy):
     depth: int = 3
     steps: int = 200
 
+    def __post_init__(self) -> None:
+        checked_count(self.depth, "depth", least=1)
+        checked_count(self.steps, "steps", least=1)
+
     def chooser(self, seed: int) -> Chooser:
         source = random.Random(seed)
         changes = {source.randrange(self.steps): -rank for rank in range(1, self.depth)}
@@ -106,6 +113,10 @@ class DelayBounded(Strategy):
     delays: int = 2
     steps: int = 200
 
+    def __post_init__(self) -> None:
+        checked_count(self.delays, "delays")
+        checked_count(self.steps, "steps", least=1)
+
     def chooser(self, seed: int) -> Chooser:
         source = random.Random(seed)
         at = [source.randrange(self.steps) for _ in range(self.delays)]
@@ -141,6 +152,9 @@ class Deviations(Strategy):
     """asyncio's order, but at the n-th choice the task at another place in the queue; readable, and short."""
 
     deviations: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        checked_pairs(self.deviations, "deviations")
 
     def chooser(self, seed: int) -> Chooser:
         places = dict(self.deviations)

@@ -38,6 +38,7 @@ BUSY_TURNS = 5_000
 class VirtualMixin(NumberingLoop):
     """What both virtual loops share: turns, the clock and the dump."""
 
+    _closed: bool = True  # until it is made: one whose arguments are refused has nothing to close
     _ready: Any
     _scheduled: list[Any]
     _timer_cancelled_count: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..._ground.checks import checked_count, checked_limit, checked_seconds
+
 
 @dataclass(frozen=True)
 class NetworkFaults:
@@ -21,6 +23,9 @@ class NetworkFaults:
         short_write: the most bytes that arrive in one piece.
         slow_close: seconds that a closed connection takes to be gone.
         late_answer: further seconds that data to the client takes.
+
+    Raises:
+        TypeError, ValueError: one of them is of the wrong type, or out of range.
     """
 
     latency: float = 0.0
@@ -35,10 +40,12 @@ class NetworkFaults:
 
     def __post_init__(self) -> None:
         for name in ("latency", "slow_close", "late_answer"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"NetworkFaults({name}={getattr(self, name)!r}): seconds cannot be negative")
-        if self.short_write is not None and self.short_write < 1:
-            raise ValueError(f"NetworkFaults(short_write={self.short_write!r}): at least one byte must arrive")
+            checked_seconds(getattr(self, name), name)
+        for name in ("black_hole_at", "reset_at", "half_close_at"):
+            checked_limit(getattr(self, name), what=name, least=0)
+        checked_limit(self.short_write, what="short_write")
+        if not isinstance(self.refuse, bool):
+            checked_count(self.refuse, "refuse")
 
     def refuses(self, attempt: int) -> bool:
         """Whether the connect with this number, from 0, is refused."""

@@ -11,6 +11,8 @@ from asyncio import sslproto
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from ..._ground.checks import checked_async, checked_count
+from .._checks import checked_kind
 from ._faults import PERFECT, NetworkFaults
 from ._server import MemoryServer
 from ._transport import MemoryTransport
@@ -29,7 +31,7 @@ class MemoryNetwork:
     """
 
     def __init__(self, faults: NetworkFaults = PERFECT) -> None:
-        self.default_faults = faults
+        self.default_faults = checked_kind(faults, NetworkFaults, "faults", "a NetworkFaults")
         self.connects: dict[Any, int] = {}
         self._faults: dict[Any, NetworkFaults] = {}
         self._servers: dict[Any, MemoryServer] = {}
@@ -42,7 +44,9 @@ class MemoryNetwork:
 
     def set_faults(self, host: str | None, port: Any, faults: NetworkFaults) -> None:
         """Let connections to an address misbehave; a unix path is given as the port, with host None."""
-        self._faults[self._key(host, port)] = faults
+        if host is not None:
+            checked_kind(host, str, "host", "a string or None")
+        self._faults[self._key(host, port)] = checked_kind(faults, NetworkFaults, "faults", "a NetworkFaults")
 
     async def peer(self, handler: Handler, host: str, port: int) -> None:
         """Let a server that is not under test answer at an address, for as long as the bubble lives.
@@ -50,7 +54,13 @@ class MemoryNetwork:
         It belongs to the outside: never struck, never counted as left behind.
 
         Cancellation: raised before anything has been done.
+
+        Raises:
+            TypeError, ValueError: an argument is of the wrong type, or *port* is negative.
         """
+        checked_async(handler, "handler must be an async function of a reader and a writer")
+        checked_kind(host, str, "host", "a string")
+        checked_count(port, "port")
         loop = asyncio.get_running_loop()
         server = await self.create_server(lambda: self._peer_protocol(loop, handler), host, port, _loop=loop)
         server.outside = True

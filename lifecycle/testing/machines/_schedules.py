@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from ..._ground.checks import checked_count
 from .._loop.strategies import Deviations
 
 
@@ -18,7 +19,11 @@ def schedules(*, steps: int = 100, deviations: int = 12, width: int = 4) -> st.S
         steps: the number of choices within which deviations lie.
         deviations: how many there are at most.
         width: a deviation takes at most this place in the queue.
+
+    Raises:
+        TypeError, ValueError: one of them is no whole number, or too small.
     """
-    one = st.tuples(st.integers(0, steps - 1), st.integers(1, width))
-    unique = st.lists(one, max_size=deviations, unique_by=lambda deviation: deviation[0])
+    last, places = checked_count(steps, "steps", least=1) - 1, checked_count(width, "width", least=1)
+    one = st.tuples(st.integers(0, last), st.integers(1, places))
+    unique = st.lists(one, max_size=checked_count(deviations, "deviations"), unique_by=lambda deviation: deviation[0])
     return unique.map(lambda found: Deviations(tuple(sorted(found))))
