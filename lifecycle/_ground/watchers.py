@@ -1,11 +1,11 @@
-"""What hooks and handlers of errors raise: it is told, and reaches neither their owner nor other hooks."""
+"""What is told of errors that no caller gets: those of hooks and handlers, which reach no owner, and those of tasks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from . import kernel
-from .foreign import is_fatal
+from .foreign import in_words, is_fatal
 
 if TYPE_CHECKING:
     from .logs import OwnerLog
@@ -21,5 +21,17 @@ def tell_failure(log: OwnerLog, event: str, error: BaseException, **about: objec
         if not kernel.has_loop():
             raise error
         kernel.end_process(error)
+    else:
+        log.error(event, exc_info=error, extra=about)
+
+
+def tell_task_failure(log: OwnerLog, event: str, error: BaseException, **about: object) -> None:
+    """Log what a task has failed with, which nobody awaits.
+
+    One that has called ``sys.exit`` has not failed: the process ends by what it has raised, as it would by the same
+    call in main, and with no more noise. Only who wants to know is told which task that was.
+    """
+    if is_fatal(error):
+        log.info("task ends the process", extra={**about, "error": in_words(error)})
     else:
         log.error(event, exc_info=error, extra=about)

@@ -14,7 +14,7 @@ from .._ground.closing import OwnerState, refuse
 from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.lifeline import keep_tasks_of
 from .._ground.roots import Portrait, Thing, enroll
-from .._ground.watchers import tell_failure
+from .._ground.watchers import tell_failure, tell_task_failure
 from .._task.first_steps import FirstSteps, next_sweep, sweep
 from .._task.handle import CANCELLED, TaskHandle
 from .._task.slots import Slots
@@ -254,7 +254,7 @@ class TaskBooks:
                 tell_failure(logger, "on_error failed", failure, owner=self.name, task=handle.name)
             else:
                 return
-        logger.error("background task failed", exc_info=error, extra={"owner": self.name, "task": handle.name})
+        tell_task_failure(logger, "background task failed", error, owner=self.name, task=handle.name)
 
     # What it holds
 

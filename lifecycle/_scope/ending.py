@@ -41,6 +41,7 @@ class EndingScope:
     _unwinding: Unwinding | None = None  # while it is being closed
     _context: Context | None = None  # in which the parent has its synchronous releases run, once that closes this
     _over: Future[None] | None = None  # see `wait_closed`
+    _fatal: BaseException | None = None  # with which a task has ended the process: there is nothing more to tell of it
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
         self._state = OPEN
@@ -147,10 +148,10 @@ class EndingScope:
     # Failing and interrupting
 
     def _record_error(self, error: BaseException) -> None:
-        if self._state is CLOSED:
-            logger.error("error after close", exc_info=error, extra={"owner": self.name})
-        else:
+        if self._state is not CLOSED:
             self._errors.append(error)
+        elif error is not self._fatal:
+            logger.error("error after close", exc_info=error, extra={"owner": self.name})
 
     def _fail(self, error: BaseException, reason: str) -> None:
         """Record the error of something that we own, and end the body: what it stands on is gone."""
@@ -264,10 +265,12 @@ class EndingScope:
         if failure is None:
             return
         if place is not None and not place.parent.closed:
+            place.parent._fatal = place.parent._fatal or self._fatal
             place.parent._fail(failure, f"{self} failed")
         else:
             self._errors.append(failure)
-            logger.error("scope failed", exc_info=failure, extra={"owner": self.name})
+            if failure is not self._fatal:
+                logger.error("scope failed", exc_info=failure, extra={"owner": self.name})
         del errors, failure  # frames in their tracebacks lead back to this one: a cycle
 
     async def _close_for_parent(self) -> None:

@@ -12,6 +12,7 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel, trace
 from .._ground.calls import checked_coroutine, coroutine_of, name_of
+from .._ground.foreign import is_fatal
 from .._ground.kernel import NativeTask
 from .._ground.lifeline import lifeline
 from .._task.handle import FAILED, TaskHandle
@@ -132,6 +133,8 @@ class TaskScope(EndingScope):
         if handle._status is FAILED:
             error = handle._outcome
             assert isinstance(error, BaseException)
+            if is_fatal(error):
+                self._fatal = error
             if early is not None:
                 early.take_error(error)
             elif owned or self._state is not OPEN:

@@ -20,6 +20,7 @@ from .._ground.errors import OwnerClosed
 from .._ground.foreign import in_words
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
+from .._ground.watchers import tell_task_failure
 from .._manager.ending import end_block
 from .._manager.manager import TaskManager
 from .._manager.records import DrainReport
@@ -397,7 +398,7 @@ class EndHook:
 
 def log_error(server: str, handle: TaskHandle[Any], error: BaseException) -> None:
     """Log what a handler raised: what a server does unless it is given an ``on_error``."""
-    logger.error("handler failed", exc_info=error, extra={"owner": server, "peer": handle.name})
+    tell_task_failure(logger, "handler failed", error, owner=server, peer=handle.name)
 
 
 def tls_settings(context: tls.SSLContext | None, handshake: float, shutdown: float) -> dict[str, Any] | None:

@@ -13,6 +13,9 @@ LEVELS = {"exception": "error", "report_error": "error"} | {
     level: level for level in ("debug", "info", "warning", "error", "critical")
 }
 
+#: The functions that log an error, with the log before the event.
+TELLING = ("tell_failure", "tell_task_failure")
+
 _ROW = re.compile(r"^\| (?:`lifecycle\.\w+`)? ?\| (`.+?`) \| (\w+) \|", re.MULTILINE)
 
 
@@ -24,11 +27,11 @@ def logged() -> Iterator[tuple[str, str]]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match call:
                 case ast.Call(func=ast.Attribute(value, method), args=[ast.Constant(str(event)), *_]) if (
-                    method == "report_error" or (method in LEVELS and ast.unparse(value).endswith("logger"))
+                    method == "report_error" or (method in LEVELS and ast.unparse(value).endswith(("logger", "log")))
                 ):
                     if "%" not in event:
                         yield event, LEVELS[method]
-                case ast.Call(func=ast.Name("tell_failure"), args=[_, ast.Constant(str(event)), *_]):
+                case ast.Call(func=ast.Name(name), args=[_, ast.Constant(str(event)), *_]) if name in TELLING:
                     yield event, "error"
 
 
