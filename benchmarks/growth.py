@@ -1,6 +1,6 @@
 """How the cost of every public operation grows with the number of things that an owner holds.
 
-    python -m benchmarks.growth [--largest 100000] [--only WORD]
+    python -m benchmarks.growth [--largest 100000] [--only WORD] [--without WORD ...]
 
 Prints the processor time per operation at each size, and the exponent of a power law through the larger sizes: 0 where
 an operation costs the same however many others there are, 1 where n of them take the square of n. Rows above 0.15 are
@@ -95,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=sized(100_000, 40), help="the largest size")
     parser.add_argument("--only", default="", help="cases with this in their name")
+    parser.add_argument("--without", action="append", default=[], help="no case with this in its name")
     parser.add_argument("--patience", type=float, default=30.0, help="seconds that one round at one size may take")
     options = parser.parse_args()
     sizes = [size for size in sized([100, 1_000, 10_000, 100_000], [20, 40]) if size <= options.largest]
@@ -103,7 +104,7 @@ def main() -> None:
     grown = sum(
         print_rows(name.replace("_", " "), grow(case, sizes, options.patience), sizes)
         for name, case in CASES.items()
-        if options.only in name
+        if options.only in name and not any(word in name for word in options.without)
     )
     print(f"{grown} rows grow by more than the power of {TOLERATED}")
 

@@ -77,6 +77,11 @@ async def settle(turns: int = 4) -> None:
         await asyncio.sleep(0)
 
 
+def few(n: int) -> int:
+    """Return how many connections stand for *n*: both ends of each are descriptors of this process."""
+    return min(n, 400)
+
+
 def silence() -> None:
     """Keep what fails on purpose out of the log."""
     logging.getLogger("lifecycle").setLevel(logging.CRITICAL)

@@ -28,11 +28,38 @@ async def registry(n: int, laps: Laps) -> None:
                 pass
     with laps("statistics", 1):
         registry.statistics()
+        len(registry)
     with laps("remove the first half", n // 2):
         for key in range(n // 2):
             registry.discard(key)
     with laps("close", n):
         await registry.aclose()
+
+
+@case
+async def lender_blocks(n: int, laps: Laps) -> None:
+    with laps("a block with n values of a registry", n):
+        async with Registry[int, int](finalizer=nothing) as registry:
+            registrations = [registry.put(key, key) for key in range(n)]
+            for key in range(0, n, 4):
+                lease = registry.lease(key)
+                async with lease:
+                    lease.discard()
+                lease_now = registry.try_lease(key + 1)
+                with lease_now:
+                    lease_now.discard()
+            for registration in reversed(registrations[2::4]):
+                registration.remove()
+            registry.close()
+    with laps("n waiters for the end of one value", n):
+        waiting = [asyncio.create_task(registrations[0].closed()) for _ in range(n)]
+        await asyncio.wait(waiting)
+    with laps("a block with n values of a pool", n):
+        async with Pool[object](object, nothing, max_size=n) as pool:
+            for _ in range(n):
+                async with pool.acquire():
+                    pass
+            pool.close()
 
 
 @case
@@ -108,6 +135,7 @@ async def pool(n: int, laps: Laps) -> None:
             await loan.__aenter__()
     with laps("statistics, each", n):
         pool.statistics()
+        len(pool)
     with laps("give back", n):
         for loan in loans:
             await loan.__aexit__(None, None, None)
@@ -242,7 +270,24 @@ async def cached_(n: int, laps: Laps) -> None:
     with laps("discard n", n):
         for key in range(n):
             get.discard(key)
+        get.statistics()
     await get.aclose()
+
+
+@case
+async def cached_ended(n: int, laps: Laps) -> None:
+    @cached(max_size=n)
+    async def get(key: int) -> int:
+        return key
+
+    for key in range(n):
+        await get(key)
+    with laps("clear n", n):
+        await get.clear()
+    for key in range(n):
+        await get(key)
+    with laps("close with n", n):
+        await get.aclose()
 
 
 @case

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from lifecycle import TaskManager
+from lifecycle import TaskHandle, TaskManager
 from lifecycle.hooks import QueueAlarm, RunAlarm
 
 from ._kinds import Laps, case, fails_later, nothing, returns, settle, starts, suspends, waits
@@ -20,6 +20,7 @@ async def manager(n: int, laps: Laps) -> None:
     await settle()
     with laps("statistics, each", n):
         manager.statistics()
+        len(manager)
     with laps("close", n):
         await manager.aclose()
 
@@ -149,6 +150,13 @@ async def manager_waiters(n: int, laps: Laps) -> None:
         for each in reversed(waiting):
             each.cancel()
         await asyncio.wait(waiting)
+    with laps("n that await one task, and cancel it", n):
+        other = manager.start_soon(event.wait)
+        waiting = [asyncio.create_task(awaits(other)) for _ in range(n)]
+        await settle()
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
     with laps("n callbacks of one task", n):
         for _ in range(n):
             handle.add_done_callback(nothing)
@@ -165,6 +173,10 @@ async def manager_waiters(n: int, laps: Laps) -> None:
         await asyncio.wait(waiting)
 
 
+async def awaits(handle: TaskHandle[object]) -> None:
+    await handle
+
+
 @case
 async def manager_hooks(n: int, laps: Laps) -> None:
     queue, run = QueueAlarm(600.0, nothing), RunAlarm(600.0, nothing)
@@ -172,6 +184,7 @@ async def manager_hooks(n: int, laps: Laps) -> None:
     with laps("n tasks with alarms", n):
         for _ in range(n):
             manager.start_soon(suspends)
+        len(queue), len(run)
         await manager.drain()
     for _ in range(n):
         manager.start_soon(suspends)

@@ -1,46 +1,14 @@
-"""Connects, pairs, servers, timers and snapshots."""
+"""Pairs and snapshots."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
-from lifecycle import (
-    ReaderWorker,
-    Retry,
-    Scope,
-    TaskGroup,
-    TaskManager,
-    connect,
-    fixed_delay,
-    fixed_rate,
-    once,
-    serve_tcp,
-    take_snapshot,
-)
+from lifecycle import ReaderWorker, Scope, TaskManager, link, take_snapshot
 
-from ._kinds import Laps, case, nothing, settle, suspends, waits
-
-
-@case
-async def connects(n: int, laps: Laps) -> None:
-    async def session(stages: Any) -> None:
-        for _ in range(n):
-            await stages.acquire(object, release=nothing)
-
-    async def fails_after(stages: Any) -> None:
-        await session(stages)
-        raise ValueError
-
-    attempt = connect(session)
-    with laps("n stages", n):
-        await attempt
-    with laps("close of n stages", n):
-        await attempt.scope.aclose()
-    with laps("n stages rolled back", n), suppress(Exception):
-        await connect(fails_after)
+from ._kinds import Laps, case, nothing, settle, waits
 
 
 @case
@@ -89,43 +57,6 @@ async def pair_crowd(n: int, laps: Laps) -> None:
         await pair.wait()
 
 
-@case
-async def server(n: int, laps: Laps) -> None:
-    async def handle(stream: Any) -> None:
-        with suppress(Exception):
-            await stream.receive()
-
-    n = min(n, 400)  # both ends of each are descriptors of this process
-    async with serve_tcp(handle, port=0) as server:
-        with laps("take n connections", n):
-            streams = [(await asyncio.open_connection("127.0.0.1", server.port))[1] for _ in range(n)]
-            while server.statistics().live < n:
-                await asyncio.sleep(0)
-        with laps("close with n connections", n):
-            await server.aclose()
-        for stream in streams:
-            stream.close()
-
-
-@case
-async def timers(n: int, laps: Laps) -> None:
-    async with Scope() as scope:
-        with laps("start n timers", n):
-            for _ in range(n):
-                scope.start_soon(once(suspends, 600.0))
-            await settle()
-        with laps("close n timers", n):
-            await scope.aclose()
-    with laps("n timers, one run due each", n):
-        async with TaskGroup() as group:
-            for _ in range(n):
-                group.start_soon(once(suspends, 0.0))
-    with laps("n runs of one timer", n):
-        await fixed_rate(suspends, 1e-6, missed="burst", max_runs=n)()
-    with laps("n runs of one timer at once", n):
-        await fixed_rate(suspends, 1e-6, missed="burst", max_runs=n, max_instances=n)()
-
-
 # Snapshots
 
 
@@ -142,58 +73,13 @@ async def snapshots(n: int, laps: Laps) -> None:
             take_snapshot().compare_to(snapshot)
         with laps("print, each", n):
             str(snapshot)
+        with laps("as plain data, each", n):
+            snapshot.to_dict()
         owners = [Scope(f"scope {number}") for number in range(n)]
         with laps("take_snapshot of n owners, each", n):
             take_snapshot()
         for owner in owners:
             await owner.aclose()
-
-
-@case
-async def connect_waiters(n: int, laps: Laps) -> None:
-    async def session(_: Any) -> int:
-        await event.wait()
-        return 0
-
-    event = asyncio.Event()
-    attempt = connect(session)
-    with laps("n that await one attempt", n):
-        waiting = [asyncio.ensure_future(awaits(attempt)) for _ in range(n)]
-        await settle()
-        event.set()
-        await asyncio.wait(waiting)
-    await attempt.aclose()
-
-    async def fails(_: Any) -> int:
-        raise ValueError
-
-    with laps("n attempts", n), suppress(Exception):
-        await connect(fails, retry=Retry(attempts=n, backoff=(0.0, 0.0), jitter=0.0))
-
-
-async def awaits(attempt: Any) -> None:
-    await attempt
-
-
-@case
-async def timer_calls(n: int, laps: Laps) -> None:
-    timer = fixed_delay(suspends, 600.0, initial_delay=600.0, max_runs=10 * n)
-    async with Scope() as scope:
-        scope.start_soon(timer)
-        await settle()
-        with laps("pause and resume", n):
-            for _ in range(n):
-                timer.pause()
-                timer.resume()
-            await settle()
-        with laps("reschedule", n):
-            for number in range(n):
-                timer.reschedule(600.0 + number)
-            await settle()
-        with laps("trigger", n):
-            for _ in range(n):
-                timer.trigger()
-            await settle(8)
 
 
 @case
@@ -213,3 +99,24 @@ async def pair_waiters(n: int, laps: Laps) -> None:
             await settle()
             await asyncio.gather(*[pair.aclose() for _ in range(n)])
             await asyncio.wait(waiting)
+    pair = ReaderWorker(read, work)
+    async with pair:
+        await settle()
+        with laps("n calls for an end", n):
+            for _ in range(n):
+                pair.stop_reading()
+            for _ in range(n):
+                pair.cancel()
+            pair.statistics()
+            await pair.wait()
+
+
+@case
+async def linked(n: int, laps: Laps) -> None:
+    async def ends() -> None:
+        await settle()
+
+    with laps("n loops, one of which ends", n):
+        outcome = await link(*[waits] * n, ends)
+    with laps("the error of one of n, each", n):
+        outcome.error_of("ends")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
-from lifecycle import Scope
+from lifecycle import Scope, resource
 
 from ._kinds import (
     CASES,
@@ -141,13 +141,63 @@ async def scope_closers(n: int, laps: Laps) -> None:
 
 @case
 async def scope_released_early(n: int, laps: Laps) -> None:
-    scope = Scope()
-    values = [object() for _ in range(n)]
-    for value in values:
-        await scope.acquire(lambda value=value: value, release=nothing)
-    with laps("release the newest", n):
+    async def filled() -> tuple[Scope, list[object]]:
+        scope = Scope()
+        values = [object() for _ in range(n)]
+        for value in values:
+            await scope.acquire(lambda value=value: value, release=nothing)
+        return scope, values
+
+    scope, values = await filled()
+    with laps("release one of n, each", n):
+        await scope.release(values[n // 2])
+    with laps("release the newer half, the newest first", n // 2):
+        for value in reversed(values[n // 2 + 1 :]):
+            await scope.release(value)
+    await scope.aclose()
+    scope, values = await filled()
+    with laps("release all, the oldest first", n):
+        for value in values:
+            await scope.release(value)
+    scope, values = await filled()
+    on_top = await scope.acquire(object, release=nothing)
+    with laps("release all but the newest, the newest first", n):
         for value in reversed(values):
             await scope.release(value)
+    await scope.release(on_top)
+    with laps("release what comes and goes beside none", n):
+        for _ in range(n):
+            await scope.release(await scope.acquire(object, release=nothing))
+    await scope.aclose()
+
+
+@case
+async def scope_tasks(n: int, laps: Laps) -> None:
+    async with Scope() as scope:
+        with laps("create_task and release", n):
+            handles = [scope.create_task(waits()) for _ in range(n)]
+            await settle()
+            for handle in handles:
+                await scope.release(handle)
+        handles = [scope.create_task(waits()) for _ in range(n)]
+        await settle()
+        with laps("cancel from inside the block", n):
+            scope.cancel()
+            await asyncio.gather(*[handle.wait() for handle in handles], return_exceptions=True)
+
+
+@case
+async def scope_of_resources(n: int, laps: Laps) -> None:
+    @resource
+    async def held() -> AsyncIterator[int]:
+        yield 0
+
+    async with Scope() as scope:
+        with laps("enter n", n):
+            for _ in range(n):
+                await scope.enter(held())
+        with laps("close n", n):
+            await scope.aclose()
 
 
 @case

@@ -300,8 +300,10 @@ class Linked:
         """Whether nothing is left but what *exempt* tasks run."""
         if self.state in (READY, OVER):
             return True
+        if self.state is not STOPPING or len(self._live) > len(exempt.bound):  # as after the end of all but the last
+            return False
         closing = self._closer.task is not None and self._closer.task not in exempt.waiting
-        return self.state is STOPPING and not closing and all(handle._task in exempt.bound for handle in self._live)
+        return not closing and all(handle._task in exempt.bound for handle in self._live)
 
     def _hosts(self, _: Task[Any]) -> Iterator[Waiter]:
         if self._host is not None:

@@ -344,10 +344,14 @@ async def link(
 
 def distinct(loops: tuple[Loop, ...]) -> list[str]:
     """Return a name for each loop, no two alike."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    numbers: dict[str, int] = {}  # the last one given to loops of a name, because there may be many
     for loop in loops:
-        name, number = name_of(loop), 2
+        name = base = name_of(loop)
+        number = numbers.get(base, 1)
         while name in names:
-            name, number = f"{name_of(loop)} {number}", number + 1
-        names.append(name)
-    return names
+            number += 1
+            name = f"{base} {number}"
+        numbers[base] = number
+        names[name] = None
+    return list(names)

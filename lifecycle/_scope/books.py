@@ -41,10 +41,13 @@ class ScopeBooks(dict[Any, Any]):
         released: how many of them are gone.
         since: the loop time at which the first came in.
         account: what is reported while tracing.
+        places: what is noted of who stands where, once it has been asked for; see `entry_of`.
         place: of a child, its place in the ledger of its parent, which keeps it only while there is something in here.
     """
 
-    __slots__ = ("account", "opened", "place", "released", "releasing", "run", "since", "sweep_at")
+    __slots__ = ("account", "opened", "place", "places", "released", "releasing", "run", "since", "sweep_at")
+
+    places: Any
 
     def __init__(self) -> None:
         self.run: list[Any] | None = None

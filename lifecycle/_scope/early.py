@@ -86,19 +86,6 @@ class EarlyRelease(Entry):
             await kernel.wait(self._over)
 
 
-def entry_of(books: ScopeBooks, value: object) -> Any:
-    """Return the newest entry that stands for the very object *value*; None where there is none.
-
-    For None there is none: it is what a context manager gives that gives nothing, and an attribute that is not set.
-    """
-    if value is None:
-        return None
-    for entry in reversed(books):
-        if value is getattr(entry, "value", entry) or value is getattr(entry, "owned", entry):
-            return entry
-    return None
-
-
 def refuse_release(scope: object, value: object) -> None:
     """Say that *scope* does not own *value*; a task of its own that has ended is simply gone.
 

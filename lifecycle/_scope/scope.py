@@ -15,10 +15,11 @@ from .._ground.calls import name_of, refuse_function
 from .._ground.checks import checked_async_context, checked_callable, checked_context, checked_name, checked_timeout
 from .._ground.errors import OwnerClosed
 from .._task.body import Body
-from .early import EarlyRelease, entry_of, refuse_release
+from .early import EarlyRelease, refuse_release
 from .ending import OPEN, Child
 from .entries import CallbackEntry, InlineExit, Release, Resource
 from .making import Acquisition, Holder
+from .places import entry_of
 from .tasks import TaskScope
 
 T = TypeVar("T")
@@ -292,7 +293,8 @@ class Scope(TaskScope):
         As in a close: once, shielded, within ``close_timeout``; a task is cancelled and waited for. All else stays,
         also what was taken in later, so what stands on it has to have ended before. What ends together belongs into a
         `child`, which keeps the order. A close meanwhile, or a second call, waits for this one. Who is called by what
-        it releases does not wait for itself; that stays owned until it has ended. Costs a look at every entry.
+        it releases does not wait for itself; that stays owned until it has ended. The first call in a large scope looks
+        at every entry, each further one at what has come in since.
 
         Cancellation: held back until it is released, then raised, once. Should the release fail as well, its error is
         raised here and the cancellation at the caller's next suspension. A second caller just stops waiting.

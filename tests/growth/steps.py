@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from benchmarks.growth_cases import Case
@@ -45,6 +46,36 @@ def count_steps(case: Case, size: int) -> Counter[str]:
     finally:
         sys.settrace(outermost)  # laps of several tasks may end in another order, and every later test would be slow
     return steps
+
+
+def functions_called(cases: Iterable[Case], size: int) -> set[CodeType]:
+    """Return the code of every function that is called in a lap of one of *cases*, also in threads of theirs."""
+    called: set[CodeType] = set()
+    measured = 0
+
+    def note(frame: FrameType, event: str, arg: Any) -> None:
+        if measured and event == "call":
+            called.add(frame.f_code)
+
+    @contextmanager
+    def laps(name: str, operations: int) -> Iterator[None]:
+        nonlocal measured
+        measured += 1  # a number, because laps of several tasks may end in another order
+        try:
+            yield
+        finally:
+            measured -= 1
+
+    before, before_in_threads = sys.getprofile(), threading.getprofile()
+    sys.setprofile(note)
+    threading.setprofile(note)
+    try:
+        for case in cases:
+            asyncio.run(case(size, laps))
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(before_in_threads)
+    return called
 
 
 class HoleyDict(dict[Any, Any]):
