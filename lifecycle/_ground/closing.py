@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from . import kernel
 from .errors import OwnerClosed
+from .waking import wake
 
 
 class OwnerState(enum.StrEnum):
@@ -52,7 +53,7 @@ def tell_closed(owner: Awaited) -> None:
     """Wake those who wait for the end of *owner*; costs nothing where nobody does."""
     over, owner._over = owner._over, None
     if over is not None:
-        over.set_result(None)
+        wake(over)
 
 
 _stops: WeakKeyDictionary[Coroutine[Any, Any, Any], Callable[[], object]] = WeakKeyDictionary()

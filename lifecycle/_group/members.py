@@ -13,6 +13,7 @@ from .._ground.awaiters import Waiter
 from .._ground.kernel import NativeTask
 from .._ground.logs import OwnerLog
 from .._ground.roots import Thing
+from .._ground.waking import wake
 from .._task.body import Body
 from .._task.first_steps import FirstSteps
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
@@ -402,7 +403,7 @@ class Members:
 
     def _report_idle(self) -> None:
         if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+            wake(self._idle)
             self._owner._members_gone()
 
     def dissolve(self) -> None:

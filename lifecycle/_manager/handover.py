@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
@@ -14,6 +14,9 @@ from .._ground.errors import OwnerClosed
 from .._task.handle import TaskHandle
 
 T = TypeVar("T")
+
+#: Seconds after which no loop is in use any more.
+CENTURY = 100 * 365.25 * 24 * 3600
 
 
 class ThreadFuture(Future[T]):
@@ -29,11 +32,12 @@ class ThreadFuture(Future[T]):
 
     def __init__(self, loop: AbstractEventLoop, name: str) -> None:
         super().__init__()
-        self._loop = loop
+        #: Weak, or a thread that waits would keep a loop that nobody runs or closes any more, and so its own wait.
+        self._loop = weakref.ref(loop)
         self._name = name
         #: Whoever takes this first, the loop or `cancel`, decides whether the task begins; it is never given back.
         self._decision = Lock()
-        #: Weak, or the future would keep alive what is to tell it that it has been dropped.
+        #: Weak for the same reason.
         self._handle: weakref.ref[TaskHandle[T]] | None = None
 
     def cancel(self) -> bool:
@@ -46,9 +50,12 @@ class ThreadFuture(Future[T]):
             return True
         if self.done():
             return self.cancelled()
+        loop = self._loop()
+        if loop is None:
+            return False
         try:
-            self._loop.call_soon_threadsafe(self._cancel_task)
-        except RuntimeError:  # the loop is closed
+            loop.call_soon_threadsafe(self._cancel_task)
+        except RuntimeError:  # it is closed
             return False
         return True
 
@@ -62,7 +69,7 @@ class ThreadFuture(Future[T]):
         Raises:
             TimeoutError: it has not ended within *timeout* seconds; it goes on.
             concurrent.futures.CancelledError: it was cancelled.
-            OwnerClosed: the owner, or its loop, has closed without taking it in.
+            OwnerClosed: the owner has closed without taking it in, or its loop before it has ended.
             RuntimeError: the caller is in the loop's thread, where waiting would stop what it waits for.
         """
         self._check_wait(timeout)
@@ -80,7 +87,7 @@ class ThreadFuture(Future[T]):
             loop = kernel.running_loop()
         except RuntimeError:
             return
-        if loop is self._loop:
+        if loop is self._loop():
             raise RuntimeError(
                 f"task {self._name!r} cannot be waited for in the thread of its own loop, which would stand still; "
                 "await the handle that start_soon() returns, or asyncio.wrap_future(future)"
@@ -113,7 +120,8 @@ class ThreadFuture(Future[T]):
 class Handover(Generic[T]):
     """The loop's side: called there, it starts the task, and it tells the future how that ended.
 
-    If it is dropped before, because its loop was closed, the future is told so: no thread waits for ever.
+    Nothing refers to it but the loop: first as a call that is due, and then as a timer that never is. Both are dropped
+    when the loop is closed, or collected, and with them this, which tells the future so: no thread waits for ever.
 
     Args:
         future: what the thread has.
@@ -121,7 +129,7 @@ class Handover(Generic[T]):
         owner: for the error of one that is dropped.
     """
 
-    __slots__ = ("_begun", "_future", "_owner", "_start")
+    __slots__ = ("__weakref__", "_begun", "_future", "_handle", "_owner", "_start", "_timer")
 
     def __init__(self, future: ThreadFuture[T], start: Callable[[], TaskHandle[T]], owner: object) -> None:
         #: Until it has been told: its error leads, by way of the frames below, to asyncio's handle, which keeps this.
@@ -129,6 +137,8 @@ class Handover(Generic[T]):
         self._start: Callable[[], TaskHandle[T]] | None = start
         self._owner = str(owner)  # itself, it would refer back, through its tasks
         self._begun = False
+        self._handle: TaskHandle[T] | None = None
+        self._timer: Callable[[], TimerHandle | None]
 
     def __call__(self) -> None:
         """Start the task, unless the thread has cancelled it."""
@@ -146,18 +156,47 @@ class Handover(Generic[T]):
                 raise
         else:
             future._handle = weakref.ref(handle)
-            handle.add_done_callback(self._tell)
+            self._follow(handle)
         finally:
             del self, start, future  # the error's traceback keeps this frame, and the future the error: a cycle
+
+    def _follow(self, handle: TaskHandle[T]) -> None:
+        """Have the end of the task told, or that of the loop."""
+        self._handle = handle
+        self._timer = loosely(kernel.running_loop().call_later(CENTURY, self._stay))
+        this = weakref.ref(self)
+
+        def tell(handle: TaskHandle[Any]) -> None:
+            if (handover := this()) is not None:
+                handover._tell(handle)
+
+        handle.add_done_callback(tell)
+
+    def _stay(self) -> None:
+        """Do nothing: the timer refers to this, and that is all it is for."""
 
     def _tell(self, handle: TaskHandle[Any]) -> None:
         future, self._future = self._future, None
         assert future is not None
+        if (timer := self._timer()) is not None:
+            timer.cancel()
         future._settle(handle)
 
     def __del__(self) -> None:
-        future = self._future
-        if future is not None and not future.done() and (self._begun or future._decide()):
+        future, handle = self._future, self._handle
+        if future is None or future.done():
+            return
+        if handle is not None and handle.done():  # in the last turn of the loop, which has told nobody
+            future._settle(handle)
+        elif self._begun or future._decide():
             future.set_exception(
                 OwnerClosed(f"task {future._name!r} of {self._owner} has not ended: its event loop was closed")
             )
+
+
+def loosely(timer: TimerHandle) -> Callable[[], TimerHandle | None]:
+    """Return a reference to *timer* that does not keep what it calls when its loop is closed."""
+    try:
+        return weakref.ref(timer)
+    except TypeError:  # uvloop's, which lets go of its function by itself then
+        return lambda: timer

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .._ground import kernel
+from .._ground.waking import wake
 from .._task.first_steps import FirstSteps
 from .._task.handle import TaskHandle
 from .._task.slots import Slots
@@ -70,8 +71,7 @@ class Crowd:
         """Tell all that it is over."""
         waiting, self.waiting = self.waiting, {}
         for idle in waiting:
-            if not idle.done():
-                idle.set_result(None)
+            wake(idle)
 
 
 class Idleness:

@@ -231,7 +231,8 @@ class TaskManager(TaskBooks):
         has abandoned it.
 
         A task that is refused in the loop, because the manager has been closed meanwhile, is an error of the future;
-        it is logged as well and goes to the ``rejected`` hooks, as its caller may have gone on long ago.
+        it is logged as well and goes to the ``rejected`` hooks, as its caller may have gone on long ago. That the loop
+        is closed before the task has ended is an `OwnerClosed` of the future; one that is only stopped may go on.
 
         Raises:
             OwnerClosed: the manager is closing or closed, or its loop is.
@@ -240,13 +241,18 @@ class TaskManager(TaskBooks):
         label = name or name_of(fn)
         check_asynchronous(fn)
         self._check_open(label)
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
-        future: ThreadFuture[T] = ThreadFuture(self._loop, label)
+        future: ThreadFuture[T] = ThreadFuture(loop, label)
         start = partial(self._start_from_thread, fn, args, label)
         try:
-            self._loop.call_soon_threadsafe(Handover(future, start, self))
+            loop.call_soon_threadsafe(Handover(future, start, self))
         except RuntimeError:
+            closed = True
+        else:  # if its own thread has closed it in this moment, it may drop what it has taken in no more
+            closed = loop.is_closed() and future._decide()
+        if closed:
             refuse(self, f"task {label!r}", "its event loop is closed")
         return future
 

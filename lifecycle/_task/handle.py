@@ -21,6 +21,7 @@ from .._ground import callgraph, kernel
 from .._ground.errors import TaskCancelled, TaskNotFinished
 from .._ground.foreign import is_fatal, traceback_of, with_traceback, without_our_frame
 from .._ground.starts import spawn_eagerly
+from .._ground.waking import wake
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -206,12 +207,14 @@ class TaskHandle(Generic[T_co]):
         self._add_waiter(waiter)
         shown = self._task if callgraph.EXISTS else None
         if shown is not None:
-            callgraph.show_awaited(shown, kernel.current_task())
+            caller = kernel.current_task()
+            callgraph.show_awaited(shown, caller)
         try:
             await waiter
         finally:
-            if shown is not None:
-                callgraph.hide_awaited(shown, kernel.current_task())
+            if shown is not None:  # also where no loop runs any more
+                callgraph.hide_awaited(shown, caller)
+                del caller  # which keeps the error whose traceback keeps this frame: a cycle
             if self._waiters is not None:
                 self._waiters.pop(waiter, None)
 
@@ -362,8 +365,7 @@ class TaskHandle(Generic[T_co]):
             self._cancellation.withdraw()
         waiters, self._waiters = self._waiters or {}, None
         for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            wake(waiter)
 
     def _native_task_done(self, _: Task[None]) -> None:
         self._sweep()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from .._ground import kernel
 from .._ground.checks import checked_limit
+from .._ground.waking import wake
 from .handle import TaskHandle
 
 Waiting = TaskHandle[Any] | Future[None]
@@ -157,7 +158,7 @@ class Slots:
                     owner._launch_queued(entry, context)
                 elif not entry.done():
                     self._granted += 1
-                    entry.set_result(None)
+                    wake(entry)
         finally:
             self._serving = False
 
@@ -167,4 +168,4 @@ class Slots:
             del self.line[entry]
             if not entry.done():
                 self._granted += 1
-                entry.set_result(None)
+                wake(entry)

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextvars
 import gc
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ import pytest
 from lifecycle import ManagerFull, OwnerClosed, TaskManager
 
 from ..collection import without_collection
-from ..loops import on_every_loop, run_on
+from ..loops import on_every_loop, run_on, some_turns
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
@@ -286,20 +287,135 @@ def test_a_task_that_the_close_ends_is_cancelled(other_loop: asyncio.AbstractEve
         future.result(5)
 
 
-def test_a_loop_that_is_closed_before_it_takes_a_task_in() -> None:
-    """What the loop drops, its thread is told of; it does not wait for ever."""
-    loop = asyncio.new_event_loop()
+def bind(loop: asyncio.AbstractEventLoop, **options: Any) -> TaskManager:
+    """Return a manager that belongs to a loop of this thread, and lives as long as the test."""
 
-    async def bind() -> TaskManager:
-        return await TaskManager("mail").__aenter__()
+    async def enter() -> TaskManager:
+        return await TaskManager("mail", **options).__aenter__()
 
-    manager = loop.run_until_complete(bind())
-    future = manager.start_soon_threadsafe(give, 7, name="welcome")
+    return loop.run_until_complete(enter())
+
+
+@pytest.fixture
+def leftovers() -> Iterator[None]:
+    """What a loop leaves behind is collected after the test, and that it had not ended is not complained about."""
+    with without_collection():
+        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+
+
+def close_bare(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop as it is; what it leaves behind is not complained about."""
+    loop.set_exception_handler(ignore)
     loop.close()
+
+
+@on_every_loop
+@pytest.mark.usefixtures("leftovers")
+@pytest.mark.parametrize("state", ["handed over", "running", "in line", "stopped"])
+def test_a_loop_that_is_closed_tells_the_thread(new_loop: Any, state: str) -> None:
+    """Nobody has cancelled anything, and manager, loop and future are referenced: a thread does not wait for ever."""
+    loop = new_loop()
+    manager = bind(loop, limit=1)
+    told: list[Future[Any]] = []
+    if state == "in line":
+        manager.start_soon_threadsafe(forever)
+    future = manager.start_soon_threadsafe(forever, name="welcome")
+    future.add_done_callback(told.append)
+    if state == "stopped":
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    elif state != "handed over":
+        loop.run_until_complete(some_turns())
+    assert not future.done()
+    close_bare(loop)
+    with pytest.raises(OwnerClosed, match="task 'welcome' of task manager 'mail' has not ended: its event loop was cl"):
+        future.result(5)
+    assert told == [future]
+    assert not future.cancel()
+    assert not future.running()
+    with pytest.raises(OwnerClosed, match="its event loop is closed"):
+        manager.start_soon_threadsafe(give, 7)
+
+
+@on_every_loop
+@pytest.mark.usefixtures("leftovers")
+def test_a_thread_that_waits_is_woken_when_the_loop_is_closed(new_loop: Any) -> None:
+    """It waits without a timeout, in each of the ways that there are."""
+    loop = new_loop()
+    manager = bind(loop)
+    futures = [manager.start_soon_threadsafe(forever) for _ in range(3)]
+    loop.run_until_complete(some_turns())
+    seen: list[object] = []
+    waits = [
+        lambda: seen.append(futures[0].exception()),
+        lambda: seen.extend(concurrent.futures.wait(futures).done),
+        lambda: seen.extend(concurrent.futures.as_completed(futures)),
+    ]
+    threads = [threading.Thread(target=wait, daemon=True) for wait in waits]
+    for thread in threads:
+        thread.start()
+    close_bare(loop)
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert len(seen) == 7
+
+
+@on_every_loop
+@pytest.mark.usefixtures("leftovers")
+def test_what_ended_in_the_last_turn_of_its_loop_has_ended(new_loop: Any) -> None:
+    """The loop is closed before it tells the thread: of a task that has returned it is not said that it has not."""
+    loop = new_loop()
+    manager = bind(loop)
+
+    async def last() -> int:
+        loop.stop()
+        return 7
+
+    future = manager.start_soon_threadsafe(last)
+    loop.run_forever()
+    close_bare(loop)
+    assert future.result(5) == 7
+
+
+@pytest.mark.usefixtures("leftovers")
+@pytest.mark.parametrize("state", ["handed over", "running"])
+def test_a_loop_that_is_neither_run_nor_closed(state: str) -> None:
+    """Once nobody has it any more, nothing of it can go on; the future alone does not keep it."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(ignore)
+    manager = bind(loop)
+    future = manager.start_soon_threadsafe(forever)
+    if state == "running":
+        loop.run_until_complete(some_turns())
     gc.collect()
-    with pytest.raises(OwnerClosed, match="task 'welcome' of task manager 'mail' has not ended"):
+    assert not future.done()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # that it was not closed
+        del loop, manager
+        gc.collect()
+    with pytest.raises(OwnerClosed):
         future.result(5)
     assert not future.cancel()
+
+
+@pytest.mark.usefixtures("leftovers")
+def test_a_loop_that_is_closed_while_it_takes_a_task_in() -> None:
+    """Closed by its own thread in that very moment, it keeps the call and drops it no more: refused."""
+
+    class Closing(asyncio.SelectorEventLoop):
+        def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+            self.close()
+            self._ready.append(handle := asyncio.Handle(callback, args, self, context))  # type: ignore[attr-defined]
+            return handle
+
+    loop = Closing()
+    manager = bind(loop)
+    with pytest.raises(OwnerClosed, match="its event loop is closed"):
+        manager.start_soon_threadsafe(give, 7)
 
 
 def test_a_loop_that_is_closed_while_the_task_runs() -> None:
