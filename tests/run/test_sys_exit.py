@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .program import LOOPS, running
+from .program import running
 
 #: What main does, and where it leaves it to.
 WAYS = {
@@ -79,18 +79,29 @@ PROGRAM = """
 """
 
 
-@LOOPS
+def program_of(way: str) -> str:
+    """Return the program whose main leaves by that way."""
+    return PROGRAM + "".join(f"        {line.removeprefix('    ')}\n" for line in WAYS[way].split("\n"))
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_an_exit_code_and_no_noise(way: str, use_uvloop: bool) -> None:
-    """Also where the loop runs in a thread: that ends, and the process goes on."""
-    indented = "\n".join(f"        {line.removeprefix('    ')}" for line in WAYS[way].split("\n"))
-    in_a_thread = f"""
-        thread = threading.Thread(target=run, args=[main], kwargs=dict(use_uvloop={use_uvloop}))
-        thread.start()
-        thread.join()
-        say("goes on")
-        run(main, use_uvloop={use_uvloop})
+def test_an_exit_code_and_no_noise(way: str) -> None:
+    """Also where a loop, of either kind, runs in a thread: that ends, and the process goes on."""
+    in_threads = """
+        for use_uvloop in (False, True):
+            thread = threading.Thread(target=run, args=[main], kwargs=dict(use_uvloop=use_uvloop))
+            thread.start()
+            thread.join()
+            say("goes on")
+        run(main)
     """
-    with running(PROGRAM + indented, in_a_thread) as program:
+    with running(program_of(way), in_threads) as program:
         code, said, errors = program.end()
-    assert (code, said, errors) == (7, ["goes on"], "")
+    assert (code, said, errors) == (7, ["goes on", "goes on"], "")
+
+
+@pytest.mark.parametrize("way", ["background", "callback_of_the_loop"])
+def test_an_exit_code_and_no_noise_from_uvloop(way: str) -> None:
+    """In the main thread."""
+    with running(program_of(way), "run(main, use_uvloop=True)") as program:
+        assert program.end() == (7, [], "")
