@@ -26,6 +26,15 @@ def current_task() -> asyncio.Task[Any]:
     return task
 
 
+@asynccontextmanager
+async def worker_of_anyio() -> Any:
+    """What can be left in one task only, the one that has entered it: it holds scopes of anyio."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 3600)
+        yield
+        group.cancel_scope.cancel()
+
+
 # G4
 
 
@@ -135,10 +144,8 @@ def test_a_context_manager_is_left_under_the_shield() -> None:
 
     @asynccontextmanager
     async def manager() -> Any:
-        async with anyio.create_task_group() as group:
-            group.start_soon(anyio.sleep, 3600)
+        async with worker_of_anyio():
             yield
-            group.cancel_scope.cancel()
         await diary.release("it")
 
     async def scenario(bubble: Bubble) -> None:
@@ -349,10 +356,8 @@ def test_an_owner_is_opened_in_one_task_and_closed_in_another() -> None:
 
     @asynccontextmanager
     async def manager() -> Any:
-        async with anyio.create_task_group() as group:
-            group.start_soon(anyio.sleep, 3600)
+        async with worker_of_anyio():
             yield
-            group.cancel_scope.cancel()
         diary.write("left")
 
     async def scenario(bubble: Bubble) -> None:

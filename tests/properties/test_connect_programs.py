@@ -18,6 +18,9 @@ from lifecycle._connect.state import SETTLED
 from lifecycle.testing import Bubble, run_virtual
 from lifecycle.types import AttemptState, ConnectAttempt
 
+from ..leaves import leaves
+from .at_length import at_length
+
 CLOSE_TIMEOUT = 5.0
 
 
@@ -188,7 +191,7 @@ async def run(program: Program, world: World) -> ConnectAttempt[str]:
             with contextlib.suppress(ConnectError, Trouble, ExceptionGroup):
                 await attempt.aclose()
     (error,) = await asyncio.gather(task, return_exceptions=True)
-    for part in leaves_of(error):
+    for part in leaves(error):
         assert isinstance(part, (ConnectError, Trouble, TimeoutError, asyncio.CancelledError)), part
         assert not isinstance(part, ReleaseTimeout), part
     return attempt
@@ -205,15 +208,6 @@ async def within(attempt: ConnectAttempt[str], program: Program, world: World) -
             await use(attempt, program, world)
     else:
         await use(attempt, program, world)
-
-
-def leaves_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the single errors that a group is made of."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves_of(inner)
-    elif error is not None:
-        yield error
 
 
 @pytest.fixture(autouse=True)
@@ -248,10 +242,7 @@ def test_whatever_happens_everything_is_undone_once_and_in_reverse(program: Prog
     check(program)
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1200)
-@given(programs)
-@settings(max_examples=20_000, deadline=None)
+@at_length(20_000, programs)
 def test_whatever_happens_everything_is_undone_once_and_in_reverse_at_length(program: Program) -> None:
     """The same with twenty thousand."""
     check(program)

@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from lifecycle import OwnerClosed, Scope, Stages, TaskCancelled, connect
 from lifecycle.testing import Bubble, run_virtual
 
-from ..loops import LOOPS, run_on
+from ..leaves import leaves
+from ..loops import run_on
+from .at_length import on_every_loop_at_length
 from .held_model import (
     Block,
     Flight,
@@ -243,14 +245,6 @@ def check_order(log: list[tuple[str, int]]) -> None:
     assert left == [(what, number) for number in reversed(entered) for what in ("-", ".")], log
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
-
-
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs)
 def test_the_host_sees_what_was_meant_for_it(program: Program) -> None:
@@ -262,10 +256,7 @@ def test_the_host_sees_what_was_meant_for_it(program: Program) -> None:
     run_virtual(scenario)
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(programs)
+@on_every_loop_at_length(20_000, programs)
 def test_the_host_sees_what_was_meant_for_it_on_every_loop(new_loop: Any, program: Program) -> None:
     """The same, twenty thousand times on each kind of loop."""
     run_on(new_loop, run_program(program))
@@ -275,10 +266,7 @@ def signal_interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
-@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(programs.map(lambda program: replace(program, event="native")))
+@on_every_loop_at_length(5_000, programs.map(lambda program: replace(program, event="native")))
 def test_ctrl_c_is_a_keyboard_interrupt(new_loop: Any, program: Program) -> None:
     """The signal cancels the main task; if that is what it ends with, asyncio raises a KeyboardInterrupt."""
 
@@ -294,10 +282,9 @@ def test_ctrl_c_is_a_keyboard_interrupt(new_loop: Any, program: Program) -> None
         run_on(new_loop, main())
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
-@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(programs.map(lambda program: replace(program, event="loop ends", end="wait", moment="body")))
+@on_every_loop_at_length(
+    5_000, programs.map(lambda program: replace(program, event="loop ends", end="wait", moment="body"))
+)
 def test_each_is_left_once_when_the_loop_ends(new_loop: Any, program: Program) -> None:
     """Its end cancels every task there is, those that hold something as well, all at once."""
     logs: list[list[tuple[str, int]]] = []

@@ -37,7 +37,9 @@ from lifecycle import (
 )
 from lifecycle.testing import Bubble, run_virtual
 
-from ..loops import LOOPS, run_on
+from ..leaves import leaves
+from ..loops import run_on
+from .at_length import on_every_loop_at_length
 
 MOMENT = 0.001
 ENOUGH = 100 * MOMENT  # for everything in a program; the shortest timeout of an owner is 50 times as long
@@ -511,14 +513,6 @@ async def run_program(program: Program, enough: float = ENOUGH) -> None:
         await asyncio.sleep(MOMENT)
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
-
-
 @pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
     """What tasks raise whose owner is gone is not what this is about."""
@@ -550,10 +544,7 @@ def test_each_layer_can_be_closed_from_inside(name: str) -> None:
     run_virtual(scenario)
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(programs)
+@on_every_loop_at_length(20_000, programs)
 def test_no_close_waits_for_itself_on_every_loop(new_loop: Any, program: Program) -> None:
     """The same, twenty thousand times on each kind of loop, where a moment may take a little longer."""
     run_on(new_loop, run_program(program, 4.0))

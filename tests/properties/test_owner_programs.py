@@ -21,6 +21,9 @@ from hypothesis import strategies as st
 from lifecycle import Pool, ReaderWorker, Registry, Scope, TaskGroup, TaskManager, connect, link
 from lifecycle.testing import Bubble, run_virtual
 
+from ..leaves import leaves
+from .at_length import at_length
+
 STUCK = 200.0  # seconds after which a thing ends that ignores all its cancellations
 LONG = 1000.0
 
@@ -318,14 +321,6 @@ def logged_errors() -> Iterator[BaseException]:
             yield entry.exc_info[1]
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
-
-
 #: What the package has logged in the present program.
 CAPTURED: list[logging.LogRecord] = []
 
@@ -358,10 +353,10 @@ def test_every_owner_tells_what_became_of_what_it_held(
     play(owner, kind, owned, bound, kicks)
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("owner", OWNERS)
-def test_thousands_of_programs(owner: str) -> None:
+@at_length(4000, bodies, st.lists(things, max_size=3), bounds, kicks)
+def test_thousands_of_programs(
+    owner: str, kind: str, owned: list[Thing], bound: float | None, kicks: list[tuple[str, float]]
+) -> None:
     """The same, at length."""
-    many = settings(max_examples=4000, deadline=None, suppress_health_check=list(HealthCheck))
-    many(given(bodies, st.lists(things, max_size=3), bounds, kicks)(lambda *program: play(owner, *program)))()
+    play(owner, kind, owned, bound, kicks)

@@ -7,12 +7,14 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from lifecycle import OwnerClosed, Pool, PoolFull, PoolTimeout
 from lifecycle.testing.machines import LoopMachine, PoolMachine
+
+from .at_length import run_lives
 
 MANNERS = st.sampled_from(["well", "well", "well", "badly", "never", "stubbornly"])
 
@@ -190,9 +192,8 @@ TestInOrder.settings = settings(max_examples=40, stateful_step_count=30, deadlin
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", [Misbehaving, InOrder])
 def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
     """The same, at length."""
-    many = settings(max_examples=4000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(machine, settings=many)  # type: ignore[no-untyped-call]
+    run_lives(machine, 4000, 60)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from lifecycle import OwnerClosed, Registration, Registry, RemovalCause
 from lifecycle.testing.machines import LoopMachine, RegistryMachine
 from lifecycle.testing.machines._base import pick, picks
+
+from .at_length import run_lives
 
 KEYS = st.sampled_from("abcd")
 FOREVER = float("inf")
@@ -308,9 +310,8 @@ TestContendedRegistry.settings = settings(max_examples=80, stateful_step_count=4
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", [ModelledRegistry, ContendedRegistry])
 def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
     """The same, at length."""
-    many = settings(max_examples=4000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(machine, settings=many)  # type: ignore[no-untyped-call]
+    run_lives(machine, 4000, 60)

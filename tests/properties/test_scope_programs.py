@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from lifecycle import OwnerClosed, ReleaseTimeout, Scope
 from lifecycle.testing import Bubble, run_virtual
 
+from ..leaves import leaves
+
 CLOSE_TIMEOUT = 5.0
 STUCK = 20.0  # seconds for which a stuck release ignores its cancellation
 LONG = 50.0  # seconds that the longest task takes
@@ -250,14 +252,6 @@ def pairs(things: list[int]) -> Iterator[tuple[int, int]]:
     for index, older in enumerate(things):
         for newer in things[index + 1 :]:
             yield older, newer
-
-
-def leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    elif error is not None:
-        yield error
 
 
 async def run_program(

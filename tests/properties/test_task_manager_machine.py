@@ -16,12 +16,13 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lifecycle import LifecycleError, TaskHandle, TaskManager, TaskStatus
 from lifecycle.testing.types import VirtualLoop
+
+from .at_length import run_lives
 
 LONG = 50.0
 
@@ -343,20 +344,10 @@ def test_random_treatment() -> None:
     self_made: Callable[[], RuleBasedStateMachine] = ManagerMachine
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            self_made,
-            settings=settings(
-                max_examples=200, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
-        )
+        run_lives(self_made, 200, 20)
 
 
 @pytest.mark.nightly
 def test_random_treatment_at_length() -> None:
     """Five thousand treatments of sixty steps each."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        ManagerMachine,
-        settings=settings(
-            max_examples=5000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_lives(ManagerMachine, 5000, 60)

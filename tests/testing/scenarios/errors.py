@@ -10,6 +10,7 @@ from lifecycle import Pool, Scope, TaskGroup, TaskManager, amap, gather
 from lifecycle import connect as connect_in_stages
 
 from ...hostile import Touchy
+from ...leaves import leaves
 from ._table import connect, disconnect, ignore_error, scenario, work
 
 if TYPE_CHECKING:
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
 
     from lifecycle.testing import Bubble
     from lifecycle.testing.types import Token
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield all that is in a group, as often as it is in there."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
 
 
 def contexts(error: BaseException | None) -> Iterator[BaseException]:
@@ -186,28 +178,37 @@ async def errors_beside_an_exit(bubble: Bubble) -> None:
         await asyncio.sleep(0)
 
 
-@scenario
-async def errors_of_those_who_left(bubble: Bubble) -> None:
-    """Factories and context managers fail to clean up when their caller leaves: the close raises what they met."""
-    met: list[BaseException] = []
+class HalfOpen:
+    """What is being made, or entered, for ever, and fails to clean up when that is stopped.
 
-    async def half_open(*_: object) -> None:
+    Attributes:
+        met: what it has raised then.
+    """
+
+    def __init__(self) -> None:
+        self.met: list[BaseException] = []
+
+    async def __call__(self, *_: object) -> None:
         try:
             await asyncio.sleep(5)
         finally:
-            met.append(OSError("half open"))
-            raise met[-1]
+            self.met.append(OSError("half open"))
+            raise self.met[-1]
 
-    class HalfOpen:
-        __aenter__ = __aexit__ = half_open
+    __aenter__ = __aexit__ = __call__
 
+
+@scenario
+async def errors_of_those_who_left(bubble: Bubble) -> None:
+    """Factories and context managers fail to clean up when their caller leaves: the close raises what they met."""
+    half_open = HalfOpen()
     leavers: list[asyncio.Task[None]] = []
     told: list[BaseException] = []
     try:
         async with Scope("left") as scope:
             leavers += [
                 asyncio.create_task(scope.acquire(half_open, release=print), name="acquires"),
-                asyncio.create_task(scope.enter(HalfOpen()), name="enters"),
+                asyncio.create_task(scope.enter(half_open), name="enters"),
             ]
             try:
                 await asyncio.sleep(0.01)
@@ -217,25 +218,17 @@ async def errors_of_those_who_left(bubble: Bubble) -> None:
                 await asyncio.gather(*leavers, return_exceptions=True)
     except BaseException as caught:
         told.extend(leaves(caught))
-        raise_others(caught, met)
+        raise_others(caught, half_open.met)
     finally:
         told += [error for leaver in leavers if not leaver.cancelled() and (error := leaver.exception()) is not None]
-        assert all(error in told for error in met), "an error was lost with its caller"
+        assert all(error in told for error in half_open.met), "an error was lost with its caller"
     await asyncio.sleep(0)
 
 
 @scenario
 async def errors_of_what_a_close_stops(bubble: Bubble) -> None:
     """A pool's creation for the borrower who left, and a connector: their closes raise what they met meanwhile."""
-    met: list[BaseException] = []
-
-    async def half_open(*_: object) -> None:
-        try:
-            await asyncio.sleep(5)
-        finally:
-            met.append(OSError("half open"))
-            raise met[-1]
-
+    half_open = HalfOpen()
     told: list[BaseException] = []
     pool: Pool[None] = Pool(half_open, print, max_size=1)
     attempt = connect_in_stages(half_open)
@@ -255,7 +248,7 @@ async def errors_of_what_a_close_stops(bubble: Bubble) -> None:
                 await owner.aclose()
             except Exception as caught:
                 told.extend(leaves(caught))
-        assert all(error in told for error in met), "an error was lost with what it had stopped"
+        assert all(error in told for error in half_open.met), "an error was lost with what it had stopped"
     await asyncio.sleep(0)
 
 

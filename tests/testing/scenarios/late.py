@@ -21,6 +21,8 @@ from lifecycle import (
 from ._table import scenario, work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lifecycle.testing import Bubble
     from lifecycle.testing.types import Token
 
@@ -45,6 +47,21 @@ class Stubborn:
     async def make(self) -> Token:
         await self()
         return self._bubble.ledger.acquire("made late", kind="connection")
+
+
+@contextlib.contextmanager
+def told_or_in_time(end: Stubborn, mistake: str) -> Iterator[None]:
+    """See that an owner whose *end* has come too late raises it when its block is left."""
+    told = False
+    try:
+        yield
+    except ReleaseTimeout:
+        told = True
+    except BaseExceptionGroup:
+        told = True
+        raise
+    finally:
+        assert told or not end.late, mistake
 
 
 @scenario
@@ -89,18 +106,10 @@ async def late_value_of_a_pool(bubble: Bubble) -> None:
 async def late_end_of_a_value(bubble: Bubble) -> None:
     """The pool counts it among the ends that failed, and its close raises it."""
     end = Stubborn(bubble, 0.02)
-    told = False
     pool: Pool[object] = Pool(object, end, max_size=1, close_timeout=0.02)
-    try:
+    with told_or_in_time(end, "the late end of a value is a good one"):
         async with pool, pool.acquire():
             await asyncio.sleep(0.01)
-    except ReleaseTimeout:
-        told = True
-    except BaseExceptionGroup:
-        told = True
-        raise
-    finally:
-        assert told or not end.late, "the late end of a value is a good one"
     await asyncio.sleep(0)
 
 
@@ -112,15 +121,7 @@ async def idle_loop(_: Any) -> None:
 async def late_close_of_a_pair(bubble: Bubble) -> None:
     """The block of the pair raises it."""
     close = Stubborn(bubble, 0.02)
-    told = False
-    try:
+    with told_or_in_time(close, "the late close of a pair is a good one"):
         async with ReaderWorker(idle_loop, idle_loop, close=close, close_timeout=0.02):
             await asyncio.sleep(0.01)
-    except ReleaseTimeout:
-        told = True
-    except BaseExceptionGroup:
-        told = True
-        raise
-    finally:
-        assert told or not close.late, "the late close of a pair is a good one"
     await asyncio.sleep(0)
