@@ -29,7 +29,7 @@ class OwnMutant:
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
 POOL, TIMER, COMPLETED, CONNECT = ("pool",), ("timer",), ("as_completed",), ("connect",)
-CROSSING, RELEASED = ("crossing",), ("released",)
+CROSSING, RELEASED, REQUESTED = ("crossing",), ("released",), ("requested",)
 
 OWN = [
     # Shields, and cancellations that are held back.
@@ -97,8 +97,8 @@ OWN = [
     OwnMutant(
         "a shield around a block counts",
         "Body.interrupt",
-        "kernel.cancel(self.host, reason, self._around)",
-        "kernel.cancel(self.host, reason)",
+        "kernel.interrupt(self.host, reason, self._around)",
+        "kernel.interrupt(self.host, reason)",
         CROSSING,
     ),
     OwnMutant(
@@ -142,9 +142,9 @@ OWN = [
     ),
     OwnMutant(
         "the host meets the message of its owner",
-        "Body._as_requested",
-        "kernel.latest_request(self.host) if",
-        "error if",
+        "as_requested",
+        "if not any(error.args and error.args[0] is words for words in taken_back):",
+        "if True:",
         CROSSING,
     ),
     OwnMutant(
@@ -157,9 +157,34 @@ OWN = [
     OwnMutant(
         "a foreign request is taken back with ours",
         "Body.take_back",
-        "self._as_requested(error, interruption) if self._cancelled_since_entry else None",
+        "kernel.as_requested(error, self.host, interruption.reason) if self._cancelled_since_entry else None",
         "None",
         ("crossing_blocks",),
+    ),
+    OwnMutant("who takes it back goes first", "_claim", "OURS if type(", "TOLD if type(", REQUESTED),
+    OwnMutant("silence goes before words", "_claim", "return SILENT", "return TOLD + 1", REQUESTED),
+    OwnMutant(
+        "what is owed is said by the owner",
+        "last_words",
+        "_claim(held) == OURS and native_requests(task) > 1",
+        "False",
+        REQUESTED,
+    ),
+    OwnMutant("a redelivery outdoes one under way", "deliver_later", "if task._must_cancel:", "if False:", REQUESTED),
+    OwnMutant("a scope does not know its own", "as_requested", "if repeated is None:", "if True:", REQUESTED),
+    OwnMutant(
+        "who leaves a making drops what it met",
+        "HalfMade.arrival",
+        "kernel.foremost(cancellation, await self._leave_alone())",
+        "[cancellation, await self._leave_alone()][0]",
+        REQUESTED,
+    ),
+    OwnMutant(
+        "who leaves a creation drops what it met",
+        "Flight._landing",
+        "kernel.foremost(error, await self._leave(place))",
+        "[error, await self._leave(place)][0]",
+        REQUESTED,
     ),
     OwnMutant(
         "a yield between two shields is missed",

@@ -26,8 +26,12 @@ from weakref import ref
 
 from anyio import CancelScope
 
-from .foreign import add_context, context_of, set_context, with_traceback
+from .foreign import context_of, set_context, with_traceback
 from .frames import suspended_at as suspended_at  # handed on: every owner asks where its tasks are
+from .requests import Interruption, last_words
+from .requests import as_requested as as_requested  # handed on, as are the next two
+from .requests import foremost as foremost
+from .requests import latest_request as latest_request
 from .scopes import in_shielded_section, is_folded, is_scope_cancellation, native_requests, shield_from_scopes
 
 T = TypeVar("T")
@@ -230,20 +234,9 @@ def cancel(task: Task[Any], reason: str | None = None, around: CancelScope | Non
     return cancellation
 
 
-def foremost(held: CancelledError | None, other: CancelledError | None) -> CancelledError | None:
-    """Return which of two cancellations of one task to deliver: the first, but a native one before one by a scope.
-
-    anyio repeats its own until its scope is left. A native one comes once: it would be lost. It has the one that it
-    goes before as its context, where anyio looks: should a timeout in between take its request back, the scope knows
-    its own.
-    """
-    if held is None:
-        return other
-    if other is None or not is_scope_cancellation(held):
-        return held
-    if other is not held and context_of(other) is None:
-        add_context(other, held)
-    return other
+def interrupt(task: Task[Any], reason: str, around: CancelScope | None = None) -> Cancellation:
+    """Cancel *task* as `cancel` does, for one who takes it back: whoever else cancels it goes first."""
+    return cancel(task, Interruption(reason), around)
 
 
 # Waiting
@@ -351,10 +344,12 @@ def deliver_later(held: CancelledError) -> None:
     def cancel_again() -> None:
         owed = _pop_owed(task)
         if owed is not None and not task.done():
+            if task._must_cancel:  # type: ignore[attr-defined]  # one is under way, and has a message of its own
+                owed = cast("CancelledError", foremost(CancelledError(*owed), latest_request(task))).args
             task.uncancel()
             task.cancel(*owed)
 
-    _owed[ref(task, _forget_owed)] = () if by_scope else held.args
+    _owed[ref(task, _forget_owed)] = last_words(held, task)
     get_running_loop().call_soon(cancel_again)
 
 
@@ -432,12 +427,6 @@ def requests_met(task: Task[Any]) -> int:
     if _owed and ref(task) in _owed and native_requests(task) > 0:
         under_way += 1
     return max(0, requests - under_way)
-
-
-def latest_request(task: Task[Any]) -> CancelledError:
-    """Return the latest request to cancel *task* as the error that it is met as."""
-    message = task._cancel_message  # type: ignore[attr-defined]
-    return CancelledError() if message is None else CancelledError(message)
 
 
 def other_tasks() -> set[Task[Any]]:

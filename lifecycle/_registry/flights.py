@@ -104,8 +104,8 @@ class Flight(Generic[K, V]):
     async def _landing(self, place: Future[Registration[K, V] | Crash]) -> Registration[K, V] | Crash:
         try:
             return await place
-        except CancelledError:
-            await self._leave(place)
+        except CancelledError as error:
+            kernel.conclude(None, kernel.foremost(error, await self._leave(place)), error)
             raise
         finally:
             del place  # as above
@@ -119,17 +119,19 @@ class Flight(Generic[K, V]):
             self._over = self._over or kernel.new_future()
             await kernel.wait(self._over)
 
-    async def _leave(self, place: Future[Registration[K, V] | Crash]) -> None:
+    async def _leave(self, place: Future[Registration[K, V] | Crash]) -> CancelledError | None:
+        """Withdraw a caller; return a cancellation that was held back meanwhile."""
         if place.done() and not place.cancelled():  # it landed in the same loop iteration
             self._return_outcome(place.result())
-            return
+            return None
         self.waiters.pop(place, None)
         if self.waiters or self.dying or self.chore is None:
-            return
+            return None
         self.abandon("all callers have gone")
-        if not self.landed and not self.chore.unreachable:
-            self._over = self._over or kernel.new_future()
-            await kernel.wait_through(self._over, self._nursery.patience)
+        if self.landed or self.chore.unreachable:
+            return None
+        self._over = self._over or kernel.new_future()
+        return await kernel.wait_through(self._over, self._nursery.patience)
 
     def _return_outcome(self, outcome: Registration[K, V] | Crash) -> None:
         """Take back what a caller was given in the step in which it was cancelled."""

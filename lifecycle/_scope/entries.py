@@ -79,7 +79,7 @@ class Entry:
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
         """End a release that takes too long; most run in the closer itself."""
-        return kernel.cancel(closer, f"releasing {self.label} took too long")
+        return kernel.interrupt(closer, f"releasing {self.label} took too long")
 
     def suspended_at(self, closer: Task[Any]) -> tuple[str, ...]:
         """Return where the release hangs."""
@@ -183,7 +183,7 @@ class InlineExit(Entry):
         return f"context manager {self.name!r}"
 
     def interrupt(self, closer: Task[Any]) -> kernel.Cancellation | None:
-        return kernel.cancel(closer, f"releasing {self.label} took too long", self._around)
+        return kernel.interrupt(closer, f"releasing {self.label} took too long", self._around)
 
 
 class OwnTask(TaskHandle[T_co]):

@@ -85,9 +85,11 @@ class HalfMade(Entry):
         self._caller = kernel.current_task()
         try:
             arrived = await kernel.wait(self._arrival, timeout)
+        except CancelledError as cancellation:
+            kernel.conclude(None, kernel.foremost(cancellation, await self._leave_alone()), cancellation)
+            raise
         except BaseException:
-            await self.leave()
-            self._desert()
+            await self._leave_alone()
             raise
         else:
             held = None if arrived else await self.leave()
@@ -114,6 +116,12 @@ class HalfMade(Entry):
             raise held or TimeoutExpired(self.label, timeout) from error
         finally:
             del held, error  # as above
+
+    async def _leave_alone(self) -> CancelledError | None:
+        """Withdraw the claim of a caller that goes; return a cancellation that was held back meanwhile."""
+        held = await self.leave()
+        self._desert()
+        return held
 
     async def leave(self) -> CancelledError | None:
         """Withdraw the caller's claim: cancel the making, and undo what arrives nevertheless.

@@ -288,17 +288,17 @@ class Unwinding(Failures):
                 verdict = await verdict
         except BaseException as raised:
             error, verdict = without_our_frame(raised), None
-        interrupted, failed = bool(self._interruptions), error is not None
+        interruptions, failed = self._interruptions, error is not None
         self._take_interruptions_back()
         cancellation, rest = (None, None) if error is None else split_cancellation(error)
         if cancellation is not None and self.host.cancelling() > 0:
             # It is the host's: the one that is known already, whatever it was raised as, or one met in here.
             if self.cancellation is None or self.host.cancelling() > met:
-                self.hold(cancellation)
+                self.hold(kernel.as_requested(cancellation, self.host, *(each.reason for each in interruptions)))
             error = rest
         self._take_outcome(entry, error, verdict)
         del given, details, error, cancellation, rest  # frames in their tracebacks lead back to this one: a cycle
-        if interrupted:
+        if interruptions:
             self.hold(await kernel.absorb_cancellation(self.host, met))
         if failed:
             self.hold(await kernel.take_owed(self.host))

@@ -34,7 +34,7 @@ class Body:
     def interrupt(self, reason: str) -> None:
         """Cancel the body, unless it has been interrupted already, or left."""
         if self._interruption is None and not self._left:
-            self._interruption = kernel.cancel(self.host, reason, self._around)
+            self._interruption = kernel.interrupt(self.host, reason, self._around)
 
     def leave(self) -> bool:
         """Note that the body was left, and interrupt it no more; return whether there is something to `take_back`."""
@@ -54,10 +54,10 @@ class Body:
         self.host.uncancel()
         late = await kernel.absorb_cancellation(self.host, self._asked_before)
         if late is not None:
-            self.hold(self._as_requested(late, interruption))
+            self.hold(kernel.as_requested(late, self.host, interruption.reason))
         if not isinstance(error, CancelledError):
             return error
-        return self._as_requested(error, interruption) if self._cancelled_since_entry else None
+        return kernel.as_requested(error, self.host, interruption.reason) if self._cancelled_since_entry else None
 
     def hold(self, error: CancelledError | None) -> None:
         """Keep a cancellation from outside for the end."""
@@ -73,7 +73,3 @@ class Body:
     @property
     def _cancelled_since_entry(self) -> bool:
         return self.host.cancelling() > self._asked_before
-
-    def _as_requested(self, error: CancelledError, interruption: kernel.Cancellation) -> CancelledError:
-        """Return *error* with the message of its requester: two requests at once arrive as one, perhaps with ours."""
-        return kernel.latest_request(self.host) if error.args and error.args[0] is interruption.reason else error

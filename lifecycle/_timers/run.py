@@ -119,8 +119,10 @@ class Run:
         ladder.expect(timeout)
         try:
             await coro
-        except CancelledError:
+        except CancelledError as error:
+            reason = None if self._cancellation is None else self._cancellation.reason
             if not await self._was_only_late(task):
+                kernel.conclude(kernel.as_requested(error, task, reason), None, error)
                 raise
             raise TimeoutExpired(str(self), timeout) from None
         finally:
@@ -138,7 +140,7 @@ class Run:
                 return
             self._cancellation.withdraw()
             task.uncancel()
-        self._cancellation = kernel.cancel(task, "its run_timeout has passed")
+        self._cancellation = kernel.interrupt(task, "its run_timeout has passed")
 
     def _log_ignored_timeout(self, task: Task[Any]) -> None:
         """Say that the body ignores both; it is not abandoned, because another run would begin beside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Generator
 from typing import Any
 
@@ -10,6 +11,8 @@ import anyio
 import pytest
 
 from lifecycle._ground import kernel, scopes
+from lifecycle._ground.foreign import contexts
+from lifecycle._ground.requests import Interruption
 from lifecycle._ground.starts import spawn_eagerly
 from lifecycle.testing import Bubble
 
@@ -334,6 +337,19 @@ async def test_of_two_cancellations_a_native_one_is_foremost(bubble: Bubble) -> 
     assert kernel.foremost(first, scopes) is first
     assert kernel.foremost(scopes, first) is first
     assert kernel.foremost(scopes, None) is scopes
+
+
+@virtual
+async def test_of_two_cancellations_the_one_that_is_lost_without_its_error_is_foremost(bubble: Bubble) -> None:
+    """An owner and a timeout take theirs back by the count, and a scope knows its own where it is the context."""
+    scopes = asyncio.CancelledError("Cancelled via cancel scope 1")
+    ours, silent = asyncio.CancelledError(Interruption("ours")), asyncio.CancelledError()
+    told = asyncio.CancelledError("because")
+    rising = [scopes, ours, silent, told]
+    for less, more in itertools.combinations(rising, 2):
+        assert kernel.foremost(less, more) is more
+        assert kernel.foremost(more, less) is more
+    assert all(scopes in contexts(error) for error in rising)
 
 
 @virtual

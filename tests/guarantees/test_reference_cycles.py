@@ -11,11 +11,12 @@ import contextlib
 import gc
 import logging
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from ..collection import without_collection
-from .leaving_nothing import owners, scopes
+from .leaving_nothing import owners, requests, scopes
 from .leaving_nothing._parts import CASES, Case, live, turn
 
 #: Where a cycle is left that keeps nothing of what was held and met: a registry and a pool are made of parts that know
@@ -23,7 +24,7 @@ from .leaving_nothing._parts import CASES, Case, live, turn
 KNOWN = ("registry", "pool") if sys.version_info >= (3, 12) else ("registry", "pool", "server")
 
 
-PROGRAMS = (scopes, owners)  # which have entered theirs
+PROGRAMS = (scopes, owners, requests)  # which have entered theirs
 
 
 async def repeat(run: Case, times: int) -> None:
@@ -39,12 +40,19 @@ async def quietly(run: Case) -> None:
         await run()
 
 
+@pytest.fixture
+def no_records() -> Iterator[None]:
+    """Keep nothing that is logged: records would keep errors."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_records")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("run", CASES.values(), ids=CASES)
-def test_nothing_is_left_for_the_garbage_collector(run: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_for_the_garbage_collector(run: Case) -> None:
     """No error and no value lives on, and no object of ours hangs in a cycle."""
-
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # records that are kept would keep errors
 
     async def main() -> tuple[int, int]:
         await repeat(run, 1)  # what is made once and kept

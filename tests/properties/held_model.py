@@ -41,7 +41,8 @@ class Program:
         end: what the body does: it waits, and lets a cancellation pass, or swallows it, or fails then; or it returns,
             or raises an error, before anything can happen.
         wait: what it waits for.
-        event: what happens, once; "twice": the second time while the next slow exit runs.
+        event: what happens, once; "twice": the second time while the next slow exit runs; "both": a scope is cancelled,
+            and then, while the next slow exit runs, the host from outside.
         moment: when: while the body waits, or while the first slow exit runs.
         outermost: whether it happens to the outermost scope that has a block, or to the innermost.
     """
@@ -59,6 +60,8 @@ CANCELLING = ["native", "twice", "move_on_after", "fail_after", "timeout"]
 #: What ends a scope from inside.
 ENDS_A_SCOPE = ["cancel", "task fails", "held fails", "child fails"]
 FAILS = ENDS_A_SCOPE[1:]
+#: What happens the first time, and the second, where these differ.
+BOTH = ["cancel", "native"]
 
 helds = st.builds(Held, st.sampled_from(sorted(SORTS)), st.sampled_from(sorted(WAYS) + ["enter", "inline"] * 2))
 nesteds = st.builds(Nested, st.sampled_from(["child", "scope", "stages", "child", "scope", "stages", *BLOCKS]))
@@ -67,7 +70,7 @@ programs = st.builds(
     st.lists(st.one_of(helds, helds, helds, nesteds), max_size=6).map(tuple),
     st.sampled_from(["wait", "wait", "wait", "swallow", "fail then", "return", "raise"]),
     st.sampled_from(sorted(WAITS)),
-    st.sampled_from(["nothing", *CANCELLING, *CANCELLING, *ENDS_A_SCOPE]),
+    st.sampled_from(["nothing", *CANCELLING, *CANCELLING, *ENDS_A_SCOPE, "both", "both"]),
     st.sampled_from(["body", "body", "exit"]),
     st.booleans(),
 )
@@ -177,7 +180,7 @@ class Flight:
         if self.program.event == "nothing" or self.happened == times(self.program):
             return
         self.happened += 1
-        if self.program.event in CANCELLING:
+        if event_of(self.program, self.happened) in CANCELLING:
             if not (shielded and self.level):  # which anyio delivers when the shield has ended
                 self._ask("outside")
         elif self.depth > self.target or not while_leaving:  # a scope that is being closed cannot be ended
@@ -275,7 +278,12 @@ def expected(program: Program) -> Flight:
 
 def times(program: Program) -> int:
     """Return how often the event of *program* happens, if there are moments for it."""
-    return 2 if program.event == "twice" else 1
+    return 2 if program.event in ("twice", "both") else 1
+
+
+def event_of(program: Program, time: int) -> str:
+    """Return what happens at that *time*, the first being 1."""
+    return BOTH[time - 1] if program.event == "both" else program.event
 
 
 def target_of(program: Program, blocks: list[Block]) -> int:

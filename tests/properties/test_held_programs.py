@@ -32,8 +32,10 @@ from .held_model import (
     Flight,
     Held,
     Items,
+    Nested,
     Program,
     blocks_of,
+    event_of,
     expected,
     may_lose_its_message,
     programs,
@@ -128,7 +130,7 @@ class Play:
         self.happened += 1
         loop = asyncio.get_running_loop()
         target = self.scopes[target_of(self.program, self.blocks)]
-        match self.program.event:
+        match event_of(self.program, self.happened):
             case "native" | "twice" | "loop ends":
                 self.interrupt()
             case "move_on_after" | "fail_after":
@@ -221,11 +223,12 @@ def check(program: Program, flight: Flight, play: Play, *, asked: int) -> None:
     assert errors == flight.errors, (errors, flight.errors)
     cancellations = [leaf for leaf in found if isinstance(leaf, asyncio.CancelledError)]
     event = program.event if flight.happened else "nothing"
-    if event in ("native", "twice"):
+    if event in ("native", "twice", "both"):
         assert len(cancellations) == ("outside" in flight.requests)
         if not may_lose_its_message(program):
             assert {str(error) for error in cancellations} <= {play.message}
-        assert asked == play.happened == flight.happened
+        assert play.happened == flight.happened
+        assert asked == (max(0, flight.happened - 1) if event == "both" else flight.happened)
     else:
         assert not cancellations
         assert asked == 0
@@ -252,6 +255,18 @@ def test_the_host_sees_what_was_meant_for_it(program: Program) -> None:
 
     async def scenario(bubble: Bubble) -> None:
         await run_program(program)
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize("between", ["scope", "stages", *BLOCKS])
+@pytest.mark.parametrize("wait", sorted(WAITS))
+def test_a_request_comes_while_what_a_scope_has_ended_still_closes(wait: str, between: str) -> None:
+    """In every kind of block, with the message that it was made with."""
+
+    async def scenario(bubble: Bubble) -> None:
+        layers = (Nested(between), Nested("scope"), Held("slow", "enter"))
+        await run_program(Program(layers, "wait", wait, "both", "body", outermost=True))
 
     run_virtual(scenario)
 
