@@ -15,7 +15,7 @@ from typing import Any
 
 from ..scheduler._ground.text import plural, shorten
 
-THREAD_TIME = 1.0
+THREAD_TIME = 5.0
 """Seconds that threads have to end before they are counted."""
 
 
