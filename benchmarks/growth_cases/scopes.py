@@ -119,7 +119,7 @@ async def scope_closed_by_its_task(n: int, laps: Laps) -> None:
 
 @case
 async def scope_failing_tasks(n: int, laps: Laps) -> None:
-    with suppress(ExceptionGroup), laps("tasks that fail", n):
+    with laps("tasks that fail", n), suppress(ExceptionGroup):
         async with Scope() as scope:
             for _ in range(n):
                 scope.start_soon(fails_later)
