@@ -208,7 +208,7 @@ class ConnectAttempt(Generic[T]):
                 unless a caller has got it already.
         """
         self._end("it was closed")
-        held = None if self._waits_for_me() else await self._wait_through()
+        held = None if self._waits_for_me() else await self._wait_through(unless=self._waits_for_me)
         errors = self._connecting.unreported()
         if errors:
             self._connecting.reported = True
@@ -260,10 +260,19 @@ class ConnectAttempt(Generic[T]):
         self._end("the task that awaited it was cancelled")
         return await self._wait_through()
 
-    async def _wait_through(self) -> CancelledError | None:
-        """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile."""
+    async def _wait_through(self, unless: Callable[[], bool] | None = None) -> CancelledError | None:
+        """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile.
+
+        Args:
+            unless: asked after a turn of the loop whether this waits for itself after all: who has started the calling
+                task eagerly did not wait for it in its first step.
+        """
         held = None
         with Waiting(self._connecting):
+            if unless is not None and self._connecting.state not in SETTLED:
+                held = await kernel.wait_through(self._connecting.ended, 0.0)
+                if unless():
+                    return held
             while self._connecting.state not in SETTLED:
                 held = kernel.foremost(held, await kernel.wait_through(self._connecting.ended))
         return held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect
 from lifecycle.testing import Bubble
 from lifecycle.types import AttemptState
 
-from ..loops import virtual
+from ..loops import on_every_loop, run_on, some_turns, virtual
 from .peer import QUICK, Peer, until
 
 
@@ -135,3 +136,30 @@ async def test_a_release_may_close_the_attempt_that_waits_for_it(bubble: Bubble)
     async with asyncio.timeout(5):
         with pytest.raises(ConnectError):
             await attempt
+
+
+@on_every_loop
+def test_what_a_stage_starts_closes_the_attempt_and_does_not_wait_for_itself(new_loop: Any) -> None:
+    """On an eager loop it closes it before the stage waits for it: whether it does is asked again a turn later."""
+    closed: list[None] = []
+
+    async def close() -> None:
+        try:
+            await attempt.aclose()
+        finally:  # which is cancelled meanwhile, if the stage waits for it already
+            closed.append(None)
+
+    async def make() -> None:
+        await some_turns()
+        await asyncio.gather(close(), close(), close())
+
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(make, release=lambda _: None)
+
+    async def main() -> None:
+        with pytest.raises(ConnectError):
+            await asyncio.wait_for(attempt, 10)
+        assert len(closed) == 3
+
+    attempt = connect(connector)
+    run_on(new_loop, main())
