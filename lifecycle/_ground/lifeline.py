@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from weakref import ref
 
 from . import kernel
+from .per_loop import kept_by_loop
 
-_LIFELINES = "_lifecycle_lifelines"
+#: Returns what a loop keeps alive, by whatever keys. An owner that has its tasks among other things keeps those there
+#: that are alive.
+lifeline: Callable[[AbstractEventLoop], dict[Any, Any]] = kept_by_loop("_lifecycle_lifelines", dict)
 
 
 def keep_tasks_of(owner: object, tasks: MutableMapping[Any, Any]) -> None:
@@ -21,15 +24,3 @@ def keep_tasks_of(owner: object, tasks: MutableMapping[Any, Any]) -> None:
     """
     lifelines = lifeline(kernel.running_loop())
     lifelines[ref(owner, lifelines.pop)] = tasks
-
-
-def lifeline(loop: AbstractEventLoop) -> dict[Any, Any]:
-    """Return what *loop* keeps, by whatever keys; with the loop it goes, whatever it has left unfinished.
-
-    An owner that has its tasks among other things keeps those there that are alive.
-    """
-    found: dict[Any, Any] | None = getattr(loop, _LIFELINES, None)
-    if found is None:
-        found = {}
-        setattr(loop, _LIFELINES, found)
-    return found

@@ -95,6 +95,10 @@ class TaskBooks:
         self._fast_end = self._fast_end and trace.sink is None
         self._review()
 
+    def _is_unbound(self) -> bool:
+        """Whether it has to be bound to the running loop before it takes work in: it had none, or has lost it."""
+        return self._loop is None or (not self._running and self._has_lost_loop())
+
     def _has_lost_loop(self) -> bool:
         """Whether its loop is closed and another one runs: with nothing left in the first, it goes on in that."""
         if self._loop is None or not self._loop.is_closed():
@@ -127,7 +131,7 @@ class TaskBooks:
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
-        if self._loop is None or (not self._running and self._has_lost_loop()):
+        if self._is_unbound():
             try:
                 self._bind()
             except RuntimeError:  # there is no loop

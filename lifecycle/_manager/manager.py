@@ -129,7 +129,7 @@ class TaskManager(TaskBooks):
             label = name or name_of(coro)
         handle = TaskHandle(self, coro, label)
         self._accepted += 1
-        if not self._fast_start or (not self._running and self._has_lost_loop()):  # before a task is made in vain
+        if not self._fast_start or (not self._running and self._is_unbound()):  # before a task is made in vain
             self._place(handle, context)
         else:  # inlined `_place` and `_launch`; tests/manager/test_fast_start.py holds the two equal
             running = self._running
@@ -189,7 +189,7 @@ class TaskManager(TaskBooks):
         try:
             if self._state is not OPEN:
                 self._reject(label)
-            if self._loop is None or (not self._running and self._has_lost_loop()):
+            if self._is_unbound():
                 self._bind()
             handle = TaskHandle(self, coroutine_of(fn, args), label)
         except BaseException:

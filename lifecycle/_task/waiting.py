@@ -26,6 +26,7 @@ from typing import Any
 
 from .._ground import kernel
 from .._ground.awaiters import Waiter, awaiters_of, awaiters_of_future
+from .._ground.per_loop import kept_by_loop
 from .work import employer_of, handle_at, work_in
 
 Tasks = frozenset[Task[Any]]
@@ -34,8 +35,6 @@ NOBODY: Tasks = frozenset()
 
 #: So many who wait for a task are not looked for more often than has to be.
 MANY = 16
-
-_NOTES = "_lifecycle_waits"
 
 
 class Notes:
@@ -55,14 +54,13 @@ class Notes:
         self.begun = 0
 
 
+#: Returns what is noted in a loop.
+notes_of = kept_by_loop("_lifecycle_waits", Notes)
+
+
 def notes() -> Notes:
     """Return what is noted in the running loop."""
-    loop = kernel.running_loop()
-    found: Notes | None = getattr(loop, _NOTES, None)
-    if found is None:
-        found = Notes()
-        setattr(loop, _NOTES, found)
-    return found
+    return notes_of(kernel.running_loop())
 
 
 def closing_tasks(*, but_for: object = None) -> Tasks:
@@ -99,7 +97,8 @@ def waits_for(waiter: Task[Any], task: Task[Any], *, bound: bool = False) -> boo
 
 def anybody_awaits(task: Task[Any]) -> bool:
     """Return whether anybody may wait for *task*; if not, a look for who it is would find nothing but itself."""
-    return task in notes().waits or bool(_waiters_of(task, None))
+    noted = notes()
+    return task in noted.waits or bool(_waiters_of(task, None, noted))
 
 
 class WaitingFor:
@@ -132,8 +131,9 @@ def _waiting_for(task: Task[Any], *, but_for: object = None) -> Iterator[Waiter]
     found = {task: True}
     unseen = [task]
     yield task, True
+    noted = notes()
     for each in unseen:
-        for waiter, bound in _waiters_of(each, but_for):
+        for waiter, bound in _waiters_of(each, but_for, noted):
             if waiter not in found:
                 unseen.append(waiter)
             elif found[waiter] or not bound:
@@ -142,13 +142,12 @@ def _waiting_for(task: Task[Any], *, but_for: object = None) -> Iterator[Waiter]
             yield waiter, bound
 
 
-def _waiters_of(task: Task[Any], but_for: object) -> list[Waiter]:
+def _waiters_of(task: Task[Any], but_for: object, noted: Notes) -> list[Waiter]:
     """Return who waits for *task* itself."""
     work = work_in(task)
     handle = None if work is None else handle_at(work)
     # Nobody but its owner can wait for a task of ours without a handle.
     waiters = awaiters_of(task) if work is None or handle is not None else []
-    noted = notes()
     if task in noted.waits:
         waiters += _noted(noted, task)
     for end in noted.ends.get(task, ()):
