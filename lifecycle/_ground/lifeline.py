@@ -5,9 +5,9 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, MutableMapping
 from typing import Any
-from weakref import ref
 
 from . import kernel
+from .links import Link
 from .per_loop import kept_by_loop
 
 #: Returns what a loop keeps alive, by whatever keys. An owner that has its tasks among other things keeps those there
@@ -23,4 +23,4 @@ def keep_tasks_of(owner: object, tasks: MutableMapping[Any, Any]) -> None:
     owner without tasks goes as ever, so this costs nothing per task.
     """
     lifelines = lifeline(kernel.running_loop())
-    lifelines[ref(owner, lifelines.pop)] = tasks
+    lifelines[Link(owner, lifelines.pop)] = tasks

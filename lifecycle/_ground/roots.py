@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from weakref import ref
 
+from .links import Link
 from .trace import Mark
 
 
@@ -67,12 +67,12 @@ class Owner(Protocol):
     def _portrait(self) -> Portrait: ...
 
 
-_owners: set[ref[Any]] = set()
+_owners: set[Link[Any]] = set()
 
 
 def enroll(owner: Owner) -> None:
     """Make *owner* known to snapshots until it is gone."""
-    _owners.add(ref(owner, _owners.discard))
+    _owners.add(Link(owner, _owners.discard))
 
 
 def live_owners() -> list[Owner]:

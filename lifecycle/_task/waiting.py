@@ -41,7 +41,8 @@ class Notes:
     """What is noted in one event loop.
 
     Attributes:
-        waits: the waits that had to be noted, by what they are for.
+        waits: the waits that had to be noted, by the identity of what they are for, which they keep. Owners may be of a
+            class that a user has made, with an ``__eq__`` of its own.
         ends: what else waits can be for: the ends that a task is about to bring about.
         begun: how many waits have been noted ever.
     """
@@ -49,7 +50,7 @@ class Notes:
     __slots__ = ("begun", "ends", "waits")
 
     def __init__(self) -> None:
-        self.waits: dict[object, dict[Waiting, None]] = {}
+        self.waits: dict[int, dict[Waiting, None]] = {}
         self.ends: dict[Task[Any], list[Future[Any]]] = {}
         self.begun = 0
 
@@ -98,7 +99,7 @@ def waits_for(waiter: Task[Any], task: Task[Any], *, bound: bool = False) -> boo
 def anybody_awaits(task: Task[Any]) -> bool:
     """Return whether anybody may wait for *task*; if not, a look for who it is would find nothing but itself."""
     noted = notes()
-    return task in noted.waits or bool(_waiters_of(task, None, noted))
+    return id(task) in noted.waits or bool(_waiters_of(task, None, noted))
 
 
 class WaitingFor:
@@ -148,7 +149,7 @@ def _waiters_of(task: Task[Any], but_for: object, noted: Notes) -> list[Waiter]:
     handle = None if work is None else handle_at(work)
     # Nobody but its owner can wait for a task of ours without a handle.
     waiters = awaiters_of(task) if work is None or handle is not None else []
-    if task in noted.waits:
+    if id(task) in noted.waits:
         waiters += _noted(noted, task)
     for end in noted.ends.get(task, ()):
         if end is not but_for:
@@ -194,19 +195,19 @@ class Waiting:
     def __enter__(self) -> None:
         self._notes.begun += 1
         for awaited in self._awaited:
-            self._notes.waits.setdefault(awaited, {})[self] = None
+            self._notes.waits.setdefault(id(awaited), {})[self] = None
 
     def __exit__(self, *_: object) -> None:
         for awaited in self._awaited:
-            waits = self._notes.waits[awaited]
+            waits = self._notes.waits[id(awaited)]
             del waits[self]
             if not waits:
-                del self._notes.waits[awaited]
+                del self._notes.waits[id(awaited)]
 
 
 def _noted(noted: Notes, awaited: object) -> list[Waiter]:
     """Return who has noted to wait for a task, or for all tasks of an owner."""
-    return [waiting.waiter for waiting in noted.waits.get(awaited, ()) if not waiting.over]
+    return [waiting.waiter for waiting in noted.waits.get(id(awaited), ()) if not waiting.over]
 
 
 class BringingAbout:
