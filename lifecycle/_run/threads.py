@@ -125,7 +125,8 @@ def _let_go(threads: Sequence[Thread]) -> None:
             handle = "_os_thread_handle" if sys.version_info >= (3, 14) else "_handle"
             getattr(thread, handle)._set_done()
         else:
-            thread._tstate_lock.release()  # type: ignore[attr-defined]
+            with suppress(RuntimeError, AttributeError):  # it has ended since it was looked at, or was joined as well
+                thread._tstate_lock.release()  # type: ignore[attr-defined]
     if sys.version_info >= (3, 15):
         threading._thread_shutdown = _Rounds()
     elif sys.version_info >= (3, 13):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import signal
+import threading
+import time
+from collections.abc import Callable
 
 import pytest
+
+from lifecycle._run.threads import leave_behind
 
 from .program import LOOPS, running
 
@@ -230,3 +236,37 @@ def test_an_asynchronous_generator_that_does_not_end_is_left() -> None:
         returned, _, errors = program.end()
     assert returned == 5
     assert "still running, abandoned: closing of asynchronous generators" in errors
+
+
+def test_a_thread_that_ends_in_the_moment_in_which_it_is_left_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was alive when it was looked at; those that come after it are left all the same."""
+
+    class SeenAlive(threading.Thread):
+        def is_alive(self) -> bool:
+            return True
+
+    at_exit: list[Callable[[], object]] = []
+    register = lambda fn, *args: at_exit.append(functools.partial(fn, *args))  # noqa: E731
+    monkeypatch.setattr(threading, "_register_atexit", register)
+    monkeypatch.setattr(threading, "_thread_shutdown", None, raising=False)  # so that it is put back
+    gate, over = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        gate.wait()
+        over.set()
+
+    ended, joined, stuck = SeenAlive(target=int), SeenAlive(target=int), threading.Thread(target=stay, daemon=True)
+    for thread in (ended, joined, stuck):
+        thread.start()
+    joined.join()
+    lock = getattr(ended, "_tstate_lock", None)  # that of a thread before Python 3.13
+    while lock is not None and lock.locked():
+        time.sleep(0)
+    leave_behind([ended, joined, stuck])
+    for call in at_exit:
+        call()
+    stuck.join(10)
+    assert not stuck.is_alive()  # for the interpreter
+    assert not over.is_set()
+    gate.set()
+    assert over.wait(10)
