@@ -96,18 +96,9 @@ class TaskBooks:
         self._review()
 
     def _is_unbound(self) -> bool:
-        """Whether it has to be bound to the running loop before it takes work in: it had none, or has lost it."""
-        return self._loop is None or (not self._running and self._has_lost_loop())
-
-    def _has_lost_loop(self) -> bool:
-        """Whether its loop is closed and another one runs: with nothing left in the first, it goes on in that."""
-        if self._loop is None or not self._loop.is_closed():
-            return False
-        try:
-            kernel.running_loop()
-        except RuntimeError:
-            return False
-        return True
+        """Whether it has to be bound to the running loop first: it has none, or nothing is left in a closed one."""
+        loop = self._loop
+        return loop is None or (loop.is_closed() and not self._running and kernel.has_loop())
 
     def _check_loop(self) -> None:
         """Say why no task can be started, where tasks were left in a loop that is closed.
@@ -115,7 +106,7 @@ class TaskBooks:
         Raises:
             RuntimeError: that is why.
         """
-        if self._running and self._has_lost_loop():
+        if self._running and self._loop is not None and self._loop.is_closed() and kernel.has_loop():
             raise RuntimeError(
                 f"{self} belongs to an event loop that was closed with {len(self._running)} tasks of it unfinished; "
                 "close a manager before its loop, and make another one for the next"
