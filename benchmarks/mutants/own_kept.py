@@ -32,21 +32,19 @@ KEPT = [
         "a dropped scope goes with its task", "TaskScope._launch_first", "self._alive[handle] = None", "pass", DROPPED
     ),
     # A second loop.
-    OwnMutant(
-        "a manager stays in a loop that is closed", "TaskBooks._has_lost_loop", "return True", "return False", LOOPS
-    ),
+    OwnMutant("a manager stays in a loop that is closed", "TaskBooks._is_unbound", "loop.is_closed()", "False", LOOPS),
     OwnMutant(
         "a place in a loop that is closed",
         "TaskBooks._place",
-        "(not self._running and self._has_lost_loop())",
-        "False",
+        "self._is_unbound()",
+        "self._loop is None",
         LOOPS,
     ),
     OwnMutant(
         "a slot in a loop that is closed",
         "TaskManager.spawn",
-        "(not self._running and self._has_lost_loop())",
-        "False",
+        "self._is_unbound()",
+        "self._loop is None",
         LOOPS,
     ),
     # Releases before their turn.

@@ -306,7 +306,7 @@ OWN = [
     OwnMutant(
         "waiters are not woken",
         "TaskHandle._wake_waiters",
-        "waiter.set_result(None)",
+        "wake(waiter)",
         "pass",
         (*SCOPE, *MANAGER),
     ),

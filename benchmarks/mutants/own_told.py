@@ -93,7 +93,7 @@ TOLD = [
     ),
     OwnMutant("a callback stays", "TaskHandle.remove_done_callback", "del waiters[waiter]", "pass", FOLLOWED),
     OwnMutant(
-        "a thread is not told of the end", "Handover.__call__", "handle.add_done_callback(self._tell)", "pass", FOLLOWED
+        "a thread is not told of the end", "Handover._follow", "handle.add_done_callback(tell)", "pass", FOLLOWED
     ),
     OwnMutant(
         "a thread is not told of the refusal",
@@ -104,7 +104,7 @@ TOLD = [
     ),
     OwnMutant("a thread cannot take its task back", "Handover.__call__", " or not future._decide()", "", FOLLOWED),
     OwnMutant("a thread cannot cancel", "ThreadFuture._cancel_task", "handle.cancel(", "id(", FOLLOWED),
-    OwnMutant("a crowd of drains is not woken", "Crowd.wake", "idle.set_result(None)", "pass", FOLLOWED),
+    OwnMutant("a crowd of drains is not woken", "Crowd.wake", "wake(idle)", "pass", FOLLOWED),
     OwnMutant("a drain that was left still counts", "Crowd.leave", "self.tasks.remove(tasks)", "pass", FOLLOWED),
     OwnMutant(
         "tasks that drain wait for each other", "Idleness._is_idle", "handle._task in crowd.tasks or ", "", FOLLOWED
@@ -112,5 +112,5 @@ TOLD = [
     OwnMutant(
         "a task that drains keeps its slot", "Idleness.wait", "self._slots.lent(own)", "self._slots.lent(0)", FOLLOWED
     ),
-    OwnMutant("those who wait for an owner are not told", "tell_closed", "over.set_result(None)", "pass", FOLLOWED),
+    OwnMutant("those who wait for an owner are not told", "tell_closed", "wake(over)", "pass", FOLLOWED),
 ]
