@@ -259,7 +259,8 @@ class Chores:
 
     def idle(self, exempt: frozenset[Task[Any]]) -> bool:
         """Whether no chore is live but those of *exempt* tasks, which wait for the asker."""
-        return all(task in exempt for task in self.live)
+        # Their number first: the first one stands behind all those that have ended before it.
+        return len(self.live) <= len(exempt) and all(task in exempt for task in self.live)
 
     def _forget(self, chore: Chore[Any]) -> None:
         self.live.pop(chore.task, None)

@@ -258,3 +258,26 @@ def test_a_pool_whose_values_cannot_be_lent_is_refused() -> None:
     """A lifetime of nothing would make and end values for ever."""
     with pytest.raises(ValueError, match="more than 0"):
         Pool(object, lambda value: None, max_size=1, max_lifetime=0.0)
+
+
+def test_a_close_does_not_walk_over_the_chores_that_have_ended() -> None:
+    """Each end of one asks whether it was the last: the first of those that live stands behind all that have ended."""
+
+    async def end(_: object) -> None:
+        await asyncio.sleep(0)
+
+    class Watched(dict[Any, Any]):
+        def __iter__(self) -> Any:
+            looks.append(len(self))
+            return super().__iter__()
+
+    async def main() -> None:
+        async with Pool(object, end, max_size=100, min_size=100) as pool:
+            await pool.drain()
+            while pool.statistics().idle < 100:
+                await asyncio.sleep(0)
+            pool._workshop.chores.live = Watched()
+        assert max(looks, default=0) <= 1
+
+    looks: list[int] = []
+    asyncio.run(main())
