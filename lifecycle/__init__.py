@@ -17,7 +17,7 @@ def _every_home() -> None:
     from ._ground import closing, errors
     from ._group import completions, gather, group, statistics
     from ._manager import hooks, manager, overdue, records
-    from ._pair import ends, pair, statistics
+    from ._pair import ends, link, pair, statistics
     from ._pool import loans, pool, statistics
     from ._registry import cached, leases, registrations, registry, statistics
     from ._run import background, run

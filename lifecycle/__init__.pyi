@@ -28,8 +28,8 @@ from ._group.group import TaskGroup as TaskGroup
 from ._manager.manager import TaskManager as TaskManager
 from ._manager.records import AbandonedTask as AbandonedTask
 from ._manager.records import DrainReport as DrainReport
+from ._pair.link import link as link
 from ._pair.pair import ReaderWorker as ReaderWorker
-from ._pair.pair import link as link
 from ._pool.pool import Pool as Pool
 from ._registry.cached import cached as cached
 from ._registry.registrations import Registration as Registration

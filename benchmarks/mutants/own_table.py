@@ -229,6 +229,20 @@ OWN = [
         RELEASED,
     ),
     OwnMutant(
+        "a loop that may end ends the rest",
+        "Linked._take_end",
+        'end.how == "returned" and',
+        "False and",
+        ("linked_loops_of",),
+    ),
+    OwnMutant(
+        "what a close does not end is not cut",
+        "Closer._interrupt",
+        "abort()",
+        "abort",
+        ("linked_loops_of",),
+    ),
+    OwnMutant(
         "the close of a pair passes for a cancellation",
         "Closer._take",
         'failure_of(f"closing {self._label}", error)',

@@ -26,7 +26,9 @@ def in_words(thing: object) -> str:
     """Return what a person calls *thing*, also one whose own answer is an error."""
     try:
         return repr(thing)
-    except Exception:
+    except KeyboardInterrupt:  # which a signal has raised here, and no answer
+        raise
+    except BaseException:
         return object.__repr__(thing)
 
 

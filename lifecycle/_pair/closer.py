@@ -10,31 +10,38 @@ from typing import Any
 
 from .._ground import kernel
 from .._ground.errors import ReleaseTimeout, failure_of
-from .._ground.foreign import without_our_frame
+from .._ground.foreign import is_fatal, without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.logs import OwnerLog
 from .._ground.starts import spawn_eagerly
+from .._ground.watchers import tell_failure
 from .._task.work import work_of
 
 logger = OwnerLog("lifecycle.pair")
 
 Close = Callable[[], object]
+Abort = Callable[[], object]
 
 
 class Closer:
     """Calls *close*, and awaits what it returns in a task of its own, which has *timeout* seconds.
 
-    After these it is cancelled, cancelled again as long after, and abandoned a grace later.
+    After these *abort* is called and it is cancelled, cancelled again as long after, and abandoned a grace later.
+
+    What ends the process does so here as well: it is noted, and raised out of the loop after the step that met it.
 
     Attributes:
         task: what is waited for; None before it has begun, and when it has ended or was abandoned.
         error: what the closing raised, or that it took too long.
     """
 
-    def __init__(self, close: Close | None, owner: str, owner_name: str, timeout: float) -> None:
+    def __init__(
+        self, close: Close | None, owner: str, owner_name: str, timeout: float, abort: Abort | None = None
+    ) -> None:
         self.task: Task[None] | None = None
         self.error: BaseException | None = None
         self._close = close
+        self._abort = abort
         self._owner = owner
         self._owner_name = owner_name
         self._timeout = timeout
@@ -76,7 +83,10 @@ class Closer:
 
     def _take(self, error: BaseException) -> None:
         """Note what the closing raised; what it raises after it was abandoned is only told."""
-        if self._was_abandoned:
+        if is_fatal(error):
+            self.error = error
+            kernel.end_process(error)
+        elif self._was_abandoned:
             if not isinstance(error, CancelledError):
                 logger.error("abandoned closing failed", exc_info=error, extra={"owner": self._owner_name})
         elif self._cancellation is not None and isinstance(error, (CancelledError, TimeoutError)):
@@ -101,6 +111,12 @@ class Closer:
 
     def _interrupt(self) -> None:
         assert self.task is not None
+        abort, self._abort = self._abort, None
+        if abort is not None:
+            try:
+                abort()
+            except BaseException as error:
+                tell_failure(logger, "abort failed", error, owner=self._owner_name)
         if self._cancellation is not None:
             self._cancellation.withdraw()
         self._cancellation = kernel.cancel(self.task, f"it took longer than {self._timeout:g} s")
@@ -114,6 +130,7 @@ class Closer:
     def _end(self) -> None:
         """Wait no longer, and let go of what refers back to this: cycles."""
         self.task = None
+        self._abort = None
         ladder, self._ladder = self._ladder, None
         if ladder is not None:
             ladder.end()

@@ -21,20 +21,25 @@ from __future__ import annotations
 import enum
 from asyncio import Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
 from typing import Any, NamedTuple
+from weakref import ref
 
 from .._ground import kernel, trace
 from .._ground.awaiters import Waiter
 from .._ground.calls import coroutine_of
 from .._ground.errors import ReleaseTimeout
+from .._ground.foreign import holds, with_traceback
 from .._ground.ladder import Ladder
 from .._ground.lifeline import keep_tasks_of
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
+from .._task.first_steps import FirstSteps
 from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .._task.waiting import NOBODY
-from .closer import Close, Closer
-from .ends import How, LinkOutcome, LoopEnd
+from .closer import Abort, Close, Closer
+from .ends import How, LinkOutcome, LoopEnd, Unasked, failure_of
 
 logger = OwnerLog("lifecycle.pair")
 
@@ -79,6 +84,8 @@ class Linked:
         on_end: called with the end of each loop; the seconds that it returns for the first are those that the others
             may go on. None are left to them when it returns 0 for one that ends by itself while they do.
         close_timeout: seconds that a stopped loop, and the closing, may take.
+        abort: cuts what they share, where closing it takes too long.
+        may_end: loops that may return without ending the others.
     """
 
     def __init__(
@@ -89,18 +96,23 @@ class Linked:
         close: Close | None,
         on_end: Callable[[LoopEnd], float],
         close_timeout: float,
+        abort: Abort | None = None,
+        may_end: frozenset[str] = frozenset(),
     ) -> None:
         self.name: str = name
         self.close_timeout = close_timeout
         self.state = READY
         self._loops = loops
         self._on_end = on_end
+        self._may_end = may_end
         self._live: dict[TaskHandle[Any], str] = {}
         self._early: list[TaskHandle[Any]] | None = None  # those that ended while others had not begun
         self._ends: list[LoopEnd] = []
         self._first: LoopEnd | None = None
         self._reason: str | None = None
-        self._closer = Closer(close, f"pair {name!r}", name, close_timeout)
+        self._tracebacks: list[tuple[BaseException, TracebackType | None]] = []  # of what was raised, as it was then
+        self._unasked: ref[Unasked] | None = None
+        self._closer = Closer(close, f"pair {name!r}", name, close_timeout, abort)
         self._told: set[TaskHandle[Any]] = set()
         self._lingering: TimerHandle | None = None
         self._ladder: Ladder | None = None
@@ -140,6 +152,9 @@ class Linked:
             self.stop("a loop could not be started")
             raise
         self._take_early_ends()
+        first_steps = FirstSteps()  # a loop that is cancelled from outside before its own would never tell of its end
+        for handle in handles:
+            first_steps.expect(handle)
 
     def _coroutines(self) -> list[tuple[str, Coroutine[Any, Any, object]]]:
         made: list[tuple[str, Coroutine[Any, Any, object]]] = []
@@ -173,7 +188,7 @@ class Linked:
         """Let it begin, and be cancelled then: a loop that was started eagerly, before it, has stopped the others."""
 
     def _take_end(self, handle: TaskHandle[Any]) -> None:
-        name = self._live.pop(handle, None)
+        name = self._live.get(handle)
         error = handle._outcome if handle._status is FAILED else None
         assert error is None or isinstance(error, BaseException)
         if name is None:  # it had been abandoned
@@ -181,15 +196,22 @@ class Linked:
                 logger.error("abandoned loop failed", exc_info=error, extra={"owner": self.name, "loop": handle.name})
             return
         end = LoopEnd(name, self._how(handle), error, handle in self._told)
+        # In words before the books are touched: those of a user's error may do anything, stopping this included.
+        words = str(end) if self.state in (RUNNING, LINGERING) else ""
+        del self._live[handle]
         self._told.discard(handle)
         self._ends.append(end)
+        if error is not None:
+            self._tracebacks.append((error, handle._traceback))
         seconds = self._on_end(end)
+        if end.how == "returned" and name in self._may_end and self._live:
+            return
         if self.state is RUNNING:
             self._first = end
             if seconds > 0.0 and self._live:
-                self._let_linger(seconds, str(end))
+                self._let_linger(seconds, words)
         if self._live and seconds <= 0.0 and self.state in (RUNNING, LINGERING) and not end.told:
-            self.stop(str(end))
+            self.stop(words)
         self.progress()
 
     def _how(self, handle: TaskHandle[Any]) -> How:
@@ -288,6 +310,9 @@ class Linked:
             if self._closer.task is None:
                 self.state = OVER
                 self._host = None
+                tracebacks, self._tracebacks = self._tracebacks, []
+                for error, traceback in tracebacks:  # the closing may have raised the same error once more
+                    with_traceback(error, traceback)
                 self._end_ladder()
                 self._on_end = no_time  # which refers to the owner of this: a cycle
                 if self._token is not None:
@@ -329,7 +354,22 @@ class Linked:
 
     def outcome(self) -> LinkOutcome:
         """Return what became of them, as far as that is known."""
-        return LinkOutcome(self._first, self._reason, tuple(self._ends), self._closer.error, self.undelivered)
+        error = self._closer.error
+        if error is not None and holds((end.error for end in self._ends if end.error is not None), error):
+            error = None  # that of a loop, which has read from what was closed
+        return LinkOutcome(self._first, self._reason, tuple(self._ends), error, self.undelivered)
+
+    def report(self) -> LinkOutcome:
+        """Return the same for a caller to whom the errors in it are left; they are logged where nobody asks for them.
+
+        All who get it are one caller: that one of them asks is enough.
+        """
+        outcome = self.outcome()
+        unasked = self._unasked() if self._unasked is not None else None
+        if self._unasked is None and (failure := failure_of(outcome, f"errors of {self}")) is not None:
+            unasked = Unasked(self.name, failure)
+            self._unasked = ref(unasked)
+        return outcome if unasked is None else replace(outcome, _unasked=unasked)
 
     def _portrait(self) -> Portrait:
         things = [

@@ -1,4 +1,4 @@
-"""ReaderWorker and link: loops that share a connection and end together, whichever of them ends first."""
+"""ReaderWorker: two loops that share a connection and end together, whichever of them ends first."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-import anyio
-
 from .._ground import kernel
-from .._ground.calls import name_of
-from .._ground.checks import checked_async, checked_callable, checked_count, checked_name, checked_timeout
+from .._ground.checks import (
+    checked_callable,
+    checked_count,
+    checked_name,
+    checked_sync,
+    checked_timeout,
+)
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine
 from .._task.waiting import Waiting, bound_tasks, closing_tasks
-from .closer import Close
-from .ends import LinkOutcome, LoopEnd
-from .linked import NONE_EXEMPT, OVER, READY, RUNNING, Exempt, Linked, Loop
+from .closer import Abort, Close
+from .ends import LinkOutcome, LoopEnd, failure_of
+from .linked import NONE_EXEMPT, OVER, READY, RUNNING, Exempt, Linked
 from .mailbox import Mailbox
 from .statistics import ReaderWorkerStatistics
 
-__all__ = ["LinkOutcome", "LoopEnd", "ReaderWorker", "link"]
+__all__ = ["LinkOutcome", "LoopEnd", "ReaderWorker"]
 
 T = TypeVar("T")
 
 Reader = Callable[[Callable[[T], Coroutine[Any, Any, None]]], Coroutine[Any, Any, object]]
 Worker = Callable[[AsyncIterator[T]], Coroutine[Any, Any, object]]
-
-#: What a loop raises when its resource was closed under it, as `close` is meant to do.
-ECHOES = (OSError, EOFError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream)
 
 
 class ReaderWorker(Generic[T]):
@@ -69,6 +69,8 @@ class ReaderWorker(Generic[T]):
         drain_timeout: seconds that the worker may go on after the reader has returned; None for no bound.
         close_timeout: seconds that a stopped loop may take, after which it is cancelled once more and then abandoned,
             with a `ReleaseTimeout`. ``close`` has as long before it is cancelled. None for no bound.
+        abort: cuts what ``close`` closes, synchronously; called when ``close`` has taken too long, before it is
+            cancelled, so that nothing stays open. For a stream writer: ``writer.transport.abort``.
         name: for errors and snapshots.
 
     Raises:
@@ -84,6 +86,7 @@ class ReaderWorker(Generic[T]):
         close: Close | None = None,
         drain_timeout: float | None = 5.0,
         close_timeout: float | None = 5.0,
+        abort: Abort | None = None,
         name: str | None = None,
     ) -> None:
         checked_callable(reader, "reader")
@@ -99,6 +102,7 @@ class ReaderWorker(Generic[T]):
             close=checked_close(close),
             on_end=self._loop_ended,
             close_timeout=self.close_timeout,
+            abort=checked_abort(abort, close),
         )
         self._reported = False
         self._closed_before = False
@@ -137,7 +141,7 @@ class ReaderWorker(Generic[T]):
     async def wait(self) -> LinkOutcome:
         """Return what became of both loops, as soon as both have ended and the resource is closed.
 
-        Their errors are in the outcome, and not raised; several tasks may wait.
+        Their errors are in the outcome, and not raised; they are logged where nobody looks. Several tasks may wait.
 
         Cancellation: ends the waiting and leaves the pair running; leaving the block then stops it.
 
@@ -154,7 +158,7 @@ class ReaderWorker(Generic[T]):
             finally:
                 self._linked.unwatch(future)
         self._reported = True
-        return self._linked.outcome()
+        return self._linked.report()
 
     def stop_reading(self) -> None:
         """Stop the reader; the worker may go on with what was read, for at most ``drain_timeout``. Idempotent."""
@@ -244,17 +248,18 @@ def checked_close(close: Close | None) -> Close | None:
     return close
 
 
-def failure_of(outcome: LinkOutcome, message: str) -> BaseException | None:
-    """Return the errors in *outcome* as one, without those that only say that the resource was closed."""
-    errors = [end.error for end in outcome.ends if end.error is not None and not is_echo(end)]
-    if outcome.close_error is not None:
-        errors.append(outcome.close_error)
-    return combine(message, errors) if errors else None
+def checked_abort(abort: Abort | None, close: Close | None) -> Abort | None:
+    """Return *abort*.
 
-
-def is_echo(end: LoopEnd) -> bool:
-    """Return whether the error of *end* only says that the resource was closed while the loop was being stopped."""
-    return end.told and end.how == "raised" and isinstance(end.error, ECHOES)
+    Raises:
+        TypeError: it is not a synchronous function.
+        ValueError: there is no *close* that could take too long.
+    """
+    if abort is not None:
+        checked_sync(abort, "abort")
+        if close is None:
+            raise ValueError("abort is called when close takes too long; give close as well")
+    return abort
 
 
 async def begin(linked: Linked) -> None:
@@ -284,74 +289,3 @@ async def join(linked: Linked, exempt: Exempt, *, through: bool) -> CancelledErr
             return None
     finally:
         linked.unwatch(future)
-
-
-async def link(
-    *loops: Loop,
-    name: str | None = None,
-    close: Close | None = None,
-    drain_timeout: float | None = 0.0,
-    close_timeout: float | None = 5.0,
-) -> LinkOutcome:
-    """Run loops that end together, and return what became of them when all have ended.
-
-    The general form of `ReaderWorker`, without a mailbox: when one ends, *close* is called, the others are stopped and
-    joined. Their errors are in the outcome, and not raised.
-
-    Cancellation: stops and joins all of them, then goes on; at most ``close_timeout`` and a grace, and as long again
-    for a *close* that has to be cancelled. Errors that they raise meanwhile are raised here, and the cancellation at
-    the caller's next suspension.
-
-    Args:
-        loops: async functions without arguments, at least one.
-        name: for errors and snapshots; by default "link".
-        close: closes what they share; see `ReaderWorker`.
-        drain_timeout: seconds that the others may go on by themselves when the first has *returned*, or until one
-            fails; 0 to stop them at once, None for no bound.
-        close_timeout: seconds that a stopped loop may take, and *close* before it is cancelled; None for no bound.
-
-    Raises:
-        TypeError, ValueError: an argument is out of its range.
-    """
-    if not loops:
-        raise TypeError("link() needs at least one loop")
-    for loop in loops:
-        checked_callable(loop, "a loop")
-        checked_async(loop, "link() takes async functions")
-    seconds = checked_timeout(drain_timeout, "drain_timeout")
-    linked = Linked(
-        checked_name(name, "link"),
-        dict(zip(distinct(loops), loops, strict=True)),
-        close=checked_close(close),
-        on_end=lambda end: seconds if end.how == "returned" else 0.0,
-        close_timeout=checked_timeout(close_timeout, "close_timeout"),
-    )
-    await begin(linked)
-    try:
-        with Waiting(linked):  # which a cancellation of this task only makes it stop
-            await kernel.wait(linked.watch())
-    except CancelledError as error:
-        linked.stop("the caller of link() was cancelled")
-        held = await join(linked, exempt_tasks(), through=True)
-        failure = failure_of(linked.outcome(), "errors of linked loops")
-        try:
-            kernel.conclude(failure, kernel.foremost(error, held), error)
-            raise
-        finally:
-            del failure, held, linked  # whose tracebacks refer to this frame: a cycle
-    return linked.outcome()
-
-
-def distinct(loops: tuple[Loop, ...]) -> list[str]:
-    """Return a name for each loop, no two alike."""
-    names: dict[str, None] = {}
-    numbers: dict[str, int] = {}  # the last one given to loops of a name, because there may be many
-    for loop in loops:
-        name = base = name_of(loop)
-        number = numbers.get(base, 1)
-        while name in names:
-            number += 1
-            name = f"{base} {number}"
-        numbers[base] = number
-        names[name] = None
-    return list(names)

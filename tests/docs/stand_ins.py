@@ -2,7 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 
 class Connection:
@@ -26,6 +26,15 @@ class Connection:
     ping = execute
     get = execute
     work = execute
+    send = execute
+
+    def __aiter__(self) -> Self:
+        """Give what comes in."""
+        return self
+
+    async def __anext__(self) -> str:
+        """Return the end of it."""
+        raise StopAsyncIteration
 
 
 class Terminal(Connection):
@@ -66,6 +75,7 @@ UNDER_RUN = {"lifecycle.background", "lifecycle.create_background_task"}
 
 #: What each example needs, by the name of the public thing whose docstring it is in.
 WORLD: dict[str, dict[str, Any]] = {
+    "lifecycle.link": {"client": Connection(), "server": Connection()},
     "lifecycle.Pool": {"Connection": Connection, "connect": connect},
     "lifecycle.ReaderWorker": {"connection": Terminal()},
     "lifecycle.Registry": {"Client": Connection, "cluster": "north", "connect": connect, "job": "count"},

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -152,9 +153,53 @@ async def close_of_a_pair() -> None:
         await asyncio.sleep(0.01)
 
 
+def leave_at_once(*_: object) -> NoReturn:
+    sys.exit(3)
+
+
+async def leave_in_the_first_step(*_: object) -> NoReturn:
+    sys.exit(3)
+
+
+@owner
+async def synchronous_close_of_a_pair() -> None:
+    async with ReaderWorker(forever, forever, close=leave_at_once) as pair:
+        pair.cancel()
+        await forever()
+
+
+@owner
+async def close_of_a_pair_that_is_waited_for() -> None:
+    async with ReaderWorker(forever, forever, close=leave) as pair:
+        pair.cancel()
+        await pair.wait()
+        await forever()
+
+
+@owner
+async def first_step_of_a_reader() -> None:
+    async with ReaderWorker(leave_in_the_first_step, forever, close_timeout=30) as pair:
+        await pair.wait()
+
+
 @owner
 async def linked() -> None:
     await link(leave, forever)
+
+
+@owner
+async def close_of_linked_loops() -> None:
+    await link(leave_nothing, forever, close=leave_at_once)
+    await forever()
+
+
+async def leave_nothing() -> None:
+    pass
+
+
+@owner
+async def first_step_of_a_linked_loop() -> None:
+    await link(leave_in_the_first_step, forever, close_timeout=30)
 
 
 @owner
@@ -182,8 +227,10 @@ async def timer() -> None:
 @pytest.mark.parametrize("main", OWNERS.values(), ids=OWNERS)
 def test_an_exit_ends_the_process_and_makes_no_noise(main: Owner, caplog: pytest.LogCaptureFixture) -> None:
     """With its code. (After ``asyncio.run`` asyncio complains of its own main task, which no one can help.)"""
+    began = time.monotonic()
     with caplog.at_level(logging.ERROR), pytest.raises(SystemExit) as caught:
         run(main)
+    assert time.monotonic() - began < 20  # nothing was waited for that could not come
     assert caught.value.code == 3
     del caught
     gc.collect()

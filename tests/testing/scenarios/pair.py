@@ -33,9 +33,12 @@ class Wire:
         try:
             await asyncio.sleep(0.01)
         finally:
-            self._token.release()
-            if not self._over.done():
-                self._over.set_result(None)
+            self.cut()
+
+    def cut(self) -> None:
+        self._token.release()
+        if not self._over.done():
+            self._over.set_result(None)
 
 
 @scenario
@@ -193,4 +196,30 @@ async def linked_loops_that_drain(bubble: Bubble) -> None:
             lambda: work(bubble, "first", 0.01), fails, lambda: work(bubble, "long", 5), drain_timeout=10
         )
         assert len(outcome.ends) == 3
+    await asyncio.sleep(0)  # where the cancellation comes that waited behind the error
+
+
+@scenario
+async def linked_loops_of_which_one_may_end(bubble: Bubble) -> None:
+    """One returns and the others go on; the close that follows takes too long, and what it would have closed is cut."""
+    wire = Wire(bubble)
+    over = asyncio.get_running_loop().create_future()
+
+    async def hangs() -> None:
+        await over
+
+    def abort() -> None:
+        wire.cut()
+        over.set_result(None)
+
+    async def up(seconds: float) -> None:
+        await work(bubble, "up", seconds)
+
+    settings: dict[str, float] = {"close_timeout": 0.05}
+    with contextlib.suppress(ReleaseTimeout):  # where the caller is struck, so that nobody gets the outcome
+        outcome = await link(
+            wire.read, up=(up, 0.01), down=(up, 0.03), close=hangs, abort=abort, may_end="up", **settings
+        )
+        assert [end.name for end in outcome.ends][-1] == "read", outcome
+        assert isinstance(outcome.close_error, (ReleaseTimeout, type(None))), outcome
     await asyncio.sleep(0)  # where the cancellation comes that waited behind the error
