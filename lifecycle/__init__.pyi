@@ -11,6 +11,8 @@ from ._ground.errors import ConnectError as ConnectError
 from ._ground.errors import ConnectTimeout as ConnectTimeout
 from ._ground.errors import CreationTimeout as CreationTimeout
 from ._ground.errors import LifecycleError as LifecycleError
+from ._ground.errors import MailboxEmpty as MailboxEmpty
+from ._ground.errors import MailboxFull as MailboxFull
 from ._ground.errors import ManagerFull as ManagerFull
 from ._ground.errors import OwnerClosed as OwnerClosed
 from ._ground.errors import PoolFull as PoolFull
@@ -20,11 +22,13 @@ from ._ground.errors import StillLent as StillLent
 from ._ground.errors import TaskCancelled as TaskCancelled
 from ._ground.errors import TaskNotFinished as TaskNotFinished
 from ._ground.errors import TimeoutExpired as TimeoutExpired
+from ._ground.errors import WrongLoop as WrongLoop
 from ._group.completions import as_completed as as_completed
 from ._group.gather import amap as amap
 from ._group.gather import gather as gather
 from ._group.gather import race as race
 from ._group.group import TaskGroup as TaskGroup
+from ._mailbox.mailbox import Mailbox as Mailbox
 from ._manager.manager import TaskManager as TaskManager
 from ._manager.records import AbandonedTask as AbandonedTask
 from ._manager.records import DrainReport as DrainReport
@@ -60,6 +64,9 @@ __all__ = [
     "CreationTimeout",
     "DrainReport",
     "LifecycleError",
+    "Mailbox",
+    "MailboxEmpty",
+    "MailboxFull",
     "ManagerFull",
     "OwnerClosed",
     "Pool",
@@ -83,6 +90,7 @@ __all__ = [
     "TaskNotFinished",
     "TaskStatus",
     "TimeoutExpired",
+    "WrongLoop",
     "amap",
     "as_completed",
     "background",

@@ -19,11 +19,12 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.retry": "Retry",
         "_connect.stages": "Stages",
         "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError "
-        "OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled TaskNotFinished "
-        "TimeoutExpired",
+        "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled "
+        "TaskNotFinished TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",
         "_group.gather": "amap gather race",
         "_group.group": "TaskGroup",
+        "_mailbox.mailbox": "Mailbox",
         "_manager.manager": "TaskManager",
         "_manager.records": "AbandonedTask DrainReport",
         "_pair.link": "link",
@@ -55,6 +56,7 @@ FACES: dict[str, dict[str, str]] = {
         "_group.completions": "Completions",
         "_group.statistics": "TaskGroupStatistics",
         "_lender": "ReturnReport",
+        "_mailbox.statistics": "MailboxStatistics",
         "_manager.records": "TaskManagerStatistics",
         "_pair.ends": "LinkOutcome LoopEnd",
         "_pair.statistics": "ReaderWorkerStatistics",

@@ -7,6 +7,7 @@ from ._ground.closing import OwnerState as OwnerState
 from ._group.completions import Completions as Completions
 from ._group.statistics import TaskGroupStatistics as TaskGroupStatistics
 from ._lender import ReturnReport as ReturnReport
+from ._mailbox.statistics import MailboxStatistics as MailboxStatistics
 from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
 from ._pair.ends import LinkOutcome as LinkOutcome
 from ._pair.ends import LoopEnd as LoopEnd
@@ -44,6 +45,7 @@ __all__ = [
     "LinkOutcome",
     "Loan",
     "LoopEnd",
+    "MailboxStatistics",
     "OwnedResource",
     "OwnerState",
     "PoolStatistics",

@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 from . import kernel
 from .calls import is_surely_synchronous, name_of, refuse_function
@@ -198,6 +198,17 @@ def checked_count(count: int, what: str, *, least: int = 0) -> int:
     if count < least:
         raise ValueError(f"{what} must be at least {least}, got {count}")
     return count
+
+
+def check_choice(value: str, choices: object, what: str) -> None:
+    """Check that *value* is one of the words of *choices*, a ``Literal``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    allowed = get_args(choices)
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{what} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
 def checked_async_context(thing: object) -> None:

@@ -96,6 +96,24 @@ class ManagerFull(LifecycleError, anyio.WouldBlock):
     """
 
 
+class MailboxFull(LifecycleError, anyio.WouldBlock, asyncio.QueueFull):
+    """A mailbox has no room for an item, and its sender does not wait; the item has not been put in.
+
+    You do not get it from ``await mailbox.send(...)`` of a mailbox whose overflow is ``"wait"``.
+    """
+
+
+class MailboxEmpty(LifecycleError, anyio.WouldBlock, asyncio.QueueEmpty):
+    """A mailbox has no item for a receiver that does not wait.
+
+    You do not get it where nothing will come any more: that is `OwnerClosed`.
+    """
+
+
+class WrongLoop(LifecycleError, RuntimeError):
+    """Something was asked of an owner in another event loop, or in another thread, than the one that uses it."""
+
+
 class NoSurroundingRun(LifecycleError, RuntimeError):
     """``create_background_task`` was called outside of ``lifecycle.run``."""
 

@@ -127,10 +127,13 @@ def new_future() -> Future[None]:
 #: Returns the running loop.
 running_loop = get_running_loop
 
+#: Returns the running loop, None where none runs in the calling thread.
+current_loop = asyncio._get_running_loop
+
 
 def has_loop() -> bool:
     """Return whether the caller runs in a loop."""
-    return asyncio._get_running_loop() is not None
+    return current_loop() is not None
 
 
 def clock() -> Callable[[], float]:

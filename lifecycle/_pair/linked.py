@@ -86,6 +86,7 @@ class Linked:
         close_timeout: seconds that a stopped loop, and the closing, may take.
         abort: cuts what they share, where closing it takes too long.
         may_end: loops that may return without ending the others.
+        on_over: called when all is over, and those who wait for that were told.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class Linked:
         close_timeout: float,
         abort: Abort | None = None,
         may_end: frozenset[str] = frozenset(),
+        on_over: Callable[[], object] | None = None,
     ) -> None:
         self.name: str = name
+        self._on_over = on_over
         self.close_timeout = close_timeout
         self.state = READY
         self._loops = loops
@@ -303,6 +306,7 @@ class Linked:
 
     def progress(self) -> None:
         """Note the end, if this is it, and wake the watchers whose condition has come true."""
+        over: Callable[[], object] | None = None
         if not self._live and self.state is not OVER:
             if self.state is not STOPPING:
                 self.state = STOPPING
@@ -315,11 +319,14 @@ class Linked:
                     with_traceback(error, traceback)
                 self._end_ladder()
                 self._on_end = no_time  # which refers to the owner of this: a cycle
+                over, self._on_over = self._on_over, None
                 if self._token is not None:
                     trace.closed(self._token)
         for future, exempt in self._watchers.items():
             if not future.done() and self.quiet(exempt):
                 future.set_result(None)
+        if over is not None:
+            over()
 
     def quiet(self, exempt: Exempt = NONE_EXEMPT) -> bool:
         """Whether nothing is left but what *exempt* tasks run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from .._ground import kernel
 from .._ground.checks import (
@@ -18,11 +18,11 @@ from .._ground.checks import (
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine
+from .._mailbox.box import Box
 from .._task.waiting import Waiting, bound_tasks, closing_tasks
 from .closer import Abort, Close
 from .ends import LinkOutcome, LoopEnd, failure_of
 from .linked import NONE_EXEMPT, OVER, READY, RUNNING, Exempt, Linked
-from .mailbox import Mailbox
 from .statistics import ReaderWorkerStatistics
 
 __all__ = ["LinkOutcome", "LoopEnd", "ReaderWorker"]
@@ -71,6 +71,9 @@ class ReaderWorker(Generic[T]):
             with a `ReleaseTimeout`. ``close`` has as long before it is cancelled. None for no bound.
         abort: cuts what ``close`` closes, synchronously; called when ``close`` has taken too long, before it is
             cancelled, so that nothing stays open. For a stream writer: ``writer.transport.abort``.
+        on_drop: called with each item that was sent and that the worker did not take, when all else is over; for what
+            must be released. Synchronous, in the context that the pair was made in. What it raises is logged, and
+            changes nothing.
         name: for errors and snapshots.
 
     Raises:
@@ -87,20 +90,26 @@ class ReaderWorker(Generic[T]):
         drain_timeout: float | None = 5.0,
         close_timeout: float | None = 5.0,
         abort: Abort | None = None,
+        on_drop: Callable[[T], object] | None = None,
         name: str | None = None,
     ) -> None:
         checked_callable(reader, "reader")
         checked_callable(worker, "worker")
+        if on_drop is not None:
+            checked_sync(on_drop, "on_drop")
         self.name: str = checked_name(name, "pair")
         self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
         self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
-        self._mailbox: Mailbox[T] = Mailbox(f"pair {self.name!r}", checked_count(capacity, "capacity", least=1))
+        self.capacity: int = checked_count(capacity, "capacity", least=1)
+        self._mailbox: Box[T] = Box(f"pair {self.name!r}", self.capacity, "wait", on_drop)
         mailbox = self._mailbox  # not the pair itself: a cycle
+        send = cast("Callable[[T], Coroutine[Any, Any, None]]", mailbox.send)
         self._linked = Linked(
             self.name,
-            {"reader": lambda: reader(mailbox.send), "worker": lambda: worker(mailbox)},
+            {"reader": lambda: reader(send), "worker": lambda: worker(mailbox)},
             close=checked_close(close),
             on_end=self._loop_ended,
+            on_over=mailbox._drop_all,
             close_timeout=self.close_timeout,
             abort=checked_abort(abort, close),
         )
@@ -117,6 +126,7 @@ class ReaderWorker(Generic[T]):
         """
         if self._linked.state is not READY:
             raise OwnerClosed(f"{self} has been entered before, or closed: it is {self.state.value}; make another one")
+        self._mailbox._bind()  # so that another thread is refused from the beginning
         await begin(self._linked)
         return self
 
@@ -207,7 +217,7 @@ class ReaderWorker(Generic[T]):
         return ReaderWorkerStatistics(
             name=self.name,
             state=self.state.value,
-            capacity=self._mailbox.capacity,
+            capacity=self.capacity,
             waiting=len(self._mailbox),
             waiting_senders=self._mailbox.waiting_senders,
             reader=self._linked.standing("reader"),
@@ -218,9 +228,9 @@ class ReaderWorker(Generic[T]):
         """Let the other loop know, and say for how long it may go on."""
         if end.name == "worker":
             self._linked.undelivered = len(self._mailbox)
-            self._mailbox.end("its worker has ended")
+            self._mailbox.close("its worker has ended")
             return 0.0
-        self._mailbox.end("its reader has ended")
+        self._mailbox.close("its reader has ended")
         return self.drain_timeout if end.how == "returned" else 0.0
 
     async def _shut_down(self, why: str, *, through: bool) -> CancelledError | None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
-from .._ground.checks import checked_count, checked_limit, checked_period, checked_seconds, checked_sync
+from .._ground.checks import check_choice, checked_count, checked_limit, checked_period, checked_seconds, checked_sync
 from .._task.handle import TaskStatus
 from .schedule import MissedPolicy
 
@@ -149,16 +149,10 @@ class TimerSettings:
             checked_period(self.run_timeout, "run_timeout")
         checked_count(self.max_instances, "max_instances", least=1)
         checked_limit(self.max_runs, what="max_runs")
-        _check_choice(self.missed, MissedPolicy, "missed")
-        _check_choice(self.on_error, ErrorPolicy, "on_error")
+        check_choice(self.missed, MissedPolicy, "missed")
+        check_choice(self.on_error, ErrorPolicy, "on_error")
         for hook in self.hooks:
             if not any(callable(getattr(hook, method, None)) for method in _HOOK_METHODS):
                 raise TypeError(f"a timer's hook needs one of the methods {', '.join(_HOOK_METHODS)}; got {hook!r}")
             if hasattr(hook, "missed"):
                 checked_sync(hook.missed, "the hook missed")
-
-
-def _check_choice(value: str, choices: object, what: str) -> None:
-    allowed = get_args(choices)
-    if value not in allowed:
-        raise ValueError(f"{what} must be one of {', '.join(map(repr, allowed))}, got {value!r}")

@@ -76,6 +76,7 @@ UNDER_RUN = {"lifecycle.background", "lifecycle.create_background_task"}
 #: What each example needs, by the name of the public thing whose docstring it is in.
 WORLD: dict[str, dict[str, Any]] = {
     "lifecycle.link": {"client": Connection(), "server": Connection()},
+    "lifecycle.Mailbox": {"deliver": work, "orders": ["one", "two"]},
     "lifecycle.Pool": {"Connection": Connection, "connect": connect},
     "lifecycle.ReaderWorker": {"connection": Terminal()},
     "lifecycle.Registry": {"Client": Connection, "cluster": "north", "connect": connect, "job": "count"},

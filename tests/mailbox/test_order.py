@@ -1,4 +1,4 @@
-"""The mailbox of a pair: order, backpressure, and no item lost or doubled, whichever side is cancelled."""
+"""Mailbox: order, backpressure, and no item lost or doubled, whichever side is cancelled."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import random
 
 import pytest
 
-from lifecycle import OwnerClosed
-from lifecycle._pair.mailbox import Mailbox
+from lifecycle import Mailbox, OwnerClosed
 from lifecycle.testing import Bubble, run_virtual
 
 from ..loops import virtual
@@ -18,7 +17,7 @@ from ..loops import virtual
 @virtual
 async def test_where_nobody_has_to_wait_nothing_takes_a_turn_of_the_loop(bubble: Bubble) -> None:
     """Neither sending nor receiving gives the loop away."""
-    mailbox: Mailbox[int] = Mailbox("owner", 64)
+    mailbox: Mailbox[int] = Mailbox(capacity=64)
     turns = []
     asyncio.get_running_loop().call_soon(turns.append, 1)
     for number in range(64):
@@ -30,7 +29,7 @@ async def test_where_nobody_has_to_wait_nothing_takes_a_turn_of_the_loop(bubble:
 @virtual
 async def test_a_sender_waits_while_the_mailbox_is_full(bubble: Bubble) -> None:
     """The item of a waiting sender is not in before there is room, and goes in then."""
-    mailbox: Mailbox[int] = Mailbox("owner", 1)
+    mailbox: Mailbox[int] = Mailbox(capacity=1)
     await mailbox.send(1)
     waiting = asyncio.create_task(mailbox.send(2))
     await asyncio.sleep(0.1)
@@ -43,7 +42,7 @@ async def test_a_sender_waits_while_the_mailbox_is_full(bubble: Bubble) -> None:
 @virtual
 async def test_senders_are_served_in_order_and_nobody_overtakes(bubble: Bubble) -> None:
     """One who comes while another waits, or was told of room and has not run yet, gets in line."""
-    mailbox: Mailbox[int] = Mailbox("owner", 1)
+    mailbox: Mailbox[int] = Mailbox(capacity=1)
     await mailbox.send(0)
     tasks = [asyncio.create_task(mailbox.send(number)) for number in (1, 2)]
     await asyncio.sleep(0)
@@ -56,7 +55,7 @@ async def test_senders_are_served_in_order_and_nobody_overtakes(bubble: Bubble) 
 @virtual
 async def test_one_who_gets_in_line_behind_a_sender_told_of_room_gets_the_rest_of_it(bubble: Bubble) -> None:
     """It waits only until that one has run, and not until somebody receives again."""
-    mailbox: Mailbox[int] = Mailbox("owner", 2)
+    mailbox: Mailbox[int] = Mailbox(capacity=2)
     await mailbox.send(1)
     await mailbox.send(2)
     waiting = asyncio.create_task(mailbox.send(3))
@@ -71,7 +70,7 @@ async def test_one_who_gets_in_line_behind_a_sender_told_of_room_gets_the_rest_o
 @virtual
 async def test_a_cancelled_sender_has_not_sent(bubble: Bubble) -> None:
     """Not even when it was cancelled in the step in which it was told of room; the next one gets the room."""
-    mailbox: Mailbox[str] = Mailbox("owner", 1)
+    mailbox: Mailbox[str] = Mailbox(capacity=1)
     await mailbox.send("first")
     cancelled = asyncio.create_task(mailbox.send("cancelled"))
     following = asyncio.create_task(mailbox.send("following"))
@@ -87,7 +86,7 @@ async def test_a_cancelled_sender_has_not_sent(bubble: Bubble) -> None:
 @virtual
 async def test_a_cancelled_receiver_has_taken_nothing(bubble: Bubble) -> None:
     """Not even when it was cancelled in the step in which an item came; the next one gets the item."""
-    mailbox: Mailbox[str] = Mailbox("owner", 4)
+    mailbox: Mailbox[str] = Mailbox(capacity=4)
     cancelled = asyncio.create_task(anext_of(mailbox))
     following = asyncio.create_task(anext_of(mailbox))
     await asyncio.sleep(0)
@@ -105,12 +104,12 @@ async def anext_of(mailbox: Mailbox[str]) -> str:
 @virtual
 async def test_the_end_refuses_senders_and_lets_receivers_finish(bubble: Bubble) -> None:
     """Whoever waits for room is refused, what is in comes out, and then the iteration ends."""
-    mailbox: Mailbox[int] = Mailbox("pair 'p'", 1)
+    mailbox: Mailbox[int] = Mailbox("p", capacity=1)
     await mailbox.send(1)
     waiting = asyncio.create_task(mailbox.send(2))
     await asyncio.sleep(0)
-    mailbox.end("its worker has ended")
-    with pytest.raises(OwnerClosed, match="pair 'p' does not take an item: its worker has ended"):
+    mailbox.close("its worker has ended")
+    with pytest.raises(OwnerClosed, match="mailbox 'p' does not take an item: its worker has ended"):
         await waiting
     with pytest.raises(OwnerClosed):
         await mailbox.send(3)
@@ -120,14 +119,14 @@ async def test_the_end_refuses_senders_and_lets_receivers_finish(bubble: Bubble)
 @virtual
 async def test_the_end_wakes_a_waiting_receiver(bubble: Bubble) -> None:
     """Its iteration ends."""
-    mailbox: Mailbox[int] = Mailbox("owner", 1)
+    mailbox: Mailbox[int] = Mailbox(capacity=1)
 
     async def collect() -> list[int]:
         return [item async for item in mailbox]
 
     receiver = asyncio.create_task(collect())
     await asyncio.sleep(0)
-    mailbox.end("over")
+    mailbox.close("over")
     assert await receiver == []
 
 
@@ -137,7 +136,7 @@ def test_no_item_is_lost_or_doubled_under_random_cancellation(seed: int) -> None
     dice = random.Random(seed)
 
     async def scenario(bubble: Bubble) -> None:
-        mailbox: Mailbox[tuple[int, int]] = Mailbox("owner", dice.randint(1, 3))
+        mailbox: Mailbox[tuple[int, int]] = Mailbox(capacity=dice.randint(1, 3))
         sent: list[tuple[int, int]] = []
         received: list[tuple[int, int]] = []
 
@@ -175,7 +174,7 @@ def test_no_item_is_lost_or_doubled_under_random_cancellation(seed: int) -> None
             await asyncio.sleep(0)
             if dice.random() < 0.5:
                 dice.choice([*senders, *receivers]).cancel()
-        mailbox.end("over")
+        mailbox.close("over")
         await asyncio.wait(receivers)
         assert sorted(received) == sorted(sent)
 

@@ -1,0 +1,57 @@
+"""Line: those that wait for one thing, first come first served, and those that were told and have not run yet."""
+
+from __future__ import annotations
+
+from asyncio import Future, InvalidStateError
+from collections import OrderedDict
+
+#: How many are told in one step that the end has come.
+MANY = 1_000
+
+
+class Line:
+    """Those that wait for one thing; any of them may leave.
+
+    Who is told is out of line, and what it was told of is reserved for it until it has run: nobody overtakes it.
+
+    Attributes:
+        places: where they stand. Not a dict: taking the first key of a dict whose head was emptied walks over all the
+            holes.
+        told: how many were told, and have not run yet.
+    """
+
+    __slots__ = ("places", "told")
+
+    def __init__(self) -> None:
+        self.places: OrderedDict[Future[None], None] = OrderedDict()
+        self.told = 0
+
+    def __len__(self) -> int:
+        return len(self.places) + self.told
+
+    def tell(self) -> bool:
+        """Tell the first in line; return False where there is none."""
+        places = self.places
+        while places:
+            place = places.popitem(False)[0]
+            self.told += 1
+            try:
+                place.set_result(None)
+            except InvalidStateError:  # it was cancelled, and leaves when it runs
+                continue
+            except RuntimeError:
+                if not place.get_loop().is_closed():  # which has left its waiters behind
+                    raise
+            return True
+        return False
+
+    def tell_many(self) -> None:
+        """Tell many of the end of what they wait for; each of them tells one more, so that no step takes long."""
+        for _ in range(MANY):
+            if not self.tell():
+                return
+
+    def leave(self, place: Future[None]) -> None:
+        """Take out one that does not go on."""
+        if self.places.pop(place, place) is place:  # it was told before
+            self.told -= 1

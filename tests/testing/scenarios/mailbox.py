@@ -1,0 +1,116 @@
+"""Mailbox: nothing is lost, doubled or overtaken, and everybody comes to an end, wherever the cancellation strikes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lifecycle import Mailbox, OwnerClosed, TaskGroup
+
+from ._table import scenario, work
+
+if TYPE_CHECKING:
+    from lifecycle.testing import Bubble
+
+
+class Account:
+    """What has become of every item: it must close, whoever was struck."""
+
+    def __init__(self, mailbox: Mailbox[int]) -> None:
+        self._mailbox = mailbox
+        self.sent: list[int] = []
+        self.received: list[int] = []
+        self.dropped: list[int] = []
+
+    async def send(self, *items: int) -> None:
+        for item in items:
+            if await self._mailbox.send(item):
+                self.sent.append(item)
+
+    async def receive(self, after_each: Callable[[], Awaitable[object]]) -> None:
+        async for item in self._mailbox:
+            self.received.append(item)
+            try:
+                await after_each()
+            finally:
+                self._mailbox.task_done()
+
+    def check(self) -> None:
+        """Say what is wrong, if anything is."""
+        self._mailbox._check_invariants()
+        ended = sorted(self.received + self.dropped + self._mailbox.discard())
+        assert ended == sorted(self.sent), f"sent {self.sent}, received {self.received}, dropped {self.dropped}"
+        first, second = ([item for item in self.received if item // 10 == of] for of in (0, 1))
+        assert first == sorted(first), "items of one sender were overtaken"
+        assert second == sorted(second), "items of one sender were overtaken"
+
+
+@scenario
+async def mailbox_between_tasks(bubble: Bubble) -> None:
+    """Two senders, two receivers and little room; one receiver gives up and another one comes."""
+    mailbox: Mailbox[int] = Mailbox(capacity=1)
+    account = Account(mailbox)
+
+    async def impatient() -> None:
+        with anyio.move_on_after(0.01):
+            await account.receive(lambda: asyncio.sleep(0))
+        await account.receive(lambda: work(bubble, "item", 0.001))
+
+    try:
+        async with TaskGroup() as receivers:
+            receivers.start_soon(impatient)
+            receivers.start_soon(account.receive, lambda: work(bubble, "item", 0.003))
+            async with mailbox:
+                async with TaskGroup() as senders:
+                    senders.start_soon(account.send, 1, 2, 3)
+                    senders.start_soon(account.send, 11, 12, 13)
+                await mailbox.join()
+    finally:
+        account.check()
+
+
+@scenario
+async def mailbox_closed_upon(bubble: Bubble) -> None:
+    """While senders wait, and a receiver was told of an item; what is left is taken out."""
+    mailbox: Mailbox[int] = Mailbox(capacity=1)
+    account = Account(mailbox)
+
+    async def send(*items: int) -> None:
+        try:
+            await account.send(*items)
+        except OwnerClosed:
+            assert mailbox.closed
+
+    try:
+        async with TaskGroup() as group:
+            group.start_soon(send, 1, 2)
+            group.start_soon(send, 11, 12)
+            group.start_soon(account.receive, lambda: asyncio.sleep(0.02))
+            await asyncio.sleep(0.01)
+            mailbox.close()
+            await asyncio.sleep(0.005)
+            account.dropped += mailbox.discard()
+            await mailbox.wait()
+    finally:
+        account.check()
+
+
+@scenario
+async def mailbox_that_drops_the_oldest(bubble: Bubble) -> None:
+    """In bursts, with a receiver that is too slow for them."""
+    mailbox: Mailbox[int] = Mailbox(
+        capacity=2, overflow="drop_oldest", on_drop=lambda item: account.dropped.append(item)
+    )
+    account = Account(mailbox)
+
+    try:
+        async with TaskGroup() as group, mailbox:
+            group.start_soon(account.receive, lambda: work(bubble, "item", 0.01))
+            for burst in range(3):
+                await account.send(*range(burst * 3, burst * 3 + 3))
+                await asyncio.sleep(0.005)
+    finally:
+        account.check()
