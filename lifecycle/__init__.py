@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = face(__name__)  # pyright: ignore[reportUnsuppor
 def _every_home() -> None:
     """Never called: the imports that tools which freeze programs follow, as they cannot follow those of `face`."""
     from . import _lender, _snapshot
-    from ._connect import attempt, connect, dial, retry, stages, state, statistics
+    from ._connect import attempt, connect, dial, stages, state, statistics
     from ._ground import closing, errors
     from ._group import completions, gather, group, statistics
     from ._mailbox import mailbox, statistics
@@ -21,6 +21,7 @@ def _every_home() -> None:
     from ._pair import ends, link, pair, statistics
     from ._pool import loans, pool, statistics
     from ._registry import cached, leases, registrations, registry, statistics
+    from ._retry import failure, retry
     from ._run import background, run
     from ._scope import resource, scope, statistics
     from ._serve import connections, serve, server, stream

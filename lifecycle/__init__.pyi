@@ -5,7 +5,6 @@ from ._connect.dial import dial as dial
 from ._connect.dial import dial_tcp as dial_tcp
 from ._connect.dial import dial_tls as dial_tls
 from ._connect.dial import dial_unix as dial_unix
-from ._connect.retry import Retry as Retry
 from ._connect.stages import Stages as Stages
 from ._ground.errors import ConnectError as ConnectError
 from ._ground.errors import ConnectTimeout as ConnectTimeout
@@ -39,6 +38,7 @@ from ._registry.cached import cached as cached
 from ._registry.registrations import Registration as Registration
 from ._registry.registrations import RemovalCause as RemovalCause
 from ._registry.registry import Registry as Registry
+from ._retry.retry import Retry as Retry
 from ._run.background import background as background
 from ._run.background import create_background_task as create_background_task
 from ._run.run import run as run

@@ -16,7 +16,6 @@ FACES: dict[str, dict[str, str]] = {
     PACKAGE: {
         "_connect.connect": "connect",
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
-        "_connect.retry": "Retry",
         "_connect.stages": "Stages",
         "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError "
         "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled "
@@ -33,6 +32,7 @@ FACES: dict[str, dict[str, str]] = {
         "_registry.cached": "cached",
         "_registry.registrations": "Registration RemovalCause",
         "_registry.registry": "Registry",
+        "_retry.retry": "Retry",
         "_run.background": "background create_background_task",
         "_run.run": "run",
         "_scope.resource": "resource",
@@ -65,6 +65,7 @@ FACES: dict[str, dict[str, str]] = {
         "_registry.cached": "CachedFunction",
         "_registry.leases": "Lease TryLease",
         "_registry.statistics": "RegistryStatistics",
+        "_retry.failure": "RetryFailure",
         "_scope.resource": "OwnedResource ResourceFactory",
         "_scope.statistics": "ScopeStatistics",
         "_serve.connections": "ServerStatistics",

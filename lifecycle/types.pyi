@@ -19,6 +19,7 @@ from ._registry.cached import CachedFunction as CachedFunction
 from ._registry.leases import Lease as Lease
 from ._registry.leases import TryLease as TryLease
 from ._registry.statistics import RegistryStatistics as RegistryStatistics
+from ._retry.failure import RetryFailure as RetryFailure
 from ._scope.resource import OwnedResource as OwnedResource
 from ._scope.resource import ResourceFactory as ResourceFactory
 from ._scope.statistics import ScopeStatistics as ScopeStatistics
@@ -53,6 +54,7 @@ __all__ = [
     "ReaderWorkerStatistics",
     "RegistryStatistics",
     "ResourceFactory",
+    "RetryFailure",
     "ReturnReport",
     "ScopeStatistics",
     "Server",

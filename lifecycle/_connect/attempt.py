@@ -11,11 +11,11 @@ from .._ground import kernel
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine, with_traceback
 from .._ground.roots import Portrait, Thing, enroll
+from .._retry.retry import Retry
 from .._scope.ending import CLOSED, OPEN
 from .._scope.scope import Scope
 from .._task.waiting import Waiting, waits_for
 from .connecting import Connecting
-from .retry import Retry
 from .stages import Stages
 from .state import CONNECTED, NEW, SETTLED, AttemptState
 from .statistics import ConnectStatistics

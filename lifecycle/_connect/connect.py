@@ -9,8 +9,8 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import name_of
 from .._ground.checks import checked_async, checked_name, checked_timeout
+from .._retry.retry import Retry
 from .attempt import ConnectAttempt
-from .retry import Retry
 from .stages import Stages
 
 T = TypeVar("T")

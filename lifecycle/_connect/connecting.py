@@ -12,19 +12,24 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from .._chores import Chore
 from .._ground import kernel, trace
 from .._ground.awaiters import Waiter
-from .._ground.foreign import is_fatal, split_cancellation, traceback_of
+from .._ground.errors import TaskCancelled
+from .._ground.foreign import add_context, is_fatal, split_cancellation, traceback_of
 from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
+from .._retry.deciding import decide
+from .._retry.failure import RetryFailure
+from .._retry.retry import Retry
 from .._scope.ending import CLOSED
 from .._scope.entries import Resource
 from .._scope.scope import Scope
 from .._task.work import work_of
-from .errors import connect_cancelled, connect_error, connect_timeout
-from .retry import Retry
+from .errors import connect_cancelled, connect_error, connect_timeout, connect_undecided
 from .stages import Stages
 from .state import CANCELLED, CONNECTED, CONNECTING, FAILED, NEW, ROLLING_BACK, SETTLED, WAITING, AttemptState, moved
+from .telling import tell
 from .trial import Trial
 
 T = TypeVar("T")
@@ -73,8 +78,10 @@ class Connecting(Generic[T]):
         self.reported = False
         self.since: float | None = None
         self._call: Callable[[Stages], Awaitable[T]] | None = call
-        self._name = name
-        self._timeout = timeout
+        self.owner_name = name
+        self.logger = logger
+        own = None if retry is None else retry.attempt_timeout
+        self._seconds = timeout if own is None else min(timeout, own)  # for an attempt
         self._retry = retry
         self._close_timeout = close_timeout
         self._last_deadline = kernel.FOREVER
@@ -86,6 +93,7 @@ class Connecting(Generic[T]):
         self._complete = True
         self._pause: TimerHandle | None = None
         self._undoing: Task[None] | None = None
+        self._telling: Chore[object] | None = None  # the hook of the retry is told of a failure
         self._token: trace.Mark | None = None
 
     @property
@@ -98,7 +106,9 @@ class Connecting(Generic[T]):
     @property
     def task(self) -> Task[None] | None:
         """The task that the connect waits for at present."""
-        return self._trial.task if self._trial is not None else self._undoing
+        if self._trial is not None:
+            return self._trial.task
+        return self._telling.task if self._telling is not None else self._undoing
 
     def _hosts(self, _: Task[Any]) -> Iterable[Waiter]:
         return ()  # who waits for it notes that
@@ -113,7 +123,7 @@ class Connecting(Generic[T]):
         if self._retry is not None and self._retry.timeout is not None:
             self._last_deadline = now + self._retry.timeout
         if trace.sink is not None:
-            self._token = trace.opened("attempt", self._name)
+            self._token = trace.opened("attempt", self.owner_name)
         self._begin_trial()
 
     def stop(self, reason: str) -> None:
@@ -132,9 +142,12 @@ class Connecting(Generic[T]):
             self._pause.cancel()
             self._pause = None
             self._finish(CANCELLED, self._cancelled(reason))
-        elif self._trial is not None:
+        elif self.state is not FAILED and self.state is not CANCELLED:
             self._ending = reason
-            self._stopped = self._trial.stop(reason)
+            if self._trial is not None:
+                self._stopped = self._trial.stop(reason)
+            elif self._telling is not None:
+                self._telling.stop(reason, self._close_timeout)
 
     def unreported(self) -> tuple[BaseException, ...]:
         """Return what the end of a connect without success has met, unless a caller has it.
@@ -154,7 +167,7 @@ class Connecting(Generic[T]):
         """Log what nobody has asked for, and nobody can ask for any more; what ends the process is told by its end."""
         for error in self.unreported():
             if not is_fatal(error.__cause__ or error):
-                logger.error("connect failed, and nobody has asked", exc_info=error, extra={"owner": self._name})
+                logger.error("connect failed, and nobody has asked", exc_info=error, extra={"owner": self.owner_name})
 
     def let_go_of_value(self) -> None:
         """Leave a connection to the caller who has its value, where that is all there is to release."""
@@ -178,11 +191,11 @@ class Connecting(Generic[T]):
         self.state = moved(self.state, CONNECTING)
         self.attempts += 1
         self._stage = None
-        self.deadline = min(kernel.clock()() + self._timeout, self._last_deadline)
+        self.deadline = min(kernel.clock()() + self._seconds, self._last_deadline)
         assert self._call is not None
         self._trial = Trial(
             self._call,
-            self._name,
+            self.owner_name,
             number=self.attempts,
             deadline=self.deadline,
             close_timeout=self._close_timeout,
@@ -207,37 +220,91 @@ class Connecting(Generic[T]):
         self.rollback_errors.extend(trial.rollback_errors)
         self._complete = trial.complete
         error = self._error_of(trial)
-        pause = self._pause_after(error, trial)
+        judged = error if trial.timed_out else trial.error
+        assert judged is not None
+        pause = None
+        if self._fails_by_itself(judged):
+            try:
+                pause = self._pause_after(judged, trial)
+            except BaseException as met:
+                if is_fatal(met):
+                    kernel.end_process(met)
+                error = self._undecided("deciding whether it is tried again", met, judged)
         if self._ending is not None and (self._stopped or pause is not None):
             if self._stopped and trial.error is not None:
                 _, self._late_failure = split_cancellation(trial.error)
-            ended = self._cancelled(self._ending)
-            ended.__cause__ = None if isinstance(trial.error, CancelledError) and self._stopped else error
-            self._finish(CANCELLED, ended)
-            return
+            self._end_cancelled(None if isinstance(trial.error, CancelledError) and self._stopped else error)
+        elif self._ending is None and self._fails_by_itself(judged) and self._retry and self._retry.on_failure:
+            self._tell(self._retry.on_failure, judged, error, pause)
+        else:
+            self._go_on(error, pause)
+
+    def _fails_by_itself(self, error: BaseException) -> bool:
+        """Whether *error* is a failure of an attempt, which there may be another one after."""
+        return self._retry is not None and not isinstance(error, CancelledError) and not is_fatal(error)
+
+    def _pause_after(self, error: BaseException, trial: Trial[T]) -> float | None:
+        """Return how long to wait for another attempt, which must not begin beside one that has not ended."""
+        assert self._retry is not None
+        return decide(self._retry, self.attempts, error, self._left()) if trial.complete else None
+
+    def _left(self) -> float:
+        """Return the seconds until all attempts have to be over."""
+        return self._last_deadline - kernel.clock()()
+
+    def _tell(
+        self, hook: Callable[[RetryFailure], object], judged: BaseException, error: BaseException, pause: float | None
+    ) -> None:
+        """Tell the hook of the retry; what follows is decided when it has ended, whatever it does."""
+        what = "on_failure of its retry"
+
+        def told(met: BaseException | None) -> None:
+            self._telling = None
+            if self._ending is not None:
+                self._late_failure = None if isinstance(met, TaskCancelled) else met
+                self._end_cancelled(error)
+            elif met is None:
+                self._go_on(error, pause if pause is None or pause < self._left() else None)
+            else:
+                self._go_on(self._undecided(what, met, judged), None)
+
+        now = kernel.clock()()
+        began = now if self.since is None else self.since
+        failure = RetryFailure(self.owner_name, self.attempts, judged, pause, now - began)
+        try:
+            self._telling = tell(hook, failure, self, self._left(), told)
+        except BaseException as met:  # the task factory of the loop refuses
+            told(met)
+
+    def _go_on(self, error: BaseException, pause: float | None) -> None:
+        """Fail with *error*, or try again after *pause*."""
         if pause is None:
             self._finish(FAILED, error)
             return
         self.state = moved(self.state, WAITING)
         self._pause = kernel.running_loop().call_later(pause, self._begin_trial)
-        facts = {"owner": self._name, "attempt": self.attempts, "error": str(error), "pause": pause}
+        facts = {"owner": self.owner_name, "attempt": self.attempts, "error": str(error), "pause": pause}
         logger.warning("attempt failed, another one follows", extra=facts)
 
-    def _pause_after(self, error: BaseException, trial: Trial[T]) -> float | None:
-        if self._retry is None or not trial.complete:
-            return None  # another attempt must not begin beside one that has not ended
-        cause = error if trial.timed_out else trial.error
-        assert cause is not None
-        if isinstance(cause, CancelledError) or is_fatal(cause):
-            return None
-        return self._retry.pause_after(self.attempts, cause, self._last_deadline - kernel.clock()())
+    def _end_cancelled(self, cause: BaseException | None) -> None:
+        """End as one that was cancelled or closed, while it was about to fail with *cause* by itself."""
+        assert self._ending is not None
+        ended = self._cancelled(self._ending)
+        ended.__cause__ = cause
+        self._finish(CANCELLED, ended)
+
+    def _undecided(self, what: str, met: BaseException, judged: BaseException) -> BaseException:
+        """Return the error of a connect of which *what* has met an error of its own after an attempt."""
+        if met is not judged:
+            add_context(met, judged)
+        return connect_undecided(self.owner_name, what, met, **self._facts())
 
     def _undo_success(self) -> None:
         """Undo a success that was not taken."""
         self.state = moved(self.state, ROLLING_BACK)
         self.ended = kernel.new_future()
         self.error = self._cancelled(self._ending or "")
-        self._undoing = run_surely(self._close_connection, f"rollback of connect {self._name!r}")
+        self._undoing = run_surely(self._close_connection, f"rollback of connect {self.owner_name!r}")
 
     @work_of("self")
     async def _close_connection(self) -> None:
@@ -275,15 +342,15 @@ class Connecting(Generic[T]):
         if trial.timed_out:
             retry = self._retry
             overall = retry is not None and self.deadline == self._last_deadline
-            seconds = retry.timeout if overall and retry is not None else self._timeout
+            seconds = retry.timeout if overall and retry is not None else self._seconds
             limit = f"{seconds:g} s" + (" for all attempts" if overall else "")
-            return connect_timeout(self._name, limit, failure, **facts)
+            return connect_timeout(self.owner_name, limit, failure, **facts)
         if not isinstance(failure, (Exception, CancelledError)) and not is_fatal(failure):
             return failure
-        return connect_error(self._name, failure, **facts)
+        return connect_error(self.owner_name, failure, **facts)
 
     def _cancelled(self, reason: str) -> BaseException:
-        return connect_cancelled(self._name, reason, **self._facts())
+        return connect_cancelled(self.owner_name, reason, **self._facts())
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -296,7 +363,8 @@ class Connecting(Generic[T]):
     def check_invariants(self) -> None:
         """Check what must be true at every await."""
         state = self.state
-        assert (self._trial is not None) == (state is CONNECTING or (state is ROLLING_BACK and self._undoing is None))
+        besides = self._undoing is not None or self._telling is not None
+        assert (self._trial is not None) == (state is CONNECTING or (state is ROLLING_BACK and not besides))
         assert (self._pause is not None) == (state is WAITING)
         assert (self.connection is not None) >= (state is CONNECTED)
         assert (self.connection is not None) <= (state is CONNECTED or self._undoing is not None)

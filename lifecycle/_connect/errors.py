@@ -61,6 +61,26 @@ def connect_cancelled(
     return ConnectError(message, stage=stage, attempts=attempts, rollback_errors=rollback_errors)
 
 
+def connect_undecided(
+    name: str,
+    what: str,
+    met: BaseException,
+    *,
+    stage: str | None,
+    attempts: int,
+    rollback_errors: Sequence[BaseException],
+    complete: bool,
+) -> ConnectError:
+    """Return the error of a connect that has failed, and is not tried again because *what* has met an error."""
+    message = (
+        f"connect {name!r} failed {_where(stage, attempts)}, and {what} as well: {in_words(met)}; "
+        f"{_undone(rollback_errors, complete)}"
+    )
+    error = ConnectError(message, stage=stage, attempts=attempts, rollback_errors=rollback_errors)
+    error.__cause__ = met
+    return error
+
+
 def _where(stage: str | None, attempts: int) -> str:
     place = "before its first stage" if stage is None else f"in stage {stage!r}"
     return f"{place}, attempt {attempts}"

@@ -1,14 +1,11 @@
-"""Retry: how often, how long, after which errors; and what a connect makes of it."""
+"""What a connect makes of its `Retry`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect
 from lifecycle.testing import Bubble
@@ -16,64 +13,6 @@ from lifecycle.types import AttemptState
 
 from ..loops import virtual
 from .peer import Peer
-
-
-@given(
-    attempts=st.integers(1, 100_000),
-    first=st.floats(0, 10),
-    longest=st.floats(0, 100),
-    jitter=st.floats(0, 1),
-    left=st.floats(0, 1000),
-)
-def test_a_pause_is_within_its_bounds(attempts: int, first: float, longest: float, jitter: float, left: float) -> None:
-    """It doubles up to the longest, chance takes away its part at most, and it ends before the time is up."""
-    retry = Retry(backoff=(first, longest), jitter=jitter)
-    full = min(longest, first * 2.0 ** min(attempts - 1, 60))
-    pause = retry.pause_after(attempts, OSError(), left)
-    if pause is None:
-        assert full >= left
-    else:
-        assert full * (1 - jitter) * 0.999 <= pause <= full
-        assert pause < left
-
-
-@pytest.mark.parametrize(
-    ("error", "covered"),
-    [
-        (ConnectionRefusedError(), True),
-        (TimeoutError(), True),
-        (ValueError(), False),
-        (KeyboardInterrupt(), False),
-        (ExceptionGroup("all", [OSError(), ExceptionGroup("inner", [TimeoutError()])]), True),
-        (ExceptionGroup("some", [OSError(), ValueError()]), False),
-    ],
-    ids=lambda value: repr(value)[:40],
-)
-def test_only_what_is_covered_is_tried_again(error: BaseException, covered: bool) -> None:
-    """A group counts if all of it does."""
-    assert Retry().covers(error) is covered
-    assert (Retry().pause_after(1, error, 100.0) is not None) is covered
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind"),
-    [
-        ({"attempts": 0}, ValueError),
-        ({"attempts": True}, TypeError),
-        ({"attempts": 1.5}, TypeError),
-        ({"timeout": -1.0}, ValueError),
-        ({"backoff": 1.0}, TypeError),
-        ({"backoff": (1.0, -1.0)}, ValueError),
-        ({"jitter": 1.5}, ValueError),
-        ({"jitter": float("nan")}, ValueError),
-        ({"retry_on": BaseException}, TypeError),
-        ({"retry_on": (OSError, "TimeoutError")}, TypeError),
-    ],
-)
-def test_bad_settings_are_refused(settings: dict[str, Any], kind: type[Exception]) -> None:
-    """When it is made, and not after the first failure."""
-    with pytest.raises(kind):
-        Retry(**settings)
 
 
 @virtual
