@@ -340,6 +340,13 @@ OWN = [
     ),
     OwnMutant("a slot given back serves no waiter", "Slots.give_back", "self.serve()", "pass", ("manager_slots",)),
     OwnMutant("one task too many", "Slots.has_room", "< self._limit", "<= self._limit", MANAGER),
+    OwnMutant(
+        "whoever frees a slot hands its context on",
+        "Slots.serve",
+        "submitted.run(owner._launch_queued, entry, context)",
+        "owner._launch_queued(entry, context)",
+        ("manager_in_line",),
+    ),
     OwnMutant("a line that stands still", "TaskBooks._after_end", "self._slots.serve()", "pass", MANAGER),
     # Leases and single flight.
     OwnMutant("a late value is a good one", "Chore._verdict_on", "error is None or ", "", ("registry_factory_is",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Iterable
+from contextvars import copy_context
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -35,7 +36,8 @@ def as_completed(
     ``break`` or an error has its tasks cancelled but not waited for, and a ``ResourceWarning`` says so.
 
     No more of *aws* is taken than slots are free, and while you work on one result at most *limit* others wait for
-    you: it may be endless.
+    you: it may be endless. Whenever that is, it happens in a copy of the context of this call: what you do to context
+    variables between two results is seen neither by the tasks nor by *aws*.
 
     Example::
 
@@ -120,7 +122,8 @@ class Harvest(ResultGroup, Generic[T]):
 
     def __init__(self, aws: Iterable[Awaitable[T]] | AsyncIterable[Awaitable[T]], limit: int | None) -> None:
         super().__init__("as_completed", keep_errors=True)
-        self._source: Source[Awaitable[T]] = Source(aws)
+        self._context = copy_context()
+        self._source: Source[Awaitable[T]] = Source(aws, self._context)
         self._limit = limit
         self._ready: deque[TaskHandle[T]] = deque()
         self._working = 0
@@ -137,7 +140,7 @@ class Harvest(ResultGroup, Generic[T]):
         await self.__aenter__()
         self.opened = True
         if self._by_task:
-            self.create_task(self._feed(), name="feeder of as_completed")
+            self._context.run(self.create_task, self._feed(), name="feeder of as_completed")
 
     async def next(self) -> TaskHandle[T]:
         """Return the next task that has ended.
@@ -210,7 +213,10 @@ class Harvest(ResultGroup, Generic[T]):
                 self._exhausted = True
                 return
             self._working += 1
-            self._members.add_handle(coro, name_of(coro))
+            if self._by_task:  # whose own context is a copy of that, and what the source is iterated in
+                self._members.add_handle(coro, name_of(coro))
+            else:
+                self._context.run(self._members.add_handle, coro, name_of(coro))
 
     async def _feed(self) -> None:
         """Take from an asynchronous source, in one task from its beginning to its end."""

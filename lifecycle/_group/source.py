@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sized
+from contextvars import Context
 from inspect import isasyncgen, iscoroutine
 from typing import Final, Generic, Literal, TypeVar
 
@@ -26,11 +27,16 @@ END: Final = Mark.END
 class Source(Generic[T]):
     """Items of an iterable, asynchronous or not.
 
+    Args:
+        items: the iterable.
+        context: in which an iterable that is not asynchronous makes its items; the caller's unless given.
+
     Raises:
         TypeError: *items* cannot be iterated.
     """
 
-    def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
+    def __init__(self, items: Iterable[T] | AsyncIterable[T], context: Context | None = None) -> None:
+        self._context = context
         self._sync: Iterator[T] | None = None
         self._async: AsyncIterator[T] | None = None
         self._is_lazy = not isinstance(items, Sized)
@@ -54,9 +60,7 @@ class Source(Generic[T]):
             except StopAsyncIteration:
                 return END
         assert self._sync is not None
-        for item in self._sync:
-            return item
-        return END
+        return next(self._sync, END) if self._context is None else self._context.run(next, self._sync, END)
 
     async def aclose(self) -> None:
         """End an asynchronous generator that has not come to its end; leave every other iterable to its owner.

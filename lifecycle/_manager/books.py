@@ -130,11 +130,15 @@ class TaskBooks:
                 handle._coro.close()
                 raise
         if self._bounded and not self._slots.free:
-            self._slots.enqueue(handle, context)
+            self._slots.enqueue(handle, self._context_for(context))
             if self._hooks:
                 self._hooks.call("queued", handle)
         else:
             self._launch(handle, context)
+
+    def _context_for(self, context: Context | None) -> Context | None:
+        """Return what a task runs in that was submitted with *context*, None for a copy of its submitter's."""
+        return self._context.copy() if context is None and self._context is not None else context
 
     def _launch_queued(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that has got its slot; an error is logged, for its caller has long gone on."""
@@ -151,8 +155,7 @@ class TaskBooks:
             self._sweep_grown()
         if self._hooks:
             self._hooks.call("before", handle)
-        if context is None and self._context is not None:
-            context = self._context.copy()
+        context = self._context_for(context)
         try:
             if self._plain:
                 handle._start_plainly(self._loop, context)

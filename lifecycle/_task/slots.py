@@ -6,7 +6,7 @@ from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
 from .._ground import kernel
@@ -32,6 +32,9 @@ class Slots:
     A freed slot goes to the head of the line in the same step: to a task that was queued, which is started, or to a
     caller that waits for a slot, for whom it is kept until the caller's next step. Nobody overtakes.
 
+    Who frees a slot is not who has submitted the task that gets it: a task in line keeps its submitter's context, in
+    which it is started, whatever that is: its hooks, the loop's task factory, the task itself.
+
     Args:
         running: the container of running tasks; its length counts.
         limit: how many may run at once, None for no bound.
@@ -42,9 +45,10 @@ class Slots:
     def __init__(self, running: Sized, limit: int | None) -> None:
         self._running = running
         self._limit = checked_limit(limit)
-        #: Tasks and callers that wait, first come first, with what tasks start with; to look at.
-        #: Not a dict: taking the first key of a dict whose head was emptied walks over all the holes.
-        self.line: OrderedDict[Waiting, Context | None] = OrderedDict()
+        #: Tasks and callers that wait, first come first; of a task the context of its submitter, and the one that it
+        #: was given to run in. To look at. Not a dict: taking the first key of a dict whose head was emptied walks over
+        #: all the holes.
+        self.line: OrderedDict[Waiting, tuple[Context, Context | None] | None] = OrderedDict()
         self._granted = 0
         self._lent = 0
         self._serving = False
@@ -81,8 +85,8 @@ class Slots:
         return len(self.line)
 
     def enqueue(self, handle: TaskHandle[Any], context: Context | None) -> None:
-        """Put a task in line."""
-        self.line[handle] = context
+        """Put a task in line, which the caller has submitted; *context* is what it was given to run in."""
+        self.line[handle] = (copy_context(), context)
         self.queued += 1
 
     def leave(self, handle: TaskHandle[Any]) -> bool:
@@ -150,12 +154,15 @@ class Slots:
         self._serving = True
         try:
             while self.line and self.has_room:
-                entry, context = self.line.popitem(last=False)
+                entry, contexts = self.line.popitem(last=False)
                 if isinstance(entry, TaskHandle):
                     self.queued -= 1
+                    assert contexts is not None
+                    submitted, context = contexts
                     # Through the handle: with a method of its owner in here, owner and slots would be a cycle.
                     owner: SlotOwner = entry._owner  # type: ignore[assignment]
-                    owner._launch_queued(entry, context)
+                    # Run in it, not handed over: a task factory need not take a context.
+                    submitted.run(owner._launch_queued, entry, context)
                 elif not entry.done():
                     self._granted += 1
                     wake(entry)

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -82,6 +83,7 @@ class Engine:
         self._limiter = limiter
         self._close_timeout = close_timeout
         self._busy = 0
+        self._context = copy_context()  # of whoever has opened the scheduler: jobs begin in copies of it
         self._draining = False
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
         self._ahead = Ahead(workers)
@@ -275,7 +277,8 @@ class Engine:
         self._busy -= 1
         self._ahead.turned += 1
         if self._line and not self._draining:
-            self._fill_workers()
+            # Not in what the handler that has ended made of its context.
+            self._context.copy().run(self._fill_workers)
 
     async def _perform(self, attempt: Attempt) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
 from lifecycle import OwnerClosed, TaskManager
@@ -123,3 +124,24 @@ async def manager_two_closers(bubble: Bubble) -> None:
                 raise error
     finally:
         await jobs.aclose()
+
+
+who: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+@scenario
+async def manager_in_line_keeps_contexts(bubble: Bubble) -> None:
+    """Three submitters, one slot, and tasks that leave a mark in their contexts, wherever one of them is ended."""
+    async with TaskManager("jobs", limit=1, on_error=fail_on_assertion) as jobs:
+
+        async def sees(name: str) -> None:
+            assert who.get() == name, f"started in the context of {who.get()}"
+            who.set(f"what has run for {name}")
+            await work(bubble, name, 0.01)
+
+        def submits(name: str) -> None:
+            who.set(name)
+            jobs.start_soon(sees, name)
+
+        for number in range(3):
+            copy_context().run(submits, f"submitter {number}")
