@@ -41,6 +41,7 @@ from ._registry.registry import Registry as Registry
 from ._retry.retry import Retry as Retry
 from ._run.background import background as background
 from ._run.background import create_background_task as create_background_task
+from ._run.background import get_background_manager as get_background_manager
 from ._run.run import run as run
 from ._scope.resource import resource as resource
 from ._scope.scope import Scope as Scope
@@ -105,6 +106,7 @@ __all__ = [
     "fixed_delay",
     "fixed_rate",
     "gather",
+    "get_background_manager",
     "link",
     "once",
     "race",

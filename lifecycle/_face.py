@@ -33,7 +33,7 @@ FACES: dict[str, dict[str, str]] = {
         "_registry.registrations": "Registration RemovalCause",
         "_registry.registry": "Registry",
         "_retry.retry": "Retry",
-        "_run.background": "background create_background_task",
+        "_run.background": "background create_background_task get_background_manager",
         "_run.run": "run",
         "_scope.resource": "resource",
         "_scope.scope": "Scope",

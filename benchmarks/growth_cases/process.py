@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from lifecycle import TaskManager, background, create_background_task, run
-from lifecycle._run.background import background_manager
+from lifecycle import TaskManager, background, create_background_task, get_background_manager, run
+from lifecycle._run.background import background_of
 
 from ._kinds import Laps, case, suspends, waits
 
@@ -14,7 +14,7 @@ from ._kinds import Laps, case, suspends, waits
 async def background_tasks(n: int, laps: Laps) -> None:
     begin = background(suspends)
     manager = TaskManager("background", drain_timeout=0)
-    background_manager.set(manager)  # as `run` does, which would want a loop of its own
+    background_of(asyncio.get_running_loop()).of_run = manager  # as `run` does, which would want a loop of its own
     with laps("create_background_task", n):
         for _ in range(n):
             create_background_task(suspends())
@@ -22,6 +22,10 @@ async def background_tasks(n: int, laps: Laps) -> None:
     with laps("@background", n):
         for _ in range(n):
             begin()
+        await manager.drain()
+    with laps("get_background_manager", n):
+        for _ in range(n):
+            get_background_manager().start_soon(suspends)
         await manager.drain()
     for _ in range(n):
         create_background_task(waits())

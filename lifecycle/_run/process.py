@@ -16,7 +16,7 @@ from .._ground.ladder import patience
 from .._ground.logs import OwnerLog, print_line
 from .._manager.manager import TaskManager
 from .._manager.records import AbandonedTask
-from .background import background_manager
+from .background import background_of
 from .interruption import interruption
 from .threads import Workers, described, leave_behind, wait_until_ended
 
@@ -53,7 +53,7 @@ class Process(Generic[T]):
         self._forced = kernel.new_future()
         self._workers = Workers(loop)
         background = TaskManager("background", drain_timeout=None, cancel_timeout=self._cancel_timeout)
-        background_manager.set(background)
+        background_of(loop).of_run = background
         self._main = kernel.spawn(coro, "main")
         self._loop = loop
         loop.call_soon(self._take_signals)  # those that came before there was a loop; main has made its first step

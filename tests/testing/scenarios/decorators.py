@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from lifecycle import OwnerClosed, TaskGroup, TaskManager, background, cached
-from lifecycle._run.background import background_manager
+from lifecycle._run.background import background_of
 
 from ._table import ignore_error, scenario, work
 
@@ -87,7 +87,7 @@ async def background_work(bubble: Bubble) -> None:
             sync_up(name)
 
     manager = TaskManager("background", drain_timeout=0.02, on_error=ignore_error)
-    background_manager.set(manager)  # as run() does, whose loop would be a real one
+    background_of(asyncio.get_running_loop()).of_run = manager  # as run() does, whose loop would be a real one
     try:
         async with TaskGroup() as group:
             group.create_task(request("first", 0))
