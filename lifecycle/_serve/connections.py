@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from asyncio import CancelledError
+from asyncio import CancelledError, Future
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,10 @@ DEPARTURES = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfS
 
 #: Looks without any traffic that make a connection idle.
 LOOKS = 4
+
+#: Turns of the loop in which it reads what the system has already, before the input of a connection is ended; as many
+#: again after each in which something came, but no more than this in all.
+READING_TURNS, MOST_TURNS = 3, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,13 @@ class Connection:
         error: what ended it, where that is not an error of the handler.
         since: the loop time at which it was taken.
         server: kept alive by a connection that outlives it.
+        turn: what it waits for before it begins, None where there is room.
     """
 
     __slots__ = (
+        "_established",
         "_incoming",
+        "_input_ends",
         "_quiet",
         "_settings",
         "_unsent",
@@ -85,6 +92,7 @@ class Connection:
         "peer",
         "server",
         "since",
+        "turn",
         "verdict",
     )
 
@@ -93,21 +101,29 @@ class Connection:
         self.verdict: str | None = None
         self.error: BaseException | None = None
         self.server: object = None
+        self.turn: Future[None] | None = None
         self.since = kernel.running_loop().time()
         self._incoming = incoming
         self._settings = settings
         self._wire = Wire(tls=settings.tls is not None)
         self._quiet = 0
         self._unsent = 0
+        self._established = False
+        self._input_ends = False
 
     async def run(self) -> None:
         """Establish the connection, handle it, and close it."""
         settings = self._settings
+        if self.turn is not None:
+            await self.turn
         try:
             await self._incoming.establish(self._wire, settings.tls or {})
         except OSError as error:  # a TLS handshake that failed, or took too long, is one as well
             self.verdict, self.error = "handshake_failures", error
             return
+        self._established = True
+        if self._input_ends:
+            self._end_input_soon()
         stream = ServedStream(self._wire, self.peer, settings.close_timeout)
         try:
             await settings.handler(stream)
@@ -133,8 +149,19 @@ class Connection:
         return "failed" if status is FAILED else "cut" if status is CANCELLED else "finished"
 
     def end_input(self) -> None:
-        """Let the handler see the end of the stream, once it has taken what has come in."""
-        self._wire.end_input()
+        """Let the handler see the end of the stream, once it has taken what has come in, to the system or to us."""
+        self._input_ends = True
+        if self._established:
+            self._end_input_soon()
+
+    def _end_input_soon(self, turns: int = READING_TURNS, left: int = MOST_TURNS, size: int = 0) -> None:
+        received = self._wire.received
+        if received > size:
+            turns = READING_TURNS
+        if turns and left:
+            kernel.running_loop().call_soon(self._end_input_soon, turns - 1, left - 1, received)
+        else:
+            self._wire.end_input()
 
     def abort(self) -> None:
         """Cut the connection."""

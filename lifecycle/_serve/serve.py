@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl as tls
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from .._ground.checks import checked_count, checked_name
 from .._task.handle import TaskHandle
+from .addresses import checked_reuse_port, checked_sockets, listen_on, listen_tcp
 from .connections import Handler, ServerStatistics
-from .listener import listen_tcp, listen_unix
-from .server import Server
+from .listener import name_of_peer
+from .server import Listen, Server
 from .stream import ServedStream
+from .unix import Owner, checked_mode, checked_owner, is_abstract, listen_unix
 
 __all__ = ["ServedStream", "Server", "ServerStatistics", "serve_tcp", "serve_unix"]
 
@@ -23,6 +26,8 @@ def serve_tcp(
     host: str | None = "127.0.0.1",
     port: int = 0,
     *,
+    sock: socket.socket | Sequence[socket.socket] | None = None,
+    reuse_port: bool = False,
     limit: int | None = 10_000,
     idle_timeout: float | None = None,
     drain_timeout: float | None = 5.0,
@@ -49,6 +54,10 @@ def serve_tcp(
         handler: gets a `ServedStream`, which is closed when it ends.
         host: where to listen; None for every address of the machine.
         port: where to listen; 0 for any that is free: see `Server.port`.
+        sock: what to listen on instead, one or several bound sockets of IP, such as ``socket.socket(fileno=3)`` of a
+            service manager. They are the server's as soon as its block is entered.
+        reuse_port: let other servers, of this process or of others, listen on the same port; the system shares
+            connections out among them. What waits in the line of one that ends without a close is lost.
         limit: how many connections there may be at once, at least 1; further ones wait in the system's line. None for
             no bound.
         idle_timeout: seconds without any traffic after which a handler is cancelled, measured to a quarter; None for no
@@ -67,10 +76,20 @@ def serve_tcp(
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
-    label = checked_name(name, f"{host or '*'}:{port}")
+    backlog = checked_count(backlog, "backlog")
+    if sock is not None:
+        if (host, port, checked_reuse_port(reuse_port)) != ("127.0.0.1", 0, False):
+            raise ValueError("sock is where to listen; give no host, port and reuse_port with it")
+        sockets = checked_sockets(sock, (socket.AF_INET, socket.AF_INET6), "IP")
+        label = checked_name(name, name_of_peer(sockets[0].getsockname(), 0))
+        listen: Listen = partial(listen_on, sockets, backlog)
+    else:
+        label = checked_name(name, f"{host or '*'}:{port}")
+        reuse = checked_reuse_port(reuse_port)
+        listen = partial(listen_tcp, host, checked_port(port), backlog, label, reuse_port=reuse)
     return Server(
         label,
-        partial(listen_tcp, host, checked_port(port), checked_count(backlog, "backlog"), label),
+        listen,
         handler,
         limit=limit,
         idle_timeout=idle_timeout,
@@ -85,8 +104,11 @@ def serve_tcp(
 
 def serve_unix(
     handler: Handler,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
+    sock: socket.socket | Sequence[socket.socket] | None = None,
+    mode: int | None = None,
+    owner: Owner | None = None,
     limit: int | None = 10_000,
     idle_timeout: float | None = None,
     drain_timeout: float | None = 5.0,
@@ -100,16 +122,40 @@ def serve_unix(
 ) -> Server:
     """Return a server that calls ``handler(stream)`` for each connection to the Unix socket at *path*.
 
-    As `serve_tcp`. The file is made when the server opens, in the place of one without a listener, and removed when it
+    As `serve_tcp`. The file is made when the server opens, in the place of one that no server has, and removed when it
     closes, unless another file is there by then. A path that begins with a zero byte is a name in Linux's abstract
     namespace, and not a file.
+
+    Args:
+        handler: gets a `ServedStream`, which is closed when it ends.
+        path: where to listen.
+        sock: what to listen on instead, one or several bound Unix sockets; their files are left alone.
+        mode: the permissions of the file, such as ``0o660``; by default what the process's umask leaves. Nobody can
+            connect before it has them.
+        owner: user and group of the file, by name or number, None for what stays as it is.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
+    backlog = checked_count(backlog, "backlog")
+    checked_mode(mode)
+    user_and_group = checked_owner(owner)
+    if sock is not None:
+        if (path, mode, owner) != (None, None, None):
+            raise ValueError("sock is where to listen; give no path, mode and owner with it")
+        sockets = checked_sockets(sock, (socket.AF_UNIX,), "Unix")
+        label = checked_name(name, os.fsdecode(sockets[0].getsockname()))
+        listen: Listen = partial(listen_on, sockets, backlog)
+    else:
+        if path is None:
+            raise TypeError("serve_unix() needs a path or a sock")
+        if is_abstract(os.fspath(path)) and (mode, owner) != (None, None):
+            raise ValueError("a name in the abstract namespace has no file that could have a mode or an owner")
+        label = checked_name(name, os.fspath(path))
+        listen = partial(listen_unix, path, backlog, mode=mode, owner=user_and_group)
     return Server(
-        checked_name(name, os.fspath(path)),
-        partial(listen_unix, path, checked_count(backlog, "backlog")),
+        label,
+        listen,
         handler,
         limit=limit,
         idle_timeout=idle_timeout,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-import errno
 import ssl as tls
 from asyncio import Future, TimerHandle
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -26,17 +26,12 @@ from .._manager.manager import TaskManager
 from .._manager.records import DrainReport
 from .._task.handle import TaskHandle
 from .connections import LOOKS, Connection, ConnectionSettings, Handler, ServerStatistics
+from .intake import Intake
 from .listener import Incoming, Listener
 
 logger = OwnerLog("lifecycle.server")
 
 Listen = Callable[[], Coroutine[Any, Any, list[Listener]]]
-
-#: What `accept` fails with when the process, or the system, has nothing left to take a connection with.
-EXHAUSTION = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-#: Seconds before the next try after a connection could not be taken: the first pause, and the longest.
-BACK_OFF = (0.05, 1.0)
 
 
 class ServerState(enum.Enum):
@@ -99,17 +94,15 @@ class Server:
             hooks=(EndHook(self),),
             on_error=on_error or partial(log_error, name),
         )
-        self._listeners: list[Listener] = []
+        self._intake = Intake(name, self._take, self._has_room)
         self._connections: dict[TaskHandle[Any], Connection] = {}
+        self._in_line: deque[Future[None]] = deque()  # connections that were in line when the server closed
         self._counts: Counter[str] = Counter()
         self._accepted = 0
-        self._exhausted = 0
         self._state = NEW
         self._entered = False
         self._closing = False
-        self._paused = False
-        self._pause = BACK_OFF[0]
-        self._retry: TimerHandle | None = None
+        self._context: Context | None = None  # that in which it was entered, and in which everything of it runs
         self._sweeper: TimerHandle | None = None
         self._over: Future[None] | None = None  # see `wait_closed`
         self._since: float | None = None
@@ -140,16 +133,15 @@ class Server:
             raise
         if self._state is not NEW:  # closed meanwhile
             for listener in listeners:
-                listener.close()
+                listener.close(take_line=False)
             raise OwnerClosed(f"{self} was closed before it listened")
-        self._listeners = listeners
+        self._context = copy_context()
         await self._tasks.__aenter__()
         self._since = kernel.running_loop().time()
         self._state = OPEN
         if trace.sink is not None:
             self._account = trace.Account("server", self.name)
-        for listener in listeners:
-            listener.begin(self._take, self._take_failed)
+        self._intake.begin(listeners, self._context)
         return self
 
     async def __aexit__(
@@ -164,7 +156,7 @@ class Server:
     @property
     def addresses(self) -> tuple[Any, ...]:
         """Where it listens: ``(host, port)`` for each address, or the path of a Unix socket."""
-        return tuple(listener.address for listener in self._listeners)
+        return self._intake.addresses
 
     @property
     def port(self) -> int:
@@ -187,22 +179,29 @@ class Server:
             limit=self._limit,
             live=len(self._connections),
             accepted=self._accepted,
-            paused=self._paused,
-            exhausted=self._exhausted,
+            paused=self._intake.paused,
+            exhausted=self._intake.exhausted,
             **{kind: self._counts[kind] for kind in kinds},
         )
 
     # Taking connections
 
-    def _take(self, incoming: Incoming) -> bool:
-        """Own a connection from this step on, and return whether another one may come."""
+    def _has_room(self) -> bool:
+        return self._limit is None or len(self._connections) < self._limit
+
+    def _take(self, incoming: Incoming) -> None:
+        """Own a connection from this step on; over the limit, where the server closes, it waits for its turn."""
         connection = Connection(incoming, self._settings)
         if self._account is not None:
             self._account.enter(connection, "connection", connection.peer)
         self._accepted += 1
-        self._pause = BACK_OFF[0]
+        if not self._has_room():
+            connection.turn = kernel.new_future()
+            self._in_line.append(connection.turn)
+        assert self._context is not None
         try:
-            handle = self._tasks.start_soon(connection.run, name=incoming.peer)
+            # In a copy of the server's context: this may be a step of whoever has made room.
+            handle = self._tasks.start_soon(connection.run, name=incoming.peer, context=self._context.copy())
         except BaseException:  # closing, or a task factory that refuses
             self._count_end(connection, None)
             raise
@@ -212,44 +211,6 @@ class Server:
             self._connections[handle] = connection
             if self._sweeper is None:
                 self._sweep_later()
-        if self._limit is not None and len(self._connections) >= self._limit:
-            self._stop_taking()
-        return not self._paused
-
-    def _take_failed(self, error: OSError) -> None:
-        """Leave connections where they are for a while: trying again at once would fail at once."""
-        if error.errno in EXHAUSTION:
-            self._exhausted += 1
-        if self._pause == BACK_OFF[0]:
-            logger.error("cannot take connections", extra={"owner": self.name, "error": str(error)})
-        self._stop_taking()
-        if self._retry is None:
-            self._retry = kernel.running_loop().call_later(self._pause, self._try_again)
-            self._pause = min(2 * self._pause, BACK_OFF[1])
-
-    def _stop_taking(self) -> None:
-        self._paused = True
-        for listener in self._listeners:
-            listener.pause()
-
-    def _stop_retry(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._go_on_taking()
-
-    def _go_on_taking(self) -> None:
-        if not self._paused or self._state is not OPEN:
-            return
-        if self._limit is None or len(self._connections) < self._limit:
-            self._paused = False
-            self._stop_retry()
-            for listener in self._listeners:
-                if not self._paused:  # what one takes may be the last that there is room for
-                    listener.resume()
 
     # The ends of connections
 
@@ -257,8 +218,14 @@ class Server:
         connection = self._connections.pop(handle, None)
         if connection is not None:
             self._count_end(connection, handle)
-            if self._paused:
-                self._go_on_taking()
+            self._intake.go_on()
+            while self._in_line:
+                turn = self._in_line.popleft()
+                if not turn.done():  # it has been cancelled
+                    turn.set_result(None)
+                    break
+            if self._state is CLOSING and not self._connections and not self._closing:
+                self._finish()
             self._report_closed()
 
     def _count_end(self, connection: Connection, handle: TaskHandle[Any] | None) -> None:
@@ -272,7 +239,8 @@ class Server:
 
     def _sweep_later(self) -> None:
         if self._idle_timeout != kernel.FOREVER:
-            self._sweeper = kernel.running_loop().call_later(self._idle_timeout / LOOKS, self._sweep)
+            loop = kernel.running_loop()
+            self._sweeper = loop.call_later(self._idle_timeout / LOOKS, self._sweep, context=self._context)
 
     def _sweep(self) -> None:
         """Cut off what has been quiet for ``idle_timeout``; each connection is looked at four times in that time."""
@@ -292,14 +260,20 @@ class Server:
         return self._state is CLOSED
 
     def close(self) -> None:
-        """Take no more connections; those that are there go on. Idempotent."""
+        """Take no more connections; those that are there go on, those in the system's line included. Idempotent.
+
+        When none is left the server is closed.
+        """
+        self._stop_taking(take_line=True)
+
+    def _stop_taking(self, *, take_line: bool) -> None:
         if self._state is NEW:
             self._finish()
         elif self._state is OPEN:
             self._state = CLOSING
-            for listener in self._listeners:
-                listener.close()
-            self._stop_retry()
+            self._intake.end(take_line=take_line)
+            if not self._connections and not self._closing:
+                self._finish()
 
     def cancel(self, reason: str | None = None) -> None:
         """Take no more connections, and cancel the handlers, without waiting for their end.
@@ -307,7 +281,7 @@ class Server:
         Args:
             reason: why; the message of the ``CancelledError`` in the handlers.
         """
-        self.close()
+        self._stop_taking(take_line=False)
         for handle in list(self._connections):
             handle.cancel(reason or f"{self} was cancelled")
 
@@ -370,7 +344,7 @@ class Server:
 
     def _portrait(self) -> Portrait:
         things: list[Thing] = []
-        if self._state is not CLOSED or self._connections:
+        if not self._tasks.closed:
             things.append(Thing("task manager", self._tasks.name, owner=self._tasks))
         if self._state is OPEN:
             things += [Thing("listener", str(address)) for address in self.addresses]

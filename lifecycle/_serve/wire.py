@@ -26,6 +26,7 @@ class Wire(asyncio.Protocol):
         closed: whether this side has closed it.
         ended: whether nothing more will come in.
         error: what the connection broke with.
+        received: how many bytes have come in.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Wire(asyncio.Protocol):
         "closed",
         "ended",
         "error",
+        "received",
         "transport",
     )
 
@@ -52,6 +54,7 @@ class Wire(asyncio.Protocol):
         self.closed: bool = False
         self.ended: bool = False
         self.error: BaseException | None = None
+        self.received: int = 0
         self._tls = tls
         self._size = 0
         self._paused = False
@@ -69,6 +72,7 @@ class Wire(asyncio.Protocol):
             return  # it would never be taken
         self.chunks.append(data)
         self._size += len(data)
+        self.received += len(data)
         self.active = True
         if self._size > READ_AHEAD and not self._paused:
             self._paused = True

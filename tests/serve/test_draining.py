@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from typing import Any
 
 import pytest
 
@@ -10,8 +12,8 @@ from lifecycle import ReleaseTimeout, ServedStream, serve_tcp
 from lifecycle.testing import Bubble
 
 from ..guarantees.things import Stubborn
-from ..loops import virtual
-from .clients import balance, hang_up
+from ..loops import on_every_loop, run_on, some_turns, virtual
+from .clients import balance, echo, hang_up, until
 
 
 async def forever(stream: ServedStream) -> None:
@@ -106,3 +108,103 @@ async def test_a_handler_may_close_its_own_server(bubble: Bubble) -> None:
         assert await reader.read() == b"closed"
         await hang_up(writer)
     await server.aclose()
+
+
+# What has come in before the server closes
+
+
+@on_every_loop
+def test_who_is_in_the_systems_line_is_served(new_loop: Any) -> None:
+    """They have been connected, and have asked; those over the limit too, and no more of them at once."""
+    most = 0
+
+    async def handler(stream: ServedStream) -> None:
+        nonlocal most
+        running.append(stream)
+        most = max(most, len(running))
+        question = await stream.receive()
+        await some_turns()
+        await stream.send(b"got " + question)
+        running.remove(stream)
+
+    running: list[ServedStream] = []
+
+    async def main() -> None:
+        async with serve_tcp(handler, limit=2) as server:
+            clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
+            for number, client in enumerate(clients):
+                client.sendall(b"%d" % number)
+            await server.aclose()
+        assert balance(server) == {"finished": 6}
+        for number, client in enumerate(clients):
+            assert client.recv(100) == b"got %d" % number
+            assert client.recv(100) == b""
+            client.close()
+
+    run_on(new_loop, main())
+    assert most == 2
+
+
+@on_every_loop
+def test_what_the_system_has_of_a_question_is_read(new_loop: Any) -> None:
+    """Also where it takes several turns, because it is long."""
+    size = 600_000
+
+    async def handler(stream: ServedStream) -> None:
+        await stream.receive(1)
+        total = 1
+        async for data in stream:
+            total += len(data)
+        await stream.send(b"%d" % total)
+
+    async def main() -> None:
+        async with serve_tcp(handler) as server:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * size)
+                client.connect(("127.0.0.1", server.port))
+                client.sendall(b"x")
+                await until(lambda: server.statistics().live)
+                await some_turns()
+                client.setblocking(False)
+                sent = client.send(bytes(size - 1)) + 1
+                await server.aclose()
+                assert client.recv(100) == b"%d" % sent
+
+    run_on(new_loop, main())
+
+
+@virtual
+async def test_those_in_line_that_get_no_turn_are_cut(bubble: Bubble) -> None:
+    """With the others, after ``drain_timeout``; cancelling the server takes none of them."""
+    for cancels in (False, True):
+        async with serve_tcp(forever, "host", 1, limit=1, drain_timeout=3) as server:
+            writers = [(await asyncio.open_connection("host", 1))[1] for _ in range(3)]
+            await asyncio.sleep(0.1)
+            if cancels:
+                server.cancel()
+        assert balance(server) == {"cut": 1 if cancels else 3}
+        for writer in writers:
+            await hang_up(writer)
+
+
+# Waiting for the end
+
+
+@virtual
+async def test_a_closed_server_without_connections_is_at_its_end(bubble: Bubble) -> None:
+    """In whichever order one closes and waits, and also where the last connection ends later; the block goes on."""
+    for waits_first in (False, True):
+        for connected in (False, True):
+            async with serve_tcp(echo, "host", 1) as server, asyncio.timeout(60):
+                if connected:
+                    _, writer = await asyncio.open_connection("host", 1)
+                    await asyncio.sleep(0.1)
+                waiting = asyncio.create_task(server.wait()) if waits_first else None
+                await asyncio.sleep(0)
+                server.close()
+                assert server.closed is not connected
+                if connected:
+                    await hang_up(writer)
+                await (waiting or server.wait())
+                assert server.closed
+                assert server.statistics().state == "closed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from lifecycle import ServedStream, serve_tcp
-from lifecycle._serve import server as server_file
+from lifecycle._serve import intake
 from lifecycle.testing import Bubble
 
 from ..loops import on_every_loop, run_on, virtual
@@ -86,9 +87,36 @@ def test_without_descriptors_it_waits_and_goes_on(new_loop: Any, caplog: pytest.
     assert sum("cannot take connections" in record.message for record in caplog.records) == 1
 
 
+@virtual
+async def test_failures_to_take_connections_are_told_once_a_spell(
+    bubble: Bubble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Although each connection that ends lets one more be taken; at the end of the spell it is told how many."""
+    async with serve_tcp(echo, "host", 1) as server:
+        take = server._intake
+        for _ in range(20):
+            take._failed(OSError(errno.EMFILE, "too many"))
+            _, writer = await asyncio.open_connection("host", 1)
+            await asyncio.sleep(1)
+            assert not take.paused
+            await hang_up(writer)
+        await asyncio.sleep(intake.CALM + 1)
+        _, writer = await asyncio.open_connection("host", 1)
+        await asyncio.sleep(0.1)
+        take._failed(OSError(errno.EMFILE, "too many"))
+        await hang_up(writer)
+        assert server.statistics().exhausted == 21
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot take connections",
+        "connections could not be taken",
+        "cannot take connections",
+    ]
+    assert vars(caplog.records[1])["failures"] == 20
+
+
 def test_without_descriptors_the_end_of_a_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is taken then, however long the pause would be."""
-    monkeypatch.setattr(server_file, "BACK_OFF", (60.0, 60.0))
+    monkeypatch.setattr(intake, "BACK_OFF", (60.0, 60.0))
 
     async def main() -> None:
         async with serve_tcp(echo) as server, asyncio.timeout(30):

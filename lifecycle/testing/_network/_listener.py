@@ -53,8 +53,10 @@ class MemoryListener:
         self._paused = False
         self._hand_on()
 
-    def close(self) -> None:
-        """End for good; what is in line is reset."""
+    def close(self, *, take_line: bool) -> None:
+        """End for good; what is in line is handed on first, or reset."""
+        if take_line and self._take is not None:
+            self.resume()
         self._take = None
         if self._server is not None:
             self._server.close()

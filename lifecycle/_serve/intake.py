@@ -1,0 +1,140 @@
+"""Intake: takes connections for a server, leaves them in line while there is no room, and takes the line at the end."""
+
+from __future__ import annotations
+
+import errno
+from asyncio import TimerHandle
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any
+
+from .._ground import kernel
+from .._ground.logs import OwnerLog
+from .listener import Incoming, Listener
+
+logger = OwnerLog("lifecycle.server")
+
+#: What `accept` fails with when the process, or the system, has nothing left to take a connection with.
+EXHAUSTION = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+#: Seconds before the next try after a connection could not be taken: the first pause, and the longest.
+BACK_OFF = (0.05, 1.0)
+
+#: Seconds without a failure after which there is enough again: what fails after that is told anew.
+CALM = 10.0
+
+
+class Intake:
+    """Hands connections on, unless there is no room for one more, or nothing left to take it with.
+
+    Failures come in spells: while there is too little for all, each connection that ends makes room for one more. A
+    spell is told once when it begins and once when it is over, and the pauses between its tries grow.
+
+    Args:
+        owner: the server's name, for the log.
+        take: owns a connection from its step on; it never raises for lack of room.
+        has_room: whether there is room for another one.
+
+    Attributes:
+        paused: whether connections are left in line at this moment.
+        exhausted: how often taking one failed for lack of descriptors or memory.
+        closed: whether it has come to its end; what is taken then comes from the line, whether there is room or not.
+    """
+
+    def __init__(self, owner: str, take: Callable[[Incoming], object], has_room: Callable[[], bool]) -> None:
+        self.paused = False
+        self.exhausted = 0
+        self.closed = False
+        self._owner = owner
+        self._take: Callable[[Incoming], object] = take
+        self._has_room: Callable[[], bool] = has_room
+        self._listeners: Sequence[Listener] = ()
+        self._context: Context | None = None
+        self._retry: TimerHandle | None = None
+        self._pause = BACK_OFF[0]
+        self._failures = 0  # in this spell
+        self._last_failure = 0.0
+
+    @property
+    def addresses(self) -> tuple[Any, ...]:
+        """Where it listens."""
+        return tuple(listener.address for listener in self._listeners)
+
+    def begin(self, listeners: Sequence[Listener], context: Context) -> None:
+        """Take what comes to *listeners*; its timers run in *context*."""
+        self._listeners = listeners
+        self._context = context
+        for listener in listeners:
+            listener.begin(self._arrived, self._failed)
+
+    def end(self, *, take_line: bool) -> None:
+        """Take no more, after what is in line already. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            for listener in self._listeners:
+                listener.close(take_line=take_line)
+            self._stop_retry()
+            self._end_spell()
+            self._take = self._has_room = nothing  # the server's: a cycle
+
+    def go_on(self) -> None:
+        """Take again, if there is room now."""
+        if self.paused and not self.closed and self._has_room():
+            self.paused = False
+            self._stop_retry()
+            for listener in self._listeners:
+                if not self.paused:  # what one takes may be the last that there is room for
+                    listener.resume()
+
+    def _arrived(self, incoming: Incoming) -> bool:
+        """Hand on a connection, and return whether another one may come."""
+        self._take(incoming)
+        if self._failures and self._is_calm():
+            self._end_spell()
+        if not self.closed and not self._has_room():
+            self._stop()
+        return self.closed or not self.paused
+
+    def _failed(self, error: OSError) -> None:
+        """Leave connections where they are for a while: trying again at once would fail at once."""
+        if error.errno in EXHAUSTION:
+            self.exhausted += 1
+        if self._failures and self._is_calm():
+            self._end_spell()
+        if not self._failures:
+            logger.error("cannot take connections", extra={"owner": self._owner, "error": str(error)})
+        self._failures += 1
+        loop = kernel.running_loop()
+        self._last_failure = loop.time()
+        self._stop()
+        if self._retry is None:
+            self._retry = loop.call_later(self._pause, self._try_again, context=self._context)
+            self._pause = min(2 * self._pause, BACK_OFF[1])
+
+    def _is_calm(self) -> bool:
+        return kernel.running_loop().time() - self._last_failure > CALM
+
+    def _end_spell(self) -> None:
+        failures, self._failures = self._failures, 0
+        self._pause = BACK_OFF[0]
+        if failures > 1:
+            logger.warning("connections could not be taken", extra={"owner": self._owner, "failures": failures})
+
+    def _stop(self) -> None:
+        self.paused = True
+        for listener in self._listeners:
+            listener.pause()
+
+    def _stop_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.go_on()
+
+
+def nothing(*_: object) -> bool:
+    """Stand in for the server when all is over."""
+    return False
