@@ -18,6 +18,7 @@ from ._ground.errors import PoolFull as PoolFull
 from ._ground.errors import PoolTimeout as PoolTimeout
 from ._ground.errors import ReleaseTimeout as ReleaseTimeout
 from ._ground.errors import StillLent as StillLent
+from ._ground.errors import SubscriberTooSlow as SubscriberTooSlow
 from ._ground.errors import TaskCancelled as TaskCancelled
 from ._ground.errors import TaskNotFinished as TaskNotFinished
 from ._ground.errors import TimeoutExpired as TimeoutExpired
@@ -27,6 +28,7 @@ from ._group.gather import amap as amap
 from ._group.gather import gather as gather
 from ._group.gather import race as race
 from ._group.group import TaskGroup as TaskGroup
+from ._mailbox.broadcast import Broadcast as Broadcast
 from ._mailbox.mailbox import Mailbox as Mailbox
 from ._manager.manager import TaskManager as TaskManager
 from ._manager.records import AbandonedTask as AbandonedTask
@@ -60,6 +62,7 @@ from ._timers.timers import once as once
 __version__: str
 __all__ = [
     "AbandonedTask",
+    "Broadcast",
     "ConnectError",
     "ConnectTimeout",
     "CreationTimeout",
@@ -84,6 +87,7 @@ __all__ = [
     "Snapshot",
     "Stages",
     "StillLent",
+    "SubscriberTooSlow",
     "TaskCancelled",
     "TaskGroup",
     "TaskHandle",

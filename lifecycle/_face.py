@@ -19,10 +19,11 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.stages": "Stages",
         "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError "
         "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled "
-        "TaskNotFinished TimeoutExpired WrongLoop",
+        "SubscriberTooSlow TaskNotFinished TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",
         "_group.gather": "amap gather race",
         "_group.group": "TaskGroup",
+        "_mailbox.broadcast": "Broadcast",
         "_mailbox.mailbox": "Mailbox",
         "_manager.manager": "TaskManager",
         "_manager.records": "AbandonedTask DrainReport",
@@ -56,7 +57,8 @@ FACES: dict[str, dict[str, str]] = {
         "_group.completions": "Completions",
         "_group.statistics": "TaskGroupStatistics",
         "_lender": "ReturnReport",
-        "_mailbox.statistics": "MailboxStatistics",
+        "_mailbox.statistics": "BroadcastStatistics MailboxStatistics",
+        "_mailbox.subscription": "Subscription",
         "_manager.records": "TaskManagerStatistics",
         "_pair.ends": "LinkOutcome LoopEnd",
         "_pair.statistics": "ReaderWorkerStatistics",

@@ -7,7 +7,9 @@ from ._ground.closing import OwnerState as OwnerState
 from ._group.completions import Completions as Completions
 from ._group.statistics import TaskGroupStatistics as TaskGroupStatistics
 from ._lender import ReturnReport as ReturnReport
+from ._mailbox.statistics import BroadcastStatistics as BroadcastStatistics
 from ._mailbox.statistics import MailboxStatistics as MailboxStatistics
+from ._mailbox.subscription import Subscription as Subscription
 from ._manager.records import TaskManagerStatistics as TaskManagerStatistics
 from ._pair.ends import LinkOutcome as LinkOutcome
 from ._pair.ends import LoopEnd as LoopEnd
@@ -36,6 +38,7 @@ from ._timers.timer import Timer as Timer
 
 __all__ = [
     "AttemptState",
+    "BroadcastStatistics",
     "CachedFunction",
     "Completions",
     "ConnectAttempt",
@@ -61,6 +64,7 @@ __all__ = [
     "ServerStatistics",
     "SnapshotDiff",
     "SnapshotNode",
+    "Subscription",
     "TaskGroupStatistics",
     "TaskManagerStatistics",
     "Timer",

@@ -6,10 +6,23 @@ measured. A lap says how many operations it holds: by default as many as the siz
 
 from __future__ import annotations
 
-from . import connects, groups, lenders, mailboxes, managers, nesting, others, process, scopes, servers, timers
+from . import (
+    broadcasts,
+    connects,
+    groups,
+    lenders,
+    mailboxes,
+    managers,
+    nesting,
+    others,
+    process,
+    scopes,
+    servers,
+    timers,
+)
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
-    "CASES", "Case", "Laps", "connects", "groups", "lenders", "mailboxes", "managers", "nesting", "others", "process",
-    "scopes", "servers", "silence", "timers",
+    "CASES", "Case", "Laps", "broadcasts", "connects", "groups", "lenders", "mailboxes", "managers", "nesting",
+    "others", "process", "scopes", "servers", "silence", "timers",
 ]  # fmt: skip

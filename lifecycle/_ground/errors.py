@@ -110,6 +110,23 @@ class MailboxEmpty(LifecycleError, anyio.WouldBlock, asyncio.QueueEmpty):
     """
 
 
+class SubscriberTooSlow(LifecycleError, ConnectionError):
+    """A subscriber of a broadcast was disconnected, because it was behind by more than it may be.
+
+    Attributes:
+        subscriber: its name.
+        missed: how many items it has not got.
+    """
+
+    def __init__(self, subscriber: str, missed: int) -> None:
+        self.subscriber = subscriber
+        self.missed = missed
+        super().__init__(
+            f"subscriber {subscriber!r} was too slow and is disconnected: it has missed {missed} items; receive "
+            "faster, allow more, or choose another overflow"
+        )
+
+
 class WrongLoop(LifecycleError, RuntimeError):
     """Something was asked of an owner in another event loop, or in another thread, than the one that uses it."""
 

@@ -40,3 +40,30 @@ class MailboxStatistics:
     refused: int
     discarded: int
     unfinished: int
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastStatistics:
+    """What a `Broadcast` holds at one moment, and what has become of what was published.
+
+    Attributes:
+        name: the broadcast's name.
+        state: ``"open"`` or ``"closed"``.
+        subscribers: how many there are.
+        waiting_publishers: how many publishers wait for a slow subscriber.
+        published: how many items were published.
+        missed: how many items subscribers have not got, because they were too slow, those that are gone included.
+        disconnected: how many subscribers were disconnected for that.
+        most_behind: how many items the slowest subscriber has not received.
+        replayed: how many items a new subscriber gets first.
+    """
+
+    name: str
+    state: str
+    subscribers: int
+    waiting_publishers: int
+    published: int
+    missed: int
+    disconnected: int
+    most_behind: int
+    replayed: int

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Self
 
-from .._ground.bridge import Bell
+from lifecycle import Broadcast
+from lifecycle.types import Subscription
+
+from .._ground.bridge import end_process
 from .._ground.events import Event
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -26,65 +29,68 @@ class Feed:
     def __init__(self, listener: Callable[[Event], object] | None, owner: str = "scheduler") -> None:
         self._owner = owner
         self._listener = listener
-        self._readers: list[Reader] = []
-        self._closed = False
+        self._readers: Broadcast[Event] = Broadcast(f"events of {owner}")
+        self._read = False  # whether there are readers, as far as was seen
         self.heard: bool = listener is not None
         """Whether there is a listener or a reader; otherwise most events are not even made."""
 
     def publish(self, event: Event) -> None:
-        """Pass an event to the listener and to every reader."""
+        """Pass an event to every reader, and to the listener."""
+        if self._read and not self._readers.publish_nowait(event):
+            self._read = False
+            self.heard = self._listener is not None
         if self._listener is not None:
             try:
                 self._listener(event)
-            except Exception:
+            except (SystemExit, KeyboardInterrupt) as error:
+                end_process(error)
+            except BaseException:  # a cancellation that it raises is not meant for the task that this step is of
                 logger.exception("event listener failed", extra={"owner": self._owner, "event": event.kind})
-        for reader in self._readers:
-            reader.put(event)
 
-    async def read(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
-        """Yield events from now on until the feed is closed; one that was slow gets ``events_lost`` first.
-
-        Cancellation: nothing is lost that had been yielded.
-        """
-        reader = Reader(buffer)
-        if self._closed:
-            return
-        self._readers.append(reader)
-        self.heard = True
-        try:
-            while (event := await reader.get()) is not None:
-                yield event
-        finally:
-            self._readers.remove(reader)
-            self.heard = self._listener is not None or bool(self._readers)
+    def read(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
+        """Return an iterator over the events from now on; see `Events`."""
+        subscription = self._readers.subscribe(capacity=buffer, overflow="drop_oldest")
+        if not self._readers.closed:
+            self._read = self.heard = True
+        return Events(subscription)
 
     def close(self) -> None:
         """Let every reader come to its end."""
-        self._closed = True
-        for reader in self._readers:
-            reader.put(None)
+        self._read = False
+        self._readers.close()
 
 
-class Reader:
-    """The bounded buffer of one reader of events."""
+class Events:
+    """What one reader gets: the events until the feed is closed; where it was slow, ``events_lost`` before the next.
 
-    def __init__(self, buffer: int) -> None:
-        self._events: deque[Event | None] = deque(maxlen=buffer)
-        self._lost = 0
-        self._arrived = Bell()
+    It may be stepped under a timeout, and goes on afterwards. It ends with `aclose`, or when it is let go of.
+    """
 
-    def put(self, event: Event | None) -> None:
-        """Add an event; when the buffer is full the oldest is dropped. None is the end."""
-        if len(self._events) == self._events.maxlen:
-            self._lost += 1
-        self._events.append(event)
-        self._arrived.ring()
+    def __init__(self, subscription: Subscription[Event]) -> None:
+        self._subscription = subscription
+        self._told = 0  # of the events that were lost, so many
+        self._next: Event | None = None  # that comes after the number of those that were lost
 
-    async def get(self) -> Event | None:
-        """Return the next event, None at the end."""
-        while not self._events and not self._lost:
-            await self._arrived.wait()
-        if self._lost:
-            lost, self._lost = self._lost, 0
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event.
+
+        Cancellation: nothing is lost.
+        """
+        if self._next is not None:
+            event, self._next = self._next, None
+            return event
+        event = await anext(self._subscription)
+        lost = self._subscription.missed - self._told
+        if lost:
+            self._told += lost
+            self._next = event
             return Event("events_lost", data={"count": lost})
-        return self._events.popleft()
+        return event
+
+    async def aclose(self) -> None:
+        """End it; does not suspend."""
+        self._next = None
+        self._subscription.close()

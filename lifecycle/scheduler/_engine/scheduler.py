@@ -12,7 +12,7 @@ import anyio
 from lifecycle import DrainReport
 
 from .._blocks.flow import Flow
-from .._ground.checks import check_callable, check_integer, check_name, check_seconds
+from .._ground.checks import check_integer, check_name, check_seconds, check_synchronous
 from .._ground.events import Event
 from .._store.choice import make_store
 from .._store.protocol import Store
@@ -87,7 +87,7 @@ class Scheduler:
             check_seconds(seconds, f"{what}_timeout")
         check_seconds(stall_threshold, "stall_threshold", positive=True)
         if on_event is not None:
-            check_callable(on_event, "on_event")
+            check_synchronous(on_event, "on_event")
         check_name(name)
         check_integer(workers, "workers", 1)
         threads = workers + (os.cpu_count() or 1) if threads is None else threads
@@ -410,11 +410,10 @@ class Scheduler:
     # Looking
 
     def events(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
-        """Return an iterator over what happens from its first step on, until the scheduler is closed.
+        """Return an iterator over what happens from now on, until the scheduler is closed.
 
-        A reader that falls more than *buffer* events behind loses the oldest and gets one ``events_lost``.
-
-        Cancellation: ends the iterator; nothing is lost that it had yielded.
+        A reader that falls more than *buffer* events behind loses the oldest and gets one ``events_lost``. A step that
+        is cancelled loses nothing, and the iterator goes on: it ends with its ``aclose()``, or when it is let go of.
 
         Raises:
             TypeError, ValueError: *buffer* is not an integer of at least 1.

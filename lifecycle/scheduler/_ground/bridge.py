@@ -41,6 +41,15 @@ def in_a_task() -> bool:
     return asyncio.current_task() is not None
 
 
+def end_process(error: BaseException) -> None:
+    """Raise *error*, which is to end the process, out of the loop, after the step that has met it."""
+
+    def end() -> None:
+        raise error
+
+    asyncio.get_running_loop().call_soon(end)
+
+
 def being_cancelled() -> bool:
     """Return whether the current task has been cancelled."""
     task = asyncio.current_task()

@@ -5,6 +5,7 @@ The core has checks of its own, which are private: the scheduler is built on the
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Final
 
@@ -75,6 +76,17 @@ def check_callable(function: object, what: str) -> None:
     """
     if not callable(function):
         raise TypeError(f"{what} must be callable, got {function!r}")
+
+
+def check_synchronous(function: object, what: str) -> None:
+    """Check that *function* can be called, and is not asynchronous: nobody would await what it returns.
+
+    Raises:
+        TypeError: it is not a function, or an async one.
+    """
+    check_callable(function, what)
+    if any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None)))):  # noqa: B004
+        raise TypeError(f"{what} must be a synchronous function, got {function!r}; it can start a task")
 
 
 def _is_integer(value: object) -> bool:

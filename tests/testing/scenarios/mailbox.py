@@ -1,4 +1,4 @@
-"""Mailbox: nothing is lost, doubled or overtaken, and everybody comes to an end, wherever the cancellation strikes."""
+"""Mailbox and Broadcast: nothing is lost, doubled or overtaken, and all end, wherever the cancellation strikes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from lifecycle import Mailbox, OwnerClosed, TaskGroup
+from lifecycle import Broadcast, Mailbox, OwnerClosed, SubscriberTooSlow, TaskGroup
 
 from ._table import scenario, work
 
@@ -114,3 +114,71 @@ async def mailbox_that_drops_the_oldest(bubble: Bubble) -> None:
                 await asyncio.sleep(0.005)
     finally:
         account.check()
+
+
+@scenario
+async def broadcast_that_waits_for_the_slowest(bubble: Bubble) -> None:
+    """Two publishers and two subscribers, one of which is slow and leaves: who is waited for has all, in one order."""
+    news: Broadcast[int] = Broadcast(capacity=1, overflow="wait")
+    published: list[int] = []
+    got: dict[str, list[int]] = {"fast": [], "slow": []}
+
+    async def publish(*items: int) -> None:
+        for item in items:
+            await news.publish(item)
+            published.append(item)
+            await asyncio.sleep(0)
+
+    async def follow(name: str, most: int) -> None:
+        with news.subscribe(name) as subscription:
+            subscribed.append(len(published))
+            async for item in subscription:
+                got[name].append(item)
+                await work(bubble, name, 0.001 if name == "fast" else 0.004)
+                if len(got[name]) == most:
+                    return
+
+    subscribed: list[int] = []
+    try:
+        async with TaskGroup() as followers:
+            followers.start_soon(follow, "fast", 100)
+            followers.start_soon(follow, "slow", 4)
+            await asyncio.sleep(0)
+            async with news, TaskGroup() as publishers:
+                publishers.start_soon(publish, 1, 2, 3)
+                publishers.start_soon(publish, 11, 12, 13)
+    finally:
+        assert news.statistics().published == len(published)
+        for items in got.values():
+            first = published.index(items[0]) if items else 0
+            assert items == published[first : first + len(items)], f"published {published}, got {items}"
+
+
+@scenario
+async def broadcast_that_disconnects(bubble: Bubble) -> None:
+    """A subscriber that is too slow hears it; another misses the oldest; what they got is in order."""
+    news: Broadcast[int] = Broadcast(capacity=1, overflow="disconnect", replay=1)
+    got: list[int] = []
+
+    async def follow() -> None:
+        try:
+            async for item in news.subscribe(overflow="drop_oldest"):
+                got.append(item)
+                await work(bubble, "item", 0.003)
+        finally:
+            assert got == sorted(got)
+
+    async def fall_behind() -> None:
+        with news.subscribe() as subscription:
+            try:
+                async for _ in subscription:
+                    await work(bubble, "slow", 0.01)
+            except SubscriberTooSlow:
+                assert subscription.missed
+
+    async with TaskGroup() as group, news:
+        group.start_soon(follow)
+        group.start_soon(fall_behind)
+        for number in range(5):
+            await news.publish(number)
+            await asyncio.sleep(0.002)
