@@ -7,8 +7,9 @@ abandoned. Those who wait for it are told that it was late in either case, and w
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Task, sleep
+from asyncio import CancelledError, Task, TimerHandle, sleep
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 
 from ._ground import kernel
@@ -33,6 +34,23 @@ def as_failure(error: BaseException, what: str) -> BaseException:
     return failure_of(what, error)
 
 
+class Rest(Protocol):
+    """What else was made along with a value, and has to be closed after it."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+
+def rest_of(work: object) -> Rest | None:
+    """Return what *work*, which has given its value, has made besides; None for nothing, as nearly always.
+
+    A connect in stages leaves more than the value: what lies below it, and its tasks. Whoever keeps the value and
+    nothing else takes the rest by this, and closes it when the value has been ended.
+    """
+    hand_over = getattr(type(work), "_hand_over_rest", None)
+    return None if hand_over is None else hand_over(work)
+
+
 def _nobody_waits(_: object) -> None:
     """Placeholder once the result has been reported."""
 
@@ -55,11 +73,13 @@ class Chore(Generic[T]):
         "_cancellation",
         "_coro",
         "_ended",
+        "_impatient",
         "_ladder",
         "_late",
         "_overdue",
         "_owner",
         "_reason",
+        "_reminder",
         "_settle",
         "_settled",
         "_spawned",
@@ -85,6 +105,8 @@ class Chore(Generic[T]):
         settle: Callable[[Chore[T]], None],
         late: Callable[[T], None] | None,
         overdue: Overdue | None,
+        patience: float,
+        impatient: Callable[[], None] | None,
     ) -> None:
         self.name = name
         self.error: BaseException | None = None
@@ -98,11 +120,22 @@ class Chore(Generic[T]):
         self._stack: tuple[str, ...] = ()
         self._reason = ""
         self._cancellation: kernel.Cancellation | str | None = None  # a reason alone before the first step
-        self.task = kernel.spawn(self._run(), name)
+        run = self._run()
+        try:
+            self.task = kernel.spawn(run, name)
+        except BaseException:  # of a task factory, or of a caller without a loop
+            run.close()
+            coro.close()
+            raise
         self._spawned = True
         self.task.add_done_callback(self._native_task_done)
         self._ladder = Ladder(self._time_is_up, self._abandon, timeout)
-        self._ladder.expect(timeout)
+        self._impatient = impatient
+        self._reminder: TimerHandle | None = None
+        if impatient is not None and patience < timeout:
+            self._reminder = kernel.running_loop().call_later(patience, self._remind, timeout - patience)
+        else:
+            self._ladder.expect(timeout)
 
     @property
     def unreachable(self) -> bool:
@@ -113,9 +146,23 @@ class Chore(Generic[T]):
         """Cancel the chore, again *within* seconds; it is abandoned if it has not ended a grace later."""
         if not self._settled and not self._timed_out:
             self._reason = reason
+            self._drop_reminder()
             self._ladder.end()
             self._ladder = Ladder(self._cancel, self._abandon, min(within, self._timeout))
             self._ladder.climb()
+
+    def _remind(self, left: float) -> None:
+        """Tell whoever counts on this chore that it takes long; it has its whole time all the same."""
+        self._reminder = None
+        self._ladder.expect(left)
+        if self._impatient is not None:
+            self._impatient()
+
+    def _drop_reminder(self) -> None:
+        self._impatient = None
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
 
     def _cancel(self) -> None:
         if not self._started:
@@ -135,11 +182,18 @@ class Chore(Generic[T]):
         try:
             self.result = await self._coro
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not self._runs():  # destroyed, with its loop or its owner
+                self._ended = True
+                self._owner._forget(self)
+                raise
             self._end(error)
             if is_fatal(error):
                 raise
         else:
             self._end(None)
+
+    def _runs(self) -> bool:
+        return kernel.has_loop() and kernel.current_task() is self.task
 
     def _native_task_done(self, task: Task[None]) -> None:
         """End a chore whose task was cancelled from outside before its first step."""
@@ -153,6 +207,7 @@ class Chore(Generic[T]):
         self._ended = True
         if error is not None:
             without_our_frame(error)
+        self._drop_reminder()
         self._ladder.end()
         del self._ladder  # which refers to this chore: a cycle
         if isinstance(self._cancellation, kernel.Cancellation):
@@ -167,6 +222,11 @@ class Chore(Generic[T]):
             self._owner.logger.error("abandoned chore failed", exc_info=error, extra=extra)
         if error is None:
             del self.result
+
+    def disown(self) -> None:
+        """Tell nobody of its end, which may come when its loop is gone."""
+        self._settled = True
+        self._settle, self._late, self._impatient = _nobody_waits, None, None
 
     def _settle_with(self, error: BaseException | None) -> None:
         """Tell those who wait, and keep neither the error nor them."""
@@ -238,8 +298,13 @@ class Chores:
         settle: Callable[[Chore[T]], None],
         late: Callable[[T], None] | None = None,
         overdue: Overdue | None = None,
+        context: Context | None = None,
+        patience: float = kernel.FOREVER,
+        impatient: Callable[[], None] | None = None,
     ) -> Chore[T]:
         """Start a chore.
+
+        If it cannot be started, nothing has happened, and *work* is closed where it is a coroutine.
 
         Args:
             work: what to await.
@@ -248,8 +313,18 @@ class Chores:
             settle: called exactly once, in the step in which the chore ends or is abandoned; never before this returns.
             late: called with the result of one whose time was up and that returned nevertheless.
             overdue: makes the error of one that took too long; by default a CreationTimeout.
+            context: what it runs in a copy of, and its timers; by default the caller's.
+            patience: seconds after which *impatient* is called, once, unless it has ended or was stopped.
+            impatient: told that others had better not wait for it.
+
+        Raises:
+            BaseException: what kept it from starting: no loop runs, or its task factory refuses.
         """
-        chore = Chore(self, coroutine_for(work), name, timeout, settle, late, overdue)
+        coro = coroutine_for(work)
+        if context is None:
+            chore = Chore(self, coro, name, timeout, settle, late, overdue, patience, impatient)
+        else:
+            chore = context.run(Chore, self, coro, name, timeout, settle, late, overdue, patience, impatient)
         self.live[chore.task] = chore
         return chore
 
@@ -261,6 +336,13 @@ class Chores:
         """Whether no chore is live but those of *exempt* tasks, which wait for the asker."""
         # Their number first: the first one stands behind all those that have ended before it.
         return len(self.live) <= len(exempt) and all(task in exempt for task in self.live)
+
+    def disown_all(self) -> None:
+        """Forget all of them: their loop is gone."""
+        for chore in (*self.live.values(), *self.abandoned):
+            chore.disown()
+        self.live.clear()
+        self.abandoned.clear()
 
     def _forget(self, chore: Chore[Any]) -> None:
         self.live.pop(chore.task, None)

@@ -15,6 +15,7 @@ from ._ground.checks import checked_name, checked_timeout
 from ._ground.closing import OwnerState, refuse, tell_closed, wait_closed
 from ._ground.errors import StillLent
 from ._ground.foreign import combine
+from ._ground.home import Home
 from ._ground.logs import OwnerLog
 from ._task.waiting import Waiting, closing_tasks, waits_for
 
@@ -123,6 +124,12 @@ class Closable(Protocol):
     def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
         """Name what a drain waits for; not what *exempt* tasks have."""
 
+    def _has_belongings(self) -> bool:
+        """See `Home`."""
+
+    def _leave_loop(self) -> list[str]:
+        """See `Home`."""
+
 
 class Closing:
     """How a lender ends, once, however many ask: what it waits for, and what went wrong meanwhile.
@@ -137,6 +144,7 @@ class Closing:
         state: where the owner is in its life.
         watchers: who waits until something has come true; asked for before every `progress` that is not needed.
         account: what a trace sink was told, once it was told something.
+        home: the loop and the context of the owner.
     """
 
     __slots__ = (
@@ -149,6 +157,7 @@ class Closing:
         "_over",
         "_owner",
         "account",
+        "home",
         "logger",
         "name",
         "owner_name",
@@ -168,6 +177,7 @@ class Closing:
         self.state = OPEN
         self.watchers: Watchers = {}
         self.account: trace.Account | None = None
+        self.home = Home()
         self._errors: list[BaseException] = []
         self._closing_in: Task[Any] | None = None
         self._host: Task[Any] | None = None  # whose block it is
@@ -190,6 +200,7 @@ class Closing:
         Raises:
             OwnerClosed: it is closing or closed, or has been entered before.
         """
+        self.come_home()
         self.check_open("an async with block")
         if self._entered:
             refuse(self, "another async with block", f"it is {self.state.value} and has been entered before")
@@ -197,6 +208,19 @@ class Closing:
         self._host = kernel.current_task()
         if trace.sink is not None:
             self.begin_account()
+
+    def come_home(self) -> None:
+        """See that the owner lives in the running loop; what it had in one that is closed is gone.
+
+        Raises:
+            RuntimeError: it has something in another loop, which is not closed.
+        """
+        home = self.home
+        if home.loop is not kernel.running_loop() and home.move_in(self._owner, self.name, self.logger):
+            self.watchers.clear()
+            self._host = self._over = None
+            if self.state is not CLOSED:  # a close that was under way ended with the loop
+                self._future = self._closing_in = None
 
     def begin_account(self) -> trace.Account:
         """Tell the trace sink of the owner, before its first thing; return the account for the things."""
@@ -244,6 +268,7 @@ class Closing:
 
     async def drain(self, timeout: float) -> ReturnReport:
         """Wait until nothing is out but what the calling task has, or the time is up; return what is out then."""
+        self.come_home()
         exempt, owner = closing_tasks(), self._owner
         has_come_back = owner._has_come_back(exempt, closing=False)
         await self.wait_until(lambda: has_come_back() and owner._still_out(exempt).clean, timeout)
@@ -263,7 +288,7 @@ class Closing:
         try:
             yield future
         finally:
-            del self.watchers[future]
+            self.watchers.pop(future, None)  # they are forgotten with their loop
 
     def _hosts(self, _: Task[Any]) -> Iterator[Waiter]:
         if self._host is not None:
@@ -275,6 +300,7 @@ class Closing:
         """End everything, once; return what went wrong, and the cancellation that was held back meanwhile."""
         if self.state is CLOSED:
             return None, None
+        self.come_home()
         if self._future is not None:
             # Not through a cancellation: the first closer may be waiting for this very task.
             assert self._closing_in is not None
@@ -329,6 +355,12 @@ class Lender:
     def close_timeout(self) -> float:
         """Seconds that closing waits for what is lent; infinity for no bound."""
         return self._closing.timeout
+
+    def _has_belongings(self) -> bool:
+        return False
+
+    def _leave_loop(self) -> list[str]:
+        return []
 
     def __bool__(self) -> bool:
         return True  # also an owner of nothing is one: `if pool:` asks whether there is a pool

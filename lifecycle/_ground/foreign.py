@@ -8,6 +8,7 @@ to the first circle and no further, and groups without recursion: they may be ne
 
 from __future__ import annotations
 
+import copy
 from asyncio import CancelledError
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -19,6 +20,8 @@ E = TypeVar("E", bound=BaseException)
 _traceback: Any = vars(BaseException)["__traceback__"]
 _context: Any = vars(BaseException)["__context__"]
 _cause: Any = vars(BaseException)["__cause__"]
+_suppress: Any = vars(BaseException)["__suppress_context__"]
+_args: Any = vars(BaseException)["args"]
 _exceptions: Any = vars(BaseExceptionGroup)["exceptions"]
 
 
@@ -103,6 +106,31 @@ def add_context(error: BaseException, context: BaseException) -> None:
         if not holds(contexts(former), last):
             set_context(last, former)
     set_context(error, context)
+
+
+# Copies
+
+
+def twin_of(error: E) -> E | None:
+    """Return a copy of *error*, with the same cause, context and traceback; None where it cannot be copied truly.
+
+    That is where its class says so, or makes something else of its arguments, or keeps some of it in slots.
+    """
+    if any(vars(cls).get("__slots__") for cls in type(error).__mro__):
+        return None
+    try:
+        twin = copy.copy(error)
+        args, own = _args.__get__(twin), _args.__get__(error)
+        if type(twin) is not type(error) or twin is error or len(args) != len(own):
+            return None
+    except Exception:
+        return None
+    if any(one is not other for one, other in zip(args, own, strict=True)):
+        return None
+    _cause.__set__(twin, _cause.__get__(error))
+    _suppress.__set__(twin, _suppress.__get__(error))
+    set_context(twin, context_of(error))
+    return with_traceback(twin, traceback_of(error))
 
 
 # Groups

@@ -10,14 +10,15 @@ from typing import Any, Generic, Protocol, TypeVar
 from .._chores import Chore, Chores
 from .._ground import kernel
 from .._ground.checks import checked_callable, checked_timeout
-from .._ground.errors import OwnerClosed, TaskCancelled
+from .._ground.errors import OwnerClosed, TaskCancelled, failure_of
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import OPEN, Closing
 from .failures import Failures
 from .flights import Flight
+from .keyed import take_out
 from .leases import Leases
-from .registrations import REPLACED, SHUT, SIZE, UNWANTED, Registration, RemovalCause
+from .registrations import EXPLICIT, REPLACED, SHUT, UNWANTED, Registration, RemovalCause
 from .shelf import Shelf
 from .sweeper import Sweeper
 
@@ -31,6 +32,15 @@ class Destination(Protocol[K, V]):
     def put(self, key: K, value: V) -> Registration[K, V]:
         """Own *value* under *key*."""
 
+    def _put_weighed(self, key: K, value: V, ttl: float | None, leases: int) -> Registration[K, V]:
+        """Own *value* under *key*, leased that often, where values have weights."""
+
+    def _come_home(self) -> None:
+        """See that the owner lives in the running loop."""
+
+    def _look_before_puts(self) -> None:
+        """Have every put say so, from now on: it may matter to a creation."""
+
     def _admit(self, key: K, value: V, cause: RemovalCause, leases: int = 0) -> Registration[K, V]:
         """Own a value that is on its way out already."""
 
@@ -41,12 +51,12 @@ class Creations(Generic[K, V]):
     Attributes:
         timeout: seconds that a factory may take.
         flights: the creations in progress, by key.
+        detached: those in progress whose keys were invalidated meanwhile.
         chores: the tasks that make them.
         failures: errors that answer for their keys; None where the registry keeps none.
         loads: values that factories made.
         load_failures: factories that raised, or took too long.
         patience: seconds that the last caller to leave a creation waits for its clean-up.
-        awaited: the flights that are waited for, by the task that waits.
     """
 
     __slots__ = (
@@ -55,9 +65,9 @@ class Creations(Generic[K, V]):
         "_leases",
         "_shelf",
         "_sweeper",
-        "awaited",
         "chores",
         "claim",
+        "detached",
         "failures",
         "flights",
         "load_failures",
@@ -85,19 +95,21 @@ class Creations(Generic[K, V]):
         self.failures = failures
         self.timeout: float = checked_timeout(timeout, "create_timeout")
         self.flights: dict[K, Flight[K, V]] = {}
+        self.detached: dict[Flight[K, V], None] = {}
         self.chores = Chores(closing)
         self.loads = self.load_failures = 0
         # What flights need; see `Nursery`.
         self.patience = closing.timeout
-        self.awaited: dict[Task[Any], Flight[K, V]] = {}
         self.claim = leases.claim
         self.release = leases.release
         self.report_error = closing.report_error
 
     async def obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
         """Return the value's registration, leased once for the caller, whose look-up has missed."""
+        self._destination._come_home()
         while True:
-            self._closing.check_open(f"the creation of {in_words(key)}")
+            if self._closing.state is not OPEN:
+                self._closing.check_open(f"the creation of {in_words(key)}")
             registration = self._shelf._live.get(key)
             if registration is not None and not self._shelf._is_due(registration):
                 self.claim(registration)
@@ -119,7 +131,7 @@ class Creations(Generic[K, V]):
 
     def abandon_all(self, exempt: frozenset[Task[Any]]) -> None:
         """Cancel every factory but those of *exempt* tasks, and forget which ones failed."""
-        for flight in list(self.flights.values()):
+        for flight in (*self.flights.values(), *self.detached):
             if flight.chore is not None and flight.chore.task not in exempt:
                 flight.abandon(f"{self._closing} is closing")
         self.forget_failures()
@@ -140,19 +152,71 @@ class Creations(Generic[K, V]):
             "wait for ever; make what factories share under a key of its own"
         )
 
+    def detach(self, key: K) -> bool:
+        """Let the creation of *key* in progress, if any, answer only those who wait for it already."""
+        flight = self.flights.get(key) if self.flights else None
+        if flight is None or flight.dying:
+            return False
+        self._detach(flight)
+        return True
+
+    def detach_all(self) -> None:
+        """Do so with every creation in progress."""
+        for flight in list(self.flights.values()):
+            if not flight.dying:
+                self._detach(flight)
+
+    def supersede(self, key: K) -> None:
+        """Take note of a put: what is being made for *key*, or has failed to be, is older."""
+        self.detach(key)
+        if self.failures is not None:
+            self.failures.forget(key)
+
+    def leave_loop(self) -> None:
+        """Forget all creations: their loop is closed."""
+        self.chores.disown_all()
+        self.flights.clear()
+        self.detached.clear()
+        self.forget_failures()
+
+    def _detach(self, flight: Flight[K, V]) -> None:
+        take_out(self.flights, flight.key, flight)
+        flight.detached = True
+        self.detached[flight] = None
+
     def _begin_flight(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
-        """Begin a creation; a synchronous factory has made its value when this returns, and it is leased."""
+        """Begin a creation; a synchronous factory has made its value when this returns, and it is leased.
+
+        It is one from before the factory is called: that may start an eager task that asks for the same key.
+        """
         checked_callable(factory, "factory")
+        flight: Flight[K, V] = Flight(self, key)
+        self.flights[key] = flight
+        self._destination._look_before_puts()
         try:
             made = factory()
         except BaseException as error:
-            self._note_failure(key, error)
-            raise
+            failure = failure_of(f"creation of {in_words(key)} in {self._closing}", error)
+            self._strike_out(flight)
+            self._note_failure(flight, failure, in_caller=True)
+            flight.land(None, failure)
+            try:
+                if failure is error:
+                    raise
+                raise failure from error
+            finally:
+                del failure  # whose traceback refers to this frame: a cycle
         if not isawaitable(made):
-            self.loads += 1
-            return self._put_claimed(key, made)
-        flight: Flight[K, V] = Flight(self, key)
-        self.flights[key] = flight
+            self._strike_out(flight)
+            registration, refusal = self._settle(flight, made)
+            flight.land(registration, refusal)
+            if registration is not None:
+                return registration
+            assert refusal is not None
+            try:
+                raise refusal
+            finally:
+                del refusal  # as above
         try:
             flight.chore = self.chores.begin(
                 made,
@@ -161,57 +225,87 @@ class Creations(Generic[K, V]):
                 settle=lambda chore: self._flight_ended(flight, chore),
                 late=lambda value: self._undo(key, value, UNWANTED),
             )
-        except BaseException:
-            del self.flights[key]
+        except BaseException as error:  # a task factory has refused
+            self._strike_out(flight)
+            flight.land(None, error)
             raise
         return flight
 
+    def _strike_out(self, flight: Flight[K, V]) -> None:
+        """Take a flight out of the books, before anybody is told of its end."""
+        if flight.detached:
+            self.detached.pop(flight, None)
+        else:
+            take_out(self.flights, flight.key, flight)
+
     def _flight_ended(self, flight: Flight[K, V], chore: Chore[V]) -> None:
         """Take in what a factory made or raised, and tell those who wait."""
-        key = flight.key
-        del self.flights[key]
+        self._strike_out(flight)
         error = chore.error
         registration = None
         if error is None:
             registration, error = self._take_in(flight, chore.result)
         elif not flight.dying:
-            self._note_failure(key, error)
+            self._note_failure(flight, error, in_caller=False)
         elif not isinstance(error, TaskCancelled):  # which is how a creation that is stopped should end
-            self._closing.report_error("creation failed", error, key=in_words(key))
+            self._closing.report_error("creation failed", error, key=in_words(flight.key))
         if registration is None and self._closing.state is not OPEN and (error is None or flight.dying):
             error = OwnerClosed(
-                f"{self._closing} closed while it created the value of {in_words(key)}; create it before the owner "
-                "closes"
+                f"{self._closing} closed while it created the value of {in_words(flight.key)}; create it before the "
+                "owner closes"
             )
         flight.land(registration, error)
         if registration is not None:
             self.release(registration)
         self._closing.progress()
 
-    def _note_failure(self, key: K, error: BaseException) -> None:
+    def _note_failure(self, flight: Flight[K, V], error: BaseException, *, in_caller: bool) -> None:
         self.load_failures += 1
-        if self.failures is not None:
-            self.failures.remember(key, error, self._shelf._clock())
+        if self.failures is not None and not flight.detached:
+            try:
+                self.failures.remember(flight.key, error, self._shelf._clock(), in_caller=in_caller)
+            except Exception as failure:  # of the key, or of the clock: those who wait are told all the same
+                self._closing.report_error("failure not kept", failure, key=in_words(flight.key))
             self._sweeper.wake_by(self.failures.next_due())
 
     def _take_in(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
-        """Return what is under the flight's key now, leased once, or why there is nothing."""
+        """Return what a caller gets whose factory has made *value*, leased once, or why there is nothing."""
         if flight.dying or self._closing.begun:
             self._undo(flight.key, value, UNWANTED)
             return None, None
+        return self._settle(flight, value)
+
+    def _settle(self, flight: Flight[K, V], value: V) -> tuple[Registration[K, V] | None, BaseException | None]:
         self.loads += 1
-        present = self._shelf._live.get(flight.key)
-        if present is not None and not self._shelf._is_due(present):
-            self._undo(flight.key, value, REPLACED)
+        key = flight.key
+        try:
+            present = self._shelf._live.get(key)
+            if present is not None and self._shelf._is_due(present):
+                present = None
+        except Exception as error:  # of the key, or the clock
+            self._undo(key, value, UNWANTED)
+            return None, error
+        if present is not None:
+            if present.value is not value:
+                self._undo(key, value, REPLACED)
             self.claim(present)
             return present, None
+        if flight.detached:
+            cause = EXPLICIT if self._closing.state is OPEN else SHUT
+            return self._destination._admit(key, value, cause, leases=1), None
         try:
-            return self._put_claimed(flight.key, value), None
-        except BaseException as error:  # of the weigher
+            return self._put_claimed(key, value), None
+        except BaseException as error:  # of the weigher, or the key
             return None, error
 
     def _undo(self, key: K, value: V, cause: RemovalCause) -> None:
-        self._destination._admit(key, value, cause if self._closing.state is OPEN else SHUT)
+        """Have a value finalized that nobody gets, unless it was put in as well."""
+        try:
+            present = self._shelf._live.get(key)
+        except Exception:  # of the key
+            present = None
+        if present is None or present.value is not value:
+            self._destination._admit(key, value, cause if self._closing.state is OPEN else SHUT)
 
     def _put_claimed(self, key: K, value: V) -> Registration[K, V]:
         """Put what a factory made, and lease it once in the same step: also what cannot stay."""
@@ -219,11 +313,11 @@ class Creations(Generic[K, V]):
             return self._destination._admit(key, value, SHUT, leases=1)
         opened = self._shelf._opened
         try:
-            if self._shelf._weigher is not None and self._shelf._weigh(key, value) > self._shelf._capacity:
-                return self._destination._admit(key, value, SIZE, leases=1)
+            if self._shelf._weigher is not None:
+                return self._destination._put_weighed(key, value, None, leases=1)
             registration = self._destination.put(key, value)
         except BaseException:
-            if self._shelf._opened == opened:  # it could not be weighed, and is owned by no one
+            if self._shelf._opened == opened:  # it could not be weighed, or filed, and is owned by no one
                 self._undo(key, value, UNWANTED)
             raise
         self.claim(registration)

@@ -19,7 +19,7 @@ from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import Closing
 from .finalizing import Crew
-from .registrations import CLOSED, EXPIRED, REPLACED, RETIRED, SIZE, Registration, RemovalCause
+from .registrations import CLOSED, EXPIRED, LIVE, REPLACED, RETIRED, SHUT, SIZE, Registration, RemovalCause
 from .shelf import Shelf
 
 K = TypeVar("K")
@@ -66,6 +66,7 @@ class Departures(Generic[K, V]):
                 label=lambda registration: f"{in_words(registration.key)} of {closing.name}",
                 done=self._finalized,
                 employer=closing,
+                context=closing.home.context,
             )
         self._no_ending = finalizer is None and shelf._weigher is None  # whether a value that leaves is just forgotten
         self.removals = dict.fromkeys(RemovalCause, 0)
@@ -129,7 +130,13 @@ class Departures(Generic[K, V]):
                 registration._bucket = None
                 self.retire(registration, EXPIRED)
             else:
-                del live[registration.key]
+                try:
+                    found = live.pop(registration.key)
+                except Exception:
+                    found = None
+                if found is not registration:
+                    self._shelf._take_off_lost(registration, found)
+                    live = self._shelf._live
                 registration._state = CLOSED
                 registration._cause = EXPIRED
         self.closed += len(registrations) - leased
@@ -145,8 +152,9 @@ class Departures(Generic[K, V]):
         """Retire the least recently used value that is not leased."""
         shelf = self._shelf
         key, oldest = shelf._live.popitem(False)  # type: ignore[call-arg]
-        if oldest._leases:
-            oldest = shelf._swap_for_unleased(key, oldest)
+        if oldest._leases and (other := shelf._spare(key, oldest)) is not None:
+            self.retire(other, SIZE)
+            return
         bucket = oldest._bucket
         if bucket is not None:
             del bucket[oldest]
@@ -219,6 +227,23 @@ class Departures(Generic[K, V]):
     def _is_observed(self) -> bool:
         """Whether the end of a registration is waited for, or traced."""
         return bool(self._endings or self._watchers or self._closing.account)
+
+    def forget_all(self, live: list[Registration[K, V]]) -> list[Registration[K, V]]:
+        """Forget *live* ones, and all that have left and are not closed: their loop is gone. Return what was lost."""
+        self.removals[SHUT] += len(live)
+        lost = [*live, *self.retained]
+        if self.crew is not None:
+            lost += self.crew.leave_loop()
+        for registration in lost:
+            if registration._state is LIVE:
+                registration._cause = SHUT
+            registration._state = CLOSED
+            if self._closing.account is not None:
+                self._closing.account.leave(registration)
+        self.closed += len(lost)
+        self.retained.clear()
+        self._endings.clear()
+        return lost
 
     async def wait_closed(self, registration: Registration[K, V]) -> None:
         """Wait until a registration is closed."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from asyncio import CancelledError, Task, TimerHandle, sleep
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from inspect import isawaitable
 from time import perf_counter
 from types import CoroutineType
@@ -40,6 +41,13 @@ STEPS = 16
 SHARE = 3.0
 LONGEST_TURN = 0.003
 
+#: Seconds until a worker is asked for again where the loop's task factory has refused one.
+PAUSE = 0.05
+
+
+def _runs(task: Task[None] | None) -> bool:
+    return kernel.has_loop() and kernel.current_task() is task
+
 
 class Worker(Generic[E]):
     """One task of the crew, and the finalizer it is in."""
@@ -65,6 +73,7 @@ class Crew(Generic[E]):
         label: what a person calls an entry.
         done: told of each entry's end, exactly once, with what went wrong.
         employer: who waits for all of them when the owner closes.
+        context: what its tasks run in copies of, and its timers.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Crew(Generic[E]):
         label: Callable[[E], str],
         done: Callable[[E, BaseException | None], None],
         employer: Employer,
+        context: Context,
     ) -> None:
         self._finalize = finalize
         self._name = name
@@ -83,11 +93,13 @@ class Crew(Generic[E]):
         self._label = label
         self._done = done
         self._employer = employer
+        self._context = context
         self._queue: deque[E] = deque()
         self._workers: dict[Worker[E], None] = {}
         self._abandoned: dict[Worker[E], None] = {}
         self._suspended = 0  # workers inside a finalizer that may suspend; the others will look at the queue
         self._timer: TimerHandle | None = None
+        self._again: TimerHandle | None = None  # where no worker could be hired
         self._turn_ends = 0.0
         self._rests_since = kernel.FOREVER  # when the last turn was over
         self._taken = 0
@@ -98,10 +110,29 @@ class Crew(Generic[E]):
         return self._clock()
 
     def submit(self, entry: E) -> None:
-        """Have *entry* ended soon."""
+        """Have *entry* ended soon; where no loop runs, when one does."""
         self._queue.append(entry)
         if self._suspended == len(self._workers):
             self._hire_worker()
+
+    def resume(self) -> None:
+        """Begin with what was submitted before there was a loop."""
+        if self._suspended == len(self._workers):
+            self._hire_worker()
+
+    def leave_loop(self) -> list[E]:
+        """Forget all that was under way in a loop that is closed, and return what was; start anew with the rest."""
+        under_way = [worker.entry for worker in self._workers if worker.entry is not None]
+        for worker in (*self._workers, *self._abandoned):
+            worker.abandoned, worker.entry = True, None
+        self._workers.clear()
+        self._abandoned.clear()
+        self._suspended = 0
+        self._timer = self._again = None
+        self._turn_ends = 0.0
+        self._rests_since = kernel.FOREVER
+        self._clock = self._bind_clock
+        return under_way
 
     def __len__(self) -> int:
         """How many entries have not ended."""
@@ -137,10 +168,24 @@ class Crew(Generic[E]):
     def _hire_worker(self) -> None:
         if not self._queue or len(self._workers) >= WORKERS:
             return
+        if self._again is not None or not kernel.has_loop():
+            return
         worker: Worker[E] = Worker()
+        work = self._work(worker)
+        try:
+            worker.task = kernel.spawn(work, "finalizer", self._context.copy())
+        except Exception as error:  # of a task factory: what is in line must not depend on it
+            work.close()
+            logger.error("finalizers cannot be started", exc_info=error, extra={"owner": self._name})
+            loop = kernel.running_loop()
+            self._again = loop.call_later(PAUSE, self._hire_again, context=self._context)
+            return
         self._workers[worker] = None
-        worker.task = kernel.spawn(self._work(worker), "finalizer")
-        worker.task.add_done_callback(lambda task: self._strike_out(worker, task))
+        worker.task.add_done_callback(lambda task: self._strike_out(worker, task), context=self._context)
+
+    def _hire_again(self) -> None:
+        self._again = None
+        self.resume()
 
     def _strike_out(self, worker: Worker[E], task: Task[None]) -> None:
         """Strike a worker out, also one that was cancelled from outside before its first step."""
@@ -170,10 +215,14 @@ class Crew(Generic[E]):
                     await pending
                 error = None
             except BaseException as raised:
+                if isinstance(raised, GeneratorExit) and not _runs(worker.task):  # destroyed, with its loop
+                    raise
                 error = raised
             self._take_outcome(worker, entry, error)
             if error is not None and is_fatal(error):
                 raise error
+            if kernel.current_task().cancelling():  # whoever that was meant for, it is not the next one
+                await self._absorb_cancellations()
             error = pending = None  # what it refers to must not live until the next one
             steps += 1
             if steps % STEPS == 0 and self._turn_is_over():
@@ -184,7 +233,7 @@ class Crew(Generic[E]):
         worker.since = now = self._clock()
         self._suspended += 1
         if self._timer is None and self._timeout != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_at(now + self._timeout, self._check_deadlines)
+            self._watch_until(now + self._timeout)
         if self._suspended == len(self._workers):
             self._hire_worker()
 
@@ -215,6 +264,12 @@ class Crew(Generic[E]):
             return ReleaseTimeout(self._label(entry), self._timeout, abandoned=False)
         return error
 
+    async def _absorb_cancellations(self) -> None:
+        task = kernel.current_task()
+        while task.cancelling():
+            task.uncancel()
+        await kernel.absorb_cancellation(task, 0)
+
     # Turns: all workers together hold the loop no longer than one turn per iteration
 
     def _turn_is_over(self) -> bool:
@@ -222,7 +277,7 @@ class Crew(Generic[E]):
         if self._turn_ends == 0.0:
             of_the_others, self._rests_since = now - self._rests_since, kernel.FOREVER
             self._turn_ends = now + min(max(TURN, SHARE * of_the_others), LONGEST_TURN)
-            kernel.running_loop().call_soon(self._new_turn)
+            kernel.running_loop().call_soon(self._new_turn, context=self._context)
         if now < self._turn_ends:
             return False
         self._rests_since = min(self._rests_since, now)
@@ -251,7 +306,10 @@ class Crew(Generic[E]):
                 deadline = self._deadline(worker)
             due = min(due, deadline)
         if due != kernel.FOREVER:
-            self._timer = kernel.running_loop().call_at(due, self._check_deadlines)
+            self._watch_until(due)
+
+    def _watch_until(self, due: float) -> None:
+        self._timer = kernel.running_loop().call_at(due, self._check_deadlines, context=self._context)
 
     def _deadline(self, worker: Worker[E]) -> float:
         """Return when the next rung of the ladder is due."""

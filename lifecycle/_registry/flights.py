@@ -7,18 +7,24 @@ that it cannot be finalized between that step and the caller's next one.
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Future, Task
-from types import TracebackType
+from asyncio import AbstractEventLoop, CancelledError, Future, Task
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from .._chores import Chore
 from .._ground import kernel
-from .._ground.foreign import in_words, traceback_of, with_traceback
-from .._task.waiting import Waiting
+from .._ground.foreign import in_words
+from .._ground.per_loop import kept_by_loop
+from .._task.waiting import Waiting, anybody_awaits, waits_for
 from .registrations import Registration
+from .telling import Told
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+#: Returns the flights that are waited for in a loop, of all its registries, by the task that waits.
+awaited_in: Callable[[AbstractEventLoop], dict[Task[Any], Flight[Any, Any]]] = kept_by_loop("_lifecycle_flights", dict)
 
 
 class Nursery(Protocol[K, V]):
@@ -26,11 +32,9 @@ class Nursery(Protocol[K, V]):
 
     Attributes:
         patience: seconds that the last caller to leave waits for the factory to clean up.
-        awaited: the flights that are waited for, by the task that waits.
     """
 
     patience: float
-    awaited: dict[Task[Any], Flight[K, V]]
 
     def claim(self, registration: Registration[K, V]) -> None:
         """Lease a value."""
@@ -45,11 +49,10 @@ class Nursery(Protocol[K, V]):
 class Crash:
     """How a flight ended that made nothing."""
 
-    __slots__ = ("error", "traceback", "unaware")
+    __slots__ = ("told", "unaware")
 
     def __init__(self, error: BaseException, told: int) -> None:
-        self.error = error
-        self.traceback: TracebackType | None = traceback_of(error)  # as the factory left it: callers add their own
+        self.told = Told(error)  # callers add frames of their own
         self.unaware = told  # of all who were told, how many have not left without looking
 
 
@@ -63,11 +66,12 @@ class Flight(Generic[K, V]):
         key: whose value is being made.
         chore: the task that makes it; None only while the flight starts.
         waiters: a future per caller, in order of arrival.
+        detached: true when its key was invalidated meanwhile: those who wait get its value, newcomers another one.
         dying: true when all callers have gone; it is on its way out.
         landed: true when it is over, well or badly.
     """
 
-    __slots__ = ("_nursery", "_over", "chore", "dying", "key", "landed", "waiters")
+    __slots__ = ("_nursery", "_over", "chore", "detached", "dying", "key", "landed", "waiters")
 
     def __init__(self, nursery: Nursery[K, V], key: K) -> None:
         self._nursery = nursery
@@ -75,8 +79,7 @@ class Flight(Generic[K, V]):
         self.key = key
         self.chore: Chore[V] | None = None
         self.waiters: dict[Future[Registration[K, V] | Crash], None] = {}
-        self.dying = False
-        self.landed = False
+        self.detached = self.dying = self.landed = False
 
     async def join(self) -> Registration[K, V]:
         """Wait for the value and return its registration, leased for the caller.
@@ -84,20 +87,22 @@ class Flight(Generic[K, V]):
         Cancellation: leaves; the last to leave cancels the factory and waits for its clean-up, at most the
         registry's ``close_timeout`` and not for a shielded section.
         """
-        place: Future[Registration[K, V] | Crash] = kernel.running_loop().create_future()
+        loop = kernel.running_loop()
+        place: Future[Registration[K, V] | Crash] = loop.create_future()
         self.waiters[place] = None
         task = kernel.current_task()
-        self._nursery.awaited[task] = self
+        awaited = awaited_in(loop)
+        awaited[task] = self
         try:
             with Waiting(self.chore.task if self.chore is not None else self):
                 outcome = await self._landing(place)
         finally:
-            del self._nursery.awaited[task]
+            del awaited[task]
             del place  # which keeps the error whose traceback keeps this frame: a cycle
         if not isinstance(outcome, Crash):
             return outcome
         try:
-            raise with_traceback(outcome.error, outcome.traceback)
+            raise outcome.told.for_another()
         finally:
             del outcome  # as above
 
@@ -140,16 +145,17 @@ class Flight(Generic[K, V]):
             return
         outcome.unaware -= 1
         if not outcome.unaware and not self.dying:  # what a dying one met has been reported; the rest is our own word
-            self._nursery.report_error("creation failed", outcome.error, key=in_words(self.key))
+            self._nursery.report_error("creation failed", outcome.told.error, key=in_words(self.key))
 
     def is_awaited_by(self, task: Task[Any]) -> bool:
         """Whether the factory waits for *task* to make something, by itself or through other factories."""
-        flight: Flight[K, V] | None = self
+        awaited = awaited_in(kernel.running_loop())
+        flight: Flight[Any, Any] | None = self
         while flight is not None and flight.chore is not None:
             if flight.chore.task is task:
                 return True
-            flight = self._nursery.awaited.get(flight.chore.task)
-        return False
+            flight = awaited.get(flight.chore.task)
+        return self.chore is not None and anybody_awaits(task) and waits_for(self.chore.task, task)
 
     def abandon(self, reason: str) -> None:
         """Cancel the factory; what it still makes is undone."""

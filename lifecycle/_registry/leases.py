@@ -59,6 +59,11 @@ class Leases(Generic[K, V]):
         if self._closing.watchers:
             self._closing.progress()
 
+    def forget_all(self) -> None:
+        """Forget all of them: their loop is closed."""
+        self.holders.clear()
+        self.count = 0
+
     def retained_by_others(self, exempt: frozenset[Task[Any]]) -> int:
         """Return how many values that have left are leased by others than *exempt* tasks, which wait for the asker."""
         retained = self._departures.retained
@@ -137,11 +142,14 @@ class Claim(Held[Registration[K, V]], Generic[K, V]):
         registration, self._held = self._held, None
         if registration is not None:
             leases = self._registry._leases
-            del leases.holders[self]
+            try:
+                del leases.holders[self]
+            except KeyError:  # it was taken in a loop that is closed
+                return
             leases.release(registration)
 
     def __repr__(self) -> str:
-        return f"<lease of {self._key!r} in {self._registry}>"
+        return f"<lease of {in_words(self._key)} in {self._registry}>"
 
 
 class Lease(Claim[K, V]):

@@ -9,31 +9,29 @@ from __future__ import annotations
 import warnings
 from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_timeout
-from .._ground.closing import refuse
-from .._ground.foreign import in_words
+from .._ground.checks import checked_part, checked_timeout
 from .._ground.roots import Portrait, enroll
 from .._lender import OPEN, Closing, ComeBack, Lender, ReturnReport
 from .._task.waiting import closing_tasks
 from .creation import Creations
 from .departures import Departures
 from .failures import Failures
+from .intake import Intake
 from .leases import Lease, Leases, TryLease
-from .registrations import EXPLICIT, LIVE, SHUT, SIZE, Registration, RemovalCause
-from .shelf import FOREVER, K, Shelf, V
+from .registrations import EXPLICIT, SHUT, Registration
+from .shelf import FOREVER, K, V, first_in
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper
 
 D = TypeVar("D")
 
 _MISSING: Any = object()
-_blank = object.__new__
 
 
-class Registry(Shelf[K, V], Lender):
+class Registry(Intake[K, V], Lender):
     """Keeps live values by key: clients, connections, sessions, results that are dear to make.
 
     A value leaves by its time to live, its idle time, the size, a replacement, an explicit call or the close, and is
@@ -67,12 +65,14 @@ class Registry(Shelf[K, V], Lender):
         create_timeout: seconds that a factory may take, None for ever.
         close_timeout: seconds that each finalizer may take, and that closing waits for leases; None for ever.
         failure_ttl: seconds for which a factory's error answers further callers of its key; None, not at all.
+        ttl_jitter: by which part of *ttl*, from 0 up to 1, the end of each value comes sooner at most, at random, so
+            that what was made together does not go together.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
 
-    __slots__ = ("__weakref__", "_closing", "_creations", "_departures", "_hits", "_leases", "_misses", "_sweeper")
+    __slots__ = ("__weakref__", "_hits", "_misses")
 
     def __init__(
         self,
@@ -87,9 +87,13 @@ class Registry(Shelf[K, V], Lender):
         create_timeout: float | None = 60.0,
         close_timeout: float | None = 30.0,
         failure_ttl: float | None = None,
+        ttl_jitter: float = 0.0,
     ) -> None:
         super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
+        self._ttl_jitter = checked_part(ttl_jitter, "ttl_jitter")
         self._hits = self._misses = 0
+        self._ready = False  # whether a put has nothing to look at but the value; see `_prepare`
+        self._warned = self._told_end = False
         self._closing = closing = Closing(self, "registry", name, close_timeout)
         self._departures = departures = Departures(self, closing, finalizer)
         self._leases = leases = Leases(self, departures, closing)
@@ -139,93 +143,25 @@ class Registry(Shelf[K, V], Lender):
 
     def __iter__(self) -> Iterator[K]:
         """Iterate over the keys of the live values, least recently used first where there is a ``max_size``."""
-        return iter([key for key, registration in self._live.items() if not self._is_due(registration)])
+        return iter([registration.key for registration in first_in(self._live) if not self._is_due(registration)])
 
     # Putting in and taking out
 
-    def put(self, key: K, value: V, *, ttl: float | None = None) -> Registration[K, V]:
-        """Own *value* under *key* from now on, and return its registration.
-
-        A value that was there before is removed as REPLACED. The least recently used make room.
-
-        Args:
-            key: hashable.
-            value: anything.
-            ttl: this value's seconds to live in place of the registry's; infinity for no bound.
-
-        Raises:
-            OwnerClosed: the registry is closing or closed; *value* is finalized.
-            TypeError, ValueError: *ttl* is not a number of seconds, *key* is not hashable, or the weigher's answer is
-                not a whole number from 0; nothing has changed, and *value* is still yours.
-        """
-        if self._closing.state is not OPEN:
-            self._refuse_value(key, value)
-        lifetime = self._ttl
-        if ttl is not None:
-            lifetime = checked_timeout(ttl, "ttl")
-            self._timed = True
-        live = self._live
-        now = self._clock() if self._timed else 0.0
-        expires_at = now + lifetime
-        weight = 0
-        if self._weigher is not None:
-            weight = self._weigh(key, value)
-        if key in live:
-            self._departures.give_way(live[key], now)
-        if weight and weight > self._capacity:
-            return self._admit(key, value, SIZE)
-        live[key] = registration = _blank(Registration)  # inlined Registration.__init__: 8% of a put
-        registration._registry = self
-        registration.key = key
-        registration.value = value
-        registration.expires_at = expires_at
-        registration._leases = 0
-        registration._state = LIVE
-        if self._has_idle_ttl:
-            registration._limit = expires_at
-            registration.expires_at = expires_at = min(expires_at, now + self._idle_ttl)
-        if expires_at == FOREVER:
-            registration._bucket = None
-        else:
-            wheel = self._wheel
-            in_last = wheel.begins <= expires_at < wheel.ends
-            registration._bucket = bucket = wheel.bucket if in_last else self._sweeper.open_bucket(expires_at)
-            bucket[registration] = None
-        self._opened += 1
-        if self._weigher is not None:
-            registration._weight = weight
-            self._weight += weight
-            while self._weight > self._capacity:
-                self._departures.evict_oldest()
-        elif len(live) > self._capacity:
-            self._departures.evict_oldest()
-        if trace.sink is not None:
-            self._departures.trace_opened(registration)
-        return registration
-
-    def remove(self, registration: Registration[K, V]) -> bool:
-        """Take the very value that *registration* stands for out; return whether it was there.
-
-        It is finalized soon, or with its last lease.
-        """
-        if self._live.get(registration.key) is not registration:
-            return False
-        self._departures.retire(registration, EXPLICIT)
-        return True
-
     def discard(self, key: K) -> bool:
-        """Take the value under *key* out, whichever it is; return whether there was one.
+        """Take the value under *key* out, whichever it is; return whether there was one, or one in the making.
 
-        A creation in progress is not touched: its value becomes the key's.
+        A creation in progress goes on for those who wait for it already, and its value is then taken out; who asks from
+        now on gets a new one. So what has read an old state does not outlive the news that it is old.
         """
         registration = self._live.get(key)
         if self._creations.failures is not None:
             self._creations.failures.forget(key)
+        detached = self._creations.detach(key)
         if registration is None:
-            return False
+            return detached
         expired = self._is_due(registration)
         self._departures.retire(registration, self._cause_of_time(registration) if expired else EXPLICIT)
-        return not expired
+        return not expired or detached
 
     @overload
     def pop(self, key: K) -> V: ...
@@ -254,7 +190,8 @@ class Registry(Shelf[K, V], Lender):
 
         However many callers ask at once, one factory runs, in a task of the registry. The value is not leased; use
         `lease` for what has a finalizer. A `put` during the creation wins: callers get what was put, and what the
-        factory made is finalized.
+        factory made is finalized. After a `discard` or `clear` during the creation, its callers get its value, and
+        later ones a new one. The factory runs in a copy of the context of the caller that it was started for.
 
         Cancellation: hurts no other caller. When the last one has left, the factory is cancelled, waited for (at most
         ``close_timeout``; not at all inside a shielded section), and what it still made is finalized.
@@ -299,6 +236,11 @@ class Registry(Shelf[K, V], Lender):
 
     # Sweeping and closing
 
+    def close(self) -> None:
+        """Refuse new values and creations from now on; what is live stays, and is found and leased. Idempotent."""
+        self._ready = False
+        super().close()
+
     def sweep(self, limit: int | None = None) -> int:
         """Take what is due out now, at most *limit* values; return how many.
 
@@ -313,7 +255,9 @@ class Registry(Shelf[K, V], Lender):
 
         Cancellation: ends the waiting; everything has left and is finalized all the same.
         """
+        self._come_home()
         self._creations.forget_failures()
+        self._creations.detach_all()
         self._sweeper.remove_all(EXPLICIT)
         await self._closing.wait_until(lambda: not len(self._sweeper))
         crew = self._departures.crew
@@ -323,7 +267,7 @@ class Registry(Shelf[K, V], Lender):
     async def __aenter__(self) -> Self:
         """Open the block; does not suspend."""
         self._closing.enter()
-        self._sweeper.wake_for_all()
+        self._arrive()
         return self
 
     # Steps
@@ -349,27 +293,11 @@ class Registry(Shelf[K, V], Lender):
     async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
         return await self._creations.obtain(key, factory)
 
-    async def _wait_closed(self, registration: Registration[K, V]) -> None:
-        await self._departures.wait_closed(registration)
-
-    def _admit(self, key: K, value: V, cause: RemovalCause, leases: int = 0) -> Registration[K, V]:
-        """Take in a value that is on its way out already, so that it is finalized like any other."""
-        registration = Registration(self, key, value, FOREVER)
-        registration._leases = leases
-        self._leases.count += leases
-        self._opened += 1
-        if trace.sink is not None:
-            self._departures.trace_opened(registration)
-        self._departures.dispose(registration, cause)
-        return registration
-
-    def _refuse_value(self, key: K, value: V) -> NoReturn:
-        self._admit(key, value, SHUT)
-        refuse(self, f"the value of {in_words(key)}", f"it is {self._closing.state.value}; the value is finalized")
-
     # Closing
 
     def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
+        self._ready = False
+        self._arrive()
         self._creations.abandon_all(exempt)
         self._sweeper.remove_all(SHUT)
         self._sweeper.stop()
@@ -379,9 +307,6 @@ class Registry(Shelf[K, V], Lender):
         if closing:
             return ComeBack(self._departures.retained.__len__, lambda: leases.retained_by_others(exempt))
         return ComeBack(leases.holders.__len__, lambda: leases.held_by_others(exempt))
-
-    def _is_quiet(self, exempt: frozenset[Task[Any]]) -> bool:
-        return not len(self._sweeper) and self._creations.chores.idle(exempt) and self._departures.is_idle(exempt)
 
     def _borrowers(self) -> set[Task[Any]]:
         return {task for task in self._leases.holders.values() if task is not None}
@@ -407,7 +332,7 @@ class Registry(Shelf[K, V], Lender):
             misses=self._misses,
             loads=creations.loads,
             load_failures=creations.load_failures,
-            loading=len(creations.flights),
+            loading=len(creations.flights) + len(creations.detached),
             removals=dict(departures.removals),
             live=len(self._live),
             retired=len(departures.retained) + pending,
@@ -440,9 +365,12 @@ class Registry(Shelf[K, V], Lender):
 
     def __del__(self) -> None:
         departures = getattr(self, "_departures", None)
-        if departures is not None and departures.crew is not None and self._live and self._closing.state is OPEN:
+        if departures is None or departures.crew is None or self._closing.state is not OPEN:
+            return
+        left = len(self._live) or len(self._sweeper)
+        if left:
             warnings.warn(
-                f"{self} was dropped with {len(self)} values in it; close it with `await registry.aclose()`",
+                f"{self} was dropped with {left} values in it; close it with `await registry.aclose()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import BaseEventLoop
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from time import monotonic
 from typing import Any, Generic
@@ -41,6 +41,30 @@ SPARED = 16
 LISTED = 200
 
 
+# An OrderedDict looks every key up again when it is walked over, and goes astray where one has changed. The dict in it
+# does not, but is in the order in which its entries were put in.
+
+
+def first_in(live: dict[K, Registration[K, V]], number: int | None = None) -> list[Registration[K, V]]:
+    """Return the first *number* registrations in a map, or all; in order of use unless a key has changed."""
+    try:
+        found = list(islice(live.values(), number))
+    except Exception:
+        found = []
+    if found and (number is not None or len(set(found)) == len(live)):
+        return found
+    return list(islice(dict.values(live), number))
+
+
+def in_order(live: dict[K, Registration[K, V]]) -> Iterator[Registration[K, V]]:
+    """Yield the registrations in a map that is no longer used, which may be empty afterwards; looks no key up."""
+    if isinstance(live, OrderedDict):
+        while live:
+            yield live.popitem(last=False)[1]
+    else:
+        yield from live.values()
+
+
 class Shelf(Generic[K, V]):
     """The live values of one registry.
 
@@ -57,6 +81,7 @@ class Shelf(Generic[K, V]):
         _weight: the total weight of what is live, where there is a weigher.
         _wheel: the registrations by the time they are due.
         _opened: how many values were ever taken in.
+        _open_bucket: returns the wheel's bucket for a time, and sees that somebody wakes for it.
     """
 
     __slots__ = (
@@ -66,6 +91,7 @@ class Shelf(Generic[K, V]):
         "_idle_ttl",
         "_is_lru",
         "_live",
+        "_open_bucket",
         "_opened",
         "_timed",
         "_touch",
@@ -76,6 +102,7 @@ class Shelf(Generic[K, V]):
     )
 
     _touch: Callable[[K], None] | None
+    _open_bucket: Callable[[float], dict[Registration[K, V], None]]
 
     def __init__(
         self,
@@ -111,8 +138,13 @@ class Shelf(Generic[K, V]):
 
     def _start_anew(self) -> None:
         """Start with an empty map and an empty wheel; what was live is no longer found, whatever its number."""
-        self._live: dict[K, Registration[K, V]] = {}
+        self._start_new_map()
         self._weight = 0
+        shortest = min(self._ttl, self._idle_ttl)
+        self._wheel: ExpiryWheel[Registration[K, V]] = ExpiryWheel(min(max(shortest * LATENESS, FINEST), COARSEST))
+
+    def _start_new_map(self) -> None:
+        self._live: dict[K, Registration[K, V]] = {}
         self._touch = None
         if self._is_lru:
             live: OrderedDict[K, Registration[K, V]] = OrderedDict()
@@ -120,31 +152,68 @@ class Shelf(Generic[K, V]):
             self._touch = live.move_to_end
         if self._has_idle_ttl:
             self._touch = self._use
-        shortest = min(self._ttl, self._idle_ttl)
-        self._wheel: ExpiryWheel[Registration[K, V]] = ExpiryWheel(min(max(shortest * LATENESS, FINEST), COARSEST))
 
     # Taking off
 
     def _take_off(self, registration: Registration[K, V]) -> None:
         """Take a live registration out of the map and the wheel."""
-        del self._live[registration.key]
+        try:
+            found = self._live.pop(registration.key)
+        except Exception:  # nothing is found there, or the key itself raises
+            found = None
+        if found is not registration:
+            self._take_off_lost(registration, found)
         bucket = registration._bucket
         if bucket is not None:
             del bucket[registration]
         if self._weigher is not None:
             self._weight -= registration._weight
 
-    def _swap_for_unleased(self, key: K, oldest: Registration[K, V]) -> Registration[K, V]:
-        """Put a registration that was taken out of the map back, and take one out that is not leased.
+    def _take_off_lost(self, registration: Registration[K, V], found: Registration[K, V] | None) -> None:
+        """Take a registration out of the map that its key does not lead to any more, because it has changed.
 
-        That is one of the least recently used; the oldest where all of them are leased.
+        All are filed anew by what their keys are now, which takes a walk over them. Where that does not work, or the
+        place is taken, one is filed under itself, so that everything but a look-up by its key still finds it.
+
+        Args:
+            registration: what has to go.
+            found: what was taken out in its place; its key has become equal to that one's.
         """
-        live = self._live
-        live[key] = oldest
-        live.move_to_end(key, last=False)  # type: ignore[attr-defined]
-        candidates = list(islice(live.values(), min(SPARED, len(live) - 1)))  # never the newest
-        victim = next((registration for registration in candidates if not registration._leases), oldest)
-        del live[victim.key]
+        itself: Any = registration
+        if self._live.pop(itself, None) is not registration:
+            self._report_lost(registration)
+            former = self._live
+            self._start_new_map()
+            for other in in_order(former):
+                if other is not registration:
+                    self._file(other.key, other)
+        if found is not None:
+            self._file(found.key, found)
+
+    def _report_lost(self, registration: Registration[K, V]) -> None:
+        """Say that the key of a registration has changed."""
+
+    def _file(self, key: K, registration: Registration[K, V]) -> Any:
+        """Put a registration into the map, under itself where its key does not serve; return what it is under."""
+        try:
+            if self._live.setdefault(key, registration) is registration:
+                return key
+        except Exception:
+            pass
+        itself: Any = registration
+        self._live[itself] = registration
+        return itself
+
+    def _spare(self, key: K, oldest: Registration[K, V]) -> Registration[K, V] | None:
+        """Return one of the least recently used that is not leased; the oldest, taken out already, is put back then.
+
+        None where all of them are leased.
+        """
+        candidates = first_in(self._live, min(SPARED, len(self._live)) - 1)  # never the newest
+        victim = next((registration for registration in candidates if not registration._leases), None)
+        if victim is not None:
+            place = self._file(key, oldest)
+            self._live.move_to_end(place, last=False)  # type: ignore[attr-defined]
         return victim
 
     # Weight
@@ -154,7 +223,9 @@ class Shelf(Generic[K, V]):
         assert self._weigher is not None
         weight = self._weigher(key, value)
         if not isinstance(weight, int):
-            raise TypeError(f"the weigher of {self} must return a whole number, got {weight!r} for {in_words(key)}")
+            raise TypeError(
+                f"the weigher of {self} must return a whole number, got {in_words(weight)} for {in_words(key)}"
+            )
         if weight < 0:
             raise ValueError(f"the weigher of {self} must return 0 or more, got {weight} for {in_words(key)}")
         return weight
@@ -169,7 +240,21 @@ class Shelf(Generic[K, V]):
 
     def _restart_idle_time(self, registration: Registration[K, V]) -> None:
         """Let the idle time of a value that was in use until now begin anew."""
-        registration.expires_at = min(self._clock() + self._idle_ttl, registration._limit)
+        former = registration.expires_at
+        registration.expires_at = due = min(self._clock() + self._idle_ttl, registration._limit)
+        if due < former:  # it was leased when it would have been idle, and nobody looked after it since
+            self._refile(registration)
+
+    def _refile(self, registration: Registration[K, V]) -> None:
+        """Put a registration where the wheel finds it when it is due."""
+        bucket = registration._bucket
+        if bucket is not None:
+            del bucket[registration]
+        if registration.expires_at == FOREVER:
+            registration._bucket = None
+        else:
+            registration._bucket = bucket = self._open_bucket(registration.expires_at)
+            bucket[registration] = None
 
     def _is_due(self, registration: Registration[K, V]) -> bool:
         """Whether a live value's time is over."""
@@ -198,18 +283,18 @@ class Shelf(Generic[K, V]):
                 "leased" if registration._leases else "",
                 mark=mark_of(registration),
             )
-            for registration in self._live.values()
+            for registration in first_in(self._live)
         ]
 
     def _check_invariants(self) -> None:
         filed = 0
-        for key, registration in self._live.items():
-            assert registration.key is key, f"{in_words(key)} is filed under another key object"
+        for key, registration in dict.items(self._live):
+            assert key is registration.key or key is registration, f"{in_words(key)} is filed under another key object"
             assert registration._state is LIVE, registration
             assert (registration._bucket is not None) == (registration.expires_at != FOREVER), registration
             filed += registration._bucket is not None
             assert registration._bucket is None or registration in registration._bucket, registration
         assert len(self._wheel) == filed, (len(self._wheel), filed)
         if self._weigher is not None:
-            assert self._weight == sum(registration._weight for registration in self._live.values())
+            assert self._weight == sum(registration._weight for registration in dict.values(self._live))
         assert (self._weight if self._weigher is not None else len(self._live)) <= self._capacity

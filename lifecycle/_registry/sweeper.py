@@ -17,13 +17,16 @@ from .departures import Departures
 from .failures import Failures
 from .finalizing import TURN
 from .registrations import Registration, RemovalCause
-from .shelf import FOREVER, Shelf
+from .shelf import FOREVER, Shelf, in_order
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 #: After how many values a sweep looks at the time.
 STEPS = 64
+
+#: Seconds after which it is tried again where the clock has failed.
+PAUSE = 1.0
 
 
 def loop_if_running() -> AbstractEventLoop | None:
@@ -32,6 +35,38 @@ def loop_if_running() -> AbstractEventLoop | None:
         return kernel.running_loop()
     except RuntimeError:
         return None
+
+
+class Batch(Generic[K, V]):
+    """Registrations that were taken out all at once, and are disposed of by and by, oldest first.
+
+    Attributes:
+        cause: why they have left.
+        left: how many are still to be disposed of.
+    """
+
+    __slots__ = ("_map", "_rest", "cause", "left")
+
+    def __init__(self, live: dict[K, Registration[K, V]], cause: RemovalCause) -> None:
+        self._map = live
+        self._rest = in_order(live)
+        self.cause = cause
+        self.left = len(live)
+
+    def take(self, number: int) -> list[Registration[K, V]]:
+        """Return the next *number* of them, or fewer at the end."""
+        registrations = list(islice(self._rest, number))
+        self.left -= len(registrations)
+        return registrations
+
+    def has(self, registration: Registration[K, V]) -> bool:
+        """Whether one that is live is among those that are left."""
+        try:
+            if self._map.get(registration.key) is registration:
+                return True
+        except Exception:
+            pass
+        return registration in dict.values(self._map)
 
 
 class Sweeper(Generic[K, V]):
@@ -46,13 +81,26 @@ class Sweeper(Generic[K, V]):
         self._departures = departures
         self._failures = failures
         self._closing = closing
-        self._mass_removed: deque[tuple[dict[K, Registration[K, V]], RemovalCause]] = deque()
+        self._mass_removed: deque[Batch[K, V]] = deque()
         self._timer: Handle | None = None
         self._wakes_at = FOREVER
+        shelf._open_bucket = self.open_bucket
 
     def __len__(self) -> int:
         """How many values were taken out all at once and are still to be disposed of."""
-        return sum(len(batch) for batch, _ in self._mass_removed)
+        return sum(batch.left for batch in self._mass_removed)
+
+    def has(self, registration: Registration[K, V]) -> bool:
+        """Whether a registration was taken out together with all others, and is still to be disposed of."""
+        return any(batch.has(registration) for batch in self._mass_removed)
+
+    def leave_loop(self) -> list[Registration[K, V]]:
+        """Forget the timer, whose loop is closed, and all that is still to be disposed of, which is returned."""
+        self._timer = None
+        self._wakes_at = FOREVER
+        left = [registration for batch in self._mass_removed for registration in batch.take(batch.left)]
+        self._mass_removed.clear()
+        return left
 
     # The timer
 
@@ -84,21 +132,27 @@ class Sweeper(Generic[K, V]):
         self._wakes_at = due if loop is not None else FOREVER
         if due != FOREVER and loop is not None:
             delay = max(due - self._shelf._clock(), self._shelf._wheel.width)
-            self._timer = loop.call_later(delay, self._work_for_a_moment)
+            self._timer = loop.call_later(delay, self._work_for_a_moment, context=self._closing.home.context)
 
     def _work_for_a_moment(self) -> None:
         """Work for a fraction of a millisecond on what is due; come back in the next iteration, or when more is due."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        ends = perf_counter() + TURN
-        while self._sweep_some(STEPS):
-            if perf_counter() >= ends:
-                self._wakes_at = 0.0
-                self._timer = kernel.running_loop().call_soon(self._work_for_a_moment)
-                return
-        failures = self._failures.next_due() if self._failures is not None else FOREVER
-        self._wake_at(min(self._shelf._wheel.next_due(), failures))
+        context = self._closing.home.context
+        try:
+            ends = perf_counter() + TURN
+            while self._sweep_some(STEPS):
+                if perf_counter() >= ends:
+                    self._wakes_at = 0.0
+                    self._timer = kernel.running_loop().call_soon(self._work_for_a_moment, context=context)
+                    return
+            failures = self._failures.next_due() if self._failures is not None else FOREVER
+            self._wake_at(min(self._shelf._wheel.next_due(), failures))
+        except Exception as error:  # of the clock: what is due must not wait for ever because of one answer
+            self._closing.report_error("sweep failed", error)
+            self._wakes_at = 0.0
+            self._timer = kernel.running_loop().call_later(PAUSE, self._work_for_a_moment, context=context)
 
     def _sweep_some(self, steps: int) -> bool:
         """Work on up to *steps* registrations that are due; return whether there may be more."""
@@ -149,8 +203,10 @@ class Sweeper(Generic[K, V]):
         if registration.expires_at <= now and self._departures.expire(registration, now):
             return True
         shelf = self._shelf
-        if registration.expires_at <= now:
-            registration.expires_at = min(now + shelf._idle_ttl, registration._limit)
+        if registration.expires_at <= now:  # it is leased, and not idle before that is over
+            registration.expires_at = registration._limit
+            if registration._limit == FOREVER:
+                return False
         registration._bucket = bucket = shelf._wheel.open(max(registration.expires_at, now + shelf._wheel.width))
         bucket[registration] = None
         return False
@@ -159,20 +215,23 @@ class Sweeper(Generic[K, V]):
 
     def remove_all(self, cause: RemovalCause) -> None:
         """Take everything out in one step, whatever its number, and begin to work it off."""
-        if self._shelf._live:
-            self._mass_removed.append((self._shelf._live, cause))
-            self._shelf._start_anew()
+        self.set_all_aside(cause)
+        if self._mass_removed:
             self._work_for_a_moment()
+
+    def set_all_aside(self, cause: RemovalCause) -> None:
+        """Take everything out in one step; what becomes of it comes later."""
+        if self._shelf._live:
+            self._mass_removed.append(Batch(self._shelf._live, cause))
+            self._shelf._start_anew()
 
     def _dispose_some(self, steps: int) -> None:
         """Dispose of up to *steps* registrations that were taken out all at once, oldest first."""
-        batch, cause = self._mass_removed[0]
-        registrations = list(islice(batch.values(), steps))
-        for registration in registrations:
-            del batch[registration.key]
+        batch = self._mass_removed[0]
+        for registration in batch.take(steps):
             if registration._bucket is not None:
                 del registration._bucket[registration]
-            self._departures.dispose(registration, cause)
-        if not batch:
+            self._departures.dispose(registration, batch.cause)
+        if not batch.left:
             self._mass_removed.popleft()
             self._closing.progress()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from lifecycle import OwnerClosed, Registry
+from lifecycle._registry.flights import awaited_in
 from lifecycle.testing import Bubble
 
 from ..collection import without_collection
@@ -55,7 +56,7 @@ async def test_factories_that_ask_in_a_circle_are_told(bubble: Bubble) -> None:
         )
         assert [type(answer) for answer in answers] == [RuntimeError, RuntimeError]
         assert bubble.clock.now == 1.0
-        assert not registry._creations.awaited
+        assert not awaited_in(asyncio.get_running_loop())
 
 
 @virtual

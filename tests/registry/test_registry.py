@@ -108,8 +108,9 @@ def test_removal_is_by_registration() -> None:
 
     async def scenario(bubble: Bubble) -> None:
         async with Registry[str, tuple[int]]() as registry:
-            old = registry.put("a", (1,))
-            new = registry.put("a", (1,))
+            one = [1]  # two tuples of a literal would be the same one
+            old = registry.put("a", tuple(one))
+            new = registry.put("a", tuple(one))
             assert not old.remove()
             assert not registry.remove(old)
             assert registry.get("a") == (1,)
