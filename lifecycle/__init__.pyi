@@ -10,6 +10,7 @@ from ._ground.errors import ConnectError as ConnectError
 from ._ground.errors import ConnectTimeout as ConnectTimeout
 from ._ground.errors import CreationTimeout as CreationTimeout
 from ._ground.errors import LifecycleError as LifecycleError
+from ._ground.errors import LimiterFull as LimiterFull
 from ._ground.errors import MailboxEmpty as MailboxEmpty
 from ._ground.errors import MailboxFull as MailboxFull
 from ._ground.errors import ManagerFull as ManagerFull
@@ -28,6 +29,9 @@ from ._group.gather import amap as amap
 from ._group.gather import gather as gather
 from ._group.gather import race as race
 from ._group.group import TaskGroup as TaskGroup
+from ._limits.bounds import Rate as Rate
+from ._limits.bounds import limit_by as limit_by
+from ._limits.limiter import Limiter as Limiter
 from ._mailbox.broadcast import Broadcast as Broadcast
 from ._mailbox.mailbox import Mailbox as Mailbox
 from ._manager.manager import TaskManager as TaskManager
@@ -68,6 +72,8 @@ __all__ = [
     "CreationTimeout",
     "DrainReport",
     "LifecycleError",
+    "Limiter",
+    "LimiterFull",
     "Mailbox",
     "MailboxEmpty",
     "MailboxFull",
@@ -76,6 +82,7 @@ __all__ = [
     "Pool",
     "PoolFull",
     "PoolTimeout",
+    "Rate",
     "ReaderWorker",
     "Registration",
     "Registry",
@@ -111,6 +118,7 @@ __all__ = [
     "fixed_rate",
     "gather",
     "get_background_manager",
+    "limit_by",
     "link",
     "once",
     "race",

@@ -17,12 +17,14 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.connect": "connect",
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
         "_connect.stages": "Stages",
-        "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError "
+        "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError LimiterFull "
         "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled "
         "SubscriberTooSlow TaskNotFinished TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",
         "_group.gather": "amap gather race",
         "_group.group": "TaskGroup",
+        "_limits.bounds": "Rate limit_by",
+        "_limits.limiter": "Limiter",
         "_mailbox.broadcast": "Broadcast",
         "_mailbox.mailbox": "Mailbox",
         "_manager.manager": "TaskManager",
@@ -57,6 +59,8 @@ FACES: dict[str, dict[str, str]] = {
         "_group.completions": "Completions",
         "_group.statistics": "TaskGroupStatistics",
         "_lender": "ReturnReport",
+        "_limits.bounds": "LimitBy",
+        "_limits.limiter": "Hold LimiterStatistics TryHold",
         "_mailbox.statistics": "BroadcastStatistics MailboxStatistics",
         "_mailbox.subscription": "Subscription",
         "_manager.records": "TaskManagerStatistics",

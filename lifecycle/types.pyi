@@ -7,6 +7,10 @@ from ._ground.closing import OwnerState as OwnerState
 from ._group.completions import Completions as Completions
 from ._group.statistics import TaskGroupStatistics as TaskGroupStatistics
 from ._lender import ReturnReport as ReturnReport
+from ._limits.bounds import LimitBy as LimitBy
+from ._limits.limiter import Hold as Hold
+from ._limits.limiter import LimiterStatistics as LimiterStatistics
+from ._limits.limiter import TryHold as TryHold
 from ._mailbox.statistics import BroadcastStatistics as BroadcastStatistics
 from ._mailbox.statistics import MailboxStatistics as MailboxStatistics
 from ._mailbox.subscription import Subscription as Subscription
@@ -45,7 +49,10 @@ __all__ = [
     "ConnectStatistics",
     "CronRule",
     "Growth",
+    "Hold",
     "Lease",
+    "LimitBy",
+    "LimiterStatistics",
     "LinkOutcome",
     "Loan",
     "LoopEnd",
@@ -70,6 +77,7 @@ __all__ = [
     "Timer",
     "TimerRun",
     "TimerStatistics",
+    "TryHold",
     "TryLease",
     "TryLoan",
 ]

@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any, assert_type
 
 from lifecycle import (
+    Limiter,
     Pool,
+    Rate,
     Registry,
     Scope,
     Stages,
@@ -17,13 +19,14 @@ from lifecycle import (
     cached,
     connect,
     gather,
+    limit_by,
     once,
     race,
     resource,
     run,
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
-from lifecycle.types import ConnectAttempt, Loan, Timer, TimerRun
+from lifecycle.types import ConnectAttempt, Hold, Loan, Timer, TimerRun, TryHold
 
 
 class Client:
@@ -53,6 +56,15 @@ async def client_manager(host: str) -> AsyncGenerator[Client, None]:
 @resource
 async def client_resource(host: str) -> AsyncIterator[Client]:
     yield Client()
+
+
+async def limits(url: str) -> None:
+    limiter = Limiter(10, limit_by=limit_by(len, limit=1, rate=lambda _: Rate(1)), rate=Rate(10, per=2.0, burst=3))
+    async with limiter.hold(url, timeout=1.0) as held:
+        assert_type(held, Hold)
+    with limiter.try_hold(url) as tried:
+        assert_type(tried, TryHold)
+    limiter.pause(1.0, url)
 
 
 async def owners() -> None:

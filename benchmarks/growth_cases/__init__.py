@@ -11,6 +11,7 @@ from . import (
     connects,
     groups,
     lenders,
+    limits,
     mailboxes,
     managers,
     nesting,
@@ -23,6 +24,6 @@ from . import (
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
-    "CASES", "Case", "Laps", "broadcasts", "connects", "groups", "lenders", "mailboxes", "managers", "nesting",
-    "others", "process", "scopes", "servers", "silence", "timers",
+    "CASES", "Case", "Laps", "broadcasts", "connects", "groups", "lenders", "limits", "mailboxes", "managers",
+    "nesting", "others", "process", "scopes", "servers", "silence", "timers",
 ]  # fmt: skip

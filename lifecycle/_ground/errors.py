@@ -131,6 +131,10 @@ class WrongLoop(LifecycleError, RuntimeError):
     """Something was asked of an owner in another event loop, or in another thread, than the one that uses it."""
 
 
+class LimiterFull(LifecycleError, anyio.WouldBlock):
+    """A limiter has as many waiters as it allows, or would let one that does not wait begin only later."""
+
+
 class NoSurroundingRun(LifecycleError, RuntimeError):
     """``create_background_task`` was called outside of ``lifecycle.run``."""
 

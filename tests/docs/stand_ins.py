@@ -88,6 +88,8 @@ WORLD: dict[str, dict[str, Any]] = {
         "serve": work,
     },
     "lifecycle.scheduler.Scheduler": {"fetch": work, "url": "somewhere"},
+    "lifecycle.Limiter": {"fetch": page, "host_of": len, "url": "somewhere"},
+    "lifecycle.limit_by": {"fetch": page, "host_of": len, "url": "somewhere"},
     "lifecycle.TaskGroup": {"fetch": work, "urls": ["one", "two"]},
     "lifecycle.as_completed": {"fetch": page, "urls": ["one", "two"]},
     "lifecycle.connect": {"Session": Connection, "close_stream": disconnect, "log_in": work, "open_stream": connect},

@@ -1,0 +1,1 @@
+"""Limits: at once, for each key, in a time."""
