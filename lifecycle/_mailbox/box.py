@@ -189,7 +189,7 @@ class Box(Store[T]):
             self._bind()
         assert loop is not None
         items, receivers = self._items, self._receivers
-        if receivers.places or receivers.told or not items:
+        if len(items) <= len(receivers.places) + receivers.told:
             if not items and not self._open:
                 self._end(end)
             place = loop.create_future()

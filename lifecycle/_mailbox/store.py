@@ -8,6 +8,11 @@ lies here, whichever of them is cancelled. So nothing is ever handed to a task t
 *told* that there is room, or an item, which is reserved for it until it runs. One that is cancelled meanwhile has
 changed nothing, and what was reserved for it goes to the next in line.
 
+*In order*: a sender that comes stands behind those that were told of room, so that items lie here in the order in which
+they were sent. A receiver that comes takes an item at once where there are enough for all who came before it, and
+stands behind them where there are not: so those lose nothing but, at most, the first place in this turn of the loop,
+and a crowd of receivers need not change places for every item.
+
 An item that a waiting receiver was told of takes no room: it would have gone to that one past the box, were it not for
 cancellations. Where such a receiver is cancelled, there may be more items than ``capacity`` for a while.
 
@@ -124,13 +129,13 @@ class Store(Bound, Generic[T]):
     def _settle(self) -> None:
         """Say when the short ways may be taken."""
         senders, receivers = self._senders, self._receivers
-        if senders.places or receivers.places or not self._open:
+        told = receivers.told
+        if senders.places or not self._open:
             self._easy = 0
             self._reserved = FOREVER
         else:
-            told = receivers.told
-            self._reserved = FOREVER if told else 0
-            if senders.told:
+            self._reserved = told + len(receivers.places)
+            if senders.told or receivers.places:
                 self._easy = 0
             elif self._high_water < self._capacity:
                 self._easy = self._high_water + told
