@@ -17,7 +17,7 @@ from ._ground.errors import StillLent
 from ._ground.foreign import combine
 from ._ground.home import Home
 from ._ground.logs import OwnerLog
-from ._task.waiting import Waiting, closing_tasks, waits_for
+from ._task.waiting import Waiting, asks_too_early, closing_tasks, until_seen, waits_for
 
 T = TypeVar("T")
 
@@ -269,6 +269,8 @@ class Closing:
     async def drain(self, timeout: float) -> ReturnReport:
         """Wait until nothing is out but what the calling task has, or the time is up; return what is out then."""
         self.come_home()
+        if asks_too_early() and (held := await until_seen()) is not None:
+            raise held
         exempt, owner = closing_tasks(), self._owner
         has_come_back = owner._has_come_back(exempt, closing=False)
         await self.wait_until(lambda: has_come_back() and owner._still_out(exempt).clean, timeout)
@@ -301,7 +303,12 @@ class Closing:
         if self.state is CLOSED:
             return None, None
         self.come_home()
+        held = await until_seen() if asks_too_early() else None
+        if self.closed:
+            return None, held
         if self._future is not None:
+            if held is not None:
+                return None, held
             # Not through a cancellation: the first closer may be waiting for this very task.
             assert self._closing_in is not None
             if not waits_for(self._closing_in, kernel.current_task()):
@@ -310,7 +317,7 @@ class Closing:
             return None, None
         self._future = kernel.new_future()
         self._closing_in = kernel.current_task()
-        held = await self._end_everything()
+        held = kernel.foremost(held, await self._end_everything())
         self.state = CLOSED
         self._closing_in = self._host = None
         self._future.set_result(None)

@@ -60,6 +60,13 @@ OWN = [
         CROSSING,
     ),
     OwnMutant(
+        "who waits is asked in a first step",
+        "asks_too_early",
+        "return True",
+        "return False",
+        CROSSING,
+    ),
+    OwnMutant(
         "no owner is asked who waits for its tasks",
         "_waiters_of",
         "waiters += employer._hosts(task)",
@@ -459,7 +466,7 @@ OWN = [
     OwnMutant(
         "a close does not wait",
         "ConnectAttempt.aclose",
-        "await self._wait_through(unless=self._waits_for_me)",
+        "await self._wait_through()",
         "None",
         CONNECT,
     ),

@@ -14,7 +14,7 @@ from .._ground.roots import Portrait, Thing, enroll
 from .._retry.retry import Retry
 from .._scope.ending import CLOSED, OPEN
 from .._scope.scope import Scope
-from .._task.waiting import Waiting, waits_for
+from .._task.waiting import Waiting, asks_too_early, until_seen, waits_for
 from .connecting import Connecting
 from .stages import Stages
 from .state import CONNECTED, NEW, SETTLED, AttemptState
@@ -208,7 +208,9 @@ class ConnectAttempt(Generic[T]):
                 unless a caller has got it already.
         """
         self._end("it was closed")
-        held = None if self._waits_for_me() else await self._wait_through(unless=self._waits_for_me)
+        held = await until_seen() if self._connecting.state not in SETTLED and asks_too_early() else None
+        if not self._waits_for_me():
+            held = kernel.foremost(held, await self._wait_through())
         errors = self._connecting.unreported()
         if errors:
             self._connecting.reported = True
@@ -225,12 +227,16 @@ class ConnectAttempt(Generic[T]):
 
     async def _arrival(self) -> T:
         connecting = self._connecting
+        held = await until_seen() if connecting.task is not None and asks_too_early() else None
         if self._waits_for_me():
-            raise RuntimeError(f"{self!r} is awaited by its own connector, which would wait for ever")
+            never = f"{self!r} is awaited by its own connector, which would wait for ever"
+            kernel.conclude(RuntimeError(never), held)
         if connecting.state is NEW:
             with Waiting(connecting):  # in which an eager connector runs already
                 connecting.begin()
         try:
+            if held is not None:
+                raise held
             with Waiting(connecting):
                 while connecting.state not in SETTLED:
                     await kernel.wait(connecting.ended)
@@ -260,19 +266,10 @@ class ConnectAttempt(Generic[T]):
         self._end("the task that awaited it was cancelled")
         return await self._wait_through()
 
-    async def _wait_through(self, unless: Callable[[], bool] | None = None) -> CancelledError | None:
-        """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile.
-
-        Args:
-            unless: asked after a turn of the loop whether this waits for itself after all: who has started the calling
-                task eagerly did not wait for it in its first step.
-        """
+    async def _wait_through(self) -> CancelledError | None:
+        """Wait until nothing more happens by itself; return a cancellation that was held back meanwhile."""
         held = None
         with Waiting(self._connecting):
-            if unless is not None and self._connecting.state not in SETTLED:
-                held = await kernel.wait_through(self._connecting.ended, 0.0)
-                if unless():
-                    return held
             while self._connecting.state not in SETTLED:
                 held = kernel.foremost(held, await kernel.wait_through(self._connecting.ended))
         return held

@@ -124,6 +124,13 @@ def new_future() -> Future[None]:
     return get_running_loop().create_future()
 
 
+def next_turn() -> Future[None]:
+    """Return a future that is done when all has run that is ready now."""
+    turn = new_future()
+    get_running_loop().call_soon(turn.set_result, None)
+    return turn
+
+
 #: Returns the running loop.
 running_loop = get_running_loop
 

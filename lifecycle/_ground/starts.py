@@ -8,9 +8,11 @@ import threading
 from asyncio import Task, get_running_loop
 from collections.abc import Coroutine
 from contextvars import Context
+from inspect import CO_COROUTINE
+from types import FrameType
 from typing import Any, TypeVar
 
-from .frames import wrapper
+from .frames import coroutine_of, wrapper
 from .kernel import spawn
 
 T = TypeVar("T")
@@ -43,6 +45,24 @@ def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context
         return spawn(coro, name, context)
     finally:
         _nesting.depth -= 1
+
+
+#: What calls every step of a task that is not its first, and the first of one that does not start eagerly.
+_IN_A_TURN = asyncio.Handle._run.__code__
+
+
+def is_in_step_of_starter(task: Task[Any]) -> bool:
+    """Return whether *task*, which runs now, makes its first step inside the step of whoever has started it.
+
+    asyncio does not tell from Python 3.14 on. The stack does: some coroutine is below the one of the task.
+    """
+    outermost: FrameType | None = getattr(coroutine_of(task), "cr_frame", None)
+    below = None if outermost is None else outermost.f_back
+    while below is not None and below.f_code is not _IN_A_TURN:  # of which uvloop has none
+        if below.f_code.co_flags & CO_COROUTINE:
+            return True
+        below = below.f_back
+    return False
 
 
 @wrapper

@@ -237,13 +237,6 @@ class Idleness:
         return all(handle._task in crowd.tasks or handle._task in closers for handle in self._running)
 
 
-def next_turn() -> Future[None]:
-    """Return a future that is done when all has run that is ready now."""
-    turn = kernel.new_future()
-    kernel.running_loop().call_soon(turn.set_result, None)
-    return turn
-
-
 def describe(handle: TaskHandle[Any], now: float) -> AbandonedTask:
     """Return the record of a task that would not end."""
     started = handle.started_at if handle.started_at is not None else now

@@ -22,12 +22,12 @@ from .._ground.kernel import NativeTask
 from .._ground.ladder import patience
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
-from .._task.waiting import BringingAbout, Waiting
+from .._task.waiting import BringingAbout, Waiting, asks_too_early, until_seen
 from .books import TaskBooks
 from .ending import end_block
 from .handover import Handover, ThreadFuture
 from .hooks import TaskHooks, logger
-from .idleness import describe, next_turn
+from .idleness import describe
 from .records import AbandonedTask, DrainReport, joined
 
 __all__ = ["TaskHooks", "TaskManager"]
@@ -333,6 +333,8 @@ class TaskManager(TaskBooks):
                 report's ``running`` and goes on.
         """
         limit = checked_timeout(timeout, "timeout")
+        if asks_too_early() and (held := await until_seen()) is not None:
+            raise held
         before = self._ended
         in_time = await self._wait_idle(partial(kernel.wait, timeout=limit), draining=True)
         return DrainReport(finished=self._ended - before, running=self._names() if in_time is False else ())
@@ -350,7 +352,9 @@ class TaskManager(TaskBooks):
         if self._closing is None and not self._running and not self._slots.line:
             self._end_idle()
             return self._report
-        held = None
+        held = await until_seen() if asks_too_early() else None
+        if held is not None and self._closing is not None:
+            raise held
         while self._state is not CLOSED or self._idleness.has_stayed_closers():
             with self._idleness.exempt_caller(self._closing):
                 if self._closing is None:
@@ -373,7 +377,7 @@ class TaskManager(TaskBooks):
         self._end_idle()
         closing.set_result(None)
         if self._idleness.has_joined_closers():  # let them come back from it, to see whether they stay
-            held = kernel.foremost(held, await kernel.wait_through(next_turn()))
+            held = kernel.foremost(held, await kernel.wait_through(kernel.next_turn()))
         return held
 
     def _end_idle(self) -> None:

@@ -17,7 +17,7 @@ from .._ground.foreign import combine
 from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
-from .._task.waiting import Waiting, waits_for
+from .._task.waiting import Waiting, asks_too_early, until_seen, waits_for
 from .books import ScopeBooks
 from .entries import Entry, logger
 from .statistics import ScopeStatistics
@@ -191,9 +191,14 @@ class EndingScope:
         A close in progress is waited for: *through* every cancellation at the end of the block, whose owner this is;
         elsewhere a cancellation ends the waiting, because the first closer may itself be waiting for this task.
         """
+        if self._closing_in is not None and asks_too_early():
+            late = await until_seen()
+            if late is not None and not through:
+                raise late
+            held = kernel.foremost(held, late)
         if self._closing_in is not None:
             if waits_for(self._closing_in, kernel.current_task()):
-                return ([] if error is None else [error]), None  # a release closes the scope that waits for it
+                return ([] if error is None else [error]), held  # a release closes the scope that waits for it
             self._over = self._over or kernel.new_future()
             with Waiting(self._closing_in, bound=through, until=self._over):
                 if through:
@@ -275,6 +280,8 @@ class EndingScope:
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""
+        if self._running_body() is not None and asks_too_early() and (held := await until_seen()) is not None:
+            raise held
         body = self._running_body()
         if body is not None and not waits_for(body.host, kernel.current_task()):
             self._closing_begun = kernel.new_future()

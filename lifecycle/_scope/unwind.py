@@ -35,7 +35,7 @@ from .._ground.foreign import split_cancellation, traceback_of, without_our_fram
 from .._ground.ladder import patience
 from .._ground.starts import spawn_eagerly
 from .._task.handle import PENDING, RUNNING
-from .._task.waiting import WaitingFor, anybody_awaits
+from .._task.waiting import WaitingFor, anybody_awaits, asks_too_early
 from .._task.work import work_of
 from .books import ScopeBooks
 from .entries import PLAIN, CallbackEntry, CallbackRun, InlineExit, OwnTask, is_awaited, report_late
@@ -67,6 +67,7 @@ class Unwinding(Failures):
     _scope: Closing
     host: Task[Any]
     _waiting: WaitingFor | None = None  # for the host
+    _seen = False  # whether all who wait for the host can be seen
     _entry: Any = None
     _pending: Awaitable[Any] | None = None
     _runner: Task[Any] | None = None  # the task that awaits the pending release
@@ -184,10 +185,10 @@ class Unwinding(Failures):
             self.call_callbacks()
             if self._pending is not None:
                 return self._entry
+            entry = self._books.newest(self._is_spared)
             if self._steps >= BREATH_EVERY:
                 return None
             self._steps += 1
-            entry = self._books.newest(self._is_spared)
             if type(entry) is CallbackRun:  # below a task that waits for this close
                 entry = self._take_newest_call(entry)
             if entry is None or entry.inline:
@@ -199,7 +200,12 @@ class Unwinding(Failures):
     def _is_spared(self, entry: Any) -> bool:
         """Whether the close goes on without what *entry* runs, because that waits for this very close."""
         runner = entry.runner
-        if runner is None or (runner is not self.host and not self._is_awaited_by(runner, entry)):
+        if runner is None:
+            return False
+        if not self._seen and asks_too_early():
+            self._steps = BREATH_EVERY  # so that the loop is given a turn, and this is asked again
+        self._seen = True
+        if runner is not self.host and not self._is_awaited_by(runner, entry):
             return False
         entry.spare()
         return True
@@ -207,8 +213,7 @@ class Unwinding(Failures):
     def _is_awaited_by(self, runner: Task[Any], entry: Any) -> bool:
         if not anybody_awaits(self.host):  # as nearly always, and every close asks
             return False
-        if self._waiting is None:
-            self._waiting = WaitingFor(self.host)
+        self._waiting = self._waiting or WaitingFor(self.host)
         return self._waiting.has(runner, bound=entry.stops_runner)
 
     def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
@@ -352,7 +357,7 @@ class Unwinding(Failures):
 
     # In the closer
 
-    @work_of("self")
+    @work_of("self", starter="self.host")
     async def _close_in_turn(self, generation: int) -> None:
         closer = kernel.current_task()
         while self._pending is not None:

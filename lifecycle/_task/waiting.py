@@ -16,18 +16,22 @@ of an owner. Each event loop has its own `Notes`, and they go with it, whatever 
 *Bound* is a task whose wait no cancellation ends: it has to be left alone. One that is not bound can still be stopped.
 
 *The host* of an owner's block stands behind all that the owner runs: it goes on when the owner has closed.
+
+*An eager start* comes before the wait for it: who starts a task waits for it in what is left of the same step, if at
+all. So a close that asks in such a first step gives the loop a turn before.
 """
 
 from __future__ import annotations
 
-from asyncio import Future, Task
+from asyncio import CancelledError, Future, Task
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._ground import kernel
 from .._ground.awaiters import Waiter, awaiters_of, awaiters_of_future
 from .._ground.per_loop import kept_by_loop
-from .work import employer_of, handle_at, work_in
+from .._ground.starts import is_in_step_of_starter
+from .work import employer_of, handle_at, starter_of, work_in
 
 Tasks = frozenset[Task[Any]]
 
@@ -62,6 +66,21 @@ notes_of = kept_by_loop("_lifecycle_waits", Notes)
 def notes() -> Notes:
     """Return what is noted in the running loop."""
     return notes_of(kernel.running_loop())
+
+
+def asks_too_early() -> bool:
+    """Return whether it may not be seen yet who waits for the calling task; if so, `until_seen` comes first."""
+    task: Task[Any] | None = kernel.current_task()
+    while task is not None and is_in_step_of_starter(task):
+        task = starter_of(task)
+        if task is None:
+            return True
+    return False
+
+
+async def until_seen() -> CancelledError | None:
+    """Give whoever has started the calling task the rest of its step; return the cancellation held back meanwhile."""
+    return await kernel.wait_through(kernel.next_turn())
 
 
 def closing_tasks(*, but_for: object = None) -> Tasks:

@@ -30,16 +30,22 @@ class Employer(Protocol):
 #: stands here by the identity of its code, which takes long to hash.
 _EMPLOYERS: dict[int, list[str]] = {}
 
+#: The same for the path to the task that has started it and waits for it from then on.
+_STARTERS: dict[int, list[str]] = {}
 
-def work_of(employer: str) -> Callable[[F], F]:
+
+def work_of(employer: str, *, starter: str | None = None) -> Callable[[F], F]:
     """Mark a coroutine function as all that a task of ours does.
 
     Args:
         employer: who waits for such tasks, as it is called in there: a variable, or attributes of one.
+        starter: the task that starts them, where that waits for them from then on and is one of their waiters.
     """
 
     def mark(function: F) -> F:
         _EMPLOYERS[id(function.__code__)] = employer.split(".")
+        if starter is not None:
+            _STARTERS[id(function.__code__)] = starter.split(".")
         return function
 
     return mark
@@ -50,11 +56,22 @@ work_of("self._owner")(TaskHandle._run)
 
 def employer_of(frame: FrameType) -> Employer | None:
     """Return whom the task works for whose work *frame* is; None for one that is at its end."""
-    variable, *path = _EMPLOYERS[id(frame.f_code)]
+    return cast("Employer | None", _at(_EMPLOYERS[id(frame.f_code)], frame))
+
+
+def starter_of(task: Task[Any]) -> Task[Any] | None:
+    """Return who has started *task*, where that is known and waits for it since; None elsewhere."""
+    frame = work_in(task)
+    path = None if frame is None else _STARTERS.get(id(frame.f_code))
+    return None if frame is None or path is None else cast("Task[Any] | None", _at(path, frame))
+
+
+def _at(path: list[str], frame: FrameType) -> object:
+    variable, *attributes = path
     found = local_of(frame, variable)
-    for name in path:
+    for name in attributes:
         found = getattr(found, name, None)
-    return cast("Employer | None", found)
+    return found
 
 
 def handle_at(frame: FrameType) -> TaskHandle[Any] | None:

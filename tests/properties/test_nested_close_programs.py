@@ -38,7 +38,7 @@ from lifecycle import (
 from lifecycle.testing import Bubble, run_virtual
 
 from ..leaves import leaves
-from ..loops import run_on
+from ..loops import on_every_loop, run_on
 from .at_length import on_every_loop_at_length
 
 MOMENT = 0.001
@@ -542,6 +542,14 @@ def test_each_layer_can_be_closed_from_inside(name: str) -> None:
                 await run_program(Program(layers, (owner,), False, (), None))
 
     run_virtual(scenario)
+
+
+@on_every_loop
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_each_layer_can_be_closed_by_several_at_once(name: str, new_loop: Any) -> None:
+    """On an eager loop these have begun before anybody waits for them."""
+    run_on(new_loop, run_program(Program((name,), (0, 0, 0), True, (), None), 4.0))
+    run_on(new_loop, run_program(Program(("task of a scope", name), (0, 1, 1), True, (), None), 4.0))
 
 
 @on_every_loop_at_length(20_000, programs)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from lifecycle import Scope, TaskCancelled, TaskGroup, TaskManager
+from lifecycle import Pool, Scope, TaskCancelled, TaskGroup, TaskManager
 
 from ...exits import Grouping, Reraising
 from ._table import scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from lifecycle.testing import Bubble
 
@@ -268,6 +268,28 @@ async def crossing_closed_from_inside(bubble: Bubble) -> None:
         root.child().start_soon(hosts)
         await root.wait()
     assert bubble.clock.time() - began < 1
+
+
+@scenario
+async def crossing_closes_in_a_first_step(bubble: Bubble) -> None:
+    """What begins inside the step of its starter, which waits for it only then, does not wait for that."""
+    began = bubble.clock.time()
+    async with TaskManager("eager", eager=True) as eager:
+
+        async def ask(question: Callable[[], Awaitable[object]]) -> None:
+            await eager.start_soon(as_coroutine, question)
+
+        async with TaskManager("closed", drain_timeout=5) as closed:
+            closed.start_soon(ask, closed.aclose)
+        async with TaskManager("drained", drain_timeout=5) as drained:
+            drained.start_soon(ask, drained.drain)
+        async with Pool(object, lambda _: None, max_size=1, close_timeout=5) as pool, pool.acquire():
+            await ask(pool.drain)
+    assert bubble.clock.time() - began < 1
+
+
+async def as_coroutine(question: Callable[[], Awaitable[object]]) -> None:
+    await question()
 
 
 @scenario
