@@ -78,11 +78,18 @@ async def pause(*_: object) -> None:
     await asyncio.sleep(0.005)
 
 
-def cancel_soon(seconds: float = 0.002) -> None:
-    """Cancel the calling task in a while."""
+def cancel_soon(turns: int = 50) -> None:
+    """Cancel the calling task once it stands where it waits, which the loop's turns tell, and no clock."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().call_later(seconds, task.cancel)
+    cancel_after(turns, task)
+
+
+def cancel_after(turns: int, task: asyncio.Task[Any]) -> None:
+    if turns:
+        asyncio.get_running_loop().call_soon(cancel_after, turns - 1, task)
+    else:
+        task.cancel()
 
 
 @contextlib.asynccontextmanager
