@@ -17,7 +17,7 @@ from ._ground.errors import StillLent
 from ._ground.foreign import combine
 from ._ground.home import Home
 from ._ground.logs import OwnerLog
-from ._task.waiting import Waiting, asks_too_early, closing_tasks, until_seen, waits_for
+from ._task.waiting import Waiting, asks_too_early, closing_tasks, let_be_seen, until_seen, waits_for
 
 T = TypeVar("T")
 
@@ -269,8 +269,7 @@ class Closing:
     async def drain(self, timeout: float) -> ReturnReport:
         """Wait until nothing is out but what the calling task has, or the time is up; return what is out then."""
         self.come_home()
-        if asks_too_early() and (held := await until_seen()) is not None:
-            raise held
+        await let_be_seen()
         exempt, owner = closing_tasks(), self._owner
         has_come_back = owner._has_come_back(exempt, closing=False)
         await self.wait_until(lambda: has_come_back() and owner._still_out(exempt).clean, timeout)

@@ -22,7 +22,7 @@ from .._ground.kernel import NativeTask
 from .._ground.ladder import patience
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
-from .._task.waiting import BringingAbout, Waiting, asks_too_early, until_seen
+from .._task.waiting import BringingAbout, Waiting, asks_too_early, let_be_seen, until_seen
 from .books import TaskBooks
 from .ending import end_block
 from .handover import Handover, ThreadFuture
@@ -333,8 +333,7 @@ class TaskManager(TaskBooks):
                 report's ``running`` and goes on.
         """
         limit = checked_timeout(timeout, "timeout")
-        if asks_too_early() and (held := await until_seen()) is not None:
-            raise held
+        await let_be_seen()
         before = self._ended
         in_time = await self._wait_idle(partial(kernel.wait, timeout=limit), draining=True)
         return DrainReport(finished=self._ended - before, running=self._names() if in_time is False else ())

@@ -15,7 +15,7 @@ from .._ground import kernel, trace
 from .._ground.checks import checked_part, checked_timeout
 from .._ground.roots import Portrait, enroll
 from .._lender import OPEN, Closing, ComeBack, Lender, ReturnReport
-from .._task.waiting import asks_too_early, closing_tasks, until_seen
+from .._task.waiting import closing_tasks, let_be_seen
 from .creation import Creations
 from .departures import Departures
 from .failures import Failures
@@ -262,8 +262,7 @@ class Registry(Intake[K, V], Lender):
         await self._closing.wait_until(lambda: not len(self._sweeper))
         crew = self._departures.crew
         if crew is not None and not crew.has(kernel.current_task()):
-            if asks_too_early() and (held := await until_seen()) is not None:
-                raise held
+            await let_be_seen()
             await self._closing.wait_until(crew.fence(closing_tasks()))
 
     async def __aenter__(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._ground import kernel
 from .._task.handle import TaskHandle
-from .._task.waiting import Waiting, asks_too_early, until_seen, waits_for
+from .._task.waiting import Waiting, let_be_seen, waits_for
 from .books import ScopeBooks
 from .ending import EndingScope
 from .entries import Entry
@@ -60,8 +60,7 @@ class EarlyRelease(Entry):
 
     async def join(self) -> None:
         """Wait until it is over, unless what it runs waits for the calling task."""
-        if asks_too_early() and (held := await until_seen()) is not None:
-            raise held
+        await let_be_seen()
         if not waits_for(self._releasing, kernel.current_task()):
             with Waiting(self._releasing, bound=False, until=self._over):
                 await kernel.wait_shielded(self._over)

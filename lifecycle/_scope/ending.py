@@ -17,7 +17,7 @@ from .._ground.foreign import combine
 from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
-from .._task.waiting import Waiting, asks_too_early, until_seen, waits_for
+from .._task.waiting import Waiting, asks_too_early, let_be_seen, until_seen, waits_for
 from .books import ScopeBooks
 from .entries import Entry, logger
 from .statistics import ScopeStatistics
@@ -280,8 +280,8 @@ class EndingScope:
 
     async def _close_for_parent(self) -> None:
         """Close in the parent's turn; a body that runs in some other task is ended first."""
-        if self._running_body() is not None and asks_too_early() and (held := await until_seen()) is not None:
-            raise held
+        if self._running_body() is not None:
+            await let_be_seen()
         body = self._running_body()
         if body is not None and not waits_for(body.host, kernel.current_task()):
             self._closing_begun = kernel.new_future()

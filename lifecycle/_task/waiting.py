@@ -83,6 +83,12 @@ async def until_seen() -> CancelledError | None:
     return await kernel.wait_through(kernel.next_turn())
 
 
+async def let_be_seen() -> None:
+    """Do the same where need be, before a wait that a cancellation ends; it ends this, too."""
+    if asks_too_early():
+        await kernel.wait(kernel.next_turn())
+
+
 def closing_tasks(*, but_for: object = None) -> Tasks:
     """Return the calling task and every task that waits for it, through whatever lies between.
 
