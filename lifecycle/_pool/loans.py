@@ -6,7 +6,7 @@ that is done. This is what an uncontended loan costs so little by.
 
 from __future__ import annotations
 
-from asyncio import Future, current_task
+from asyncio import AbstractEventLoop, Future, TimerHandle, current_task
 from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -24,10 +24,11 @@ class LendingPool(Protocol[T]):
     _lends_idle: bool
     _takes_back_idle: bool
     _idle: list[Slot[T]]
-    _waiting: OrderedDict[Place[T], None]
+    _waiting: OrderedDict[Place[T], TimerHandle | None]
     _watchers: Watchers
     _done: Future[None] | None
     _line: Line[T]
+    _loop: AbstractEventLoop | None
 
     def _lend_idle(self) -> Slot[T] | None:
         """Return a slot whose value may be lent as it is; None where there is none at hand."""
@@ -92,11 +93,13 @@ class Loan(Claim[T]):
             self._check_free()
         pool = self._pool
         if pool._lends_idle and pool._idle:  # inlined `_lend_idle`; held equal to it by the tests of a pool with times
-            slot = pool._idle.pop()
-            slot.state = LENT
-            slot.borrower = current_task()
-            self._held = slot
-            return slot.ready  # type: ignore[return-value]
+            borrower = current_task(pool._loop)
+            if borrower is not None:  # as it is in another loop, and outside of tasks
+                slot = pool._idle.pop()
+                slot.state = LENT
+                slot.borrower = borrower
+                self._held = slot
+                return slot.ready  # type: ignore[return-value]
         found = pool._lend_idle()
         if found is None:
             return self._wait()

@@ -37,8 +37,12 @@ class PoolOptions(TypedDict, Generic[T], total=False):
     lifetime_jitter: float
     check: Callable[[T], object] | None
     check_bypass: float
+    check_timeout: float | None
     reset: Callable[[T], object] | None
+    reset_timeout: float | None
     pending_limit: int | None
+    acquire_timeout: float | None
+    max_creating: int | None
     leak_threshold: float | None
     create_timeout: float | None
     close_timeout: float | None

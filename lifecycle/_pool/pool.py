@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import Future, Task
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import Self, TypeVar, overload
 
 from typing_extensions import Unpack
 
 from .._ground import kernel
-from .._ground.checks import checked_count
-from .._ground.errors import CreationTimeout, PoolFull, TaskCancelled
+from .._ground.checks import checked_count, checked_timeout
+from .._ground.errors import PoolTimeout
 from .._ground.roots import Portrait, Thing, enroll
 from .._ground.trace import mark_in
-from .._lender import CLOSED, OPEN, Closing, ComeBack, Lender, ReturnReport
+from .._lender import CLOSED, OPEN, Closing, Lender
+from .admission import Admission
+from .counter import Counter
 from .line import Line
 from .loans import Loan, TryLoan
 from .making import Makes, Opens, PoolOptions
-from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
+from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, SlotState
 from .statistics import PoolStatistics
-from .stock import Stock
 from .upkeep import Upkeep
 from .workshop import Workshop
 
 T = TypeVar("T")
 
 
-class Pool(Stock[T], Lender):
+class Pool(Counter[T], Lender):
     """Keeps interchangeable values (connections, sessions, workers) and lends each to one borrower at a time.
 
     Borrowers are served first come first served, by direct hand-over: no slot, wake-up or cancellation is ever lost.
@@ -58,30 +58,23 @@ class Pool(Stock[T], Lender):
         lifetime_jitter: the part of ``max_lifetime`` by which a value may die earlier, so that not all do together.
         check: called with a value before it is lent; it fails by raising or by returning False, and is destroyed then.
         check_bypass: seconds for which a returned value counts as good without a check.
+        check_timeout: seconds that a check may take, and the end of a value that has not answered; no longer than
+            ``close_timeout``, None for as long.
         reset: called with a value that came back, before the next borrower gets it; an error destroys the value.
+        reset_timeout: seconds that a reset may take; no longer than ``close_timeout``, None for as long.
         pending_limit: how many borrowers may wait in line, from 0; None for no bound.
+        acquire_timeout: seconds that a borrower waits in line who does not say how long; None for ever.
+        max_creating: how many values may be made at once, from 1; None for no bound. After failures it is one, then
+            two, four and so on, in either case.
         leak_threshold: seconds after which a loan is logged, with where it was borrowed and what the borrower does.
         create_timeout: seconds that a creation may take, None for ever.
-        close_timeout: seconds that each check, reset and destruction may take, and that closing waits for loans.
+        close_timeout: seconds that each destruction may take, and that closing waits for loans.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_closing",
-        "_done",
-        "_lends_idle",
-        "_line",
-        "_resets",
-        "_serving_line",
-        "_takes_back_idle",
-        "_upkeep",
-        "_waiting",
-        "_watchers",
-        "_workshop",
-    )
+    __slots__ = ("__weakref__", "_acquire_timeout")
 
     @overload
     def __init__(self, create: Opens[T], destroy: Callable[[T], object], **options: Unpack[PoolOptions[T]]) -> None: ...
@@ -100,8 +93,12 @@ class Pool(Stock[T], Lender):
         lifetime_jitter: float = 0.05,
         check: Callable[[T], object] | None = None,
         check_bypass: float = 0.5,
+        check_timeout: float | None = 5.0,
         reset: Callable[[T], object] | None = None,
+        reset_timeout: float | None = 5.0,
         pending_limit: int | None = None,
+        acquire_timeout: float | None = None,
+        max_creating: int | None = None,
         leak_threshold: float | None = None,
         create_timeout: float | None = 60.0,
         close_timeout: float | None = 30.0,
@@ -118,19 +115,23 @@ class Pool(Stock[T], Lender):
         self._closing = closing = Closing(self, "pool", name, close_timeout)
         self._line = Line(self, closing, pending_limit)
         self._workshop = workshop = Workshop(
-            self, self, closing, create, destroy, check, reset, create_timeout, lifetime_jitter
+            self,
+            self,
+            closing,
+            create,
+            destroy,
+            check,
+            reset,
+            create_timeout,
+            check_timeout,
+            reset_timeout,
+            lifetime_jitter,
         )
-        self._upkeep = Upkeep(self, workshop, closing)
-        self._serving_line = False
+        self._admission = Admission(max_creating, self._use_room, lambda: workshop.random())
+        self._upkeep = Upkeep(self, workshop, closing, self._may_create)
+        self._acquire_timeout = None if acquire_timeout is None else checked_timeout(acquire_timeout, "acquire_timeout")
         self._resets = reset is not None
-        # What the shortest path of a loan looks at: the line and the watchers, without a look-up; whether what is free
-        # may be lent as it is; whether what comes back well is free, and that is all; and what leaving a loan returns,
-        # a future that is done, once there is a loop.
-        self._waiting = self._line.places
-        self._watchers = closing.watchers
-        self._lends_idle = not self._timed
-        self._takes_back_idle = not (self._timed or self._resets)
-        self._done: Future[None] | None = None
+        self._open_counter()
         enroll(self)  # last: a snapshot finds it whole
 
     @property
@@ -141,8 +142,43 @@ class Pool(Stock[T], Lender):
     async def __aenter__(self) -> Self:
         """Start to create ``min_size`` values, in the background; does not suspend."""
         self._closing.enter()
+        self._come_home()
         self._upkeep.refill()
         return self
+
+    async def wait_ready(self, *, timeout: float | None = None) -> None:
+        """Wait until ``min_size`` values are there, or a first one where that is 0; creations that fail are retried.
+
+        For the start of a program: without it, what keeps values from being made is only logged. It works with and
+        without a block around it, and leaves the pool open, whatever comes of it.
+
+        Cancellation: ends the waiting, and changes nothing.
+
+        Args:
+            timeout: seconds to wait at most, None for ever.
+
+        Raises:
+            PoolTimeout: they were not there in time; the cause is the error of the last creation that failed meanwhile.
+            OwnerClosed: the pool is closing or closed, or closed meanwhile.
+        """
+        limit = checked_timeout(timeout, "timeout")
+        self._come_home()
+        closing, upkeep = self._closing, self._upkeep
+        closing.check_open("a wait until it is ready")
+        upkeep.awaited += 1
+        try:
+            upkeep.refill()
+            ready = await closing.wait_until(lambda: closing.state is not OPEN or upkeep.is_ready(), limit)
+            closing.check_open("a wait until it is ready")
+            if not ready:
+                raise PoolTimeout(
+                    f"{self} was not ready within {limit:g} s: {self._account()}, {self._workshop.create_failures} "
+                    "creations failed. See the cause, or wait longer"
+                ) from upkeep.last_error
+        finally:
+            upkeep.awaited -= 1
+            if not upkeep.awaited:
+                upkeep.last_error = None
 
     # Borrowing
 
@@ -156,15 +192,18 @@ class Pool(Stock[T], Lender):
         next in line. Leaving the block never suspends.
 
         Args:
-            timeout: seconds to wait in line at most, None for ever.
+            timeout: seconds to wait in line at most, None for the pool's ``acquire_timeout``; infinity for no bound.
 
         Raises (on entering):
             PoolTimeout: nothing became free in time.
             PoolFull: ``pending_limit`` borrowers wait already.
             OwnerClosed: the pool is closing or closed, or closed meanwhile.
-            BaseException: what ``create`` raised: a failed creation fails the borrower that is first in line.
+            BaseException: what ``create`` raised: a failed creation fails the borrower that is first in line, and from
+                the third in a row on all who were in line when it began.
+            RuntimeError: all who have a value wait for another one, for ever; or the pool has values in another event
+                loop, which is not closed.
         """
-        return Loan(self, timeout)
+        return Loan(self, self._acquire_timeout if timeout is None else timeout)
 
     def try_acquire(self) -> TryLoan[T]:
         """Return a synchronous context manager that lends a value that is free now and needs no check.
@@ -186,16 +225,19 @@ class Pool(Stock[T], Lender):
             TypeError, ValueError: *max_size* is not a whole number from 1 and ``min_size``.
         """
         checked_count(max_size, "max_size", least=max(1, self.min_size))
+        self._come_home()
         self.max_size = max_size
-        self._takes_back_idle = False
-        surplus = max(0, len(self._slots) - max_size - self._count_in(DESTROYING))
-        leaving, self._idle[:surplus] = self._idle[:surplus], []
-        for slot in leaving:
-            self._workshop.end(slot)
-        self._serve_line()
+        with self._workshop.together():
+            surplus = max(0, self._number_alive() - max_size)
+            leaving, self._idle[:surplus] = self._idle[:surplus], []
+            for slot in leaving:
+                self._workshop.end(slot)
+            self._choose_path()
+            self._serve_line()
 
     def expire(self) -> None:
         """Destroy every value there is: free ones now, lent ones when they come back; after a failover, say."""
+        self._come_home()
         for slot in self._slots:
             slot.outdated = True
         self._end_idle()
@@ -205,164 +247,10 @@ class Pool(Stock[T], Lender):
         if self._closing.state is OPEN:
             super().close()
             self._takes_back_idle = False
-            self._end_idle()
-
-    # Supply and demand
-
-    def _serve_line(self) -> None:
-        """Start as many creations and checks as the line needs and the pool has room for.
-
-        What ends at once comes back here, as deep as there are values; so only the outermost call does the work.
-        """
-        if self._serving_line or not self._waiting or not (self._idle or len(self._slots) < self.max_size):
-            return
-        self._serving_line = True
-        try:
-            while self._idle and self._count_in(CREATING, CHECKING) < len(self._waiting):
-                self._check_or_lend(self._idle.pop())
-            while self._has_room() and self._count_in(CREATING, CHECKING, RESETTING) < len(self._waiting):
-                self._workshop.make()
-        finally:
-            self._serving_line = False
-
-    def _has_room(self) -> bool:
-        return len(self._slots) < self.max_size and not self._closing.begun
-
-    def _use_room(self) -> None:
-        self._serve_line()
-        self._upkeep.refill()
-        self._closing.progress()
-
-    def _check_or_lend(self, slot: Slot[T]) -> None:
-        """Lend an idle value to the line, checked first where it needs to be."""
-        now = self._now()
-        if self._has_expired(slot, now):
-            self._workshop.end(slot)
-        elif self._needs_check(slot, now):
-            self._workshop.check(slot)
-        else:
-            self._lend_or_keep(slot)
-
-    def _lend_or_keep(self, slot: Slot[T]) -> None:
-        """Give a value that is ready to the first in line, or make it idle; unless its time is over."""
-        now = self._now()
-        if slot.outdated or self._closing.begun or slot.dies_at <= now or self._is_too_big():
-            self._workshop.end(slot)
-            return
-        place = self._line.first()
-        if place is not None:
-            self._move(slot, LENT)
-            slot.since = now
-            place.set_result(slot)
-        elif self._closing.state is not OPEN:  # no borrower will come any more
-            self._workshop.end(slot)
-        else:
-            self._move(slot, IDLE)
-            slot.since = now
-            self._idle.append(slot)
-            if self._timed:
-                self._upkeep.wake_by(min(slot.dies_at, now + self._max_idle))
-            self._closing.progress()
-
-    def _creation_succeeded(self, slot: Slot[T]) -> None:
-        self._upkeep.retry_at_once()
-        if self._done is None:
-            self._done = kernel.running_loop().create_future()
-            self._done.set_result(None)
-        self._lend_or_keep(slot)
-
-    def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
-        """Tell the first in line, and try for the others; where the line is empty, try again later for ``min_size``."""
-        place = self._line.first()
-        if place is not None:
-            place.set_result(error)
-        elif not self._closing.begun:
-            self._closing.report_error("creation failed", error, slot=slot.number)
-            self._upkeep.retry_later()
-        elif not isinstance(error, (TaskCancelled, CreationTimeout)):  # our own words for one that was stopped
-            self._closing.report_error("creation failed", error, slot=slot.number)
-
-    # Lending
-
-    def _lend_idle(self) -> Slot[T] | None:
-        while self._idle:
-            slot = self._idle.pop()
-            if self._timed:
-                now = self._clock()
-                if self._has_expired(slot, now):
-                    self._workshop.end(slot)
-                    continue
-                if self._needs_check(slot, now):
-                    self._idle.append(slot)
-                    return None
-                self._upkeep.watch_loan(slot, now)
-            slot.state = LENT
-            slot.borrower = kernel.current_task()
-            return slot
-        return None
-
-    def _note_borrower(self, slot: Slot[T]) -> None:
-        slot.borrower = kernel.current_task()
-        if self._timed:
-            self._upkeep.watch_loan(slot, self._clock())
-
-    def _refuse_loan(self) -> NoReturn:
-        self._closing.check_open("a loan")
-        raise PoolFull(f"{self} has nothing free for a borrower that does not wait: {self._account()}")
-
-    def _values_to_come(self) -> int:
-        room = max(0, self.max_size - len(self._slots))
-        return self._count_in(CREATING, CHECKING, RESETTING) + len(self._idle) + room
-
-    def _take_back(self, slot: Slot[T], *, spoiled: bool = False) -> None:
-        slot.borrower = None
-        if self._takes_back_idle and not spoiled and not slot.outdated:
-            place = self._line.first()
-            if place is not None:
-                place.set_result(slot)
-                return
-            slot.state = IDLE
-            self._idle.append(slot)
-        elif spoiled:
-            self._workshop.discard(slot)
-        elif not self._resets or slot.outdated or self._closing.begun:
-            self._lend_or_keep(slot)
-        else:
-            self._workshop.reset(slot)
-        if self._watchers:
-            self._closing.progress()
-
-    # Closing
-
-    def _end_idle(self) -> None:
-        for slot in self._take_idle():
-            self._workshop.end(slot)
-
-    def _begin_closing(self, exempt: frozenset[Task[Any]]) -> None:
-        self._takes_back_idle = False
-        self._upkeep.stop()
-        self._line.refuse_all()
-        self._workshop.stop_creations(exempt)
-        self._end_idle()
-
-    def _has_come_back(self, exempt: frozenset[Task[Any]], *, closing: bool) -> Callable[[], bool]:
-        return ComeBack(self._number_lent, lambda: len(self._lent_to_others(exempt)))
-
-    def _is_quiet(self, exempt: frozenset[Task[Any]]) -> bool:
-        return self._workshop.chores.idle(exempt)
-
-    def _lent_to_others(self, exempt: frozenset[Task[Any]]) -> list[Slot[T]]:
-        return [slot for slot in self._lent() if slot.borrower not in exempt]
-
-    def _borrowers(self) -> set[Task[Any]]:
-        return {slot.borrower for slot in self._lent() if slot.borrower is not None}
-
-    def _still_out(self, exempt: frozenset[Task[Any]]) -> ReturnReport:
-        lent = tuple(self._borrower_of(slot) for slot in self._lent_to_others(exempt))
-        return ReturnReport(lent, (f"{len(self._waiting)} borrowers in line",) if self._waiting else ())
-
-    def _borrowed(self) -> list[str]:
-        return [self._borrower_of(slot) for slot in self._lent()]
+            if kernel.has_loop():  # what is left without one is ended by `aclose`
+                self._come_home()
+                self._end_idle()
+                self._closing.progress()
 
     # Looking
 
@@ -397,10 +285,6 @@ class Pool(Stock[T], Lender):
         """How many values there are, those included that are being made or ended."""
         return len(self._slots)
 
-    def _account(self) -> str:
-        lent, waiting = self._number_lent(), len(self._waiting)
-        return f"{len(self._slots)} of {self.max_size} values, {lent} of them lent, {waiting} waiting"
-
     def _portrait(self) -> Portrait:
         """Describe the values, the work on them, and how many wait, for a snapshot."""
         chores, closing = self._workshop.chores.live.values(), self._closing
@@ -414,11 +298,6 @@ class Pool(Stock[T], Lender):
     def _check_invariants(self) -> None:
         """Check that the accounts close; called by tests after every step."""
         super()._check_invariants()
-        waiting = sum(not place.done() for place in self._waiting)
-        coming = self._count_in(CREATING, CHECKING, RESETTING)
-        assert not self._idle or waiting <= self._count_in(CREATING, CHECKING), "waiters beside idle values"
-        full = len(self._slots) >= self.max_size
-        assert not waiting or coming >= waiting or full or self._closing.begun, "a waiter for whom nothing is under way"
         if self._closing.state is CLOSED:
             assert all(slot.state in (LENT, DESTROYING) for slot in self._slots)
 

@@ -6,7 +6,7 @@ import enum
 from asyncio import Future, Task
 from typing import Any, Generic, TypeVar
 
-from .._chores import Chore
+from .._chores import Chore, Rest
 from .._ground.frames import Frames
 
 T = TypeVar("T")
@@ -40,18 +40,28 @@ class Slot(Generic[T]):
         dies_at: when its lifetime is over, on the loop's clock.
         since: when it was lent, or became idle, where the pool looks at the time.
         outdated: whether it is to be destroyed when it comes back.
+        overdue: whether the work on it takes so long that nobody should count on it any more.
+        ageing: whether its lifetime is nearly over, so that it does not count as one to keep.
+        hopeless: whether it has not answered, so that its end should not be waited for any longer than that.
+        behalf: the borrowers that all are told if its creation fails; None where only the first in line is.
+        rest: what else of the connect that made it has to be closed after it.
         borrower: the task that has it, where it is lent.
         site: where it was borrowed, innermost call first, where the pool has a leak threshold.
     """
 
     __slots__ = (
+        "ageing",
+        "behalf",
         "borrower",
         "creation",
         "dies_at",
+        "hopeless",
         "number",
         "outdated",
+        "overdue",
         "ready",
         "reported",
+        "rest",
         "since",
         "site",
         "state",
@@ -66,8 +76,10 @@ class Slot(Generic[T]):
         self.state = SlotState.CREATING
         self.dies_at = float("inf")
         self.since = 0.0
-        self.outdated = False
+        self.outdated = self.overdue = self.ageing = self.hopeless = False
         self.reported = False
+        self.behalf: tuple[Future[Any], ...] | None = None
+        self.rest: Rest | None = None
         self.creation: Chore[T] | None = None
         self.borrower: Task[Any] | None = None
         self.site: Frames = ()

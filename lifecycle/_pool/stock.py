@@ -14,7 +14,7 @@ from .._ground.checks import checked_count, checked_timeout
 from .._ground.roots import Thing
 from .._ground.trace import Account, mark_in
 from .._lender import borrower_in_words
-from .slot import CHECKING, CREATING, DESTROYING, IDLE, LENT, RESETTING, Slot, SlotState
+from .slot import CHECKING, CREATING, DESTROYING, GONE, IDLE, LENT, RESETTING, Slot, SlotState
 
 T = TypeVar("T")
 
@@ -22,6 +22,9 @@ FOREVER = kernel.FOREVER
 
 #: What is being worked on is counted, because the next step depends on it; there are as many slots as there may be.
 COUNTED = (CREATING, CHECKING, RESETTING, DESTROYING)
+
+#: What may take too long, so that others have to come in its place; and the end of what has not answered.
+AWAITED = (CREATING, CHECKING, RESETTING, DESTROYING)
 
 
 class Stock(Generic[T]):
@@ -36,10 +39,14 @@ class Stock(Generic[T]):
         _clock: seconds that never go back.
         _created: values ever made.
         _destroyed: values ended.
-        _working: how many are in each of the states of which there is work to do.
+        _working: how many are in each of the states of which there is work to do, and in time.
+        _overdue: how many are in each of these states and late. A creation that is late keeps no place, nor does the
+            end of a value that has not answered: another value may be made instead of it.
+        _ageing: how many have nearly had their lifetime.
     """
 
     __slots__ = (
+        "_ageing",
         "_bypass",
         "_clock",
         "_created",
@@ -49,6 +56,7 @@ class Stock(Generic[T]):
         "_lifetime",
         "_max_idle",
         "_needs_checks",
+        "_overdue",
         "_slots",
         "_timed",
         "_working",
@@ -86,6 +94,8 @@ class Stock(Generic[T]):
         self._slots: dict[Slot[T], None] = {}
         self._idle: list[Slot[T]] = []
         self._working = dict.fromkeys(COUNTED, 0)
+        self._overdue = dict.fromkeys(AWAITED, 0)
+        self._ageing = 0
         self._created = self._destroyed = 0
 
     def _bind_clock(self) -> float:
@@ -106,11 +116,55 @@ class Stock(Generic[T]):
     def _move(self, slot: Slot[T], state: SlotState) -> None:
         """Note what is happening to a slot; from lent to idle and back, and no further, a loan does it by itself."""
         working = self._working
-        if slot.state in working:
+        if slot.overdue:
+            self._overdue[slot.state] -= 1
+            slot.overdue = False
+        elif slot.state in working:
             working[slot.state] -= 1
         if state in working:
             working[state] += 1
+            if state is DESTROYING and slot.ageing:
+                slot.ageing = False
+                self._ageing -= 1
         slot.state = state
+
+    def _count_on_no_more(self, slot: Slot[T]) -> None:
+        """Note that the work on a slot is late."""
+        if slot.state in self._overdue and not slot.overdue:
+            slot.overdue = True
+            self._working[slot.state] -= 1
+            self._overdue[slot.state] += 1
+
+    def _count_on_again(self, slot: Slot[T]) -> None:
+        """Note that a creation that was late has come to a value; what was begun in its place is what is late now."""
+        if slot.overdue:
+            slot.overdue = False
+            self._overdue[CREATING] -= 1
+            self._working[CREATING] += 1
+            for other in reversed(self._slots):
+                if other.state is CREATING and not other.overdue and other is not slot:
+                    self._count_on_no_more(other)
+                    return
+
+    def _begin_to_age(self, slot: Slot[T]) -> None:
+        slot.ageing = True
+        self._ageing += 1
+
+    def _drop_everything(self) -> list[str]:
+        """Forget all slots, whose loop is gone; name the values in them."""
+        lost = []
+        for slot in self._slots:
+            if slot.state is not CREATING:
+                lost.append(self._label(slot))
+            slot.state, slot.outdated = GONE, True
+        self._destroyed += len(lost)
+        self._slots.clear()
+        self._idle.clear()
+        self._working.update(dict.fromkeys(COUNTED, 0))
+        self._overdue.update(dict.fromkeys(AWAITED, 0))
+        self._ageing = 0
+        self._clock = self._bind_clock
+        return lost
 
     # Questions
 
@@ -126,14 +180,21 @@ class Stock(Generic[T]):
         """Whether an idle value has had its time."""
         if slot.outdated or slot.dies_at <= now:
             return True
-        return now >= slot.since + self._max_idle and len(self._slots) > self.min_size
+        return now >= slot.since + self._max_idle and self._number_alive() > self.min_size
 
     def _needs_check(self, slot: Slot[T], now: float) -> bool:
         return self._needs_checks and now - slot.since >= self._bypass
 
+    def _places_taken(self) -> int:
+        """How many of the places are taken; what is being ended has one to the last."""
+        return len(self._slots) - self._overdue[CREATING] - self._overdue[DESTROYING]
+
+    def _number_alive(self) -> int:
+        """How many values there are, or will be soon: not those that are being ended."""
+        return self._places_taken() - self._working[DESTROYING]
+
     def _is_too_big(self) -> bool:
-        surplus = len(self._slots) - self.max_size
-        return surplus > self._working[DESTROYING]
+        return self._number_alive() > self.max_size
 
     # Words
 
@@ -161,11 +222,16 @@ class Stock(Generic[T]):
         assert len(set(self._idle)) == len(self._idle)
 
         for state, count in self._working.items():
-            assert count == sum(slot.state is state for slot in self._slots), state
+            assert count == sum(slot.state is state and not slot.overdue for slot in self._slots), state
+        for state, count in self._overdue.items():
+            assert count == sum(slot.state is state and slot.overdue for slot in self._slots), state
+        assert sum(self._overdue.values()) == sum(slot.overdue for slot in self._slots)
+        assert self._ageing == sum(slot.ageing for slot in self._slots)
         assert self._number_lent() == len(self._lent())
 
     def _number_lent(self) -> int:
-        return len(self._slots) - len(self._idle) - sum(self._working.values())
+        at_work = sum(self._working.values()) + sum(self._overdue.values())
+        return len(self._slots) - len(self._idle) - at_work
 
     def _lent(self) -> list[Slot[T]]:
         return [slot for slot in self._slots if slot.state is LENT]

@@ -3,34 +3,69 @@
 from __future__ import annotations
 
 from asyncio import Handle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from .._ground import kernel
 from .._ground.frames import creation_site
 from .._lender import OPEN, Closing
-from .slot import IDLE, LENT, Slot
+from .slot import CREATING, IDLE, LENT, Slot
 from .stock import FOREVER, Stock
 from .workshop import Workshop
 
 T = TypeVar("T")
 
-#: Seconds before a value that is missing below ``min_size`` is tried again: the first time, and at most.
+#: Seconds before a value that is missing below ``min_size`` is tried again: the first time, and at most; and the part
+#: by which such a pause may be shorter.
 RETRY = (0.5, 30.0)
+JITTER = 0.2
+
+#: A value is replaced ahead of the end of its lifetime, by this many times as long as a creation takes, but by no more
+#: than this part of the lifetime.
+AHEAD = 3.0
+MOST_AHEAD = 0.25
 
 
 class Upkeep(Generic[T]):
-    """The timer of one pool."""
+    """The timer of one pool.
 
-    __slots__ = ("_closing", "_retry_at", "_retry_delay", "_stock", "_timer", "_wakes_at", "_workshop")
+    Attributes:
+        last_error: of the last creation that failed, while somebody waits until the pool is ready.
+        awaited: how many wait for that.
+    """
 
-    def __init__(self, stock: Stock[T], workshop: Workshop[T], closing: Closing) -> None:
+    __slots__ = (
+        "_closing",
+        "_failed_until",
+        "_may_create",
+        "_retry_at",
+        "_retry_delay",
+        "_stock",
+        "_timer",
+        "_wakes_at",
+        "_workshop",
+        "awaited",
+        "last_error",
+    )
+
+    def __init__(
+        self, stock: Stock[T], workshop: Workshop[T], closing: Closing, may_create: Callable[[], bool]
+    ) -> None:
         self._stock = stock
         self._workshop = workshop
         self._closing = closing
+        self._may_create = may_create
+        self.awaited = 0
+        self.last_error: BaseException | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget timers and failures: there is no loop, or another one."""
         self._timer: Handle | None = None
         self._wakes_at = FOREVER
         self._retry_delay = self._retry_at = 0.0
+        self._failed_until = 0  # the number of the last creation of the round that failed
+        self.last_error = None
 
     def wake_by(self, due: float) -> None:
         """Have the upkeep run at *due* at the latest."""
@@ -38,7 +73,15 @@ class Upkeep(Generic[T]):
             if self._timer is not None:
                 self._timer.cancel()
             self._wakes_at = due
-            self._timer = kernel.running_loop().call_at(due, self._run)
+            context = self._closing.home.context  # not that of whoever is the first to need it
+            self._timer = kernel.running_loop().call_at(due, self._run, context=context)
+
+    def watch_idle(self, slot: Slot[T], now: float) -> None:
+        """See that a value that has become idle is ended, and replaced, in time."""
+        due = slot.dies_at
+        if due != FOREVER and not slot.ageing:
+            due -= self._seconds_ahead()
+        self.wake_by(min(due, now + self._stock._max_idle))
 
     def stop(self) -> None:
         """Run no more."""
@@ -52,19 +95,33 @@ class Upkeep(Generic[T]):
         self._timer = None
         self._wakes_at = FOREVER
         now = stock._clock()
-        expired = {slot: None for slot in stock._idle if stock._has_expired(slot, now)}
-        if expired:
-            stock._idle[:] = [slot for slot in stock._idle if slot not in expired]
-            self._end_expired(expired, now)
-        due = FOREVER
-        for slot in stock._slots:
-            if slot.state is LENT:
-                due = min(due, self._report_leak(slot, now))
-            elif slot.state is IDLE:
-                idle_until = slot.since + stock._max_idle if len(stock._slots) > stock.min_size else FOREVER
-                due = min(due, slot.dies_at, idle_until)
-        self.refill()
-        self.wake_by(due)
+        with self._workshop.together():
+            expired = {slot: None for slot in stock._idle if stock._has_expired(slot, now)}
+            if expired:
+                stock._idle[:] = [slot for slot in stock._idle if slot not in expired]
+                self._end_expired(expired, now)
+            due = FOREVER
+            ahead = self._seconds_ahead()
+            for slot in stock._slots:
+                if slot.state is LENT:
+                    due = min(due, self._report_leak(slot, now))
+                elif slot.state is IDLE:
+                    idle_until = slot.since + stock._max_idle if stock._number_alive() > stock.min_size else FOREVER
+                    dies_at = slot.dies_at
+                    if ahead and not slot.ageing:
+                        dies_at -= ahead
+                        if now >= dies_at:
+                            stock._begin_to_age(slot)
+                            dies_at = slot.dies_at
+                    due = min(due, dies_at, idle_until)
+            self.refill()
+            self.wake_by(due)
+
+    def _seconds_ahead(self) -> float:
+        """Return how long before the end of its lifetime a value is replaced."""
+        if not self._stock.min_size:
+            return 0.0
+        return min(AHEAD * self._workshop.creation_seconds, MOST_AHEAD * self._stock._lifetime)
 
     def _end_expired(self, slots: Iterable[Slot[T]], now: float) -> None:
         """End idle values that have been taken out; those that are still wanted when their turn comes go back."""
@@ -80,27 +137,46 @@ class Upkeep(Generic[T]):
 
     def refill(self) -> None:
         """Create what is missing below ``min_size``, or see that it is tried later when it has just failed."""
-        stock, workshop = self._stock, self._workshop
-        if self._closing.state is not OPEN or len(stock._slots) >= min(stock.min_size, stock.max_size):
+        if not (self._stock.min_size or self.awaited) or self._closing.state is not OPEN or not self._missing():
             return
-        if stock._clock() < self._retry_at:
+        if self._retry_at and self._stock._clock() < self._retry_at:
             self.wake_by(self._retry_at)
             return
-        while len(stock._slots) < min(stock.min_size, stock.max_size) and not self._closing.begun:
-            failures = workshop.create_failures
-            workshop.make()
-            if workshop.create_failures != failures:
-                return
+        with self._workshop.together():
+            while self._missing() and self._may_create():
+                self._workshop.make()
 
-    def retry_later(self) -> None:
-        """Wait longer after every creation that fails where no borrower waits."""
+    def is_ready(self) -> bool:
+        """Whether as many values are there as are to be kept, and at least one."""
+        stock = self._stock
+        return stock._number_alive() - stock._working[CREATING] >= self._goal()
+
+    def _goal(self) -> int:
+        return min(max(self._stock.min_size, bool(self.awaited)), self._stock.max_size)
+
+    def _missing(self) -> bool:
+        return self._stock._number_alive() - self._stock._ageing < self._goal()
+
+    def creation_failed(self, number: int, error: BaseException) -> None:
+        """Wait longer after every round of creations that failed where no borrower waits.
+
+        Those that were in progress together are one round: a pause for each of them would make a large pool wait longer
+        than a small one.
+        """
+        if self.awaited:
+            self.last_error = error
+        if number <= self._failed_until:
+            return
+        self._failed_until = self._workshop.begun
         self._retry_delay = min(max(2 * self._retry_delay, RETRY[0]), RETRY[1])
-        self._retry_at = self._stock._clock() + self._retry_delay
+        pause = self._retry_delay * (1.0 - JITTER * self._workshop.random())
+        self._retry_at = self._stock._clock() + pause
         self.wake_by(self._retry_at)
 
-    def retry_at_once(self) -> None:
-        """Forget about failures: a creation has succeeded."""
-        self._retry_delay = self._retry_at = 0.0
+    def forget_failures(self) -> bool:
+        """Forget about failures, as a creation has succeeded; return whether there were any."""
+        failed, self._retry_delay, self._retry_at = bool(self._retry_at), 0.0, 0.0
+        return failed
 
     # Loans that take too long
 
