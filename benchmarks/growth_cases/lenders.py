@@ -330,6 +330,17 @@ async def pool_odds(n: int, laps: Laps) -> None:
 
 
 @case
+async def pool_ready(n: int, laps: Laps) -> None:
+    async def make() -> object:
+        await asyncio.sleep(0)
+        return object()
+
+    async with Pool[object](make, nothing, max_size=n, min_size=n) as pool:
+        with laps("n wait until n values are ready", n):
+            await asyncio.gather(*[pool.wait_ready() for _ in range(n)])
+
+
+@case
 async def pool_timeouts(n: int, laps: Laps) -> None:
     async with Pool[object](object, nothing, max_size=1) as pool, pool.acquire():
 

@@ -165,20 +165,13 @@ class Pool(Counter[T], Lender):
         self._come_home()
         closing, upkeep = self._closing, self._upkeep
         closing.check_open("a wait until it is ready")
-        upkeep.awaited += 1
-        try:
-            upkeep.refill()
-            ready = await closing.wait_until(lambda: closing.state is not OPEN or upkeep.is_ready(), limit)
-            closing.check_open("a wait until it is ready")
-            if not ready:
-                raise PoolTimeout(
-                    f"{self} was not ready within {limit:g} s: {self._account()}, {self._workshop.create_failures} "
-                    "creations failed. See the cause, or wait longer"
-                ) from upkeep.last_error
-        finally:
-            upkeep.awaited -= 1
-            if not upkeep.awaited:
-                upkeep.last_error = None
+        ready, error = await upkeep.until_ready(limit)
+        closing.check_open("a wait until it is ready")
+        if not ready:
+            raise PoolTimeout(
+                f"{self} was not ready within {limit:g} s: {self._account()}, {self._workshop.create_failures} "
+                "creations failed. See the cause, or wait longer"
+            ) from error
 
     # Borrowing
 

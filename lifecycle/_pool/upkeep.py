@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import Handle
+from asyncio import Future, Handle
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -38,6 +38,7 @@ class Upkeep(Generic[T]):
         "_closing",
         "_failed_until",
         "_may_create",
+        "_ready",
         "_retry_at",
         "_retry_delay",
         "_stock",
@@ -65,6 +66,7 @@ class Upkeep(Generic[T]):
         self._wakes_at = FOREVER
         self._retry_delay = self._retry_at = 0.0
         self._failed_until = 0  # the number of the last creation of the round that failed
+        self._ready: Future[None] | None = None
         self.last_error = None
 
     def wake_by(self, due: float) -> None:
@@ -146,10 +148,34 @@ class Upkeep(Generic[T]):
             while self._missing() and self._may_create():
                 self._workshop.make()
 
-    def is_ready(self) -> bool:
-        """Whether as many values are there as are to be kept, and at least one."""
+    async def until_ready(self, timeout: float) -> tuple[bool, BaseException | None]:
+        """Wait until as many values are there as are to be kept, and at least one, or the pool closes, or time is up.
+
+        Return whether it came true, and the error of the last creation that failed meanwhile.
+
+        All who wait share one question, which is asked after every step of the pool.
+        """
+        self.awaited += 1
+        try:
+            self.refill()
+            if self._is_ready():
+                return True, None
+            if self._ready is None or self._ready.done():
+                self._ready = kernel.new_future()
+                self._closing.watchers[self._ready] = self._is_ready
+            return await kernel.wait(self._ready, timeout), self.last_error
+        finally:
+            self.awaited -= 1
+            if not self.awaited:
+                self.last_error = None
+            if self._ready is not None and (self._ready.done() or not self.awaited):
+                self._closing.watchers.pop(self._ready, None)
+                self._ready = None
+
+    def _is_ready(self) -> bool:
         stock = self._stock
-        return stock._number_alive() - stock._working[CREATING] >= self._goal()
+        there = stock._number_alive() - stock._working[CREATING]
+        return there >= self._goal() or self._closing.state is not OPEN
 
     def _goal(self) -> int:
         return min(max(self._stock.min_size, bool(self.awaited)), self._stock.max_size)
