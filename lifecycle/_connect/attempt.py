@@ -299,6 +299,16 @@ class ConnectAttempt(Generic[T]):
         finally:
             del self, error  # which the traceback would keep alive: a cycle
 
+    def _hand_over_rest(self) -> Scope | None:
+        """Give the value to its taker, and return what else has to be closed after it; None for nothing.
+
+        For owners that take the awaitable itself, such as a pool; see `rest_of`.
+        """
+        if self._scope_given or self._connecting.let_go_of_value(part=True):
+            return None
+        self._scope_given = True
+        return self._connecting.connection
+
     # Looking
 
     def _portrait(self) -> Portrait:

@@ -10,7 +10,9 @@ from asyncio import CancelledError, Future, Task, TimerHandle
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
+
+from anyio.streams.tls import TLSStream
 
 from .._chores import Chore
 from .._ground import kernel, trace
@@ -169,20 +171,31 @@ class Connecting(Generic[T]):
             if not is_fatal(error.__cause__ or error):
                 logger.error("connect failed, and nobody has asked", exc_info=error, extra={"owner": self.owner_name})
 
-    def let_go_of_value(self) -> None:
-        """Leave a connection to the caller who has its value, where that is all there is to release."""
+    def let_go_of_value(self, *, part: bool = False) -> bool:
+        """Leave a connection to the caller who has its value, where that is all there is to release.
+
+        What the value's own close closes as well is the value's. Return whether nothing else is left.
+
+        Args:
+            part: let go of the value also where something is left, which the caller has to release then.
+        """
         scope = self.connection
         if scope is None or scope._state is CLOSED:
-            return
+            return True
         books = scope._books
-        for entry in books:
-            if type(entry) is not Resource or entry.value is not self.value:
-                return
-        for entry in list(books):
-            books.forget(entry)
-        account, books.account = books.account, None
-        if account is not None:
-            account.end()
+        values: list[object] = [self.value]
+        if type(self.value) is TLSStream:
+            values.append(cast("TLSStream", self.value).transport_stream)
+        own = [entry for entry in books if type(entry) is Resource and any(entry.value is value for value in values)]
+        whole = len(own) == len(books)
+        if whole or part:
+            for entry in own:
+                books.forget(entry)
+        if whole:
+            account, books.account = books.account, None
+            if account is not None:
+                account.end()
+        return whole
 
     # What happens
 
