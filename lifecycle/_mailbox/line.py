@@ -30,20 +30,22 @@ class Line:
         return len(self.places) + self.told
 
     def tell(self) -> bool:
-        """Tell the first in line; return False where there is none."""
-        places = self.places
-        while places:
-            place = places.popitem(False)[0]
-            self.told += 1
-            try:
-                place.set_result(None)
-            except InvalidStateError:  # it was cancelled, and leaves when it runs
-                continue
-            except RuntimeError:
-                if not place.get_loop().is_closed():  # which has left its waiters behind
-                    raise
-            return True
-        return False
+        """Tell the first in line; return False where there is none.
+
+        One that has been cancelled, and runs in this turn of the loop, passes on what it was told of when it leaves.
+        """
+        if not self.places:
+            return False
+        place = self.places.popitem(False)[0]
+        self.told += 1
+        try:
+            place.set_result(None)
+        except InvalidStateError:
+            pass
+        except RuntimeError:
+            if not place.get_loop().is_closed():  # which has left its waiters behind
+                raise
+        return True
 
     def tell_many(self) -> None:
         """Tell many of the end of what they wait for; each of them tells one more, so that no step takes long."""

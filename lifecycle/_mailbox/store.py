@@ -250,6 +250,7 @@ class Store(Bound, Generic[T]):
         """Assert what always holds; for tests."""
         items, receivers, senders = len(self._items), self._receivers, self._senders
         assert 0 <= receivers.told <= items or not (self._open or items)
+        assert senders.told >= 0
         assert not receivers.places or receivers.told >= min(1, items)
         assert not senders.places or senders.told or self._is_full() or receivers.told
         assert items <= self._high_water + receivers.told or receivers.told == 0

@@ -146,7 +146,9 @@ class MailboxLife(RuleBasedStateMachine):
         self.run(turns())
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        self.loop.run_main(self.loop.create_task(work))
+        task = self.loop.create_task(work)
+        self.loop.run_main(task)
+        task.result()
 
     @rule(capacity=st.sampled_from([1, 2, 4, None]))
     def change_capacity(self, capacity: int | None) -> None:

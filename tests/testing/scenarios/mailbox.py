@@ -29,10 +29,12 @@ class Account:
         for item in items:
             if await self._mailbox.send(item):
                 self.sent.append(item)
+            self._mailbox._check_invariants()
 
     async def receive(self, after_each: Callable[[], Awaitable[object]]) -> None:
         async for item in self._mailbox:
             self.received.append(item)
+            self._mailbox._check_invariants()
             try:
                 await after_each()
             finally:
@@ -68,6 +70,69 @@ async def mailbox_between_tasks(bubble: Bubble) -> None:
                     senders.start_soon(account.send, 1, 2, 3)
                     senders.start_soon(account.send, 11, 12, 13)
                 await mailbox.join()
+    finally:
+        account.check()
+
+
+@scenario
+async def mailbox_between_two_receivers(bubble: Bubble) -> None:
+    """One item for two that wait: whichever is struck, the other one gets it."""
+    mailbox: Mailbox[int] = Mailbox()
+    got: list[int] = []
+    struck: list[int] = []
+
+    async def receive() -> None:
+        try:
+            got.append(await mailbox.receive())
+        except OwnerClosed:
+            assert got
+        except BaseException:
+            struck.append(1)
+            raise
+
+    async with TaskGroup() as group:
+        for _ in range(2):
+            group.start_soon(receive)
+        await asyncio.sleep(0.01)
+        await mailbox.send(1)
+        await asyncio.sleep(0.01)
+        assert got or len(struck) == 2
+        mailbox.close()
+
+
+@scenario
+async def mailbox_between_two_senders(bubble: Bubble) -> None:
+    """Room for one of two that wait: whichever is struck, the other one gets it; then a close frees the rest."""
+    mailbox: Mailbox[int] = Mailbox(capacity=1)
+    await mailbox.send(0)
+    account = Account(mailbox)
+    account.sent.append(0)
+    over: list[str] = []
+
+    async def send(*items: int) -> None:
+        try:
+            await account.send(*items)
+        except OwnerClosed:
+            assert mailbox.closed
+
+    async def wait() -> None:
+        await mailbox.wait()
+        assert mailbox.closed
+        over.append("over")
+
+    try:
+        async with TaskGroup() as group:
+            for items in ((1, 2), (11, 12)):
+                group.start_soon(send, *items)
+            group.start_soon(wait)
+            await asyncio.sleep(0.01)
+            for _ in range(2):
+                account.received.append(await mailbox.receive())
+                await asyncio.sleep(0.01)
+            mailbox.close()
+            await asyncio.sleep(0.01)  # nobody receives
+            assert mailbox.waiting_senders == 0
+            account.dropped += mailbox.discard()
     finally:
         account.check()
 
@@ -133,6 +198,7 @@ async def broadcast_that_waits_for_the_slowest(bubble: Bubble) -> None:
         with news.subscribe(name) as subscription:
             subscribed.append(len(published))
             async for item in subscription:
+                assert subscription.waiting <= 1, "a publisher did not wait"
                 got[name].append(item)
                 await work(bubble, name, 0.001 if name == "fast" else 0.004)
                 if len(got[name]) == most:
@@ -173,6 +239,7 @@ async def broadcast_that_disconnects(bubble: Bubble) -> None:
             try:
                 async for _ in subscription:
                     await work(bubble, "slow", 0.01)
+                    assert subscription.waiting <= 1, "it was not disconnected"
             except SubscriberTooSlow:
                 assert subscription.missed
 
