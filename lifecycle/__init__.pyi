@@ -18,6 +18,7 @@ from ._ground.errors import OwnerClosed as OwnerClosed
 from ._ground.errors import PoolFull as PoolFull
 from ._ground.errors import PoolTimeout as PoolTimeout
 from ._ground.errors import ReleaseTimeout as ReleaseTimeout
+from ._ground.errors import ServerDraining as ServerDraining
 from ._ground.errors import StillLent as StillLent
 from ._ground.errors import SubscriberTooSlow as SubscriberTooSlow
 from ._ground.errors import TaskCancelled as TaskCancelled
@@ -91,6 +92,7 @@ __all__ = [
     "Retry",
     "Scope",
     "ServedStream",
+    "ServerDraining",
     "Snapshot",
     "Stages",
     "StillLent",

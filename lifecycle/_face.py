@@ -18,8 +18,8 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
         "_connect.stages": "Stages",
         "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError LimiterFull "
-        "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout StillLent TaskCancelled "
-        "SubscriberTooSlow TaskNotFinished TimeoutExpired WrongLoop",
+        "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout ServerDraining StillLent "
+        "SubscriberTooSlow TaskCancelled TaskNotFinished TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",
         "_group.gather": "amap gather race",
         "_group.group": "TaskGroup",

@@ -219,6 +219,13 @@ class StillLent(ReleaseTimeout):
         )
 
 
+class ServerDraining(LifecycleError, anyio.EndOfStream):
+    """A server that closes has ended the input of a connection, and not the peer, which may have more to say.
+
+    You do not get it from ``async for data in stream``, which just ends: `ServedStream.cut` tells the two ends apart.
+    """
+
+
 class ConnectTimeout(ConnectError, TimeoutError):
     """A connect took longer than it may; everything half made has been rolled back.
 

@@ -119,6 +119,11 @@ def context_of_task(task: Task[Any]) -> Context | None:
 current_task = cast("Callable[[], Task[Any]]", asyncio.current_task)
 
 
+def transport_below(transport: Any) -> Any:
+    """Return the transport that a TLS transport of asyncio's writes to; None where that cannot be seen."""
+    return getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+
+
 def new_future() -> Future[None]:
     """Return a future of the running loop."""
     return get_running_loop().create_future()

@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 
 from .._ground import kernel
-from .._ground.errors import LifecycleError
+from .._ground.errors import LifecycleError, ServerDraining
 from .._task.handle import CANCELLED, FAILED, TaskHandle
 from .listener import Incoming
 from .stream import ServedStream
+from .tls import TlsWire
 from .wire import Wire
 
 Handler = Callable[[ServedStream], Coroutine[Any, Any, object]]
@@ -43,12 +44,13 @@ class ServerStatistics:
         limit: how many connections there may be at once, None for no bound.
         live: connections that have not ended.
         accepted: connections ever taken.
-        finished: those whose handler returned.
+        finished: those whose handler returned, and whose peer was sent all of it.
         departed: those whose peer left, so that the handler met the end of the stream or a broken one.
         failed: those whose handler raised anything else.
         idle: those cut off because nothing came or went for ``idle_timeout``.
         handshake_failures: those that were lost before their handler began.
-        cut: those whose handler was cancelled, by the end of a drain or from outside.
+        cut: those whose handler was cancelled, by the end of a drain or from outside, or whose peer did not take what
+            was sent in ``close_timeout``.
         paused: whether no connection is taken at this moment, because of the limit or because descriptors ran out.
         exhausted: how often taking a connection failed because the process or the system had no descriptor left.
     """
@@ -85,6 +87,7 @@ class Connection:
         "_incoming",
         "_input_ends",
         "_quiet",
+        "_returned",
         "_settings",
         "_unsent",
         "_wire",
@@ -105,11 +108,12 @@ class Connection:
         self.since = kernel.running_loop().time()
         self._incoming = incoming
         self._settings = settings
-        self._wire = Wire(tls=settings.tls is not None)
+        self._wire = Wire() if settings.tls is None else TlsWire()
         self._quiet = 0
         self._unsent = 0
         self._established = False
         self._input_ends = False
+        self._returned = False
 
     async def run(self) -> None:
         """Establish the connection, handle it, and close it."""
@@ -133,6 +137,8 @@ class Connection:
                     await stream.aclose()  # what it had to say before it failed still goes out
                 raise
             self.verdict, self.error = "departed", error
+        else:
+            self._returned = True
         await stream.aclose()
 
     def _has_gone(self) -> bool:
@@ -143,13 +149,21 @@ class Connection:
         """Let go of everything, and return what the end counts as."""
         self._incoming.drop()
         self._wire.abort()
+        if self._returned and not self._wire.truncated:
+            return "finished"
         if self.verdict is not None:
             return self.verdict
+        if self._returned:
+            return "cut"
         status = handle.status if handle is not None else CANCELLED
         return "failed" if status is FAILED else "cut" if status is CANCELLED else "finished"
 
     def end_input(self) -> None:
-        """Let the handler see the end of the stream, once it has taken what has come in, to the system or to us."""
+        """Let the handler see the end of the stream, once it has taken what has come in, to the system or to us.
+
+        A peer that has not begun with the handshake it owes is not waited for.
+        """
+        self._incoming.hang_up()
         self._input_ends = True
         if self._established:
             self._end_input_soon()
@@ -161,7 +175,11 @@ class Connection:
         if turns and left:
             kernel.running_loop().call_soon(self._end_input_soon, turns - 1, left - 1, received)
         else:
-            self._wire.end_input()
+            self._wire.cut_input()
+
+    def drain(self) -> None:
+        """Tell the handler that the server closes."""
+        self._wire.drain()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -197,4 +215,6 @@ def is_departure(error: BaseException) -> bool:
     """Return whether *error*, or all that is in it, is what a stream raises whose peer has left."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_departure(inner) for inner in error.exceptions)
+    if isinstance(error, ServerDraining):
+        return True
     return isinstance(error, DEPARTURES) and not isinstance(error, LifecycleError)

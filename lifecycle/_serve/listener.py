@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from asyncio import Future
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Protocol
 
 from .._ground import kernel
+from .._ground.waking import wake
 from .wire import Wire
 
 #: Connections that are taken in one step, before other callbacks have their turn.
 BATCH = 16
+
+#: Seconds that a TLS handshake may take by default, as in asyncio.
+HANDSHAKE = 60.0
+
+#: The least seconds that asyncio is given for one; it takes none at all for a mistake.
+SOON = 0.001
 
 #: The most connections that are taken from a line at the end.
 LINE = 65_536
@@ -25,6 +33,9 @@ class Incoming(Protocol):
 
     async def establish(self, wire: Wire, tls: dict[str, Any]) -> None:
         """Connect *wire* to it, with a TLS handshake where *tls* says so."""
+
+    def hang_up(self) -> None:
+        """Give up a peer that owes a handshake and has not begun with it."""
 
     def drop(self) -> None:
         """Close it, unless it is being established."""
@@ -147,24 +158,73 @@ class SocketIncoming:
     def __init__(self, connection: socket.socket, peer: str) -> None:
         self.peer = peer
         self._socket: socket.socket | None = connection
+        self._silence: Future[None] | None = None
+        self._patient = True  # with a peer that has not said anything yet
 
     async def establish(self, wire: Wire, tls: dict[str, Any]) -> None:
         """Connect *wire* to it.
 
         Cancellation: the connection is closed.
+
+        Raises:
+            OSError: the TLS handshake failed.
         """
+        assert self._socket is not None
+        if tls:
+            now = kernel.clock()
+            ends = now() + tls.get("ssl_handshake_timeout", HANDSHAKE)
+            await self._first_word(self._socket, ends - now())
+            tls = {**tls, "ssl_handshake_timeout": max(SOON, ends - now())}
         connection, self._socket = self._socket, None  # from here on the transport's, made in this step
-        assert connection is not None
+        wire.socket = connection
         if connection.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await kernel.running_loop().connect_accepted_socket(lambda: wire, connection, **tls)
+
+    async def _first_word(self, connection: socket.socket, timeout: float) -> None:
+        """Wait until the peer begins, so that it can be told whether it has.
+
+        Raises:
+            TimeoutError: it has not.
+            ConnectionAbortedError: nor has it now that `hang_up` was called.
+        """
+        loop = kernel.running_loop()
+        self._silence = kernel.new_future()
+        loop.add_reader(connection, wake, self._silence)
+        try:
+            if not self._patient:
+                self.hang_up()
+            if not await kernel.wait(self._silence, timeout):
+                raise TimeoutError("the peer has not begun with its TLS handshake")
+            if not self._patient and is_silent(connection):
+                raise ConnectionAbortedError("the server closes")
+        finally:
+            loop.remove_reader(connection)
+            self._silence = None
+
+    def hang_up(self) -> None:
+        """Give up a peer that owes a handshake and has not begun with it."""
+        self._patient = False
+        if self._silence is not None:
+            wake(self._silence)
 
     def drop(self) -> None:
         """Close it, unless it is being established."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def is_silent(connection: socket.socket) -> bool:
+    """Return whether nothing has come in, not even the end."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def name_of_peer(address: Any, number: int) -> str:

@@ -14,7 +14,7 @@ from .._task.handle import TaskHandle
 from .addresses import checked_reuse_port, checked_sockets, listen_on, listen_tcp
 from .connections import Handler, ServerStatistics
 from .listener import name_of_peer
-from .server import Listen, Server
+from .server import Drain, Listen, Server
 from .stream import ServedStream
 from .unix import Owner, checked_mode, checked_owner, is_abstract, listen_unix
 
@@ -30,6 +30,7 @@ def serve_tcp(
     reuse_port: bool = False,
     limit: int | None = 10_000,
     idle_timeout: float | None = None,
+    drain: Drain = "end",
     drain_timeout: float | None = 5.0,
     cancel_timeout: float | None = 5.0,
     close_timeout: float | None = 5.0,
@@ -62,6 +63,8 @@ def serve_tcp(
             no bound.
         idle_timeout: seconds without any traffic after which a handler is cancelled, measured to a quarter; None for no
             bound.
+        drain: what happens to handlers when the server closes: "end" ends their input, as if the peer had, but for
+            `ServedStream.cut`; "tell" leaves it open, for handlers that look at `ServedStream.draining`.
         drain_timeout: seconds that handlers have to finish when the server closes; None for no bound.
         cancel_timeout: seconds that cancelled handlers have to end before they are cancelled again, and abandoned
             ``min(1, cancel_timeout)`` seconds later; None for no bound.
@@ -93,6 +96,7 @@ def serve_tcp(
         handler,
         limit=limit,
         idle_timeout=idle_timeout,
+        drain=drain,
         drain_timeout=drain_timeout,
         cancel_timeout=cancel_timeout,
         close_timeout=close_timeout,
@@ -111,6 +115,7 @@ def serve_unix(
     owner: Owner | None = None,
     limit: int | None = 10_000,
     idle_timeout: float | None = None,
+    drain: Drain = "end",
     drain_timeout: float | None = 5.0,
     cancel_timeout: float | None = 5.0,
     close_timeout: float | None = 5.0,
@@ -159,6 +164,7 @@ def serve_unix(
         handler,
         limit=limit,
         idle_timeout=idle_timeout,
+        drain=drain,
         drain_timeout=drain_timeout,
         cancel_timeout=cancel_timeout,
         close_timeout=close_timeout,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from weakref import WeakMethod
 
 from .._ground import kernel, trace
@@ -30,6 +30,9 @@ from .intake import Intake
 from .listener import Incoming, Listener
 
 logger = OwnerLog("lifecycle.server")
+
+#: What draining does to the handlers: end their input, or just tell them.
+Drain = Literal["end", "tell"]
 
 Listen = Callable[[], Coroutine[Any, Any, list[Listener]]]
 
@@ -67,6 +70,7 @@ class Server:
         *,
         limit: int | None,
         idle_timeout: float | None,
+        drain: Drain,
         drain_timeout: float | None,
         cancel_timeout: float | None,
         close_timeout: float | None,
@@ -80,6 +84,7 @@ class Server:
         if on_error is not None:
             checked_sync(on_error, "on_error")
         self._limit = checked_limit(limit)
+        self._drain_tells = checked_drain(drain)
         self._idle_timeout = checked_timeout(idle_timeout, "idle_timeout")
         if not self._idle_timeout:
             raise ValueError("idle_timeout must be more than 0 seconds, or None for no bound, got 0")
@@ -318,7 +323,9 @@ class Server:
         self._closing = True
         self.close()
         for connection in self._connections.values():
-            connection.end_input()
+            connection.drain()
+            if not self._drain_tells:
+                connection.end_input()
         try:
             return await self._tasks.aclose()
         finally:
@@ -373,6 +380,17 @@ class EndHook:
 def log_error(server: str, handle: TaskHandle[Any], error: BaseException) -> None:
     """Log what a handler raised: what a server does unless it is given an ``on_error``."""
     tell_task_failure(logger, "handler failed", error, owner=server, peer=handle.name)
+
+
+def checked_drain(drain: Drain) -> bool:
+    """Return whether draining only tells the handlers of it, and leaves their input open.
+
+    Raises:
+        ValueError: it is neither of the two words.
+    """
+    if drain not in ("end", "tell"):
+        raise ValueError(f'drain must be "end" or "tell", got {in_words(drain)}')
+    return drain == "tell"
 
 
 def tls_settings(context: tls.SSLContext | None, handshake: float, shutdown: float) -> dict[str, Any] | None:

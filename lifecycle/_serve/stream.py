@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +11,10 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
 from .wire import Wire
+
+#: How much may be sent before the loop has a turn, in bytes, with so many for each call. A peer that takes all would
+#: let no other task run else, and where it has gone, its loss is told in a turn.
+BURST, CALL = 256 * 1024, 2048
 
 #: Which address a port is a part of, where the socket is one of IP.
 PORTS = {
@@ -22,7 +27,7 @@ class ServedStream(ByteStream):
     """One connection of a server: an ``anyio.abc.ByteStream`` with a few methods more.
 
     The server owns it and closes it when the handler has ended. One task may receive and others send at the same time.
-    It makes no turn of the loop where it need not wait.
+    It makes no turn of the loop where it need not wait, but for one now and then while a task sends much.
 
     Do not use it in the place of a framework: it carries bytes.
 
@@ -47,7 +52,8 @@ class ServedStream(ByteStream):
             max_bytes: how many bytes to return at most.
 
         Raises:
-            EndOfStream: the peer sends nothing more, or the server drains; all that came before has been returned.
+            EndOfStream: the peer sends nothing more; all that came before has been returned.
+            ServerDraining: the same, because the server closes. (An ``EndOfStream``.)
             BrokenResourceError: the connection broke.
             ClosedResourceError: this side has closed it.
         """
@@ -69,6 +75,11 @@ class ServedStream(ByteStream):
         wire.write(item)
         if wire.blocked:
             await wire.writable()
+        else:
+            wire.burst += len(item) + CALL
+            if wire.burst > BURST:
+                wire.burst = 0
+                await asyncio.sleep(0)
 
     def send_nowait(self, item: bytes) -> None:
         """Have *item* sent as the peer takes it, however much waits already: look at `unsent`.
@@ -83,6 +94,23 @@ class ServedStream(ByteStream):
     def unsent(self) -> int:
         """How many bytes wait for the peer to take them."""
         return self._wire.unsent
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server has begun to close, so that the handler should come to its end."""
+        return self._wire.draining
+
+    async def wait_draining(self) -> None:
+        """Wait until the server begins to close.
+
+        Cancellation: ends the waiting.
+        """
+        await self._wire.drained()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the server has ended the input before the peer did: what has come in may be a part of something."""
+        return self._wire.cut
 
     @property
     def closed(self) -> bool:
@@ -111,18 +139,12 @@ class ServedStream(ByteStream):
     async def aclose(self) -> None:
         """Send what waits, close the connection, and wait until it is gone; past the server's ``close_timeout`` cut it.
 
-        The server does this when the handler has ended. Idempotent.
+        The server does this when the handler has ended. Idempotent. A peer that still sends is read from for at most
+        two seconds, so that it gets what was sent; one that has not taken all when it is cut meets a reset.
 
         Cancellation: the connection is cut at once.
         """
-        self._wire.close()
-        try:
-            gone = await self._wire.lost(self._close_timeout)
-        except BaseException:
-            self._wire.abort()
-            raise
-        if not gone:
-            self._wire.abort()
+        await self._wire.finish(self._close_timeout)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

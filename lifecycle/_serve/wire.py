@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from asyncio import Future
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import anyio
 
 from .._ground import kernel
+from .._ground.errors import ServerDraining
 
 #: Bytes that are read ahead before the peer has to wait.
 READ_AHEAD = 256 * 1024
+
+#: Seconds that a closed connection is read from at most, for a peer that still sends. A system that closes with unread
+#: input resets the connection, and the peer may lose the answer that was sent before.
+LINGER = 2.0
+
+#: Seconds between two looks whether all has been sent: the first pause, and the longest.
+LOOK = (0.001, 0.05)
+
+#: The option of a socket whose close resets the connection.
+RESET = struct.pack("ii", 1, 0)
 
 
 class Wire(asyncio.Protocol):
@@ -27,26 +41,38 @@ class Wire(asyncio.Protocol):
         ended: whether nothing more will come in.
         error: what the connection broke with.
         received: how many bytes have come in.
+        cut: whether input was ended before the peer has ended it.
+        draining: whether the server has begun to close.
+        truncated: whether it was cut before all that was written could be sent.
+        burst: what was sent since the task that sends has let the loop turn; see `ServedStream.send`.
+        socket: the socket, None where there is none.
     """
 
     __slots__ = (
+        "_discarded",
+        "_drained",
+        "_finished",
         "_lost",
         "_paused",
         "_reader",
         "_size",
-        "_tls",
         "_writers",
         "active",
         "blocked",
+        "burst",
         "chunks",
         "closed",
+        "cut",
+        "draining",
         "ended",
         "error",
         "received",
+        "socket",
         "transport",
+        "truncated",
     )
 
-    def __init__(self, *, tls: bool = False) -> None:
+    def __init__(self) -> None:
         self.transport: Any = None
         self.chunks: deque[bytes] = deque()
         self.blocked: bool = False
@@ -55,7 +81,14 @@ class Wire(asyncio.Protocol):
         self.ended: bool = False
         self.error: BaseException | None = None
         self.received: int = 0
-        self._tls = tls
+        self.cut: bool = False
+        self.draining: bool = False
+        self.truncated: bool = False
+        self.burst: int = 0
+        self.socket: socket.socket | None = None
+        self._discarded = False  # something came in after the end of the input
+        self._finished: Future[None] | None = None  # the peer has ended its side
+        self._drained: Future[None] | None = None
         self._size = 0
         self._paused = False
         self._reader: Future[None] | None = None
@@ -69,7 +102,8 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.ended:
-            return  # it would never be taken
+            self._discarded = True  # it would never be taken
+            return
         self.chunks.append(data)
         self._size += len(data)
         self.received += len(data)
@@ -83,13 +117,21 @@ class Wire(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.end_input()
-        return not self._tls  # what was asked for may still be answered
+        self._note_end_of_peer()
+        return True  # what was asked for may still be answered
+
+    def _note_end_of_peer(self) -> None:
+        if self._finished is None:
+            self._finished = kernel.new_future()
+        if not self._finished.done():
+            self._finished.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
         self.error = self.error or exc
         self.blocked = False
         self.end_input()
+        self._note_end_of_peer()
         self._wake_writers()
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
@@ -110,7 +152,7 @@ class Wire(asyncio.Protocol):
         Cancellation: nothing is taken.
 
         Raises:
-            EndOfStream: nothing more will come.
+            EndOfStream: nothing more will come; a `ServerDraining` where the server has ended it.
             BrokenResourceError: the connection broke.
             ClosedResourceError: this side has closed it.
             BusyResourceError: another task waits already.
@@ -121,9 +163,12 @@ class Wire(asyncio.Protocol):
             if self.ended:
                 if self.error is not None:
                     raise anyio.BrokenResourceError from self.error
+                if self.cut:
+                    raise ServerDraining("the server closes and reads no more; the peer has not ended what it sends")
                 raise anyio.EndOfStream
             if self._reader is not None:
                 raise anyio.BusyResourceError("receiving from")
+            self.burst = 0
             self._reader = kernel.new_future()
             try:
                 await self._reader
@@ -138,10 +183,34 @@ class Wire(asyncio.Protocol):
             chunk = chunk[:most]
         self._size -= len(chunk)
         if self._paused and self._size <= READ_AHEAD // 2:
-            self._paused = False
-            if self.transport is not None and not self.ended:
-                self.transport.resume_reading()
+            self._read_on()
         return chunk
+
+    def _read_on(self) -> None:
+        self._paused = False
+        if self.transport is not None and not self.gone:
+            self.transport.resume_reading()
+
+    def drain(self) -> None:
+        """Note that the server closes, and tell who waits for that."""
+        self.draining = True
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def drained(self) -> None:
+        """Wait until the server closes.
+
+        Cancellation: ends the waiting.
+        """
+        if not self.draining:
+            self._drained = self._drained or kernel.new_future()
+            await kernel.wait(self._drained)
+
+    def cut_input(self) -> None:
+        """Take nothing more in, whatever the peer has in mind; what has come in can still be taken."""
+        if not self.ended:
+            self.cut = True
+            self.end_input()
 
     def end_input(self) -> None:
         """Take nothing more in; what has come in can still be taken."""
@@ -183,6 +252,7 @@ class Wire(asyncio.Protocol):
         Raises:
             BrokenResourceError: the connection is lost.
         """
+        self.burst = 0
         while self.blocked:
             if self._writers is None:
                 self._writers = []
@@ -209,19 +279,99 @@ class Wire(asyncio.Protocol):
 
     # The end
 
-    def close(self) -> None:
-        """Have the connection closed when everything written has been taken."""
+    async def finish(self, timeout: float) -> None:
+        """Send what waits, close the connection, and wait until it is gone; past *timeout* seconds cut it.
+
+        Cancellation: the connection is cut at once.
+        """
         self.closed = True
         self.end_input()
-        if self.transport is not None:
-            self.transport.close()
+        now = kernel.clock()
+        ends = now() + timeout
+        try:
+            if self._is_to_flush() or self._peer_sends():
+                await self._flush(ends)
+                if self._peer_sends():
+                    await self._linger(min(LINGER, ends - now()))
+            if self.transport is not None and not self.unsent_now():
+                self.transport.close()
+            gone = await self.lost(min(self._patience, ends - now()))
+        except BaseException:
+            self.cut_off()
+            raise
+        if not gone:
+            self.cut_off()
+
+    #: Seconds that closing may take once nothing is left to send that the transport would not send by itself.
+    _patience = kernel.FOREVER
+
+    def _is_to_flush(self) -> bool:
+        """Return whether something is left to send that must be out before the transport is closed."""
+        return False
+
+    def unsent_now(self) -> bool:
+        """Return whether closing the transport now would lose something."""
+        return False
+
+    def _peer_sends(self) -> bool:
+        """Return whether the peer may be sending still, so that a close would reset the connection."""
+        if self.gone or (self._finished is not None and self._finished.done()):
+            return False
+        return bool(self.chunks) or self._paused or self._discarded or self._has_unread()
+
+    def _has_unread(self) -> bool:
+        """Return whether the system has input that nobody has read."""
+        if self.socket is None:
+            return False
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    async def _flush(self, ends: float) -> None:
+        """Wait until all has been sent, or the time is *ends*."""
+        now = kernel.clock()
+        pause, longest = LOOK
+        while self.transport is not None and self.unsent and now() < ends:
+            await asyncio.sleep(min(pause, ends - now()))
+            pause = min(2 * pause, longest)
+
+    async def _linger(self, timeout: float) -> None:
+        """Tell the peer that this is all, and read what it still sends, until it has ended or *timeout* has passed."""
+        if self.transport is None or self.unsent:
+            return
+        self.chunks.clear()
+        self._size = 0
+        if self._paused:
+            self._read_on()
+        self._end_output()
+        self._finished = self._finished or kernel.new_future()
+        await kernel.wait(self._finished, timeout)
+
+    def _end_output(self) -> None:
+        self.transport.write_eof()
+
+    def cut_off(self) -> None:
+        """Cut the connection, and note whether that has cost anything."""
+        self.truncated = self.truncated or self._loses_output()
+        self.abort()
 
     def abort(self) -> None:
-        """Cut the connection; what was written and not taken is lost."""
+        """Cut the connection; what was written and not taken is lost, and the peer then meets a reset.
+
+        It would take the end of a part for that of the whole, else.
+        """
         self.closed = True
         self.end_input()
         if self.transport is not None:
+            if self.socket is not None and self._loses_output():
+                with suppress(OSError):
+                    self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self.transport.abort()
+
+    def _loses_output(self) -> bool:
+        """Return whether something was written that has not been sent."""
+        return self.unsent > 0
 
     async def lost(self, timeout: float) -> bool:
         """Wait until the connection is gone, or *timeout* seconds have passed; return whether it is.

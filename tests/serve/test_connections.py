@@ -219,7 +219,7 @@ def test_the_receiver_of_a_slow_peer_waits_and_an_unsent_rest_is_bounded() -> No
             _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
             await blocked.wait()
             await until(lambda: server.statistics().live == 0)
-            assert balance(server) == {"finished": 1}
+            assert balance(server) == {"cut": 1}
             writer.transport.abort()
 
     asyncio.run(main())

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import ssl
-import subprocess
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from lifecycle import serve_tcp
 
 from ..loops import on_every_loop, run_on
 from .clients import balance, connect, echo, hang_up, until
-
-
-def certificate(directory: Path) -> tuple[Path, Path]:
-    key, cert = directory / "key.pem", directory / "cert.pem"
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    subject = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command = ["openssl", "req", "-x509", *kind, *subject, "-keyout", key, "-out", cert]
-    subprocess.run(command, check=True, capture_output=True)
-    return key, cert
+from .peers import contexts
 
 
 @on_every_loop
-def test_tls(new_loop: Any, tmp_path: Path) -> None:
+def test_tls(new_loop: Any) -> None:
     """Encrypted connections are served; handshakes that fail, or take too long, are counted and harm no other."""
-    key, cert = certificate(tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
-    trusting = ssl.create_default_context(cafile=str(cert))
+    context, trusting = contexts()
 
     async def main() -> None:
         async with serve_tcp(echo, ssl=context, handshake_timeout=0.3, drain_timeout=1) as server:
@@ -57,12 +38,9 @@ def test_tls(new_loop: Any, tmp_path: Path) -> None:
     run_on(new_loop, main())
 
 
-def test_a_closed_server_goes_on_with_a_handshake_that_has_begun(tmp_path: Path) -> None:
+def test_a_closed_server_goes_on_with_a_handshake_that_has_begun() -> None:
     """The connection is there, and those that are there go on."""
-    key, cert = certificate(tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
-    trusting = ssl.create_default_context(cafile=str(cert))
+    context, trusting = contexts()
 
     async def main() -> None:
         async with serve_tcp(echo, ssl=context) as server:
@@ -76,3 +54,32 @@ def test_a_closed_server_goes_on_with_a_handshake_that_has_begun(tmp_path: Path)
             await hang_up(writer)
 
     run_on(asyncio.new_event_loop, main())
+
+
+@on_every_loop
+def test_a_server_that_closes_does_not_wait_for_a_peer_that_says_nothing(new_loop: Any) -> None:
+    """It owes a handshake and has not begun; one that has begun, or is in the system's line with it, is served."""
+    context, trusting = contexts()
+
+    async def main() -> None:
+        async with serve_tcp(echo, ssl=context, limit=2, drain_timeout=60) as server, asyncio.timeout(30):
+            silent = await connect(server)
+            await until(lambda: server.statistics().live)
+            first = asyncio.create_task(
+                asyncio.open_connection("127.0.0.1", server.port, ssl=trusting, server_hostname="localhost")
+            )
+            late = await connect(server)
+            await until(lambda: server.statistics().live == 2)
+            closing = asyncio.create_task(server.aclose())
+            reader, writer = await first
+            writer.write(b"secret")
+            assert await reader.read() in (b"secret", b"")
+            await hang_up(writer)
+            await closing
+            for _, other in (silent, late):
+                await hang_up(other)
+            found = balance(server)
+            assert found.pop("handshake_failures") >= 1
+            assert sum(found.values()) >= 1
+
+    run_on(new_loop, main())

@@ -116,6 +116,9 @@ class MemoryIncoming:
         wire.connection_made(transport)
         transport.resume_reading()
 
+    def hang_up(self) -> None:
+        """Give up a handshake, of which there is none in memory."""
+
     def drop(self) -> None:
         """Close it, unless it is being established."""
         if self._transport is not None:

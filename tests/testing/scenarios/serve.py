@@ -139,3 +139,59 @@ async def server_that_cannot_listen(bubble: Bubble) -> None:
             async with refused:
                 raise AssertionError("two servers on one address")
         refused.close()  # where it was struck before it could try
+
+
+@scenario
+async def server_that_closes_with_a_line(bubble: Bubble) -> None:
+    """One at a time; two more are in line when it closes, and are served, unless something strikes them."""
+    answered: list[bytes] = []
+    lost: list[BaseException] = []
+    struck: list[BaseException] = []
+    wrong: list[str] = []
+    running: list[ServedStream] = []
+
+    async def handler(stream: ServedStream) -> None:
+        with bubble.ledger.acquire("session", kind="session"):
+            running.append(stream)
+            if len(running) > 1:
+                wrong.append("two at a time")
+            try:
+                question = await stream.receive()
+                await work(bubble, "answer", 0.01)
+                await stream.send(question)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await stream.wait_draining()
+                if not stream.draining:
+                    wrong.append("not told")
+            except BaseException as error:
+                struck.append(error)
+                raise
+            finally:
+                running.remove(stream)
+
+    async def ask(word: bytes) -> None:
+        try:
+            reader, writer = await asyncio.open_connection("host", 1)
+            try:
+                writer.write(word)
+                answered.append(await reader.read(100))
+            finally:
+                writer.transport.abort()
+        except ConnectionError as error:
+            if "faults" not in str(error) and "injected" not in str(error):  # the wire was cut, or it says so
+                lost.append(error)
+
+    server = serve_tcp(handler, "host", 1, limit=1, on_error=ignore_error, drain="tell", drain_timeout=1)
+    async with server, TaskGroup() as group:
+        for word in (b"one", b"two", b"three"):
+            group.create_task(ask(word))
+        await asyncio.sleep(0.005)
+        assert server.statistics().live <= 1
+        await server.aclose()
+    if not struck:  # else one of them has not been answered, and has met the end instead
+        cut = server.statistics().cut  # one that was struck before its first step
+        assert cut <= 1, server.statistics()
+        assert answered.count(b"") <= cut, answered
+        assert len(lost) <= cut, lost
+    assert not wrong, wrong
