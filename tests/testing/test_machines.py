@@ -133,8 +133,9 @@ def test_a_registry_that_finalizes_under_its_users_is_found() -> None:
 class SmallPool:
     """A pool by hand: a semaphore and a list."""
 
-    def __init__(self, create: Any, destroy: Any, size: int, *, careful: bool) -> None:
-        self.create, self.destroy, self.careful = create, destroy, careful
+    def __init__(self, create: Any, destroy: Any, size: int, *, careful: bool, late: bool = True) -> None:
+        self.create, self.destroy, self.careful, self.late = create, destroy, careful, late
+        self.closed = False
         self.free = asyncio.Semaphore(size)
         self.idle: collections.deque[Token] = collections.deque()
 
@@ -150,10 +151,14 @@ class SmallPool:
         try:
             yield value
         finally:
-            self.idle.append(value)
+            if self.closed and self.late:
+                await asyncio.shield(asyncio.ensure_future(self.destroy(value)))
+            else:
+                self.idle.append(value)
             self.free.release()
 
     async def aclose(self) -> None:
+        self.closed = True
         while self.idle:
             await self.destroy(self.idle.popleft())
 
@@ -166,6 +171,33 @@ class CarefulPool(PoolMachine):
 class CarelessPool(PoolMachine):
     def make(self, create: Any, destroy: Any) -> Any:
         return SmallPool(create, destroy, self.max_size, careful=False)
+
+
+class PoolClosedTooEarly(PoolMachine):
+    def make(self, create: Any, destroy: Any) -> Any:
+        return SmallPool(create, destroy, self.max_size, careful=True, late=False)
+
+
+class PoolThatEndsLoans(PoolMachine):
+    """Destroys what is lent when it closes."""
+
+    def make(self, create: Any, destroy: Any) -> Any:
+        return SmallPool(create, destroy, self.max_size, careful=True)
+
+    async def close(self) -> None:
+        for value in self._lent:
+            await self.destroy(value)
+        await super().close()
+
+
+def test_a_pool_that_forgets_what_comes_back_after_its_close_is_found() -> None:
+    """The machine closes under loans."""
+    fails(PoolClosedTooEarly, "left at the end")
+
+
+def test_a_pool_that_ends_what_is_lent_is_found() -> None:
+    """Under its borrower's hands."""
+    fails(PoolThatEndsLoans, "is destroyed under its borrower")
 
 
 def test_a_pool_that_is_right_passes() -> None:

@@ -12,9 +12,15 @@ from hypothesis.stateful import invariant, precondition, rule
 from .._look.ledger import Token
 from ._base import LoopMachine, pick, picks
 
+#: One number in ten.
+SELDOM = 9
+
 
 class PoolMachine(LoopMachine):
     """Borrows and returns, some of them broken, cancels borrowers, and checks size, order and that nothing stays.
+
+    It closes the pool in any state that a program can: idle, under loans, and with borrowers in line, who may be served
+    or refused (with an error of ``expected``). What is lent then has to be ended when it comes back.
 
     Override :meth:`make`. A pool that is not shaped like ours also overrides :meth:`borrow` and :meth:`close`. Values
     are ledger tokens; the pool makes them with ``create`` and ends them with ``destroy``.
@@ -29,6 +35,7 @@ class PoolMachine(LoopMachine):
         super().__init__()
         self._alive = 0
         self._lent: list[Token] = []
+        self._closer: asyncio.Task[None] | None = None
         self.pool: Any = None
         self.finish(self._open())
 
@@ -63,6 +70,7 @@ class PoolMachine(LoopMachine):
 
     # Rules.
 
+    @precondition(lambda self: self._closer is None)
     @rule(tenths=st.integers(0, 5), breaks=st.booleans())
     def begin_loan(self, tenths: int, breaks: bool) -> None:
         self.start(self._borrow(tenths / 10, breaks), "borrower")
@@ -80,12 +88,20 @@ class PoolMachine(LoopMachine):
                 finally:
                     self._lent.remove(value)
         except ConnectionError:
-            assert breaks
+            assert breaks or self._closing
 
     @precondition(lambda self: self.running())
     @rule(number=picks)
     def cancel_a_borrower(self, number: int) -> None:
         pick(self.running(), number).cancel()
+
+    @precondition(lambda self: self._closer is None and self.running())
+    @rule(number=picks)
+    def close_under_loans(self, number: int) -> None:
+        """Close while values are lent, or wanted; seldom, because it is the end of borrowing."""
+        if number == SELDOM:
+            self._closing = True
+            self._closer = self.bubble.loop.create_task(self.close(), name="closes")
 
     @invariant()
     def size_is_kept(self) -> None:
@@ -99,4 +115,9 @@ class PoolMachine(LoopMachine):
         if left:
             await asyncio.wait(left, timeout=1000)
         assert not [task for task in left if not task.done()], "a borrower waits for ever"
-        await self.close()
+        if self._closer is None:
+            await self.close()
+        else:
+            await asyncio.wait([self._closer], timeout=1000)
+            assert self._closer.done(), "a close waits for ever"
+            self._closer.result()
