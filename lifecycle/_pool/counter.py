@@ -5,7 +5,7 @@ Every step is synchronous and writes all its books before anything of a user's i
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, Future, Task
+from asyncio import AbstractEventLoop, Future, Task, current_task
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
@@ -16,7 +16,7 @@ from .._lender import OPEN, Closing, ComeBack, ReturnReport
 from .admission import Admission
 from .line import Line
 from .slot import CHECKING, CREATING, GONE, IDLE, LENT, RESETTING, Slot
-from .stock import Stock
+from .stock import FOREVER, Stock
 from .upkeep import Upkeep
 from .workshop import Workshop
 
@@ -88,9 +88,11 @@ class Counter(Stock[T]):
 
         What ends at once comes back here, as deep as there are values; so only the outermost call does the work.
         """
-        if self._serving_line or not self._waiting or not (self._idle or self._places_taken() < self.max_size):
+        if not (self._idle or len(self._slots) - self._placeless < self.max_size):
             return
-        with self._workshop.together():
+        if self._serving_line or not self._waiting:
+            return
+        with self._workshop.together:
             self._serving_line = True
             try:
                 while self._idle and self._count_in(CREATING, CHECKING) < len(self._waiting):
@@ -151,16 +153,18 @@ class Counter(Stock[T]):
             slot.since = now
             self._idle.append(slot)
             if self._timed:
-                self._upkeep.watch_idle(slot, now)
+                self._upkeep.wake_by(min(slot.renew_at, now + self._max_idle))
             self._closing.progress()
 
     def _creation_succeeded(self, slot: Slot[T]) -> None:
         narrow = self._admission.binds
         self._admission.succeeded(self.max_size)
+        if slot.dies_at != FOREVER:
+            slot.renew_at = slot.dies_at - self._upkeep.seconds_ahead()
         if self._done is None:
             self._done = kernel.running_loop().create_future()
             self._done.set_result(None)
-        with self._workshop.together():
+        with self._workshop.together:
             self._lend_or_keep(slot)
             retry = self._upkeep.forget_failures()
             if narrow or retry:
@@ -208,7 +212,12 @@ class Counter(Stock[T]):
     # Lending
 
     def _lend_idle(self) -> Slot[T] | None:
-        self._come_home()
+        if not self._idle:
+            return None
+        borrower = current_task(self._loop)
+        if borrower is None:  # as it is in another loop, and outside of tasks
+            self._come_home()
+            borrower = kernel.current_task()
         while self._idle:
             slot = self._idle.pop()
             if self._timed:
@@ -221,7 +230,7 @@ class Counter(Stock[T]):
                     return None
                 self._upkeep.watch_loan(slot, now)
             slot.state = LENT
-            slot.borrower = kernel.current_task()
+            slot.borrower = borrower
             return slot
         return None
 
@@ -231,6 +240,7 @@ class Counter(Stock[T]):
             self._upkeep.watch_loan(slot, self._clock())
 
     def _refuse_loan(self) -> NoReturn:
+        self._come_home()
         self._closing.check_open("a loan")
         raise PoolFull(f"{self} has nothing free for a borrower that does not wait: {self._account()}")
 
@@ -270,7 +280,7 @@ class Counter(Stock[T]):
     # Closing
 
     def _end_idle(self) -> None:
-        with self._workshop.together():
+        with self._workshop.together:
             for slot in self._take_idle():
                 self._workshop.end(slot)
 

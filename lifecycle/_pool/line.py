@@ -6,7 +6,7 @@ no one overtakes and no wake-up is lost. A borrower that was cancelled in the st
 
 from __future__ import annotations
 
-from asyncio import Future, Task, TimerHandle
+from asyncio import AbstractEventLoop, Future, Task, TimerHandle
 from collections import OrderedDict
 from collections.abc import Iterable
 from types import TracebackType
@@ -47,6 +47,11 @@ Place = Future[Slot[T] | BaseException | Shared]
 class Supplier(Protocol[T]):
     """What a line needs of its pool."""
 
+    _loop: AbstractEventLoop | None
+
+    def _come_home(self) -> None:
+        """See that the pool lives in the running loop."""
+
     def _serve_line(self) -> None:
         """Start what the line needs and the pool has room for."""
 
@@ -79,34 +84,38 @@ class Line(Generic[T]):
         refused: borrowers that were refused because too many waited.
     """
 
-    __slots__ = ("_closing", "_limit", "_look", "_pool", "places", "refused", "timeouts")
+    __slots__ = ("_closing", "_limit", "_look", "_pool", "_timeout", "places", "refused", "timeouts")
 
-    def __init__(self, pool: Supplier[T], closing: Closing, limit: int | None) -> None:
+    def __init__(self, pool: Supplier[T], closing: Closing, limit: int | None, timeout: float | None) -> None:
         self._pool = pool
         self._closing = closing
         self._limit = checked_limit(limit, what="pending_limit", least=0)
+        self._timeout = None if timeout is None else checked_timeout(timeout, "acquire_timeout")
         self.places: OrderedDict[Place[T], TimerHandle | None] = OrderedDict()
         self._look: TimerHandle | None = None
         self.timeouts = self.refused = 0
 
     async def stand(self, timeout: float | None) -> Slot[T]:
         """Wait for a slot in order of arrival."""
+        loop = kernel.running_loop()
+        if loop is not self._pool._loop:
+            self._pool._come_home()
+        if timeout is None:
+            timeout = self._timeout
         limit = kernel.FOREVER if timeout is None else checked_timeout(timeout, "timeout")
         if self._closing.state is not OPEN:
             self._closing.check_open("a loan")
         if self._limit is not None:
             self._check_length(self._limit)
-        loop = kernel.running_loop()
         place: Place[T] = loop.create_future()
-        # Not in the context of the borrower: a timer keeps it, cancelled or not, until its time has come.
-        context = self._closing.home.context
         timer = None
         if limit != kernel.FOREVER:
-            timer = loop.call_later(limit, self._time_out, place, limit, context=context)
+            # Not in the context of the borrower: a timer keeps it, cancelled or not, until its time has come.
+            timer = loop.call_later(limit, self._time_out, place, limit, context=self._closing.home.context)
         self.places[place] = timer
         self._pool._serve_line()
         if self._look is None and not place.done():
-            self._look = loop.call_later(LOOK, self._look_for_circle, context=context)
+            self._look = loop.call_later(LOOK, self._look_for_circle, context=self._closing.home.context)
         try:
             answer = await place
         except BaseException:

@@ -74,7 +74,7 @@ class Pool(Counter[T], Lender):
         TypeError, ValueError: an argument is out of its range.
     """
 
-    __slots__ = ("__weakref__", "_acquire_timeout")
+    __slots__ = ("__weakref__",)
 
     @overload
     def __init__(self, create: Opens[T], destroy: Callable[[T], object], **options: Unpack[PoolOptions[T]]) -> None: ...
@@ -113,7 +113,7 @@ class Pool(Counter[T], Lender):
             leak_threshold=leak_threshold,
         )
         self._closing = closing = Closing(self, "pool", name, close_timeout)
-        self._line = Line(self, closing, pending_limit)
+        self._line = Line(self, closing, pending_limit, acquire_timeout)
         self._workshop = workshop = Workshop(
             self,
             self,
@@ -129,7 +129,6 @@ class Pool(Counter[T], Lender):
         )
         self._admission = Admission(max_creating, self._use_room, lambda: workshop.random())
         self._upkeep = Upkeep(self, workshop, closing, self._may_create)
-        self._acquire_timeout = None if acquire_timeout is None else checked_timeout(acquire_timeout, "acquire_timeout")
         self._resets = reset is not None
         self._open_counter()
         enroll(self)  # last: a snapshot finds it whole
@@ -196,7 +195,7 @@ class Pool(Counter[T], Lender):
             RuntimeError: all who have a value wait for another one, for ever; or the pool has values in another event
                 loop, which is not closed.
         """
-        return Loan(self, self._acquire_timeout if timeout is None else timeout)
+        return Loan(self, timeout)
 
     def try_acquire(self) -> TryLoan[T]:
         """Return a synchronous context manager that lends a value that is free now and needs no check.
@@ -220,7 +219,7 @@ class Pool(Counter[T], Lender):
         checked_count(max_size, "max_size", least=max(1, self.min_size))
         self._come_home()
         self.max_size = max_size
-        with self._workshop.together():
+        with self._workshop.together:
             surplus = max(0, self._number_alive() - max_size)
             leaving, self._idle[:surplus] = self._idle[:surplus], []
             for slot in leaving:

@@ -38,6 +38,7 @@ class Slot(Generic[T]):
         value: the value, once it is there.
         ready: a future that is done with the value.
         dies_at: when its lifetime is over, on the loop's clock.
+        renew_at: when it is to be replaced, ahead of that.
         since: when it was lent, or became idle, where the pool looks at the time.
         outdated: whether it is to be destroyed when it comes back.
         overdue: whether the work on it takes so long that nobody should count on it any more.
@@ -60,6 +61,7 @@ class Slot(Generic[T]):
         "outdated",
         "overdue",
         "ready",
+        "renew_at",
         "reported",
         "rest",
         "since",
@@ -74,7 +76,7 @@ class Slot(Generic[T]):
     def __init__(self, number: int) -> None:
         self.number = number
         self.state = SlotState.CREATING
-        self.dies_at = float("inf")
+        self.dies_at = self.renew_at = float("inf")
         self.since = 0.0
         self.outdated = self.overdue = self.ageing = self.hopeless = False
         self.reported = False

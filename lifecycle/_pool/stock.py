@@ -42,6 +42,7 @@ class Stock(Generic[T]):
         _working: how many are in each of the states of which there is work to do, and in time.
         _overdue: how many are in each of these states and late. A creation that is late keeps no place, nor does the
             end of a value that has not answered: another value may be made instead of it.
+        _placeless: how many of these keep no place.
         _ageing: how many have nearly had their lifetime.
     """
 
@@ -57,6 +58,7 @@ class Stock(Generic[T]):
         "_max_idle",
         "_needs_checks",
         "_overdue",
+        "_placeless",
         "_slots",
         "_timed",
         "_working",
@@ -95,7 +97,7 @@ class Stock(Generic[T]):
         self._idle: list[Slot[T]] = []
         self._working = dict.fromkeys(COUNTED, 0)
         self._overdue = dict.fromkeys(AWAITED, 0)
-        self._ageing = 0
+        self._ageing = self._placeless = 0
         self._created = self._destroyed = 0
 
     def _bind_clock(self) -> float:
@@ -117,7 +119,7 @@ class Stock(Generic[T]):
         """Note what is happening to a slot; from lent to idle and back, and no further, a loan does it by itself."""
         working = self._working
         if slot.overdue:
-            self._overdue[slot.state] -= 1
+            self._count_overdue(slot.state, -1)
             slot.overdue = False
         elif slot.state in working:
             working[slot.state] -= 1
@@ -133,21 +135,27 @@ class Stock(Generic[T]):
         if slot.state in self._overdue and not slot.overdue:
             slot.overdue = True
             self._working[slot.state] -= 1
-            self._overdue[slot.state] += 1
+            self._count_overdue(slot.state, 1)
 
     def _count_on_again(self, slot: Slot[T]) -> None:
         """Note that a creation that was late has come to a value; what was begun in its place is what is late now."""
         if slot.overdue:
             slot.overdue = False
-            self._overdue[CREATING] -= 1
+            self._count_overdue(CREATING, -1)
             self._working[CREATING] += 1
             for other in reversed(self._slots):
                 if other.state is CREATING and not other.overdue and other is not slot:
                     self._count_on_no_more(other)
                     return
 
+    def _count_overdue(self, state: SlotState, more: int) -> None:
+        self._overdue[state] += more
+        if state is CREATING or state is DESTROYING:
+            self._placeless += more
+
     def _begin_to_age(self, slot: Slot[T]) -> None:
         slot.ageing = True
+        slot.renew_at = slot.dies_at
         self._ageing += 1
 
     def _drop_everything(self) -> list[str]:
@@ -162,7 +170,7 @@ class Stock(Generic[T]):
         self._idle.clear()
         self._working.update(dict.fromkeys(COUNTED, 0))
         self._overdue.update(dict.fromkeys(AWAITED, 0))
-        self._ageing = 0
+        self._ageing = self._placeless = 0
         self._clock = self._bind_clock
         return lost
 
@@ -187,14 +195,14 @@ class Stock(Generic[T]):
 
     def _places_taken(self) -> int:
         """How many of the places are taken; what is being ended has one to the last."""
-        return len(self._slots) - self._overdue[CREATING] - self._overdue[DESTROYING]
+        return len(self._slots) - self._placeless
 
     def _number_alive(self) -> int:
         """How many values there are, or will be soon: not those that are being ended."""
-        return self._places_taken() - self._working[DESTROYING]
+        return len(self._slots) - self._placeless - self._working[DESTROYING]
 
     def _is_too_big(self) -> bool:
-        return self._number_alive() > self.max_size
+        return len(self._slots) - self._placeless - self._working[DESTROYING] > self.max_size
 
     # Words
 
@@ -226,6 +234,7 @@ class Stock(Generic[T]):
         for state, count in self._overdue.items():
             assert count == sum(slot.state is state and slot.overdue for slot in self._slots), state
         assert sum(self._overdue.values()) == sum(slot.overdue for slot in self._slots)
+        assert self._placeless == self._overdue[CREATING] + self._overdue[DESTROYING]
         assert self._ageing == sum(slot.ageing for slot in self._slots)
         assert self._number_lent() == len(self._lent())
 

@@ -78,13 +78,6 @@ class Upkeep(Generic[T]):
             context = self._closing.home.context  # not that of whoever is the first to need it
             self._timer = kernel.running_loop().call_at(due, self._run, context=context)
 
-    def watch_idle(self, slot: Slot[T], now: float) -> None:
-        """See that a value that has become idle is ended, and replaced, in time."""
-        due = slot.dies_at
-        if due != FOREVER and not slot.ageing:
-            due -= self._seconds_ahead()
-        self.wake_by(min(due, now + self._stock._max_idle))
-
     def stop(self) -> None:
         """Run no more."""
         if self._timer is not None:
@@ -97,30 +90,25 @@ class Upkeep(Generic[T]):
         self._timer = None
         self._wakes_at = FOREVER
         now = stock._clock()
-        with self._workshop.together():
+        with self._workshop.together:
             expired = {slot: None for slot in stock._idle if stock._has_expired(slot, now)}
             if expired:
                 stock._idle[:] = [slot for slot in stock._idle if slot not in expired]
                 self._end_expired(expired, now)
             due = FOREVER
-            ahead = self._seconds_ahead()
             for slot in stock._slots:
                 if slot.state is LENT:
                     due = min(due, self._report_leak(slot, now))
                 elif slot.state is IDLE:
                     idle_until = slot.since + stock._max_idle if stock._number_alive() > stock.min_size else FOREVER
-                    dies_at = slot.dies_at
-                    if ahead and not slot.ageing:
-                        dies_at -= ahead
-                        if now >= dies_at:
-                            stock._begin_to_age(slot)
-                            dies_at = slot.dies_at
-                    due = min(due, dies_at, idle_until)
+                    if now >= slot.renew_at != slot.dies_at:
+                        stock._begin_to_age(slot)
+                    due = min(due, slot.renew_at, idle_until)
             self.refill()
             self.wake_by(due)
 
-    def _seconds_ahead(self) -> float:
-        """Return how long before the end of its lifetime a value is replaced."""
+    def seconds_ahead(self) -> float:
+        """Return how long before the end of its lifetime a new value will be replaced."""
         if not self._stock.min_size:
             return 0.0
         return min(AHEAD * self._workshop.creation_seconds, MOST_AHEAD * self._stock._lifetime)
@@ -144,7 +132,7 @@ class Upkeep(Generic[T]):
         if self._retry_at and self._stock._clock() < self._retry_at:
             self.wake_by(self._retry_at)
             return
-        with self._workshop.together():
+        with self._workshop.together:
             while self._missing() and self._may_create():
                 self._workshop.make()
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import random
 from asyncio import Task
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Generic, Protocol, TypeVar
@@ -74,6 +73,30 @@ class Customer(Protocol[T]):
         """Start what is needed now that there is room for another value."""
 
 
+class Together:
+    """A block, inside which others may be, that calls what is due only when what is inside it has been done."""
+
+    __slots__ = ("_depth", "_due")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._due: deque[Callable[[], None]] = deque()
+
+    def __enter__(self) -> deque[Callable[[], None]]:
+        self._depth += 1
+        return self._due
+
+    def __exit__(self, *_: object) -> None:
+        if self._depth > 1:
+            self._depth -= 1
+            return
+        try:
+            while self._due:
+                self._due.popleft()()
+        finally:
+            self._depth = 0
+
+
 class Workshop(Generic[T]):
     """The work on the values of one pool.
 
@@ -81,6 +104,7 @@ class Workshop(Generic[T]):
         timeout: seconds that a creation may take.
         check_timeout: seconds that a check may take, and the end of a value that has not answered one.
         reset_timeout: seconds that a reset may take.
+        together: a block whose steps are made before any user's function is called.
         creation_seconds: how long the longest of the last creations took; 0 before the first.
         chores: what is being done.
         create_failures: creations that raised or took too long.
@@ -95,12 +119,10 @@ class Workshop(Generic[T]):
         "_closing",
         "_create",
         "_destroy",
-        "_due",
         "_jitter",
         "_pool",
         "_reset",
         "_stock",
-        "_working_off",
         "begun",
         "check_failures",
         "check_timeout",
@@ -112,6 +134,7 @@ class Workshop(Generic[T]):
         "random",
         "reset_timeout",
         "timeout",
+        "together",
     )
 
     def __init__(
@@ -141,8 +164,7 @@ class Workshop(Generic[T]):
         self._check = check
         self._reset = reset
         self._jitter = jitter
-        self._due: deque[Callable[[], None]] = deque()
-        self._working_off = False
+        self.together = Together()
         self.begun = 0  # creations
         self.creation_seconds = 0.0
         self.timeout: float = checked_timeout(timeout, "create_timeout")
@@ -211,7 +233,7 @@ class Workshop(Generic[T]):
 
     def _creation_failed(self, slot: Slot[T], error: BaseException) -> None:
         self.create_failures += 1
-        with self.together():
+        with self.together:
             late = slot.overdue
             self._forget(slot)
             self._pool._creation_failed(slot, error, late=late)
@@ -247,7 +269,7 @@ class Workshop(Generic[T]):
             extra = {"owner": self._closing.owner_name, "slot": slot.number}
             self._closing.logger.info("check failed", exc_info=error, extra=extra)
             slot.hopeless = isinstance(error, CreationTimeout)
-            with self.together():
+            with self.together:
                 self._pool._check_failed(self._stock._clock())
                 self.end(slot)
         else:
@@ -286,7 +308,7 @@ class Workshop(Generic[T]):
         timeout = self.check_timeout if slot.hopeless else FOREVER
         if slot.hopeless and self._stock._overdue[DESTROYING] < self._stock.max_size:
             self._stock._count_on_no_more(slot)
-        with self.together():
+        with self.together:
             self._begin(destroy, slot, "end", self._destroy_ended, timeout)
             self._pool._replace()
 
@@ -309,36 +331,14 @@ class Workshop(Generic[T]):
 
     # Steps
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Call users' functions only when what is inside the block has been done."""
-        if self._working_off:
-            yield
-            return
-        self._working_off = True
-        try:
-            yield
-        finally:
-            self._work_off()
-
     def _do(self, step: Callable[[], None]) -> None:
-        self._due.append(step)
-        if not self._working_off:
-            self._working_off = True
-            self._work_off()
-
-    def _work_off(self) -> None:
-        try:
-            while self._due:
-                self._due.popleft()()
-        finally:
-            self._working_off = False
+        with self.together as due:
+            due.append(step)
 
     def drop_everything(self) -> None:
         """Forget all work: its loop is gone."""
         self.chores.disown_all()
-        self._due.clear()
-        self._working_off = False
+        self.together = Together()
 
     def _begin(self, work: Callable[[T], object], slot: Slot[T], what: str, then: Then[T], timeout: float) -> None:
         """Have ``work(value)`` called soon, and *then* with what came of it: at once, or when its chore has ended."""
