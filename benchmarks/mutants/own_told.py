@@ -110,7 +110,11 @@ TOLD = [
         "tasks that drain wait for each other", "Idleness._is_idle", "handle._task in crowd.tasks or ", "", FOLLOWED
     ),
     OwnMutant(
-        "a task that drains keeps its slot", "Idleness.wait", "self._slots.lent(own)", "self._slots.lent(0)", FOLLOWED
+        "a task that drains keeps its slot",
+        "Idleness.wait",
+        "self._slots.lent(own, tasks)",
+        "self._slots.lent(0)",
+        FOLLOWED,
     ),
     OwnMutant("those who wait for an owner are not told", "tell_closed", "wake(over)", "pass", FOLLOWED),
 ]

@@ -107,6 +107,12 @@ class Turns:
         """How many keys are in use, or have a rate that is not whole again."""
         return 0 if self._keys is None else self._keys.size
 
+    @property
+    def could_serve(self) -> bool:
+        """Whether somebody waits who could begin; never true between two steps."""
+        now = self._now()
+        return self.waiting > 0 and self._first(now) is not None and self.all.lets_begin(now)
+
     def line(self) -> list[Place]:
         """Return who waits, first come first."""
         shares = [self._unkeyed, *(() if self._keys is None else self._keys)]
@@ -377,8 +383,7 @@ class Turns:
         assert self.waiting == sum(len(share.line) for share in shares)
         assert self.all.held == sum(share.held for share in shares)
         assert self._keys is None or self._keys.size == len(shares) - 1
-        now = self._now()
         for share in shares:
             assert share.listed or not share.line or not share.has_room, "it waits, and nobody looks at it again"
             assert share is self._unkeyed or share.fading or not share.idle, "it is kept for nothing"
-        assert self._first(now) is None or not self.all.lets_begin(now), "somebody could begin"
+        assert not self.could_serve, "somebody could begin"

@@ -15,12 +15,13 @@ from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.lifeline import keep_tasks_of
 from .._ground.roots import Portrait, Thing, enroll
 from .._ground.watchers import tell_failure, tell_task_failure
+from .._limits.bounds import LimitBy, Rate, checked_limit_by, checked_rate
+from .._limits.quotas import Quotas, bounded_slots
 from .._task.first_steps import FirstSteps, next_sweep, sweep
 from .._task.handle import CANCELLED, TaskHandle
-from .._task.slots import Slots
 from .hooks import Hooks, logger
-from .idleness import Idleness
-from .records import TaskManagerStatistics
+from .idleness import Idleness, describe
+from .records import AbandonedTask, TaskManagerStatistics
 
 OPEN, CLOSING, CLOSED = OwnerState
 
@@ -38,8 +39,8 @@ class TaskBooks:
     __slots__ = (
         "__weakref__", "_abandoned", "_accepted", "_account", "_bounded", "_cancelled", "_clock", "_context",
         "_discarded", "_eager", "_failed", "_fast_end", "_fast_start", "_finished", "_first_steps", "_hooks", "_host",
-        "_idleness", "_loop", "_on_error", "_pending_limit", "_plain", "_rejected", "_running", "_since", "_slots",
-        "_state", "_sweep_at", "name",
+        "_idleness", "_loop", "_on_error", "_pending_limit", "_plain", "_quotas", "_rejected", "_running", "_since",
+        "_slots", "_state", "_sweep_at", "name",
     )  # fmt: skip
 
     _clock: Callable[[], float]  # from `_bind` on
@@ -53,13 +54,19 @@ class TaskBooks:
         on_error: Callable[[TaskHandle[Any], BaseException], None] | None,
         context: Context | None,
         eager: bool,
+        limit_by: LimitBy | None = None,
+        rate: Rate | None = None,
     ) -> None:
         self.name: str = checked_name(name, "task manager")
         self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
         self._running: dict[TaskHandle[Any], None] = {}  # in order, so that what happens to them is
         self._abandoned: dict[TaskHandle[Any], None] = {}
-        self._slots = Slots(self._running, limit)
-        self._bounded = limit is not None
+        self._slots = bounded_slots(
+            self._running, checked_limit(limit, least=0), checked_limit_by(limit_by), checked_rate(rate)
+        )
+        #: The same, where newcomers are not alike: there are bounds by key, or in a time.
+        self._quotas = self._slots if isinstance(self._slots, Quotas) else None
+        self._bounded = limit is not None or self._quotas is not None
         self._first_steps = FirstSteps()
         self._idleness = Idleness(self._running, self._slots, self._first_steps)
         self._hooks = Hooks(tuple(hooks), self.name) if hooks else None
@@ -93,6 +100,8 @@ class TaskBooks:
         keep_tasks_of(self, self._running)
         self._plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
         self._fast_end = self._fast_end and trace.sink is None
+        if self._quotas is not None:
+            self._quotas.turns.bind(self)
         self._review()
 
     def _is_unbound(self) -> bool:
@@ -179,9 +188,12 @@ class TaskBooks:
             self._reject(what)
 
     def _check_admission(self, name: str) -> None:
-        self._check_open(name)
-        if self._pending_limit is None or self._slots.free or self._slots.waiting < self._pending_limit:
-            return
+        if self._state is not OPEN:
+            self._reject(name)
+        if self._pending_limit is not None and not self._slots.free and not self._slots.waiting < self._pending_limit:
+            self._refuse_one_more(name)
+
+    def _refuse_one_more(self, name: str) -> NoReturn:
         error = ManagerFull(
             f"{self} has {self._slots.waiting} tasks waiting, its pending_limit; task {name!r} was refused. "
             "Wait for a slot with `await manager.spawn(...)`, or raise the limit"
@@ -237,8 +249,11 @@ class TaskBooks:
             self._report_closed()
         if self._hooks:
             self._hooks.call("after", handle)
-        if self._slots.line:
-            self._slots.serve()
+        slots = self._slots
+        if slots.line:
+            slots.serve()
+        elif self._quotas is not None:
+            self._quotas.end(handle)
         if len(self._running) <= self._idleness.threshold:
             self._idleness.check()
 
@@ -253,6 +268,28 @@ class TaskBooks:
             else:
                 return
         tell_task_failure(logger, "background task failed", error, owner=self.name, task=handle.name)
+
+    def _discard_pending(self) -> tuple[str, ...]:
+        handles = self._slots.queued_tasks()
+        for handle in handles:
+            self._drop_unstarted(handle)
+        return tuple(handle.name for handle in handles)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(handle.name for handle in self._idleness.awaitable_by_caller())
+
+    def _abandon(self) -> tuple[AbandonedTask, ...]:
+        """Stop waiting for the tasks that would not end, and return a record of each."""
+        left = self._idleness.awaitable_by_caller()
+        self._fast_end = self._fast_end and not left
+        for handle in left:
+            del self._running[handle]
+            self._abandoned[handle] = None
+        records = tuple(describe(handle, self._clock()) for handle in left)
+        for record in records:
+            facts = {"owner": self.name, "task": record.name, "age": record.age, "stack": record.stack}
+            logger.error("task abandoned", extra=facts)
+        return records
 
     # What it holds
 
@@ -280,6 +317,8 @@ class TaskBooks:
         sweep(self._running)
         things = [self._thing(handle) for handle in (*self._running, *self._slots.queued_tasks(), *self._abandoned)]
         counts = {"limit": self._slots.limit} if self._slots.limit is not None else {}
+        if self._quotas is not None and self._quotas.by is not None:
+            counts["keys"] = self._quotas.turns.keys
         return Portrait(
             "task manager", self.name, self._state.value, self._since, things, counts, trace.mark_in(self._account)
         )

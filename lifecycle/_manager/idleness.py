@@ -136,7 +136,7 @@ class Idleness:
         crowd.join(idle, tasks)
         self._waits += 1
         try:
-            with Waiting(manager, bound=not draining, until=idle), self._slots.lent(own):
+            with Waiting(manager, bound=not draining, until=idle), self._slots.lent(own, tasks):
                 self._review()
                 if idle.done():
                     return None
@@ -160,12 +160,13 @@ class Idleness:
         """
         waiting = closing_tasks_with_bonds(but_for=closing)
         bound = [task for task, is_bound in waiting.items() if is_bound]
-        own = self._count({task for task in bound if task not in self._closers})
+        new = frozenset(task for task in bound if task not in self._closers)
+        own = self._count(new)
         self._before_closers.add(waiting)
         self._closers.add(bound)
         self._review()
         try:
-            with self._slots.lent(own):
+            with self._slots.lent(own, new):
                 yield
         finally:
             self._before_closers.remove(waiting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from asyncio import CancelledError, Future
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context
 from functools import partial
 from types import CoroutineType, FunctionType, TracebackType
@@ -20,6 +20,8 @@ from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.foreign import with_traceback
 from .._ground.kernel import NativeTask
 from .._ground.ladder import patience
+from .._limits.bounds import LimitBy, Rate
+from .._limits.quotas import UNSAID
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
 from .._task.waiting import BringingAbout, Waiting, asks_too_early, let_be_seen, until_seen
@@ -27,8 +29,8 @@ from .books import TaskBooks
 from .ending import end_block
 from .handover import Handover, ThreadFuture
 from .hooks import TaskHooks, logger
-from .idleness import describe
-from .records import AbandonedTask, DrainReport, joined
+from .keyed import create_keyed, spawn_keyed, start_keyed
+from .records import DrainReport, joined
 
 __all__ = ["TaskHooks", "TaskManager"]
 
@@ -58,7 +60,7 @@ class TaskManager(TaskBooks):
 
     Args:
         name: for logs, errors and statistics; "task manager" unless given.
-        limit: how many tasks may run at once, at least 1; None for no bound. It may be changed at any time.
+        limit: how many tasks may run at once; None for no bound. It may be changed at any time; 0 is a pause.
         pending_limit: how many tasks may wait for a slot, from 0; None for no bound.
         drain_timeout: seconds that closing waits for running tasks before it cancels them; None for ever.
         cancel_timeout: seconds that closing waits for cancelled tasks before it cancels them again, and abandons them
@@ -67,6 +69,8 @@ class TaskManager(TaskBooks):
         on_error: called as ``on_error(handle, error)`` with every error of a task; by default it is logged.
         context: the context variables that tasks start with (each gets a copy); by default the caller's.
         eager: let tasks make their first step at once, on Python 3.12 and later.
+        limit_by: bounds for each key, see `lifecycle.limit_by`. A task whose key is full waits and lets others pass.
+        rate: how many tasks may begin in a time.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type, or out of its range.
@@ -86,8 +90,10 @@ class TaskManager(TaskBooks):
         on_error: Callable[[TaskHandle[Any], BaseException], None] | None = None,
         context: Context | None = None,
         eager: bool = False,
+        limit_by: LimitBy | None = None,
+        rate: Rate | None = None,
     ) -> None:
-        super().__init__(name, limit, pending_limit, hooks, on_error, context, eager)
+        super().__init__(name, limit, pending_limit, hooks, on_error, context, eager, limit_by, rate)
         self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
         self.cancel_timeout: float = checked_timeout(cancel_timeout, "cancel_timeout")
         self._entered = False
@@ -114,6 +120,8 @@ class TaskManager(TaskBooks):
             TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         if self._state is not OPEN or self._bounded:
+            if self._quotas is not None:
+                return start_keyed(self, fn, args, name, context)
             self._check_admission(name or name_of(fn))
         if type(fn) is not FunctionType and type(fn) in SUSPECTS:
             check_asynchronous(fn)
@@ -146,17 +154,29 @@ class TaskManager(TaskBooks):
         return handle
 
     def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        limit_key: Hashable = UNSAID,
     ) -> TaskHandle[T]:
         """Start *coro* in the background and return its handle; see `start_soon`.
 
+        Args:
+            coro: the coroutine of an async function.
+            name, context: as of `start_soon`.
+            limit_key: the key whose bounds count, where there are bounds by key; None for none.
+
         Raises:
             OwnerClosed, ManagerFull: the task was refused, and *coro* has been closed.
-            TypeError: *coro* is not a coroutine.
+            TypeError: *coro* is no coroutine; a *limit_key* is missing, or means nothing.
         """
         coro = checked_coroutine(coro)
         label = name or name_of(coro)
         try:
+            if self._quotas is not None or limit_key is not UNSAID:
+                return create_keyed(self, coro, label, context, limit_key)
             return self.start_soon(lambda: coro, name=label, context=context)
         except BaseException:
             coro.close()
@@ -179,6 +199,8 @@ class TaskManager(TaskBooks):
             OwnerClosed: the manager is closed, or was closed while the caller waited; *fn* was not called.
             TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
+        if self._quotas is not None:
+            return await spawn_keyed(self, fn, args, name, context)
         label = name or name_of(fn)
         if self._state is not OPEN:
             self._reject(label)
@@ -214,7 +236,10 @@ class TaskManager(TaskBooks):
             RuntimeError: the task returned without calling ``started``.
         """
         startup = Startup(fn, args)
-        handle = self.start_soon(startup.run, name=name or startup.name)
+        label = name or startup.name
+        keyed = self._quotas is not None
+        start = partial(start_keyed, self, args=(), context=None, key_args=args) if keyed else self.start_soon
+        handle: TaskHandle[Any] = start(startup.run, name=label)
         return await startup.wait(handle)
 
     def start_soon_threadsafe(
@@ -272,7 +297,7 @@ class TaskManager(TaskBooks):
 
     @limit.setter
     def limit(self, limit: int | None) -> None:
-        checked_limit(limit)
+        checked_limit(limit, least=0)
         self._bounded = self._bounded or limit is not None
         self._fast_end = self._fast_end and not self._bounded
         self._review()
@@ -348,7 +373,7 @@ class TaskManager(TaskBooks):
         ``drain_timeout`` had passed, and the cancellation is raised when they have ended. Shielded otherwise, for at
         most ``drain_timeout + cancel_timeout + min(1, cancel_timeout)`` seconds. A second caller just stops waiting.
         """
-        if self._closing is None and not self._running and not self._slots.line:
+        if self._closing is None and not self._running and not self._slots.waiting:
             self._end_idle()
             return self._report
         held = await until_seen() if asks_too_early() else None
@@ -383,6 +408,8 @@ class TaskManager(TaskBooks):
         """Be closed: nothing is left that has to be waited for."""
         self._state = CLOSED
         self._host = None
+        if self._quotas is not None:
+            self._quotas.turns.end()
         self._report_closed()
         tell_closed(self)
 
@@ -412,25 +439,6 @@ class TaskManager(TaskBooks):
             held = kernel.foremost(held, await self._wait_idle(wait, cancelled=True))
         return held
 
-    def _discard_pending(self) -> tuple[str, ...]:
-        handles = self._slots.queued_tasks()
-        for handle in handles:
-            self._drop_unstarted(handle)
-        return tuple(handle.name for handle in handles)
-
-    def _abandon(self) -> tuple[AbandonedTask, ...]:
-        """Stop waiting for the tasks that would not end, and return a record of each."""
-        left = self._idleness.awaitable_by_caller()
-        self._fast_end = self._fast_end and not left
-        for handle in left:
-            del self._running[handle]
-            self._abandoned[handle] = None
-        records = tuple(describe(handle, self._clock()) for handle in left)
-        for record in records:
-            facts = {"owner": self.name, "task": record.name, "age": record.age, "stack": record.stack}
-            logger.error("task abandoned", extra=facts)
-        return records
-
     async def _wait_idle(
         self, wait: Callable[[Future[None]], Coroutine[Any, Any, T]], *, draining: bool = False, cancelled: bool = False
     ) -> T | None:
@@ -440,6 +448,3 @@ class TaskManager(TaskBooks):
             return await self._idleness.wait(self, wait, draining=draining, cancelled=cancelled)
         finally:
             self._review()
-
-    def _names(self) -> tuple[str, ...]:
-        return tuple(handle.name for handle in self._idleness.awaitable_by_caller())

@@ -13,6 +13,7 @@ from .._ground import kernel
 from .._ground.checks import checked_limit
 from .._ground.waking import wake
 from .handle import TaskHandle
+from .waiting import NOBODY, Tasks
 
 Waiting = TaskHandle[Any] | Future[None]
 
@@ -44,7 +45,7 @@ class Slots:
 
     def __init__(self, running: Sized, limit: int | None) -> None:
         self._running = running
-        self._limit = checked_limit(limit)
+        self._limit = checked_limit(limit, least=0)
         #: Tasks and callers that wait, first come first; of a task the context of its submitter, and the one that it
         #: was given to run in. To look at. Not a dict: taking the first key of a dict whose head was emptied walks over
         #: all the holes.
@@ -62,7 +63,7 @@ class Slots:
 
     @limit.setter
     def limit(self, limit: int | None) -> None:
-        self._limit = checked_limit(limit)
+        self._limit = checked_limit(limit, least=0)
         self.serve()
 
     @property
@@ -133,8 +134,8 @@ class Slots:
         self.serve()
 
     @contextmanager
-    def lent(self, number: int) -> Iterator[None]:
-        """Let others have the slots of *number* running tasks, which do nothing meanwhile but wait for them.
+    def lent(self, number: int, tasks: Tasks = NOBODY) -> Iterator[None]:
+        """Let others have the slots of *number* running tasks of *tasks*, which do nothing but wait for them meanwhile.
 
         When those tasks go on, more may run than the limit allows, until one of them ends.
         """
