@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any, assert_type
 
 from lifecycle import (
+    Broadcast,
     Limiter,
+    Mailbox,
     Pool,
     Rate,
     Registry,
@@ -26,7 +28,7 @@ from lifecycle import (
     run,
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
-from lifecycle.types import ConnectAttempt, Hold, Loan, Timer, TimerRun, TryHold
+from lifecycle.types import ConnectAttempt, Hold, Loan, Subscription, Timer, TimerRun, TryHold
 
 
 class Client:
@@ -166,6 +168,24 @@ async def mistakes(scope: Scope, manager: TaskManager, pool: Pool[Client], clien
     number.missing()  # type: ignore[attr-defined]
     async with pool.acquire() as client:
         client.missing()  # type: ignore[attr-defined]
+
+
+async def handed_over(drop: Callable[[Client], None]) -> None:
+    mailbox: Mailbox[Client] = Mailbox(capacity=None, overflow="drop_oldest", on_drop=drop)
+    assert_type(await mailbox.send(Client()), bool)
+    assert_type(await mailbox.receive(), Client)
+    assert_type(mailbox.receive_nowait(), Client)
+    async for client in mailbox:
+        assert_type(client, Client)
+    assert_type(mailbox.discard(), list[Client])
+    mailbox.send_nowait(1)  # type: ignore[arg-type]
+    Mailbox(overflow="disconnect")  # type: ignore[arg-type]
+    async with Broadcast[Client]("clients", replay=1) as broadcast:
+        assert_type(await broadcast.publish(Client()), int)
+        with broadcast.subscribe(overflow="disconnect") as subscription:
+            assert_type(subscription, Subscription[Client])
+            assert_type(await subscription.receive(), Client)
+        broadcast.subscribe(overflow="refuse")  # type: ignore[arg-type]
 
 
 class Watch(TaskHooks):
