@@ -83,7 +83,18 @@ class Trial(Generic[T]):
         """Start it; on an eager loop the connector has made its first step, or all of them, when this returns."""
         if self._deadline != kernel.FOREVER:
             self._timer = kernel.running_loop().call_at(self._deadline, self._time_is_up)
-        self.task = kernel.spawn_kept(self._run(), f"connect {self._name!r}, attempt {self.number}")
+        run = self._run()
+        try:
+            self.task = kernel.spawn_kept(run, f"connect {self._name!r}, attempt {self.number}")
+        except BaseException as refusal:
+            if self._began:  # an eager first step that has told its end, and ends the process
+                raise
+            run.close()
+            self._end_connecting(without_our_frame(refusal))
+            self._tell_end()
+            if is_fatal(refusal):
+                raise
+            return
         self.task.add_done_callback(self._native_task_done)
 
     # Stopping
@@ -219,7 +230,8 @@ class Trial(Generic[T]):
     def _tell_end(self) -> None:
         """Report the end, and let go of the errors, and of those who keep them: their frames lead back here."""
         on_end = self._on_end
-        del self._on_end, self._on_rollback, self._employer, self.task
+        del self._on_end, self._on_rollback, self._employer
+        vars(self).pop("task", None)  # there is none where the task factory of the loop has refused it
         self._scope._body = None  # whose task keeps the cancellation that it ended by
         on_end(self)
         self.error, self.rollback_errors = None, ()

@@ -33,7 +33,7 @@ from .._ground.awaiters import Waiter
 from .._ground.errors import ReleaseTimeout
 from .._ground.foreign import split_cancellation, traceback_of, without_our_frame
 from .._ground.ladder import patience
-from .._ground.starts import spawn_eagerly
+from .._ground.surely import spawn_surely
 from .._task.handle import PENDING, RUNNING
 from .._task.waiting import WaitingFor, anybody_awaits, asks_too_early
 from .._task.work import work_of
@@ -331,7 +331,7 @@ class Unwinding(Failures):
         while self._pending is not None:
             self._generation += 1
             generation = self._generation
-            closer = spawn_eagerly(self._close_in_turn(generation), f"closer of {self._scope}")
+            closer = spawn_surely(partial(self._close_in_turn, generation), f"closer of {self._scope}")
             # Also a closer that a foreign cancellation ends before its first step passes the baton on.
             closer.add_done_callback(self._pass_baton)
             with self._shield():
