@@ -18,6 +18,9 @@ from .stages import Stages
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+#: Seconds for a TLS handshake, as asyncio allows: a peer may accept and then say nothing.
+HANDSHAKE_TIMEOUT = 60.0
+
 
 @overload
 def dial(
@@ -89,11 +92,12 @@ async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
         port: from 1 to 65535.
 
     Raises:
-        OSError: nothing answers there.
+        OSError: nothing answers there; of the class that fits what all addresses have met, such as
+            ``ConnectionRefusedError``, also where the connection would be one with itself.
     """
-    import anyio
+    from .streams import open_tcp
 
-    return await stages.acquire(anyio.connect_tcp, host, port, name="tcp")
+    return await stages.acquire(open_tcp, host, port, name="tcp")
 
 
 async def dial_tls(
@@ -101,25 +105,31 @@ async def dial_tls(
 ) -> TLSStream:
     """Connect to a TCP port and shake hands over TLS; a connector of two stages, "tcp" and "tls".
 
+    The handshake may take 60 seconds, or less where the connect has less time. The end of the stream is taken for its
+    end also where the peer has not said so: a protocol that does not know its own lengths may miss what was cut off.
+
     Cancellation: ends the connecting; the attempt closes the socket. A rollback sends the peer no closing message.
 
     Args:
         stages: from `connect`.
         host: a name or an address.
         port: from 1 to 65535.
-        context: what to trust and to offer; by default ``ssl.create_default_context()``.
-        server_name: the name that the certificate must have; by default *host*.
+        context: what to trust and to offer; by default ``ssl.create_default_context()``, made once per process, in a
+            thread.
+        server_name: the name that the certificate must have; by default *host*. A dot at its end is left out.
 
     Raises:
-        OSError: nothing answers there; ``ssl.SSLError`` for a handshake that fails is one.
+        OSError: nothing answers there; a ``ConnectionResetError`` where the peer hangs up in the handshake, an
+            ``ssl.SSLError`` where that fails.
     """
+    from .streams import shake_hands
+
     stream = await dial_tcp(stages, host, port)
-    context = context or ssl.create_default_context()
-
-    def wrap() -> Awaitable[TLSStream]:
-        return TLSStream.wrap(stream, hostname=server_name or host, ssl_context=context, standard_compatible=False)
-
-    return await stages.acquire(wrap, release=TLSStream.aclose, name="tls")
+    secure = await stages.acquire(
+        shake_hands, stream, host, context, server_name, release=TLSStream.aclose, name="tls", timeout=HANDSHAKE_TIMEOUT
+    )
+    stages._pass_on(stream)  # which closes with what is around it now, also where a caller keeps nothing but that
+    return secure
 
 
 async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStream:

@@ -17,7 +17,7 @@ from .._ground.calls import name_of
 from .._ground.checks import checked_name, checked_timeout
 from .._ground.errors import TimeoutExpired
 from .._ground.foreign import carries
-from .._scope.entries import Release
+from .._scope.entries import Release, Resource
 from .._scope.scope import Scope
 from .._task.handle import TaskHandle
 
@@ -165,6 +165,13 @@ class Stages:
             TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         return self._scope.start_soon(fn, *args, name=name)
+
+    def _pass_on(self, value: object) -> None:
+        """Note that *value*, which was acquired, is released with something else that was."""
+        books = self._scope._books
+        for entry in list(books):
+            if isinstance(entry, Resource) and entry.value is value:
+                books.forget(entry)
 
     def _stage(self, name: str) -> StageInProgress:
         """Return a block over the stage *name*."""

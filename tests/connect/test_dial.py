@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import ssl
@@ -135,6 +136,27 @@ def test_a_tls_stream(new_loop: NewLoop, certificate: Path) -> None:
             assert isinstance(stream, anyio.streams.tls.TLSStream)
             await stream.send(b"hello")
             assert await stream.receive() == b"hello"
+
+    run_on(new_loop, main())
+
+
+@on_every_loop
+def test_a_tls_stream_is_all_that_there_is_to_close(new_loop: NewLoop, certificate: Path) -> None:
+    """Who keeps the stream alone, as a pool does, leaves nothing behind and is not warned. A dot at the end is none."""
+    serves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serves.load_cert_chain(certificate)
+    trusts = ssl.create_default_context(cafile=str(certificate))
+
+    async def main() -> None:
+        async with server(serves) as port:
+            before = descriptors()
+            stream = await connect(dial_tls, "127.0.0.1", port, trusts, "localhost.", timeout=30)
+            gc.collect()
+            await stream.send(b"hello")
+            assert await stream.receive() == b"hello"
+            await stream.aclose()
+            await settle()
+            assert descriptors() == before
 
     run_on(new_loop, main())
 
