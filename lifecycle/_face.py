@@ -71,6 +71,7 @@ FACES: dict[str, dict[str, str]] = {
         "_registry.cached": "CachedFunction",
         "_registry.leases": "Lease TryLease",
         "_registry.statistics": "RegistryStatistics",
+        "_retry.attempts": "RetryAttempt",
         "_retry.failure": "RetryFailure",
         "_scope.resource": "OwnedResource ResourceFactory",
         "_scope.statistics": "ScopeStatistics",

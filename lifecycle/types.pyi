@@ -25,6 +25,7 @@ from ._registry.cached import CachedFunction as CachedFunction
 from ._registry.leases import Lease as Lease
 from ._registry.leases import TryLease as TryLease
 from ._registry.statistics import RegistryStatistics as RegistryStatistics
+from ._retry.attempts import RetryAttempt as RetryAttempt
 from ._retry.failure import RetryFailure as RetryFailure
 from ._scope.resource import OwnedResource as OwnedResource
 from ._scope.resource import ResourceFactory as ResourceFactory
@@ -64,6 +65,7 @@ __all__ = [
     "ReaderWorkerStatistics",
     "RegistryStatistics",
     "ResourceFactory",
+    "RetryAttempt",
     "RetryFailure",
     "ReturnReport",
     "ScopeStatistics",

@@ -12,6 +12,7 @@ from lifecycle import (
     Pool,
     Rate,
     Registry,
+    Retry,
     Scope,
     Stages,
     TaskGroup,
@@ -28,7 +29,17 @@ from lifecycle import (
     run,
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
-from lifecycle.types import ConnectAttempt, Hold, Loan, Subscription, Timer, TimerRun, TryHold
+from lifecycle.types import (
+    ConnectAttempt,
+    Hold,
+    Loan,
+    RetryAttempt,
+    RetryFailure,
+    Subscription,
+    Timer,
+    TimerRun,
+    TryHold,
+)
 
 
 class Client:
@@ -209,3 +220,52 @@ def watched() -> None:
 
 def main() -> None:
     assert_type(run(connecting), Client)
+
+
+retry = Retry(attempts=3, retry_on=lambda error: 1.5 if isinstance(error, OSError) else False)
+
+
+@retry
+async def fetch_again(key: str, *, size: int = 1) -> Client:
+    """Fetch, and again."""
+    return Client()
+
+
+class Fetcher:
+    """Something with methods."""
+
+    @retry
+    async def fetch(self, key: str) -> int:
+        """Fetch, and again."""
+        return len(key)
+
+    @staticmethod
+    @retry
+    async def parse(text: str) -> int:
+        """Read, and again."""
+        return int(text)
+
+
+async def trying_again() -> Client:
+    takes: Callable[[str], Coroutine[Any, Any, Client]] = fetch_again
+    assert_type(await takes("a"), Client)
+    assert_type(await fetch_again("a", size=2), Client)
+    assert_type(await Fetcher().fetch("a"), int)
+    assert_type(await Fetcher.parse("7"), int)
+    assert_type(await retry.call(fetch, "a"), int)
+    assert_type(await retry.call(lambda: open_client("a")), Client)
+    assert_type(await retry.call(open_client, host="a"), Client)
+    async for attempt in retry:
+        assert_type(attempt, RetryAttempt)
+        async with attempt as entered:
+            assert_type(entered, RetryAttempt)
+            assert_type((attempt.number, attempt.error), tuple[int, BaseException | None])
+            return await open_client("a")
+    raise AssertionError
+
+
+async def told(failure: RetryFailure) -> None:
+    assert_type((failure.attempt, failure.pause, failure.error), tuple[int, float | None, BaseException])
+
+
+with_a_hook = Retry(on_failure=told, give_up_on=(ValueError, KeyError))

@@ -23,6 +23,7 @@ from .._ground.logs import OwnerLog
 from .._ground.surely import run_surely
 from .._retry.deciding import decide
 from .._retry.failure import RetryFailure
+from .._retry.history import History
 from .._retry.retry import Retry
 from .._scope.ending import CLOSED
 from .._scope.entries import Resource
@@ -96,6 +97,7 @@ class Connecting(Generic[T]):
         self._pause: TimerHandle | None = None
         self._undoing: Task[None] | None = None
         self._telling: Chore[object] | None = None  # the hook of the retry is told of a failure
+        self._history: History | None = None  # of the attempts before the present one
         self._token: trace.Mark | None = None
 
     @property
@@ -285,19 +287,24 @@ class Connecting(Generic[T]):
         began = now if self.since is None else self.since
         failure = RetryFailure(self.owner_name, self.attempts, judged, pause, now - began)
         try:
-            self._telling = tell(hook, failure, self, self._left(), told)
+            self._telling = tell(hook, failure, self, self._close_timeout if pause is None else self._left(), told)
         except BaseException as met:  # the task factory of the loop refuses
             told(met)
 
     def _go_on(self, error: BaseException, pause: float | None) -> None:
         """Fail with *error*, or try again after *pause*."""
         if pause is None:
+            if self._history is not None:
+                self._history.tell(error)
             self._finish(FAILED, error)
             return
         self.state = moved(self.state, WAITING)
         self._pause = kernel.running_loop().call_later(pause, self._begin_trial)
-        facts = {"owner": self.owner_name, "attempt": self.attempts, "error": str(error), "pause": pause}
-        logger.warning("attempt failed, another one follows", extra=facts)
+        self._history = self._history or History()
+        self._history.add(self.attempts, error.__cause__ or error)
+        if self._history.is_worth_a_line(self.attempts, kernel.clock()()):
+            facts = {"owner": self.owner_name, "attempt": self.attempts, "error": str(error), "pause": pause}
+            logger.warning("attempt failed, another one follows", extra=facts)
 
     def _end_cancelled(self, cause: BaseException | None) -> None:
         """End as one that was cancelled or closed, while it was about to fail with *cause* by itself."""

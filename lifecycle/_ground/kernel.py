@@ -79,15 +79,7 @@ _kept: set[Task[Any]] = set()
 
 def spawn_kept(coro: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> Task[T]:
     """Return a new task that is referenced until it ends, for work that no owner holds."""
-    return _keep(spawn(coro, name, context))
-
-
-def spawn_natively(coro: Coroutine[Any, Any, T], name: str) -> Task[T]:
-    """Do as `spawn_kept` does, without the task factory of the loop, which has refused."""
-    return _keep(Task(coro, loop=get_running_loop(), name=name))
-
-
-def _keep(task: Task[T]) -> Task[T]:
+    task = spawn(coro, name, context)
     _kept.add(task)
     task.add_done_callback(_kept.discard)
     return task

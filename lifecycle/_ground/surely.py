@@ -25,7 +25,7 @@ def spawn_surely(work: Callable[[], Coroutine[Any, Any, T]], name: str) -> Task[
         coro.close()
         if is_fatal(refusal):
             kernel.end_process(refusal)
-        return kernel.spawn_natively(work(), name)
+        return _spawn_natively(work(), name)
 
 
 def run_surely(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> Task[None]:
@@ -58,6 +58,17 @@ def run_surely(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> Ta
         first.close()
         if is_fatal(refusal):
             kernel.end_process(refusal)
-        task = kernel.spawn_natively(run(), name)
+        task = _spawn_natively(run(), name)
     task.add_done_callback(ended)
+    return task
+
+
+_kept: set[Task[Any]] = set()
+
+
+def _spawn_natively(coro: Coroutine[Any, Any, T], name: str) -> Task[T]:
+    """Return a new task that is referenced until it ends, without the task factory of the loop, which has refused."""
+    task = kernel.NativeTask(coro, loop=kernel.running_loop(), name=name)
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
     return task

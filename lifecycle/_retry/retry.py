@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
 
+from .._ground.calls import coroutine_from, name_of
+from .attempts import Attempts, RetryAttempt
+from .functions import check_arguments, check_function
 from .policy import Policy
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +27,17 @@ class Retry(Policy):
 
     Example::
 
-        Retry(attempts=5, timeout=60.0, retry_on=(OSError, asyncpg.CannotConnectNowError))
+        retry = Retry(attempts=5, timeout=60.0, retry_on=(OSError, asyncpg.CannotConnectNowError))
+
+        @retry
+        async def count_words(text):
+            return len(text.split())
+
+        assert await count_words("twice as long") == 3
+        await retry.call(count_words, "once more")
+        async for attempt in retry:
+            async with attempt:
+                await count_words("in a loop")
 
     Attributes:
         attempts: how many attempts at most, from 1; None for no bound.
@@ -40,3 +61,55 @@ class Retry(Policy):
     Raises:
         TypeError, ValueError: a value is out of its range.
     """
+
+    def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Return *fn*, tried again by these rules at each call; for use as a decorator.
+
+        What comes back is a plain async function, and so a method where it stands in a class. See `call`.
+
+        Raises:
+            TypeError: *fn* is no async function; or it yields, and what it has yielded could not be taken back.
+        """
+        check_function(fn)
+
+        @functools.wraps(fn)
+        async def retried(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.call(fn, *args, **kwargs)
+
+        return retried
+
+    async def call(self, fn: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``await fn(*args, **kwargs)`` gives, tried again by these rules, in the calling task.
+
+        An attempt begins when the one before has ended completely. What *args* hold is the same for each of them: a
+        file or an iterator would be read on where it stands; make it inside of *fn*.
+
+        Cancellation: raised in *fn*, in the hook or in the pause, and ends all of it. It is never tried again, nor is
+        an error that *fn* has made of it.
+
+        Args:
+            fn: an async function.
+            args: what it is called with, each time.
+            kwargs: the same by name.
+
+        Raises:
+            TimeoutExpired: ``timeout`` has passed; or ``attempt_timeout``, in the last attempt.
+            TypeError: *fn* is no async function, or an argument can be used but once: a coroutine or a generator.
+            BaseException: the error of the last attempt, as it is, with a note of those before; or what the hook, or a
+                decision of yours, has raised.
+        """
+        check_function(fn)
+        check_arguments((*args, *kwargs.values()))
+        async for attempt in Attempts(self, name_of(fn)):
+            async with attempt:
+                made = fn(*args, **kwargs)
+                coro: Awaitable[T] = made if type(made) is CoroutineType else coroutine_from(fn, made)
+                return await coro
+        raise AssertionError("an attempt has ended neither way")
+
+    def __aiter__(self) -> AsyncIterator[RetryAttempt]:
+        """Return the attempts of a loop, each to be made in ``async with attempt:``.
+
+        Cancellation: ends the attempt, the hook or the pause, and the loop.
+        """
+        return Attempts(self, sys._getframe(1).f_code.co_qualname)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import ConnectError, Retry, TimeoutExpired, connect
+from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, TimeoutExpired, connect
 from lifecycle.testing import Bubble
 from lifecycle.types import AttemptState, ConnectAttempt, RetryFailure
 
@@ -264,3 +264,28 @@ async def test_each_attempt_has_the_time_of_the_policy(bubble: Bubble) -> None:
             )
         assert caught.value.attempts == 2
         assert loop.time() - began == pytest.approx(4.0)
+
+
+@virtual
+async def test_the_last_failure_has_its_hook_when_the_time_is_up(bubble: Bubble) -> None:
+    """It is told by `on_failure`, for which there is `close_timeout`, and what failed before by a note."""
+    told: list[RetryFailure] = []
+
+    async def hook(failure: RetryFailure) -> None:
+        await asyncio.sleep(0.1)
+        told.append(failure)
+
+    async def connector(stages: Stages) -> None:
+        if stages.attempt < 3:
+            raise ConnectionRefusedError(f"refused {stages.attempt}")
+        await stages.step(asyncio.sleep(3600), name="hello")
+
+    retry = Retry(timeout=3.0, backoff=(0.1, 0.1), on_failure=hook)
+    with pytest.raises(ConnectTimeout, match="for all attempts") as caught:
+        await connect(connector, retry=retry)
+    assert [failure.attempt for failure in told] == [1, 2, 3]
+    assert told[2].pause is None
+    assert told[2].error is caught.value
+    assert caught.value.__notes__ == [
+        "before that, attempt 1: ConnectionRefusedError('refused 1'); attempt 2: ConnectionRefusedError('refused 2')"
+    ]
