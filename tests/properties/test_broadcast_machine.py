@@ -44,7 +44,6 @@ class Follower:
         self.capacity = capacity
         self.began = began  # how many items had been published before the first that it gets
         self.got: list[int] = []
-        self.told_readers = 0
         self.cut = False
 
 
