@@ -68,7 +68,7 @@ FACES: dict[str, dict[str, str]] = {
         "_pair.statistics": "ReaderWorkerStatistics",
         "_pool.loans": "Loan TryLoan",
         "_pool.statistics": "PoolStatistics",
-        "_registry.cached": "CachedFunction",
+        "_registry.cached": "CachedFunction CachedMethod",
         "_registry.leases": "Lease TryLease",
         "_registry.statistics": "RegistryStatistics",
         "_retry.attempts": "RetryAttempt",

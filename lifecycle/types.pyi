@@ -22,6 +22,7 @@ from ._pool.loans import Loan as Loan
 from ._pool.loans import TryLoan as TryLoan
 from ._pool.statistics import PoolStatistics as PoolStatistics
 from ._registry.cached import CachedFunction as CachedFunction
+from ._registry.cached import CachedMethod as CachedMethod
 from ._registry.leases import Lease as Lease
 from ._registry.leases import TryLease as TryLease
 from ._registry.statistics import RegistryStatistics as RegistryStatistics
@@ -45,6 +46,7 @@ __all__ = [
     "AttemptState",
     "BroadcastStatistics",
     "CachedFunction",
+    "CachedMethod",
     "Completions",
     "ConnectAttempt",
     "ConnectStatistics",

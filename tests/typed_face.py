@@ -30,6 +30,7 @@ from lifecycle import (
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
 from lifecycle.types import (
+    CachedMethod,
     ConnectAttempt,
     Hold,
     Loan,
@@ -130,6 +131,21 @@ async def shared() -> None:
 @cached(ttl=60.0)
 async def fetch(key: str) -> int:
     return len(key)
+
+
+class Asked:
+    """Something with a cached method."""
+
+    @cached(ttl=60.0, typed=True)
+    async def answer(self, question: str) -> int:
+        return len(question)
+
+
+async def asking(asked: Asked) -> None:
+    assert_type(asked.answer, CachedMethod[[str], int])
+    assert_type(await asked.answer("why"), int)
+    assert_type(asked.answer.discard("why"), bool)
+    await asked.answer(1)  # type: ignore[arg-type]
 
 
 async def session(stages: Stages, host: str) -> Client:

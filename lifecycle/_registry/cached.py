@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import functools
-from asyncio import AbstractEventLoop
+import inspect
+import sys
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, Protocol, TypeVar, cast
+from types import CodeType, MethodType
+from typing import Any, Concatenate, Generic, Protocol, Self, TypeVar, cast, overload
+from weakref import ref
 
 from typing_extensions import ParamSpec
 
-from .._ground import kernel
+from .._ground.calls import name_of
 from .._ground.checks import checked_async
-from .registry import Registry
-from .statistics import RegistryStatistics
+from .._ground.foreign import in_words
+from .calls import Spelling
+from .results import Results, ResultsFace
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 T = TypeVar("T")
 
-_KEYWORDS = object()
+
+class PassesForAsync:
+    """Something callable of which ``inspect.iscoroutinefunction`` says yes, and of its class no."""
+
+    if sys.version_info < (3, 12):  # what looks like a function is asked for the flags of its code
+        __defaults__ = __kwdefaults__ = None
+
+        @property
+        def __code__(self) -> CodeType:
+            return CachedFunction.__call__.__code__
 
 
-def key_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-    """Return the key of a call: its arguments, keywords in any order."""
-    if not kwargs:
-        return args
-    return (*args, _KEYWORDS, *sorted(kwargs.items(), key=lambda item: item[0]))
+if sys.version_info >= (3, 12):
+    for _name, _mark in vars(inspect.markcoroutinefunction(lambda: None)).items():
+        setattr(PassesForAsync, _name, property(lambda _, mark=_mark: mark))
 
 
-class CachedFunction(Generic[P, T]):
+class CachedFunction(PassesForAsync, ResultsFace[T], Generic[P, T]):
     """An async function with a registry of its results; made by `cached`.
 
-    Each event loop has a registry of its own: a result is never handed to a loop that did not make it.
+    Each event loop has a registry of its own: a result is never handed to a loop that did not make it. On an instance
+    it is a `CachedMethod`.
     """
 
     def __init__(
@@ -38,12 +52,22 @@ class CachedFunction(Generic[P, T]):
         function: Callable[P, Coroutine[Any, Any, T]],
         key: Callable[P, Hashable] | None,
         options: dict[str, Any],
+        *,
+        typed: bool,
     ) -> None:
-        self._key = key
-        self._options = options
-        self._registries: dict[AbstractEventLoop, Registry[Hashable, T]] = {}
         functools.update_wrapper(cast("Callable[..., object]", self), function)
         self.__wrapped__ = function
+        self._key = key
+        self._options = options
+        self._spelling = Spelling(function, typed=typed)
+        self._spelling_of_methods = Spelling(function, typed=typed, skip=1)
+        self._own: Results[T] = Results(name_of(function), options)
+        self._of_instances: dict[int, tuple[ref[object], Results[T]]] = {}
+        self._class: type | None = None  # whose method it is
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if not isinstance(self.__wrapped__, staticmethod):
+            self._class = owner
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result for these arguments, made by the function where there is none.
@@ -51,57 +75,106 @@ class CachedFunction(Generic[P, T]):
         Cancellation: hurts no other caller; when the last one has left, the function is cancelled. See
         `Registry.get_or_create`.
         """
-        key = key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs)
-        return await self.registry.get_or_create(key, lambda: self.__wrapped__(*args, **kwargs))
-
-    @property
-    def registry(self) -> Registry[Hashable, T]:
-        """The registry of the running loop's results."""
-        loop = kernel.running_loop()
-        try:
-            return self._registries[loop]
-        except KeyError:
-            self._forget_closed_loops()
-        name = getattr(self.__wrapped__, "__qualname__", "cached function")
-        registry = self._registries[loop] = Registry(name, **self._options)
-        return registry
-
-    def _forget_closed_loops(self) -> None:
-        """Let go of results that can no longer be asked for; loops of other threads may come and go meanwhile."""
-        for loop in list(self._registries):
-            if loop.is_closed():
-                self._registries.pop(loop, None)
+        if self._class is not None and args and isinstance(args[0], self._class):
+            return await self._method_of(args[0])(*args[1:], **kwargs)
+        key = self._spelling.key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs)
+        return await self._own.registry.get_or_create(key, lambda: self.__wrapped__(*args, **kwargs))
 
     def discard(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Forget the result for these arguments; return whether there was one."""
-        return self.registry.discard(key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs))
+        """Forget the result for these arguments, also one that is being made; return whether there was one."""
+        if self._class is not None and args and isinstance(args[0], self._class):
+            return self._method_of(args[0]).discard(*args[1:], **kwargs)
+        key = self._spelling.key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs)
+        return self._own.registry.discard(key)
 
-    async def clear(self) -> None:
-        """Forget all results. See `Registry.clear`.
+    @property
+    def _results(self) -> Results[T]:
+        return self._own
 
-        Cancellation: as in `Registry.clear`.
-        """
-        await self.registry.clear()
+    @overload
+    def __get__(self, instance: None, owner: type[object] | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[S, Q], T], instance: S, owner: type[object] | None = None
+    ) -> CachedMethod[Q, T]: ...
+    def __get__(self, instance: Any, owner: type[object] | None = None) -> Any:
+        """Return the method of an instance, which has results of its own unless there is a key function."""
+        return self if instance is None or isinstance(self.__wrapped__, staticmethod) else self._method_of(instance)
 
-    async def aclose(self) -> None:
-        """Close the running loop's registry; the next call opens another. See `Registry.aclose`.
+    def _method_of(self, instance: object) -> CachedMethod[Any, T]:
+        return CachedMethod(self, instance)
 
-        Cancellation: as in `Registry.aclose`.
-        """
-        registry = self._registries.pop(kernel.running_loop(), None)
-        if registry is not None:
-            await registry.aclose()
+    def _results_of(self, instance: object) -> Results[T]:
+        """Return the results of an instance, known by its identity, which are kept no longer than it is."""
+        if self._key is not None:
+            return self._own
+        number = id(instance)
+        known = self._of_instances.get(number)
+        if known is not None and known[0]() is instance:
+            return known[1]
+        try:
+            link = ref(instance, functools.partial(self._forget_instance, number))
+        except TypeError:
+            raise TypeError(
+                f"{self!r} keeps the results of each instance as long as that lives, which {in_words(instance)} does "
+                "not tell; add '__weakref__' to the __slots__ of its class, or give @cached a key"
+            ) from None
+        results: Results[T] = Results(name_of(self.__wrapped__), self._options)
+        self._of_instances[number] = link, results
+        return results
 
-    def statistics(self) -> RegistryStatistics:
-        """Return what the running loop's registry has done and holds."""
-        return self.registry.statistics()
-
-    def __get__(self, instance: object, owner: type[object] | None = None) -> Any:
-        """Bind to an instance, which becomes the first argument and thereby part of the key."""
-        return self if instance is None else functools.partial(self, instance)  # type: ignore[arg-type]
+    def _forget_instance(self, number: int, link: ref[object]) -> None:
+        known = self._of_instances.get(number)
+        if known is not None and known[0] is link:
+            del self._of_instances[number]
+            known[1].let_go()
 
     def __repr__(self) -> str:
-        return f"<cached {getattr(self.__wrapped__, '__qualname__', self.__wrapped__)!r}>"
+        return f"<cached {name_of(self.__wrapped__)!r}>"
+
+
+class CachedMethod(PassesForAsync, ResultsFace[T], Generic[P, T]):
+    """A cached function bound to an instance, whose results are kept for it and go with it."""
+
+    def __init__(self, function: CachedFunction[Any, T], instance: object) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+        self.__wrapped__: Callable[P, Coroutine[Any, Any, T]] = MethodType(function.__wrapped__, instance)
+        self.__doc__ = function.__doc__
+        for name in ("__name__", "__qualname__", "__module__"):
+            if hasattr(function, name):
+                setattr(self, name, getattr(function, name))
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the instance's result for these arguments, made by the function where there is none.
+
+        Cancellation: as in `CachedFunction`.
+        """
+        registry = self._results.registry
+        return await registry.get_or_create(self._key_of(args, kwargs), lambda: self.__wrapped__(*args, **kwargs))
+
+    def discard(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the instance's result for these arguments; return whether there was one."""
+        return self.registry.discard(self._key_of(args, kwargs))
+
+    @property
+    def _results(self) -> Results[T]:
+        return self.__func__._results_of(self.__self__)
+
+    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+        function = self.__func__
+        if function._key is not None:
+            return function._key(self.__self__, *args, **kwargs)
+        return function._spelling_of_methods.key_of(args, kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CachedMethod) and self.__func__ is other.__func__ and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__func__), id(self.__self__)))
+
+    def __repr__(self) -> str:
+        return f"<cached {name_of(self.__func__.__wrapped__)!r} of {in_words(self.__self__)}>"
 
 
 class CachedDecorator(Protocol):
@@ -120,11 +193,14 @@ def cached(
     failure_ttl: float | None = None,
     create_timeout: float | None = 60.0,
     clock: Callable[[], float] | None = None,
+    typed: bool = False,
+    ttl_jitter: float = 0.0,
 ) -> CachedDecorator:
     """Keep the results of an async function, and run it once per key however many callers ask at once.
 
     Do not use it for results that need an end of their own, such as connections: that is a ``Registry`` with a
-    finalizer and leases. On a method the instance is part of the key and lives as long as its results.
+    finalizer and leases. On a method each instance has results of its own, told by its identity, of which
+    ``max_size`` are kept; they go with it, and ``instance.method.discard(...)`` and the others are for them.
 
     Example::
 
@@ -136,10 +212,15 @@ def cached(
         ttl: seconds that a result lives, None for no bound.
         idle_ttl: seconds without a call after which it goes, None for no bound.
         max_size: how many results are kept; the least recently used go first. None for no bound.
-        key: makes the key of a call from its arguments; by default the arguments themselves, which must be hashable.
+        key: makes the key of a call from its arguments, on a method with the instance as the first, and the results
+            are then common to all instances. By default the arguments themselves, which must be hashable; however they
+            are spelled, by position, by keyword or left out, they make the same key.
         failure_ttl: seconds for which an error answers further calls; None, not at all: failures are not kept.
         create_timeout: seconds that the function may take, None for ever.
         clock: seconds that never go back; by default the loop's clock.
+        typed: whether equal arguments of different types have results of their own; without it ``f(1)``, ``f(1.0)`` and
+            ``f(True)`` share one.
+        ttl_jitter: by which part of *ttl* results end sooner at most, at random, so that not all are made anew at once.
 
     The decorator raises ``TypeError`` for what is no async function.
     """
@@ -150,10 +231,11 @@ def cached(
         "failure_ttl": failure_ttl,
         "create_timeout": create_timeout,
         "clock": clock,
+        "ttl_jitter": ttl_jitter,
     }
 
     def decorate(fn: Callable[P, Coroutine[Any, Any, T]], /) -> CachedFunction[P, T]:
         checked_async(fn, "@cached takes an async function")
-        return CachedFunction(fn, key, options)
+        return CachedFunction(fn, key, options, typed=typed)
 
     return decorate

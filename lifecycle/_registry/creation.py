@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import Task
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .._chores import Chore, Chores
 from .._ground import kernel
@@ -14,6 +14,7 @@ from .._ground.errors import OwnerClosed, TaskCancelled, failure_of
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import OPEN, Closing
+from .destination import Destination
 from .failures import Failures
 from .flights import Flight
 from .keyed import take_out
@@ -24,25 +25,6 @@ from .sweeper import Sweeper
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Destination(Protocol[K, V]):
-    """What takes in the values that are created."""
-
-    def put(self, key: K, value: V) -> Registration[K, V]:
-        """Own *value* under *key*."""
-
-    def _put_weighed(self, key: K, value: V, ttl: float | None, leases: int) -> Registration[K, V]:
-        """Own *value* under *key*, leased that often, where values have weights."""
-
-    def _come_home(self) -> None:
-        """See that the owner lives in the running loop."""
-
-    def _look_before_puts(self) -> None:
-        """Have every put say so, from now on: it may matter to a creation."""
-
-    def _admit(self, key: K, value: V, cause: RemovalCause, leases: int = 0) -> Registration[K, V]:
-        """Own a value that is on its way out already."""
 
 
 class Creations(Generic[K, V]):
@@ -166,11 +148,11 @@ class Creations(Generic[K, V]):
             if not flight.dying:
                 self._detach(flight)
 
-    def supersede(self, key: K) -> None:
-        """Take note of a put: what is being made for *key*, or has failed to be, is older."""
-        self.detach(key)
+    def supersede(self, key: K) -> bool:
+        """Take note of a put or a discard: what has failed for *key* is older, and so is what is being made, if any."""
         if self.failures is not None:
             self.failures.forget(key)
+        return self.detach(key)
 
     def leave_loop(self) -> None:
         """Forget all creations: their loop is closed."""

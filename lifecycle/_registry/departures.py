@@ -122,7 +122,13 @@ class Departures(Generic[K, V]):
         """
         if self._shelf._has_idle_ttl or not self._no_ending or self._is_observed():
             return False
-        live = self._shelf._live
+        shelf = self._shelf
+        live = shelf._live
+        if not shelf._keys_are_stable:
+            for registration in registrations:
+                registration._bucket = None
+                self.retire(registration, EXPIRED)
+            return True
         leased = 0
         for registration in registrations:
             if registration._leases:
@@ -130,13 +136,7 @@ class Departures(Generic[K, V]):
                 registration._bucket = None
                 self.retire(registration, EXPIRED)
             else:
-                try:
-                    found = live.pop(registration.key)
-                except Exception:
-                    found = None
-                if found is not registration:
-                    self._shelf._take_off_lost(registration, found)
-                    live = self._shelf._live
+                del live[registration.key]
                 registration._state = CLOSED
                 registration._cause = EXPIRED
         self.closed += len(registrations) - leased

@@ -211,6 +211,8 @@ class Crew(Generic[E]):
             try:
                 pending = self._finalize(entry)
                 if pending is not None and (type(pending) is CoroutineType or isawaitable(pending)):
+                    if kernel.current_task().cancelling():  # by the one before, or for that; it is not this one's
+                        await self._absorb_cancellations()
                     self._watch(worker)
                     await pending
                 error = None
@@ -221,8 +223,6 @@ class Crew(Generic[E]):
             self._take_outcome(worker, entry, error)
             if error is not None and is_fatal(error):
                 raise error
-            if kernel.current_task().cancelling():  # whoever that was meant for, it is not the next one
-                await self._absorb_cancellations()
             error = pending = None  # what it refers to must not live until the next one
             steps += 1
             if steps % STEPS == 0 and self._turn_is_over():

@@ -60,6 +60,8 @@ class Intake(Residence[K, V], Generic[K, V]):
         live = self._live
         now = self._clock() if self._timed else 0.0
         expires_at = now + lifetime
+        if type(key) is not self._key_type:
+            self._meet_key_type(type(key))
         if key in live:
             present = live[key]
             if present.value is value:
@@ -100,6 +102,7 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._timed = True
         now = self._clock() if self._timed else 0.0
         weight = self._weigh(key, value)
+        self._meet_key_type(type(key))
         present = self._live.get(key)
         if present is not None and present.value is value:
             present._leases += leases

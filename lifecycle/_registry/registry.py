@@ -20,9 +20,10 @@ from .creation import Creations
 from .departures import Departures
 from .failures import Failures
 from .intake import Intake
+from .keyed import first_in
 from .leases import Lease, Leases, TryLease
 from .registrations import EXPLICIT, SHUT, Registration
-from .shelf import FOREVER, K, V, first_in
+from .shelf import FOREVER, K, V
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper
 
@@ -154,14 +155,14 @@ class Registry(Intake[K, V], Lender):
         now on gets a new one. So what has read an old state does not outlive the news that it is old.
         """
         registration = self._live.get(key)
-        if self._creations.failures is not None:
-            self._creations.failures.forget(key)
-        detached = self._creations.detach(key)
+        detached = False if self._ready else self._creations.supersede(key)
         if registration is None:
             return detached
-        expired = self._is_due(registration)
-        self._departures.retire(registration, self._cause_of_time(registration) if expired else EXPLICIT)
-        return not expired or detached
+        if self._timed and self._is_due(registration):
+            self._departures.retire(registration, self._cause_of_time(registration))
+            return detached
+        self._departures.retire(registration, EXPLICIT)
+        return True
 
     @overload
     def pop(self, key: K) -> V: ...

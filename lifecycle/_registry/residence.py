@@ -8,12 +8,13 @@ from typing import Any, Generic
 from .._ground import kernel
 from .._ground.farewell import tell_at_end
 from .._ground.foreign import in_words
-from .._lender import Closing
+from .._lender import CLOSED, Closing
 from .creation import Creations
 from .departures import Departures
+from .keyed import first_in
 from .leases import Leases
 from .registrations import EXPLICIT, LIVE, SHUT, Registration
-from .shelf import K, Shelf, V, first_in
+from .shelf import K, Shelf, V
 from .sweeper import Sweeper
 
 #: How many values of a loop that is closed are named when they are dropped.
@@ -89,6 +90,13 @@ class Residence(Shelf[K, V], Generic[K, V]):
             live = first_in(self._live)
             self._start_anew()
             self._departures.forget_all(live)
+
+    def _let_go(self) -> None:
+        """End at once, as nobody can use it any more, and nothing in it needs an end."""
+        self._loop_ends()
+        self._sweeper.stop()
+        self._closing.state = CLOSED
+        self._closing.progress()
 
     def _has_belongings(self) -> bool:
         return bool(self._live or self._departures.retained or not self._is_quiet(NOBODY))

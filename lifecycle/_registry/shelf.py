@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from asyncio import BaseEventLoop
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Generic
 
@@ -20,6 +19,7 @@ from .._ground.checks import checked_callable, checked_limit, checked_timeout
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._ground.trace import Mark
+from .keyed import first_in, in_order
 from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause
 from .wheel import ExpiryWheel
 
@@ -37,32 +37,11 @@ FINEST, COARSEST = 0.001, 0.1
 SPARED = 16
 
 
+#: Types of keys that cannot change.
+STABLE = (str, int, bytes, float, bool, type(None))
+
 #: A snapshot names the values of a registry one by one up to this number.
 LISTED = 200
-
-
-# An OrderedDict looks every key up again when it is walked over, and goes astray where one has changed. The dict in it
-# does not, but is in the order in which its entries were put in.
-
-
-def first_in(live: dict[K, Registration[K, V]], number: int | None = None) -> list[Registration[K, V]]:
-    """Return the first *number* registrations in a map, or all; in order of use unless a key has changed."""
-    try:
-        found = list(islice(live.values(), number))
-    except Exception:
-        found = []
-    if found and (number is not None or len(set(found)) == len(live)):
-        return found
-    return list(islice(dict.values(live), number))
-
-
-def in_order(live: dict[K, Registration[K, V]]) -> Iterator[Registration[K, V]]:
-    """Yield the registrations in a map that is no longer used, which may be empty afterwards; looks no key up."""
-    if isinstance(live, OrderedDict):
-        while live:
-            yield live.popitem(last=False)[1]
-    else:
-        yield from live.values()
 
 
 class Shelf(Generic[K, V]):
@@ -81,6 +60,8 @@ class Shelf(Generic[K, V]):
         _weight: the total weight of what is live, where there is a weigher.
         _wheel: the registrations by the time they are due.
         _opened: how many values were ever taken in.
+        _key_type: the type of the last key.
+        _keys_are_stable: whether all keys have been of types whose hash and equality never change.
         _open_bucket: returns the wheel's bucket for a time, and sees that somebody wakes for it.
     """
 
@@ -90,6 +71,8 @@ class Shelf(Generic[K, V]):
         "_has_idle_ttl",
         "_idle_ttl",
         "_is_lru",
+        "_key_type",
+        "_keys_are_stable",
         "_live",
         "_open_bucket",
         "_opened",
@@ -128,6 +111,8 @@ class Shelf(Generic[K, V]):
         self._timed = self._has_idle_ttl or self._ttl != FOREVER
         self._is_lru = max_size is not None
         self._opened = 0
+        self._key_type: type = str
+        self._keys_are_stable = True
         self._start_anew()
 
     def _bind_clock(self) -> float:
@@ -153,21 +138,32 @@ class Shelf(Generic[K, V]):
         if self._has_idle_ttl:
             self._touch = self._use
 
+    def _meet_key_type(self, kind: type) -> None:
+        self._key_type = kind
+        if not any(kind is stable for stable in STABLE):
+            self._keys_are_stable = False
+
     # Taking off
 
     def _take_off(self, registration: Registration[K, V]) -> None:
         """Take a live registration out of the map and the wheel."""
+        if self._keys_are_stable:
+            del self._live[registration.key]
+        else:
+            self._take_off_found(registration)
+        bucket = registration._bucket
+        if bucket is not None:
+            del bucket[registration]
+        if self._weigher is not None:
+            self._weight -= registration._weight
+
+    def _take_off_found(self, registration: Registration[K, V]) -> None:
         try:
             found = self._live.pop(registration.key)
         except Exception:  # nothing is found there, or the key itself raises
             found = None
         if found is not registration:
             self._take_off_lost(registration, found)
-        bucket = registration._bucket
-        if bucket is not None:
-            del bucket[registration]
-        if self._weigher is not None:
-            self._weight -= registration._weight
 
     def _take_off_lost(self, registration: Registration[K, V], found: Registration[K, V] | None) -> None:
         """Take a registration out of the map that its key does not lead to any more, because it has changed.
@@ -241,7 +237,10 @@ class Shelf(Generic[K, V]):
     def _restart_idle_time(self, registration: Registration[K, V]) -> None:
         """Let the idle time of a value that was in use until now begin anew."""
         former = registration.expires_at
-        registration.expires_at = due = min(self._clock() + self._idle_ttl, registration._limit)
+        due = self._clock() + self._idle_ttl
+        if due > registration._limit:
+            due = registration._limit
+        registration.expires_at = due
         if due < former:  # it was leased when it would have been idle, and nobody looked after it since
             self._refile(registration)
 

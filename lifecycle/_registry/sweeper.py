@@ -16,8 +16,9 @@ from .._lender import Closing
 from .departures import Departures
 from .failures import Failures
 from .finalizing import TURN
+from .keyed import in_order
 from .registrations import Registration, RemovalCause
-from .shelf import FOREVER, Shelf, in_order
+from .shelf import FOREVER, Shelf
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -126,9 +126,12 @@ def test_a_method_is_bound_to_its_instance() -> None:
     async def scenario(bubble: Bubble) -> None:
         assert await Client("a").ask("x") == "a: x"
         assert await Client("b").ask("x") == "b: x"
-        assert await Client.ask(Client("c"), "x") == "c: x"
-        assert Client.ask.statistics().live == 3
-        await Client.ask.aclose()
+        client = Client("c")
+        assert await Client.ask(client, "x") == "c: x"
+        assert client.ask.statistics().live == 1
+        assert Client.ask.discard(client, "x")
+        assert client.ask.statistics().live == 0
+        await client.ask.aclose()
 
     run_virtual(scenario)
 
@@ -170,7 +173,7 @@ def test_loops_of_several_threads_keep_apart() -> None:
 
     async def look(bubble: Bubble) -> None:
         await function(1)
-        assert len(function._registries) == 1
+        assert len(function._own._registries) == 1
         await function.aclose()
 
     run_virtual(look)
