@@ -54,6 +54,7 @@ class Wire(asyncio.Protocol):
         "_finished",
         "_lost",
         "_paused",
+        "_peer_ended",
         "_reader",
         "_size",
         "_writers",
@@ -87,7 +88,8 @@ class Wire(asyncio.Protocol):
         self.burst: int = 0
         self.socket: socket.socket | None = None
         self._discarded = False  # something came in after the end of the input
-        self._finished: Future[None] | None = None  # the peer has ended its side
+        self._peer_ended = False
+        self._finished: Future[None] | None = None  # done when it has; made by who waits for that
         self._drained: Future[None] | None = None
         self._size = 0
         self._paused = False
@@ -121,9 +123,8 @@ class Wire(asyncio.Protocol):
         return True  # what was asked for may still be answered
 
     def _note_end_of_peer(self) -> None:
-        if self._finished is None:
-            self._finished = kernel.new_future()
-        if not self._finished.done():
+        self._peer_ended = True
+        if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -315,7 +316,7 @@ class Wire(asyncio.Protocol):
 
     def _peer_sends(self) -> bool:
         """Return whether the peer may be sending still, so that a close would reset the connection."""
-        if self.gone or (self._finished is not None and self._finished.done()):
+        if self._peer_ended or self.gone:
             return False
         return bool(self.chunks) or self._paused or self._discarded or self._has_unread()
 
@@ -345,8 +346,9 @@ class Wire(asyncio.Protocol):
         if self._paused:
             self._read_on()
         self._end_output()
-        self._finished = self._finished or kernel.new_future()
-        await kernel.wait(self._finished, timeout)
+        if not self._peer_ended:
+            self._finished = self._finished or kernel.new_future()
+            await kernel.wait(self._finished, timeout)
 
     def _end_output(self) -> None:
         self.transport.write_eof()
