@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 from asyncio import Task, get_running_loop
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextvars import Context
 from inspect import CO_COROUTINE
 from types import FrameType
@@ -50,12 +50,19 @@ def spawn_eagerly(coro: Coroutine[Any, Any, T], name: str | None = None, context
 #: What calls every step of a task that is not its first, and the first of one that does not start eagerly.
 _IN_A_TURN = asyncio.Handle._run.__code__
 
+#: The tasks of all loops that make their first step eagerly; None from Python 3.14 on, where asyncio does not tell.
+_EAGER: Collection[Task[Any]] | None = None
+if sys.version_info < (3, 14):
+    _EAGER = getattr(asyncio.tasks, "_eager_tasks", ())
+
 
 def is_in_step_of_starter(task: Task[Any]) -> bool:
     """Return whether *task*, which runs now, makes its first step inside the step of whoever has started it.
 
-    asyncio does not tell from Python 3.14 on. The stack does: some coroutine is below the one of the task.
+    Where it does, some coroutine is on the stack below the one of the task.
     """
+    if _EAGER is not None and task not in _EAGER:  # as nearly always, and every close asks
+        return False
     outermost: FrameType | None = getattr(coroutine_of(task), "cr_frame", None)
     below = None if outermost is None else outermost.f_back
     while below is not None and below.f_code is not _IN_A_TURN:  # of which uvloop has none

@@ -494,7 +494,8 @@ async def run_program(program: Program, enough: float = ENOUGH) -> None:
 
     began = loop.time()
     task = asyncio.create_task(hosted())
-    kick = loop.call_later(3600 if program.cancelled_at is None else program.cancelled_at * MOMENT, task.cancel)
+    when = 3600 if program.cancelled_at is None else program.cancelled_at * MOMENT
+    kick = loop.call_later(when, task.cancel, "because")
     await asyncio.wait([task])
     kick.cancel()
     took = loop.time() - began
@@ -503,6 +504,9 @@ async def run_program(program: Program, enough: float = ENOUGH) -> None:
     assert not run.late, run.late
     assert took < 4 * enough, (took, caught)
     assert not late, late
+    met = [error.args for error in caught if isinstance(error, asyncio.CancelledError)]
+    assert all(words in (("because",), ()) for words in met), met  # a gather of asyncio's forgets them
+    assert not met or program.cancelled_at is not None, met
     for owner in run.owners:  # what its own tasks have closed is closed now, and what was never entered can be
         with contextlib.suppress(Exception):
             await close(run, owner)
