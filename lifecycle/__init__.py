@@ -16,6 +16,7 @@ def _every_home() -> None:
     from ._connect import attempt, connect, dial, stages, state, statistics
     from ._ground import closing, errors
     from ._group import completions, gather, group, statistics
+    from ._kept import keep, kept, records, state
     from ._limits import bounds, limiter
     from ._mailbox import broadcast, mailbox, statistics, subscription
     from ._manager import hooks, manager, overdue, records

@@ -7,6 +7,7 @@ from ._connect.dial import dial_tls as dial_tls
 from ._connect.dial import dial_unix as dial_unix
 from ._connect.stages import Stages as Stages
 from ._ground.errors import ConnectError as ConnectError
+from ._ground.errors import ConnectionLost as ConnectionLost
 from ._ground.errors import ConnectTimeout as ConnectTimeout
 from ._ground.errors import CreationTimeout as CreationTimeout
 from ._ground.errors import LifecycleError as LifecycleError
@@ -14,6 +15,7 @@ from ._ground.errors import LimiterFull as LimiterFull
 from ._ground.errors import MailboxEmpty as MailboxEmpty
 from ._ground.errors import MailboxFull as MailboxFull
 from ._ground.errors import ManagerFull as ManagerFull
+from ._ground.errors import NotConnected as NotConnected
 from ._ground.errors import OwnerClosed as OwnerClosed
 from ._ground.errors import PoolFull as PoolFull
 from ._ground.errors import PoolTimeout as PoolTimeout
@@ -30,6 +32,7 @@ from ._group.gather import amap as amap
 from ._group.gather import gather as gather
 from ._group.gather import race as race
 from ._group.group import TaskGroup as TaskGroup
+from ._kept.keep import keep_connected as keep_connected
 from ._limits.bounds import Rate as Rate
 from ._limits.bounds import limit_by as limit_by
 from ._limits.limiter import Limiter as Limiter
@@ -70,6 +73,7 @@ __all__ = [
     "Broadcast",
     "ConnectError",
     "ConnectTimeout",
+    "ConnectionLost",
     "CreationTimeout",
     "DrainReport",
     "LifecycleError",
@@ -79,6 +83,7 @@ __all__ = [
     "MailboxEmpty",
     "MailboxFull",
     "ManagerFull",
+    "NotConnected",
     "OwnerClosed",
     "Pool",
     "PoolFull",
@@ -120,6 +125,7 @@ __all__ = [
     "fixed_rate",
     "gather",
     "get_background_manager",
+    "keep_connected",
     "limit_by",
     "link",
     "once",

@@ -17,12 +17,14 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.connect": "connect",
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
         "_connect.stages": "Stages",
-        "_ground.errors": "ConnectError ConnectTimeout CreationTimeout LifecycleError LimiterFull "
-        "MailboxEmpty MailboxFull OwnerClosed ManagerFull PoolFull PoolTimeout ReleaseTimeout ServerDraining StillLent "
-        "SubscriberTooSlow TaskCancelled TaskNotFinished TimeoutExpired WrongLoop",
+        "_ground.errors": "ConnectError ConnectTimeout ConnectionLost CreationTimeout LifecycleError LimiterFull "
+        "MailboxEmpty MailboxFull ManagerFull NotConnected OwnerClosed PoolFull PoolTimeout "
+        "ReleaseTimeout ServerDraining StillLent SubscriberTooSlow TaskCancelled TaskNotFinished "
+        "TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",
         "_group.gather": "amap gather race",
         "_group.group": "TaskGroup",
+        "_kept.keep": "keep_connected",
         "_limits.bounds": "Rate limit_by",
         "_limits.limiter": "Limiter",
         "_mailbox.broadcast": "Broadcast",
@@ -58,6 +60,9 @@ FACES: dict[str, dict[str, str]] = {
         "_ground.closing": "OwnerState",
         "_group.completions": "Completions",
         "_group.statistics": "TaskGroupStatistics",
+        "_kept.kept": "KeptConnection",
+        "_kept.records": "ConnectionDown ConnectionUp KeptStatistics",
+        "_kept.state": "KeptState",
         "_lender": "ReturnReport",
         "_limits.bounds": "LimitBy",
         "_limits.limiter": "Hold LimiterStatistics TryHold",

@@ -6,6 +6,11 @@ from ._connect.statistics import ConnectStatistics as ConnectStatistics
 from ._ground.closing import OwnerState as OwnerState
 from ._group.completions import Completions as Completions
 from ._group.statistics import TaskGroupStatistics as TaskGroupStatistics
+from ._kept.kept import KeptConnection as KeptConnection
+from ._kept.records import ConnectionDown as ConnectionDown
+from ._kept.records import ConnectionUp as ConnectionUp
+from ._kept.records import KeptStatistics as KeptStatistics
+from ._kept.state import KeptState as KeptState
 from ._lender import ReturnReport as ReturnReport
 from ._limits.bounds import LimitBy as LimitBy
 from ._limits.limiter import Hold as Hold
@@ -50,9 +55,14 @@ __all__ = [
     "Completions",
     "ConnectAttempt",
     "ConnectStatistics",
+    "ConnectionDown",
+    "ConnectionUp",
     "CronRule",
     "Growth",
     "Hold",
+    "KeptConnection",
+    "KeptState",
+    "KeptStatistics",
     "Lease",
     "LimitBy",
     "LimiterStatistics",

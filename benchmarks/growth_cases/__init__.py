@@ -10,6 +10,7 @@ from . import (
     broadcasts,
     connects,
     groups,
+    kept,
     lenders,
     limits,
     mailboxes,
@@ -24,6 +25,6 @@ from . import (
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
-    "CASES", "Case", "Laps", "broadcasts", "connects", "groups", "lenders", "limits", "mailboxes", "managers",
-    "nesting", "others", "process", "scopes", "servers", "silence", "timers",
+    "CASES", "Case", "Laps", "broadcasts", "connects", "groups", "kept", "lenders", "limits", "mailboxes",
+    "managers", "nesting", "others", "process", "scopes", "servers", "silence", "timers",
 ]  # fmt: skip

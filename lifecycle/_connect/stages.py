@@ -40,13 +40,14 @@ class Stages:
         deadline: the loop time at which the attempt is cut off; None where there is no bound.
     """
 
-    __slots__ = ("_active", "_failures", "_latest", "_scope", "attempt", "deadline")
+    __slots__ = ("_active", "_failures", "_latest", "_on_task", "_scope", "attempt", "deadline")
 
     def __init__(self, scope: Scope, attempt: int, deadline: float) -> None:
         self._scope = scope
         self._active: dict[object, str] = {}
         self._latest: str | None = None
         self._failures: deque[tuple[str, BaseException]] = deque(maxlen=FAILURES)
+        self._on_task: Callable[[TaskHandle[Any]], None] | None = None  # told of each task of the connection
         self.attempt: int = attempt
         self.deadline: float | None = None if deadline == kernel.FOREVER else deadline
 
@@ -164,7 +165,10 @@ class Stages:
             OwnerClosed: the attempt is over; *fn* was not called.
             TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
-        return self._scope.start_soon(fn, *args, name=name)
+        handle = self._scope.start_soon(fn, *args, name=name)
+        if self._on_task is not None:
+            self._on_task(handle)
+        return handle
 
     def _pass_on(self, value: object) -> None:
         """Note that *value*, which was acquired, is released with something else that was."""

@@ -157,6 +157,18 @@ class ConnectError(LifecycleError, ConnectionError):
         super().__init__(message)
 
 
+class NotConnected(LifecycleError, ConnectionError):
+    """There is no connection at this moment, and whoever asked did not want to wait for the next one.
+
+    You do not get it from ``await kept.get()``, except where the next connection waits for the caller: in ``on_down``,
+    or in the connector itself.
+    """
+
+
+class ConnectionLost(LifecycleError, ConnectionError):
+    """A kept connection has ended although nothing of it has failed: a task of it has returned, or was cancelled."""
+
+
 class TimeoutExpired(LifecycleError, TimeoutError):
     """Something did not end within the ``timeout`` of its call; it has been asked to end.
 

@@ -41,6 +41,7 @@ class EndingScope:
     _unwinding: Unwinding | None = None  # while it is being closed
     _context: Context | None = None  # in which the parent has its synchronous releases run, once that closes this
     _over: Future[None] | None = None  # see `wait_closed`
+    _on_failure: Callable[[EndingScope], None] | None = None  # in place of a close, where there is no body to interrupt
     _fatal: BaseException | None = None  # with which a task has ended the process: there is nothing more to tell of it
 
     def __init__(self, name: str | None = None, *, close_timeout: float | None = 30.0) -> None:
@@ -163,6 +164,8 @@ class EndingScope:
         body = self._running_body()
         if body is not None:
             body.interrupt(reason)
+        elif self._on_failure is not None:
+            self._on_failure(self)
         else:
             run_surely(self._close_alone, f"closer of {self}")
 

@@ -331,6 +331,8 @@ class Scope(TaskScope):
         heir = Scope(self.name, close_timeout=self.close_timeout)
         self._books.hand_over(heir, heir._books)
         heir._errors, self._errors = self._errors, heir._errors
+        if self._on_failure is not None:
+            heir._on_failure = self._on_failure
         if hasattr(self, "_alive"):
             heir._alive = self._alive
         return heir

@@ -45,6 +45,17 @@ class Terminal(Connection):
         return ""
 
 
+class Line(Connection):
+    """Something that is read from."""
+
+    async def read(self) -> None:
+        """Read for a while."""
+        await forever()
+
+    async def log_in(self) -> None:
+        """Say who is there."""
+
+
 async def connect(*_: object) -> Connection:
     """Return something to own."""
     return Connection()
@@ -102,6 +113,7 @@ WORLD: dict[str, dict[str, Any]] = {
         "url": "north",
     },
     "lifecycle.background": {"user": "ann"},
+    "lifecycle.keep_connected": {"Session": Line, "open_stream": connect, "subscribe_again": work},
     "lifecycle.Retry": {"asyncpg": SimpleNamespace(CannotConnectNowError=OSError)},
     "lifecycle.fixed_rate": {"poll": work},
     "lifecycle.resource": {"connect": connect},
