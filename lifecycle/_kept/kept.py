@@ -21,7 +21,7 @@ from .connection import Connection
 from .keeper import Keeper
 from .plan import Plan
 from .records import KeptStatistics
-from .state import CLOSED, ENDED, UP, KeptState
+from .state import ENDED, UP, KeptState
 
 T = TypeVar("T")
 
@@ -66,8 +66,8 @@ class KeptConnection(Generic[T]):
     @property
     def current(self) -> T | None:
         """What the connector returned for the connection that is up; None where none is."""
-        connection = self._keeper.connection
-        return connection.value if self._keeper.state is UP and connection is not None else None
+        keeper = self._keeper
+        return keeper.connection.value if keeper.state is UP and keeper.connection is not None else None
 
     @property
     def closed(self) -> bool:
@@ -168,10 +168,10 @@ class KeptConnection(Generic[T]):
             ConnectError: it was given up.
             OwnerClosed: it is closed.
         """
-        reason = checked_name(reason, "a reconnect was asked for")
+        why = checked_name(reason, "a reconnect was asked for")
         if self._keeper.state in ENDED:
             self._keeper.refuse()
-        self._keeper.reconnect(reason)
+        self._keeper.reconnect(why)
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Return an iterator over the connections: the present one, then each that follows, none of them twice.
@@ -255,8 +255,7 @@ class KeptConnection(Generic[T]):
             return
         self._loop = kernel.running_loop()
         self._keeper.begin()
-        name = f"keeper of {self.name!r}"
-        self._scope.create_task(self._keeper.keep(), name=name, context=self._context)
+        self._scope.create_task(self._keeper.keep(), name=f"keeper of {self.name!r}", context=self._context)
 
     async def _arrival(self, seconds: float, seen: int = 0) -> Connection[T]:
         """Return the present connection or the next one, of those after number *seen*."""
@@ -291,7 +290,7 @@ class KeptConnection(Generic[T]):
             things.append(Thing("attempt", self.name, owner=keeper.attempt))
         elif keeper.connection is not None:
             things.append(Thing("scope", self.name, owner=keeper.connection.scope))
-        state = "closed" if scope.closed or keeper.state is CLOSED else keeper.state.value
+        state = "closed" if scope.closed else keeper.state.value
         return Portrait("kept connection", self.name, state, keeper.since, things, {"ups": keeper.ups})
 
     def __repr__(self) -> str:
