@@ -412,10 +412,10 @@ OWN = [
     OwnMutant("a broken value is lent again", "Loan.__aexit__", "spoiled=spoiled", "spoiled=False", ("pool_discards",)),
     OwnMutant("a loan is not given back", "Loan.__aexit__", "pool._idle.append(slot)", "pass", POOL),
     OwnMutant("a value handed over is lost", "Line._leave", "self._pool._lend_or_keep(", "id(", POOL),
-    OwnMutant("idle values are not destroyed", "Pool._begin_closing", "self._end_idle()", "pass", POOL),
+    OwnMutant("idle values are not destroyed", "Counter._begin_closing", "self._end_idle()", "pass", POOL),
     OwnMutant("a borrower that gives up stays in line", "Line.stand", "timer.cancel()", "pass", POOL),
     OwnMutant("borrowers in line are not told", "Line.refuse_all", "place.set_result(", "id(", ("pool_closed",)),
-    OwnMutant("the next in line is passed over", "Pool._take_back", "place.set_result(slot)", "pass", POOL),
+    OwnMutant("the next in line is passed over", "Counter._take_back", "place.set_result(slot)", "pass", POOL),
     # Groups, and what is built on them.
     OwnMutant("a member in line is not closed", "Members._forget", "self._waiting.pop(task).close()", "pass", GROUP),
     OwnMutant("a member in line is not dropped", "Members._drop_unstarted", "handle._discard()", "pass", GROUP),

@@ -47,7 +47,7 @@ TOLD = [
     ),
     OwnMutant(
         "a stopped creation loses its error",
-        "Pool._creation_failed",
+        "Counter._creation_failed",
         "elif not isinstance(error, (TaskCancelled, CreationTimeout)):",
         "elif False:",
         ERRORS,

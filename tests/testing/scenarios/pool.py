@@ -149,3 +149,139 @@ async def pool_resized_and_timed_out(bubble: Bubble) -> None:
             group.create_task(borrower(0.01))
             await asyncio.sleep(0.01)
             pool.resize(1)
+
+
+@scenario
+async def pool_outlives_an_outage(bubble: Bubble) -> None:
+    """Creations that fail, several in a row; borrowers in line meanwhile, and one who waits until it is ready."""
+    tries = 0
+
+    async def create() -> Token:
+        nonlocal tries
+        tries += 1
+        if tries <= 4:
+            await asyncio.sleep(0.01)
+            raise ConnectionRefusedError("planned")
+        return await connect(bubble, "value")
+
+    async with Pool(create, disconnect, max_size=2, min_size=1, name="pool") as pool:
+
+        async def borrower(arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            with contextlib.suppress(ConnectionRefusedError):
+                async with pool.acquire() as value:
+                    await use(value)
+
+        async with TaskGroup() as group:
+            for arrives in (0, 0, 0.02, 0.1):
+                group.create_task(borrower(arrives))
+            await pool.wait_ready(timeout=60.0)
+
+
+@scenario
+async def pool_ready_after_an_outage(bubble: Bubble) -> None:
+    """Nobody borrows: what is missing is tried again by itself."""
+    tries = 0
+
+    async def create() -> Token:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            await asyncio.sleep(0.01)
+            raise ConnectionRefusedError("planned")
+        return await connect(bubble, "value")
+
+    async with Pool(create, disconnect, max_size=2, min_size=1, name="pool") as pool:
+        await pool.wait_ready(timeout=60.0)
+
+
+@scenario
+async def pool_asks_again_after_a_pause(bubble: Bubble) -> None:
+    """A borrower that comes in the pause after several failures, where no values are kept: it is served after it."""
+    tries = 0
+
+    async def create() -> Token:
+        nonlocal tries
+        tries += 1
+        if tries <= 3:
+            raise ConnectionRefusedError("planned")
+        return await connect(bubble, "value")
+
+    async with Pool(create, disconnect, max_size=1, name="pool") as pool:
+        for _ in range(3):
+            with contextlib.suppress(ConnectionRefusedError):
+                async with pool.acquire():
+                    pass
+        async with pool.acquire(timeout=5.0) as value:
+            await use(value)
+
+
+@scenario
+async def pool_does_not_wait_for_a_creation_that_hangs(bubble: Bubble) -> None:
+    """A borrower that has given up, and a later one that gets a value of its own."""
+    hangs = True
+
+    async def create() -> Token:
+        nonlocal hangs
+        if hangs:
+            hangs = False
+            await asyncio.sleep(50.0)
+        return await connect(bubble, "value")
+
+    async with Pool(create, disconnect, max_size=1, close_timeout=1.0, name="pool") as pool:
+        with contextlib.suppress(TimeoutError):
+            async with pool.acquire(timeout=0.1) as value:
+                await use(value)
+        async with pool.acquire(timeout=10.0) as value:
+            await use(value)
+
+
+@scenario
+async def pool_does_not_wait_for_a_check_that_hangs(bubble: Bubble) -> None:
+    """A value that answers neither its check nor its end, in a pool that has room for no other."""
+    silent: set[Token] = set()
+
+    async def check(value: Token) -> None:
+        if value in silent:
+            await asyncio.sleep(3600)
+
+    async with Pool(
+        lambda: connect(bubble, "value"),
+        disconnect,
+        max_size=1,
+        check=check,
+        check_bypass=0.0,
+        check_timeout=1.0,
+        name="pool",
+    ) as pool:
+        async with pool.acquire() as value:
+            silent.add(value)
+        async with pool.acquire(timeout=5.0) as value:
+            assert value not in silent, "lent without an answer"
+            await use(value)
+    pool._check_invariants()
+
+
+@scenario
+async def pool_steps_that_call_back(bubble: Bubble) -> None:
+    """An end that expires all the others, in the middle of the upkeep."""
+
+    async def create() -> Token:
+        return await connect(bubble, "value")
+
+    def end(value: Token) -> object:
+        pool.expire()
+        return disconnect(value)
+
+    async with Pool(create, end, max_size=3, max_idle=0.05, name="pool") as pool:
+
+        async def borrower() -> None:
+            async with pool.acquire() as value:
+                await use(value)
+
+        for _ in range(2):
+            async with TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(borrower())
+            await asyncio.sleep(0.2)
+        assert not len(pool), "what was idle has not been ended"
