@@ -1,5 +1,6 @@
 """What users write, as strict type checkers see it: `make types` checks this file, nothing runs it."""
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from lifecycle import (
     Registry,
     Retry,
     Scope,
+    ServedStream,
     Stages,
     TaskGroup,
     TaskHandle,
@@ -23,19 +25,24 @@ from lifecycle import (
     connect,
     gather,
     limit_by,
+    link,
     once,
     race,
     resource,
     run,
+    serve_tcp,
+    serve_unix,
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
 from lifecycle.types import (
     CachedMethod,
     ConnectAttempt,
     Hold,
+    LinkOutcome,
     Loan,
     RetryAttempt,
     RetryFailure,
+    Server,
     Subscription,
     Timer,
     TimerRun,
@@ -285,3 +292,18 @@ async def told(failure: RetryFailure) -> None:
 
 
 with_a_hook = Retry(on_failure=told, give_up_on=(ValueError, KeyError))
+
+
+async def linked(
+    pump: Callable[[str, int], Coroutine[Any, Any, None]], beat: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    outcome = await link(beat, (pump, "up", 1), down=(pump, "down", 2), may_end=["down"], close=print, abort=print)
+    assert_type(outcome, LinkOutcome)
+    outcome.raise_errors()
+
+
+def served(handler: Callable[[ServedStream], Coroutine[Any, Any, None]], listening: socket.socket) -> None:
+    assert_type(serve_tcp(handler, sock=[listening], drain="tell"), Server)
+    assert_type(serve_tcp(handler, reuse_port=True), Server)
+    assert_type(serve_unix(handler, "control.sock", mode=0o660, owner=("root", None)), Server)
+    assert_type(serve_unix(handler, sock=listening), Server)
