@@ -86,6 +86,10 @@ async def limits(url: str) -> None:
     with limiter.try_hold(url) as tried:
         assert_type(tried, TryHold)
     limiter.pause(1.0, url)
+    async with TaskManager(limit_by=limit_by(len, limit=1)) as manager, TaskGroup(rate=Rate(1)) as group:
+        manager.create_task(open_client(url), limit_key="key")
+        group.create_task(open_client(url), limit_key=None)
+    assert_type(await amap(open_client, [url], limit_by=limit_by(len, limit=1)), list[Client])
 
 
 async def owners() -> None:

@@ -315,7 +315,7 @@ OWN = [
     ),
     OwnMutant(
         "what waits in line is not dropped",
-        "TaskManager._discard_pending",
+        "TaskBooks._discard_pending",
         "self._drop_unstarted(handle)",
         "pass",
         ("manager_drops",),

@@ -12,6 +12,7 @@ from .._ground.calls import coroutine_for, name_of
 from .._ground.checks import checked_async, checked_limit
 from .._ground.errors import TaskCancelled
 from .._ground.foreign import combine, is_fatal
+from .._limits.bounds import LimitBy, Rate
 from .._task.handle import CANCELLED, FAILED, TaskHandle, TaskStatus
 from .group import Policy, TaskGroup
 from .member import Member, name_of_member, was_cancelled
@@ -26,6 +27,9 @@ T4 = TypeVar("T4")
 T5 = TypeVar("T5")
 T6 = TypeVar("T6")
 
+#: How many items wait for their keys at most, while more are taken for others.
+LOOKAHEAD = 1000
+
 Awaitables = Iterable[Awaitable[T]] | AsyncIterable[Awaitable[T]]
 
 
@@ -38,9 +42,16 @@ class ResultGroup(TaskGroup):
     """
 
     def __init__(
-        self, name: str, *, limit: int | None = None, policy: Policy = "fail_fast", keep_errors: bool = False
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        policy: Policy = "fail_fast",
+        keep_errors: bool = False,
+        limit_by: LimitBy | None = None,
+        rate: Rate | None = None,
     ) -> None:
-        super().__init__(limit=limit, policy=policy, name=name)
+        super().__init__(limit=limit, policy=policy, name=name, limit_by=limit_by, rate=rate)
         self._keep_errors = keep_errors
 
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
@@ -165,6 +176,8 @@ async def collect(
     *,
     limit: int | None,
     return_exceptions: bool = False,
+    limit_by: LimitBy | None = None,
+    rate: Rate | None = None,
 ) -> list[Any]:
     """Await what *make* makes of every item of *source*, each in a task of its own; return the results in order.
 
@@ -172,9 +185,10 @@ async def collect(
     """
     handles: list[TaskHandle[Any]] = []
     try:
-        group = ResultGroup(name, limit=limit, keep_errors=return_exceptions)
+        group = ResultGroup(name, limit=limit, keep_errors=return_exceptions, limit_by=limit_by, rate=rate)
         async with group:
-            await start_each(group, source, make, handles.append)
+            start = start_each if limit_by is None else start_each_by_key
+            await start(group, source, make, handles.append)
         if return_exceptions:
             return [outcome_of(handle) for handle in handles]
         return [handle.result() for handle in handles]
@@ -214,6 +228,38 @@ async def start_each(
         await source.aclose()
 
 
+async def start_each_by_key(
+    group: TaskGroup,
+    source: Source[T],
+    make: Callable[[T], Awaitable[Any]],
+    note: Callable[[TaskHandle[Any]], None],
+) -> None:
+    """Do the same where the item is what a key is made of; items wait while their keys are full, `LOOKAHEAD` at most.
+
+    Cancellation: the source is closed.
+    """
+    members = group._members
+    quotas = members._quotas
+    assert quotas is not None
+    try:
+        while (item := await source.pull()) is not END:
+            share = quotas.share_for(group, (item,))
+            reserved = members.queued >= LOOKAHEAD
+            if reserved:
+                await members.reserve_slot(share)
+            share.claimed += 1
+            try:
+                coro = coroutine_for(make(item))
+            finally:
+                share.claimed -= 1
+            if group._ending is not None:  # a task that was started eagerly has failed
+                coro.close()
+                return
+            note(members.add_handle(coro, name_of(coro), reserved=reserved, share=share))
+    finally:
+        await source.aclose()
+
+
 def outcome_of(handle: TaskHandle[Any]) -> Any:
     """Return what an ended task returned, or its error."""
     try:
@@ -228,7 +274,12 @@ def outcome_of(handle: TaskHandle[Any]) -> Any:
 
 
 async def amap(
-    fn: Callable[[T], Awaitable[R]], items: Iterable[T] | AsyncIterable[T], *, limit: int | None = None
+    fn: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | None = None,
+    limit_by: LimitBy | None = None,
+    rate: Rate | None = None,
 ) -> list[R]:
     """Call ``await fn(item)`` for every item, at most *limit* at once, and return the results in order.
 
@@ -247,6 +298,9 @@ async def amap(
         fn: called with one item.
         items: iterable, asynchronous or not.
         limit: how many calls may run at once, at least 1; None for no bound.
+        limit_by: bounds for each key, which is made of the item; see `lifecycle.limit_by`. Each call has a task of its
+            own then. While the keys of some items are full, others are taken: up to a thousand items wait.
+        rate: how many calls may begin in a time; as with *limit_by*, each in a task of its own.
 
     Raises:
         TypeError: *fn* is no async function, or *items* cannot be iterated.
@@ -257,6 +311,8 @@ async def amap(
     """
     checked_limit(limit)
     checked_async(fn, "amap() takes an async function and what to call it with")
+    if limit_by is not None or rate is not None:
+        return await collect("amap", Source(items), fn, limit=limit, limit_by=limit_by, rate=rate)
     if isinstance(items, AsyncIterable):
         return await collect("amap", Source(items), fn, limit=limit)
     results: dict[int, R] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, Handle, Task
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextvars import Context
 from functools import partial
 from types import CoroutineType, FunctionType, TracebackType
@@ -16,14 +16,18 @@ from .._ground.calls import SUSPECTS, check_asynchronous, checked_coroutine, cor
 from .._ground.checks import checked_limit, checked_name, checked_timeout
 from .._ground.closing import OwnerState, tell_closed, wait_closed
 from .._ground.errors import OwnerClosed, ReleaseTimeout, TaskNotFinished, TimeoutExpired
-from .._ground.foreign import add_context, distinct, is_fatal, without_our_frame
+from .._ground.foreign import is_fatal, without_our_frame
 from .._ground.ladder import Ladder
 from .._ground.lifeline import keep_tasks_of
 from .._ground.roots import Portrait, enroll
+from .._limits.bounds import LimitBy, Rate, checked_limit_by, checked_rate
+from .._limits.quotas import UNSAID
 from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
-from .member import Member, name_of_member, native_task_of, was_cancelled
+from .ending import is_request, raise_together
+from .keyed import KEYED, create_keyed, start_keyed
+from .member import Member, name_of_member, native_task_of, run_startup, was_cancelled
 from .members import Members, logger
 from .statistics import TaskGroupStatistics
 
@@ -66,6 +70,8 @@ class TaskGroup:
             waits for another of its group that is in line may wait for ever.
         timeout: seconds that the block, joining included, may take; then the body and the tasks are cancelled,
             joined, and `TimeoutExpired` is raised, a ``TimeoutError``. None for no bound.
+        limit_by: bounds for each key, see `lifecycle.limit_by`. A task whose key is full waits and lets others pass.
+        rate: how many tasks may begin in a time.
         close_timeout: seconds that a task has to end when the group has cancelled it. Then it is cancelled again, and
             ``min(1, close_timeout)`` seconds later it is abandoned, and named by a `ReleaseTimeout` among the errors
             of the group. None for ever, as in asyncio. A task that the group has not cancelled has no such bound.
@@ -86,6 +92,8 @@ class TaskGroup:
         timeout: float | None = None,
         close_timeout: float | None = 30.0,
         policy: Policy = "fail_fast",
+        limit_by: LimitBy | None = None,
+        rate: Rate | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
@@ -93,10 +101,12 @@ class TaskGroup:
         self.policy: Policy = policy
         self.timeout: float = checked_timeout(timeout, "timeout")
         self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
-        self._members = Members(self, checked_limit(limit), all_ends=self._needs_all_ends())
+        bounds = checked_limit(limit), checked_limit_by(limit_by), checked_rate(rate)
+        self._members = Members(self, *bounds, all_ends=self._needs_all_ends())
         self._errors: list[BaseException] = []
         self._lost: list[BaseException] = []  # errors of tasks that have lost a race
         self._state = OPEN
+        # Why a task is not taken in the shortest way: it is not taken at all, or is to have a key.
         self._refusal: str | None = "has not been entered"
         self._ending: str | None = None  # why the tasks are being cancelled
         self._ladder: Ladder | None = None  # while they are
@@ -123,7 +133,7 @@ class TaskGroup:
         self._body = Body(host)
         self._members.bind(host)
         self._since = self._members.now()
-        self._refusal = None
+        self._refusal = None if self._members._quotas is None else KEYED
         enroll(self)
         keep_tasks_of(self, self._members._live)
         self._token = trace.opened("task group", self.name) if trace.sink is not None else None
@@ -183,7 +193,13 @@ class TaskGroup:
     # Tasks
 
     def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None, **options: Any
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        limit_key: Hashable = UNSAID,
+        **options: Any,
     ) -> Task[T]:
         """Start *coro* as a task of this group and return the ``asyncio.Task``, as ``asyncio.TaskGroup`` does.
 
@@ -194,6 +210,7 @@ class TaskGroup:
             coro: the coroutine of an async function.
             name: the task's name.
             context: what *coro* runs in; a copy of the caller's unless given.
+            limit_key: the key whose bounds count, where there are bounds by key; None for none.
             options: whatever else the loop's task factory understands. Without a factory that is ``eager_start``, from
                 Python 3.12 on: whether the task makes its first step at once.
 
@@ -201,7 +218,9 @@ class TaskGroup:
             OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *coro* has been closed.
             TypeError: *coro* is not a coroutine.
         """
-        if self._refusal is not None:
+        if self._refusal is not None or limit_key is not UNSAID:
+            if self._refusal in (None, KEYED):
+                return create_keyed(self._members, checked_coroutine(coro), name, context, options, limit_key)
             checked_coroutine(coro).close()
             self._refuse(name or name_of(coro))
         return self._members.add_task(coro, name, context, options)
@@ -214,14 +233,15 @@ class TaskGroup:
     ) -> TaskHandle[T]:
         """Start ``fn(*args)`` as a task of this group and return its handle; cheaper than `create_task`.
 
-        Over the ``limit`` the task waits for a slot, first come first served. ``functools.partial`` gives *fn* keyword
-        arguments.
+        Over the ``limit`` the task waits for a slot, in order. ``functools.partial`` gives *fn* keyword arguments.
 
         Raises:
             OwnerClosed: the group is not entered yet, is cancelling its tasks, or has ended; *fn* was not called.
             TypeError: *fn* is no async function. A built-in function or a class is not called to see that.
         """
         if self._refusal is not None:
+            if self._refusal is KEYED:
+                return start_keyed(self._members, fn, args, name, args)
             self._refuse(name or name_of(fn))
         if type(fn) is not FunctionType and type(fn) in SUSPECTS:
             check_asynchronous(fn)
@@ -247,7 +267,10 @@ class TaskGroup:
             RuntimeError: the task ended without calling ``started``.
         """
         startup = Startup(fn, args)
-        return await startup.wait(self.start_soon(run_startup, startup, name=name or startup.name))
+        name = name or startup.name
+        if self._refusal is KEYED:
+            return await startup.wait(start_keyed(self._members, run_startup, (startup,), name, args))
+        return await startup.wait(self.start_soon(run_startup, startup, name=name))
 
     @property
     def winner(self) -> Any:
@@ -382,6 +405,8 @@ class TaskGroup:
             self._timer.cancel()
             self._timer = None
         self._end_ladder()
+        if self._members._quotas is not None:
+            self._members._quotas.turns.end()
         self._members.dissolve()
         tell_closed(self)
         if self._token is not None:
@@ -419,27 +444,7 @@ class TaskGroup:
 
     def _raise(self, errors: list[BaseException], in_flight: BaseException | None) -> None:
         """Raise *errors*; return to let *in_flight*, with which the body was left, go on."""
-        errors = distinct(errors)
-        fatal = next(filter(is_fatal, errors), None)
-        if fatal is None:
-            raise BaseExceptionGroup("unhandled errors in a TaskGroup", errors) from None
-        others = [error for error in errors if error is not fatal]
-        if others:
-            add_context(fatal, BaseExceptionGroup(f"other errors in {self}", others))
-        kernel.conclude(fatal, None, in_flight)
+        raise_together(self, errors, in_flight)
 
     def _timeout_error(self) -> TimeoutExpired:
         return TimeoutExpired(str(self), self.timeout)
-
-
-async def run_startup(startup: Startup) -> Any:
-    """Run what `TaskGroup.start` starts; a failed start ends cancelled, because its starter has the error."""
-    result = await startup.run()
-    if startup._error is not None:
-        raise CancelledError("it never started")
-    return result
-
-
-def is_request(error: BaseException) -> bool:
-    """Return whether *error* asks a block to end, and is not a failure of it."""
-    return isinstance(error, (CancelledError, GeneratorExit))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from asyncio import Task
+from asyncio import CancelledError, Task
 from typing import Any
 
 from .._ground import kernel
 from .._ground.frames import coroutine_of
 from .._task.handle import TaskHandle
+from .._task.startup import Startup
 
 #: A native task, made by ``create_task``, or the handle of one, made by ``start_soon``.
 Member = Task[Any] | TaskHandle[Any]
@@ -48,3 +49,11 @@ def was_cancelled(member: Member) -> bool:
     if isinstance(member, TaskHandle):
         return member._cancellation is not None and member._cancellation.delivered
     return member.cancelling() > 0
+
+
+async def run_startup(startup: Startup) -> Any:
+    """Run what `TaskGroup.start` starts; a failed start ends cancelled, because its starter has the error."""
+    result = await startup.run()
+    if startup._error is not None:
+        raise CancelledError("it never started")
+    return result

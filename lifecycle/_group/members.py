@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, CancelledError, Future, Task
+from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from functools import partial
@@ -14,10 +14,14 @@ from .._ground.kernel import NativeTask
 from .._ground.logs import OwnerLog
 from .._ground.roots import Thing
 from .._ground.waking import wake
+from .._limits.bounds import LimitBy, Rate
+from .._limits.quotas import Quotas, bounded_slots
+from .._limits.share import Share
+from .._limits.turns import Caller
 from .._task.body import Body
 from .._task.first_steps import FirstSteps
 from .._task.handle import CANCELLED, FAILED, FINISHED, TaskHandle, TaskStatus
-from .._task.slots import Slots
+from .in_turn import InTurn
 from .member import CancellationAfterFirstStep, Member, name_of_member, native_task_of
 
 T = TypeVar("T")
@@ -38,7 +42,7 @@ class MembersOwner(Protocol):
         """Take note that no member is left, although one has been waited for."""
 
 
-class Members:
+class Members(InTurn):
     """The tasks of one group from the moment they are handed over until they have ended.
 
     Two kinds, because two interfaces are served. A native task is watched by a done callback, as ``asyncio.TaskGroup``
@@ -52,6 +56,8 @@ class Members:
     Args:
         owner: the group, called at every end that means something to it.
         limit: how many may run at once, None for no bound.
+        limit_by: bounds for each key.
+        rate: how many may begin in a time.
         all_ends: call it for those that return, too.
     """
 
@@ -67,7 +73,9 @@ class Members:
         "_loop",
         "_name",
         "_owner",
+        "_places",
         "_plain",
+        "_quotas",
         "_retrying",
         "_running",
         "_slots",
@@ -84,16 +92,28 @@ class Members:
     _loop: AbstractEventLoop
     _clock: Callable[[], float]
 
-    def __init__(self, owner: MembersOwner, limit: int | None, *, all_ends: bool) -> None:
+    def __init__(
+        self,
+        owner: MembersOwner,
+        limit: int | None,
+        limit_by: LimitBy | None,
+        rate: Rate | None,
+        *,
+        all_ends: bool,
+    ) -> None:
         self._owner = owner
         self._name = owner.name
         # Whether one that returns has only to leave the books.
-        self._fast_end = not all_ends and limit is None
+        bounded = limit is not None or limit_by is not None or rate is not None
+        self._fast_end = not all_ends and not bounded
         self._plain = False
         self._live: dict[Member, None] = {}  # in order, so that what happens to them is
         self._running: set[object] = set()  # those that have a slot; kept only under a limit
         self.limit = limit
-        self._slots = None if limit is None else Slots(self._running, limit)
+        self._slots = bounded_slots(self._running, limit, limit_by, rate) if bounded else None
+        #: The same, where newcomers are not alike: there are bounds by key, or in a time.
+        self._quotas = self._slots if isinstance(self._slots, Quotas) else None
+        self._places: dict[Task[Any], Caller] = {}  # of native tasks in line there
         self._waiting: dict[Task[Any], Coroutine[Any, Any, Any]] = {}
         self._retrying: dict[Task[Any], kernel.Cancellation] = {}
         self._first_steps: FirstSteps | None = None  # once the group joins
@@ -115,6 +135,8 @@ class Members:
         self._loop = kernel.running_loop()
         self._clock = self._loop.time
         self._plain = kernel.is_plain(self._loop)
+        if self._quotas is not None:
+            self._quotas.turns.bind(self._owner)
 
     @property
     def _parent_task(self) -> Task[Any] | None:
@@ -161,11 +183,12 @@ class Members:
         name: str | None,
         context: Context | None,
         options: Mapping[str, Any] | None = None,
+        share: Share | None = None,
     ) -> Task[T]:
         """Return a native task that runs *coro*, at once or when it gets a slot; *options* are for its making."""
         spawn: Callable[..., Task[T]] = partial(kernel.spawn_with, options) if options else kernel.spawn
         if self._slots is not None:
-            spawn = partial(self._add_bounded_task, spawn)
+            spawn = partial(self._add_bounded_task, spawn, share)
         self._starting += 1
         try:
             task = spawn(coro, name, context)
@@ -180,13 +203,21 @@ class Members:
             self._cancel_native(task, self._dropping)
         return task
 
-    def add_handle(self, coro: Coroutine[Any, Any, T], name: str, *, reserved: bool = False) -> TaskHandle[T]:
+    def add_handle(
+        self, coro: Coroutine[Any, Any, T], name: str, *, reserved: bool = False, share: Share | None = None
+    ) -> TaskHandle[T]:
         """Return the handle of a task that runs *coro*: at once, in the slot *reserved*, or when it gets one."""
         handle = TaskHandle(self, coro, name)
         self.created += 1
         self._live[handle] = None
         if self._slots is not None:
-            if reserved:
+            if self._quotas is not None:
+                share = self._quotas.turns.share_for_anybody if share is None else share
+                if not reserved and not self._quotas.turns.keep(share):
+                    self._quotas.line_up(handle, share, None)
+                    return handle
+                self._quotas.assign(handle, share)
+            elif reserved:
                 self._slots.take()
             elif not self._slots.free:
                 self._slots.enqueue(handle, None)
@@ -204,51 +235,15 @@ class Members:
             self._first_steps.expect(handle)
         return handle
 
-    async def reserve_slot(self) -> None:
+    async def reserve_slot(self, share: Share | None = None) -> None:
         """Wait in line for a slot and keep it for one `add_handle`; one that is never used goes with the group.
 
         Cancellation: the place in line is given up.
         """
-        if self._slots is not None:
+        if self._quotas is not None:
+            await self._quotas.wait_for(share, self._owner)
+        elif self._slots is not None:
             await self._slots.wait_for_slot()
-
-    def _add_bounded_task(
-        self,
-        spawn: Callable[..., Task[T]],
-        coro: Coroutine[Any, Any, T],
-        name: str | None,
-        context: Context | None,
-    ) -> Task[T]:
-        assert self._slots is not None
-        if self._slots.free:
-            self._running.add(coro)  # so that an eager first step finds the slot taken
-            try:
-                task = spawn(coro, name, context)
-            finally:
-                self._running.discard(coro)
-            self._running.add(task)
-            return task
-        in_turn = self._run_in_turn(coro)
-        try:
-            task = spawn(in_turn, name, context)
-        except BaseException:
-            in_turn.close()
-            raise
-        self._waiting[task] = coro
-        return task
-
-    async def _run_in_turn(self, coro: Coroutine[Any, Any, T]) -> T:
-        assert self._slots is not None
-        await self._slots.wait_for_slot()
-        if self._dropping is not None:
-            self._slots.give_back()
-            raise CancelledError("dropped while it waited for a slot")
-        self._slots.take()
-        task = kernel.current_task()
-        del self._waiting[task]
-        self._running.add(task)
-        del task  # which keeps the error whose traceback keeps this frame: a cycle
-        return await coro
 
     def _start(self, handle: TaskHandle[Any], context: Context | None = None) -> None:
         try:
@@ -368,6 +363,9 @@ class Members:
             self._retrying.pop(task).withdraw()
         if task in self._waiting:
             self._waiting.pop(task).close()
+        if task in self._places:  # cancelled before its first step
+            assert self._quotas is not None
+            self._quotas.turns.give_up(self._places.pop(task))
 
     def _count_return(self, member: Member) -> None:
         """Inlined `_count_end` for a member that has returned; tests/group/test_fast_end.py holds the two equal."""
@@ -390,6 +388,8 @@ class Members:
         self._owner._member_ended(member, status, outcome)
         if self._slots is not None:
             self._running.discard(member)
+            if self._quotas is not None:
+                self._quotas.end(member)
             self._slots.serve()
         if self._idle is not None and not self._live:
             self._report_idle()

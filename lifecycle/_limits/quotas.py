@@ -8,6 +8,7 @@ from contextvars import Context, copy_context
 from enum import Enum
 from typing import Any, Final
 
+from .._ground import kernel
 from .._ground.checks import checked_limit
 from .._task.handle import TaskHandle
 from .._task.slots import SlotOwner, Slots
@@ -69,7 +70,7 @@ class Quotas(Slots):
         self.by = by
         self.turns = Turns(limit, by, rate)
         self._places: dict[TaskHandle[Any], QueuedTask] = {}
-        self._shares: dict[TaskHandle[Any], Share] = {}  # of those that run
+        self._shares: dict[object, Share] = {}  # of those that run, by their handles or by themselves
 
     # What other slots can do, too
 
@@ -109,7 +110,7 @@ class Quotas(Slots):
     @contextmanager
     def lent(self, number: int, tasks: Tasks = NOBODY) -> Iterator[None]:
         """Let others have the slots of those of *tasks* that run, as long as they wait for them."""
-        shares = [share for handle, share in self._shares.items() if handle._task in tasks] if number else []
+        shares = [share for member, share in self._shares.items() if native(member) in tasks] if number else []
         self.turns.lend(shares)
         try:
             yield
@@ -148,25 +149,36 @@ class Quotas(Slots):
         if key is UNSAID and self.by is not None:
             raise TypeError(f"{owner} has bounds by key, and a coroutine shows no arguments: give it a limit_key=")
 
+    async def wait_for(self, share: Share | None, owner: object) -> None:
+        """Wait in line for what is kept for the caller then; see `Turns.wait`. Cancellation: leaves the line."""
+        share = self.turns.share_for_anybody if share is None else share
+        if not self.turns.keep(share):
+            await self.turns.wait(share, kernel.FOREVER, owner)
+
     def line_up(self, handle: TaskHandle[Any], share: Share, context: Context | None) -> None:
         """Put a task in line, which the caller has submitted."""
         place = self._places[handle] = QueuedTask(self, handle, share, self.turns.next_number(), context)
         self.queued += 1
         self.turns.stand(place)
 
-    def assign(self, handle: TaskHandle[Any], share: Share) -> None:
+    def assign(self, task: object, share: Share) -> None:
         """Let the task have what was kept for it; it begins in this step."""
-        self._shares[handle] = share
+        self._shares[task] = share
 
-    def end(self, handle: TaskHandle[Any]) -> None:
+    def end(self, task: object) -> None:
         """Let the next have what a task had that has ended; nothing where it had none."""
-        share = self._shares.pop(handle, None)
+        share = self._shares.pop(task, None)
         if share is not None:
             self.turns.release(share)
 
     def _note_left(self, place: QueuedTask) -> None:
         del self._places[place.handle]
         self.queued -= 1
+
+
+def native(member: object) -> object:
+    """Return the native task of a handle, or what is one."""
+    return member._task if isinstance(member, TaskHandle) else member
 
 
 def bounded_slots(running: Sized, limit: int | None, by: LimitBy | None, rate: Rate | None) -> Slots:

@@ -71,6 +71,7 @@ class Turns:
 
     Attributes:
         all: the share of all together.
+        share_for_anybody: of those who are bound by no key.
         waiting: how many stand in line.
         left: how many have left the line without having begun.
         begun: how many have begun.
@@ -78,14 +79,14 @@ class Turns:
 
     __slots__ = (
         "_able", "_blocked", "_by", "_clock", "_fading", "_keys", "_loop", "_numbers", "_serving", "_timed", "_timer",
-        "_timer_at", "_unkeyed", "all", "begun", "left", "waiting",
+        "_timer_at", "all", "begun", "left", "share_for_anybody", "waiting",
     )  # fmt: skip
 
     _clock: Callable[[], float]
 
     def __init__(self, limit: int | None, by: LimitBy | None, rate: Rate | None) -> None:
         self.all = Share(limit=limit, rate=rate)
-        self._unkeyed = Share()
+        self.share_for_anybody = Share()
         self._by = by
         self._keys = None if by is None else Keys(by)
         # Whether the clock matters; a pause makes it so for good.
@@ -115,7 +116,7 @@ class Turns:
 
     def line(self) -> list[Place]:
         """Return who waits, first come first."""
-        shares = [self._unkeyed, *(() if self._keys is None else self._keys)]
+        shares = [self.share_for_anybody, *(() if self._keys is None else self._keys)]
         return sorted((place for share in shares for place in share.line), key=lambda place: place.number)
 
     def share_for(self, args: tuple[Any, ...]) -> Share:
@@ -124,11 +125,11 @@ class Turns:
         Raises:
             BaseException: what the key function or the key raises; nothing has happened then.
         """
-        return self._unkeyed if self._by is None else self.share_of(self._by.key(*args))
+        return self.share_for_anybody if self._by is None else self.share_of(self._by.key(*args))
 
     def share_of(self, key: Hashable) -> Share:
         """Return the share of *key*, None for no bound by key; as `share_for`."""
-        return self._unkeyed if key is None or self._keys is None else self._keys.share_of(key)
+        return self.share_for_anybody if key is None or self._keys is None else self._keys.share_of(key)
 
     def drop(self, share: Share) -> None:
         """Forget *share* unless it is in use."""
@@ -185,8 +186,21 @@ class Turns:
         Raises:
             TimeoutExpired: *timeout* seconds have passed; *what* is the name of what is waited for.
         """
+        await self.wait_at(self.place_for(share), timeout, what)
+
+    def place_for(self, share: Share) -> Caller:
+        """Return a place at the end of the line, for a caller that `keep` has refused."""
         place = Caller(share, self.next_number())
         self.stand(place)
+        return place
+
+    def give_up(self, place: Caller) -> None:
+        """Leave the line, or hand on what *place* has got."""
+        if not self.leave(place) and not place.future.cancelled() and not place.future.exception():
+            self.release(place.share)
+
+    async def wait_at(self, place: Caller, timeout: float, what: object) -> None:
+        """Do as `wait` does, at a place in line that it has already."""
         timer = None
         if timeout != kernel.FOREVER:
 
@@ -197,10 +211,8 @@ class Turns:
             timer = kernel.running_loop().call_later(timeout, expire)
         try:
             await place.future
-        except BaseException as error:
-            if not self.leave(place) and not place.future.cancelled() and not place.future.exception():
-                self.release(share)
-            del error
+        except BaseException:
+            self.give_up(place)
             raise
         finally:
             if timer is not None:
@@ -379,11 +391,11 @@ class Turns:
     def _check_invariants(self) -> None:
         if self._loop is None:
             return
-        shares = [self._unkeyed, *(() if self._keys is None else self._keys)]
+        shares = [self.share_for_anybody, *(() if self._keys is None else self._keys)]
         assert self.waiting == sum(len(share.line) for share in shares)
         assert self.all.held == sum(share.held for share in shares)
         assert self._keys is None or self._keys.size == len(shares) - 1
         for share in shares:
             assert share.listed or not share.line or not share.has_room, "it waits, and nobody looks at it again"
-            assert share is self._unkeyed or share.fading or not share.idle, "it is kept for nothing"
+            assert share is self.share_for_anybody or share.fading or not share.idle, "it is kept for nothing"
         assert not self.could_serve, "somebody could begin"
