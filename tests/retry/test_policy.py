@@ -237,3 +237,12 @@ def test_a_failure_is_a_record() -> None:
     assert failure != RetryFailure("fetch", 1, OSError(), 0.5, 0.1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         failure.attempt = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("first", [0.01, 100.0])
+def test_the_scheduler_pauses_by_the_same_rule(first: float) -> None:
+    """A list is taken as a store gives it back, and a first pause that is too long is as long as the longest."""
+    from lifecycle.scheduler._ground.pauses import pause_before
+
+    pair: Any = [first, 0.1]
+    assert pause_before(50, pair) <= 0.1

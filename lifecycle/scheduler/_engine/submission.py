@@ -64,6 +64,8 @@ class CallSettings(NamedTuple):
             raise TypeError(f"backoff: expected the first and the longest pause in seconds, got {self.backoff!r}")
         for pause in self.backoff:
             check_seconds(pause, "backoff", needed=True)
+        if self.backoff[0] > self.backoff[1]:
+            raise ValueError(f"backoff: the first pause is longer than the longest, got {self.backoff!r}")
         check_name(self.name)
 
 

@@ -13,6 +13,7 @@ def pause_before(failures: int, backoff: tuple[float, float]) -> float:
 
     Args:
         failures: how often it has failed, 1 or more.
-        backoff: the first and the longest pause, in seconds.
+        backoff: the first and the longest pause, in seconds; a store may hold a first one that is longer.
     """
-    return Retry(backoff=backoff, jitter=JITTER).pause(failures)
+    first, longest = backoff
+    return Retry(backoff=(min(first, longest), longest), jitter=JITTER).pause(failures)

@@ -166,6 +166,8 @@ async def test_wrong_settings_are_refused_before_anything_is_written(
         for pauses in (3, (1.0,), (1.0, "x")):
             with pytest.raises(TypeError, match="backoff"):
                 await scheduler.submit(add, 1, backoff=pauses)  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="the first pause is longer"):
+            await scheduler.submit(add, 1, backoff=(10.0, 0.1))
     with pytest.raises(ValueError, match="workers must be an integer"):
         make(workers=0)
 
