@@ -114,5 +114,28 @@ async def dialled(n: int, laps: Laps) -> None:
                 await scope.aclose()
 
 
+@case
+async def retried(n: int, laps: Laps) -> None:
+    async def fails() -> None:
+        raise OSError
+
+    retry = Retry(attempts=n, backoff=(0.0, 0.0), jitter=0.0, on_failure=nothing)
+    with laps("a call of n attempts", n), suppress(OSError):
+        await retry.call(fails)
+    with laps("a loop of n attempts", n), suppress(OSError):
+        async for attempt in retry:
+            async with attempt:
+                await fails()
+    fetch = Retry(attempts=2)(returns)
+    with laps("n calls that are not tried again", n):
+        for _ in range(n):
+            await fetch()
+    with laps("n judgements", n):
+        for failures in range(1, n + 1):
+            retry.covers(OSError())
+            retry.pause_after(failures, OSError(), 60.0)
+            retry.pause(failures)
+
+
 async def awaits(attempt: Any) -> None:
     await attempt

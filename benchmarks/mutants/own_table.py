@@ -502,6 +502,7 @@ OWN = [
     OwnMutant("a close forgets its cancellation", "ConnectAttempt.aclose", "else None, held)", "else None)", CONNECT),
     OwnMutant("a rollback's error hides it", "ConnectAttempt._arrival", "kernel.deliver_later(", "id(", CONNECT),
     OwnMutant("a block that is not a body", "ConnectAttempt.__aenter__", "await scope.__aenter__()", "pass", CONNECT),
+    OwnMutant("a hook is not awaited", "tell", "call(hook, failure)", "call(id, failure)", CONNECT),
     OwnMutant("a success that was not taken stays", "Connecting.stop", "self._undo_success()", "pass", CONNECT),
     OwnMutant("a pause keeps its timer", "Connecting.stop", "self._pause.cancel()", "pass", CONNECT),
     OwnMutant("waiters are not told of the end", "Connecting._finish", "self.ended.set_result(None)", "pass", CONNECT),

@@ -10,7 +10,7 @@ import anyio
 
 from lifecycle import ConnectError, Retry, Scope, Stages, connect, dial_tcp
 from lifecycle._group.gather import gather
-from lifecycle.types import AttemptState, ConnectAttempt
+from lifecycle.types import AttemptState, ConnectAttempt, RetryFailure
 
 from ._table import connect as make
 from ._table import disconnect, scenario, session, work
@@ -85,6 +85,44 @@ async def connect_that_fails_for_good(bubble: Bubble) -> None:
         raise AssertionError("it must not succeed")
     assert not alive(bubble, "db")
     await asyncio.sleep(0)
+
+
+@scenario
+async def connect_whose_hook_is_told(bubble: Bubble) -> None:
+    """Each failure is told to a hook that takes its time, when nothing of the attempt is left."""
+
+    async def hook(failure: RetryFailure) -> None:
+        assert not alive(bubble, "db"), "the hook came before the end of the attempt"
+        await asyncio.sleep(0.01)
+
+    retry = Retry(attempts=2, backoff=(0.01, 0.01), jitter=0.0, on_failure=hook)
+    with contextlib.suppress(ConnectError):
+        await connect(Connector(bubble, failures=9), "db", name="db", retry=retry)
+        raise AssertionError("it must not succeed")
+    assert not alive(bubble, "db")
+    await asyncio.sleep(0)
+
+
+@scenario
+async def call_that_is_tried_again(bubble: Bubble) -> None:
+    """Each attempt has something open, which is closed before the next one begins; the third succeeds."""
+    begun = 0
+
+    async def attempt() -> None:
+        nonlocal begun
+        begun += 1
+        assert not alive(bubble, "call"), "an attempt began before the one before it had ended"
+        async with session(bubble, "call session"):
+            await asyncio.sleep(0.01)
+            if begun < 3:
+                raise ConnectionResetError("planned")
+
+    async def hook(failure: RetryFailure) -> None:
+        assert not alive(bubble, "call")
+        await asyncio.sleep(0.01)
+
+    await Retry(attempts=3, backoff=(0.01, 0.01), jitter=0.0, on_failure=hook).call(attempt)
+    assert begun == 3
 
 
 @scenario
