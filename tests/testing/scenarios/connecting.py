@@ -90,14 +90,20 @@ async def connect_that_fails_for_good(bubble: Bubble) -> None:
 @scenario
 async def connect_whose_hook_is_told(bubble: Bubble) -> None:
     """Each failure is told to a hook that takes its time, when nothing of the attempt is left."""
+    told: list[int] = []
 
     async def hook(failure: RetryFailure) -> None:
         assert not alive(bubble, "db"), "the hook came before the end of the attempt"
         await asyncio.sleep(0.01)
+        told.append(failure.attempt)
 
     retry = Retry(attempts=2, backoff=(0.01, 0.01), jitter=0.0, on_failure=hook)
     with contextlib.suppress(ConnectError):
-        await connect(Connector(bubble, failures=9), "db", name="db", retry=retry)
+        try:
+            await connect(Connector(bubble, failures=9), "db", name="db", retry=retry)
+        except ConnectError:
+            assert told == [1, 2]
+            raise
         raise AssertionError("it must not succeed")
     assert not alive(bubble, "db")
     await asyncio.sleep(0)
@@ -120,9 +126,11 @@ async def call_that_is_tried_again(bubble: Bubble) -> None:
     async def hook(failure: RetryFailure) -> None:
         assert not alive(bubble, "call")
         await asyncio.sleep(0.01)
+        told.append(failure.attempt)
 
+    told: list[int] = []
     await Retry(attempts=3, backoff=(0.01, 0.01), jitter=0.0, on_failure=hook).call(attempt)
-    assert begun == 3
+    assert (begun, told) == (3, [1, 2])
 
 
 @scenario
