@@ -88,12 +88,13 @@ class Keeper(KeptLife[T]):
         attempt._connecting.attempts = outage.failures  # so that stages and errors tell which one in a row it is
         try:
             await attempt
+            connection.scope = attempt.scope
         except Exception as error:
             self._failures += 1
             return await self._judge_failure(error, complete=attempt._connecting._complete)
         finally:
             self.attempt = None
-        connection.scope = attempt.scope
+            del attempt  # which has the error whose traceback has this frame: a cycle
         if self.state is not CONNECTING:
             connection.lose(None, CLOSED_ON_PURPOSE)
         elif not connection.lost:
@@ -199,7 +200,7 @@ class Keeper(KeptLife[T]):
             self._give_up(given_up_attempt(plan.name, error, failures))
         if failures & (failures - 1) == 0:  # rarely, in a long outage: after 1, 2, 4, 8, ... failures
             facts = {"owner": plan.name, "attempt": failures, "error": str(error), "pause": pause}
-            tell = logger.error if outage.at_longest else logger.warning
+            tell = logger.error if outage.at_longest and failures > FLAPS else logger.warning
             tell("attempt failed, another one follows", extra=facts)
         return pause
 

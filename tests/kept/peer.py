@@ -17,20 +17,24 @@ class Session:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self._error: BaseException | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def read(self) -> None:
         """Read until the peer hangs up, or breaks it."""
         await asyncio.shield(self._over)
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # whose traceback leads back here: a cycle of the test's own
 
     def hang_up(self, error: BaseException | None = None) -> None:
         """End it from the other side: in peace, or by an error."""
         if not self._over.done():
-            if error is None:
-                self._over.set_result(None)
-            else:
-                self._over.set_exception(error)
-                self._over.exception()  # told by the reader, if there is one
+            self._error = error
+            self._over.set_result(None)
 
     def __repr__(self) -> str:
         return f"session {self.number}"
