@@ -97,23 +97,23 @@ class Counter(Stock[T]):
             try:
                 while self._idle and self._count_in(CREATING, CHECKING) < len(self._waiting):
                     self._check_or_lend(self._idle.pop())
-                while self._may_create() and self._supply() < len(self._waiting):
+                while self._supply() < len(self._waiting) and self._may_create():
                     self._workshop.make(tuple(self._waiting) if self._admission.probes else None)
             finally:
                 self._serving_line = False
 
     def _supply(self) -> int:
         """How many values are on their way to the line; while one after the other fails its check, not those."""
-        coming = self._count_in(CREATING, RESETTING)
-        return coming if self._distrusts else coming + self._count_in(CHECKING)
+        working = self._working
+        coming = working[CREATING] + working[RESETTING]
+        return coming if self._distrusts else coming + working[CHECKING]
 
     def _may_create(self) -> bool:
         """Whether there is a place for another value, and its creation may begin now."""
-        if self._places_taken() >= self.max_size or self._closing.begun:
+        # Late ones keep no place; so there is a bound of its own on all of them.
+        if len(self._slots) - self._placeless >= self.max_size or self._placeless > self.max_size:
             return False
-        # Late ones are not counted; so there is a bound of its own on all together.
-        late = self._overdue[CREATING]
-        return late <= self.max_size and self._admission.admits(self._working[CREATING])
+        return not self._closing.begun and self._admission.admits(self._working[CREATING])
 
     def _replace(self) -> None:
         self._serve_line()
@@ -157,19 +157,22 @@ class Counter(Stock[T]):
             self._closing.progress()
 
     def _creation_succeeded(self, slot: Slot[T]) -> None:
-        narrow = self._admission.binds
-        self._admission.succeeded(self.max_size)
+        admission = self._admission
+        used_to_fail = admission.binds or self._upkeep.has_failed
+        admission.succeeded(self.max_size)
+        self._upkeep.forget_failures()
         if slot.dies_at != FOREVER:
             slot.renew_at = slot.dies_at - self._upkeep.seconds_ahead()
         if self._done is None:
             self._done = kernel.running_loop().create_future()
             self._done.set_result(None)
-        with self._workshop.together:
-            self._lend_or_keep(slot)
-            retry = self._upkeep.forget_failures()
-            if narrow or retry:
+        if used_to_fail:
+            with self._workshop.together:
+                self._lend_or_keep(slot)
                 self._use_room()
-            elif self._watchers:
+        else:
+            self._lend_or_keep(slot)
+            if self._watchers:
                 self._closing.progress()
 
     def _creation_failed(self, slot: Slot[T], error: BaseException, *, late: bool) -> None:

@@ -187,10 +187,14 @@ class Upkeep(Generic[T]):
         self._retry_at = self._stock._clock() + pause
         self.wake_by(self._retry_at)
 
-    def forget_failures(self) -> bool:
-        """Forget about failures, as a creation has succeeded; return whether there were any."""
-        failed, self._retry_delay, self._retry_at = bool(self._retry_at), 0.0, 0.0
-        return failed
+    @property
+    def has_failed(self) -> bool:
+        """Whether what is missing is tried again only after a pause."""
+        return self._retry_at != 0.0
+
+    def forget_failures(self) -> None:
+        """Forget about failures, as a creation has succeeded."""
+        self._retry_delay = self._retry_at = 0.0
 
     # Loans that take too long
 
