@@ -35,7 +35,7 @@ class Broadcast(Bound, Generic[T]):
     not. Each has a bound, and a policy of its own for what comes when it is behind by so many items. By default it
     misses the oldest, and a publisher is never held up.
 
-    Publishing is one step, of about a microsecond for each subscriber. Where some subscriber is to be waited for, an
+    Publishing is one step, of one to three microseconds for each subscriber. Where one is to be waited for, an
     item is published when all of them have room: to all subscribers, or, where the publisher is cancelled, to none.
 
     It belongs to one event loop at a time, as a `Mailbox` does. Leaving its block closes it.

@@ -57,7 +57,7 @@ class BroadcastLife(RuleBasedStateMachine):
         self.offered = 0
         self.followers: list[Follower] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self.left = False
+        self.cancelled = 0
 
     @initialize(replay=st.integers(0, 2))
     def begin(self, replay: int) -> None:
@@ -95,6 +95,7 @@ class BroadcastLife(RuleBasedStateMachine):
             waiting = [task for task in self.tasks if not task.done() and task._fut_waiter is not None]  # type: ignore[attr-defined]
             if waiting:
                 waiting[which % len(waiting)].cancel()
+                self.cancelled += 1
         elif follower is None:
             return
         elif operation == "receive":
@@ -162,11 +163,17 @@ class BroadcastLife(RuleBasedStateMachine):
             assert len(follower.got) + subscription.waiting + subscription.missed == len(mine)
         if follower.overflow == "wait":
             assert subscription.missed == 0
+            assert subscription.waiting <= follower.capacity + self.cancelled, "a publisher did not wait"
             assert follower.got == mine[: len(follower.got)]
 
     def teardown(self) -> None:
         try:
             if hasattr(self, "broadcast"):
+                self.rest()
+                while self.broadcast.statistics().waiting_publishers:
+                    for number in range(len(self.followers)):
+                        self.operate("receive now", number)
+                    self.rest()
                 self.broadcast.close()
                 self.burst([], 10 + 2 * len(self.tasks))
                 for follower in self.followers:
