@@ -467,6 +467,17 @@ OWN = [
         "pass",
         REGISTRY,
     ),
+    OwnMutant("an old creation stays its key's", "Creations.detach", "self._detach(flight)", "pass", REGISTRY),
+    OwnMutant(
+        "a value that is put again is finalized", "Intake.put", "if present.value is value:", "if False:", REGISTRY
+    ),
+    OwnMutant(
+        "a changed key is looked for where it was",
+        "Shelf._take_off",
+        "if self._keys_are_stable:",
+        "if True:",
+        REGISTRY,
+    ),
     OwnMutant("a sweep keeps its timer", "Sweeper._wake_at", "self._timer.cancel()", "pass", REGISTRY),
     OwnMutant("a leased value is finalized", "Departures.dispose", "if registration._leases:", "if False:", REGISTRY),
     OwnMutant("finalizers are not hired", "Crew.submit", "self._hire_worker()", "pass", REGISTRY),

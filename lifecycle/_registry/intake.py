@@ -62,6 +62,8 @@ class Intake(Residence[K, V], Generic[K, V]):
         expires_at = now + lifetime
         if type(key) is not self._key_type:
             self._meet_key_type(type(key))
+        if not ready:
+            self._creations.supersede(key)  # before anything has changed: the key may raise
         if key in live:
             present = live[key]
             if present.value is value:
@@ -88,8 +90,6 @@ class Intake(Residence[K, V], Generic[K, V]):
         self._opened += 1
         if len(live) > self._capacity:
             self._departures.evict_oldest()
-        if not ready:
-            self._creations.supersede(key)
         if trace.sink is not None:
             self._departures.trace_opened(registration)
         return registration
@@ -104,6 +104,7 @@ class Intake(Residence[K, V], Generic[K, V]):
         weight = self._weigh(key, value)
         self._meet_key_type(type(key))
         present = self._live.get(key)
+        self._creations.supersede(key)
         if present is not None and present.value is value:
             present._leases += leases
             self._leases.count += leases
@@ -117,7 +118,6 @@ class Intake(Residence[K, V], Generic[K, V]):
             return present
         if present is not None:
             self._departures.give_way(present, now)
-        self._creations.supersede(key)
         if weight > self._capacity:
             return self._admit(key, value, SIZE, leases)
         registration = Registration(self, key, value, now + lifetime)
@@ -145,7 +145,6 @@ class Intake(Residence[K, V], Generic[K, V]):
         self._refile(present)
         if self._is_lru:
             self._live.move_to_end(key)  # type: ignore[attr-defined]
-        self._creations.supersede(key)
         return present
 
     def _make_room(self) -> None:

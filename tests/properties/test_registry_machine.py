@@ -284,7 +284,7 @@ class ContendedRegistry(RegistryMachine):
 
     async def _ask(self, key: str) -> None:
         with contextlib.suppress(OSError, TimeoutError, OwnerClosed):
-            await self.registry.get_or_create(key, self.new_value)
+            await self.registry.get_or_create(self.key_of(key), self.new_value)
 
     @rule()
     def clear(self) -> None:
@@ -305,15 +305,105 @@ class ContendedRegistry(RegistryMachine):
         assert statistics.opened == statistics.closed, statistics
 
 
+class HostileRegistry(ContendedRegistry):
+    """The same with keys that change and raise, values put again, and finalizers that use the registry and stop it."""
+
+    keys_change = True
+    expected = (*ContendedRegistry.expected, LookupError)
+
+    def make(self, finalizer: Any) -> Any:
+        async def end(value: Any) -> None:
+            await finalizer(value)
+            manner = self._made % 5
+            task = asyncio.current_task()
+            assert task is not None
+            if manner == 1:
+                raise LookupError("planned")
+            if manner == 2:
+                task.cancel()
+            if manner == 3:
+                registry.put("grave", object())
+            if manner == 4:
+                registry.discard("grave")
+                await registry.get_or_create("grave", object)
+
+        async def end_whatever(value: Any) -> None:
+            if hasattr(value, "releases"):
+                await end(value)
+
+        self.registrations: list[Registration[Any, Any]] = []
+        limits = {"ttl": 2.0, "idle_ttl": 1.0, "create_timeout": 1.0, "close_timeout": 1.0}
+        registry = Registry[Any, Any]("machine", finalizer=end_whatever, max_size=3, failure_ttl=0.5, **limits)
+        return registry
+
+    # A look-up raises what a key raises that it meets; nothing has happened then.
+
+    def put(self, key: Any, value: Any) -> None:
+        try:
+            self.registrations.append(self.registry.put(key, value))
+        except LookupError:
+            value.release()
+
+    def get(self, key: Any) -> Any:
+        with contextlib.suppress(LookupError):
+            return self.registry.get(key)
+
+    def remove(self, key: Any) -> None:
+        with contextlib.suppress(LookupError):
+            self.registry.discard(key)
+
+    @precondition(lambda self: self.registrations)
+    @rule(number=picks)
+    def put_the_same_again(self, number: int) -> None:
+        registration = pick(self.registrations, number)
+
+        def put_again() -> None:
+            if registration.cause is None and not registration.key.changes:
+                with contextlib.suppress(LookupError):
+                    self.registry.put(registration.key, registration.value)
+
+        self.inside(put_again)
+
+    @precondition(lambda self: self.registrations)
+    @rule(number=picks)
+    def remove_by_registration(self, number: int) -> None:
+        registration = pick(self.registrations, number)
+
+        def remove() -> None:
+            was_there = registration.cause is None
+            assert registration.remove() == was_there
+            assert registration.cause is not None
+
+        self.inside(remove)
+
+    @invariant()
+    def one_factory_per_key(self) -> None:
+        """Names tell nothing here."""
+
+    async def _use(self, key: str, seconds: float) -> None:
+        with contextlib.suppress(LookupError):
+            await super()._use(key, seconds)
+
+    async def _ask(self, key: str) -> None:
+        with contextlib.suppress(LookupError):
+            await super()._ask(key)
+
+    async def close(self) -> None:
+        with contextlib.suppress(LookupError, OwnerClosed):
+            await super().close()
+
+
 TestModelledRegistry = ModelledRegistry.TestCase
 TestModelledRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestContendedRegistry = ContendedRegistry.TestCase
 TestContendedRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestHostileRegistry = HostileRegistry.TestCase
+TestHostileRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("machine", [ModelledRegistry, ContendedRegistry])
+@pytest.mark.parametrize("machine", [ModelledRegistry, ContendedRegistry, HostileRegistry])
 def test_thousands_of_lives(machine: type[LoopMachine]) -> None:
     """The same, at length."""
     run_lives(machine, 4000, 60)

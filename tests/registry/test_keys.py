@@ -268,3 +268,18 @@ async def test_a_clock_that_fails_once_stops_no_sweep(bubble: Bubble, caplog: py
     assert ended == ["a"]
     assert "sweep failed" in caplog.messages
     await registry.aclose()
+
+
+@virtual
+async def test_a_put_that_meets_a_key_that_raises_has_changed_nothing(bubble: Bubble) -> None:
+    """Of a creation in progress, too: the value is still the caller's."""
+    registry: Registry[Any, str] = Registry(finalizer=id)
+    key = Key("itself")
+    creation = asyncio.create_task(registry.get_or_create(key, lambda: asyncio.sleep(1, "made")))
+    await asyncio.sleep(0.5)
+    raise_from_now_on(key)
+    with pytest.raises(LookupError):
+        registry.put(Key("itself"), "put")
+    assert registry.statistics().opened == 0
+    await asyncio.wait([creation])
+    await registry.aclose()

@@ -9,6 +9,7 @@ from lifecycle import CreationTimeout, OwnerClosed
 from lifecycle._group.group import TaskGroup
 from lifecycle._registry.registry import Registry
 from lifecycle.testing import Bubble
+from lifecycle.testing.machines._registry import ChangingKey
 from lifecycle.testing.types import Token
 
 from ._table import connect, disconnect, scenario
@@ -181,3 +182,44 @@ async def registry_factory_is_late(bubble: Bubble) -> None:
         with contextlib.suppress(CreationTimeout):
             async with clients.lease("a", swallow):
                 assert bubble.clock.time() <= began + 0.02, "a factory whose time was up has succeeded"
+
+
+@scenario
+async def registry_discards_in_flight(bubble: Bubble) -> None:
+    """A creation is invalidated while it is awaited: whoever asks after the news gets nothing that is older."""
+    version = 0
+    async with Registry[str, Token]("clients", finalizer=disconnect) as clients:
+
+        async def user(arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            asked = version
+            async with clients.lease("a", lambda: connect(bubble, str(version))) as client:
+                assert int(client.name) >= asked, "what is older than the news was handed out"
+                await _use(client)
+
+        async with TaskGroup() as group:
+            for arrives in (0, 0.005, 0.015):
+                group.create_task(user(arrives))
+            for news in (1, 2):
+                await asyncio.sleep(0.004)
+                version = news
+                clients.discard("a")
+
+
+@scenario
+async def registry_keys_change(bubble: Bubble) -> None:
+    """Values are put again under their leases, their keys change, and they go by their time and by the close."""
+    async with Registry[ChangingKey, Token]("clients", ttl=0.05, finalizer=disconnect) as clients:
+        keys = [ChangingKey(name) for name in "abc"]
+
+        async def user(key: ChangingKey) -> None:
+            async with clients.lease(key, lambda: connect(bubble, key.name)) as client:
+                clients.put(key, client)
+                key.changes += 1
+                await _use(client)
+
+        async with TaskGroup() as group:
+            for key in keys:
+                group.create_task(user(key))
+        if "a" in {key.name for key in clients}:
+            await asyncio.sleep(0.04)
