@@ -124,12 +124,17 @@ async def shared() -> None:
         async with clients.lease("a", lambda: open_client("a")) as leased:
             assert_type(leased, Client)
     async with Pool(lambda: open_client("a"), close_client, max_size=2) as pool:
+        await pool.wait_ready(timeout=5.0)
         loan = pool.acquire()
         assert_type(loan, Loan[Client])
         async with loan as lent:
             assert_type(lent, Client)
     assert_type(Pool(lambda: open_client("a"), lambda client: client.aclose(), max_size=1), Pool[Client])
     assert_type(Pool(Client, lambda client: client.aclose(), max_size=1), Pool[Client])
+    assert_type(
+        Pool(Client, Client.aclose, max_size=1, check_timeout=None, reset_timeout=1, max_creating=2, acquire_timeout=5),
+        Pool[Client],
+    )
     assert_type(Pool(Client, Client.aclose, max_size=1, check=lambda client: client.aclose()), Pool[Client])
     assert_type(Pool(lambda: connect(session, "host"), close_client, max_size=1), Pool[Client])
     tokens = Registry("tokens", ttl=3600.0)
