@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from .._ground import kernel
 from .._ground.checks import checked_limit, checked_name, checked_seconds, checked_timeout
 from .._ground.closing import OwnerState, refuse
 from .._ground.errors import LimiterFull
@@ -124,8 +125,9 @@ class Limiter:
             TimeoutExpired: when it is entered: *timeout* has passed.
             TypeError, ValueError: *args* without bounds for each key, or *timeout* is no time.
         """
-        self._check_args(args)
-        return Hold(self, args, checked_timeout(timeout, "timeout"))
+        if args:
+            self._check_args(args)
+        return Hold(self, args, kernel.FOREVER if timeout is None else checked_timeout(timeout, "timeout"))
 
     def try_hold(self, *args: object) -> TryHold:
         """Return the block for who does not wait: ``with limiter.try_hold(url): ...``.
@@ -171,11 +173,8 @@ class Limiter:
             f"{self} lets nobody in now{whose}: {why}. Wait with `async with limiter.hold(...)`, or later"
         )
 
-    async def _enter(self, args: tuple[object, ...], timeout: float) -> Share:
+    async def _wait(self, share: Share, timeout: float) -> Share:
         turns = self._turns
-        share = self._share_for(args)
-        if turns.keep(share):
-            return share
         if self._pending_limit is not None and turns.waiting >= self._pending_limit:
             raise self._refuse(share, f"{turns.waiting} wait already, its pending_limit")
         await turns.wait(share, timeout, f"the wait for {self}")
@@ -279,12 +278,16 @@ class Hold(Block):
     __slots__ = ("_timeout",)
 
     def __init__(self, limiter: Limiter, args: tuple[object, ...], timeout: float) -> None:
-        super().__init__(limiter, args)
+        self._limiter = limiter
+        self._args: tuple[object, ...] | None = args
+        self._share: Share | None = None
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
         """Wait for its turn; see `Limiter.hold`. Cancellation: its place in line is given up, nothing is used up."""
-        self._share = await self._limiter._enter(self._args_once(), self._timeout)
+        args, turns = self._args_once(), self._limiter._turns
+        share = self._limiter._share_for(args)
+        self._share = share if turns.keep(share) else await self._limiter._wait(share, self._timeout)
         return self
 
     async def __aexit__(

@@ -145,12 +145,22 @@ class Turns:
 
     def keep(self, share: Share) -> bool:
         """Let the caller begin in this step, if nobody who can begin is before it; return whether it does."""
+        together = self.all
+        if not self._timed and not self.waiting:  # nothing but to count: the path that has to be fast
+            if (share.limit is not None and share.held - share.lent >= share.limit) or (
+                together.limit is not None and together.held - together.lent >= together.limit
+            ):
+                return False
+            together.held += 1
+            share.held += 1
+            self.begun += 1
+            return True
         now = self._now()
         if self.waiting and (self._able or self._blocked):
             self.serve()  # for whom it has become time since
             if self._first(now) is not None:
                 return False
-        if share.line or not share.lets_begin(now) or not self.all.lets_begin(now):
+        if share.line or not share.lets_begin(now) or not together.lets_begin(now):
             return False
         self._take(share, now)
         return True
@@ -224,7 +234,7 @@ class Turns:
         share.held -= 1
         if share.line:
             self._list(share, self._now())
-        else:
+        elif share.kept and not share.held:
             self.drop(share)
         if self.waiting or self._fading:
             self.serve()
