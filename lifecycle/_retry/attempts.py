@@ -11,6 +11,7 @@ from typing import Self
 from .._ground import kernel
 from .._ground.calls import call
 from .._ground.errors import TimeoutExpired
+from .._ground.foreign import with_traceback
 from .._ground.logs import OwnerLog
 from .deciding import decide
 from .failure import RetryFailure
@@ -37,7 +38,8 @@ class Attempts(AsyncIterator["RetryAttempt"]):
         self.history = History()
         self.last_error: BaseException | None = None
         self.pause: float | None = None  # before the next attempt; None where there is none to be
-        self._attempt: RetryAttempt | None = None
+        self.made = False  # whether the present attempt is over; a reference to it would be a cycle
+        self._number = 0
         self._began = kernel.clock()()
 
     def __aiter__(self) -> Self:
@@ -48,16 +50,16 @@ class Attempts(AsyncIterator["RetryAttempt"]):
 
         Cancellation: ends the pause.
         """
-        last = self._attempt
-        if last is not None:
-            if not last.over:
-                raise RuntimeError(f"attempt {last.number} of {self.name!r} was not made: write `async with attempt:`")
+        if self._number > 0:
+            if not self.made:
+                raise RuntimeError(f"attempt {self._number} of {self.name!r} was not made: write `async with attempt:`")
             if self.pause is None:
                 raise StopAsyncIteration
             await asyncio.sleep(self.pause)
             self.pause = None
-        self._attempt = RetryAttempt(self, 1 if last is None else last.number + 1)
-        return self._attempt
+            self.made = False
+        self._number += 1
+        return RetryAttempt(self, self._number)
 
     @property
     def elapsed(self) -> float:
@@ -84,7 +86,7 @@ class Attempts(AsyncIterator["RetryAttempt"]):
         if pause is None:
             self.history.tell(error)
             return
-        self.last_error = error
+        self.last_error = with_traceback(error, None)  # whose frames lead to the attempts: a cycle
         self.history.add(attempt, error)
         if self.history.is_worth_a_line(attempt, kernel.clock()()):
             facts = {"owner": self.name, "attempt": attempt, "error": self.history.latest, "pause": pause}
@@ -110,15 +112,14 @@ class RetryAttempt:
 
     Attributes:
         number: which attempt it is, from 1.
-        error: what the one before it has failed with; None of the first.
+        error: what the one before it has failed with, without its traceback; None of the first.
     """
 
-    __slots__ = ("_attempts", "_bound", "_entered", "_requests", "_wholly", "error", "number", "over")
+    __slots__ = ("_attempts", "_bound", "_entered", "_requests", "_wholly", "error", "number")
 
     def __init__(self, attempts: Attempts, number: int) -> None:
         self.number: int = number
         self.error: BaseException | None = attempts.last_error
-        self.over: bool = False
         self._attempts = attempts
         self._entered = False
         self._bound: asyncio.Timeout | None = None
@@ -156,8 +157,9 @@ class RetryAttempt:
             TimeoutExpired: the time for everything is up, or that for the last attempt.
             BaseException: what the hook, or a decision of the user's, has raised.
         """
-        self.over = True
         attempts = self._attempts
+        attempts.made = True
+        failure: BaseException | None = None
         try:
             late = await self._is_late(exc_type, error, traceback)
             if self._was_cancelled() and not isinstance(error, CancelledError):
@@ -173,7 +175,7 @@ class RetryAttempt:
                 raise failure
             return False
         finally:
-            del self, attempts, error, traceback  # which the traceback would refer to: a cycle
+            del self, attempts, error, failure, traceback  # which the traceback would refer to: a cycle
 
     async def _is_late(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
