@@ -24,6 +24,7 @@ from lifecycle import (
     cached,
     connect,
     gather,
+    keep_connected,
     limit_by,
     link,
     once,
@@ -37,6 +38,8 @@ from lifecycle.hooks import TaskHooks, TimerHooks
 from lifecycle.types import (
     CachedMethod,
     ConnectAttempt,
+    ConnectionDown,
+    ConnectionUp,
     Hold,
     LinkOutcome,
     Loan,
@@ -173,6 +176,27 @@ async def connecting() -> Client:
     async with connect(session, "host", timeout=5.0) as client:
         assert_type(client, Client)
     return await connect(session, "host")
+
+
+def on_up(up: ConnectionUp[Client]) -> None:
+    assert_type(up.value, Client)
+    assert_type(up.gap, float | None)
+
+
+async def on_down(down: ConnectionDown[Client]) -> None:
+    assert_type(down.error, BaseException | None)
+
+
+async def kept_connections() -> None:
+    async with keep_connected(session, "host", on_up=on_up, on_down=on_down, replay=close_client) as kept:
+        assert_type(await kept.get(timeout=1.0), Client)
+        assert_type(kept.get_nowait(), Client)
+        assert_type(kept.current, Client | None)
+        async with kept.use() as client:
+            assert_type(client, Client)
+        async for each in kept:
+            assert_type(each, Client)
+    keep_connected(session, 1)  # type: ignore[arg-type]
 
 
 async def opened() -> Scope:

@@ -275,48 +275,6 @@ async def cached_(n: int, laps: Laps) -> None:
 
 
 @case
-async def cached_methods(n: int, laps: Laps) -> None:
-    class Account:
-        @cached()
-        async def ask(self, key: int) -> int:
-            return key
-
-    accounts = [Account() for _ in range(n)]
-    with laps("make for n instances", n):
-        for account in accounts:
-            await account.ask(1)
-    with laps("find for n instances", n):
-        for account in accounts:
-            await account.ask(1)
-    with laps("discard for n instances", n):
-        for account in accounts:
-            account.ask.discard(1)
-    with laps("n instances go", n):
-        del account
-        accounts.clear()
-        await settle()
-
-
-@case
-async def registry_discarded_in_flight(n: int, laps: Laps) -> None:
-    async with Registry[int, int]() as registry:
-        made = asyncio.Event()
-
-        async def make() -> int:
-            await made.wait()
-            return 1
-
-        asking = [asyncio.ensure_future(registry.get_or_create(key, make)) for key in range(n)]
-        await settle()
-        with laps("discard n in flight", n):
-            for key in range(n):
-                registry.discard(key)
-        with laps("n detached ones land", n):
-            made.set()
-            await asyncio.wait(asking)
-
-
-@case
 async def cached_ended(n: int, laps: Laps) -> None:
     @cached(max_size=n)
     async def get(key: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from lifecycle import Limiter, LimiterFull, Rate, TaskGroup, TaskManager, amap, limit_by
+from lifecycle import Limiter, LimiterFull, Rate, limit_by
 
 from ._kinds import Laps, case, settle
 
@@ -63,24 +63,3 @@ async def limiter_line(n: int, laps: Laps) -> None:
         await asyncio.wait(waiting)
     for task in waiting:
         task.exception()
-
-
-async def visits(key: int) -> None:
-    await asyncio.sleep(0)
-
-
-@case
-async def keyed_owners(n: int, laps: Laps) -> None:
-    by = limit_by(abs, limit=1)
-    async with TaskManager(limit=2, limit_by=by) as manager:
-        with laps("n tasks of n keys in line", n):
-            for key in range(n):
-                manager.start_soon(visits, key)
-        with laps("work the line off", n):
-            await manager.drain()
-    async with TaskGroup(limit=2, limit_by=by) as group:
-        with laps("n tasks of one key in line", n):
-            for _ in range(n):
-                group.create_task(visits(1), limit_key=1)
-    with laps("a map over n keys", n):
-        await amap(visits, range(n), limit=2, limit_by=by)

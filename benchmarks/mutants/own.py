@@ -27,13 +27,21 @@ import lifecycle
 from lifecycle.testing import explore_cancellation, no_busy_loop
 from lifecycle.testing.faults import DEFAULT, Fault
 
-from . import own_handed, own_kept, own_lent, own_limits, own_table, own_told
+from . import own_connected, own_handed, own_kept, own_lent, own_limits, own_table, own_told
 from .own_table import OwnMutant
 
 # The core's files begin with it.
 FUTURE_FLAG = __future__.annotations.compiler_flag
 
-OWN = [*own_table.OWN, *own_told.TOLD, *own_kept.KEPT, *own_handed.HANDED, *own_lent.LENT, *own_limits.LIMITS]
+OWN = [
+    *own_table.OWN,
+    *own_told.TOLD,
+    *own_kept.KEPT,
+    *own_handed.HANDED,
+    *own_lent.LENT,
+    *own_limits.LIMITS,
+    *own_connected.CONNECTED,
+]
 
 CHECKS: dict[str, tuple[Fault, ...]] = {"clean run": (), "struck": DEFAULT}
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from lifecycle import ConnectError, OwnerClosed, Retry, Scope, Stages, dial_tcp, keep_connected
+from lifecycle import ConnectError, OwnerClosed, Retry, Scope, Stages, TaskGroup, dial_tcp, keep_connected
 
 from ._table import connect as make
 from ._table import disconnect, scenario, work
@@ -177,17 +177,17 @@ async def kept_and_closed_from_inside(bubble: Bubble) -> None:
 
 @scenario
 async def kept_until_it_is_given_up(bubble: Bubble) -> None:
-    """The body is interrupted, and all who wait are told."""
+    """The body is interrupted, and all who wait are told, in it and elsewhere."""
     line = Line(bubble, failures=9)
-    with contextlib.suppress(ConnectError):
-        async with (
-            keep(line, Retry(attempts=2, backoff=(0.01, 0.01), jitter=0.0)) as kept,
-            asyncio.TaskGroup() as group,
-        ):
+    kept = keep(line, Retry(attempts=2, backoff=(0.01, 0.01), jitter=0.0))
+    with contextlib.suppress(ConnectError, ExceptionGroup):
+        async with TaskGroup() as group:
             for _ in range(2):
-                group.create_task(expects_the_end(kept))
-            await asyncio.sleep(5.0)
-            raise AssertionError("it was not given up")
+                group.start_soon(expects_the_end, kept)
+            with contextlib.suppress(ConnectError):  # so that those who wait have to be told
+                async with kept:
+                    await asyncio.sleep(5.0)
+                    raise AssertionError("it was not given up")
     assert not alive(bubble)
     line.check_told()
     await asyncio.sleep(0)
@@ -257,3 +257,47 @@ async def kept_over_the_network(bubble: Bubble) -> None:
         await asyncio.sleep(0)
     finally:
         server.close()
+
+
+@scenario
+async def kept_with_short_lives(bubble: Bubble) -> None:
+    """The peer accepts and hangs up: it is asked after pauses that grow."""
+    line = Line(bubble)
+    line.ends.set()
+    asked_at: list[float] = []
+
+    async def connector(stages: Stages) -> Token:
+        asked_at.append(asyncio.get_running_loop().time())
+        line.ends.set()
+        return await line.connector(stages)
+
+    retry = Retry(backoff=(0.1, 10.0), jitter=0.0, retry_on=Exception)
+    with contextlib.suppress(ConnectError):
+        async with keep_connected(connector, retry=retry, close_timeout=1.0):
+            await asyncio.sleep(1.0)
+    assert len(asked_at) <= 4, f"asked at {asked_at}"
+    assert not alive(bubble)
+    await asyncio.sleep(0)
+
+
+@scenario
+async def kept_and_lost_in_its_replay(bubble: Bubble) -> None:
+    """The replay waits for what the reader would bring, which has met the end: there is no other bound."""
+    line = Line(bubble)
+    replays = 0
+
+    async def replay(token: Token) -> None:
+        nonlocal replays
+        replays += 1
+        if replays == 1:
+            line.ends.set()
+            await asyncio.sleep(1000.0)
+
+    ended_at = float("inf")
+    with contextlib.suppress(ConnectError):
+        async with keep_connected(line.connector, replay=replay, retry=QUICK, minimum_uptime=0.02) as kept:
+            await kept.get()
+            ended_at = asyncio.get_running_loop().time()
+    assert ended_at == float("inf") or ended_at < 100.0, "the replay waited for a reader that had ended"
+    assert not alive(bubble)
+    await asyncio.sleep(0)
