@@ -209,7 +209,7 @@ class KeptConnection(Generic[T]):
 
         Raises:
             ConnectError: it was given up.
-            BaseException, BaseExceptionGroup: what the releases have met.
+            BaseException, BaseExceptionGroup: what the releases and the tasks that were stopped have met.
         """
         self._keeper.close()
         try:
@@ -227,7 +227,7 @@ class KeptConnection(Generic[T]):
 
         Raises:
             ConnectError: it was given up, and no block has raised that.
-            BaseException, BaseExceptionGroup: what the releases have met.
+            BaseException, BaseExceptionGroup: what the releases and the tasks that were stopped have met.
         """
         self._keeper.close()
         try:
