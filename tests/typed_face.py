@@ -36,7 +36,6 @@ from lifecycle import (
 )
 from lifecycle.hooks import TaskHooks, TimerHooks
 from lifecycle.types import (
-    CachedMethod,
     ConnectAttempt,
     ConnectionDown,
     ConnectionUp,
@@ -161,7 +160,7 @@ class Asked:
 
 
 async def asking(asked: Asked) -> None:
-    assert_type(asked.answer, CachedMethod[[str], int])
+    assert_type(asked.answer.discard("why"), bool)
     assert_type(await asked.answer("why"), int)
     assert_type(asked.answer.discard("why"), bool)
     await asked.answer(1)  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def check_call_without_arguments(function: object, claim: str) -> None:
     Raises:
         TypeError: it needs some.
     """
-    signature = _outermost_signature(function)
+    signature = signature_of(function, follow_wrapped=False)  # what it decorates may be given arguments
     if signature is None:
         return
     try:
@@ -90,13 +90,13 @@ def check_call_without_arguments(function: object, claim: str) -> None:
         ) from None
 
 
-def _outermost_signature(function: Any) -> inspect.Signature | None:
-    """Return the signature of *function* itself: what it decorates may be given arguments; None: none can be seen."""
+def signature_of(function: Any, *, follow_wrapped: bool = True) -> inspect.Signature | None:
+    """Return the signature of *function*, or of what it says that it wraps; None where none can be seen."""
     with suppress(Exception):
-        return inspect.signature(function, follow_wrapped=False)
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
     if sys.version_info >= (3, 14):  # whose annotations are evaluated only now, and may name what is not there
         with suppress(Exception):
-            return inspect.signature(function, follow_wrapped=False, annotation_format=Format.STRING)
+            return inspect.signature(function, follow_wrapped=follow_wrapped, annotation_format=Format.STRING)
     return None
 
 

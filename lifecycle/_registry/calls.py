@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable
 from typing import Any
+
+from .._ground.checks import signature_of
 
 _KEYWORDS = object()
 
@@ -33,12 +34,11 @@ class Spelling:
         self._optional: dict[str, Any] = {}  # what is given by keyword alone, and may be left out
         self._variable = False
         self._full = -1  # how many arguments make a call that needs no look at the signature
-        try:
-            parameters = list(inspect.signature(function).parameters.values())[skip:]
-        except (TypeError, ValueError):  # it does not tell
+        signature = signature_of(function)
+        if signature is None:
             return
         self._names = []
-        for parameter in parameters:
+        for parameter in list(signature.parameters.values())[skip:]:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 self._names.append(parameter.name)
                 if parameter.default is not parameter.empty:
