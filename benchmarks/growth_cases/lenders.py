@@ -275,6 +275,23 @@ async def cached_(n: int, laps: Laps) -> None:
 
 
 @case
+async def cached_method(n: int, laps: Laps) -> None:
+    class Asked:
+        @cached(max_size=n)
+        async def get(self, key: int) -> int:
+            return key
+
+    asked = Asked()
+    with laps("make n", n):
+        for key in range(n):
+            await asked.get(key)
+    with laps("discard n", n):
+        for key in range(n):
+            asked.get.discard(key)
+    await asked.get.aclose()
+
+
+@case
 async def cached_ended(n: int, laps: Laps) -> None:
     @cached(max_size=n)
     async def get(key: int) -> int:

@@ -120,3 +120,4 @@ async def linked(n: int, laps: Laps) -> None:
         outcome = await link(*[waits] * n, ends)
     with laps("the error of one of n, each", n):
         outcome.error_of("ends")
+        outcome.raise_errors()

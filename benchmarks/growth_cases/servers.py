@@ -66,6 +66,17 @@ async def server_ends(n: int, laps: Laps) -> None:
             await server.__aexit__(None, None, None)
             await asyncio.wait(waiting)
 
+    async def told(stream: ServedStream) -> None:
+        with suppress(Exception):
+            await stream.wait_draining()
+
+    with laps("tell n connections of the drain", n):
+        async with serve_tcp(told, port=0) as server:
+            writers = [(await asyncio.open_connection("127.0.0.1", server.port))[1] for _ in range(n)]
+            while server.statistics().live < n:
+                await asyncio.sleep(0)
+        for writer in writers:
+            writer.close()
     with laps("listen", 1):
         async with serve_tcp(receives, port=0):
             pass

@@ -382,7 +382,7 @@ OWN = [
         "owner._launch_queued(entry, context)",
         ("manager_in_line",),
     ),
-    OwnMutant("a line that stands still", "TaskBooks._after_end", "self._slots.serve()", "pass", MANAGER),
+    OwnMutant("a line that stands still", "TaskBooks._after_end", "slots.serve()", "pass", MANAGER),
     # Leases and single flight.
     OwnMutant("a late value is a good one", "Chore._verdict_on", "error is None or ", "", ("registry_factory_is",)),
     OwnMutant("a lease that holds nothing", "Leases.claim", "registration._leases += 1", "pass", REGISTRY),

@@ -36,10 +36,10 @@ class Inbox(Box[T]):
     __slots__ = ("cut", "disconnects", "limit", "name", "waits")
 
     def __init__(self, name: str, owner: str, limit: float, overflow: SlowSubscriber) -> None:
-        self.name = name
-        self.limit = limit
-        self.waits = overflow == "wait"
-        self.disconnects = overflow == "disconnect"
+        self.name: str = name
+        self.limit: float = limit
+        self.waits: bool = overflow == "wait"
+        self.disconnects: bool = overflow == "disconnect"
         self.cut: int | None = None
         label = f"subscription {name!r} to {owner}"
         if overflow == "wait" or overflow == "disconnect":

@@ -35,10 +35,10 @@ class Attempts(AsyncIterator["RetryAttempt"]):
     def __init__(self, policy: Policy, name: str) -> None:
         self.policy = policy
         self.name = name
-        self.history = History()
+        self.history: History = History()
         self.last_error: BaseException | None = None
         self.pause: float | None = None  # before the next attempt; None where there is none to be
-        self.made = False  # whether the present attempt is over; a reference to it would be a cycle
+        self.made: bool = False  # whether the present attempt is over; a reference to it would be a cycle
         self._number = 0
         self._began = kernel.clock()()
 

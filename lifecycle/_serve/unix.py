@@ -16,7 +16,7 @@ from .._ground.foreign import in_words
 from .listener import Listener, SocketListener
 
 #: A user and a group by name or number; None leaves it as it is.
-Owner: TypeAlias = "tuple[str | int | None, str | int | None]"
+Owner: TypeAlias = tuple[str | int | None, str | int | None]
 
 #: How often the directory's lock is tried for, and the seconds between two tries; ours is held for one step.
 LOCK_TRIES = (40, 0.005)

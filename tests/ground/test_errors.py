@@ -23,6 +23,7 @@ from lifecycle import (
     ReleaseTimeout,
     Scope,
     StillLent,
+    SubscriberTooSlow,
     TimeoutExpired,
 )
 from lifecycle.scheduler import FlowError, RunConflict
@@ -53,6 +54,7 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
     CreationTimeout: lambda: CreationTimeout("mail", 2.0, ("a.py:1 in f",)),
     ConnectError: lambda: ConnectError("failed", stage="tls", attempts=2, rollback_errors=[CAUSE]),
     ConnectTimeout: lambda: ConnectTimeout("late", stage=None, attempts=1),
+    SubscriberTooSlow: lambda: SubscriberTooSlow("ann", 3),
     FlowError: lambda: FlowError(["a.toml:1 no", "a.toml:2 neither"]),
     RunConflict: lambda: RunConflict("in the way", flow_changed=True),
     HttpFailed: lambda: HttpFailed("answered 404", status=404, text="no such page"),

@@ -83,7 +83,7 @@ class Ledger:
     """
 
     def __init__(self, *, depth: int = 3) -> None:
-        self.depth = checked_count(depth, "depth")
+        self.depth: int = checked_count(depth, "depth")
         self._live: dict[int, Token] = {}
         self._opened = 0
         self.released: list[str] = []

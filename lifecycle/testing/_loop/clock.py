@@ -18,7 +18,7 @@ class VirtualClock:
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        self.now = checked_instant(start, "start")
+        self.now: float = checked_instant(start, "start")
 
     def time(self) -> float:
         """Return the virtual time in seconds."""

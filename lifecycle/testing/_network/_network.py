@@ -31,7 +31,7 @@ class MemoryNetwork:
     """
 
     def __init__(self, faults: NetworkFaults = PERFECT) -> None:
-        self.default_faults = checked_kind(faults, NetworkFaults, "faults", "a NetworkFaults")
+        self.default_faults: NetworkFaults = checked_kind(faults, NetworkFaults, "faults", "a NetworkFaults")
         self.connects: dict[Any, int] = {}
         self._faults: dict[Any, NetworkFaults] = {}
         self._servers: dict[Any, MemoryServer] = {}
