@@ -10,6 +10,7 @@ from ._ground.errors import ConnectError as ConnectError
 from ._ground.errors import ConnectionLost as ConnectionLost
 from ._ground.errors import ConnectTimeout as ConnectTimeout
 from ._ground.errors import CreationTimeout as CreationTimeout
+from ._ground.errors import KeyMissing as KeyMissing
 from ._ground.errors import LifecycleError as LifecycleError
 from ._ground.errors import LimiterFull as LimiterFull
 from ._ground.errors import MailboxEmpty as MailboxEmpty
@@ -76,6 +77,7 @@ __all__ = [
     "ConnectionLost",
     "CreationTimeout",
     "DrainReport",
+    "KeyMissing",
     "LifecycleError",
     "Limiter",
     "LimiterFull",

@@ -17,8 +17,8 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.connect": "connect",
         "_connect.dial": "dial dial_tcp dial_tls dial_unix",
         "_connect.stages": "Stages",
-        "_ground.errors": "ConnectError ConnectTimeout ConnectionLost CreationTimeout LifecycleError LimiterFull "
-        "MailboxEmpty MailboxFull ManagerFull NotConnected OwnerClosed PoolFull PoolTimeout "
+        "_ground.errors": "ConnectError ConnectTimeout ConnectionLost CreationTimeout KeyMissing LifecycleError "
+        "LimiterFull MailboxEmpty MailboxFull ManagerFull NotConnected OwnerClosed PoolFull PoolTimeout "
         "ReleaseTimeout ServerDraining StillLent SubscriberTooSlow TaskCancelled TaskNotFinished "
         "TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",

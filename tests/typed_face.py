@@ -123,6 +123,9 @@ async def owners() -> None:
 async def shared() -> None:
     async with Registry[str, Client](ttl=60.0, finalizer=close_client) as clients:
         assert_type(clients.get("a"), Client | None)
+        assert_type(clients.peek("a"), Client | None)
+        assert_type(clients.values(), list[Client])
+        assert_type(clients.items(), list[tuple[str, Client]])
         async with clients.lease("a", lambda: open_client("a")) as leased:
             assert_type(leased, Client)
     async with Pool(lambda: open_client("a"), close_client, max_size=2) as pool:

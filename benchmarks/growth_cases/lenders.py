@@ -213,6 +213,10 @@ async def registry_odds(n: int, laps: Laps) -> None:
     with laps("iterate", n):
         for key in registry:
             assert key in registry
+    with laps("look at n values", n):
+        for key in registry:
+            registry.peek(key)
+        assert len(registry.values()) == len(registry.items())
     with laps("pop", n // 2):
         for key in range(0, n, 2):
             registry.pop(key)

@@ -194,6 +194,13 @@ class PoolFull(LifecycleError, anyio.WouldBlock):
     """A pool has as many waiters as it allows, or nothing free for a borrower that does not wait."""
 
 
+class KeyMissing(LifecycleError, KeyError):
+    """A registry has no value under a key, and who asked has given neither a default nor a factory.
+
+    Its only argument is the key, as of every ``KeyError``.
+    """
+
+
 class CreationTimeout(LifecycleError, TimeoutError):
     """Making a value took longer than its registry or pool allows.
 

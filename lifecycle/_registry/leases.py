@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from .._ground.errors import KeyMissing
 from .._ground.foreign import in_words
 from .._lender import Closing, Held, borrower_in_words
 from .departures import Departures
@@ -174,7 +175,7 @@ class Lease(Claim[K, V]):
         registration = registry._claim_live(self._key)
         if registration is None:
             if self._factory is None:
-                raise KeyError(self._key)
+                raise KeyMissing(self._key)
             registration = await registry._obtain(self._key, self._factory)
             if self._held is not None:  # another task has entered it meanwhile
                 registry._leases.release(registration)
@@ -197,7 +198,7 @@ class TryLease(Claim[K, V]):
         self._check_free()
         registration = self._registry._claim_live(self._key)
         if registration is None:
-            raise KeyError(self._key)
+            raise KeyMissing(self._key)
         self._held = registration
         self._registry._leases.holders[self] = task_if_any()
         return registration.value

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import warnings
 from asyncio import Task
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar, overload
 
 from .._ground import kernel, trace
 from .._ground.checks import checked_part, checked_timeout
+from .._ground.errors import KeyMissing
 from .._ground.roots import Portrait, enroll
 from .._lender import OPEN, Closing, ComeBack, Lender, ReturnReport
 from .._task.waiting import closing_tasks, let_be_seen
@@ -20,7 +21,6 @@ from .creation import Creations
 from .departures import Departures
 from .failures import Failures
 from .intake import Intake
-from .keyed import first_in
 from .leases import Lease, Leases, TryLease
 from .registrations import EXPLICIT, SHUT, Registration
 from .shelf import FOREVER, K, V
@@ -133,19 +133,6 @@ class Registry(Intake[K, V], Lender):
         self._hits += 1
         return registration.value
 
-    def __contains__(self, key: object) -> bool:
-        """Return whether *key* has a live value; counts as no use."""
-        registration = self._live.get(key)  # type: ignore[arg-type]
-        return registration is not None and not self._is_due(registration)
-
-    def __len__(self) -> int:
-        """How many values are live; some of them may be due and not yet swept."""
-        return len(self._live)
-
-    def __iter__(self) -> Iterator[K]:
-        """Iterate over the keys of the live values, least recently used first where there is a ``max_size``."""
-        return iter([registration.key for registration in first_in(self._live) if not self._is_due(registration)])
-
     # Putting in and taking out
 
     def discard(self, key: K) -> bool:
@@ -174,12 +161,12 @@ class Registry(Intake[K, V], Lender):
         Leases of it that are out keep using it; they end nothing.
 
         Raises:
-            KeyError: there is none, and no *default*.
+            KeyMissing: there is none, and no *default*; a ``KeyError``.
         """
         registration = self._live.get(key)
         if registration is None or self._is_due(registration):
             if default is _MISSING:
-                raise KeyError(key)
+                raise KeyMissing(key)
             return default
         self._departures.hand_out(registration, EXPLICIT)
         return registration.value
@@ -221,7 +208,7 @@ class Registry(Intake[K, V], Lender):
     def lease(self, key: K, factory: Callable[[], Awaitable[V] | V] | None = None) -> Lease[K, V]:
         """Return an asynchronous context manager over the value under *key*, which cannot be finalized inside.
 
-        Where there is no value, entering it makes one by ``factory()`` as `get_or_create` does, or raises KeyError
+        Where there is no value, entering it makes one by ``factory()`` as `get_or_create` does, or raises KeyMissing
         where there is no *factory*. ``lease.discard()`` takes the value out of the registry.
 
         Cancellation: while it is entered as in `get_or_create`; leaving it never suspends.
@@ -231,7 +218,7 @@ class Registry(Intake[K, V], Lender):
     def try_lease(self, key: K) -> TryLease[K, V]:
         """Return a synchronous context manager over the value under *key*, which cannot be finalized inside.
 
-        Entering it raises KeyError where there is no value.
+        Entering it raises KeyMissing where there is no value.
         """
         return TryLease(self, key)
 

@@ -13,8 +13,9 @@ from .creation import Creations
 from .departures import Departures
 from .keyed import first_in
 from .leases import Leases
+from .looking import Looking
 from .registrations import EXPLICIT, LIVE, SHUT, Registration
-from .shelf import K, Shelf, V
+from .shelf import K, V
 from .sweeper import Sweeper
 
 #: How many values of a loop that is closed are named when they are dropped.
@@ -23,7 +24,7 @@ NAMED = 20
 NOBODY: frozenset[Task[Any]] = frozenset()
 
 
-class Residence(Shelf[K, V], Generic[K, V]):
+class Residence(Looking[K, V], Generic[K, V]):
     """A shelf with all that works on it.
 
     Attributes:
