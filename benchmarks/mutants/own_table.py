@@ -61,10 +61,31 @@ OWN = [
     ),
     OwnMutant(
         "who waits is asked in a first step",
-        "asks_too_early",
+        "asks_before_starter_waits",
         "return True",
         "return False",
         CROSSING,
+    ),
+    OwnMutant(
+        "who was woken by another of several things is not told of",
+        "_add_woken",
+        "awaiters.append(BETWEEN)",
+        "pass",
+        ("crossing_a_close_by_one_of_several",),
+    ),
+    OwnMutant(
+        "who is between two waits is not waited for",
+        "asks_too_early",
+        "or BETWEEN in _waiting_for(kernel.current_task(), telling=True)",
+        "",
+        ("crossing_a_close_by_one_of_several",),
+    ),
+    OwnMutant(
+        "a close that goes on asks no more who is between two waits",
+        "Unwinding._is_awaited_by",
+        "if waiting.tells_more_later(self._books.released):",
+        "if False:",
+        ("crossing_a_close_by_one_of_several",),
     ),
     OwnMutant(
         "no owner is asked who waits for its tasks",

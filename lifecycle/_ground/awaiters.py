@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from asyncio import Future, Task
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from .scopes import hosts_around
 
 #: Who waits: a task, and whether it is bound to: no cancellation makes it stop waiting.
 Waiter = tuple[Task[Any], bool]
+
+#: Stands, among those who wait, for somebody who has waited for several things and was woken by another: as long
+#: as it has not gone on, nothing tells who it is, nor whether it waits for the rest again. ``asyncio.as_completed``
+#: looks so also while the task that goes through it does something else, and ``gather`` once it has failed.
+BETWEEN: Waiter = (cast("Task[Any]", None), False)
 
 
 def awaiters_of(task: Task[Any]) -> list[Waiter]:
@@ -21,7 +26,7 @@ def awaiters_of(task: Task[Any]) -> list[Waiter]:
 
     Bound is the host of a task group, asyncio's or anyio's, and who awaits the task itself or through ``gather``, which
     pass their own cancellation on and wait. Who awaits it through a plain future, as in ``asyncio.wait`` or
-    ``asyncio.as_completed``, is not.
+    ``asyncio.as_completed``, is not. `BETWEEN` may be among them.
     """
     awaiters = awaiters_of_future(task)
     for host in hosts_around(task):
@@ -42,7 +47,9 @@ def _add_woken(future: Any, awaiters: list[Waiter], seen: set[Any] | None) -> No
             if callback.__closure__ is not None:
                 seen = seen or {future}
                 for other in _futures_in(callback):
-                    if other not in seen:
+                    if other is None or other.done():
+                        awaiters.append(BETWEEN)
+                    elif other not in seen:
                         seen.add(other)
                         _add_woken(other, awaiters, seen)
         elif type(callback) is partial:  # wait_for before Python 3.12: it waits for what it has cancelled
@@ -56,8 +63,11 @@ def _add_woken(future: Any, awaiters: list[Waiter], seen: set[Any] | None) -> No
             elif (host := getattr(target, "_parent_task", None)) is not None:  # a task group
                 awaiters.append((host, True))
             elif type(target) is _ITERATOR:
-                for getter in callback.__self__._done._getters:
-                    _add_woken(getter, awaiters, seen)
+                for getter in _getters_of(target._done):  # type: ignore[union-attr]
+                    if getter is None:
+                        awaiters.append(BETWEEN)
+                    else:
+                        _add_woken(getter, awaiters, seen)
 
 
 def _woken_by(waiter: Future[Any]) -> Iterator[Task[Any]]:
@@ -65,7 +75,7 @@ def _woken_by(waiter: Future[Any]) -> Iterator[Task[Any]]:
     if waiter.done():
         yield from (task for task in asyncio.all_tasks() if getattr(task, "_fut_waiter", None) is waiter)
     else:
-        yield from (task for task, _ in awaiters_of_future(waiter))
+        yield from (woken[0] for woken in awaiters_of_future(waiter) if woken is not BETWEEN)
 
 
 #: What ``asyncio.as_completed`` returns from Python 3.13 on; before that it is a function with a queue in its closure.
@@ -80,7 +90,7 @@ def _callbacks_of(future: Any) -> list[Any]:
 
 
 def _futures_in(callback: FunctionType) -> Iterator[Any]:
-    """Yield the futures that a function closes over, as those of ``gather``, ``wait`` and ``shield`` do."""
+    """Yield the futures that a function closes over, as those of ``gather`` and ``wait`` do; see `_getters_of`."""
     for cell in callback.__closure__ or ():
         try:
             content = cell.cell_contents
@@ -89,4 +99,9 @@ def _futures_in(callback: FunctionType) -> Iterator[Any]:
         if asyncio.isfuture(content) or isinstance(content, concurrent.futures.Future):
             yield content
         elif type(content) is asyncio.Queue and callback.__module__ == asyncio.tasks.__name__:
-            yield from content._getters  # type: ignore[attr-defined]
+            yield from _getters_of(content)
+
+
+def _getters_of(queue: Any) -> Iterable[Any]:
+    """Return the futures of those who wait at *queue*; None alone where nobody does."""
+    return queue._getters or (None,)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from .._ground import kernel
-from .._ground.awaiters import awaiters_of_future
+from .._ground.awaiters import BETWEEN, awaiters_of_future
 from .._ground.checks import checked_limit, checked_timeout
 from .._ground.errors import OwnerClosed, PoolFull, PoolTimeout
 from .._ground.foreign import traceback_of, with_traceback
@@ -228,4 +228,4 @@ class Line(Generic[T]):
 
 
 def _tasks_at(place: Place[Any]) -> list[Task[Any]]:
-    return [task for task, _ in awaiters_of_future(place)]
+    return [waiter[0] for waiter in awaiters_of_future(place) if waiter is not BETWEEN]

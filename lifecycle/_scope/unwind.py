@@ -35,7 +35,7 @@ from .._ground.foreign import split_cancellation, traceback_of, without_our_fram
 from .._ground.ladder import patience
 from .._ground.surely import spawn_surely
 from .._task.handle import PENDING, RUNNING
-from .._task.waiting import WaitingFor, anybody_awaits, asks_too_early
+from .._task.waiting import WaitingFor, anybody_awaits, asks_before_starter_waits
 from .._task.work import work_of
 from .books import ScopeBooks
 from .entries import PLAIN, CallbackEntry, CallbackRun, InlineExit, OwnTask, is_awaited, report_late
@@ -202,26 +202,26 @@ class Unwinding(Failures):
         runner = entry.runner
         if runner is None:
             return False
-        if not self._seen and asks_too_early():
+        if not self._seen and asks_before_starter_waits():
             self._steps = BREATH_EVERY  # so that the loop is given a turn, and this is asked again
         self._seen = True
-        if runner is not self.host and not self._is_awaited_by(runner, entry):
-            return False
-        entry.spare()
-        return True
+        spared = runner is self.host or (anybody_awaits(self.host) and self._is_awaited_by(runner, entry))
+        if spared:
+            entry.spare()
+        return spared
 
     def _is_awaited_by(self, runner: Task[Any], entry: Any) -> bool:
-        if not anybody_awaits(self.host):  # as nearly always, and every close asks
-            return False
-        self._waiting = self._waiting or WaitingFor(self.host)
-        return self._waiting.has(runner, bound=entry.stops_runner)
+        waiting = self._waiting = self._waiting or WaitingFor(self.host)
+        awaited = waiting.has(runner, bound=entry.stops_runner)
+        if waiting.tells_more_later(self._books.released):
+            self._steps = BREATH_EVERY  # as above
+        return awaited
 
     def _take_newest_call(self, run: CallbackRun) -> CallbackEntry:
-        ledger = self._books
         callback = CallbackEntry(*run.calls.pop())
         if not run.calls:
-            del ledger[run]
-        ledger[callback] = None
+            del self._books[run]
+        self._books[callback] = None
         self._books.opened += 1
         return callback
 

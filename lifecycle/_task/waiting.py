@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._ground import kernel
-from .._ground.awaiters import Waiter, awaiters_of, awaiters_of_future
+from .._ground.awaiters import BETWEEN, Waiter, awaiters_of, awaiters_of_future
 from .._ground.per_loop import kept_by_loop
 from .._ground.starts import is_in_step_of_starter
 from .work import employer_of, handle_at, starter_of, work_in
@@ -70,6 +70,11 @@ def notes() -> Notes:
 
 def asks_too_early() -> bool:
     """Return whether it may not be seen yet who waits for the calling task; if so, `until_seen` comes first."""
+    return asks_before_starter_waits() or BETWEEN in _waiting_for(kernel.current_task(), telling=True)
+
+
+def asks_before_starter_waits() -> bool:
+    """Return whether the calling task may have been started eagerly by one who has yet to wait for it."""
     task: Task[Any] | None = kernel.current_task()
     while task is not None and is_in_step_of_starter(task):
         task = starter_of(task)
@@ -136,30 +141,50 @@ class WaitingFor:
         task: that stops them, one after the other.
     """
 
-    __slots__ = ("_begun", "_found", "_task")
+    __slots__ = ("_begun", "_found", "_said_at", "_task", "_unsettled")
 
     def __init__(self, task: Task[Any]) -> None:
         self._task = task
         self._found: dict[Task[Any], bool] = {}
         self._begun = -1  # how many waits had begun when they were found
+        self._unsettled = False  # whether the last look has met somebody between two waits
+        self._said_at = -1
 
     def has(self, waiter: Task[Any], *, bound: bool) -> bool:
         """Return whether *waiter* is the task itself, or one that waits for it, which has to be *bound* to count."""
         begun = notes().begun
-        if len(self._found) <= MANY or self._begun != begun:
-            self._found = dict(_waiting_for(self._task))
+        if len(self._found) <= MANY or self._begun != begun or self._unsettled:
+            self._found = dict(_waiting_for(self._task, telling=True))
             self._begun = begun
+            self._unsettled = self._found.pop(BETWEEN[0], None) is not None
         return self._found.get(waiter, False) if bound else waiter in self._found
 
+    def tells_more_later(self, progress: int) -> bool:
+        """Return whether the last answer may be another one a turn later; once for each *progress* that was made."""
+        if not self._unsettled or self._said_at == progress:
+            return False
+        self._said_at = progress
+        return True
 
-def _waiting_for(task: Task[Any], *, but_for: object = None) -> Iterator[Waiter]:
-    """Yield *task* and each task that waits for it, the nearest first; a second time, if it then proves to be bound."""
+
+def _waiting_for(task: Task[Any], *, but_for: object = None, telling: bool = False) -> Iterator[Waiter]:
+    """Yield *task* and each task that waits for it, the nearest first; a second time, if it then proves to be bound.
+
+    Args:
+        task: whose end is waited for.
+        but_for: see `closing_tasks`.
+        telling: whether `BETWEEN` is yielded, too.
+    """
     found = {task: True}
     unseen = [task]
     yield task, True
     noted = notes()
     for each in unseen:
         for waiter, bound in _waiters_of(each, but_for, noted):
+            if waiter is BETWEEN[0]:
+                if telling:
+                    yield BETWEEN
+                continue
             if waiter not in found:
                 unseen.append(waiter)
             elif found[waiter] or not bound:

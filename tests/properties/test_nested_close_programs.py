@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -278,15 +279,29 @@ async def gathered(run: Run, inside: Inside) -> None:
 
 @layer
 async def waited_for(run: Run, inside: Inside) -> None:
-    await asyncio.wait_for(inside(), 3600)
+    old = sys.version_info < (3, 12)  # where a task runs it, whose error is lost when the wait is cancelled
+    await asyncio.wait_for(unasked(inside) if old else inside(), 3600)
 
 
 @layer
 async def as_it_completes(run: Run, inside: Inside) -> None:
-    left = asyncio.ensure_future(inside())
-    left.add_done_callback(lambda task: task.cancelled() or task.exception())  # asked by nobody once this has gone
-    for first in asyncio.as_completed([left, asyncio.sleep(MOMENT)]):
+    for first in asyncio.as_completed([unasked(inside), asyncio.sleep(MOMENT)]):
         await first
+
+
+@layer
+async def one_of_several(run: Run, inside: Inside) -> None:
+    inner = unasked(inside)
+    left = {inner, *(asyncio.ensure_future(asyncio.sleep(moments * MOMENT)) for moments in range(1, 6))}
+    try:
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            if inner in done:
+                inner.result()
+                return
+    finally:
+        for other in left - {inner}:
+            other.cancel()
 
 
 @layer
@@ -396,6 +411,13 @@ async def stage_of_a_connect(run: Run, inside: Inside) -> None:
 
 async def as_coroutine(inside: Inside) -> None:
     await inside()
+
+
+def unasked(inside: Inside) -> asyncio.Task[None]:
+    """Return a task that nobody asks for its error once who waits for it has gone."""
+    task = asyncio.create_task(as_coroutine(inside))
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return task
 
 
 # Programs

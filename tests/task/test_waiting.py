@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -13,10 +14,10 @@ import pytest
 from lifecycle import Scope, TaskGroup, TaskManager
 from lifecycle._ground.awaiters import awaiters_of
 from lifecycle._task import waiting
-from lifecycle._task.waiting import bound_tasks, closing_tasks
+from lifecycle._task.waiting import bound_tasks, closing_tasks, let_be_seen
 from lifecycle.testing import Bubble
 
-from ..loops import on_every_loop, run_on, virtual
+from ..loops import on_every_loop, run_on, some_turns, virtual
 
 Inner = Callable[[], Awaitable[None]]
 
@@ -140,6 +141,87 @@ def test_who_is_being_cancelled_waits_all_the_same(new_loop: Callable[[], asynci
         return found
 
     assert run_on(new_loop, main())
+
+
+Several = Callable[["asyncio.Future[None]", "asyncio.Future[None]"], Awaitable[None]]
+
+
+async def each_as_it_completes(first: asyncio.Future[None], last: asyncio.Future[None]) -> None:
+    for completed in asyncio.as_completed([first, last]):
+        await completed
+
+
+async def iterated_each_as_it_completes(first: asyncio.Future[None], last: asyncio.Future[None]) -> None:
+    completed: Any = asyncio.as_completed([first, last])
+    async for _ in completed:
+        pass
+
+
+async def whichever_is_first(first: asyncio.Future[None], last: asyncio.Future[None]) -> None:
+    left = {first, last}
+    while left:
+        _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def gathered_and_then_alone(first: asyncio.Future[None], last: asyncio.Future[None]) -> None:
+    first.add_done_callback(lambda future: failing.set_exception(OSError("planned")))
+    failing = asyncio.get_running_loop().create_future()
+    with suppress(OSError):
+        await asyncio.gather(failing, last)
+    await last
+
+
+REPEATED: list[Several] = [each_as_it_completes, whichever_is_first, gathered_and_then_alone]
+if sys.version_info >= (3, 13):
+    REPEATED.append(iterated_each_as_it_completes)
+
+
+@on_every_loop
+@pytest.mark.parametrize("way", REPEATED)
+@pytest.mark.parametrize("turns", range(8))
+def test_who_is_between_two_waits_is_found(
+    way: Several, turns: int, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """However many turns ago it was woken by another that it had waited for as well."""
+
+    async def main() -> None:
+        async def inner() -> None:
+            await some_turns()
+            other.set_result(None)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await let_be_seen()
+            assert host in closing_tasks()
+
+        host = asyncio.current_task()
+        other = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(inner())
+        await way(other, task)
+        await task
+
+    run_on(new_loop, main())
+
+
+@on_every_loop
+@pytest.mark.parametrize("turns", range(8))
+def test_a_drain_does_not_wait_for_who_is_between_two_waits(
+    turns: int, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A task of its manager, for whom the task that asks for it is one of several."""
+
+    async def main() -> None:
+        async def inner() -> None:
+            await some_turns()
+            other.set_result(None)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await manager.drain()
+
+        other = asyncio.get_running_loop().create_future()
+        async with TaskManager() as manager:
+            await manager.start_soon(each_as_it_completes, other, asyncio.create_task(inner())).wait()
+
+    run_on(new_loop, asyncio.wait_for(main(), 5))
 
 
 @virtual

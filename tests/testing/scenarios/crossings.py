@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from lifecycle import Pool, Scope, TaskCancelled, TaskGroup, TaskManager
+from lifecycle import OwnerClosed, Pool, Scope, TaskCancelled, TaskGroup, TaskManager
 
 from ...exits import Grouping, Reraising
 from ._table import scenario
@@ -315,3 +316,47 @@ async def crossing_released_early(bubble: Bubble) -> None:
     finally:
         assert gone in ([], ["below"], ["value", "below"])
     assert gone == ["value", "below"]
+
+
+async def waited_for_as_one_of_several(inside: Callable[[], Awaitable[None]]) -> None:
+    """Wait for *inside* and for what ends before and with it, again and again until all have ended."""
+    ending = [asyncio.create_task(asyncio.sleep(delay), name="before") for delay in (0.01, 0.02, 0.03)]
+    ending.append(asyncio.create_task(as_coroutine(inside), name="inside"))
+    try:
+        for first in asyncio.as_completed(ending):
+            await first
+    finally:
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+
+async def make_with_a_release(closes: Callable[[], Awaitable[None]]) -> None:
+    async with Scope("inside") as inside:
+        inside.push_async_callback(waited_for_as_one_of_several, closes)
+
+
+async def turns_later(turns: int, *calls: Callable[[], Awaitable[object]]) -> None:
+    """Make *calls* so many turns after one of the others has ended."""
+    await asyncio.sleep(0.01)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for call in calls:
+        await call()
+
+
+@scenario
+async def crossing_a_close_by_one_of_several(bubble: Bubble) -> None:
+    """Who waits for the closer among others is between two waits when it closes, and again when it goes on."""
+    began = bubble.clock.time()
+    for turns in range(4):
+        async with Scope("around") as scope:
+            manager = await scope.enter(TaskManager())
+            closes = partial(turns_later, turns, manager.drain, scope.aclose)
+            manager.start_soon(waited_for_as_one_of_several, closes)
+            await asyncio.sleep(0.05)
+        with suppress(OwnerClosed):
+            async with Scope("making") as scope:
+                closes = partial(turns_later, turns, scope.aclose)
+                await scope.acquire(partial(make_with_a_release, closes), release=lambda _: None)
+    assert bubble.clock.time() - began < 1, "a close has waited for itself"
