@@ -75,6 +75,7 @@ FACES: dict[str, dict[str, str]] = {
         "_pool.statistics": "PoolStatistics",
         "_registry.cached": "CachedFunction CachedMethod",
         "_registry.leases": "Lease TryLease",
+        "_registry.registrations": "RegistrationLease",
         "_registry.statistics": "RegistryStatistics",
         "_retry.attempts": "RetryAttempt",
         "_retry.failure": "RetryFailure",

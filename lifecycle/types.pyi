@@ -30,6 +30,7 @@ from ._registry.cached import CachedFunction as CachedFunction
 from ._registry.cached import CachedMethod as CachedMethod
 from ._registry.leases import Lease as Lease
 from ._registry.leases import TryLease as TryLease
+from ._registry.registrations import RegistrationLease as RegistrationLease
 from ._registry.statistics import RegistryStatistics as RegistryStatistics
 from ._retry.attempts import RetryAttempt as RetryAttempt
 from ._retry.failure import RetryFailure as RetryFailure
@@ -75,6 +76,7 @@ __all__ = [
     "PoolStatistics",
     "RateRule",
     "ReaderWorkerStatistics",
+    "RegistrationLease",
     "RegistryStatistics",
     "ResourceFactory",
     "RetryAttempt",

@@ -123,11 +123,17 @@ async def owners() -> None:
 async def shared() -> None:
     async with Registry[str, Client](ttl=60.0, finalizer=close_client) as clients:
         assert_type(clients.get("a"), Client | None)
+        with clients.put_and_lease("b", await open_client("b"), ttl=5.0) as put:
+            assert_type(put, Client)
+        async with clients.put("c", put).lease() as very:
+            assert_type(very, Client)
         assert_type(clients.peek("a"), Client | None)
         assert_type(clients.values(), list[Client])
         assert_type(clients.items(), list[tuple[str, Client]])
         async with clients.lease("a", lambda: open_client("a")) as leased:
             assert_type(leased, Client)
+        async with clients.lease("a", lambda: open_client("a"), ttl=lambda client: 5.0) as timed:
+            assert_type(timed, Client)
     async with Pool(lambda: open_client("a"), close_client, max_size=2) as pool:
         await pool.wait_ready(timeout=5.0)
         loan = pool.acquire()

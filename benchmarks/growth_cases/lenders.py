@@ -228,6 +228,17 @@ async def registry_odds(n: int, laps: Laps) -> None:
         leases = [registry.try_lease(0) for _ in range(n)]
         for lease in leases:
             lease.__enter__()
+    with laps("n leases of one registration", n):
+        registration = registry.put(0, 0)
+        for _ in range(n):
+            with registration.lease():
+                pass
+            async with registration.lease():
+                pass
+    with laps("put and lease", n):
+        for key in range(n):
+            with registry.put_and_lease(n + key, key):
+                pass
     with laps("drain of n leases", n):
         drains = asyncio.create_task(registry.drain())
         for index, lease in enumerate(leases):

@@ -54,10 +54,12 @@ class CachedFunction(PassesForAsync, ResultsFace[T], Generic[P, T]):
         options: dict[str, Any],
         *,
         typed: bool,
+        ttl: Callable[[T], float | None] | None = None,
     ) -> None:
         functools.update_wrapper(cast("Callable[..., object]", self), function)
         self.__wrapped__ = function
         self._key = key
+        self._ttl = ttl
         self._options = options
         self._spelling = Spelling(function, typed=typed)
         self._spelling_of_methods = Spelling(function, typed=typed, skip=1)
@@ -78,7 +80,7 @@ class CachedFunction(PassesForAsync, ResultsFace[T], Generic[P, T]):
         if self._class is not None and args and isinstance(args[0], self._class):
             return await self._method_of(args[0])(*args[1:], **kwargs)
         key = self._spelling.key_of(args, kwargs) if self._key is None else self._key(*args, **kwargs)
-        return await self._own.registry.get_or_create(key, lambda: self.__wrapped__(*args, **kwargs))
+        return await self._own.registry.get_or_create(key, lambda: self.__wrapped__(*args, **kwargs), ttl=self._ttl)
 
     def discard(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result for these arguments, also one that is being made; return whether there was one."""
@@ -150,8 +152,9 @@ class CachedMethod(PassesForAsync, ResultsFace[T], Generic[P, T]):
 
         Cancellation: as in `CachedFunction`.
         """
-        registry = self._results.registry
-        return await registry.get_or_create(self._key_of(args, kwargs), lambda: self.__wrapped__(*args, **kwargs))
+        registry, ttl = self._results.registry, self.__func__._ttl
+        key = self._key_of(args, kwargs)
+        return await registry.get_or_create(key, lambda: self.__wrapped__(*args, **kwargs), ttl=ttl)
 
     def discard(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the instance's result for these arguments; return whether there was one."""
@@ -186,7 +189,7 @@ class CachedDecorator(Protocol):
 
 def cached(
     *,
-    ttl: float | None = None,
+    ttl: float | Callable[[Any], float | None] | None = None,
     idle_ttl: float | None = None,
     max_size: int | None = 1024,
     key: Callable[..., Hashable] | None = None,
@@ -209,7 +212,9 @@ def cached(
             return await fetch(user_id)
 
     Args:
-        ttl: seconds that a result lives, None for no bound.
+        ttl: seconds that a result lives, None for no bound; or a function that is called once with each result and
+            returns them. One with 0 or less goes to those who wait for it and is not kept; an error of the function
+            is one of the call.
         idle_ttl: seconds without a call after which it goes, None for no bound.
         max_size: how many results are kept; the least recently used go first. None for no bound.
         key: makes the key of a call from its arguments, on a method with the instance as the first, and the results
@@ -225,7 +230,7 @@ def cached(
     The decorator raises ``TypeError`` for what is no async function.
     """
     options = {
-        "ttl": ttl,
+        "ttl": None if callable(ttl) else ttl,
         "idle_ttl": idle_ttl,
         "max_size": max_size,
         "failure_ttl": failure_ttl,
@@ -236,6 +241,6 @@ def cached(
 
     def decorate(fn: Callable[P, Coroutine[Any, Any, T]], /) -> CachedFunction[P, T]:
         checked_async(fn, "@cached takes an async function")
-        return CachedFunction(fn, key, options, typed=typed)
+        return CachedFunction(fn, key, options, typed=typed, ttl=ttl if callable(ttl) else None)
 
     return decorate

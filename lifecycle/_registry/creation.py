@@ -19,7 +19,8 @@ from .failures import Failures
 from .flights import Flight
 from .keyed import take_out
 from .leases import Leases
-from .registrations import EXPLICIT, REPLACED, SHUT, UNWANTED, Registration, RemovalCause
+from .lifetimes import Timed, lifetime_of
+from .registrations import EXPIRED, EXPLICIT, REPLACED, SHUT, UNWANTED, Registration, RemovalCause
 from .shelf import Shelf
 from .sweeper import Sweeper
 
@@ -86,7 +87,7 @@ class Creations(Generic[K, V]):
         self.release = leases.release
         self.report_error = closing.report_error
 
-    async def obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
+    async def obtain(self, key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V]) -> Registration[K, V]:
         """Return the value's registration, leased once for the caller, whose look-up has missed."""
         self._destination._come_home()
         while True:
@@ -166,20 +167,27 @@ class Creations(Generic[K, V]):
         flight.detached = True
         self.detached[flight] = None
 
-    def _begin_flight(self, key: K, factory: Callable[[], Any]) -> Flight[K, V] | Registration[K, V]:
+    def _begin_flight(self, key: K, factory: Callable[[], Any] | Timed[V]) -> Flight[K, V] | Registration[K, V]:
         """Begin a creation; a synchronous factory has made its value when this returns, and it is leased.
 
         It is one from before the factory is called: that may start an eager task that asks for the same key.
         """
-        checked_callable(factory, "factory")
-        flight: Flight[K, V] = Flight(self, key)
+        make: Callable[[], Any] = factory.factory if isinstance(factory, Timed) else factory
+        checked_callable(make, "factory")
+        flight: Flight[K, V] = Flight(self, key, factory.ttl if isinstance(factory, Timed) else None)
         self.flights[key] = flight
         self._destination._look_before_puts()
+        settled = False  # whether there is a value already
         try:
-            made = factory()
+            made = make()
+            settled = not isawaitable(made)
+            if settled:
+                self._ask_lifetime(flight, made)
         except BaseException as error:
             failure = failure_of(f"creation of {in_words(key)} in {self._closing}", error)
             self._strike_out(flight)
+            if settled:
+                self._undo(key, made, UNWANTED)
             self._note_failure(flight, failure, in_caller=True)
             flight.land(None, failure)
             try:
@@ -188,7 +196,7 @@ class Creations(Generic[K, V]):
                 raise failure from error
             finally:
                 del failure  # whose traceback refers to this frame: a cycle
-        if not isawaitable(made):
+        if settled:
             self._strike_out(flight)
             registration, refusal = self._settle(flight, made)
             flight.land(registration, refusal)
@@ -222,8 +230,12 @@ class Creations(Generic[K, V]):
 
     def _flight_ended(self, flight: Flight[K, V], chore: Chore[V]) -> None:
         """Take in what a factory made or raised, and tell those who wait."""
-        self._strike_out(flight)
         error = chore.error
+        against = self._reason_against(flight, chore)
+        self._strike_out(flight)
+        if against is not None:
+            self._undo(flight.key, chore.result, UNWANTED)
+            error = against
         registration = None
         if error is None:
             registration, error = self._take_in(flight, chore.result)
@@ -240,6 +252,20 @@ class Creations(Generic[K, V]):
         if registration is not None:
             self.release(registration)
         self._closing.progress()
+
+    def _ask_lifetime(self, flight: Flight[K, V], value: V) -> None:
+        """Have the flight know how long *value* may live; its key still leads to it, whatever the function does."""
+        if callable(flight.ttl):
+            flight.ttl = lifetime_of(value, flight.ttl)
+
+    def _reason_against(self, flight: Flight[K, V], chore: Chore[V]) -> BaseException | None:
+        """Return why what a factory has made cannot be kept: its lifetime cannot be told."""
+        if chore.error is None and not flight.dying and not self._closing.begun:
+            try:
+                self._ask_lifetime(flight, chore.result)
+            except BaseException as error:
+                return failure_of(f"creation of {in_words(flight.key)} in {self._closing}", error)
+        return None
 
     def _note_failure(self, flight: Flight[K, V], error: BaseException, *, in_caller: bool) -> None:
         self.load_failures += 1
@@ -276,7 +302,7 @@ class Creations(Generic[K, V]):
             cause = EXPLICIT if self._closing.state is OPEN else SHUT
             return self._destination._admit(key, value, cause, leases=1), None
         try:
-            return self._put_claimed(key, value), None
+            return self._put_claimed(flight, value), None
         except BaseException as error:  # of the weigher, or the key
             return None, error
 
@@ -289,15 +315,19 @@ class Creations(Generic[K, V]):
         if present is None or present.value is not value:
             self._destination._admit(key, value, cause if self._closing.state is OPEN else SHUT)
 
-    def _put_claimed(self, key: K, value: V) -> Registration[K, V]:
+    def _put_claimed(self, flight: Flight[K, V], value: V) -> Registration[K, V]:
         """Put what a factory made, and lease it once in the same step: also what cannot stay."""
+        key, ttl = flight.key, flight.ttl
+        assert not callable(ttl)
         if self._closing.state is not OPEN:
             return self._destination._admit(key, value, SHUT, leases=1)
+        if ttl is not None and ttl <= 0.0:
+            return self._destination._admit(key, value, EXPIRED, leases=1)
         opened = self._shelf._opened
         try:
             if self._shelf._weigher is not None:
-                return self._destination._put_weighed(key, value, None, leases=1)
-            registration = self._destination.put(key, value)
+                return self._destination._put_weighed(key, value, ttl, leases=1)
+            registration = self._destination.put(key, value, ttl=ttl)
         except BaseException:
             if self._shelf._opened == opened:  # it could not be weighed, or filed, and is owned by no one
                 self._undo(key, value, UNWANTED)

@@ -13,7 +13,7 @@ V = TypeVar("V")
 class Destination(Protocol[K, V]):
     """What takes in the values that are created."""
 
-    def put(self, key: K, value: V) -> Registration[K, V]:
+    def put(self, key: K, value: V, *, ttl: float | None = None) -> Registration[K, V]:
         """Own *value* under *key*."""
 
     def _put_weighed(self, key: K, value: V, ttl: float | None, leases: int) -> Registration[K, V]:

@@ -16,6 +16,7 @@ from .._ground import kernel
 from .._ground.foreign import in_words
 from .._ground.per_loop import kept_by_loop
 from .._task.waiting import Waiting, anybody_awaits, waits_for
+from .lifetimes import Lifetime
 from .registrations import Registration
 from .telling import Told
 
@@ -67,16 +68,18 @@ class Flight(Generic[K, V]):
         chore: the task that makes it; None only while the flight starts.
         waiters: a future per caller, in order of arrival.
         detached: true when its key was invalidated meanwhile: those who wait get its value, newcomers another one.
+        ttl: the lifetime of the value, where its first caller has said so; a function of it until that is asked.
         dying: true when all callers have gone; it is on its way out.
         landed: true when it is over, well or badly.
     """
 
-    __slots__ = ("_nursery", "_over", "chore", "detached", "dying", "key", "landed", "waiters")
+    __slots__ = ("_nursery", "_over", "chore", "detached", "dying", "key", "landed", "ttl", "waiters")
 
-    def __init__(self, nursery: Nursery[K, V], key: K) -> None:
+    def __init__(self, nursery: Nursery[K, V], key: K, ttl: Lifetime[V] | None = None) -> None:
         self._nursery = nursery
         self._over: Future[None] | None = None
         self.key = key
+        self.ttl = ttl
         self.chore: Chore[V] | None = None
         self.waiters: dict[Future[Registration[K, V] | Crash], None] = {}
         self.detached = self.dying = self.landed = False

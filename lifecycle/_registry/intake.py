@@ -136,6 +136,16 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._departures.trace_opened(registration)
         return registration
 
+    def _put_leased(self, key: K, value: V, ttl: float | None) -> Registration[K, V]:
+        """Put a value in, and lease it in the same step."""
+        if self._weigher is not None:
+            if not self._ready:
+                self._prepare(key, value)
+            return self._put_weighed(key, value, ttl, leases=1)
+        registration = self.put(key, value, ttl=ttl)
+        self._leases.claim(registration)
+        return registration
+
     def _renew(self, present: Registration[K, V], key: K, now: float, expires_at: float) -> Registration[K, V]:
         """Let the time of a value that is put in once more begin anew."""
         present.expires_at = expires_at

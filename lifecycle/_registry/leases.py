@@ -11,6 +11,7 @@ from .._ground.errors import KeyMissing
 from .._ground.foreign import in_words
 from .._lender import Closing, Held, borrower_in_words
 from .departures import Departures
+from .lifetimes import Timed
 from .registrations import LIVE, Registration
 from .shelf import Shelf
 
@@ -105,8 +106,14 @@ class Lessor(Protocol[K, V]):
     def _claim_live(self, key: K) -> Registration[K, V] | None:
         """Lease the live value under *key*; None where there is none."""
 
-    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
+    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V]) -> Registration[K, V]:
         """Lease the value under *key*, made where there is none."""
+
+    def _claim_this(self, registration: Registration[K, V]) -> bool:
+        """Lease the very value of *registration*; return whether it was there."""
+
+    def _put_leased(self, key: K, value: V, ttl: float | None) -> Registration[K, V]:
+        """Put a value in, and lease it in the same step."""
 
     def remove(self, registration: Registration[K, V]) -> bool:
         """Take this very registration out; return whether it was there."""
@@ -158,7 +165,9 @@ class Lease(Claim[K, V]):
 
     __slots__ = ("_factory",)
 
-    def __init__(self, registry: Lessor[K, V], key: K, factory: Callable[[], Awaitable[V] | V] | None) -> None:
+    def __init__(
+        self, registry: Lessor[K, V], key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V] | None
+    ) -> None:
         self._registry = registry
         self._key = key
         self._held = None
@@ -205,3 +214,63 @@ class TryLease(Claim[K, V]):
 
     def __exit__(self, *_: object) -> None:
         self._give_back()
+
+
+class VeryLease(Claim[K, V]):
+    """``with registration.lease() as value``, or ``async with``: nothing of it suspends."""
+
+    __slots__ = ("_registration",)
+
+    def __init__(self, registry: Lessor[K, V], registration: Registration[K, V]) -> None:
+        super().__init__(registry, registration.key)
+        self._registration = registration
+
+    def __enter__(self) -> V:
+        """Return the value, from now on leased."""
+        self._check_free()
+        registration = self._begin()
+        self._held = registration
+        self._registry._leases.holders[self] = task_if_any()
+        return registration.value
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    async def __aenter__(self) -> V:
+        """Return the value, from now on leased; does not suspend."""
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the lease back, in one step that never suspends."""
+        self._give_back()
+
+    def _begin(self) -> Registration[K, V]:
+        """Lease what is to be leased."""
+        if not self._registry._claim_this(self._registration):
+            raise KeyMissing(self._key)
+        return self._registration
+
+
+class PutLease(VeryLease[K, V]):
+    """``with registry.put_and_lease(key, value) as value``, or ``async with``: nothing of it suspends.
+
+    Entered once more, it leases the same registration, if that is still there.
+    """
+
+    __slots__ = ("_ttl", "_value")
+
+    _registration: Registration[K, V] | None  # type: ignore[assignment]
+
+    def __init__(self, registry: Lessor[K, V], key: K, value: V, ttl: float | None) -> None:
+        Claim.__init__(self, registry, key)
+        self._registration = None
+        self._value = value
+        self._ttl = ttl
+
+    def _begin(self) -> Registration[K, V]:
+        if self._registration is not None:
+            return super()._begin()
+        registration = self._registry._put_leased(self._key, self._value, self._ttl)
+        self._registration = registration
+        del self._value
+        return registration

@@ -39,11 +39,40 @@ LIVE, RETIRED, CLOSED = RegistrationState
 EXPIRED, IDLE, SIZE, REPLACED, EXPLICIT, SHUT, UNWANTED = RemovalCause
 
 
+class RegistrationLease(Protocol[K, V]):
+    """``with registration.lease() as value``, or ``async with``: nothing of it suspends.
+
+    The same of ``registry.put_and_lease(key, value)``. A block at a time: inside it a second one gets a RuntimeError.
+    """
+
+    @property
+    def registration(self) -> Registration[K, V]:
+        """The registration of the leased value; a RuntimeError outside of the block."""
+
+    def discard(self) -> bool:
+        """Take the leased value out of the registry; it is finalized after its last lease."""
+
+    def __enter__(self) -> V:
+        """Return the value, from now on leased."""
+
+    def __exit__(self, *_: object) -> None:
+        """Give the lease back."""
+
+    async def __aenter__(self) -> V:
+        """Return the value, from now on leased; does not suspend."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the lease back, in one step that never suspends."""
+
+
 class Home(Protocol[K, V]):
     """What a registration needs of its registry."""
 
     def remove(self, registration: Registration[K, V]) -> bool:
         """Take this very registration out; return whether it was there."""
+
+    def _lease_of(self, registration: Registration[K, V]) -> RegistrationLease[K, V]:
+        """Return a lease of this very registration, to be entered."""
 
     async def _wait_closed(self, registration: Registration[K, V]) -> None:
         """Wait until its value has been finalized or handed out."""
@@ -102,6 +131,14 @@ class Registration(Generic[K, V]):
     def remove(self) -> bool:
         """Take this very value out of its registry; see `Registry.remove`."""
         return self._registry.remove(self)
+
+    def lease(self) -> RegistrationLease[K, V]:
+        """Return a context manager, ``with`` or ``async with``, over this very value, which cannot be finalized inside.
+
+        Entering it counts as a use, never suspends, and raises KeyMissing where the value has left its registry, also
+        where another one is under its key.
+        """
+        return self._registry._lease_of(self)
 
     async def closed(self) -> None:
         """Wait until the value has been finalized, or handed out by `pop`.

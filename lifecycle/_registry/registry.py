@@ -21,8 +21,9 @@ from .creation import Creations
 from .departures import Departures
 from .failures import Failures
 from .intake import Intake
-from .leases import Lease, Leases, TryLease
-from .registrations import EXPLICIT, SHUT, Registration
+from .leases import Lease, Leases, PutLease, TryLease
+from .lifetimes import Lifetime, Timed
+from .registrations import EXPLICIT, SHUT, Registration, RegistrationLease
 from .shelf import FOREVER, K, V
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper
@@ -173,13 +174,20 @@ class Registry(Intake[K, V], Lender):
 
     # Creating and leasing
 
-    async def get_or_create(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> V:
+    async def get_or_create(
+        self, key: K, factory: Callable[[], Awaitable[V] | V], *, ttl: Lifetime[V] | None = None
+    ) -> V:
         """Return the value under *key*, made by ``factory()`` where there is none.
 
         However many callers ask at once, one factory runs, in a task of the registry. The value is not leased; use
         `lease` for what has a finalizer. A `put` during the creation wins: callers get what was put, and what the
         factory made is finalized. After a `discard` or `clear` during the creation, its callers get its value, and
         later ones a new one. The factory runs in a copy of the context of the caller that it was started for.
+
+        *ttl*, of the caller that it was started for, is the value's time to live in place of the registry's: seconds,
+        or a function that is called once with what the factory has made and returns seconds, infinity for no bound or
+        None for the registry's. With 0 or less those who wait get the value, and it is not kept. An error of the
+        function is one of the creation, and the value is finalized.
 
         Cancellation: hurts no other caller. When the last one has left, the factory is cancelled, waited for (at most
         ``close_timeout``; not at all inside a shielded section), and what it still made is finalized.
@@ -201,18 +209,25 @@ class Registry(Intake[K, V], Lender):
                 self._touch(key)
             self._hits += 1
             return registration.value
-        registration = await self._creations.obtain(key, factory)
+        registration = await self._creations.obtain(key, factory if ttl is None else Timed(factory, ttl))
         self._leases.release(registration)
         return registration.value
 
-    def lease(self, key: K, factory: Callable[[], Awaitable[V] | V] | None = None) -> Lease[K, V]:
+    def lease(
+        self, key: K, factory: Callable[[], Awaitable[V] | V] | None = None, *, ttl: Lifetime[V] | None = None
+    ) -> Lease[K, V]:
         """Return an asynchronous context manager over the value under *key*, which cannot be finalized inside.
 
         Where there is no value, entering it makes one by ``factory()`` as `get_or_create` does, or raises KeyMissing
-        where there is no *factory*. ``lease.discard()`` takes the value out of the registry.
+        where there is no *factory*. *ttl* is that of what the factory makes, as there. ``lease.discard()`` takes the
+        value out of the registry.
 
         Cancellation: while it is entered as in `get_or_create`; leaving it never suspends.
         """
+        if ttl is not None:
+            if factory is None:
+                raise ValueError("ttl is that of what a factory makes; give one, or put the value with its ttl")
+            return Lease(self, key, Timed(factory, ttl))
         return Lease(self, key, factory)
 
     def try_lease(self, key: K) -> TryLease[K, V]:
@@ -221,6 +236,18 @@ class Registry(Intake[K, V], Lender):
         Entering it raises KeyMissing where there is no value.
         """
         return TryLease(self, key)
+
+    def put_and_lease(self, key: K, value: V, *, ttl: float | None = None) -> RegistrationLease[K, V]:
+        """Return a context manager, ``with`` or ``async with``, that puts *value* in and leases it in the same step.
+
+        Entering it does what `put` does, with its errors, and never suspends; until then *value* is still yours. So
+        nothing can end it between the two, neither its time nor somebody else. A value that is too heavy for the
+        registry is finalized after the block.
+
+        Raises:
+            TypeError, ValueError: *ttl* is not a number of seconds.
+        """
+        return PutLease(self, key, value, None if ttl is None else checked_timeout(ttl, "ttl"))
 
     # Sweeping and closing
 
@@ -279,7 +306,17 @@ class Registry(Intake[K, V], Lender):
         self._leases.count += 1
         return registration
 
-    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V]) -> Registration[K, V]:
+    def _claim_this(self, registration: Registration[K, V]) -> bool:
+        """Lease this very registration, if it is there, whatever its key has become. Counts as a use."""
+        if not self._is_there(registration) or (self._is_due(registration) and self._expire(registration)):
+            self._misses += 1
+            return False
+        self._hits += 1
+        self._leases.claim(registration)
+        self._note_use(registration)
+        return True
+
+    async def _obtain(self, key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V]) -> Registration[K, V]:
         return await self._creations.obtain(key, factory)
 
     # Closing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Task
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from .._ground import kernel
 from .._ground.farewell import tell_at_end
@@ -12,9 +12,9 @@ from .._lender import CLOSED, Closing
 from .creation import Creations
 from .departures import Departures
 from .keyed import first_in
-from .leases import Leases
+from .leases import Leases, Lessor, VeryLease
 from .looking import Looking
-from .registrations import EXPLICIT, LIVE, SHUT, Registration
+from .registrations import EXPLICIT, LIVE, SHUT, Registration, RegistrationLease
 from .shelf import K, V
 from .sweeper import Sweeper
 
@@ -50,20 +50,24 @@ class Residence(Looking[K, V], Generic[K, V]):
 
         It is finalized soon, or with its last lease.
         """
-        try:
-            found = self._live.get(registration.key)
-        except Exception:  # of its key, which is not needed
-            found = None
-        if found is not registration and not self._is_lost(registration):
+        if not self._is_there(registration):
             return False
         self._departures.retire(registration, EXPLICIT)
         return True
 
-    def _is_lost(self, registration: Registration[K, V]) -> bool:
-        """Whether a registration is live although its key does not lead to it."""
+    def _is_there(self, registration: Registration[K, V]) -> bool:
+        """Whether a registration is live, also where its key does not lead to it any more."""
+        try:
+            if self._live.get(registration.key) is registration:
+                return True
+        except Exception:  # of its key, which is not needed
+            pass
         if registration._state is not LIVE or registration._registry is not self:
             return False
         return not self._sweeper.has(registration)
+
+    def _lease_of(self, registration: Registration[K, V]) -> RegistrationLease[K, V]:
+        return VeryLease(cast("Lessor[K, V]", self), registration)
 
     async def _wait_closed(self, registration: Registration[K, V]) -> None:
         await self._departures.wait_closed(registration)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from asyncio import BaseEventLoop
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic
 
@@ -233,6 +234,15 @@ class Shelf(Generic[K, V]):
         self._restart_idle_time(self._live[key])
         if self._is_lru:
             self._live.move_to_end(key)  # type: ignore[attr-defined]
+
+    def _note_use(self, registration: Registration[K, V]) -> None:
+        """Note that this very value was used, if its key still leads to it."""
+        if self._has_idle_ttl:
+            self._restart_idle_time(registration)
+        if self._is_lru:
+            with suppress(Exception):  # of the key
+                if self._live.get(registration.key) is registration:
+                    self._live.move_to_end(registration.key)  # type: ignore[attr-defined]
 
     def _restart_idle_time(self, registration: Registration[K, V]) -> None:
         """Let the idle time of a value that was in use until now begin anew."""
