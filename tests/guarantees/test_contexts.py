@@ -113,7 +113,7 @@ def test_a_task_in_line_starts_in_its_submitters_context(new_loop: Any, kind: ty
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="every factory is given a name and a context since 3.14")
-@pytest.mark.parametrize(("kind", "way"), [case for case in CASES if case[1] is not in_a_context], ids=str)
+@pytest.mark.parametrize(("kind", "way"), [case for case in CASES if case[1] is not in_a_context])
 def test_a_task_factory_that_takes_no_context_changes_nothing(kind: type[Owner], way: Submit) -> None:
     """What was taken at submission need not be handed to the factory."""
 

@@ -405,7 +405,6 @@ class Yields:
         (3, "async function"),
         (lambda: None, "async function"),
     ],
-    ids=repr,
 )
 @virtual
 async def test_what_cannot_be_called_again_is_refused(bubble: Bubble, function: Any, match: str) -> None:

@@ -154,7 +154,6 @@ def no_function() -> Any:
         ({"give_up_on": KeyboardInterrupt}, TypeError),
         ({"on_failure": 3}, TypeError),
     ],
-    ids=repr,
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], kind: type[Exception]) -> None:
     """When it is made, and not after the first failure."""

@@ -101,8 +101,8 @@ async def connect_whose_hook_is_told(bubble: Bubble) -> None:
     with contextlib.suppress(ConnectError):
         try:
             await connect(Connector(bubble, failures=9), "db", name="db", retry=retry)
-        except ConnectError:
-            assert told == [1, 2]
+        except ConnectError:  # also where it is cancelled while the hook is told of the last
+            assert told in ([1, 2], [1])
             raise
         raise AssertionError("it must not succeed")
     assert not alive(bubble, "db")
