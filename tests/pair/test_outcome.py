@@ -58,7 +58,6 @@ async def test_an_error_that_nobody_asked_for_is_logged(bubble: Bubble, caplog: 
         lambda outcome: outcome.reader_error,
         repr,
     ],
-    ids=str,
 )
 @virtual
 async def test_who_has_looked_is_not_told(bubble: Bubble, look: Look, caplog: pytest.LogCaptureFixture) -> None:
