@@ -102,6 +102,19 @@ async def registry_expiry(n: int, laps: Laps) -> None:
 
 
 @case
+async def registry_told(n: int, laps: Laps) -> None:
+    async with Registry[int, int](finalizer=nothing, on_removed=nothing) as registry:
+        for key in range(n):
+            registry.put(key, key)
+        with laps("n replaced, told of", n):
+            for key in range(n):
+                registry.put(key, -1 - key)
+            await registry.drain()
+        with laps("n cleared, told of", n):
+            await registry.clear()
+
+
+@case
 async def registry_waiters(n: int, laps: Laps) -> None:
     async with Registry[int, int]() as registry:
         with laps("n callers of one key", n):

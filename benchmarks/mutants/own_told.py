@@ -117,4 +117,18 @@ TOLD = [
         FOLLOWED,
     ),
     OwnMutant("those who wait for an owner are not told", "tell_closed", "wake(over)", "pass", FOLLOWED),
+    OwnMutant(
+        "a removal is not told of",
+        "ToldDepartures.dispose",
+        "self._note(registration)",
+        "self._tell_soon()",
+        ("registry_tells",),
+    ),
+    OwnMutant(
+        "what is put in leased is not leased",
+        "Intake._put_leased",
+        "self._leases.claim(registration)",
+        "self._leases.count += 1",
+        ("registry_tells",),
+    ),
 ]

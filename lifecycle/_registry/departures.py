@@ -82,6 +82,15 @@ class Departures(Generic[K, V]):
         """Whether nothing is being finalized but by *exempt* tasks, which wait for the asker."""
         return self.crew is None or self.crew.idle(exempt)
 
+    def resume(self) -> None:
+        """Begin with what has left before there was a loop."""
+        if self.crew is not None:
+            self.crew.resume()
+
+    def all_told(self) -> bool:
+        """Whether nobody is still to be told of what has left."""
+        return True
+
     def things(self) -> list[Thing]:
         """Return what a snapshot shows of them."""
         tasks = self.crew.tasks() if self.crew is not None else ()

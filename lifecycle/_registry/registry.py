@@ -27,6 +27,7 @@ from .registrations import EXPLICIT, SHUT, Registration, RegistrationLease
 from .shelf import FOREVER, K, V
 from .statistics import RegistryStatistics
 from .sweeper import Sweeper
+from .telltale import ToldDepartures
 
 D = TypeVar("D")
 
@@ -69,6 +70,9 @@ class Registry(Intake[K, V], Lender):
         failure_ttl: seconds for which a factory's error answers further callers of its key; None, not at all.
         ttl_jitter: by which part of *ttl*, from 0 up to 1, the end of each value comes sooner at most, at random, so
             that what was made together does not go together.
+        on_removed: called with the registration of every value that has left, whose ``cause`` says why, also where it
+            is still leased: when the step that has removed it is over, before its finalizer. Synchronous, in the
+            context that the registry was made in; it may use the registry, and an error of it is logged.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
@@ -90,6 +94,7 @@ class Registry(Intake[K, V], Lender):
         close_timeout: float | None = 30.0,
         failure_ttl: float | None = None,
         ttl_jitter: float = 0.0,
+        on_removed: Callable[[Registration[K, V]], object] | None = None,
     ) -> None:
         super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
         self._ttl_jitter = checked_part(ttl_jitter, "ttl_jitter")
@@ -97,7 +102,12 @@ class Registry(Intake[K, V], Lender):
         self._ready = False  # whether a put has nothing to look at but the value; see `_prepare`
         self._warned = self._told_end = False
         self._closing = closing = Closing(self, "registry", name, close_timeout)
-        self._departures = departures = Departures(self, closing, finalizer)
+        departures: Departures[K, V]
+        if on_removed is None:
+            departures = Departures(self, closing, finalizer)
+        else:
+            departures = ToldDepartures(self, closing, finalizer, on_removed)
+        self._departures = departures
         self._leases = leases = Leases(self, departures, closing)
         failures = None if failure_ttl is None else Failures[K](checked_timeout(failure_ttl, "failure_ttl"))
         self._sweeper = sweeper = Sweeper(self, departures, failures, closing)
@@ -274,7 +284,7 @@ class Registry(Intake[K, V], Lender):
         self._creations.forget_failures()
         self._creations.detach_all()
         self._sweeper.remove_all(EXPLICIT)
-        await self._closing.wait_until(lambda: not len(self._sweeper))
+        await self._closing.wait_until(lambda: not len(self._sweeper) and self._departures.all_told())
         crew = self._departures.crew
         if crew is not None and not crew.has(kernel.current_task()):
             await let_be_seen()

@@ -80,8 +80,7 @@ class Residence(Looking[K, V], Generic[K, V]):
 
     def _arrive(self) -> None:
         """Begin with what was put in, and what has left, before there was a loop."""
-        if self._departures.crew is not None:
-            self._departures.crew.resume()
+        self._departures.resume()
         self._sweeper.wake_for_all()
         tell_at_end(self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from lifecycle import CreationTimeout, OwnerClosed
+from lifecycle import CreationTimeout, OwnerClosed, Registration
 from lifecycle._group.group import TaskGroup
 from lifecycle._registry.registry import Registry
 from lifecycle.testing import Bubble
@@ -50,6 +50,29 @@ async def registry_expiry_under_a_lease(bubble: Bubble) -> None:
         async with TaskGroup() as group:
             for arrives in (0, 0.02, 0.025):
                 group.create_task(user(arrives))
+
+
+@scenario
+async def registry_tells_of_removals(bubble: Bubble) -> None:
+    """Values are put in leased, and replaced; each is told of once, before it is finalized."""
+    told: dict[Token, int] = {}
+
+    def removed(registration: Registration[str, Token]) -> None:
+        assert not registration.value.releases, f"{registration.value.name} was finalized before it was told of"
+        told[registration.value] = told.get(registration.value, 0) + 1
+
+    async with Registry[str, Token]("clients", finalizer=disconnect, on_removed=removed) as clients:
+
+        async def user(name: str, arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            client = await connect(bubble, name)
+            async with clients.put_and_lease("key", client):
+                await _use(client)
+
+        async with TaskGroup() as group:
+            for name, arrives in (("a", 0), ("b", 0), ("c", 0.01)):
+                group.create_task(user(name, arrives))
+    assert list(told.values()) == [1] * clients.statistics().opened, told
 
 
 @scenario
