@@ -20,6 +20,7 @@ from ._ground.errors import NotConnected as NotConnected
 from ._ground.errors import OwnerClosed as OwnerClosed
 from ._ground.errors import PoolFull as PoolFull
 from ._ground.errors import PoolTimeout as PoolTimeout
+from ._ground.errors import RegistryFull as RegistryFull
 from ._ground.errors import ReleaseTimeout as ReleaseTimeout
 from ._ground.errors import ServerDraining as ServerDraining
 from ._ground.errors import StillLent as StillLent
@@ -94,6 +95,7 @@ __all__ = [
     "ReaderWorker",
     "Registration",
     "Registry",
+    "RegistryFull",
     "ReleaseTimeout",
     "RemovalCause",
     "Retry",

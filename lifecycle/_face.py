@@ -19,7 +19,7 @@ FACES: dict[str, dict[str, str]] = {
         "_connect.stages": "Stages",
         "_ground.errors": "ConnectError ConnectTimeout ConnectionLost CreationTimeout KeyMissing LifecycleError "
         "LimiterFull MailboxEmpty MailboxFull ManagerFull NotConnected OwnerClosed PoolFull PoolTimeout "
-        "ReleaseTimeout ServerDraining StillLent SubscriberTooSlow TaskCancelled TaskNotFinished "
+        "RegistryFull ReleaseTimeout ServerDraining StillLent SubscriberTooSlow TaskCancelled TaskNotFinished "
         "TimeoutExpired WrongLoop",
         "_group.completions": "as_completed",
         "_group.gather": "amap gather race",

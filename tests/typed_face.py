@@ -122,7 +122,11 @@ async def owners() -> None:
 
 async def shared() -> None:
     async with Registry[str, Client](
-        ttl=60.0, finalizer=close_client, on_removed=lambda registration: registration.cause
+        ttl=60.0,
+        finalizer=close_client,
+        on_removed=lambda registration: registration.cause,
+        max_size=9,
+        when_full="refuse",
     ) as clients:
         assert_type(clients.get("a"), Client | None)
         with clients.put_and_lease("b", await open_client("b"), ttl=5.0) as put:

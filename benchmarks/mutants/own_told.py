@@ -131,4 +131,11 @@ TOLD = [
         "self._leases.count += 1",
         ("registry_tells",),
     ),
+    OwnMutant(
+        "what is being made takes no place",
+        "Creations.under_way",
+        "len(self.flights)",
+        "0",
+        ("registry_refuses",),
+    ),
 ]

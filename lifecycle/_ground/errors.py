@@ -194,6 +194,10 @@ class PoolFull(LifecycleError, anyio.WouldBlock):
     """A pool has as many waiters as it allows, or nothing free for a borrower that does not wait."""
 
 
+class RegistryFull(LifecycleError, anyio.WouldBlock):
+    """A registry whose ``when_full`` is ``"refuse"`` has no place for one more value; nothing has happened."""
+
+
 class KeyMissing(LifecycleError, KeyError):
     """A registry has no value under a key, and who asked has given neither a default nor a factory.
 

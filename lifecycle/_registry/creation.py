@@ -104,6 +104,7 @@ class Creations(Generic[K, V]):
             if flight is None:
                 if self.failures is not None:
                     self.failures.check(key, self._shelf._clock())
+                self._destination._check_room(key)
                 begun = self._begin_flight(key, factory)
                 if isinstance(begun, Registration):
                     return begun
@@ -127,6 +128,10 @@ class Creations(Generic[K, V]):
     def things(self) -> list[Thing]:
         """Return what a snapshot shows of them."""
         return [Thing("task", chore.name, "creating", task=chore.task) for chore in self.chores.live.values()]
+
+    def under_way(self) -> int:
+        """Return how many there are in progress."""
+        return len(self.flights) + len(self.detached)
 
     def _circle_error(self, key: K) -> RuntimeError:
         name = in_words(key)

@@ -22,6 +22,9 @@ class Destination(Protocol[K, V]):
     def _come_home(self) -> None:
         """See that the owner lives in the running loop."""
 
+    def _check_room(self, key: K) -> None:
+        """Refuse one more value where there is no place for it and none is made."""
+
     def _look_before_puts(self) -> None:
         """Have every put say so, from now on: it may matter to a creation."""
 

@@ -8,6 +8,7 @@ from typing import Generic, NoReturn
 from .._ground import kernel, trace
 from .._ground.checks import checked_timeout
 from .._ground.closing import refuse
+from .._ground.errors import RegistryFull
 from .._ground.foreign import in_words
 from .._lender import OPEN
 from .registrations import LIVE, SHUT, SIZE, Registration, RemovalCause
@@ -22,10 +23,14 @@ class Intake(Residence[K, V], Generic[K, V]):
 
     Attributes:
         _ttl_jitter: the part of the time to live that is left to chance.
+        _refuses: whether what comes when it is full is refused, instead of others having to go.
+        _refused: how often that was.
     """
 
-    __slots__ = ("_ttl_jitter",)
+    __slots__ = ("_refused", "_refuses", "_ttl_jitter")
 
+    _refused: int
+    _refuses: bool
     _ttl_jitter: float
 
     def put(self, key: K, value: V, *, ttl: float | None = None) -> Registration[K, V]:
@@ -42,6 +47,7 @@ class Intake(Residence[K, V], Generic[K, V]):
 
         Raises:
             OwnerClosed: the registry is closing or closed; *value* is finalized.
+            RegistryFull: there is no place, and ``when_full`` is ``"refuse"``; *value* is still yours.
             RuntimeError: the registry has values in another event loop, which is not closed.
             TypeError, ValueError: *ttl* is not a number of seconds, *key* is not hashable, or the weigher's answer is
                 not a whole number from 0; nothing has changed, and *value* is still yours.
@@ -191,8 +197,33 @@ class Intake(Residence[K, V], Generic[K, V]):
         if kernel.has_loop():
             self._come_home()
             creations = self._creations
-            busy = creations.flights or creations.failures is not None or self._ttl_jitter
+            busy = creations.flights or creations.failures is not None or self._ttl_jitter or self._refuses
             self._ready = not busy
+        if self._refuses:
+            present = self._live.get(key)
+            if present is None or (present._leases and present.value is not value):
+                self._check_room(key)
+
+    def _check_room(self, key: K) -> None:
+        """Refuse one more value where those that are in here, lent or being made take all places.
+
+        Raises:
+            RegistryFull: so it is, also without what is due.
+        """
+        if not self._refuses or self._taken() < self._capacity:
+            return
+        if self._timed:
+            self._sweeper.sweep(FOREVER)
+        if self._taken() >= self._capacity:
+            self._refused += 1
+            lent, making = len(self._departures.retained), self._creations.under_way()
+            raise RegistryFull(
+                f"{self._closing} has no place for {in_words(key)}: of {self._capacity} there are {len(self._live)} "
+                f"live, {lent} that have left and are still leased, and {making} being made; try again later"
+            )
+
+    def _taken(self) -> int:
+        return len(self._live) + len(self._departures.retained) + self._creations.under_way()
 
     def _look_before_puts(self) -> None:
         self._ready = False

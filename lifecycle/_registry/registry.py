@@ -9,10 +9,10 @@ from __future__ import annotations
 import warnings
 from asyncio import Task
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_part, checked_timeout
+from .._ground.checks import check_choice, checked_part, checked_timeout
 from .._ground.errors import KeyMissing
 from .._ground.roots import Portrait, enroll
 from .._lender import OPEN, Closing, ComeBack, Lender, ReturnReport
@@ -32,6 +32,8 @@ from .telltale import ToldDepartures
 D = TypeVar("D")
 
 _MISSING: Any = object()
+
+WhenFull = Literal["evict", "refuse"]
 
 
 class Registry(Intake[K, V], Lender):
@@ -73,6 +75,9 @@ class Registry(Intake[K, V], Lender):
         on_removed: called with the registration of every value that has left, whose ``cause`` says why, also where it
             is still leased: when the step that has removed it is over, before its finalizer. Synchronous, in the
             context that the registry was made in; it may use the registry, and an error of it is logged.
+        when_full: ``"evict"``, so that the least recently used makes room, or ``"refuse"``: a `put` under another key,
+            or the creation of a value, raises RegistryFull before anything has happened while ``max_size`` values are
+            live, or have left and are still leased, or are being made. Needs ``max_size``, and takes no *weigher*.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
@@ -95,8 +100,14 @@ class Registry(Intake[K, V], Lender):
         failure_ttl: float | None = None,
         ttl_jitter: float = 0.0,
         on_removed: Callable[[Registration[K, V]], object] | None = None,
+        when_full: WhenFull = "evict",
     ) -> None:
         super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
+        check_choice(when_full, WhenFull, "when_full")
+        self._refuses = when_full == "refuse"
+        self._refused = 0
+        if self._refuses and (max_size is None or weigher is not None):
+            raise ValueError('when_full="refuse" counts values: it needs max_size, and takes no weigher')
         self._ttl_jitter = checked_part(ttl_jitter, "ttl_jitter")
         self._hits = self._misses = 0
         self._ready = False  # whether a put has nothing to look at but the value; see `_prepare`
@@ -204,6 +215,7 @@ class Registry(Intake[K, V], Lender):
 
         Raises:
             OwnerClosed: the registry is closed, or was closed meanwhile.
+            RegistryFull: there is no place for what is to be made, and ``when_full`` is ``"refuse"``.
             CreationTimeout: the factory took longer than ``create_timeout``.
             RuntimeError: the factory of *key* asks for *key*, by itself or through other factories.
             BaseException: what the factory raised; every caller that waits gets it, the next call tries again.
@@ -379,6 +391,7 @@ class Registry(Intake[K, V], Lender):
             opened=self._opened,
             closed=departures.closed,
             handed_out=departures.handed_out,
+            refused=self._refused,
         )
 
     def _portrait(self) -> Portrait:

@@ -30,6 +30,7 @@ class RegistryStatistics:
         opened: values ever taken in.
         closed: values finalized or handed out.
         handed_out: values that ``pop`` has handed out, which were not finalized.
+        refused: how often there was no place for one more value, where ``when_full`` is ``"refuse"``.
     """
 
     name: str
@@ -49,3 +50,4 @@ class RegistryStatistics:
     opened: int
     closed: int
     handed_out: int
+    refused: int

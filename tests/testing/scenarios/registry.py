@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from lifecycle import CreationTimeout, OwnerClosed, Registration
+from lifecycle import CreationTimeout, OwnerClosed, Registration, RegistryFull
 from lifecycle._group.group import TaskGroup
 from lifecycle._registry.registry import Registry
 from lifecycle.testing import Bubble
@@ -73,6 +73,32 @@ async def registry_tells_of_removals(bubble: Bubble) -> None:
             for name, arrives in (("a", 0), ("b", 0), ("c", 0.01)):
                 group.create_task(user(name, arrives))
     assert list(told.values()) == [1] * clients.statistics().opened, told
+
+
+@scenario
+async def registry_refuses(bubble: Bubble) -> None:
+    """Four want one of two places; what is live, lent or being made is never more."""
+    async with Registry[str, Token]("clients", max_size=2, when_full="refuse", finalizer=disconnect) as clients:
+
+        async def make(key: str) -> Token:
+            see()
+            return await connect(bubble, key)
+
+        def see() -> None:
+            now = clients.statistics()
+            assert now.live + now.retired - now.pending_close + now.loading <= 2, now
+
+        async def user(key: str, arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            with contextlib.suppress(RegistryFull):
+                async with clients.lease(key, lambda: make(key)) as client:
+                    see()
+                    clients.discard(key)
+                    await _use(client)
+
+        async with TaskGroup() as group:
+            for key, arrives in (("a", 0), ("b", 0), ("c", 0.005), ("d", 0.015)):
+                group.create_task(user(key, arrives))
 
 
 @scenario
