@@ -119,12 +119,19 @@ class ModelledRegistry(LoopMachine):
         self.inside(self.registry.sweep)
         self.expire()
 
-    @rule(key=KEYS, weight=st.integers(1, 6), own=st.sampled_from([None, 0.0, 1.0, FOREVER]))
-    def put(self, key: str, weight: int, own: float | None) -> None:
+    @rule(key=KEYS, weight=st.integers(1, 6), own=st.sampled_from([None, 0.0, 1.0, FOREVER]), leased=st.booleans())
+    def put(self, key: str, weight: int, own: float | None, leased: bool) -> None:
         self.at_the_same_time()
         value = Value(len(self.values), weight)
         self.values.append(value)
-        registration = self.inside(lambda: self.registry.put(key, value, ttl=own))
+        if leased:
+            lease = self.registry.put_and_lease(key, value, ttl=own)
+            self.inside(lease.__enter__)
+            registration = lease.registration
+            value.leases += 1
+            self.held.append((lease, value))
+        else:
+            registration = self.inside(lambda: self.registry.put(key, value, ttl=own))
         limit = self.now + (self.ttl if own is None else own)
         record = Record(value, registration, limit, min(limit, self.now + self.idle_ttl))
         if key in self.live:
@@ -144,11 +151,20 @@ class ModelledRegistry(LoopMachine):
         record = self.use(key)
         assert found is (None if record is None else record.value)
 
-    @rule(key=KEYS, later=st.booleans())
-    def lease(self, key: str, later: bool) -> None:
+    @rule(key=KEYS)
+    def look(self, key: str) -> None:
         self.at_the_same_time()
-        lease = self.registry.try_lease(key)
+        record = self.live.get(key)
+        assert self.inside(self.registry.peek, key) is (None if record is None else record.value)
+        items = self.inside(self.registry.items)
+        assert dict(items) == {key: record.value for key, record in self.live.items()}
+        assert self.inside(self.registry.values) == [value for _, value in items]
+
+    @rule(key=KEYS, very=st.booleans())
+    def lease(self, key: str, very: bool) -> None:
+        self.at_the_same_time()
         record = self.use(key)
+        lease: Any = record.registration.lease() if very and record is not None else self.registry.try_lease(key)
         if record is None:
             try:
                 self.inside(lease.__enter__)
