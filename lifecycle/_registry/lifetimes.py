@@ -19,8 +19,8 @@ class Timed(Generic[V]):
     __slots__ = ("factory", "ttl")
 
     def __init__(self, factory: Callable[[], Awaitable[V] | V], ttl: Lifetime[V]) -> None:
-        self.factory = factory
-        self.ttl = ttl if callable(ttl) else checked_timeout(ttl, "ttl")
+        self.factory: Callable[[], Awaitable[V] | V] = factory
+        self.ttl: Lifetime[V] = ttl if callable(ttl) else checked_timeout(ttl, "ttl")
 
 
 def lifetime_of(value: Any, ttl: Callable[[Any], float | None]) -> float | None:
