@@ -178,7 +178,8 @@ def take_snapshot() -> Snapshot:
     owners = sorted(live_owners(), key=lambda owner: id(owner))
     portraits = {id(owner): owner._portrait() for owner in owners}
     held = {id(thing.owner) for portrait in portraits.values() for thing in portrait.things if thing.owner is not None}
-    roots = [walk.node(portraits[id(owner)]) for owner in owners if id(owner) not in held]
+    heads = [portrait for owner, portrait in portraits.items() if owner not in held and not portrait.vacant]
+    roots = [walk.node(portrait) for portrait in heads]
     roots = [root for root in roots if root.state != "closed" or root.children]
     return Snapshot(tuple(sorted(roots, key=lambda node: (node.kind, node.name))), walk.unowned())
 

@@ -129,7 +129,11 @@ def main() -> None:
     began = time.perf_counter()
     survivors, rotten = [], []
     killed = dict.fromkeys(CHECKS, 0)
-    table = [mutant for mutant in OWN if mutant.until is None or sys.version_info < mutant.until]
+    table = [
+        mutant
+        for mutant in OWN
+        if mutant.since <= sys.version_info and (mutant.until is None or sys.version_info < mutant.until)
+    ]
     for mutant in table:
         try:
             found = kill(mutant, SCENARIOS)

@@ -17,6 +17,7 @@ class OwnMutant:
         new: what stands there instead.
         scenarios: the beginning of the names of scenarios that should notice, tried in this order.
         until: the first version of Python on which the change is none, because asyncio does the same by itself.
+        since: the first version on which it is one, because before there is nothing that it could break.
     """
 
     what: str
@@ -25,6 +26,7 @@ class OwnMutant:
     new: str
     scenarios: tuple[str, ...]
     until: tuple[int, int] | None = None
+    since: tuple[int, int] = (3, 11)
 
 
 SCOPE, MANAGER, GROUP, REGISTRY = ("scope",), ("manager",), ("group", "gather", "race"), ("registry",)
@@ -65,6 +67,7 @@ OWN = [
         "return True",
         "return False",
         CROSSING,
+        since=(3, 12),  # which has eager tasks
     ),
     OwnMutant(
         "who was woken by another of several things is not told of",
@@ -76,7 +79,7 @@ OWN = [
     OwnMutant(
         "who is between two waits is not waited for",
         "asks_too_early",
-        "or BETWEEN in _waiting_for(kernel.current_task(), telling=True)",
+        "or BETWEEN in _waiting_for(kernel.current_task(), but_for=but_for, telling=True)",
         "",
         ("crossing_a_close_by_one_of_several",),
     ),

@@ -50,6 +50,7 @@ class Portrait:
         things: what it holds.
         counts: figures beside them, such as hits or waiters.
         mark: where it was made, while tracing.
+        vacant: whether it holds nothing and needs no end: it is shown where another owner holds it, and not by itself.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Portrait:
     things: Iterable[Thing]
     counts: Mapping[str, int] = field(default_factory=dict)
     mark: Mark | None = None
+    vacant: bool = False
 
 
 class Owner(Protocol):

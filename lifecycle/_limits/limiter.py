@@ -244,7 +244,8 @@ class Limiter:
         counts = {"held": now.held, "waiting": now.waiting, "keys": now.keys}
         if now.limit is not None:
             counts["limit"] = now.limit
-        return Portrait("limiter", self.name, now.state, None, [], counts, None)
+        vacant = not now.held and not now.waiting
+        return Portrait("limiter", self.name, now.state, None, [], counts, vacant=vacant)
 
     def __repr__(self) -> str:
         return f"limiter {self.name!r}"

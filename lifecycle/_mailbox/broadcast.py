@@ -327,7 +327,8 @@ class Broadcast(Bound, Generic[T]):
     def _portrait(self) -> Portrait:
         things = [Thing("subscription", inbox.name, f"{len(inbox)} waiting") for inbox in list(self._inboxes)]
         counts = {"publishers waiting": len(self._publishers)}
-        return Portrait("broadcast", self.name, self._state.value, None, things, counts)
+        vacant = not things and not self._publishers
+        return Portrait("broadcast", self.name, self._state.value, None, things, counts, vacant=vacant)
 
     @override
     def _is_awaited(self) -> bool:

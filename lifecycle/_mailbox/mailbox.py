@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -206,9 +206,10 @@ class Mailbox(Box[T]):
         return OwnerState.CLOSING if len(self) else OwnerState.CLOSED
 
     def _portrait(self) -> Portrait:
-        things: Iterable[Thing] = [Thing("item", "items", count=len(self))] if len(self) else []
+        things = [Thing("item", "items", count=len(self))] if len(self) else []
         counts = {"senders waiting": self.waiting_senders, "receivers waiting": len(self._receivers)}
-        return Portrait("mailbox", self.name, self._state.value, None, things, counts)
+        vacant = not things and not any(counts.values())
+        return Portrait("mailbox", self.name, self._state.value, None, things, counts, vacant=vacant)
 
 
 def checked_capacity(capacity: int | None) -> float:

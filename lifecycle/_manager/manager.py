@@ -358,7 +358,7 @@ class TaskManager(TaskBooks):
                 report's ``running`` and goes on.
         """
         limit = checked_timeout(timeout, "timeout")
-        await let_be_seen()
+        await let_be_seen(but_for=self)
         before = self._ended
         in_time = await self._wait_idle(partial(kernel.wait, timeout=limit), draining=True)
         return DrainReport(finished=self._ended - before, running=self._names() if in_time is False else ())
@@ -376,7 +376,7 @@ class TaskManager(TaskBooks):
         if self._closing is None and not self._running and not self._slots.waiting:
             self._end_idle()
             return self._report
-        held = await until_seen() if asks_too_early() else None
+        held = await until_seen() if asks_too_early(but_for=self._closing) else None
         if held is not None and self._closing is not None:
             raise held
         while self._state is not CLOSED or self._idleness.has_stayed_closers():

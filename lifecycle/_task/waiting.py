@@ -68,9 +68,13 @@ def notes() -> Notes:
     return notes_of(kernel.running_loop())
 
 
-def asks_too_early() -> bool:
-    """Return whether it may not be seen yet who waits for the calling task; if so, `until_seen` comes first."""
-    return asks_before_starter_waits() or BETWEEN in _waiting_for(kernel.current_task(), telling=True)
+def asks_too_early(*, but_for: object = None) -> bool:
+    """Return whether it may not be seen yet who waits for the calling task; if so, `until_seen` comes first.
+
+    Args:
+        but_for: see `closing_tasks`.
+    """
+    return asks_before_starter_waits() or BETWEEN in _waiting_for(kernel.current_task(), but_for=but_for, telling=True)
 
 
 def asks_before_starter_waits() -> bool:
@@ -88,9 +92,9 @@ async def until_seen() -> CancelledError | None:
     return await kernel.wait_through(kernel.next_turn())
 
 
-async def let_be_seen() -> None:
+async def let_be_seen(*, but_for: object = None) -> None:
     """Do the same where need be, before a wait that a cancellation ends; it ends this, too."""
-    if asks_too_early():
+    if asks_too_early(but_for=but_for):
         await kernel.wait(kernel.next_turn())
 
 

@@ -29,14 +29,15 @@ class Feed:
     def __init__(self, listener: Callable[[Event], object] | None, owner: str = "scheduler") -> None:
         self._owner = owner
         self._listener = listener
-        self._readers: Broadcast[Event] = Broadcast(f"events of {owner}")
-        self._read = False  # whether there are readers, as far as was seen
+        self._readers: Broadcast[Event] | None = None  # from the first one on
+        self._read = False  # whether there are any, as far as was seen
+        self._closed = False
         self.heard: bool = listener is not None
         """Whether there is a listener or a reader; otherwise most events are not even made."""
 
     def publish(self, event: Event) -> None:
         """Pass an event to every reader, and to the listener."""
-        if self._read and not self._readers.publish_nowait(event):
+        if self._read and self._readers is not None and not self._readers.publish_nowait(event):
             self._read = False
             self.heard = self._listener is not None
         if self._listener is not None:
@@ -49,15 +50,21 @@ class Feed:
 
     def read(self, buffer: int = BUFFER) -> AsyncIterator[Event]:
         """Return an iterator over the events from now on; see `Events`."""
+        if self._readers is None:
+            self._readers = Broadcast(f"events of {self._owner}")
         subscription = self._readers.subscribe(capacity=buffer, overflow="drop_oldest")
-        if not self._readers.closed:
+        if self._closed:
+            self._readers.close()
+        else:
             self._read = self.heard = True
         return Events(subscription)
 
     def close(self) -> None:
         """Let every reader come to its end."""
         self._read = False
-        self._readers.close()
+        self._closed = True
+        if self._readers is not None:
+            self._readers.close()
 
 
 class Events:
