@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -119,6 +120,44 @@ def test_the_third_signal_ends_the_process_at_once(use_uvloop: bool) -> None:
             program.signal(signal.SIGTERM)
         returned, said, errors = program.end()
     assert (returned, said, errors) == (143, [], "")
+
+
+@LOOPS
+def test_a_signal_that_interrupts_nothing_wakes_the_loop(use_uvloop: bool) -> None:
+    """The system gives it to another thread, or to ours just before the loop begins to wait: both look the same."""
+    body = f"""
+        async def main():
+            threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            asyncio.get_running_loop().call_soon(say, "ready")
+            await asyncio.Event().wait()
+
+        run(main, use_uvloop={use_uvloop})
+    """
+    with running(body) as program:
+        program.wait_for("ready")
+        program.signal(signal.SIGTERM)
+        assert program.end() == (143, [], "")
+
+
+def test_the_wakeup_of_the_program_stays() -> None:
+    """Where the interpreter writes signals to is the program's, if it has said so before or meanwhile."""
+
+    async def look(fd: int | None) -> int:
+        current = signal.set_wakeup_fd(-1 if fd is None else fd)
+        if fd is None:
+            signal.set_wakeup_fd(current)
+        return current
+
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)
+        assert run(look, None) not in (-1, writing.fileno())
+        assert signal.set_wakeup_fd(writing.fileno()) == -1  # ours is gone
+        assert run(look, None) == writing.fileno()
+        assert signal.set_wakeup_fd(-1) == writing.fileno()
+        run(look, writing.fileno())
+        assert signal.set_wakeup_fd(-1) == writing.fileno()
 
 
 def test_main_that_returns_in_spite_of_a_signal() -> None:
