@@ -17,7 +17,7 @@ from ._ground.errors import StillLent
 from ._ground.foreign import combine
 from ._ground.home import Home
 from ._ground.logs import OwnerLog
-from ._task.waiting import Waiting, asks_too_early, closing_tasks, let_be_seen, until_seen, waits_for
+from ._task.waiting import Waiting, closing_tasks, let_be_seen, until_seen, waits_for
 
 T = TypeVar("T")
 
@@ -302,7 +302,7 @@ class Closing:
         if self.state is CLOSED:
             return None, None
         self.come_home()
-        held = await until_seen() if asks_too_early() else None
+        held = await until_seen()
         if self.closed:
             return None, held
         if self._future is not None:

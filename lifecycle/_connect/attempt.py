@@ -14,7 +14,7 @@ from .._ground.roots import Portrait, Thing, enroll
 from .._retry.retry import Retry
 from .._scope.ending import CLOSED, OPEN
 from .._scope.scope import Scope
-from .._task.waiting import Waiting, asks_too_early, until_seen, waits_for
+from .._task.waiting import Waiting, until_seen, waits_for
 from .connecting import Connecting
 from .stages import Stages
 from .state import CONNECTED, NEW, SETTLED, AttemptState
@@ -208,7 +208,7 @@ class ConnectAttempt(Generic[T]):
                 unless a caller has got it already.
         """
         self._end("it was closed")
-        held = await until_seen() if self._connecting.state not in SETTLED and asks_too_early() else None
+        held = await until_seen() if self._connecting.state not in SETTLED else None
         if not self._waits_for_me():
             held = kernel.foremost(held, await self._wait_through())
         errors = self._connecting.unreported()
@@ -227,7 +227,7 @@ class ConnectAttempt(Generic[T]):
 
     async def _arrival(self) -> T:
         connecting = self._connecting
-        held = await until_seen() if connecting.task is not None and asks_too_early() else None
+        held = await until_seen() if connecting.task is not None else None
         if self._waits_for_me():
             never = f"{self!r} is awaited by its own connector, which would wait for ever"
             kernel.conclude(RuntimeError(never), held)

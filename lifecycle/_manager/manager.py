@@ -24,7 +24,7 @@ from .._limits.bounds import LimitBy, Rate
 from .._limits.quotas import UNSAID
 from .._task.handle import TaskHandle
 from .._task.startup import Startup
-from .._task.waiting import BringingAbout, Waiting, asks_too_early, let_be_seen, until_seen
+from .._task.waiting import BringingAbout, Waiting, let_be_seen, until_seen
 from .books import TaskBooks
 from .ending import end_block
 from .handover import Handover, ThreadFuture
@@ -376,7 +376,7 @@ class TaskManager(TaskBooks):
         if self._closing is None and not self._running and not self._slots.waiting:
             self._end_idle()
             return self._report
-        held = await until_seen() if asks_too_early(but_for=self._closing) else None
+        held = await until_seen(but_for=self._closing)
         if held is not None and self._closing is not None:
             raise held
         while self._state is not CLOSED or self._idleness.has_stayed_closers():

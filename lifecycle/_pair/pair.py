@@ -19,7 +19,7 @@ from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine
 from .._mailbox.box import Box
-from .._task.waiting import Waiting, asks_too_early, bound_tasks, closing_tasks, until_seen
+from .._task.waiting import Waiting, bound_tasks, closing_tasks, until_seen
 from .closer import Abort, Close
 from .ends import LinkOutcome, LoopEnd, failure_of
 from .linked import NONE_EXEMPT, OVER, READY, RUNNING, Exempt, Linked
@@ -235,7 +235,7 @@ class ReaderWorker(Generic[T]):
 
     async def _shut_down(self, why: str, *, through: bool) -> CancelledError | None:
         self._closed_before = True
-        held = await until_seen() if not self.closed and asks_too_early() else None
+        held = None if self.closed else await until_seen()
         if held is not None and not through:
             return held
         # While it stops, `close` runs already; it may close what the calling task belongs to, and so wait for that.

@@ -17,7 +17,7 @@ from .._ground.foreign import combine
 from .._ground.roots import Portrait, enroll
 from .._ground.surely import run_surely
 from .._task.body import Body
-from .._task.waiting import Waiting, asks_too_early, let_be_seen, until_seen, waits_for
+from .._task.waiting import Waiting, let_be_seen, until_seen, waits_for
 from .books import ScopeBooks
 from .entries import Entry, logger
 from .statistics import ScopeStatistics
@@ -194,7 +194,7 @@ class EndingScope:
         A close in progress is waited for: *through* every cancellation at the end of the block, whose owner this is;
         elsewhere a cancellation ends the waiting, because the first closer may itself be waiting for this task.
         """
-        if self._closing_in is not None and asks_too_early():
+        if self._closing_in is not None:
             late = await until_seen()
             if late is not None and not through:
                 raise late

@@ -68,12 +68,8 @@ def notes() -> Notes:
     return notes_of(kernel.running_loop())
 
 
-def asks_too_early(*, but_for: object = None) -> bool:
-    """Return whether it may not be seen yet who waits for the calling task; if so, `until_seen` comes first.
-
-    Args:
-        but_for: see `closing_tasks`.
-    """
+def _asks_too_early(but_for: object) -> bool:
+    """Return whether it may not be seen yet who waits for the calling task; those that wait for *but_for* are known."""
     return asks_before_starter_waits() or BETWEEN in _waiting_for(kernel.current_task(), but_for=but_for, telling=True)
 
 
@@ -87,14 +83,20 @@ def asks_before_starter_waits() -> bool:
     return False
 
 
-async def until_seen() -> CancelledError | None:
-    """Give whoever has started the calling task the rest of its step; return the cancellation held back meanwhile."""
-    return await kernel.wait_through(kernel.next_turn())
+async def until_seen(*, but_for: object = None) -> CancelledError | None:
+    """Let it be seen who waits for the calling task; return the cancellation held back meanwhile.
+
+    Nearly always it is to be seen already. If not, whoever has started the task gets the rest of its step.
+
+    Args:
+        but_for: see `closing_tasks`.
+    """
+    return await kernel.wait_through(kernel.next_turn()) if _asks_too_early(but_for) else None
 
 
 async def let_be_seen(*, but_for: object = None) -> None:
-    """Do the same where need be, before a wait that a cancellation ends; it ends this, too."""
-    if asks_too_early(but_for=but_for):
+    """Do the same before a wait that a cancellation ends; it ends this, too."""
+    if _asks_too_early(but_for):
         await kernel.wait(kernel.next_turn())
 
 
