@@ -26,7 +26,7 @@ from .._task.body import Body
 from .._task.handle import FAILED, FINISHED, TaskHandle, TaskStatus
 from .._task.startup import Startup
 from .ending import is_request, raise_together
-from .keyed import KEYED, create_keyed, start_keyed
+from .keyed import KEYED, create_keyed, refuse_if_ending, start_keyed
 from .member import Member, name_of_member, native_task_of, run_startup, was_cancelled
 from .members import Members, logger
 from .statistics import TaskGroupStatistics
@@ -250,10 +250,11 @@ class TaskGroup:
         except TypeError:
             check_asynchronous(fn)
             raise
-        if type(coro) is CoroutineType:
-            return self._members.add_handle(coro, name or coro.__qualname__)
-        coro = coroutine_from(fn, coro)
-        return self._members.add_handle(coro, name or name_of(coro))
+        if type(coro) is not CoroutineType:
+            coro = coroutine_from(fn, coro)
+        if self._ending is not None:
+            refuse_if_ending(self, coro, name)
+        return self._members.add_handle(coro, name or getattr(coro, "__qualname__", None) or name_of(coro))
 
     async def start(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> Any:
         """Start ``fn(*args, task_status=...)`` and return what it hands to ``task_status.started(value)``.
@@ -309,10 +310,8 @@ class TaskGroup:
         return f"task group {self.name!r}"
 
     def _refuse(self, task: str) -> NoReturn:
-        message = f"{self} does not take task {task!r}: it {self._refusal}"
-        if not self._entered:
-            raise OwnerClosed(f"{message}; use `async with`")
-        raise OwnerClosed(f"{message}; start tasks before the group ends, or use another owner")
+        advice = "start tasks before the group ends, or use another owner" if self._entered else "use `async with`"
+        raise OwnerClosed(f"{self} does not take task {task!r}: it {self._refusal}; {advice}")
 
     def _needs_all_ends(self) -> bool:
         return self.policy == "race"

@@ -6,7 +6,7 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from .._ground import callgraph, kernel
 from .._ground.awaiters import Waiter
@@ -33,10 +33,14 @@ class MembersOwner(Protocol):
     """What members need of the group that owns them."""
 
     name: str
+    _ending: str | None  # why the tasks are being cancelled
     _body: Body  # from the moment on in which it is entered
 
     def _member_ended(self, member: Member, status: TaskStatus, outcome: object) -> None:
         """Take note of a member's end: its value, its error or None; called once for each, when it has left."""
+
+    def _refuse(self, task: str) -> NoReturn:
+        """Say that a task is not taken any more."""
 
     def _members_gone(self) -> None:
         """Take note that no member is left, although one has been waited for."""
@@ -136,7 +140,7 @@ class Members(InTurn):
         self._clock = self._loop.time
         self._plain = kernel.is_plain(self._loop)
         if self._quotas is not None:
-            self._quotas.turns.bind(self._owner)
+            self._quotas.turns.bind()
 
     @property
     def _parent_task(self) -> Task[Any] | None:

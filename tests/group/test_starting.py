@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import TaskGroup, TaskHandle
+from lifecycle import OwnerClosed, TaskGroup, TaskHandle, limit_by
 
 from ..conformance.loops import RUNS, Run
 from .conftest import STARTERS
@@ -41,6 +41,46 @@ def test_start_soon_takes_functions_only(run: Run) -> None:
                 group.start_soon(print)  # type: ignore[arg-type]
             assert group.statistics().created == 0
 
+    run(main)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"limit": 1}, {"limit_by": limit_by(lambda *_: "key", limit=1)}])
+def test_what_ends_the_group_while_it_makes_a_coroutine_is_refused(run: Run, bounds: dict[str, Any]) -> None:
+    """Nobody would cancel its task any more; the coroutine is closed."""
+
+    async def main() -> None:
+        async with TaskGroup(**bounds) as group:
+
+            def end_the_group() -> Any:
+                group.cancel()
+                return forever([])
+
+            with pytest.raises(OwnerClosed, match="is shutting down"):
+                group.start_soon(end_the_group)
+        assert group.statistics().created == 0
+
+    run(main)
+
+
+def test_a_key_that_ends_the_group_is_refused(run: Run) -> None:
+    """However its task is started."""
+
+    class Key:
+        """Ends the group when it is looked at."""
+
+        def __hash__(self) -> int:
+            group.cancel()
+            return 1
+
+    async def main() -> None:
+        nonlocal group
+        for start in (lambda: group.start_soon(forever, []), lambda: group.create_task(forever([]), limit_key=Key())):
+            async with TaskGroup(limit_by=limit_by(lambda *_: Key(), limit=1)) as group:
+                with pytest.raises(OwnerClosed, match="is shutting down"):
+                    start()
+            assert group.statistics().created == 0
+
+    group = TaskGroup()
     run(main)
 
 
