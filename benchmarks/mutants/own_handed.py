@@ -32,8 +32,16 @@ HANDED = [
     # The end.
     OwnMutant("receivers do not hear of the end", "Store._tell_over", "self._receivers.tell_many()", "pass", MAILBOX),
     OwnMutant("senders do not hear of the end", "Store.close", "self._senders.tell_many()", "pass", CLOSED),
-    OwnMutant("who waits for the end does not hear of it", "Store._tell_over", "wake(waiter)", "pass", CLOSED),
-    OwnMutant("who joins does not hear that all is done", "Store._look_whether_done", "wake(joiner)", "pass", MAILBOX),
+    OwnMutant(
+        "who waits for the end does not hear of it", "Store._tell_over", "self._waiters.tell_many()", "pass", CLOSED
+    ),
+    OwnMutant(
+        "who joins does not hear that all is done",
+        "Store._look_whether_done",
+        "self._joiners.tell_many()",
+        "pass",
+        MAILBOX,
+    ),
     OwnMutant("what is dropped is not handed back", "Box._overflow_with", "self._hand_back(oldest)", "pass", DROPS),
     # Broadcasts.
     OwnMutant(
@@ -54,5 +62,5 @@ HANDED = [
     OwnMutant("the next publisher is not told", "Broadcast._give", "self._tell_publisher()", "pass", WAITED),
     OwnMutant("a crowded inbox is filled on", "Broadcast._give", "self._crowded[inbox] = None", "pass", WAITED),
     OwnMutant("a slow subscriber is not disconnected", "Broadcast._give", "inbox.disconnects", "False", CUT),
-    OwnMutant("a broadcast ends without its inboxes", "Broadcast._close_some", "inbox.close(self._why)", "pass", CUT),
+    OwnMutant("a broadcast ends without its inboxes", "Broadcast._close_inbox", "inbox.close(self._why)", "pass", CUT),
 ]

@@ -92,7 +92,7 @@ class Limiter:
         self.name: str = checked_name(name, "limiter")
         self._pending_limit = checked_limit(pending_limit, what="pending_limit", least=0)
         self._by = checked_limit_by(limit_by)
-        self._turns = Turns(checked_limit(limit, least=0), limit_by, checked_rate(rate))
+        self._turns = Turns(str(self), checked_limit(limit, least=0), limit_by, checked_rate(rate))
         self._refused = 0
         self._closed = False
         enroll(self)
@@ -104,7 +104,9 @@ class Limiter:
 
     @limit.setter
     def limit(self, limit: int | None) -> None:
-        self._turns.all.limit = checked_limit(limit, least=0)
+        checked = checked_limit(limit, least=0)
+        self._turns.bind()
+        self._turns.all.limit = checked
         if self._turns.waiting:
             self._turns.serve()
 
@@ -150,7 +152,7 @@ class Limiter:
         """
         self._check_args(args)
         seconds = checked_seconds(seconds, "seconds")
-        self._turns.bind(self)
+        self._turns.bind()
         self._turns.pause(self._turns.share_for(args) if args else self._turns.all, seconds)
 
     def _check_args(self, args: tuple[object, ...]) -> None:
@@ -162,8 +164,16 @@ class Limiter:
     def _share_for(self, args: tuple[object, ...]) -> Share:
         if self._closed:
             refuse(self, "anybody", "it is closed")
-        self._turns.bind(self)
-        return self._turns.share_for(args)
+        self._turns.bind()
+        share = self._turns.share_for(args)
+        if self._by is not None:
+            self._check_still_open(share)
+        return share
+
+    def _check_still_open(self, share: Share) -> None:
+        if self._closed:  # by what makes keys
+            self._turns.drop(share)
+            refuse(self, "anybody", "it is closed")
 
     def _refuse(self, share: Share, why: str) -> LimiterFull:
         self._refused += 1
@@ -195,6 +205,7 @@ class Limiter:
 
     def close(self) -> None:
         """Let nobody in any more, and refuse those who wait; who is at work goes on. Idempotent."""
+        self._turns.bind()
         if not self._closed:
             self._closed = True
             self._turns.dismiss()

@@ -68,7 +68,7 @@ class Quotas(Slots):
     def __init__(self, running: Sized, limit: int | None, by: LimitBy | None, rate: Rate | None) -> None:
         super().__init__(running, None)
         self.by = by
-        self.turns = Turns(limit, by, rate)
+        self.turns = Turns("an owner of tasks with bounds", limit, by, rate)
         self._places: dict[TaskHandle[Any], QueuedTask] = {}
         self._shares: dict[object, Share] = {}  # of those that run, by their handles or by themselves
 

@@ -93,7 +93,10 @@ class Share:
 
     def lets_begin(self, now: float) -> bool:
         """Return whether one more may begin, as far as it is concerned."""
-        return self.has_room and self.ready_at <= now + EARLY
+        if self.limit is not None and self.held - self.lent >= self.limit:
+            return False
+        now += EARLY
+        return self.whole_at - self._slack <= now and self.not_before <= now
 
     def take(self, now: float) -> None:
         """Note that one begins."""

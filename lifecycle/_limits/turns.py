@@ -20,17 +20,21 @@ First the books, then those who wait: `Place.admit` is the last that happens to 
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, BaseEventLoop, Future, TimerHandle
+from asyncio import BaseEventLoop, Future, TimerHandle
 from collections.abc import Callable, Hashable, Iterable
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count
 from math import ceil
+from time import monotonic
 from typing import Any
+
+from typing_extensions import override
 
 from .._ground import kernel
 from .._ground.bell import TICKS
-from .._ground.errors import TimeoutExpired, WrongLoop
-from .._ground.waking import wake
+from .._ground.bound import Bound
+from .._ground.errors import TimeoutExpired
+from .._ground.waking import MANY, in_turns, put_off, wake
 from .bounds import LimitBy, Rate
 from .share import EARLY, Keys, Place, Share
 
@@ -53,18 +57,19 @@ class Caller:
 
     @property
     def gone(self) -> bool:
-        """Whether it has been cancelled, and not come round to leave the line."""
-        return self.future.done()
+        """Whether it has been cancelled, and not come round to leave the line; or its loop has left it behind."""
+        return self.future.done() or self.future.get_loop().is_closed()
 
     def admit(self) -> None:
         """Wake it."""
         wake(self.future)
 
 
-class Turns:
+class Turns(Bound):
     """The bounds, who is at work, and who waits.
 
     Args:
+        label: whose they are, for errors.
         limit: how many at once, None for no bound.
         by: bounds for each key.
         rate: how many in a time.
@@ -78,20 +83,20 @@ class Turns:
     """
 
     __slots__ = (
-        "_able", "_blocked", "_by", "_clock", "_fading", "_keys", "_loop", "_numbers", "_serving", "_timed", "_timer",
+        "_able", "_blocked", "_by", "_clock", "_fading", "_keys", "_numbers", "_serving", "_steady", "_timed", "_timer",
         "_timer_at", "all", "begun", "left", "share_for_anybody", "waiting",
     )  # fmt: skip
 
-    _clock: Callable[[], float]
-
-    def __init__(self, limit: int | None, by: LimitBy | None, rate: Rate | None) -> None:
+    def __init__(self, label: str, limit: int | None, by: LimitBy | None, rate: Rate | None) -> None:
+        super().__init__(label)
         self.all = Share(limit=limit, rate=rate)
         self.share_for_anybody = Share()
         self._by = by
         self._keys = None if by is None else Keys(by)
         # Whether the clock matters; a pause makes it so for good.
         self._timed = rate is not None or (by is not None and by.rate is not None)
-        self._loop: AbstractEventLoop | None = None
+        self._clock: Callable[[], float] = monotonic  # until there is a loop
+        self._steady = True  # whether it is the clock of the system
         self._able: list[tuple[int, Share]] = []
         self._blocked: list[tuple[float, int, Share]] = []
         self._fading: list[tuple[float, int, Share]] = []
@@ -116,8 +121,11 @@ class Turns:
 
     def line(self) -> list[Place]:
         """Return who waits, first come first."""
-        shares = [self.share_for_anybody, *(() if self._keys is None else self._keys)]
-        return sorted((place for share in shares for place in share.line), key=lambda place: place.number)
+        return sorted((place for share in self._shares() for place in share.line), key=lambda place: place.number)
+
+    def _shares(self) -> list[Share]:
+        """Return all that there are, but for that of all together."""
+        return [self.share_for_anybody, *(() if self._keys is None else self._keys)]
 
     def share_for(self, args: tuple[Any, ...]) -> Share:
         """Return the share of what is called with *args*; to be given to `keep`, `stand` or `drop`.
@@ -156,8 +164,9 @@ class Turns:
             self.begun += 1
             return True
         now = self._now()
-        if self.waiting and (self._able or self._blocked):
-            self.serve()  # for whom it has become time since
+        if self.waiting:
+            if self._timed:
+                self.serve()  # for whom it has become time since
             if self._first(now) is not None:
                 return False
         if share.line or not share.lets_begin(now) or not together.lets_begin(now):
@@ -206,7 +215,9 @@ class Turns:
 
     def give_up(self, place: Caller) -> None:
         """Leave the line, or hand on what *place* has got."""
-        if not self.leave(place) and not place.future.cancelled() and not place.future.exception():
+        future = place.future
+        # One that is not done, and stands in no line, was left behind by a loop that is closed.
+        if not self.leave(place) and future.done() and not future.cancelled() and not future.exception():
             self.release(place.share)
 
     async def wait_at(self, place: Caller, timeout: float, what: object) -> None:
@@ -263,12 +274,16 @@ class Turns:
     # Whose turn it is
 
     def serve(self) -> None:
-        """Let begin whoever can, first come first."""
+        """Let begin whoever can, first come first; where many can, not all in one step."""
         if self._serving:  # who begins may end at once and get here again: the loop below goes on, and nests nothing
             return
         self._serving = True
+        served = 0
         try:
             while self.waiting:
+                if served >= MANY and put_off(self.serve):
+                    break
+                served += 1
                 now = self._now()
                 self._ripen(now)
                 share = self._first(now)
@@ -289,6 +304,9 @@ class Turns:
     def _first(self, now: float) -> Share | None:
         """Return the share of the first in line that its key lets begin."""
         able = self._able
+        if self._keys is None:
+            share = self.share_for_anybody
+            return share if share.line and share.lets_begin(now) else None
         while able:
             number, share = able[0]
             if share.line and next(iter(share.line)).number == number and share.lets_begin(now):
@@ -300,7 +318,7 @@ class Turns:
 
     def _list(self, share: Share, now: float) -> None:
         """Enter a share with a line where it belongs, unless it stands somewhere."""
-        if share.listed or not share.line or not share.has_room:
+        if share.listed or self._keys is None or not share.line or not share.has_room:
             return
         share.listed = True
         number = next(iter(share.line)).number
@@ -321,31 +339,45 @@ class Turns:
     def _now(self) -> float:
         return self._clock() if self._timed else 0.0
 
-    def bind(self, owner: object) -> None:
-        """Tie the turns to the running loop; whoever waits in one that is closed is forgotten.
+    def bind(self) -> None:
+        """Tie the turns to the running loop, and to its clock; see `Bound`."""
+        before = self._loop
+        self._bind()
+        if self._loop is not before:
+            self._follow_clock(monotonic if self._loop is None else self._loop.time)
 
-        Raises:
-            WrongLoop: some wait in another loop, which is not closed.
-        """
-        loop = kernel.running_loop()
-        if loop is self._loop:
-            return
-        if self.waiting and self._loop is not None and not self._loop.is_closed():
-            raise WrongLoop(f"{owner} is in use in another event loop, where {self.waiting} wait; make one for each")
-        if self._loop is not None:
-            for place in self.line():
-                self.leave(place)
-            self._disarm()
-        self._loop = loop
-        self._clock = loop.time
+    def _follow_clock(self, clock: Callable[[], float]) -> None:
+        """Go on by another clock: that of a test need not tell the time of the loop before."""
+        steady = abs(clock() - monotonic()) < 1.0
+        if not (steady and self._steady):  # a closed loop of the system's clock may not tell the time any more
+            ahead = clock() - (monotonic() if self._steady else self._clock())
+            for share in (self.all, *self._shares()):
+                share.whole_at += ahead
+                share.not_before += ahead
+            self._blocked = [(at + ahead, number, share) for at, number, share in self._blocked]
+            self._fading = [(at + ahead, number, share) for at, number, share in self._fading]
+        self._clock, self._steady = clock, steady
+        self._arm()
+
+    @override
+    def _is_awaited(self) -> bool:
+        return self.waiting > 0
+
+    @override
+    def _forget_waiters(self) -> None:
+        self._disarm()
+        for place in self.line():
+            self.leave(place)
 
     def dismiss(self) -> None:
         """Let every caller go on that waits, whatever the bounds say: the owner is closed, and they will find it so."""
-        for place in self.line():
-            if isinstance(place, Caller) and self.leave(place) and not place.gone:
-                self.left -= 1
-                self._take(place.share, self._now())
-                place.admit()
+        in_turns(chain.from_iterable(share.line for share in self._shares()), self._dismiss)
+
+    def _dismiss(self, place: Place) -> None:
+        if isinstance(place, Caller) and self.leave(place) and not place.gone:
+            self.left -= 1
+            self._take(place.share, self._now())
+            place.admit()
 
     def end(self) -> None:
         """Leave nothing in the loop: nobody is to come any more."""
@@ -401,11 +433,13 @@ class Turns:
     def _check_invariants(self) -> None:
         if self._loop is None:
             return
-        shares = [self.share_for_anybody, *(() if self._keys is None else self._keys)]
+        shares = self._shares()
         assert self.waiting == sum(len(share.line) for share in shares)
         assert self.all.held == sum(share.held for share in shares)
         assert self._keys is None or self._keys.size == len(shares) - 1
         for share in shares:
-            assert share.listed or not share.line or not share.has_room, "it waits, and nobody looks at it again"
+            assert share.listed or self._keys is None or not share.line or not share.has_room, (
+                "it waits, and nobody looks at it again"
+            )
             assert share is self.share_for_anybody or share.fading or not share.idle, "it is kept for nothing"
         assert not self.could_serve, "somebody could begin"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NoReturn, TypeVar
 
+from .._ground.bound import here
 from .._ground.closing import refuse
 from .._ground.errors import MailboxEmpty, MailboxFull, OwnerClosed
 from .._ground.kernel import FOREVER, current_loop
-from .bound import here
 from .store import Store
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class Box(Store[T]):
 
         Raises:
             OwnerClosed: the mailbox is closed, and nothing is left in it.
-            WrongLoop: it is used in another event loop or thread.
+            WrongLoop: it is used in another event loop or thread, and there is no item that nobody waits for.
         """
         items = self._items
         if len(items) <= self._reserved:

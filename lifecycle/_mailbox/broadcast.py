@@ -8,15 +8,16 @@ from typing import Generic, Self, TypeVar
 
 from typing_extensions import override
 
+from .._ground.bound import Bound, here
 from .._ground.checks import check_choice, checked_count, checked_name
 from .._ground.closing import OwnerState, refuse
 from .._ground.errors import MailboxFull
-from .._ground.kernel import current_loop, new_future
+from .._ground.kernel import new_future
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
-from .bound import Bound, here
+from .._ground.waking import in_turns
 from .inbox import Inbox, SlowSubscriber
-from .line import MANY, Line
+from .line import Line
 from .mailbox import checked_capacity
 from .statistics import BroadcastStatistics
 from .subscription import Subscription
@@ -185,10 +186,11 @@ class Broadcast(Bound, Generic[T]):
 
     def _give(self, item: T) -> int:
         got = 0
+        slow: list[Inbox[T]] = []
         self._published += 1
         for inbox in list(self._inboxes):
             if inbox.disconnects and inbox.is_crowded():
-                self._disconnect(inbox)
+                slow.append(inbox)
                 continue
             got += inbox.send_nowait(item)
             if inbox.waits and inbox.is_crowded():
@@ -196,6 +198,8 @@ class Broadcast(Bound, Generic[T]):
         self._history.append(item)
         if self._publishers:
             self._tell_publisher()
+        if slow:
+            self._disconnect(slow)
         return got
 
     # Subscribing
@@ -254,13 +258,14 @@ class Broadcast(Bound, Generic[T]):
             self._crowded.pop(inbox, None)
             self._tell_publisher()
 
-    def _disconnect(self, inbox: Inbox[T]) -> None:
-        inbox.disconnect()
-        self._disconnected += 1
-        self._forget(inbox)
-        logger.warning(
-            "subscriber disconnected", extra={"owner": self.name, "subscriber": inbox.name, "missed": inbox.missed}
-        )
+    def _disconnect(self, slow: list[Inbox[T]]) -> None:
+        for inbox in slow:
+            inbox.disconnect()
+            self._forget(inbox)
+        self._disconnected += len(slow)
+        for inbox in slow:  # when all else is done: a log may be what is published here
+            facts = {"owner": self.name, "subscriber": inbox.name, "missed": inbox.missed}
+            logger.warning("subscriber disconnected", extra=facts)
 
     # Ending
 
@@ -278,21 +283,12 @@ class Broadcast(Bound, Generic[T]):
             self._why = reason or "it was closed"
             self._history.clear()
             self._publishers.tell_many()
-            self._close_some()
+            self._crowded.clear()
+            in_turns(self._inboxes, self._close_inbox)
 
-    def _close_some(self) -> None:
-        """Close many inboxes, and the rest in the next turn of the loop, so that no step takes long."""
-        for inbox in list(self._inboxes)[:MANY]:
-            self._missed += inbox.missed
-            inbox.close(self._why)
-            del self._inboxes[inbox]
-        self._crowded.clear()
-        if self._inboxes:
-            loop = current_loop()
-            if loop is None:
-                self._close_some()
-            else:
-                loop.call_soon(self._close_some)
+    def _close_inbox(self, inbox: Inbox[T]) -> None:
+        inbox.close(self._why)
+        self._forget(inbox)
 
     # Looking
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from asyncio import Future, InvalidStateError
 from collections import OrderedDict
+from collections.abc import Callable
 
-#: How many are told in one step that the end has come.
-MANY = 1_000
+from .._ground.kernel import FOREVER, new_future, running_loop
+from .._ground.waking import MANY, wake
 
 
 class Line:
@@ -52,6 +53,27 @@ class Line:
         for _ in range(MANY):
             if not self.tell():
                 return
+
+    async def stand(self, is_so: Callable[[], bool], seconds: float = FOREVER) -> bool:
+        """Wait to be told that something is so; return False where *seconds* have passed before.
+
+        Who was told tells one more, as long as it is so.
+
+        Cancellation: ends the waiting.
+        """
+        place = new_future()
+        self.places[place] = None
+        timer = None if seconds == FOREVER else running_loop().call_later(max(0.0, seconds), wake, place)
+        try:
+            await place
+        finally:
+            told = place not in self.places
+            self.leave(place)
+            if told and is_so():
+                self.tell()
+            if timer is not None:
+                timer.cancel()
+        return told
 
     def leave(self, place: Future[None]) -> None:
         """Take out one that does not go on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import Future
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,9 +10,8 @@ from .._ground import kernel
 from .._ground.checks import check_choice, checked_limit, checked_name, checked_sync, checked_timeout
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed, TimeoutExpired
-from .._ground.kernel import FOREVER, new_future
+from .._ground.kernel import FOREVER
 from .._ground.roots import Portrait, Thing, enroll
-from .._ground.waking import wake
 from .box import Box
 from .statistics import MailboxStatistics
 from .store import Overflow
@@ -107,9 +105,9 @@ class Mailbox(Box[T]):
 
         Cancellation: ends the waiting, and changes nothing.
         """
-        while self._open or self._items:
+        while not self._is_over():
             self._bind()
-            await stand_among(self._waiters, FOREVER)
+            await self._waiters.stand(self._is_over)
 
     def task_done(self) -> None:
         """Note that what is to be done with a received item is done; see `join`.
@@ -145,7 +143,7 @@ class Mailbox(Box[T]):
             if self._given_up:
                 raise OwnerClosed(f"{self._label} was given up with {unfinished} of its items not done: {self._why}")
             self._bind()
-            if not await stand_among(self._joiners, deadline - now()):
+            if not await self._joiners.stand(self._is_done, deadline - now()):
                 raise TimeoutExpired(
                     f"join of {self._label}, of which {self._unfinished()} items are not done,", seconds
                 )
@@ -221,27 +219,3 @@ def checked_capacity(capacity: int | None) -> float:
     """
     checked = checked_limit(capacity, what="capacity")
     return FOREVER if checked is None else checked
-
-
-async def stand_among(waiters: dict[Future[None], None], seconds: float) -> bool:
-    """Wait among others to be told of something; return False where *seconds* have passed before.
-
-    Cancellation: ends the waiting.
-    """
-    place = new_future()
-    waiters[place] = None
-    told = True
-
-    def give_up() -> None:
-        nonlocal told
-        told = False
-        wake(place)
-
-    timer = kernel.running_loop().call_later(max(0.0, seconds), give_up) if seconds != FOREVER else None
-    try:
-        await place
-    finally:
-        waiters.pop(place, None)
-        if timer is not None:
-            timer.cancel()
-    return told

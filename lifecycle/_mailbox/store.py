@@ -33,11 +33,11 @@ from typing import Generic, Literal, TypeVar
 
 from typing_extensions import override
 
+from .._ground.bound import Bound
 from .._ground.kernel import FOREVER
 from .._ground.logs import OwnerLog
-from .._ground.waking import wake
+from .._ground.waking import MANY
 from .._ground.watchers import tell_failure
-from .bound import Bound
 from .line import Line
 
 T = TypeVar("T")
@@ -86,8 +86,8 @@ class Store(Bound, Generic[T]):
         self._emptied = False  # whether nothing is to be left, because all was taken out after the close
         self._senders = Line()
         self._receivers = Line()
-        self._waiters: dict[Future[None], None] = {}  # for it to be closed and empty
-        self._joiners: dict[Future[None], None] = {}  # for all to be done
+        self._waiters = Line()  # for it to be closed and empty
+        self._joiners = Line()  # for all to be done
         self._settle()
 
     def __len__(self) -> int:
@@ -115,9 +115,10 @@ class Store(Bound, Generic[T]):
             self._drop_unreserved()
 
     def _offer_room(self) -> None:
-        """Tell as many senders as there is room for."""
+        """Tell as many senders as there is room for; of many, each tells one more, so that no step takes long."""
         senders = self._senders
-        while senders.told < self._capacity - len(self._items) + self._receivers.told and senders.tell():
+        room = min(MANY, self._capacity - len(self._items) + self._receivers.told)
+        while senders.told < room and senders.tell():
             pass
 
     def _offer_items(self) -> None:
@@ -209,8 +210,10 @@ class Store(Bound, Generic[T]):
     def _tell_over(self) -> None:
         """Tell everybody that nothing is left, and nothing will come."""
         self._receivers.tell_many()
-        for waiter in self._waiters:
-            wake(waiter)
+        self._waiters.tell_many()
+
+    def _is_over(self) -> bool:
+        return not (self._open or self._items)
 
     # What is done
 
@@ -218,10 +221,13 @@ class Store(Bound, Generic[T]):
         """Return how many items were put in, and are neither done nor dropped nor discarded."""
         return self._sent - self._evicted - self._discarded - self._reported
 
+    def _is_done(self) -> bool:
+        """Return whether nobody has to wait for what receivers report any more."""
+        return self._given_up or not self._unfinished()
+
     def _look_whether_done(self) -> None:
-        if self._joiners and (self._given_up or not self._unfinished()):
-            for joiner in self._joiners:
-                wake(joiner)
+        if self._joiners.places and self._is_done():
+            self._joiners.tell_many()
 
     def _hand_back(self, item: T) -> None:
         """Hand a dropped item over, when all else is done."""
@@ -242,8 +248,8 @@ class Store(Bound, Generic[T]):
     def _forget_waiters(self) -> None:
         self._senders = Line()
         self._receivers = Line()
-        self._waiters = {}
-        self._joiners = {}
+        self._waiters = Line()
+        self._joiners = Line()
         self._settle()
 
     def _check_invariants(self) -> None:

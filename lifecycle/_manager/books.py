@@ -101,7 +101,7 @@ class TaskBooks:
         self._plain = kernel.is_plain(self._loop) and not self._eager and self._context is None
         self._fast_end = self._fast_end and trace.sink is None
         if self._quotas is not None:
-            self._quotas.turns.bind(self)
+            self._quotas.turns.bind()
         self._review()
 
     def _is_unbound(self) -> bool:

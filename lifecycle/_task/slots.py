@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .._ground import kernel
 from .._ground.checks import checked_limit
-from .._ground.waking import wake
+from .._ground.waking import MANY, in_turns, put_off, wake
 from .handle import TaskHandle
 from .waiting import NOBODY, Tasks
 
@@ -120,7 +120,9 @@ class Slots:
             await place
         except BaseException:
             stood_in_line = self.line.pop(place, _ABSENT) is not _ABSENT
-            if not stood_in_line and not place.cancelled():  # the slot had been granted in the same loop iteration
+            if (
+                not stood_in_line and place.done() and not place.cancelled()
+            ):  # the slot had been granted in the same loop iteration
                 self.give_back()
             raise
 
@@ -147,14 +149,18 @@ class Slots:
             self._lent -= number
 
     def serve(self) -> None:
-        """Hand free slots to the head of the line, as long as there are both."""
+        """Hand free slots to the head of the line, as long as there are both; where many, not all in one step."""
         if not self.line or self._serving:
             return
         # A task that starts eagerly may end at once and get here again: it leaves the rest to the loop below, or a
         # long line would nest as deep as it is long.
         self._serving = True
         try:
+            served = 0
             while self.line and self.has_room:
+                if served >= MANY and put_off(self.serve):
+                    break
+                served += 1
                 entry, contexts = self.line.popitem(last=False)
                 if isinstance(entry, TaskHandle):
                     self.queued -= 1
@@ -164,7 +170,7 @@ class Slots:
                     owner: SlotOwner = entry._owner  # type: ignore[assignment]
                     # Run in it, not handed over: a task factory need not take a context.
                     submitted.run(owner._launch_queued, entry, context)
-                elif not entry.done():
+                elif not entry.done() and not entry.get_loop().is_closed():  # one that is has left it behind
                     self._granted += 1
                     wake(entry)
         finally:
@@ -172,8 +178,9 @@ class Slots:
 
     def dismiss(self) -> None:
         """Wake every caller that waits for a slot: the owner is closed, and they will find it so."""
-        for entry in [entry for entry in self.line if not isinstance(entry, TaskHandle)]:
-            del self.line[entry]
-            if not entry.done():
-                self._granted += 1
-                wake(entry)
+        in_turns(self.line, self._dismiss)
+
+    def _dismiss(self, entry: Waiting) -> None:
+        if not isinstance(entry, TaskHandle) and self.line.pop(entry, _ABSENT) is not _ABSENT and not entry.done():
+            self._granted += 1
+            wake(entry)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from lifecycle import Limiter, LimiterFull, OwnerClosed, Rate, TimeoutExpired, WrongLoop, limit_by, take_snapshot
+from lifecycle._ground.waking import MANY
+from lifecycle._limits.bounds import LimitBy
 from lifecycle.testing import Bubble
 
 from ..loops import on_every_loop, run_on, some_turns, virtual
@@ -317,6 +319,51 @@ async def test_a_closed_limiter_refuses_and_waits_for_nobody(bubble: Bubble) -> 
     statistics = limiter.statistics()
     assert (statistics.state, statistics.held, statistics.waiting) == ("closed", 0, 0)
     assert statistics.asked == statistics.begun + statistics.left == 2
+
+
+@virtual
+async def test_what_makes_keys_may_close_the_limiter(bubble: Bubble) -> None:
+    """Then it lets nobody in, and keeps nothing of the key."""
+
+    def key(name: str) -> str:
+        limiter.close()
+        return name
+
+    limiter = Limiter(limit_by=limit_by(key, limit=1))
+    with pytest.raises(OwnerClosed):
+        await limiter.hold("a").__aenter__()
+    assert limiter.statistics().keys == 0
+
+
+@pytest.mark.parametrize("by", [None, limit_by(lambda name: name, limit=3 * MANY)], ids=["one line", "by key"])
+@pytest.mark.parametrize("end", ["more room", "close"])
+@virtual
+async def test_a_crowd_goes_on_in_parts(bubble: Bubble, end: str, by: LimitBy | None) -> None:
+    """So that no step takes long: in the order in which it came."""
+    limiter = Limiter(0, limit_by=by)
+    begun: list[int] = []
+
+    async def comes(number: int) -> None:
+        async with limiter.hold(*(() if by is None else ("a",))):
+            begun.append(number)
+
+    crowd = [asyncio.create_task(comes(number)) for number in range(3 * MANY)]
+    await some_turns()
+    if end == "close":
+        limiter.close()
+    else:
+        limiter.limit = None
+    assert limiter.statistics().waiting == 2 * MANY
+    for task in crowd[1::2]:
+        task.cancel()
+    await asyncio.wait(crowd, timeout=5)
+    errors = [task.exception() for task in crowd[::2]]
+    if end == "close":
+        assert all(isinstance(error, OwnerClosed) for error in errors)
+    else:
+        assert begun == list(range(0, 3 * MANY, 2))
+    statistics = limiter.statistics()
+    assert (statistics.held, statistics.waiting, statistics.keys) == (0, 0, 0)
 
 
 def test_a_block_is_entered_once() -> None:

@@ -23,13 +23,14 @@ from lifecycle import (
     WrongLoop,
     take_snapshot,
 )
+from lifecycle._ground.waking import MANY
 from lifecycle.types import Subscription
 
 from ..collection import without_collection
 from ..loops import on_every_loop, run_on, some_turns, virtual
 
 
-def taken(subscription: Subscription[int]) -> list[int]:
+def taken(subscription: Subscription[Any]) -> list[Any]:
     """Return what lies in a subscription."""
     return [subscription.receive_nowait() for _ in range(subscription.waiting)]
 
@@ -257,10 +258,10 @@ async def test_the_end_frees_publishers(bubble: object) -> None:
 async def test_many_subscriptions_are_closed_in_parts(bubble: object) -> None:
     """So that no step takes long; those that read hear of it in time."""
     broadcast: Broadcast[int] = Broadcast()
-    readers = [asyncio.create_task(broadcast.subscribe().receive()) for _ in range(2_500)]
+    readers = [asyncio.create_task(broadcast.subscribe().receive()) for _ in range(2 * MANY)]
     await some_turns()
     broadcast.close()
-    assert broadcast.subscribers == 1_500
+    assert broadcast.subscribers == MANY
     await asyncio.wait(readers)
     assert all(isinstance(task.exception(), OwnerClosed) for task in readers)
 
@@ -468,3 +469,24 @@ def test_the_log_names_the_subscriber(caplog: pytest.LogCaptureFixture) -> None:
     fields = vars(record)
     assert (fields["owner"], fields["subscriber"], fields["missed"]) == ("news", "ann", 2)
     assert subscription.closed
+
+
+def test_a_log_that_is_published_there_keeps_its_place() -> None:
+    """What is logged of a subscriber that was too slow comes after the item for which it was, with everybody."""
+    broadcast: Broadcast[object] = Broadcast(overflow="disconnect")
+    subscribers = [broadcast.subscribe(capacity=capacity) for capacity in (9, 1, 9, 1, 9)]
+
+    class Handler(logging.Handler):
+        """Publishes what is logged."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            broadcast.publish_nowait(record.subscriber)  # type: ignore[attr-defined]
+
+    handler = Handler()
+    logging.getLogger("lifecycle.mailbox").addHandler(handler)
+    try:
+        assert [broadcast.publish_nowait(number) for number in (1, 2)] == [5, 3]
+    finally:
+        logging.getLogger("lifecycle.mailbox").removeHandler(handler)
+    assert [taken(each) for each in subscribers[::2]] == [[1, 2, "2", "4"]] * 3
+    assert broadcast.statistics().disconnected == 2

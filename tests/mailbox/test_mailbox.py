@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from lifecycle import Mailbox, OwnerClosed, TaskGroup, TimeoutExpired, take_snapshot
+from lifecycle._ground.waking import MANY
 
 from ..loops import on_every_loop, run_on, some_turns, virtual
 
@@ -197,13 +198,61 @@ async def test_a_crowd_is_told_of_the_end_in_parts(bubble: object, cancelled: in
         await some_turns()
         mailbox.close()
         line = mailbox._receivers if kind == "receivers" else mailbox._senders
-        assert len(line.places) == 2_000
+        assert len(line.places) == 3_000 - MANY
         for task in crowd[:cancelled]:
             task.cancel()
         done, pending = await asyncio.wait(crowd, timeout=5)
         assert not pending
         assert sum(task.cancelled() for task in done) == cancelled
         assert all(isinstance(task.exception(), OwnerClosed) for task in done if not task.cancelled())
+
+
+@pytest.mark.parametrize("wait", ["join", "wait"])
+@virtual
+async def test_a_crowd_that_waits_for_the_end_is_told_in_parts(bubble: object, wait: str) -> None:
+    """Each tells one more, but only while it is so: those that look again, and wait again, do not go round for ever."""
+    mailbox: Mailbox[int] = Mailbox()
+    await mailbox.send(0)
+    crowd = [asyncio.create_task(getattr(mailbox, wait)()) for _ in range(3 * MANY)]
+    await some_turns()
+
+    def end() -> None:
+        mailbox.close()
+        mailbox.receive_nowait()
+        mailbox.task_done()
+
+    if wait == "join":
+        mailbox.receive_nowait()
+        mailbox.task_done()
+        mailbox.send_nowait(1)  # before any of them has run
+        await some_turns()
+        assert not any(task.done() for task in crowd)
+    end()
+    line = mailbox._joiners if wait == "join" else mailbox._waiters
+    assert len(line.places) == 2 * MANY
+    for task in crowd[MANY : 2 * MANY : 2]:
+        task.cancel()
+    _, pending = await asyncio.wait(crowd, timeout=5)
+    assert not pending
+    assert not line
+
+
+@pytest.mark.parametrize("way", ["more room", "discard"])
+@virtual
+async def test_a_crowd_gets_room_in_parts(bubble: object, way: str) -> None:
+    """In the order in which it came."""
+    mailbox: Mailbox[int] = Mailbox(capacity=3 * MANY)
+    for _ in range(3 * MANY):
+        mailbox.send_nowait(-1)
+    crowd = [asyncio.create_task(mailbox.send(number)) for number in range(3 * MANY)]
+    await some_turns()
+    if way == "discard":
+        mailbox.discard()
+    else:
+        mailbox.capacity = None
+    assert len(mailbox._senders.places) == 2 * MANY
+    await asyncio.wait(crowd, timeout=5)
+    assert mailbox.discard()[-3 * MANY :] == list(range(3 * MANY))
 
 
 @virtual

@@ -8,10 +8,11 @@ import anyio
 import pytest
 
 from lifecycle import ManagerFull, OwnerClosed, TaskHandle, TaskManager, TaskStatus
+from lifecycle._ground.waking import MANY
 from lifecycle._task.slots import Slots
 from lifecycle.testing import Bubble, explore_cancellation, explore_schedules
 
-from ..loops import LOOPS, on_every_loop, run_on, virtual
+from ..loops import LOOPS, on_every_loop, run_on, some_turns, virtual
 
 
 async def hold(seconds: float = 1.0) -> None:
@@ -466,6 +467,59 @@ async def test_a_waiting_caller_may_be_cancelled_between_two_servings(bubble: Bu
     slots.take()
     await asyncio.sleep(0)
     assert slots.waiting == slots._granted == 0
+
+
+@pytest.mark.parametrize("end", ["more room", "close"])
+@virtual
+async def test_a_crowd_goes_on_in_parts(bubble: Bubble, end: str) -> None:
+    """So that no step takes long; tasks in line and callers that wait, in one order."""
+    manager = TaskManager(limit=1)
+    begun: list[int] = []
+
+    async def work(number: int) -> None:
+        begun.append(number)
+
+    manager.start_soon(asyncio.sleep, 1)
+    crowd = [asyncio.create_task(manager.spawn(work, number)) for number in range(0, 3 * MANY, 2)]
+    await some_turns()
+    for number in range(1, 3 * MANY, 2):
+        manager.start_soon(work, number)
+    if end == "close":
+        manager.close()
+    else:
+        manager.limit = None
+    assert manager._slots.waiting == 2 * MANY
+    await asyncio.wait(crowd, timeout=5)
+    await manager.aclose()
+    if end == "close":
+        assert all(isinstance(task.exception(), OwnerClosed) for task in crowd)
+        assert begun == list(range(1, 3 * MANY, 2))
+    else:
+        assert sorted(begun) == list(range(3 * MANY))
+    manager._check_invariants()
+
+
+def test_a_caller_that_a_closed_loop_has_left_in_line_gets_no_slot() -> None:
+    """It would keep it for ever."""
+    manager = TaskManager(limit=0)
+
+    async def spawn() -> None:
+        await (await manager.spawn(asyncio.sleep, 0))
+
+    loop = asyncio.new_event_loop()
+    coro = spawn()
+    loop.create_task(coro)._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.run_until_complete(some_turns())
+    loop.close()
+
+    async def use() -> None:
+        manager.limit = 1
+        async with asyncio.timeout(5):
+            await spawn()
+
+    asyncio.run(use())
+    coro.close()
+    assert manager._slots._granted == 0
 
 
 def test_who_does_not_stand_in_line_cannot_leave_it() -> None:

@@ -7,8 +7,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from threading import get_ident
 
-from .._ground.errors import WrongLoop
-from .._ground.kernel import current_loop
+from .errors import WrongLoop
+from .kernel import current_loop
 
 #: Returns what tells one place of use from another, for a check that has to be quick: the running loop; on 3.11, which
 #: asks the system for the number of the process each time, the thread.
