@@ -237,7 +237,7 @@ class StillLent(ReleaseTimeout):
         self.borrowed: tuple[str, ...] = tuple(borrowed)
         Exception.__init__(
             self,
-            f"{owner} closed while {len(self.borrowed)} of its values were still lent after {timeout:g} s: "
+            f"{owner} closed while {len(self.borrowed)} of its values were still lent: "
             f"{'; '.join(self.borrowed)}. Each is ended when it comes back; return them before the owner closes",
         )
 

@@ -34,6 +34,18 @@ def is_core(filename: str) -> bool:
     return parent == _PACKAGE and room.startswith("_")
 
 
+def calling_site(depth: int) -> Frames:
+    """Capture up to *depth* of the calls that have led into the core, innermost first, as `creation_site` does."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_core(frame.f_code.co_filename):
+        frame = frame.f_back
+    kept: list[tuple[CodeType, int]] = []
+    while frame is not None and len(kept) < depth:
+        kept.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(kept)
+
+
 def creation_site(depth: int = 3, *, skip: int = 1) -> Frames:
     """Capture up to ``depth`` raw ``(code, line)`` pairs, innermost first, without touching a source file.
 

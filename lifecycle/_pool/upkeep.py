@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.frames import creation_site
+from .._ground.frames import calling_site
 from .._lender import OPEN, Closing
 from .slot import CREATING, IDLE, LENT, Slot
 from .stock import FOREVER, Stock
@@ -202,7 +202,7 @@ class Upkeep(Generic[T]):
         """Note a loan, where it was borrowed, and when it is to be reported."""
         slot.since = now
         if self._stock._leak_threshold != FOREVER:
-            slot.site = creation_site(4, skip=4)
+            slot.site = calling_site(4)
             slot.reported = False
             self.wake_by(now + self._stock._leak_threshold)
 

@@ -128,8 +128,9 @@ def test_waiting_has_a_bound_in_number() -> None:
     run_virtual(scenario)
 
 
-def test_a_loan_that_lasts_too_long_is_logged_with_both_places(caplog: pytest.LogCaptureFixture) -> None:
-    """Where it was borrowed, by which task, and where that task is now; once per loan."""
+@pytest.mark.parametrize("how", ["new", "idle", "handed over"])
+def test_a_loan_that_lasts_too_long_is_logged_with_both_places(caplog: pytest.LogCaptureFixture, how: str) -> None:
+    """Where it was borrowed, by which task, and where that task is now; once per loan, wherever the value came from."""
 
     async def scenario(bubble: Bubble) -> None:
         async def forgets() -> None:
@@ -139,10 +140,13 @@ def test_a_loan_that_lasts_too_long_is_logged_with_both_places(caplog: pytest.Lo
         async def deep_inside() -> None:
             await asyncio.sleep(100)
 
-        async with Server().pool(leak_threshold=5.0) as pool:
+        async with Server().pool(max_size=1, leak_threshold=5.0) as pool:
+            before = asyncio.create_task(use(pool, 0.0 if how == "new" else 1.0))
+            await asyncio.sleep(0.0 if how == "handed over" else 2.0)
+            if how == "new":
+                pool.expire()
             task = asyncio.create_task(forgets(), name="the forgetful")
-            await use(pool, 4.0)
-            await task
+            await asyncio.gather(task, before)
             await use(pool, 4.0)
 
     with caplog.at_level(logging.WARNING, "lifecycle.pool"):
