@@ -9,6 +9,7 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import name_of
 from .._ground.checks import checked_async, checked_name, checked_timeout
+from .._ground.signatures import check_takes
 from .._retry.retry import Retry
 from .attempt import ConnectAttempt
 from .stages import Stages
@@ -57,6 +58,7 @@ def connect(
         TypeError, ValueError: an argument is out of its range.
     """
     checked_async(connector, "connect() takes an async function of stages", args_follow=True)
+    check_takes(connector, 1 + len(args), "the connector")
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry or None, got {retry!r}")
     limit = checked_timeout(timeout, "timeout")

@@ -12,7 +12,8 @@ from anyio.streams.tls import TLSStream
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground.calls import call, name_of, refuse_function
-from .._ground.checks import checked_callable
+from .._ground.checks import checked_callable, checked_name
+from .._ground.endpoints import checked_host, checked_path, checked_port, checked_tls
 from .stages import Stages
 
 T = TypeVar("T")
@@ -57,8 +58,8 @@ def dial(  # a union of both kinds of opener is more than mypy can infer from
     Args:
         opener: makes the value from the arguments of the connect; synchronous or asynchronous.
         close: called with the value; synchronous or asynchronous. By default its ``aclose`` or ``close``.
-        check: called with the value when it is there; synchronous or asynchronous. If it raises, the attempt fails:
-            for clients that do not connect before their first use.
+        check: called with the value when it is there; synchronous or asynchronous. If it raises or returns ``False``,
+            the attempt fails: for clients that do not connect before their first use.
 
     Raises:
         TypeError: *opener*, *close* or *check* is not callable.
@@ -67,18 +68,29 @@ def dial(  # a union of both kinds of opener is more than mypy can infer from
         refuse_function("dial() takes a function that opens something", opener)
     for function, what in ((close, "close"), (check, "check")):
         if function is not None:
-            checked_callable(function, what)
+            checked_callable(function, what, takes=1)
 
     make = cast("Callable[[Unpack[Ts]], Awaitable[T]]", opener)
 
     async def connector(stages: Stages, *args: Unpack[Ts]) -> T:
         value = await stages.acquire(make, *args, release=close, name="open")
         if check is not None:
-            await stages.step(call(check, value), name="check")
+            await stages.step(examine(check, value), name="check")
         return value
 
     connector.__name__ = connector.__qualname__ = name_of(opener)
     return connector
+
+
+async def examine(check: Callable[[T], object], value: T) -> None:
+    """Look at a value, as a pool does.
+
+    Raises:
+        ConnectionError: *check* has returned ``False``.
+        BaseException: what it raised.
+    """
+    if await call(check, value) is False:
+        raise ConnectionError(f"{name_of(check)}() has returned False")
 
 
 async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
@@ -94,8 +106,12 @@ async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
     Raises:
         OSError: nothing answers there; of the class that fits what all addresses have met, such as
             ``ConnectionRefusedError``, also where the connection would be one with itself.
+        TypeError, ValueError: *host* or *port* is none.
     """
     from .streams import open_tcp
+
+    checked_host(host)
+    checked_port(port, least=1)
 
     return await stages.acquire(open_tcp, host, port, name="tcp")
 
@@ -121,8 +137,12 @@ async def dial_tls(
     Raises:
         OSError: nothing answers there; a ``ConnectionResetError`` where the peer hangs up in the handshake, an
             ``ssl.SSLError`` where that fails.
+        TypeError, ValueError: an argument is none, or *context* is one of a server.
     """
     from .streams import shake_hands
+
+    checked_tls(context, "context", of_server=False)
+    checked_name(server_name, host, what="server_name")
 
     stream = await dial_tcp(stages, host, port)
     secure = await stages.acquire(
@@ -143,7 +163,10 @@ async def dial_unix(stages: Stages, path: str | PathLike[str]) -> UNIXSocketStre
 
     Raises:
         OSError: nothing answers there.
+        TypeError, ValueError: *path* is none.
     """
     import anyio
+
+    checked_path(path)
 
     return await stages.acquire(anyio.connect_unix, path, name="unix")

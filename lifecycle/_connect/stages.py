@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, overload
 from typing_extensions import TypeVarTuple, Unpack
 
 from .._ground import kernel
-from .._ground.calls import name_of
+from .._ground.calls import checked_awaitable, name_of
 from .._ground.checks import checked_name, checked_timeout
 from .._ground.errors import TimeoutExpired
 from .._ground.foreign import carries
@@ -141,9 +141,11 @@ class Stages:
         Raises:
             OwnerClosed: the attempt is over; *awaitable* was closed if it is a coroutine.
             TimeoutExpired: *timeout* has passed; it is a ``TimeoutError``.
+            TypeError: *awaitable* cannot be awaited.
             BaseException: what *awaitable* raised.
         """
         try:
+            checked_awaitable(awaitable)
             name = checked_name(name, name_of(awaitable))
             limit = checked_timeout(timeout, "timeout")
             self._scope._check_open(f"stage {name!r}")

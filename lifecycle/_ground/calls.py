@@ -156,9 +156,18 @@ def coroutine_for(aw: object) -> Coroutine[Any, Any, Any]:
     """
     if iscoroutine(aw):
         return aw
+    checked_awaitable(aw)
+    return await_it(cast("Awaitable[Any]", aw))
+
+
+def checked_awaitable(aw: object) -> None:
+    """Check that *aw* can be awaited.
+
+    Raises:
+        TypeError: it cannot.
+    """
     if not isawaitable(aw):
         raise TypeError(f"expected an awaitable, got {in_words(aw)}; call the function to get its coroutine")
-    return await_it(aw)
 
 
 async def await_it(aw: Awaitable[T]) -> T:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
-from contextlib import suppress
-from typing import Any, get_args
+from typing import get_args
 
 from . import kernel
 from .calls import is_surely_synchronous, name_of, refuse_function
 from .foreign import in_words
-
-if sys.version_info >= (3, 14):
-    from annotationlib import Format
+from .signatures import check_takes
 
 #: The shortest period of anything that repeats, in seconds: one that a clock can still tell from nothing.
 SHORTEST = 1e-6
@@ -22,7 +18,7 @@ SHORTEST = 1e-6
 LONGEST = 36_525 * 86_400.0
 
 
-def checked_name(name: str | None, default: str) -> str:
+def checked_name(name: str | None, default: str, *, what: str = "name") -> str:
     """Return *name*, or *default* where there is none.
 
     Raises:
@@ -31,18 +27,26 @@ def checked_name(name: str | None, default: str) -> str:
     if name is None:
         return default
     if not isinstance(name, str):
-        raise TypeError(f"name must be a string or None, got {name!r}")
+        raise TypeError(f"{what} must be a string or None, got {name!r}")
     return name
 
 
-def checked_callable(function: object, what: str, *, args_follow: bool = False) -> None:
+def checked_callable(function: object, what: str, *, args_follow: bool = False, takes: int | None = None) -> None:
     """Check that *function* can be called; a coroutine in its place is closed.
 
+    Args:
+        function: what was given.
+        what: which argument it is.
+        args_follow: whether the function's arguments are given after it.
+        takes: how many arguments it will be called with; None where that is not known.
+
     Raises:
-        TypeError: it cannot.
+        TypeError: it cannot, or not with so many arguments.
     """
     if not callable(function):
         refuse_function(f"{what} must be a function", function, args_follow=args_follow)
+    if takes is not None:
+        check_takes(function, takes, what)
 
 
 def checked_async(function: object, claim: str, *, args_follow: bool = False) -> None:
@@ -60,44 +64,15 @@ def checked_async(function: object, claim: str, *, args_follow: bool = False) ->
         refuse_function(claim, function, args_follow=args_follow)
 
 
-def checked_sync(function: object, what: str) -> None:
+def checked_sync(function: object, what: str, *, takes: int | None = None) -> None:
     """Check that *function* can be called, and is not asynchronous: nobody would await what it returns.
 
     Raises:
-        TypeError: it is not a function, or an async one.
+        TypeError: it is not a function, or an async one, or takes another number of arguments.
     """
-    checked_callable(function, what)
+    checked_callable(function, what, takes=takes)
     if any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None)))):  # noqa: B004
         raise TypeError(f"{what} must be a synchronous function, got {in_words(function)}; it can start a task")
-
-
-def check_call_without_arguments(function: object, claim: str) -> None:
-    """Check that *function* can be called without arguments, as far as its signature tells.
-
-    Raises:
-        TypeError: it needs some.
-    """
-    signature = signature_of(function, follow_wrapped=False)  # what it decorates may be given arguments
-    if signature is None:
-        return
-    try:
-        signature.bind()
-    except TypeError as error:
-        name = name_of(function)
-        shown = signature.replace(return_annotation=inspect.Signature.empty)
-        raise TypeError(
-            f"{claim}, and {name}{shown} needs some ({error}); give them with functools.partial({name}, ...)"
-        ) from None
-
-
-def signature_of(function: Any, *, follow_wrapped: bool = True) -> inspect.Signature | None:
-    """Return the signature of *function*, or of what it says that it wraps; None where none can be seen."""
-    with suppress(Exception):
-        return inspect.signature(function, follow_wrapped=follow_wrapped)
-    if sys.version_info >= (3, 14):  # whose annotations are evaluated only now, and may name what is not there
-        with suppress(Exception):
-            return inspect.signature(function, follow_wrapped=follow_wrapped, annotation_format=Format.STRING)
-    return None
 
 
 def checked_timeout(seconds: float | None, what: str) -> float:
@@ -198,6 +173,17 @@ def checked_count(count: int, what: str, *, least: int = 0) -> int:
     if count < least:
         raise ValueError(f"{what} must be at least {least}, got {count}")
     return count
+
+
+def checked_flag(flag: bool, what: str) -> bool:
+    """Return *flag*.
+
+    Raises:
+        TypeError: it is no bool.
+    """
+    if not isinstance(flag, bool):
+        raise TypeError(f"{what} must be True or False, got {in_words(flag)}")
+    return flag
 
 
 def check_choice(value: str, choices: object, what: str) -> None:

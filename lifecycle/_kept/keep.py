@@ -9,7 +9,14 @@ from typing_extensions import TypeVarTuple, Unpack
 
 from .._connect.stages import Stages
 from .._ground.calls import name_of
-from .._ground.checks import checked_async, checked_callable, checked_name, checked_seconds, checked_timeout
+from .._ground.checks import (
+    checked_async,
+    checked_callable,
+    checked_name,
+    checked_seconds,
+    checked_timeout,
+)
+from .._ground.signatures import check_takes
 from .._retry.retry import Retry
 from .kept import KeptConnection
 from .plan import Plan
@@ -86,13 +93,14 @@ def keep_connected(
         TypeError, ValueError: an argument is out of its range.
     """
     checked_async(connector, "keep_connected() takes an async function of stages", args_follow=True)
+    check_takes(connector, 1 + len(args), "the connector")
     if retry is None:
         retry = Retry()
     elif not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry or None, got {retry!r}")
     for function, what in ((replay, "replay"), (on_up, "on_up"), (on_down, "on_down")):
         if function is not None:
-            checked_callable(function, what)
+            checked_callable(function, what, takes=1)
     limit = checked_timeout(timeout, "timeout")
     close_limit = checked_timeout(close_timeout, "close_timeout")
     uptime = checked_uptime(minimum_uptime, retry.backoff[1])

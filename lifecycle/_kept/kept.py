@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from .._ground import kernel
-from .._ground.checks import checked_name, checked_timeout
+from .._ground.checks import checked_count, checked_name, checked_timeout
 from .._ground.errors import NotConnected, TimeoutExpired, WrongLoop
 from .._ground.foreign import in_words
 from .._ground.roots import Portrait, Thing, enroll
@@ -142,10 +142,12 @@ class KeptConnection(Generic[T]):
             generation: the number of that connection, for connectors that return the same object again.
 
         Raises:
-            TypeError: *error* is not an exception.
+            TypeError, ValueError: *error* is not an exception, or *generation* not a whole number from 0.
         """
         if error is not None and not isinstance(error, BaseException):
             raise TypeError(f"error must be an exception or None, got {in_words(error)}")
+        if generation is not None:
+            checked_count(generation, "generation")
         keeper = self._keeper
         connection = keeper.connection
         if keeper.state is not UP or connection is None or connection.value is not value:
@@ -167,8 +169,9 @@ class KeptConnection(Generic[T]):
         Raises:
             ConnectError: it was given up.
             OwnerClosed: it is closed.
+            TypeError: *reason* is not a string.
         """
-        why = checked_name(reason, "a reconnect was asked for")
+        why = checked_name(reason, "a reconnect was asked for", what="reason")
         if self._keeper.state in ENDED:
             self._keeper.refuse()
         self._keeper.reconnect(why)

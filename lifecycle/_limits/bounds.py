@@ -70,11 +70,11 @@ class LimitBy:
         if self.limit is None and self.rate is None:
             raise ValueError("limit_by() needs a limit, a rate, or both")
         if callable(self.limit):
-            checked_sync(self.limit, "limit")
+            checked_sync(self.limit, "limit", takes=1)
         else:
             checked_limit(self.limit)
         if callable(self.rate):
-            checked_sync(self.rate, "rate")
+            checked_sync(self.rate, "rate", takes=1)
         else:
             checked_rate(self.rate)
 

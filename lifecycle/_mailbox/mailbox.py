@@ -78,7 +78,7 @@ class Mailbox(Box[T]):
         self.name: str = checked_name(name, "mailbox")
         check_choice(overflow, Overflow, "overflow")
         if on_drop is not None:
-            checked_sync(on_drop, "on_drop")
+            checked_sync(on_drop, "on_drop", takes=1)
         super().__init__(f"mailbox {self.name!r}", checked_capacity(capacity), overflow, on_drop)
         enroll(self)
 

@@ -71,7 +71,7 @@ class TaskBooks:
         self._idleness = Idleness(self._running, self._slots, self._first_steps)
         self._hooks = Hooks(tuple(hooks), self.name) if hooks else None
         if on_error is not None:
-            checked_sync(on_error, "on_error")
+            checked_sync(on_error, "on_error", takes=2)
         self._on_error = on_error
         self._context = context
         self._eager = eager

@@ -94,13 +94,13 @@ class LinkOutcome:
 
     @property
     def reader_error(self) -> BaseException | None:
-        """What the reader raised."""
-        return self.error_of("reader")
+        """What the reader raised; None where no loop is called so."""
+        return self._errors_by_name().get("reader")
 
     @property
     def worker_error(self) -> BaseException | None:
-        """What the worker raised."""
-        return self.error_of("worker")
+        """What the worker raised; None where no loop is called so."""
+        return self._errors_by_name().get("worker")
 
     @property
     def errors(self) -> tuple[BaseException, ...]:
@@ -109,8 +109,18 @@ class LinkOutcome:
         return tuple({id(error): error for error in errors if error is not None}.values())
 
     def error_of(self, name: str) -> BaseException | None:
-        """Return what the loop called *name* raised, None when it raised nothing or does not exist."""
-        return next((end.error for end in self.ends if end.name == name), None)
+        """Return what the loop called *name* raised, None when it raised nothing.
+
+        Raises:
+            ValueError: no loop is called so.
+        """
+        errors = self._errors_by_name()
+        if name not in errors:
+            raise ValueError(f"no loop is called {in_words(name)}; they are {', '.join(errors)}")
+        return errors[name]
+
+    def _errors_by_name(self) -> dict[str, BaseException | None]:
+        return {end.name: end.error for end in self.ends}
 
     def raise_errors(self) -> None:
         """Raise what was raised: one error as it is, several as an ``ExceptionGroup``; return where there is none.

@@ -13,6 +13,7 @@ from .._ground import kernel
 from .._ground.calls import name_of
 from .._ground.checks import checked_async, checked_callable, checked_name, checked_timeout
 from .._ground.foreign import in_words
+from .._ground.signatures import check_takes
 from .._task.waiting import Waiting
 from .closer import Abort, Close
 from .ends import LinkOutcome, failure_of
@@ -114,8 +115,9 @@ def checked_member(loop: Member) -> Loop:
         TypeError: it is no async function.
     """
     function, *args = loop if isinstance(loop, tuple) and loop else (loop,)
-    checked_callable(function, "a loop")
+    checked_callable(function, "a loop", args_follow=isinstance(loop, tuple))
     checked_async(function, "link() takes async functions")
+    check_takes(function, len(args), f"the loop {name_of(function)}")
     return partial(function, *args) if args else function
 
 
@@ -123,8 +125,11 @@ def checked_names(may_end: str | Iterable[str], members: Mapping[str, Loop]) -> 
     """Return the names of the loops that may end.
 
     Raises:
+        TypeError: it is no name, and no collection of names.
         ValueError: no loop is called so.
     """
+    if not isinstance(may_end, Iterable):
+        raise TypeError(f"may_end must be the name of a loop, or several, got {in_words(may_end)}")
     names = frozenset((may_end,) if isinstance(may_end, str) else may_end)
     unknown = sorted(map(in_words, names - members.keys()))
     if unknown:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from .._ground import kernel
 from .._ground.checks import (
+    checked_async,
     checked_callable,
     checked_count,
     checked_name,
@@ -18,6 +19,7 @@ from .._ground.checks import (
 from .._ground.closing import OwnerState
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import combine
+from .._ground.signatures import check_takes
 from .._mailbox.box import Box
 from .._task.waiting import Waiting, bound_tasks, closing_tasks, until_seen
 from .closer import Abort, Close
@@ -93,10 +95,11 @@ class ReaderWorker(Generic[T]):
         on_drop: Callable[[T], object] | None = None,
         name: str | None = None,
     ) -> None:
-        checked_callable(reader, "reader")
-        checked_callable(worker, "worker")
+        for function, what in ((reader, "reader"), (worker, "worker")):
+            checked_async(function, f"{what} must be an async function")
+            check_takes(function, 1, what)
         if on_drop is not None:
-            checked_sync(on_drop, "on_drop")
+            checked_sync(on_drop, "on_drop", takes=1)
         self.name: str = checked_name(name, "pair")
         self.drain_timeout: float = checked_timeout(drain_timeout, "drain_timeout")
         self.close_timeout: float = checked_timeout(close_timeout, "close_timeout")
@@ -257,7 +260,7 @@ def checked_close(close: Close | None) -> Close | None:
         TypeError: it cannot be called.
     """
     if close is not None:
-        checked_callable(close, "close")
+        checked_callable(close, "close", takes=0)
     return close
 
 
@@ -269,7 +272,7 @@ def checked_abort(abort: Abort | None, close: Close | None) -> Abort | None:
         ValueError: there is no *close* that could take too long.
     """
     if abort is not None:
-        checked_sync(abort, "abort")
+        checked_sync(abort, "abort", takes=0)
         if close is None:
             raise ValueError("abort is called when close takes too long; give close as well")
     return abort

@@ -102,7 +102,7 @@ class Line(Generic[T]):
             self._pool._come_home()
         if timeout is None:
             timeout = self._timeout
-        limit = kernel.FOREVER if timeout is None else checked_timeout(timeout, "timeout")
+        limit = kernel.FOREVER if timeout is None else timeout
         if self._closing.state is not OPEN:
             self._closing.check_open("a loan")
         if self._limit is not None:

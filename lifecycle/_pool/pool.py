@@ -186,7 +186,8 @@ class Pool(Counter[T], Lender):
         Args:
             timeout: seconds to wait in line at most, None for the pool's ``acquire_timeout``; infinity for no bound.
 
-        Raises (on entering):
+        Raises (on entering, but for what *timeout* cannot be):
+            TypeError, ValueError: *timeout* is not a number of seconds from 0.
             PoolTimeout: nothing became free in time.
             PoolFull: ``pending_limit`` borrowers wait already.
             OwnerClosed: the pool is closing or closed, or closed meanwhile.
@@ -195,7 +196,7 @@ class Pool(Counter[T], Lender):
             RuntimeError: all who have a value wait for another one, for ever; or the pool has values in another event
                 loop, which is not closed.
         """
-        return Loan(self, timeout)
+        return Loan(self, None if timeout is None else checked_timeout(timeout, "timeout"))
 
     def try_acquire(self) -> TryLoan[T]:
         """Return a synchronous context manager that lends a value that is free now and needs no check.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.checks import checked_count, checked_timeout
+from .._ground.checks import checked_count, checked_seconds, checked_timeout
 from .._ground.roots import Thing
 from .._ground.trace import Account, mark_in
 from .._lender import borrower_in_words
@@ -84,7 +84,7 @@ class Stock(Generic[T]):
         self.max_size: int = max_size
         self.min_size: int = min_size
         self._needs_checks = needs_checks
-        self._bypass = checked_timeout(check_bypass, "check_bypass")
+        self._bypass = checked_seconds(check_bypass, "check_bypass")
         self._max_idle = checked_timeout(max_idle, "max_idle")
         self._lifetime = checked_timeout(max_lifetime, "max_lifetime")
         if not self._lifetime:

@@ -151,9 +151,10 @@ class Workshop(Generic[T]):
         reset_timeout: float | None,
         jitter: float,
     ) -> None:
-        for name, function in (("create", create), ("destroy", destroy), ("check", check), ("reset", reset)):
-            if function is not None or name in ("create", "destroy"):
-                checked_callable(function, name)
+        checked_callable(create, "create", takes=0)
+        for name, function in (("destroy", destroy), ("check", check), ("reset", reset)):
+            if function is not None or name == "destroy":
+                checked_callable(function, name, takes=1)
         if checked_part(jitter, "lifetime_jitter") == 1.0:
             raise ValueError("lifetime_jitter must be less than 1: a value could die before it is lent")
         self._pool = pool

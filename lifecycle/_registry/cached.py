@@ -13,10 +13,10 @@ from weakref import ref
 from typing_extensions import ParamSpec
 
 from .._ground.calls import name_of
-from .._ground.checks import checked_async
+from .._ground.checks import checked_async, checked_flag, checked_sync
 from .._ground.foreign import in_words
 from .calls import Spelling
-from .results import Results, ResultsFace
+from .results import Results, ResultsFace, check_options
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -227,10 +227,17 @@ def cached(
             ``f(True)`` share one.
         ttl_jitter: by which part of *ttl* results end sooner at most, at random, so that not all are made anew at once.
 
-    The decorator raises ``TypeError`` for what is no async function.
+    Raises:
+        TypeError, ValueError: an argument is out of its range; the decorator: what it is given is no async function.
     """
-    options = {
-        "ttl": None if callable(ttl) else ttl,
+    ttl_of = ttl if callable(ttl) else None
+    if ttl_of is not None:
+        checked_sync(ttl_of, "ttl", takes=1)
+    if key is not None:
+        checked_sync(key, "key")
+    checked_flag(typed, "typed")
+    options: dict[str, Any] = {
+        "ttl": ttl if ttl_of is None else None,
         "idle_ttl": idle_ttl,
         "max_size": max_size,
         "failure_ttl": failure_ttl,
@@ -239,8 +246,10 @@ def cached(
         "ttl_jitter": ttl_jitter,
     }
 
+    check_options(**options)
+
     def decorate(fn: Callable[P, Coroutine[Any, Any, T]], /) -> CachedFunction[P, T]:
         checked_async(fn, "@cached takes an async function")
-        return CachedFunction(fn, key, options, typed=typed, ttl=ttl if callable(ttl) else None)
+        return CachedFunction(fn, key, options, typed=typed, ttl=ttl_of)
 
     return decorate

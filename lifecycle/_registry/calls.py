@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from .._ground.checks import signature_of
+from .._ground.signatures import signature_of
 
 _KEYWORDS = object()
 

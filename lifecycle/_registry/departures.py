@@ -58,7 +58,7 @@ class Departures(Generic[K, V]):
         self._watchers = closing.watchers
         self.crew: Crew[Registration[K, V]] | None = None
         if finalizer is not None:
-            checked_callable(finalizer, "finalizer")
+            checked_callable(finalizer, "finalizer", takes=1)
             self.crew = Crew(
                 lambda registration: finalizer(registration.value),
                 name=closing.owner_name,

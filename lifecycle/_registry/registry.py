@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Self, TypeVar, overload
 
 from .._ground import kernel, trace
-from .._ground.checks import check_choice, checked_part, checked_timeout
+from .._ground.checks import check_choice, checked_callable, checked_limit, checked_part, checked_timeout
 from .._ground.errors import KeyMissing
 from .._ground.roots import Portrait, enroll
 from .._lender import OPEN, Closing, ComeBack, Lender, ReturnReport
@@ -245,7 +245,12 @@ class Registry(Intake[K, V], Lender):
         value out of the registry.
 
         Cancellation: while it is entered as in `get_or_create`; leaving it never suspends.
+
+        Raises:
+            TypeError, ValueError: *factory* is no function, or *ttl* no number of seconds, or without a factory.
         """
+        if factory is not None:
+            checked_callable(factory, "factory")
         if ttl is not None:
             if factory is None:
                 raise ValueError("ttl is that of what a factory makes; give one, or put the value with its ttl")
@@ -282,8 +287,12 @@ class Registry(Intake[K, V], Lender):
         """Take what is due out now, at most *limit* values; return how many.
 
         The registry does this by itself; call it where exactness matters more than the turn of the loop it holds.
+
+        Raises:
+            TypeError, ValueError: *limit* is neither a whole number from 0 nor None.
         """
-        return self._sweeper.sweep(FOREVER if limit is None else limit)
+        most = checked_limit(limit, least=0)
+        return self._sweeper.sweep(FOREVER if most is None else most)
 
     async def clear(self) -> None:
         """Take everything out, and wait until all that is not leased has been finalized.

@@ -49,7 +49,12 @@ class Residence(Looking[K, V], Generic[K, V]):
         """Take the very value that *registration* stands for out; return whether it was there.
 
         It is finalized soon, or with its last lease.
+
+        Raises:
+            TypeError: *registration* is none; one of another registry is not there.
         """
+        if not isinstance(registration, Registration):
+            raise TypeError(f"registration must be what put() has returned, got {in_words(registration)}")
         if not self._is_there(registration):
             return False
         self._departures.retire(registration, EXPLICIT)

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
+from .._ground.checks import checked_limit, checked_part, checked_sync, checked_timeout
 from .registry import Registry
 from .statistics import RegistryStatistics
 
 T = TypeVar("T")
+
+
+def check_options(
+    *,
+    ttl: float | None,
+    idle_ttl: float | None,
+    max_size: int | None,
+    failure_ttl: float | None,
+    create_timeout: float | None,
+    clock: Callable[[], float] | None,
+    ttl_jitter: float,
+) -> None:
+    """Check what registries will be made of, as they do: the first of them is made only at the first call.
+
+    Raises:
+        TypeError, ValueError: one of them is out of its range.
+    """
+    checked_timeout(ttl, "ttl")
+    checked_timeout(idle_ttl, "idle_ttl")
+    checked_limit(max_size, what="max_size")
+    checked_timeout(failure_ttl, "failure_ttl")
+    checked_timeout(create_timeout, "create_timeout")
+    if clock is not None:
+        checked_sync(clock, "clock", takes=0)
+    checked_part(ttl_jitter, "ttl_jitter")
 
 
 class Results(Generic[T]):

@@ -16,7 +16,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from .._ground import kernel
-from .._ground.checks import checked_callable, checked_limit, checked_timeout
+from .._ground.checks import checked_limit, checked_sync, checked_timeout
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._ground.trace import Mark
@@ -100,9 +100,10 @@ class Shelf(Generic[K, V]):
         self._ttl = checked_timeout(ttl, "ttl")
         self._idle_ttl = checked_timeout(idle_ttl, "idle_ttl")
         checked_limit(max_size, what="max_size")
-        for what, function in (("weigher", weigher), ("clock", clock)):
-            if function is not None:
-                checked_callable(function, what)
+        if weigher is not None:
+            checked_sync(weigher, "weigher", takes=2)
+        if clock is not None:
+            checked_sync(clock, "clock", takes=0)
         if weigher is not None and max_size is None:
             raise ValueError("a weigher needs max_size: the total weight that the registry may hold")
         self._capacity = FOREVER if max_size is None else max_size

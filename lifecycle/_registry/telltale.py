@@ -41,7 +41,7 @@ class ToldDepartures(Departures[K, V], Generic[K, V]):
         finalizer: Callable[[V], object] | None,
         on_removed: Callable[[Registration[K, V]], object],
     ) -> None:
-        checked_sync(on_removed, "on_removed")
+        checked_sync(on_removed, "on_removed", takes=1)
         self._on_removed = on_removed
         self._untold: deque[Registration[K, V]] = deque()
         self._asked: AbstractEventLoop | None = None  # which is going to tell
@@ -49,7 +49,7 @@ class ToldDepartures(Departures[K, V], Generic[K, V]):
         self._no_ending = False
 
     def _after_telling(self, finalizer: Callable[[V], object]) -> Callable[[V], object]:
-        checked_callable(finalizer, "finalizer")
+        checked_callable(finalizer, "finalizer", takes=1)
 
         def end(value: V) -> object:
             while self._untold:

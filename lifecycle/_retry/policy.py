@@ -16,6 +16,7 @@ from .._ground.calls import name_of
 from .._ground.checks import (
     LONGEST,
     checked_callable,
+    checked_count,
     checked_limit,
     checked_part,
     checked_seconds,
@@ -62,16 +63,22 @@ class Policy:
         object.__setattr__(self, "backoff", checked_backoff(self.backoff))
         checked_part(self.jitter, "jitter")
         if is_judge(self.retry_on):
-            checked_sync(self.retry_on, "retry_on")
+            checked_sync(self.retry_on, "retry_on", takes=1)
         else:
             checked_kinds(self.retry_on, "retry_on")
         if self.give_up_on is not None and self.give_up_on != ():
             checked_kinds(self.give_up_on, "give_up_on")
         if self.on_failure is not None:
-            checked_callable(self.on_failure, "on_failure")
+            checked_callable(self.on_failure, "on_failure", takes=1)
 
     def covers(self, error: BaseException) -> bool:
-        """Return whether *error* is one after which it is tried again."""
+        """Return whether *error* is one after which it is tried again.
+
+        Raises:
+            TypeError: it is no exception.
+            BaseException: what a function `retry_on` raises.
+        """
+        checked_error(error)
         return self._verdict(error) is not False
 
     def pause_after(self, attempts: int, error: BaseException, left: float) -> float | None:
@@ -83,9 +90,12 @@ class Policy:
             left: seconds until `timeout` has passed.
 
         Raises:
-            TypeError, ValueError: ``retry_on`` is a function, and returned what it should not.
+            TypeError, ValueError: *attempts* is not a whole number from 1, or *error* no exception; or ``retry_on`` is
+                a function, and returned what it should not.
             BaseException: what it raised.
         """
+        checked_count(attempts, "attempts", least=1)
+        checked_error(error)
         if self.attempts is not None and attempts >= self.attempts:
             return None
         verdict = self._verdict(error)
@@ -101,7 +111,11 @@ class Policy:
 
         Args:
             failures: how often it has failed, 1 or more.
+
+        Raises:
+            TypeError, ValueError: *failures* is not a whole number from 1.
         """
+        checked_count(failures, "failures", least=1)
         first, longest = self.backoff
         # The exponent is bounded: 2.0 ** 10_000 is an OverflowError.
         return min(longest, first * 2.0 ** min(failures - 1, 60)) * (1.0 - self.jitter * random.random())
@@ -177,6 +191,16 @@ def is_judge(retry_on: Kinds | Judge) -> TypeIs[Judge]:
 def kinds_of(kinds: Kinds) -> tuple[type[Exception], ...]:
     """Return the classes, of which there may be one alone."""
     return kinds if isinstance(kinds, tuple) else (kinds,)
+
+
+def checked_error(error: object) -> None:
+    """Check that *error* is an exception.
+
+    Raises:
+        TypeError: it is something else, its class for instance.
+    """
+    if not isinstance(error, BaseException):
+        raise TypeError(f"error must be an exception, got {in_words(error)}")
 
 
 def checked_kinds(kinds: object, what: str) -> None:

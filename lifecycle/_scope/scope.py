@@ -149,7 +149,7 @@ class Scope(TaskScope):
         """
         checked_callable(factory, "factory", args_follow=True)
         if release is not None:
-            checked_callable(release, "release")
+            checked_callable(release, "release", takes=1)
         limit = checked_timeout(timeout, "timeout")
         label = checked_name(name, name_of(factory))
         self._check_open(f"resource {label!r}")

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from .._ground.checks import checked_count, checked_name
+from .._ground.endpoints import checked_host, checked_path, checked_port
 from .._task.handle import TaskHandle
 from .addresses import checked_reuse_port, checked_sockets, listen_on, listen_tcp
 from .connections import Handler, ServerStatistics
@@ -87,6 +88,8 @@ def serve_tcp(
         label = checked_name(name, name_of_peer(sockets[0].getsockname(), 0))
         listen: Listen = partial(listen_on, sockets, backlog)
     else:
+        if host is not None:
+            checked_host(host)
         label = checked_name(name, f"{host or '*'}:{port}")
         reuse = checked_reuse_port(reuse_port)
         listen = partial(listen_tcp, host, checked_port(port), backlog, label, reuse_port=reuse)
@@ -154,9 +157,10 @@ def serve_unix(
     else:
         if path is None:
             raise TypeError("serve_unix() needs a path or a sock")
+        checked_path(path)
         if is_abstract(os.fspath(path)) and (mode, owner) != (None, None):
             raise ValueError("a name in the abstract namespace has no file that could have a mode or an owner")
-        label = checked_name(name, os.fspath(path))
+        label = checked_name(name, os.fsdecode(path))
         listen = partial(listen_unix, path, backlog, mode=mode, owner=user_and_group)
     return Server(
         label,
@@ -172,15 +176,3 @@ def serve_unix(
         handshake_timeout=handshake_timeout,
         on_error=on_error,
     )
-
-
-def checked_port(port: int) -> int:
-    """Return *port*.
-
-    Raises:
-        TypeError: it is not a whole number.
-        ValueError: there is no such port; some systems would take another one instead.
-    """
-    if checked_count(port, "port") > 65535:
-        raise ValueError(f"port must be at most 65535, got {port}")
-    return port

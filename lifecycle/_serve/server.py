@@ -14,12 +14,20 @@ from typing import Any, Literal, Self
 from weakref import WeakMethod
 
 from .._ground import kernel, trace
-from .._ground.checks import checked_async, checked_callable, checked_limit, checked_sync, checked_timeout
+from .._ground.checks import (
+    checked_async,
+    checked_callable,
+    checked_limit,
+    checked_sync,
+    checked_timeout,
+)
 from .._ground.closing import tell_closed, wait_closed
+from .._ground.endpoints import checked_tls
 from .._ground.errors import OwnerClosed
 from .._ground.foreign import in_words
 from .._ground.logs import OwnerLog
 from .._ground.roots import Portrait, Thing, enroll
+from .._ground.signatures import check_takes
 from .._ground.watchers import tell_task_failure
 from .._manager.ending import end_block
 from .._manager.manager import TaskManager
@@ -81,8 +89,9 @@ class Server:
         self.name: str = name
         checked_callable(handler, "handler")
         checked_async(handler, "handler must be an async function of a stream")
+        check_takes(handler, 1, "handler")
         if on_error is not None:
-            checked_sync(on_error, "on_error")
+            checked_sync(on_error, "on_error", takes=2)
         self._limit = checked_limit(limit)
         self._drain_tells = checked_drain(drain)
         self._idle_timeout = checked_timeout(idle_timeout, "idle_timeout")
@@ -90,7 +99,10 @@ class Server:
             raise ValueError("idle_timeout must be more than 0 seconds, or None for no bound, got 0")
         self._listen = listen
         closing = checked_timeout(close_timeout, "close_timeout")
-        secure = tls_settings(ssl, checked_timeout(handshake_timeout, "handshake_timeout"), closing)
+        handshake = checked_timeout(handshake_timeout, "handshake_timeout")
+        if not handshake:
+            raise ValueError("handshake_timeout must be more than 0 seconds, or None for no bound, got 0")
+        secure = tls_settings(checked_tls(ssl, "ssl", of_server=True), handshake, closing)
         self._settings = ConnectionSettings(handler, closing, secure)
         self._tasks = TaskManager(
             f"connections of {name}",

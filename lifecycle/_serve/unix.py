@@ -184,7 +184,7 @@ def checked_owner(owner: Owner | None) -> tuple[int, int] | None:
 
     Raises:
         TypeError: it is not a tuple of two, each a name, a number or None.
-        ValueError: there is no user or group of that name.
+        ValueError: there is no user or group of that name or number.
     """
     if owner is None:
         return None
@@ -198,6 +198,8 @@ def number_of_name(name: Any, kind: str) -> int:
     if name is None:
         return -1
     if isinstance(name, int) and not isinstance(name, bool):
+        if name < 0:
+            raise ValueError(f"owner must have a {kind} from 0, got {name}")
         return name
     if not isinstance(name, str):
         raise TypeError(f"owner must have a name, a number or None as its {kind}, got {in_words(name)}")

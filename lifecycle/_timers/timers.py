@@ -11,12 +11,12 @@ from typing import Any, TypedDict, overload
 from typing_extensions import Unpack
 
 from .._ground.checks import (
-    check_call_without_arguments,
     checked_async,
     checked_callable,
     checked_period,
     checked_seconds,
 )
+from .._ground.signatures import check_call_without_arguments
 from .plan import DelayPlan, OncePlan, Plan, RatePlan
 from .records import ErrorPolicy, TimerSettings
 from .schedule import MissedPolicy

@@ -16,9 +16,10 @@ from pathlib import Path
 import anyio.streams.tls
 import pytest
 
-from lifecycle import ConnectError, ConnectTimeout, Stages, connect, dial, dial_tcp, dial_tls, dial_unix
+from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect, dial, dial_tcp, dial_tls, dial_unix
+from lifecycle.testing import Bubble
 
-from ..loops import on_every_loop, run_on
+from ..loops import on_every_loop, run_on, virtual
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -260,6 +261,26 @@ def test_a_check_that_fails_closes_the_client() -> None:
 
     asyncio.run(main())
     assert made[0].closed == 1
+
+
+@virtual
+async def test_a_check_that_returns_false_fails_as_that_of_a_pool_does(bubble: Bubble) -> None:
+    """What it says is a refusal, after which it is tried again."""
+    answers = iter([False, False, None])
+    clients: list[Client] = []
+
+    def open_client() -> Client:
+        clients.append(Client(answers=True))
+        return clients[-1]
+
+    patient = Retry(attempts=2, backoff=(0.1, 0.1))
+    with pytest.raises(
+        ConnectError, match=r"'check', attempt 2: ConnectionError\('.*<lambda>\(\) has returned False'\)"
+    ):
+        await connect(dial(open_client, check=lambda _: next(answers)), retry=patient)
+    assert [client.closed for client in clients] == [1, 1]
+    async with connect(dial(open_client, check=lambda _: next(answers))):
+        pass
 
 
 def test_the_ready_made_connectors_are_stages_of_others() -> None:

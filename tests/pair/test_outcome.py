@@ -54,7 +54,7 @@ async def test_an_error_that_nobody_asked_for_is_logged(bubble: Bubble, caplog: 
         lambda outcome: outcome.first,
         lambda outcome: outcome.ends,
         lambda outcome: outcome.close_error,
-        lambda outcome: outcome.error_of("fails"),
+        lambda outcome: outcome.error_of("reader"),
         lambda outcome: outcome.reader_error,
         repr,
     ],
@@ -62,7 +62,7 @@ async def test_an_error_that_nobody_asked_for_is_logged(bubble: Bubble, caplog: 
 @virtual
 async def test_who_has_looked_is_not_told(bubble: Bubble, look: Look, caplog: pytest.LogCaptureFixture) -> None:
     """However it was looked; of several who have waited one is enough."""
-    look(await link(forever, fails))
+    look(await link(forever, reader=fails))
     async with ReaderWorker(fails, forever) as pair:
         outcomes = [await pair.wait(), await pair.wait()]
         look(outcomes.pop())
@@ -209,6 +209,9 @@ async def test_linked_loops_may_have_names_and_arguments(bubble: Bubble) -> None
     assert [end.name for end in outcome.ends] == ["returns", "pump 2", "pump 3", "back", "pump"]
     assert seen == [(1, 2), (), (3,), ()]
     assert outcome.error_of("back") is None
+    assert outcome.reader_error is None
+    with pytest.raises(ValueError, match=r"no loop is called 'bakc'; they are returns, pump 2, pump 3, back, pump"):
+        outcome.error_of("bakc")
 
 
 @virtual
