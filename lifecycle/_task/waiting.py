@@ -5,7 +5,9 @@ Theory of operation
 
 *The rule*: who waits, in a close, leaves out every task that itself waits for the waiting one, whatever it is that lies
 between them: releases, other closes, held context managers, half-made values, task groups, plain awaits. So the last
-wait of a circle is the one that gives way, and no circle ever closes.
+wait of a circle is the one that gives way, and no circle ever closes whose last wait is that of a close. A plain await
+of the closing task, or of its handle, asks nobody: one that begins while that waits already, in the ``finally`` of what
+it stops, is bounded by its owner's timeouts.
 
 *The graph* is made of waits that exist at this moment, and of nothing else: a task that a release has started and that
 lives on is waited for by nobody. It is not kept, but read off the state of things when somebody asks: a task of ours

@@ -39,7 +39,7 @@ OTHER_FACES = (
 )
 
 #: The numbers of the guarantees that have their place in the documentation.
-NUMBERS = (*range(1, 20), 21)
+NUMBERS = tuple(range(1, 25))
 
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
