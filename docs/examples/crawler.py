@@ -44,7 +44,7 @@ class Crawler:
         """Return the page, also where it cannot be had."""
         try:
             return Page(url, size=len(await self.retry.call(self.get, url)))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # the last of them: no address at all
             return Page(url, error=str(error) or type(error).__name__)
 
     async def get(self, url: str) -> bytes:
@@ -57,7 +57,8 @@ class Crawler:
         """Say which errors pass by themselves, and after how many seconds, where the server says so."""
         if isinstance(error, httpx.HTTPStatusError):
             asked = error.response.headers.get("retry-after", "0")
-            return error.response.status_code in (429, 502, 503) and min(float(asked), 10.0)
+            seconds = float(asked) if asked.isdecimal() else 1.0  # it may be a date
+            return error.response.status_code in (429, 502, 503) and min(seconds, 10.0)
         return isinstance(error, httpx.TransportError)
 
 

@@ -132,7 +132,7 @@ async def say_for_ever(guest: Guest, line: str) -> None:
 
 
 class Site:
-    """Web servers on three addresses: the first is slow, the second busy; how many each serves at once is counted."""
+    """Web servers on three addresses: the first is slow, the second and third busy; how many each serves is counted."""
 
     def __init__(self) -> None:
         self.served = Counter[str]()
@@ -148,8 +148,9 @@ class Site:
                 self.most[host] = max(self.most[host], self.present[host])
                 await asyncio.sleep(0.2 if host == "127.0.0.1" else 0.01)
                 self.served[host] += 1
-                busy = host == "127.0.0.2" and self.served[host] == 1
-                status = "429 Too Many Requests\r\nRetry-After: 1" if busy else "200 OK"
+                wait = {"127.0.0.2": "1", "127.0.0.3": "Wed, 21 Oct 2015 07:28:00 GMT"}.get(host)  # seconds, or a date
+                busy = wait is not None and self.served[host] == 1
+                status = f"429 Too Many Requests\r\nRetry-After: {wait}" if busy else "200 OK"
                 writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello".encode())
                 self.present[host] -= 1
                 await writer.drain()
@@ -176,13 +177,14 @@ class Site:
 
 @pytest.mark.asyncio
 async def test_crawler() -> None:
-    """All pages come, four at once from one host, and what was busy for a moment as well."""
-    async with Site() as site, started("crawler", *site.urls(45), "http://127.0.0.4:1/") as process:
+    """All pages come, four at once from one host, and what was busy for a moment as well; others cost nobody theirs."""
+    bad = ("http://127.0.0.4:1/", "http://[::1")
+    async with Site() as site, started("crawler", *site.urls(45), *bad) as process:
         printed, _ = await process.communicate()
         lines = printed.decode().splitlines()
-        assert lines[0] == "45 pages of 46, 225 bytes, 1 errors"
-        assert lines[1].startswith("  http://127.0.0.4:1/: ")
-        assert lines[2] == "still owned: nothing"
+        assert lines[0] == "45 pages of 47, 225 bytes, 2 errors"
+        assert {line.partition(": ")[0] for line in lines[1:3]} == {f"  {url}" for url in bad}
+        assert lines[3] == "still owned: nothing"
         assert process.returncode == 0
         assert max(site.most.values()) == 4
 
