@@ -10,7 +10,7 @@ from weakref import ref
 
 import pytest
 
-from lifecycle import Pool, ReaderWorker, Scope, TaskGroup, TaskManager
+from lifecycle import Pool, ReaderWorker, Scope, TaskGroup, TaskManager, WrongLoop
 from lifecycle.testing import Bubble
 
 from .loops import on_every_loop, run_on, virtual
@@ -235,5 +235,5 @@ def test_a_manager_whose_loop_was_closed_under_its_tasks_says_so() -> None:
     async def again() -> None:
         manager.start_soon(asyncio.sleep, 0)
 
-    with pytest.raises(RuntimeError, match=r"'of the module' belongs to an event loop that was closed with 1 tasks"):
+    with pytest.raises(WrongLoop, match=r"'of the module' belongs to an event loop that was closed with 1 tasks"):
         asyncio.run(again())

@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import Protocol
 
 from . import kernel
+from .errors import WrongLoop
 from .logs import OwnerLog
 
 
@@ -45,13 +46,13 @@ class Home:
         It is dropped, and named in the log and in a ResourceWarning.
 
         Raises:
-            RuntimeError: something lives in another loop that is not closed.
+            WrongLoop: something lives in another loop that is not closed.
         """
         loop, old = kernel.running_loop(), self.loop
         if old is loop:
             return False
         if old is not None and not old.is_closed() and tenant._has_belongings():
-            raise RuntimeError(
+            raise WrongLoop(
                 f"{name} belongs to another event loop, {old!r}, which is not closed, and was used in {loop!r}; close "
                 f"{name} there, close that loop, or make one for each loop"
             )

@@ -11,7 +11,7 @@ from .._ground import kernel, trace
 from .._ground.awaiters import Waiter
 from .._ground.checks import checked_limit, checked_name, checked_sync
 from .._ground.closing import OwnerState, refuse
-from .._ground.errors import ManagerFull, OwnerClosed
+from .._ground.errors import ManagerFull, OwnerClosed, WrongLoop
 from .._ground.lifeline import keep_tasks_of
 from .._ground.roots import Portrait, Thing, enroll
 from .._ground.watchers import tell_failure, tell_task_failure
@@ -113,10 +113,10 @@ class TaskBooks:
         """Say why no task can be started, where tasks were left in a loop that is closed.
 
         Raises:
-            RuntimeError: that is why.
+            WrongLoop: that is why.
         """
         if self._running and self._loop is not None and self._loop.is_closed() and kernel.has_loop():
-            raise RuntimeError(
+            raise WrongLoop(
                 f"{self} belongs to an event loop that was closed with {len(self._running)} tasks of it unfinished; "
                 "close a manager before its loop, and make another one for the next"
             )

@@ -193,8 +193,8 @@ class Pool(Counter[T], Lender):
             OwnerClosed: the pool is closing or closed, or closed meanwhile.
             BaseException: what ``create`` raised: a failed creation fails the borrower that is first in line, and from
                 the third in a row on all who were in line when it began.
-            RuntimeError: all who have a value wait for another one, for ever; or the pool has values in another event
-                loop, which is not closed.
+            RuntimeError: all who have a value wait for another one, for ever.
+            WrongLoop: the pool has values in another event loop, which is not closed; it is a ``RuntimeError``.
         """
         return Loan(self, None if timeout is None else checked_timeout(timeout, "timeout"))
 

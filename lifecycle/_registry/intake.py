@@ -48,7 +48,7 @@ class Intake(Residence[K, V], Generic[K, V]):
         Raises:
             OwnerClosed: the registry is closing or closed; *value* is finalized.
             RegistryFull: there is no place, and ``when_full`` is ``"refuse"``; *value* is still yours.
-            RuntimeError: the registry has values in another event loop, which is not closed.
+            WrongLoop: the registry has values in another event loop, which is not closed.
             TypeError, ValueError: *ttl* is not a number of seconds, *key* is not hashable, or the weigher's answer is
                 not a whole number from 0; nothing has changed, and *value* is still yours.
         """

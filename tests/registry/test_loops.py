@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import Registry
+from lifecycle import Registry, WrongLoop
 from lifecycle.testing import Bubble
 
 from ..loops import LOOPS, some_turns, virtual
@@ -135,7 +135,7 @@ def test_two_loops_at_once_are_refused() -> None:
     loops = [asyncio.new_event_loop() for _ in range(2)]
     try:
         loops[0].run_until_complete(put())
-        with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        with pytest.raises(WrongLoop, match="belongs to another event loop"):
             loops[1].run_until_complete(create())
         loops[0].run_until_complete(registry.aclose())
     finally:
