@@ -71,9 +71,12 @@ clean: ## remove what these commands have made
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment only: .ci/run makes several at once.
+# The environment only: .ci/run makes several at once. With the byte code of everything, which else each of the workers
+# makes at the same time as the others; what cannot be imported is told by the tests.
 environment: $(TEST)
 environment-to-check: $(CHECK)
+environment environment-to-check:
+	@$(BIN)/python -m pytest --collect-only -qqq >/dev/null 2>&1 || true
 
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; name one: make PYTHON=/path/to/python" >&2; exit 2; }
