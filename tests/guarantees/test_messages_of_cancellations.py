@@ -30,9 +30,15 @@ from lifecycle import (
     race,
 )
 
-from ..loops import on_every_loop, run_on, some_turns
+from ..loops import on_every_loop, run_on
 
 FOREVER = 3600.0
+
+
+async def turns() -> None:
+    """Let the loop turn oftener than any of these blocks needs to come to where it waits: there are 10,000 rows."""
+    for _ in range(12):
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -461,19 +467,19 @@ async def with_the_interruption(stage: Stage) -> None:
 async def while_it_closes(stage: Stage) -> None:
     stage.interrupt()
     await stage.closing.wait()
-    await some_turns()
+    await turns()
     stage.hit()
-    await some_turns()
+    await turns()
     stage.goes_on.set()
 
 
-def after_it_goes_on(turns: int) -> Callable[[Stage], Awaitable[None]]:
+def after_it_goes_on(number: int) -> Callable[[Stage], Awaitable[None]]:
     async def drive(stage: Stage) -> None:
         stage.interrupt()
         await stage.closing.wait()
-        await some_turns()
+        await turns()
         stage.goes_on.set()
-        for _ in range(turns):
+        for _ in range(number):
             await asyncio.sleep(0)
         stage.hit()
 
@@ -498,7 +504,7 @@ def moments_of(inner: str, outer: str, foreign: str) -> list[str]:
 
 async def drive(stage: Stage, moment: str) -> None:
     await stage.opened.wait()
-    await some_turns()
+    await turns()
     await MOMENTS[moment](stage)
 
 
@@ -515,13 +521,13 @@ async def host(stage: Stage, inner: Inner, outer: str, request: Foreign) -> tupl
         left = error
     if not isinstance(left, asyncio.CancelledError):
         try:
-            await some_turns()
+            await turns()
         except asyncio.CancelledError as error:
             met = error
     requests = task.cancelling()
     for _ in range(requests):
         task.uncancel()
-    await some_turns()  # nothing more comes
+    await turns()  # nothing more comes
     return left, met, requests
 
 
