@@ -23,10 +23,6 @@ SLOW = (
     "tests/timers/test_wall_clock.py::test_11_gap_and_fold",
     "tests/testing/test_machines.py::test_our_",
     "tests/testing/test_mutants.py::",
-    "tests/testing/test_scenarios.py::test_nothing_stays_behind[connect_polled",
-    "tests/testing/test_scenarios.py::test_nothing_stays_behind[registry",
-    "tests/testing/test_scenarios.py::test_nothing_stays_behind[pool",
-    "tests/testing/test_scenarios.py::test_nothing_stays_behind[timers",
     "tests/timers/test_cron.py::test_the_next_occurrence_from_any_instant_is_the_nearest",
 )
 

@@ -420,6 +420,16 @@ def test_a_budget_draws_a_sample_and_says_so() -> None:
     assert "not run for lack of budget: 6" in str(report)
 
 
+def test_another_seed_draws_another_sample() -> None:
+    """Those who run a part every time see all of it in the end; equal seeds draw the same."""
+    digests = {
+        seed: {explore_cancellation(three_sleeps, faults=[CANCEL], budget=5, seed=seed).digest for _ in range(2)}
+        for seed in range(5)
+    }
+    assert {len(drawn) for drawn in digests.values()} == {1}
+    assert len(set().union(*digests.values())) > 1
+
+
 def test_stop_at_first_ends_early() -> None:
     """One failure is enough to know."""
     report = explore_cancellation(released_on_success_only, stop_at_first=True)

@@ -78,7 +78,7 @@ def explore_cancellation(
     checked_count(schedules, "schedules")
     strategy = checked_strategy(strategy)
     base = settings.seed(checked_seed(seed))
-    explorer = Explorer(scenario, rules, budget=settings.budget(budget), stop_at_first=stop_at_first)
+    explorer = Explorer(scenario, rules, budget=settings.budget(budget), stop_at_first=stop_at_first, seed=base)
     replayed = settings.replay_of(scenario)
     if replayed is not None:
         return replay(replayed, scenario, then=then, invariants=invariants, may_swallow=may_swallow)

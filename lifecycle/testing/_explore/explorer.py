@@ -36,11 +36,14 @@ FROZEN_AT_START = 2_000
 class Explorer:
     """Makes the runs of one exploration and writes its report."""
 
-    def __init__(self, scenario: Scenario, rules: Rules, *, budget: int | None, stop_at_first: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, rules: Rules, *, budget: int | None, stop_at_first: bool, seed: int = 0
+    ) -> None:
         self.report = ExplorationReport(scenario_name(scenario))
         self._scenario = scenario
         self._rules = rules
         self._budget = budget
+        self._seed = seed
         self._stop_at_first = stop_at_first
         self._stopped = False
         self._warned: list[warnings.WarningMessage] = []
@@ -132,7 +135,7 @@ class Explorer:
         if left >= len(injections):
             return injections
         self.report.skipped += len(injections) - left
-        drawn = sorted(random.Random(len(injections)).sample(range(len(injections)), left))
+        drawn = sorted(random.Random(self._seed + len(injections)).sample(range(len(injections)), left))
         return [injections[index] for index in drawn]
 
     def run(self, plan: Plan, *, survey: bool = False) -> Outcome | None:
