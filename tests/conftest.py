@@ -27,20 +27,31 @@ SLOW = (
 )
 
 
+def set_aside() -> None:
+    """Keep all that lives now out of every later collection of garbage.
+
+    The modules of all tests are a heap of which nothing is ever let go, and pytest's own books grow with every test.
+    With them a single look for garbage takes a sixth of a second, and hundreds of tests look.
+    """
+    gc.collect()  # what is garbage already would be kept for good
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the modules of all tests out of every collection of garbage.
-
-    They are a heap of which nothing is ever let go. With it a single look for garbage takes a sixth of a second, and
-    hundreds of tests look.
-    """
+    """Look for no garbage while the tests are collected."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.collect()  # what is garbage already would be kept for good
-        gc.freeze()
+        set_aside()
         gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _set_aside() -> None:
+    """Set aside what is left of the modules before."""
+    set_aside()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
