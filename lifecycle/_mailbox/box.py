@@ -66,12 +66,11 @@ class Box(Store[T]):
             self._bind()
         assert loop is not None
         senders = self._senders
-        # In order: while a sender waits for room, or was told of it and has not run yet, others get in line.
-        if self._waits and (
-            senders.places or senders.told or len(self._items) - self._receivers.told >= self._capacity
-        ):
+        if senders.places or self._is_full():
             if not self._open:
                 self._refuse_late()
+            if not self._waits:
+                return self._overflow_with(item)
             place = loop.create_future()
             senders.places[place] = None
             self._easy = 0
@@ -82,18 +81,21 @@ class Box(Store[T]):
                 self._leave(senders, place)
                 raise
             senders.told -= 1
+            if not self._open:
+                self._refuse_late()
+            self._sent += 1
+            self._put_at(place, item)
+            return True
         if not self._open:
             self._refuse_late()
-        if self._waits or not self._is_full():
-            self._put(item)
-            return True
-        return self._overflow_with(item)
+        self._put(item)
+        return True
 
     def _send_at_once(self, item: T) -> bool:
         self._bind()
         if not self._open:
             self._refuse_late()
-        if self._senders.places or self._senders.told or self._is_full():
+        if self._senders.places or self._is_full():
             return self._overflow_with(item)
         self._put(item)
         return True
@@ -117,17 +119,12 @@ class Box(Store[T]):
         )
 
     def _put(self, item: T) -> None:
-        items, receivers = self._items, self._receivers
-        items.append(item)
         self._sent += 1
-        if receivers.places and receivers.told < len(items):
-            receivers.tell()
-        lying = len(items) - receivers.told
-        if lying > self._high_water:
-            self._high_water = lying
-        if self._senders.places:
-            self._offer_room()  # to one that got in line while there was more room than this one was to take
-        self._settle()
+        if self._coming:  # behind those that were told of room before
+            self._coming.append((item,))
+        else:
+            self._items.append(item)
+            self._note_items()
 
     def _refuse_late(self) -> NoReturn:
         self._refused += 1

@@ -30,13 +30,13 @@ class Line:
     def __len__(self) -> int:
         return len(self.places) + self.told
 
-    def tell(self) -> bool:
-        """Tell the first in line; return False where there is none.
+    def tell(self) -> Future[None] | None:
+        """Tell the first in line, and return its place; None where there is none.
 
         One that has been cancelled, and runs in this turn of the loop, passes on what it was told of when it leaves.
         """
         if not self.places:
-            return False
+            return None
         place = self.places.popitem(False)[0]
         self.told += 1
         try:
@@ -46,7 +46,7 @@ class Line:
         except RuntimeError:
             if not place.get_loop().is_closed():  # which has left its waiters behind
                 raise
-        return True
+        return place
 
     def tell_many(self) -> None:
         """Tell many of the end of what they wait for; each of them tells one more, so that no step takes long."""

@@ -115,7 +115,7 @@ class Mailbox(Box[T]):
         Raises:
             ValueError: it was called more often than items were received.
         """
-        if self._unfinished() <= len(self._items):
+        if self._unfinished() <= len(self):
             raise ValueError(f"task_done() of {self._label} was called more often than items were received")
         self._reported += 1
         self._look_whether_done()

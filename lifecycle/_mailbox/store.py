@@ -8,10 +8,12 @@ lies here, whichever of them is cancelled. So nothing is ever handed to a task t
 *told* that there is room, or an item, which is reserved for it until it runs. One that is cancelled meanwhile has
 changed nothing, and what was reserved for it goes to the next in line.
 
-*In order*: a sender that comes stands behind those that were told of room, so that items lie here in the order in which
-they were sent. A receiver that comes takes an item at once where there are enough for all who came before it, and
-stands behind them where there are not: so those lose nothing but, at most, the first place in this turn of the loop,
-and a crowd of receivers need not change places for every item.
+*In order*: an item that comes while senders were told of room, and have not run yet, lies behind the places that are
+kept for theirs (`_coming`) until those have come or gone: so items are received in the order in which they were sent,
+and a sender that runs need not wait a turn of the loop for each of the others. A receiver that comes takes an item at
+once where there are enough for all who came before it, and stands behind them where there are not: so those lose
+nothing but, at most, the first place in this turn of the loop, and a crowd of receivers need not change places for
+every item.
 
 An item that a waiting receiver was told of takes no room: it would have gone to that one past the box, were it not for
 cancellations. Where such a receiver is cancelled, there may be more items than ``capacity`` for a while.
@@ -58,9 +60,9 @@ class Store(Bound, Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_capacity", "_context", "_declined", "_discarded", "_easy", "_emptied", "_evicted", "_given_up",
-        "_high_water", "_items", "_joiners", "_on_drop", "_open", "_overflow", "_receivers", "_refused", "_reported",
-        "_reserved", "_senders", "_sent", "_waiters", "_waits", "_why",
+        "__weakref__", "_capacity", "_coming", "_context", "_declined", "_discarded", "_easy", "_emptied", "_evicted",
+        "_given_up", "_high_water", "_items", "_joiners", "_on_drop", "_open", "_overflow", "_receivers", "_refused",
+        "_reported", "_reserved", "_senders", "_sent", "_waiters", "_waits", "_why",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +82,8 @@ class Store(Bound, Generic[T]):
         self._waits = overflow == "wait"
         self._on_drop = on_drop
         self._context: Context | None = None if on_drop is None else copy_context()
-        self._items: deque[T] = deque()
+        self._items: deque[T] = deque()  # that can be received
+        self._coming: deque[Future[None] | tuple[T]] = deque()  # places of senders that were told; items behind those
         self._why = ""
         self._given_up = False  # whether nobody is to wait for what receivers have not reported done
         self._emptied = False  # whether nothing is to be left, because all was taken out after the close
@@ -91,7 +94,8 @@ class Store(Bound, Generic[T]):
         self._settle()
 
     def __len__(self) -> int:
-        return len(self._items)
+        coming = self._coming
+        return len(self._items) + (len(coming) - self._senders.told if coming else 0)
 
     @property
     def waiting_senders(self) -> int:
@@ -101,11 +105,50 @@ class Store(Bound, Generic[T]):
     # Who waits
 
     def _is_full(self) -> bool:
-        return len(self._items) - self._receivers.told >= self._capacity
+        return len(self._items) + len(self._coming) - self._receivers.told >= self._capacity
+
+    def _put_at(self, place: Future[None], item: T) -> None:
+        """Put *item* where a place was kept for it."""
+        if self._coming[0] is place:
+            self._coming.popleft()
+            self._items.append(item)
+            self._move_up()
+        else:  # one that was told before has yet to run
+            self._coming[self._coming.index(place)] = (item,)
+            self._settle()
+
+    def _move_up(self) -> None:
+        """Let those items be received that nobody's place is before any more."""
+        coming, items = self._coming, self._items
+        while coming and isinstance(entry := coming[0], tuple):
+            items.append(entry[0])
+            coming.popleft()
+        self._note_items()
+
+    def _move_all_up(self) -> None:
+        """Keep no place any longer: those who were told of them are refused, or gone with their loop."""
+        self._items.extend(entry[0] for entry in self._coming if isinstance(entry, tuple))
+        self._coming.clear()
+        self._note_items()
+
+    def _note_items(self) -> None:
+        """Tell those who wait of items that have come."""
+        items, receivers = self._items, self._receivers
+        if receivers.places:
+            self._offer_items()
+        lying = (len(self) if self._coming else len(items)) - receivers.told
+        if lying > self._high_water:
+            self._high_water = lying
+        if self._senders.places:
+            self._offer_room()
+        self._settle()
 
     def _leave(self, line: Line, place: Future[None]) -> None:
         """Take one that does not go on out of *line*, and give what was reserved for it to the next."""
         line.leave(place)
+        if place in self._coming:
+            self._coming.remove(place)
+            self._move_up()
         self._offer_items()
         self._offer_room()
         self._settle()
@@ -116,15 +159,16 @@ class Store(Bound, Generic[T]):
 
     def _offer_room(self) -> None:
         """Tell as many senders as there is room for; of many, each tells one more, so that no step takes long."""
-        senders = self._senders
-        room = min(MANY, self._capacity - len(self._items) + self._receivers.told)
-        while senders.told < room and senders.tell():
-            pass
+        senders, coming = self._senders, self._coming
+        room = self._capacity - len(self._items) - len(coming) + self._receivers.told if self._open else 0
+        while room > 0 and senders.told < MANY and (place := senders.tell()):
+            coming.append(place)
+            room -= 1
 
     def _offer_items(self) -> None:
-        """Tell as many receivers as there are items for."""
+        """Tell as many receivers as there are items for; of many, each tells one more."""
         receivers = self._receivers
-        while receivers.told < len(self._items) and receivers.tell():
+        while receivers.told < min(MANY, len(self._items)) and receivers.tell():
             pass
 
     def _settle(self) -> None:
@@ -157,6 +201,7 @@ class Store(Bound, Generic[T]):
         if self._open:
             self._open = False
             self._why = reason or "it was closed"
+            self._move_all_up()
             self._senders.tell_many()
             self._settle()
             if not self._items:
@@ -170,9 +215,12 @@ class Store(Bound, Generic[T]):
         self._bind()
         items = self._items
         kept = list(islice(items, self._receivers.told))
-        left = list(islice(items, len(kept), None))
+        left = [*islice(items, len(kept), None), *(entry[0] for entry in self._coming if isinstance(entry, tuple))]
         items.clear()
         items.extend(kept)
+        places = [entry for entry in self._coming if not isinstance(entry, tuple)]
+        self._coming.clear()
+        self._coming.extend(places)
         self._discarded += len(left)
         self._offer_room()
         self._settle()
@@ -250,7 +298,7 @@ class Store(Bound, Generic[T]):
         self._receivers = Line()
         self._waiters = Line()
         self._joiners = Line()
-        self._settle()
+        self._move_all_up()
 
     def _check_invariants(self) -> None:
         """Assert what always holds; for tests."""
@@ -261,4 +309,7 @@ class Store(Bound, Generic[T]):
         assert not senders.places or senders.told or self._is_full() or receivers.told
         assert items <= self._high_water + receivers.told or receivers.told == 0
         assert self._easy <= min(self._high_water, self._capacity) + receivers.told
-        assert self._unfinished() >= items
+        assert self._unfinished() >= len(self)
+        places = [entry for entry in self._coming if not isinstance(entry, tuple)]
+        assert len(places) == (senders.told if self._open else 0)
+        assert places[:1] == list(self._coming)[:1], "an item waits behind nobody"

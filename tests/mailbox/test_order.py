@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from lifecycle import Mailbox, OwnerClosed
+from lifecycle import Mailbox, MailboxFull, OwnerClosed
 from lifecycle.testing import Bubble, run_virtual
 
 from ..loops import virtual
@@ -40,8 +40,90 @@ async def test_a_sender_waits_while_the_mailbox_is_full(bubble: Bubble) -> None:
 
 
 @virtual
+async def test_a_sender_that_runs_does_not_wait_for_those_that_are_to_run(bubble: Bubble) -> None:
+    """Many senders fill the room that there is in a few turns of the loop, and in the order in which they came."""
+    mailbox: Mailbox[tuple[int, int]] = Mailbox(capacity=64)
+    order: list[tuple[int, int]] = []
+    turns = 0
+
+    async def send(sender: int) -> None:
+        for number in range(100):
+            order.append((sender, number))
+            await mailbox.send((sender, number))
+
+    async def receive() -> None:
+        for _ in range(400):
+            assert await mailbox.receive() == order.pop(0)
+
+    tasks = [asyncio.create_task(send(sender)) for sender in range(4)]
+    tasks.append(asyncio.create_task(receive()))
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turns += 1
+        mailbox._check_invariants()
+    for task in tasks:
+        await task
+    assert turns < 50
+
+
+@pytest.mark.parametrize("end", ["runs", "is cancelled", "close", "discard", "close, discard"])
+@virtual
+async def test_what_lies_behind_a_sender_that_is_to_run(bubble: Bubble, end: str) -> None:
+    """It has been sent: it is received behind that one's, or without it, also from a mailbox that was closed."""
+    mailbox: Mailbox[int] = Mailbox(capacity=4)
+    for number in range(4):
+        mailbox.send_nowait(number)
+    senders = [asyncio.create_task(mailbox.send(number)) for number in (4, 5, 9, 10, 11)]
+    await asyncio.sleep(0)
+    for number in range(4):
+        assert mailbox.receive_nowait() == number
+    mailbox.capacity = 6  # 4, 5, 9 and 10 have been told, 11 too; there is room for one more
+    for number in (6, 7):
+        if number == 6:
+            assert mailbox.send_nowait(number)
+        else:
+            with pytest.raises(MailboxFull):
+                mailbox.send_nowait(number)
+    mailbox._check_invariants()
+    assert (len(mailbox), mailbox.statistics().sent) == (1, 5)
+    got: list[int] = []
+    if "close" in end:
+        mailbox.close()
+        mailbox._check_invariants()
+    if "discard" in end:
+        got += mailbox.discard()
+    if end == "is cancelled":
+        for task in senders[:2]:
+            task.cancel()
+    mailbox._check_invariants()
+    await asyncio.gather(*senders, return_exceptions=True)
+    mailbox._check_invariants()
+    got += [mailbox.receive_nowait() for _ in range(len(mailbox))]
+    expected = {"runs": [4, 5, 9, 10, 11, 6], "is cancelled": [9, 10, 11, 6], "discard": [6, 4, 5, 9, 10, 11]}
+    assert got == expected.get(end, [6])
+    assert len(mailbox) == mailbox.waiting_senders == 0
+
+
+@virtual
+async def test_a_close_ends_those_in_line_and_those_that_were_told(bubble: Bubble) -> None:
+    """Nothing is kept for either of them."""
+    mailbox: Mailbox[int] = Mailbox(capacity=2)
+    for number in range(2):
+        mailbox.send_nowait(number)
+    senders = [asyncio.create_task(mailbox.send(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    assert mailbox.receive_nowait() == 0
+    mailbox.close()
+    mailbox._check_invariants()
+    await asyncio.wait(senders)
+    assert all(isinstance(task.exception(), OwnerClosed) for task in senders)
+    assert [mailbox.receive_nowait() for _ in range(len(mailbox))] == [1]
+    mailbox._check_invariants()
+
+
+@virtual
 async def test_senders_are_served_in_order_and_nobody_overtakes(bubble: Bubble) -> None:
-    """One who comes while another waits, or was told of room and has not run yet, gets in line."""
+    """One who comes while another waits gets in line."""
     mailbox: Mailbox[int] = Mailbox(capacity=1)
     await mailbox.send(0)
     tasks = [asyncio.create_task(mailbox.send(number)) for number in (1, 2)]

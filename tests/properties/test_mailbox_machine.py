@@ -127,12 +127,17 @@ class MailboxLife(RuleBasedStateMachine):
     # What happens
 
     @rule(
-        burst=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), max_size=6), turns=st.integers(0, 3)
+        burst=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), max_size=6),
+        turns=st.integers(0, 3),
+        end=st.integers(0, 19),
     )
-    def burst(self, burst: list[tuple[str, int]], turns: int) -> None:
+    def burst(self, burst: list[tuple[str, int]], turns: int, end: int) -> None:
         async def step() -> None:
             for operation, which in burst:
                 self.operate(operation, which)
+                self.mailbox._check_invariants()
+            if end == 0:  # while some were told, and have not run
+                self.mailbox.close()
                 self.mailbox._check_invariants()
 
         self.run(step())
