@@ -100,11 +100,14 @@ class Retry(Policy):
         """
         check_function(fn)
         check_arguments((*args, *kwargs.values()))
-        async for attempt in Attempts(self, name_of(fn)):
+        attempts = Attempts(self, name_of(fn))
+        async for attempt in attempts:
             async with attempt:
                 made = fn(*args, **kwargs)
                 coro: Awaitable[T] = made if type(made) is CoroutineType else coroutine_from(fn, made)
-                return await coro
+                result = await coro
+            if attempts.pause is None:  # not in the block: nothing keeps a return from being one, also when time was up
+                return result
         raise AssertionError("an attempt has ended neither way")
 
     def __aiter__(self) -> AsyncIterator[RetryAttempt]:

@@ -255,6 +255,29 @@ async def test_an_attempt_that_is_late_has_failed(bubble: Bubble, way: Way, made
     assert current.cancelling() == 0
 
 
+@pytest.mark.parametrize("way", [by_call, by_decorator])
+@virtual
+async def test_a_value_that_comes_too_late_is_tried_again(bubble: Bubble, way: Way) -> None:
+    """It is not the result: the hook was told that another attempt follows. (Nothing can stop a return in a loop.)"""
+    told: list[float | None] = []
+    calls: list[int] = []
+
+    async def attempt() -> str:
+        calls.append(1)
+        if len(calls) == 2:
+            return "in time"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return "too late"
+
+    def hook(failure: RetryFailure) -> None:
+        told.append(failure.pause)
+
+    retry = Retry(attempts=2, attempt_timeout=1.0, backoff=(0.0, 0.0), on_failure=hook)
+    assert await way(retry, attempt) == "in time"
+    assert told == [0.0]
+
+
 @every_way
 @virtual
 async def test_no_pause_is_made_that_is_too_long(bubble: Bubble, way: Way) -> None:
