@@ -10,6 +10,7 @@ from typing import Any
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
+from .._ground.checks import checked_count
 from .wire import Wire
 
 #: How much may be sent before the loop has a turn, in bytes, with so many for each call. A peer that takes all would
@@ -49,14 +50,17 @@ class ServedStream(ByteStream):
         Cancellation: nothing is taken.
 
         Args:
-            max_bytes: how many bytes to return at most.
+            max_bytes: how many bytes to return at most, 1 or more.
 
         Raises:
+            TypeError, ValueError: *max_bytes* is not a whole number from 1; nothing was taken.
             EndOfStream: the peer sends nothing more; all that came before has been returned.
             ServerDraining: the same, because the server closes. (An ``EndOfStream``.)
             BrokenResourceError: the connection broke.
             ClosedResourceError: this side has closed it.
         """
+        if type(max_bytes) is not int or max_bytes < 1:
+            checked_count(max_bytes, "max_bytes", least=1)
         wire = self._wire
         if not wire.chunks:
             await wire.readable()
@@ -69,7 +73,7 @@ class ServedStream(ByteStream):
 
         Raises:
             BrokenResourceError: the connection broke.
-            ClosedResourceError: this side has closed it.
+            ClosedResourceError: this side has closed it, or its output by `send_eof`.
         """
         wire = self._wire
         wire.write(item)

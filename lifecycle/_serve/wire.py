@@ -232,7 +232,10 @@ class Wire(asyncio.Protocol):
         transport = self.transport
         if self.closed or transport is None or transport.is_closing():
             self._refuse_output()
-        transport.write(data)
+        try:
+            transport.write(data)
+        except RuntimeError as error:
+            raise anyio.ClosedResourceError("nothing can be sent after send_eof()") from error
         self.active = True
 
     @property

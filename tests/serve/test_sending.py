@@ -29,6 +29,37 @@ def serve(handler: Any, *, tls: bool, **settings: Any) -> Server:
 
 
 @on_every_loop
+def test_wrong_arguments_lose_nothing_and_the_end_of_the_output_is_one(new_loop: Any) -> None:
+    """A number of bytes that cannot be meant is refused before anything is taken; what is sent too late is told so."""
+    wrongs: tuple[Any, ...] = (0, -1, 1.5, "3", True, None)
+
+    async def handler(stream: ServedStream) -> None:
+        for wrong in wrongs:
+            with pytest.raises((TypeError, ValueError), match="max_bytes must be"):
+                await stream.receive(wrong)
+        assert await stream.receive(3) == b"hel"
+        for wrong in wrongs:
+            with pytest.raises((TypeError, ValueError), match="max_bytes must be"):
+                await stream.receive(wrong)
+        assert await stream.receive(100) == b"lo"
+        await stream.send_eof()
+        with pytest.raises(anyio.ClosedResourceError, match="after send_eof"):
+            await stream.send(b"too late")
+        with pytest.raises(anyio.ClosedResourceError, match="after send_eof"):
+            stream.send_nowait(b"too late")
+
+    async def main() -> None:
+        async with serve_tcp(handler) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"hello")
+            assert await reader.read() == b""
+            writer.close()
+        assert server.statistics().failed == 0
+
+    run_on(new_loop, main())
+
+
+@on_every_loop
 @with_and_without_tls
 def test_one_large_send_waits_for_a_slow_peer(new_loop: Any, tls: bool) -> None:
     """Also where all of it is given at once; it is counted as sent only then, and the peer gets it whole."""
