@@ -22,7 +22,7 @@ def _every_home() -> None:
     from ._manager import hooks, manager, overdue, records
     from ._pair import ends, link, pair, statistics
     from ._pool import loans, pool, statistics
-    from ._registry import cached, leases, registrations, registry, statistics
+    from ._registry import cached, leases, lifetimes, registrations, registry, statistics
     from ._retry import attempts, failure, retry
     from ._run import background, run
     from ._scope import resource, scope, statistics

@@ -47,6 +47,7 @@ from ._pair.link import link as link
 from ._pair.pair import ReaderWorker as ReaderWorker
 from ._pool.pool import Pool as Pool
 from ._registry.cached import cached as cached
+from ._registry.lifetimes import Lifetime as Lifetime
 from ._registry.registrations import Registration as Registration
 from ._registry.registrations import RemovalCause as RemovalCause
 from ._registry.registry import Registry as Registry
@@ -80,6 +81,7 @@ __all__ = [
     "DrainReport",
     "KeyMissing",
     "LifecycleError",
+    "Lifetime",
     "Limiter",
     "LimiterFull",
     "Mailbox",

@@ -35,6 +35,7 @@ FACES: dict[str, dict[str, str]] = {
         "_pair.pair": "ReaderWorker",
         "_pool.pool": "Pool",
         "_registry.cached": "cached",
+        "_registry.lifetimes": "Lifetime",
         "_registry.registrations": "Registration RemovalCause",
         "_registry.registry": "Registry",
         "_retry.retry": "Retry",

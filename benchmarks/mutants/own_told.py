@@ -138,4 +138,32 @@ TOLD = [
         "0",
         ("registry_refuses",),
     ),
+    OwnMutant(
+        "old values leave when they are due",
+        "Shelf._is_kept",
+        "if not isinstance(registration, Lasting):",
+        "if isinstance(registration, Lasting):",
+        ("registry_serves_old",),
+    ),
+    OwnMutant(
+        "a creation that nobody waits for is made for nobody",
+        "Creations._make_anew",
+        "flight.kept = True",
+        "flight.dying = True",
+        ("registry_serves_old",),
+    ),
+    OwnMutant(
+        "an error reaches those who wait, although there is an old value",
+        "OldValues.in_place_of",
+        "return old",
+        "return None",
+        ("registry_serves_old",),
+    ),
+    OwnMutant(
+        "an old value is handed out without a lease",
+        "OldValues.lend",
+        "self._leases.claim(old)",
+        "self._leases.count += 1",
+        ("registry_serves_old",),
+    ),
 ]

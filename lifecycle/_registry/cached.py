@@ -16,6 +16,7 @@ from .._ground.calls import name_of
 from .._ground.checks import checked_async, checked_flag, checked_sync
 from .._ground.foreign import in_words
 from .calls import Spelling
+from .lifetimes import Lifetime
 from .results import Results, ResultsFace, check_options
 
 P = ParamSpec("P")
@@ -54,7 +55,7 @@ class CachedFunction(PassesForAsync, ResultsFace[T], Generic[P, T]):
         options: dict[str, Any],
         *,
         typed: bool,
-        ttl: Callable[[T], float | None] | None = None,
+        ttl: Callable[[T], float | Lifetime | None] | None = None,
     ) -> None:
         functools.update_wrapper(cast("Callable[..., object]", self), function)
         self.__wrapped__ = function
@@ -189,7 +190,7 @@ class CachedDecorator(Protocol):
 
 def cached(
     *,
-    ttl: float | Callable[[Any], float | None] | None = None,
+    ttl: float | Callable[[Any], float | Lifetime | None] | None = None,
     idle_ttl: float | None = None,
     max_size: int | None = 1024,
     key: Callable[..., Hashable] | None = None,
@@ -198,6 +199,8 @@ def cached(
     clock: Callable[[], float] | None = None,
     typed: bool = False,
     ttl_jitter: float = 0.0,
+    stale_ttl: float | None = None,
+    stale_on_error: float | None = None,
 ) -> CachedDecorator:
     """Keep the results of an async function, and run it once per key however many callers ask at once.
 
@@ -213,8 +216,8 @@ def cached(
 
     Args:
         ttl: seconds that a result lives, None for no bound; or a function that is called once with each result and
-            returns them. One with 0 or less goes to those who wait for it and is not kept; an error of the function
-            is one of the call.
+            returns them, or a `Lifetime`. One with 0 or less goes to those who wait for it and is not kept; an error of
+            the function is one of the call.
         idle_ttl: seconds without a call after which it goes, None for no bound.
         max_size: how many results are kept; the least recently used go first. None for no bound.
         key: makes the key of a call from its arguments, on a method with the instance as the first, and the results
@@ -226,6 +229,10 @@ def cached(
         typed: whether equal arguments of different types have results of their own; without it ``f(1)``, ``f(1.0)`` and
             ``f(True)`` share one.
         ttl_jitter: by which part of *ttl* results end sooner at most, at random, so that not all are made anew at once.
+        stale_ttl: seconds after *ttl* in which the old result is still returned, at once, while one call of the
+            function in the background makes the new one; None, not at all.
+        stale_on_error: seconds after *ttl* in which the old result is returned in place of an error of the function,
+            which is logged; None, not at all.
 
     Raises:
         TypeError, ValueError: an argument is out of its range; the decorator: what it is given is no async function.
@@ -244,6 +251,8 @@ def cached(
         "create_timeout": create_timeout,
         "clock": clock,
         "ttl_jitter": ttl_jitter,
+        "stale_ttl": stale_ttl,
+        "stale_on_error": stale_on_error,
     }
 
     check_options(**options)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from asyncio import Task
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from inspect import isawaitable
 from typing import Any, Generic, TypeVar
 
 from .._chores import Chore, Chores
 from .._ground import kernel
+from .._ground.calls import call
 from .._ground.checks import checked_callable, checked_timeout
-from .._ground.errors import OwnerClosed, TaskCancelled, failure_of
+from .._ground.errors import OwnerClosed, RegistryFull, TaskCancelled, failure_of
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import OPEN, Closing
@@ -18,10 +20,11 @@ from .destination import Destination
 from .failures import Failures
 from .flights import Flight
 from .keyed import take_out
-from .leases import Leases
-from .lifetimes import Timed, lifetime_of
+from .leases import Leases, task_if_any
+from .lifetimes import Timed, is_over, lifetime_of
 from .registrations import EXPIRED, EXPLICIT, REPLACED, SHUT, UNWANTED, Registration, RemovalCause
 from .shelf import Shelf
+from .stale import OldValues
 from .sweeper import Sweeper
 
 K = TypeVar("K")
@@ -36,6 +39,7 @@ class Creations(Generic[K, V]):
         flights: the creations in progress, by key.
         detached: those in progress whose keys were invalidated meanwhile.
         chores: the tasks that make them.
+        old: the values whose time is over, and that still serve.
         failures: errors that answer for their keys; None where the registry keeps none.
         loads: values that factories made.
         load_failures: factories that raised, or took too long.
@@ -55,6 +59,7 @@ class Creations(Generic[K, V]):
         "flights",
         "load_failures",
         "loads",
+        "old",
         "patience",
         "release",
         "report_error",
@@ -81,6 +86,7 @@ class Creations(Generic[K, V]):
         self.detached: dict[Flight[K, V], None] = {}
         self.chores = Chores(closing)
         self.loads = self.load_failures = 0
+        self.old = OldValues(shelf, leases, closing)
         # What flights need; see `Nursery`.
         self.patience = closing.timeout
         self.claim = leases.claim
@@ -90,6 +96,12 @@ class Creations(Generic[K, V]):
     async def obtain(self, key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V]) -> Registration[K, V]:
         """Return the value's registration, leased once for the caller, whose look-up has missed."""
         self._destination._come_home()
+        old = self.old.meanwhile(key)
+        if old is not None:
+            if self._closing.state is OPEN:
+                self._make_anew(key, factory)
+            self.old.hits += 1
+            return self.old.lend(old)
         while True:
             if self._closing.state is not OPEN:
                 self._closing.check_open(f"the creation of {in_words(key)}")
@@ -103,8 +115,12 @@ class Creations(Generic[K, V]):
                 continue
             if flight is None:
                 if self.failures is not None:
-                    self.failures.check(key, self._shelf._clock())
-                self._destination._check_room(key)
+                    now = self._shelf._clock()
+                    if self.failures.has(key, now) and (old := self.old.on_failure(key)) is not None:
+                        self.old.on_error += 1
+                        return self.old.lend(old)
+                    self.failures.check(key, now)
+                self._check_place(key)
                 begun = self._begin_flight(key, factory)
                 if isinstance(begun, Registration):
                     return begun
@@ -112,6 +128,33 @@ class Creations(Generic[K, V]):
             elif flight.is_awaited_by(kernel.current_task()):
                 raise self._circle_error(key)
             return await flight.join()
+
+    def _make_anew(self, key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V]) -> None:
+        """Have the successor of an old value made, unless it is being made, or that has failed a moment ago.
+
+        It is made for the registry: no caller waits for it, or is hurt by it, so that the factory is called in its task
+        and in the registry's context.
+        """
+        flight = self.flights.get(key)
+        if flight is not None:
+            flight.kept = not flight.dying
+            return
+        if self.failures is not None and self.failures.has(key, self._shelf._clock()):
+            return
+        try:
+            self._check_place(key)
+        except RegistryFull:
+            return
+        flight, make = self._open_flight(key, factory)
+        flight.kept = True
+        try:
+            self._begin_chore(flight, call(make), self._closing.home.context.copy())
+        except Exception as error:  # of a task factory; the next caller tries again
+            self.old.tell(flight, error)
+
+    def _check_place(self, key: K) -> None:
+        if not self.old.has_place(key):
+            self._destination._check_room(key)
 
     def abandon_all(self, exempt: frozenset[Task[Any]]) -> None:
         """Cancel every factory but those of *exempt* tasks, and forget which ones failed."""
@@ -171,17 +214,15 @@ class Creations(Generic[K, V]):
         take_out(self.flights, flight.key, flight)
         flight.detached = True
         self.detached[flight] = None
+        if flight.kept and not flight.waiters and flight.chore is not None and flight.chore.task is not task_if_any():
+            flight.abandon("nobody would get its value")
 
     def _begin_flight(self, key: K, factory: Callable[[], Any] | Timed[V]) -> Flight[K, V] | Registration[K, V]:
         """Begin a creation; a synchronous factory has made its value when this returns, and it is leased.
 
         It is one from before the factory is called: that may start an eager task that asks for the same key.
         """
-        make: Callable[[], Any] = factory.factory if isinstance(factory, Timed) else factory
-        checked_callable(make, "factory")
-        flight: Flight[K, V] = Flight(self, key, factory.ttl if isinstance(factory, Timed) else None)
-        self.flights[key] = flight
-        self._destination._look_before_puts()
+        flight, make = self._open_flight(key, factory)
         settled = False  # whether there is a value already
         try:
             made = make()
@@ -194,6 +235,11 @@ class Creations(Generic[K, V]):
             if settled:
                 self._undo(key, made, UNWANTED)
             self._note_failure(flight, failure, in_caller=True)
+            old = self.old.in_place_of(failure, flight)
+            if old is not None:
+                self.old.land(old, flight)
+                self.old.on_error += 1
+                return self.old.lend(old)
             flight.land(None, failure)
             try:
                 if failure is error:
@@ -212,19 +258,34 @@ class Creations(Generic[K, V]):
                 raise refusal
             finally:
                 del refusal  # as above
+        self._begin_chore(flight, made)
+        return flight
+
+    def _open_flight(
+        self, key: K, factory: Callable[[], Awaitable[V] | V] | Timed[V]
+    ) -> tuple[Flight[K, V], Callable[[], Any]]:
+        """Return a creation that has begun, with nothing done for it yet, and what makes its value."""
+        make: Callable[[], Any] = factory.factory if isinstance(factory, Timed) else factory
+        checked_callable(make, "factory")
+        flight: Flight[K, V] = Flight(self, key, factory.ttl if isinstance(factory, Timed) else None)
+        self.flights[key] = flight
+        self._destination._look_before_puts()
+        return flight, make
+
+    def _begin_chore(self, flight: Flight[K, V], work: Awaitable[V], context: Context | None = None) -> None:
         try:
             flight.chore = self.chores.begin(
-                made,
-                f"creation of {in_words(key)} in {self._closing}",
+                work,
+                f"creation of {in_words(flight.key)} in {self._closing}",
                 timeout=self.timeout,
                 settle=lambda chore: self._flight_ended(flight, chore),
-                late=lambda value: self._undo(key, value, UNWANTED),
+                late=lambda value: self._undo(flight.key, value, UNWANTED),
+                context=context,
             )
         except BaseException as error:  # a task factory has refused
             self._strike_out(flight)
             flight.land(None, error)
             raise
-        return flight
 
     def _strike_out(self, flight: Flight[K, V]) -> None:
         """Take a flight out of the books, before anybody is told of its end."""
@@ -253,6 +314,10 @@ class Creations(Generic[K, V]):
                 f"{self._closing} closed while it created the value of {in_words(flight.key)}; create it before the "
                 "owner closes"
             )
+        elif error is not None and (old := self.old.in_place_of(error, flight)) is not None:
+            self.old.land(old, flight)
+            self._closing.progress()
+            return
         flight.land(registration, error)
         if registration is not None:
             self.release(registration)
@@ -260,7 +325,7 @@ class Creations(Generic[K, V]):
 
     def _ask_lifetime(self, flight: Flight[K, V], value: V) -> None:
         """Have the flight know how long *value* may live; its key still leads to it, whatever the function does."""
-        if callable(flight.ttl):
+        if callable(flight.ttl):  # which a Lifetime is not
             flight.ttl = lifetime_of(value, flight.ttl)
 
     def _reason_against(self, flight: Flight[K, V], chore: Chore[V]) -> BaseException | None:
@@ -326,16 +391,12 @@ class Creations(Generic[K, V]):
         assert not callable(ttl)
         if self._closing.state is not OPEN:
             return self._destination._admit(key, value, SHUT, leases=1)
-        if ttl is not None and ttl <= 0.0:
+        if is_over(ttl) and not self._destination._keeps(ttl):
             return self._destination._admit(key, value, EXPIRED, leases=1)
         opened = self._shelf._opened
         try:
-            if self._shelf._weigher is not None:
-                return self._destination._put_weighed(key, value, ttl, leases=1)
-            registration = self._destination.put(key, value, ttl=ttl)
+            return self._destination._put_leased(key, value, ttl)
         except BaseException:
             if self._shelf._opened == opened:  # it could not be weighed, or filed, and is owned by no one
                 self._undo(key, value, UNWANTED)
             raise
-        self.claim(registration)
-        return registration

@@ -118,8 +118,8 @@ class Departures(Generic[K, V]):
         self.dispose(registration, cause)
 
     def expire(self, registration: Registration[K, V], now: float) -> bool:
-        """Retire a value that has reached its ``expires_at``, unless it is in use and only seems idle."""
-        if self._shelf._only_seems_idle(registration, now):
+        """Retire a value that has reached its ``expires_at``, unless it only seems idle, or is kept as an old one."""
+        if self._shelf._only_seems_idle(registration, now) or self._shelf._is_kept(registration, now):
             return False
         self.retire(registration, self._shelf._cause_of_time(registration))
         return True

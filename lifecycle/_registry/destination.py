@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from .lifetimes import Lifetime
 from .registrations import Registration, RemovalCause
 
 K = TypeVar("K")
@@ -13,11 +14,11 @@ V = TypeVar("V")
 class Destination(Protocol[K, V]):
     """What takes in the values that are created."""
 
-    def put(self, key: K, value: V, *, ttl: float | None = None) -> Registration[K, V]:
-        """Own *value* under *key*."""
+    def _put_leased(self, key: K, value: V, ttl: float | Lifetime | None) -> Registration[K, V]:
+        """Own *value* under *key*, and lease it in the same step."""
 
-    def _put_weighed(self, key: K, value: V, ttl: float | None, leases: int) -> Registration[K, V]:
-        """Own *value* under *key*, leased that often, where values have weights."""
+    def _keeps(self, ttl: Lifetime | float | None) -> bool:
+        """Whether a value with that time still serves when it is over."""
 
     def _come_home(self) -> None:
         """See that the owner lives in the running loop."""

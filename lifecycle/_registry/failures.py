@@ -75,6 +75,11 @@ class Failures(Generic[K]):
             finally:
                 del error  # whose traceback refers to this frame: a cycle
 
+    def has(self, key: K, now: float) -> bool:
+        """Whether an error answers for *key*."""
+        self.expire(now)
+        return key in self._latest
+
     def forget(self, key: K) -> None:
         """Let the next caller try again."""
         failure = self._latest.pop(key, None)

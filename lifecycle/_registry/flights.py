@@ -16,7 +16,7 @@ from .._ground import kernel
 from .._ground.foreign import in_words
 from .._ground.per_loop import kept_by_loop
 from .._task.waiting import Waiting, anybody_awaits, waits_for
-from .lifetimes import Lifetime
+from .lifetimes import TimeToLive
 from .registrations import Registration
 from .telling import Told
 
@@ -68,21 +68,22 @@ class Flight(Generic[K, V]):
         chore: the task that makes it; None only while the flight starts.
         waiters: a future per caller, in order of arrival.
         detached: true when its key was invalidated meanwhile: those who wait get its value, newcomers another one.
+        kept: true when it goes on without callers: what it makes takes the place of an old value.
         ttl: the lifetime of the value, where its first caller has said so; a function of it until that is asked.
         dying: true when all callers have gone; it is on its way out.
         landed: true when it is over, well or badly.
     """
 
-    __slots__ = ("_nursery", "_over", "chore", "detached", "dying", "key", "landed", "ttl", "waiters")
+    __slots__ = ("_nursery", "_over", "chore", "detached", "dying", "kept", "key", "landed", "ttl", "waiters")
 
-    def __init__(self, nursery: Nursery[K, V], key: K, ttl: Lifetime[V] | None = None) -> None:
+    def __init__(self, nursery: Nursery[K, V], key: K, ttl: TimeToLive[V] | None = None) -> None:
         self._nursery = nursery
         self._over: Future[None] | None = None
         self.key = key
         self.ttl = ttl
         self.chore: Chore[V] | None = None
         self.waiters: dict[Future[Registration[K, V] | Crash], None] = {}
-        self.detached = self.dying = self.landed = False
+        self.detached = self.dying = self.kept = self.landed = False
 
     async def join(self) -> Registration[K, V]:
         """Wait for the value and return its registration, leased for the caller.
@@ -133,7 +134,7 @@ class Flight(Generic[K, V]):
             self._return_outcome(place.result())
             return None
         self.waiters.pop(place, None)
-        if self.waiters or self.dying or self.chore is None:
+        if self.waiters or self.dying or self.kept or self.chore is None:
             return None
         self.abandon("all callers have gone")
         if self.landed or self.chore.unreachable:

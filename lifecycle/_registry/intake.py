@@ -11,7 +11,8 @@ from .._ground.closing import refuse
 from .._ground.errors import RegistryFull
 from .._ground.foreign import in_words
 from .._lender import OPEN
-from .registrations import LIVE, SHUT, SIZE, Registration, RemovalCause
+from .lifetimes import Lifetime
+from .registrations import LIVE, SHUT, SIZE, Lasting, Registration, RemovalCause
 from .residence import Residence
 from .shelf import FOREVER, K, V
 
@@ -33,7 +34,7 @@ class Intake(Residence[K, V], Generic[K, V]):
     _refuses: bool
     _ttl_jitter: float
 
-    def put(self, key: K, value: V, *, ttl: float | None = None) -> Registration[K, V]:
+    def put(self, key: K, value: V, *, ttl: float | Lifetime | None = None) -> Registration[K, V]:
         """Own *value* under *key* from now on, and return its registration.
 
         A value that was there before is removed as REPLACED. The very object that is there already is not: its time
@@ -43,7 +44,7 @@ class Intake(Residence[K, V], Generic[K, V]):
         Args:
             key: hashable; its hash and equality must not change while it is in here.
             value: anything.
-            ttl: this value's seconds to live in place of the registry's; infinity for no bound.
+            ttl: this value's seconds to live in place of the registry's, infinity for no bound; or its Lifetime.
 
         Raises:
             OwnerClosed: the registry is closing or closed; *value* is finalized.
@@ -55,10 +56,12 @@ class Intake(Residence[K, V], Generic[K, V]):
         ready = self._ready
         if not ready:
             self._prepare(key, value)
-        if self._weigher is not None:
-            return self._put_weighed(key, value, ttl)
+        if not self._is_plain:
+            return self._put_in_full(key, value, ttl)
         lifetime = self._ttl
         if ttl is not None:
+            if isinstance(ttl, Lifetime):
+                return self._put_in_full(key, value, ttl)
             lifetime = checked_timeout(ttl, "ttl")
             self._timed = True
         elif not ready:
@@ -100,25 +103,31 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._departures.trace_opened(registration)
         return registration
 
-    def _put_weighed(self, key: K, value: V, ttl: float | None, leases: int = 0) -> Registration[K, V]:
-        """Do as `put` does where values have weights; what comes in is leased that often."""
+    def _put_in_full(self, key: K, value: V, ttl: float | Lifetime | None, leases: int = 0) -> Registration[K, V]:
+        """Do as `put` does, with weights and with old values that serve on; what comes in is leased that often."""
+        stale_ttl, stale_on_error = self._stale_times(ttl)
+        if isinstance(ttl, Lifetime):
+            ttl = ttl.ttl
         lifetime = self._draw_lifetime()
         if ttl is not None:
             lifetime = checked_timeout(ttl, "ttl")
             self._timed = True
         now = self._clock() if self._timed else 0.0
-        weight = self._weigh(key, value)
+        weight = 0 if self._weigher is None else self._weigh(key, value)
         self._meet_key_type(type(key))
         present = self._live.get(key)
         self._creations.supersede(key)
         if present is not None and present.value is value:
             present._leases += leases
             self._leases.count += leases
-            self._weight += weight - present._weight
-            present._weight = weight
+            if self._weigher is not None:
+                self._weight += weight - present._weight
+                present._weight = weight
             if weight > self._capacity:
                 self._departures.retire(present, SIZE)
                 return present
+            if isinstance(present, Lasting):
+                present._stale_ttl, present._stale_on_error = stale_ttl, stale_on_error
             self._renew(present, key, now, now + lifetime)
             self._make_room()
             return present
@@ -126,14 +135,16 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._departures.give_way(present, now)
         if weight > self._capacity:
             return self._admit(key, value, SIZE, leases)
-        registration = Registration(self, key, value, now + lifetime)
+        registration: Registration[K, V]
+        if stale_ttl or stale_on_error:
+            registration = lasting = Lasting(self, key, value, FOREVER)
+            lasting._stale_ttl, lasting._stale_on_error = stale_ttl, stale_on_error
+        else:
+            registration = Registration(self, key, value, FOREVER)
         registration._leases = leases
         registration._weight = weight
         self._live[key] = registration
-        if self._has_idle_ttl:
-            registration._limit = registration.expires_at
-            registration.expires_at = min(registration.expires_at, now + self._idle_ttl)
-        self._refile(registration)
+        self._begin_time(registration, now, now + lifetime)
         self._leases.count += leases
         self._opened += 1
         self._weight += weight
@@ -142,29 +153,50 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._departures.trace_opened(registration)
         return registration
 
-    def _put_leased(self, key: K, value: V, ttl: float | None) -> Registration[K, V]:
+    def _stale_times(self, ttl: float | Lifetime | None) -> tuple[float, float]:
+        """Return for how long a value serves after its time, while a new one is made and where that has failed."""
+        if not isinstance(ttl, Lifetime):
+            return self._stale_ttl, self._stale_on_error
+        return (
+            self._stale_ttl if ttl.stale_ttl is None else ttl.stale_ttl,
+            self._stale_on_error if ttl.stale_on_error is None else ttl.stale_on_error,
+        )
+
+    def _keeps(self, ttl: float | Lifetime | None) -> bool:
+        """Whether a value with that time still serves when it is over."""
+        return any(self._stale_times(ttl))
+
+    def _put_leased(self, key: K, value: V, ttl: float | Lifetime | None) -> Registration[K, V]:
         """Put a value in, and lease it in the same step."""
-        if self._weigher is not None:
+        if not self._is_plain or isinstance(ttl, Lifetime):
             if not self._ready:
                 self._prepare(key, value)
-            return self._put_weighed(key, value, ttl, leases=1)
+            return self._put_in_full(key, value, ttl, leases=1)
         registration = self.put(key, value, ttl=ttl)
         self._leases.claim(registration)
         return registration
 
     def _renew(self, present: Registration[K, V], key: K, now: float, expires_at: float) -> Registration[K, V]:
         """Let the time of a value that is put in once more begin anew."""
-        present.expires_at = expires_at
-        if self._has_idle_ttl:
-            present._limit = expires_at
-            present.expires_at = min(expires_at, now + self._idle_ttl)
-        self._refile(present)
+        self._begin_time(present, now, expires_at)
         if self._is_lru:
             self._live.move_to_end(key)  # type: ignore[attr-defined]
         return present
 
+    def _begin_time(self, registration: Registration[K, V], now: float, expires_at: float) -> None:
+        """Let the time of a value begin, which is over then unless it is idle before."""
+        registration.expires_at = expires_at
+        if self._has_idle_ttl:
+            registration._limit = expires_at
+            registration.expires_at = min(expires_at, now + self._idle_ttl)
+        if isinstance(registration, Lasting):
+            registration._leaves_at = self._serves_until(registration)
+            if self._has_idle_ttl:
+                registration._leaves_at = min(registration._leaves_at, now + self._idle_ttl)
+        self._refile(registration)
+
     def _make_room(self) -> None:
-        while self._weight > self._capacity:
+        while (len(self._live) if self._weigher is None else self._weight) > self._capacity:
             self._departures.evict_oldest()
 
     def _draw_lifetime(self) -> float:

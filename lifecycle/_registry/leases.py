@@ -11,7 +11,7 @@ from .._ground.errors import KeyMissing
 from .._ground.foreign import in_words
 from .._lender import Closing, Held, borrower_in_words
 from .departures import Departures
-from .lifetimes import Timed
+from .lifetimes import Lifetime, Timed
 from .registrations import LIVE, Registration
 from .shelf import Shelf
 
@@ -112,7 +112,7 @@ class Lessor(Protocol[K, V]):
     def _claim_this(self, registration: Registration[K, V]) -> bool:
         """Lease the very value of *registration*; return whether it was there."""
 
-    def _put_leased(self, key: K, value: V, ttl: float | None) -> Registration[K, V]:
+    def _put_leased(self, key: K, value: V, ttl: float | Lifetime | None) -> Registration[K, V]:
         """Put a value in, and lease it in the same step."""
 
     def remove(self, registration: Registration[K, V]) -> bool:
@@ -261,7 +261,7 @@ class PutLease(VeryLease[K, V]):
 
     _registration: Registration[K, V] | None  # type: ignore[assignment]
 
-    def __init__(self, registry: Lessor[K, V], key: K, value: V, ttl: float | None) -> None:
+    def __init__(self, registry: Lessor[K, V], key: K, value: V, ttl: float | Lifetime | None) -> None:
         Claim.__init__(self, registry, key)
         self._registration = None
         self._value = value

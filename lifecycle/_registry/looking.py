@@ -18,17 +18,21 @@ class Looking(Shelf[K, V], Generic[K, V]):
     __slots__ = ()
 
     @overload
-    def peek(self, key: K) -> V | None: ...
+    def peek(self, key: K, *, stale: bool = False) -> V | None: ...
     @overload
-    def peek(self, key: K, default: V | D) -> V | D: ...
-    def peek(self, key: K, default: Any = None) -> Any:
+    def peek(self, key: K, default: V | D, *, stale: bool = False) -> V | D: ...
+    def peek(self, key: K, default: Any = None, *, stale: bool = False) -> Any:
         """Return the live value under *key*, *default* where there is none; unlike `get` it counts as no use.
 
         Its idle time goes on, it is as likely to make room as before, and neither a hit nor a miss is counted. The
-        value is not leased.
+        value is not leased. With *stale* an old value is returned as well, as long as the registry keeps it.
         """
         registration = self._live.get(key)
-        return default if registration is None or self._is_due(registration) else registration.value
+        if registration is None:
+            return default
+        if self._is_due(registration) and not (stale and self._is_kept(registration, self._clock())):
+            return default
+        return registration.value
 
     def __contains__(self, key: object) -> bool:
         """Return whether *key* has a live value; counts as no use."""

@@ -150,3 +150,19 @@ class Registration(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<Registration {in_words(self.key)} {self._state.value}>"
+
+
+class Lasting(Registration[K, V]):
+    """A registration whose value still serves for a while when its time is over, as an old one.
+
+    Attributes:
+        _stale_ttl: seconds after its time in which it is handed out while a new one is made.
+        _stale_on_error: seconds after its time in which it is handed out where that has failed.
+        _leaves_at: when it leaves its registry, where that is not before its time is over.
+    """
+
+    __slots__ = ("_leaves_at", "_stale_on_error", "_stale_ttl")
+
+    _leaves_at: float
+    _stale_ttl: float
+    _stale_on_error: float

@@ -22,7 +22,7 @@ from .departures import Departures
 from .failures import Failures
 from .intake import Intake
 from .leases import Lease, Leases, PutLease, TryLease
-from .lifetimes import Lifetime, Timed
+from .lifetimes import Lifetime, Timed, TimeToLive, checked_lifetime
 from .registrations import EXPLICIT, SHUT, Registration, RegistrationLease
 from .shelf import FOREVER, K, V
 from .statistics import RegistryStatistics
@@ -78,6 +78,10 @@ class Registry(Intake[K, V], Lender):
         when_full: ``"evict"``, so that the least recently used makes room, or ``"refuse"``: a `put` under another key,
             or the creation of a value, raises RegistryFull before anything has happened while ``max_size`` values are
             live, or have left and are still leased, or are being made. Needs ``max_size``, and takes no *weigher*.
+        stale_ttl: seconds after the end of its time to live in which `get_or_create` and `lease` hand out the old value
+            at once, while one creation for the registry makes the new one; None, not at all.
+        stale_on_error: seconds after that in which they hand it out in place of an error of the factory, which is
+            logged; None, not at all.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
@@ -101,8 +105,18 @@ class Registry(Intake[K, V], Lender):
         ttl_jitter: float = 0.0,
         on_removed: Callable[[Registration[K, V]], object] | None = None,
         when_full: WhenFull = "evict",
+        stale_ttl: float | None = None,
+        stale_on_error: float | None = None,
     ) -> None:
-        super().__init__(ttl=ttl, idle_ttl=idle_ttl, max_size=max_size, weigher=weigher, clock=clock)
+        super().__init__(
+            ttl=ttl,
+            idle_ttl=idle_ttl,
+            max_size=max_size,
+            weigher=weigher,
+            clock=clock,
+            stale_ttl=stale_ttl,
+            stale_on_error=stale_on_error,
+        )
         check_choice(when_full, WhenFull, "when_full")
         self._refuses = when_full == "refuse"
         self._refused = 0
@@ -155,23 +169,7 @@ class Registry(Intake[K, V], Lender):
         self._hits += 1
         return registration.value
 
-    # Putting in and taking out
-
-    def discard(self, key: K) -> bool:
-        """Take the value under *key* out, whichever it is; return whether there was one, or one in the making.
-
-        A creation in progress goes on for those who wait for it already, and its value is then taken out; who asks from
-        now on gets a new one. So what has read an old state does not outlive the news that it is old.
-        """
-        registration = self._live.get(key)
-        detached = False if self._ready else self._creations.supersede(key)
-        if registration is None:
-            return detached
-        if self._timed and self._is_due(registration):
-            self._departures.retire(registration, self._cause_of_time(registration))
-            return detached
-        self._departures.retire(registration, EXPLICIT)
-        return True
+    # Taking out
 
     @overload
     def pop(self, key: K) -> V: ...
@@ -187,6 +185,8 @@ class Registry(Intake[K, V], Lender):
         """
         registration = self._live.get(key)
         if registration is None or self._is_due(registration):
+            if registration is not None and self._is_kept(registration, self._clock()):
+                self._departures.retire(registration, EXPLICIT)
             if default is _MISSING:
                 raise KeyMissing(key)
             return default
@@ -196,7 +196,7 @@ class Registry(Intake[K, V], Lender):
     # Creating and leasing
 
     async def get_or_create(
-        self, key: K, factory: Callable[[], Awaitable[V] | V], *, ttl: Lifetime[V] | None = None
+        self, key: K, factory: Callable[[], Awaitable[V] | V], *, ttl: TimeToLive[V] | None = None
     ) -> V:
         """Return the value under *key*, made by ``factory()`` where there is none.
 
@@ -207,8 +207,11 @@ class Registry(Intake[K, V], Lender):
 
         *ttl*, of the caller that it was started for, is the value's time to live in place of the registry's: seconds,
         or a function that is called once with what the factory has made and returns seconds, infinity for no bound or
-        None for the registry's. With 0 or less those who wait get the value, and it is not kept. An error of the
-        function is one of the creation, and the value is finalized.
+        None for the registry's; or a Lifetime in place of seconds. With 0 or less those who wait get the value, and it
+        is not kept. An error of the function is one of the creation, and the value is finalized.
+
+        With a ``stale_ttl`` the old value is returned for a while after its time, and the factory called for the
+        registry, in its context and a task of its own; with a ``stale_on_error`` in place of an error of the factory.
 
         Cancellation: hurts no other caller. When the last one has left, the factory is cancelled, waited for (at most
         ``close_timeout``; not at all inside a shielded section), and what it still made is finalized.
@@ -236,7 +239,7 @@ class Registry(Intake[K, V], Lender):
         return registration.value
 
     def lease(
-        self, key: K, factory: Callable[[], Awaitable[V] | V] | None = None, *, ttl: Lifetime[V] | None = None
+        self, key: K, factory: Callable[[], Awaitable[V] | V] | None = None, *, ttl: TimeToLive[V] | None = None
     ) -> Lease[K, V]:
         """Return an asynchronous context manager over the value under *key*, which cannot be finalized inside.
 
@@ -264,7 +267,7 @@ class Registry(Intake[K, V], Lender):
         """
         return TryLease(self, key)
 
-    def put_and_lease(self, key: K, value: V, *, ttl: float | None = None) -> RegistrationLease[K, V]:
+    def put_and_lease(self, key: K, value: V, *, ttl: float | Lifetime | None = None) -> RegistrationLease[K, V]:
         """Return a context manager, ``with`` or ``async with``, that puts *value* in and leases it in the same step.
 
         Entering it does what `put` does, with its errors, and never suspends; until then *value* is still yours. So
@@ -274,7 +277,7 @@ class Registry(Intake[K, V], Lender):
         Raises:
             TypeError, ValueError: *ttl* is not a number of seconds.
         """
-        return PutLease(self, key, value, None if ttl is None else checked_timeout(ttl, "ttl"))
+        return PutLease(self, key, value, None if ttl is None else checked_lifetime(ttl, "ttl"))
 
     # Sweeping and closing
 
@@ -320,7 +323,8 @@ class Registry(Intake[K, V], Lender):
     # Steps
 
     def _expire(self, registration: Registration[K, V]) -> bool:
-        return self._departures.expire(registration, self._clock())
+        """Whether a value that has reached its ``expires_at`` is due; it leaves unless it is kept as an old one."""
+        return self._departures.expire(registration, self._clock()) or self._is_due(registration)
 
     def _claim_live(self, key: K) -> Registration[K, V] | None:
         """Lease the live value under *key*; None where there is none. Counts as a use."""
@@ -386,7 +390,7 @@ class Registry(Intake[K, V], Lender):
             name=self.name,
             state=self._closing.state.value,
             hits=self._hits,
-            misses=self._misses,
+            misses=self._misses - creations.old.hits,  # each was taken for one, in the same step
             loads=creations.loads,
             load_failures=creations.load_failures,
             loading=len(creations.flights) + len(creations.detached),
@@ -401,13 +405,16 @@ class Registry(Intake[K, V], Lender):
             closed=departures.closed,
             handed_out=departures.handed_out,
             refused=self._refused,
+            stale_hits=creations.old.hits,
+            stale_on_error=creations.old.on_error,
         )
 
     def _portrait(self) -> Portrait:
         """Describe what is owned, for a snapshot."""
         closing, departures = self._closing, self._departures
         things = [*self._creations.things(), *departures.things(), *self._things(departures.mark_of)]
-        counts = {"hits": self._hits, "misses": self._misses, "leases": self._leases.count}
+        statistics = self.statistics()
+        counts = {"hits": statistics.hits, "misses": statistics.misses, "leases": statistics.leases}
         return Portrait(
             "registry", self.name, closing.state.value, None, things, counts, trace.mark_in(closing.account)
         )

@@ -60,6 +60,22 @@ class Residence(Looking[K, V], Generic[K, V]):
         self._departures.retire(registration, EXPLICIT)
         return True
 
+    def discard(self, key: K) -> bool:
+        """Take the value under *key* out, whichever it is; return whether there was one, or one in the making.
+
+        A creation in progress goes on for those who wait for it already, and its value is then taken out; who asks from
+        now on gets a new one. So what has read an old state does not outlive the news that it is old.
+        """
+        registration = self._live.get(key)
+        detached = False if self._ready else self._creations.supersede(key)
+        if registration is None:
+            return detached
+        if self._timed and self._is_due(registration) and not self._is_kept(registration, self._clock()):
+            self._departures.retire(registration, self._cause_of_time(registration))
+            return detached
+        self._departures.retire(registration, EXPLICIT)
+        return True
+
     def _is_there(self, registration: Registration[K, V]) -> bool:
         """Whether a registration is live, also where its key does not lead to it any more."""
         try:

@@ -24,6 +24,8 @@ def check_options(
     create_timeout: float | None,
     clock: Callable[[], float] | None,
     ttl_jitter: float,
+    stale_ttl: float | None,
+    stale_on_error: float | None,
 ) -> None:
     """Check what registries will be made of, as they do: the first of them is made only at the first call.
 
@@ -38,6 +40,8 @@ def check_options(
     if clock is not None:
         checked_sync(clock, "clock", takes=0)
     checked_part(ttl_jitter, "ttl_jitter")
+    checked_timeout(stale_ttl, "stale_ttl")
+    checked_timeout(stale_on_error, "stale_on_error")
 
 
 class Results(Generic[T]):

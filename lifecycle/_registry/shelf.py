@@ -21,7 +21,7 @@ from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._ground.trace import Mark
 from .keyed import first_in, in_order
-from .registrations import EXPIRED, IDLE, LIVE, Registration, RemovalCause
+from .registrations import EXPIRED, IDLE, LIVE, Lasting, Registration, RemovalCause
 from .wheel import ExpiryWheel
 
 # With defaults, so that strict checkers let ``Registry("tokens")`` pass without an annotation.
@@ -56,6 +56,9 @@ class Shelf(Generic[K, V]):
         _ttl: seconds that a value lives; infinity for no bound.
         _idle_ttl: seconds without a use after which a value goes; infinity for no bound.
         _has_idle_ttl: whether there is such a bound.
+        _stale_ttl: seconds after its time in which a value is handed out while a new one is made.
+        _stale_on_error: seconds after its time in which a value is handed out where that has failed.
+        _is_plain: whether values have neither a weight nor, unless they say so, a time after their time.
         _capacity: how many values may be live, or their total weight; infinity for no bound.
         _weigher: weighs a value; None where each counts one.
         _weight: the total weight of what is live, where there is a weigher.
@@ -72,11 +75,14 @@ class Shelf(Generic[K, V]):
         "_has_idle_ttl",
         "_idle_ttl",
         "_is_lru",
+        "_is_plain",
         "_key_type",
         "_keys_are_stable",
         "_live",
         "_open_bucket",
         "_opened",
+        "_stale_on_error",
+        "_stale_ttl",
         "_timed",
         "_touch",
         "_ttl",
@@ -96,6 +102,8 @@ class Shelf(Generic[K, V]):
         max_size: int | None,
         weigher: Callable[[K, V], int] | None,
         clock: Callable[[], float] | None,
+        stale_ttl: float | None,
+        stale_on_error: float | None,
     ) -> None:
         self._ttl = checked_timeout(ttl, "ttl")
         self._idle_ttl = checked_timeout(idle_ttl, "idle_ttl")
@@ -108,6 +116,9 @@ class Shelf(Generic[K, V]):
             raise ValueError("a weigher needs max_size: the total weight that the registry may hold")
         self._capacity = FOREVER if max_size is None else max_size
         self._weigher = weigher
+        self._stale_ttl = 0.0 if stale_ttl is None else checked_timeout(stale_ttl, "stale_ttl")
+        self._stale_on_error = 0.0 if stale_on_error is None else checked_timeout(stale_on_error, "stale_on_error")
+        self._is_plain = weigher is None and not self._stale_ttl and not self._stale_on_error
         self._clock: Callable[[], float] = clock or self._bind_clock
         self._has_idle_ttl = self._idle_ttl != FOREVER
         self._timed = self._has_idle_ttl or self._ttl != FOREVER
@@ -249,7 +260,9 @@ class Shelf(Generic[K, V]):
         """Let the idle time of a value that was in use until now begin anew."""
         former = registration.expires_at
         due = self._clock() + self._idle_ttl
-        if due > registration._limit:
+        if due >= registration._limit:
+            if isinstance(registration, Lasting):
+                self._restart_stale_time(registration, due)
             due = registration._limit
         registration.expires_at = due
         if due < former:  # it was leased when it would have been idle, and nobody looked after it since
@@ -260,10 +273,11 @@ class Shelf(Generic[K, V]):
         bucket = registration._bucket
         if bucket is not None:
             del bucket[registration]
-        if registration.expires_at == FOREVER:
+        leaves_at = self._leaves_at(registration)
+        if leaves_at == FOREVER:
             registration._bucket = None
         else:
-            registration._bucket = bucket = self._open_bucket(registration.expires_at)
+            registration._bucket = bucket = self._open_bucket(leaves_at)
             bucket[registration] = None
 
     def _is_due(self, registration: Registration[K, V]) -> bool:
@@ -275,6 +289,45 @@ class Shelf(Generic[K, V]):
     def _only_seems_idle(self, registration: Registration[K, V], now: float) -> bool:
         """Whether a value that has reached its ``expires_at`` is in use, and so not idle."""
         return registration._leases > 0 and self._has_idle_ttl and now < registration._limit
+
+    # Time after that
+
+    def _leaves_at(self, registration: Registration[K, V]) -> float:
+        """Return when a value has to leave: when it is due, or later, where it still serves as an old one."""
+        if isinstance(registration, Lasting) and registration.expires_at == self._fresh_until(registration):
+            return registration._leaves_at
+        return registration.expires_at
+
+    def _fresh_until(self, registration: Registration[K, V]) -> float:
+        return registration._limit if self._has_idle_ttl else registration.expires_at
+
+    def _serves_until(self, registration: Lasting[K, V]) -> float:
+        """Return when a value has to leave that is in use until then."""
+        return self._fresh_until(registration) + max(registration._stale_ttl, registration._stale_on_error)
+
+    def _restart_stale_time(self, registration: Lasting[K, V], idle_at: float) -> None:
+        """Note when an old value, or one that is about to be one, is idle."""
+        former = registration._leaves_at
+        registration._leaves_at = min(idle_at, self._serves_until(registration))
+        if registration._leaves_at < former:  # it was leased when it would have been idle
+            self._refile(registration)
+
+    def _is_kept(self, registration: Registration[K, V], now: float) -> bool:
+        """Whether a value that is due stays all the same, as an old one that still serves."""
+        if not isinstance(registration, Lasting):
+            return False
+        in_use = registration._leases > 0 and self._has_idle_ttl
+        return now < (self._serves_until(registration) if in_use else self._leaves_at(registration))
+
+    def _old(self, key: K, *, failed: bool) -> Registration[K, V] | None:
+        """Return the old value that serves under *key*, while a new one is made or where that has *failed*, if any."""
+        registration = self._live.get(key)
+        if not isinstance(registration, Lasting) or not self._is_due(registration):
+            return None
+        seconds = registration._stale_on_error if failed else registration._stale_ttl
+        now = self._clock()
+        serves = now < self._fresh_until(registration) + seconds and self._is_kept(registration, now)
+        return registration if serves else None
 
     def _cause_of_time(self, registration: Registration[K, V]) -> RemovalCause:
         """Return why the time of a value is over."""
@@ -301,7 +354,7 @@ class Shelf(Generic[K, V]):
         for key, registration in dict.items(self._live):
             assert key is registration.key or key is registration, f"{in_words(key)} is filed under another key object"
             assert registration._state is LIVE, registration
-            assert (registration._bucket is not None) == (registration.expires_at != FOREVER), registration
+            assert (registration._bucket is not None) == (self._leaves_at(registration) != FOREVER), registration
             filed += registration._bucket is not None
             assert registration._bucket is None or registration in registration._bucket, registration
         assert len(self._wheel) == filed, (len(self._wheel), filed)

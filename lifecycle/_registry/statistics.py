@@ -30,6 +30,8 @@ class RegistryStatistics:
         opened: values ever taken in.
         closed: values finalized or handed out.
         handed_out: values that ``pop`` has handed out, which were not finalized.
+        stale_hits: look-ups that were given an old value at once, while a new one was made; neither hits nor misses.
+        stale_on_error: callers that were given an old value in place of an error, after a miss.
         refused: how often there was no place for one more value, where ``when_full`` is ``"refuse"``.
     """
 
@@ -51,3 +53,5 @@ class RegistryStatistics:
     closed: int
     handed_out: int
     refused: int
+    stale_hits: int
+    stale_on_error: int

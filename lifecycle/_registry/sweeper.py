@@ -17,7 +17,7 @@ from .departures import Departures
 from .failures import Failures
 from .finalizing import TURN
 from .keyed import in_order
-from .registrations import Registration, RemovalCause
+from .registrations import Lasting, Registration, RemovalCause
 from .shelf import FOREVER, Shelf
 
 K = TypeVar("K")
@@ -204,12 +204,16 @@ class Sweeper(Generic[K, V]):
         if registration.expires_at <= now and self._departures.expire(registration, now):
             return True
         shelf = self._shelf
-        if registration.expires_at <= now:  # it is leased, and not idle before that is over
+        if (
+            registration.expires_at <= now and shelf._has_idle_ttl and registration._leases
+        ):  # not idle before it is over
             registration.expires_at = registration._limit
-            if registration._limit == FOREVER:
-                return False
-        registration._bucket = bucket = shelf._wheel.open(max(registration.expires_at, now + shelf._wheel.width))
-        bucket[registration] = None
+            if isinstance(registration, Lasting):
+                registration._leaves_at = shelf._serves_until(registration)
+        leaves_at = shelf._leaves_at(registration)
+        if leaves_at != FOREVER:
+            registration._bucket = bucket = shelf._wheel.open(max(leaves_at, now + shelf._wheel.width))
+            bucket[registration] = None
         return False
 
     # Everything at once

@@ -40,6 +40,7 @@ class Record:
     registration: Registration[str, Value]
     limit: float
     expires_at: float
+    used: float
 
 
 class ModelledRegistry(LoopMachine):
@@ -58,9 +59,13 @@ class ModelledRegistry(LoopMachine):
         idle_ttl=st.sampled_from([None, 2.0]),
         max_size=st.sampled_from([None, 2, 5]),
         weighs=st.booleans(),
+        stale=st.sampled_from([0.0, 3.0]),
     )
-    def open_it(self, ttl: float | None, idle_ttl: float | None, max_size: int | None, weighs: bool) -> None:
+    def open_it(
+        self, ttl: float | None, idle_ttl: float | None, max_size: int | None, weighs: bool, stale: float
+    ) -> None:
         self.ttl, self.idle_ttl = ttl or FOREVER, idle_ttl or FOREVER
+        self.stale = stale
         self.max_size = max_size or FOREVER
         self.weighs = weighs and max_size is not None
         weigher = (lambda key, value: value.weight) if self.weighs else None
@@ -72,6 +77,7 @@ class ModelledRegistry(LoopMachine):
             weigher=weigher,
             finalizer=self.finalize,
             close_timeout=3.0,
+            stale_on_error=stale,
         )
 
     async def finalize(self, value: Value) -> None:
@@ -95,19 +101,31 @@ class ModelledRegistry(LoopMachine):
         self.gone.append((self.live.pop(key), cause))
 
     def expire(self) -> None:
-        """Take out of the model what is due; a leased value has not been idle."""
+        """Take out of the model what is due and serves no more; a leased value has not been idle."""
         for key, record in list(self.live.items()):
-            if record.value.leases and record.expires_at < record.limit:
-                record.expires_at = max(record.expires_at, min(self.now + self.idle_ttl, record.limit))
-            if record.expires_at <= self.now:
-                self.leave(key, RemovalCause.IDLE if record.expires_at < record.limit else RemovalCause.EXPIRED)
+            if record.value.leases:
+                record.used = self.now
+                if record.expires_at < record.limit:
+                    record.expires_at = max(record.expires_at, min(self.now + self.idle_ttl, record.limit))
+            if record.expires_at < record.limit:
+                if record.expires_at <= self.now:
+                    self.leave(key, RemovalCause.IDLE)
+            elif min(record.limit + self.stale, max(record.used + self.idle_ttl, record.limit)) <= self.now:
+                self.leave(key, RemovalCause.EXPIRED)
+
+    def fresh(self) -> dict[str, Record]:
+        return {key: record for key, record in self.live.items() if record.expires_at > self.now}
 
     def use(self, key: str) -> Record | None:
-        record = self.live.get(key)
+        record = self.fresh().get(key)
         if record is not None:
-            record.expires_at = min(self.now + self.idle_ttl, record.limit)
+            self.note_use(record)
             self.live[key] = self.live.pop(key)
         return record
+
+    def note_use(self, record: Record) -> None:
+        record.used = self.now
+        record.expires_at = min(self.now + self.idle_ttl, record.limit)
 
     def size(self) -> float:
         return sum(record.value.weight if self.weighs else 1 for record in self.live.values())
@@ -133,7 +151,7 @@ class ModelledRegistry(LoopMachine):
         else:
             registration = self.inside(lambda: self.registry.put(key, value, ttl=own))
         limit = self.now + (self.ttl if own is None else own)
-        record = Record(value, registration, limit, min(limit, self.now + self.idle_ttl))
+        record = Record(value, registration, limit, min(limit, self.now + self.idle_ttl), self.now)
         if key in self.live:
             self.leave(key, RemovalCause.REPLACED)
         self.live[key] = record
@@ -154,10 +172,11 @@ class ModelledRegistry(LoopMachine):
     @rule(key=KEYS)
     def look(self, key: str) -> None:
         self.at_the_same_time()
-        record = self.live.get(key)
+        record, old = self.fresh().get(key), self.live.get(key)
         assert self.inside(self.registry.peek, key) is (None if record is None else record.value)
+        assert self.inside(lambda: self.registry.peek(key, stale=True)) is (None if old is None else old.value)
         items = self.inside(self.registry.items)
-        assert dict(items) == {key: record.value for key, record in self.live.items()}
+        assert dict(items) == {key: record.value for key, record in self.fresh().items()}
         assert self.inside(self.registry.values) == [value for _, value in items]
 
     @rule(key=KEYS, very=st.booleans())
@@ -187,7 +206,7 @@ class ModelledRegistry(LoopMachine):
             if key is not None:
                 self.leave(key, RemovalCause.EXPLICIT)
         elif key is not None:
-            self.live[key].expires_at = min(self.now + self.idle_ttl, self.live[key].limit)
+            self.note_use(self.live[key])
         self.held.remove(entry)
         value.leases -= 1
         self.inside(lease.__exit__)
@@ -215,10 +234,11 @@ class ModelledRegistry(LoopMachine):
     def pop(self, key: str) -> None:
         self.at_the_same_time()
         value = self.inside(self.registry.pop, key, None)
-        record = self.live.get(key)
+        record = self.fresh().get(key)
         assert value is (None if record is None else record.value)
-        if value is not None:
+        if key in self.live:
             self.leave(key, RemovalCause.EXPLICIT)
+        if value is not None:
             self.handed_out.append(value)
 
     @rule()
@@ -235,9 +255,10 @@ class ModelledRegistry(LoopMachine):
     @invariant()
     def both_agree(self) -> None:
         self.at_the_same_time()
-        assert self.inside(lambda: set(self.registry)) == set(self.live)
+        assert self.inside(lambda: set(self.registry)) == set(self.fresh())
+        assert len(self.registry) == len(self.live)
         if self.max_size != FOREVER:
-            assert self.inside(lambda: list(self.registry)) == list(self.live)
+            assert self.inside(lambda: list(self.registry)) == list(self.fresh())
         for record, cause in self.gone:
             assert record.registration.cause is cause, (record, cause)
         for record in self.live.values():

@@ -256,6 +256,53 @@ async def registry_discards_in_flight(bubble: Bubble) -> None:
 
 
 @scenario
+async def registry_serves_old_values(bubble: Bubble) -> None:
+    """An old value is leased while a new one is made, once, and where that fails, until there are news."""
+    making = 0
+    up, news = True, False
+
+    async def make() -> Token:
+        nonlocal making
+        making += 1
+        try:
+            assert making == 1 or news, "two are made at the same time"
+            await asyncio.sleep(0.01)
+            if not up:
+                raise ConnectionError("planned")
+            return await connect(bubble, "client")
+        finally:
+            making -= 1
+
+    async with Registry[str, Token](
+        "clients", ttl=0.1, stale_ttl=0.05, stale_on_error=0.2, finalizer=disconnect
+    ) as clients:
+
+        async def user(*, waits: bool = True) -> None:
+            begin = bubble.clock.time()
+            async with clients.lease("key", make) as client:
+                assert waits or bubble.clock.time() == begin, "an old value was waited for"
+                await _use(client)
+
+        clients.put("key", await connect(bubble, "first"))
+        await asyncio.sleep(0.1)
+        async with TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(user(waits=False))
+        assert clients.statistics().loads or clients.statistics().load_failures, "no new one is made"
+        up = False
+        await asyncio.sleep(0.16)
+        await user()
+        await asyncio.sleep(0.2)
+        up = True
+        await user()
+        clients.put("key", await connect(bubble, "put"), ttl=0.0)
+        await user(waits=False)
+        news = True
+        clients.discard("key")
+        await user()
+
+
+@scenario
 async def registry_keys_change(bubble: Bubble) -> None:
     """Values are put again under their leases, their keys change, and they go by their time and by the close."""
     async with Registry[ChangingKey, Token]("clients", ttl=0.05, finalizer=disconnect) as clients:
