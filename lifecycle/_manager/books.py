@@ -109,13 +109,17 @@ class TaskBooks:
         loop = self._loop
         return loop is None or (loop.is_closed() and not self._running and kernel.has_loop())
 
+    def _has_lost_tasks(self) -> bool:
+        """Whether tasks were left in a loop that is closed, where they never end."""
+        return bool(self._running) and self._loop is not None and self._loop.is_closed() and kernel.has_loop()
+
     def _check_loop(self) -> None:
-        """Say why no task can be started, where tasks were left in a loop that is closed.
+        """Say why no task can be started, or waited for, where tasks were left in a loop that is closed.
 
         Raises:
             WrongLoop: that is why.
         """
-        if self._running and self._loop is not None and self._loop.is_closed() and kernel.has_loop():
+        if self._has_lost_tasks():
             raise WrongLoop(
                 f"{self} belongs to an event loop that was closed with {len(self._running)} tasks of it unfinished; "
                 "close a manager before its loop, and make another one for the next"
@@ -131,14 +135,17 @@ class TaskBooks:
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
-        if self._is_unbound():
-            try:
+        in_line = self._bounded and not self._slots.free
+        try:
+            if in_line or not self._plain:  # a plain start is refused by the closed loop itself
+                self._check_loop()
+            if self._is_unbound():
                 self._bind()
-            except RuntimeError:  # there is no loop
-                self._accepted -= 1
-                handle._coro.close()
-                raise
-        if self._bounded and not self._slots.free:
+        except RuntimeError:  # there is no loop, or what the slots are waited for never ends
+            self._accepted -= 1
+            handle._coro.close()
+            raise
+        if in_line:
             self._slots.enqueue(handle, self._context_for(context))
             if self._hooks:
                 self._hooks.call("queued", handle)

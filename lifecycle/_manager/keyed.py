@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from .._ground import kernel
 from .._ground.calls import coroutine_of, name_of
+from .._ground.errors import WrongLoop
 from .._limits.quotas import UNSAID, Quotas
 from .._task.handle import TaskHandle
 from .books import OPEN, TaskBooks
@@ -44,8 +45,10 @@ def start_keyed(
     kept = turns.keep(share)
     share.claimed += 1
     try:
-        if not kept and manager._pending_limit is not None and turns.waiting >= manager._pending_limit:
-            manager._refuse_one_more(label)
+        if not kept:
+            manager._check_loop()
+            if manager._pending_limit is not None and turns.waiting >= manager._pending_limit:
+                manager._refuse_one_more(label)
         coro = coroutine_of(fn, args)
     except BaseException:
         share.claimed -= 1
@@ -96,6 +99,11 @@ async def spawn_keyed(
     share = quotas.share_for(manager, args)
     turns = quotas.turns
     if not turns.keep(share):
+        try:
+            manager._check_loop()
+        except WrongLoop:
+            turns.drop(share)
+            raise
         await turns.wait(share, kernel.FOREVER, manager)
     try:
         if manager._state is not OPEN:

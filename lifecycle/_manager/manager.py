@@ -207,12 +207,15 @@ class TaskManager(TaskBooks):
         bounded = self._bounded
         # The slot is kept while fn makes its coroutine, because fn may start tasks itself.
         if bounded and not self._slots.keep():
+            self._check_loop()
             await self._slots.wait_for_slot()
         try:
             if self._state is not OPEN:
                 self._reject(label)
             if self._is_unbound():
                 self._bind()
+            elif not self._plain:
+                self._check_loop()
             handle = TaskHandle(self, coroutine_of(fn, args), label)
         except BaseException:
             if bounded:
@@ -356,8 +359,12 @@ class TaskManager(TaskBooks):
         Args:
             timeout: seconds to wait at most; None for as long as it takes. What still runs then is named in the
                 report's ``running`` and goes on.
+
+        Raises:
+            WrongLoop: there are tasks in an event loop that is closed, which never end.
         """
         limit = checked_timeout(timeout, "timeout")
+        self._check_loop()
         await let_be_seen(but_for=self)
         before = self._ended
         in_time = await self._wait_idle(partial(kernel.wait, timeout=limit), draining=True)
@@ -372,6 +379,8 @@ class TaskManager(TaskBooks):
         Cancellation: a native cancellation while the tasks drain ends the draining: they are cancelled as if
         ``drain_timeout`` had passed, and the cancellation is raised when they have ended. Shielded otherwise, for at
         most ``drain_timeout + cancel_timeout + min(1, cancel_timeout)`` seconds. A second caller just stops waiting.
+
+        Tasks that were left in an event loop that is closed are abandoned, and named as such.
         """
         if self._closing is None and not self._running and not self._slots.waiting:
             self._end_idle()
@@ -415,6 +424,9 @@ class TaskManager(TaskBooks):
 
     async def _shut_down(self, held: CancelledError | None) -> CancelledError | None:
         self.close()
+        if self._has_lost_tasks():
+            self._report = joined(self._report, DrainReport(0, (), self._discard_pending(), self._abandon()))
+            return held
         stop_endless(handle._coro for handle in (*self._running, *self._slots.queued_tasks()))
         ended = self._ended
         try:

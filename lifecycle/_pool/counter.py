@@ -260,8 +260,8 @@ class Counter(Stock[T]):
                 return
             slot.state = IDLE
             self._idle.append(slot)
-        elif slot.state is GONE:  # it was dropped with its loop
-            return
+        elif slot.state is GONE or (self._loop is not None and self._loop.is_closed()):
+            return  # it was dropped with its loop, or will be when the pool comes into the next one
         elif spoiled:
             self._workshop.discard(slot)
         elif not self._resets or slot.outdated or self._closing.begun:

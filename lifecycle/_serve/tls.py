@@ -77,7 +77,7 @@ class TlsWire(Wire):
     def _pump(self) -> None:
         """Hand on, in pieces and in order, what waits, as long as the transport takes it."""
         waiting = self._waiting
-        while waiting and not self._full and self.transport is not None:
+        while waiting and not self._full and not self.gone:
             piece = waiting[0][:PIECE]
             if len(piece) == len(waiting[0]):
                 waiting.popleft()

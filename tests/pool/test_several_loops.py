@@ -148,6 +148,29 @@ def test_what_a_closed_loop_left_half_done_holds_up_nobody(step: str) -> None:
         asyncio.run(pool.aclose())  # else whatever test collects the garbage next is told that it was dropped
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_loan_that_ends_after_its_loop_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    """Its block is left when it is collected; there is no loop to destroy its value in, nor to make another."""
+    pool = Pool(make, Tied.close, max_size=2, min_size=2, name="global")
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    left: list[Any] = []
+
+    async def begin() -> None:
+        left.append(asyncio.ensure_future(hold(pool, "loan")))
+        await some_turns()
+
+    loop.run_until_complete(begin())
+    loop.close()
+    left.clear()
+    gc.collect()
+    assert not caplog.records
+    pool._check_invariants()
+    asyncio.run(asyncio.wait_for(use(pool), 5))
+    assert caplog.messages == ["values of a closed loop dropped"]
+    asyncio.run(pool.aclose())
+
+
 async def hold(pool: Pool[Tied], step: str) -> None:
     async with pool.acquire():
         if step in ("loan", "line", "close"):

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import warnings
 import weakref
 from typing import Any
 
@@ -54,6 +55,57 @@ def test_no_loop_gets_what_another_has_made(new_loop: Any, caplog: pytest.LogCap
     assert not ended
     statistics = registry.statistics()
     assert statistics.opened == statistics.closed == 3
+
+
+@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
+@pytest.mark.parametrize("finalizer", [None, id], ids=["without an end", "with one"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nothing_of_a_loop_that_is_closed_by_hand_is_found(new_loop: Any, finalizer: Any) -> None:
+    """Nor by those who find a value without a step of the loop's, the first who come into the next one."""
+    registry = Registry[str, Bound](finalizer=finalizer)
+
+    async def ask() -> None:
+        for _ in range(2):
+            assert (await registry.get_or_create("k", Bound)).loop is asyncio.get_running_loop()
+        assert registry.get("k") is not None
+
+    for _ in range(3):
+        loop = new_loop()
+        loop.run_until_complete(ask())
+        loop.run_until_complete(ask())
+        loop.close()
+        assert registry.get("k") is None
+        assert loop.is_closed()
+    registry._check_invariants()
+
+
+def test_a_loop_that_nobody_closes_ends_as_ever() -> None:
+    """Collected, it is closed by asyncio, which says so; our word for its owners is in nobody's way."""
+    registry = Registry[str, int]()
+
+    async def put(registry: Registry[str, int]) -> None:
+        registry.put("k", 1)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(put(registry))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        del loop, registry  # which refers to it
+        gc.collect()
+    assert any("unclosed event loop" in str(warning.message) for warning in seen)
+
+
+def test_a_loop_that_runs_refuses_to_be_closed_as_ever() -> None:
+    """And nothing of it is gone."""
+    registry = Registry[str, int]()
+
+    async def put() -> None:
+        registry.put("k", 1)
+        with pytest.raises(RuntimeError, match="running"):
+            asyncio.get_running_loop().close()
+        assert registry.get("k") == 1
+
+    asyncio.run(put())
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -114,6 +114,27 @@ def test_a_peer_that_does_not_take_all_meets_a_reset(new_loop: Any, tls: bool) -
 
 @on_every_loop
 @with_and_without_tls
+def test_a_peer_that_breaks_off_makes_no_noise(new_loop: Any, tls: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio warns of what is still written then, once for each piece."""
+
+    async def handler(stream: ServedStream) -> None:
+        await stream.receive()
+        await stream.send(bytes(SIZE))
+
+    async def main() -> None:
+        async with serve(handler, tls=tls, on_error=lambda stream, error: None) as server:
+            peer = Peer(server, tls=tls)
+            await to_thread(peer.ask, b"go")
+            await to_thread(peer.read, 1)
+            peer.break_off()
+            await until(lambda: not server.statistics().live)
+
+    run_on(new_loop, main())
+    assert not caplog.messages
+
+
+@on_every_loop
+@with_and_without_tls
 def test_items_of_several_senders_stay_whole_and_in_order(new_loop: Any, tls: bool) -> None:
     """However large, and also that of one who has stopped waiting."""
 
