@@ -18,6 +18,7 @@ from .._ground.checks import checked_callable
 from .._ground.foreign import in_words
 from .._ground.roots import Thing
 from .._lender import Closing
+from .._task.waiting import closing_tasks, let_be_seen
 from .finalizing import Crew
 from .registrations import CLOSED, EXPIRED, LIVE, REPLACED, RETIRED, SHUT, SIZE, Registration, RemovalCause
 from .shelf import Shelf
@@ -255,7 +256,11 @@ class Departures(Generic[K, V]):
         return lost
 
     async def wait_closed(self, registration: Registration[K, V]) -> None:
-        """Wait until a registration is closed."""
+        """Wait until a registration is closed; its finalizer, and who that waits for, do not wait for themselves."""
+        if self.crew is not None:
+            await let_be_seen()
+            if registration._state is CLOSED or self.crew.ends(registration, closing_tasks()):
+                return
         future = self._endings.get(registration)
         if future is None:
             future = self._endings[registration] = kernel.new_future()

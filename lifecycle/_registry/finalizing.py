@@ -151,6 +151,10 @@ class Crew(Generic[E]):
         """Whether *task* is one of the crew."""
         return any(worker.task is task for worker in self._workers)
 
+    def ends(self, entry: E, tasks: frozenset[Task[Any]]) -> bool:
+        """Whether one of *tasks* is in the finalizer of *entry*."""
+        return any(worker.entry is entry and worker.task in tasks for worker in self._workers)
+
     def fence(self, exempt: frozenset[Task[Any]]) -> Callable[[], bool]:
         """Return a question: has everything ended that was submitted until now, but for *exempt* tasks' work?"""
         last = self._taken + len(self._queue)

@@ -143,6 +143,8 @@ class Registration(Generic[K, V]):
     async def closed(self) -> None:
         """Wait until the value has been finalized, or handed out by `pop`.
 
+        Called by its finalizer, or by what that waits for, it returns at once: it would wait for itself.
+
         Cancellation: ends the waiting, nothing else.
         """
         if self._state is not CLOSED:

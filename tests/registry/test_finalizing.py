@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from lifecycle import Registry, ReleaseTimeout
 from lifecycle.testing import Bubble, run_virtual
 
 from ..collection import without_collection
-from ..loops import run_on
+from ..loops import on_every_loop, run_on
 
 
 def test_what_is_to_be_finalized_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,3 +138,30 @@ def test_a_finalizer_that_takes_too_long_is_ended(stubborn: bool) -> None:
         await asyncio.sleep(60)
 
     run_virtual(scenario)
+
+
+@pytest.mark.parametrize("through", ["itself", "a task", "a close"])
+@on_every_loop
+def test_a_finalizer_does_not_wait_for_its_own_end(new_loop: Any, through: str) -> None:
+    """Neither by itself nor through another task; everybody else does."""
+    order: list[str] = []
+
+    async def main() -> None:
+        async def wait_for_itself(_: str) -> None:
+            if through == "itself":
+                await registration.closed()
+            elif through == "a task":
+                await asyncio.create_task(registration.closed())
+            else:
+                async with Registry[str, str]("inner", finalizer=lambda _: registration.closed()) as inner:
+                    inner.put("a", "value")
+            order.append("finalized")
+
+        async with Registry[str, str](finalizer=wait_for_itself, close_timeout=None) as registry:
+            registration = registry.put("a", "value")
+            registration.remove()
+            await registration.closed()
+            order.append("closed")
+
+    run_on(new_loop, main())
+    assert order == ["finalized", "closed"]
