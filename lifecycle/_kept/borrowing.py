@@ -11,6 +11,7 @@ from .._ground.errors import OwnerClosed
 from .._retry.retry import Retry
 from .connection import Connection
 from .keeper import Keeper
+from .line import Arrival
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ class Use(Generic[T]):
 
     __slots__ = ("_arrive", "_connection", "_retry")
 
-    def __init__(self, arrive: Callable[[], Awaitable[Connection[T]]], retry: Retry) -> None:
+    def __init__(self, arrive: Callable[[], Awaitable[Arrival[T]]], retry: Retry) -> None:
         self._arrive = arrive
         self._retry = retry
         self._connection: Connection[T] | None = None
@@ -33,8 +34,8 @@ class Use(Generic[T]):
         Raises:
             TimeoutExpired, ConnectError, OwnerClosed, NotConnected: as `KeptConnection.get`.
         """
-        self._connection = connection = await self._arrive()
-        return connection.value
+        self._connection, value = await self._arrive()
+        return value
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -55,7 +56,7 @@ class Generations(Generic[T]):
 
     __slots__ = ("_arrive", "_keeper", "_seen")
 
-    def __init__(self, arrive: Callable[[float, int], Awaitable[Connection[T]]], keeper: Keeper[T]) -> None:
+    def __init__(self, arrive: Callable[[float, int], Awaitable[Arrival[T]]], keeper: Keeper[T]) -> None:
         self._arrive = arrive
         self._keeper = keeper
         self._seen = 0
@@ -72,8 +73,8 @@ class Generations(Generic[T]):
             ConnectError, NotConnected: as `KeptConnection.get`.
         """
         try:
-            connection = await self._arrive(kernel.FOREVER, self._seen)
+            connection, value = await self._arrive(kernel.FOREVER, self._seen)
         except OwnerClosed:
             raise StopAsyncIteration from None
         self._seen = connection.number
-        return connection.value
+        return value

@@ -27,6 +27,7 @@ from .._scope.entries import Resource
 from .connection import Connection
 from .ending import given_up_attempt, given_up_left, given_up_loss, given_up_undecided
 from .life import CLOSED_ON_PURPOSE, KeptLife, logger
+from .line import Arrival
 from .outage import cause_of
 from .records import ConnectionUp
 from .state import CONNECTING, ENDED, UP, WAITING
@@ -111,7 +112,7 @@ class Keeper(KeptLife[T]):
         connection.number = self.ups
         connection.up_since = now
         self._move(UP)
-        self.line.wake(connection)
+        self.line.wake(Arrival(connection, connection.value))
         scope, plan = connection.scope, self.plan
         if plan.on_down is not None:
             scope._own(Resource(f"on_down of {plan.name!r}", connection, self._tell_down))

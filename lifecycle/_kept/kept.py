@@ -17,8 +17,8 @@ from .._ground.roots import Portrait, Thing, enroll
 from .._scope.scope import Scope
 from .._task.waiting import waits_for
 from .borrowing import Generations, Use
-from .connection import Connection
 from .keeper import Keeper
+from .line import Arrival
 from .plan import Plan
 from .records import KeptStatistics
 from .state import ENDED, UP, KeptState
@@ -260,25 +260,27 @@ class KeptConnection(Generic[T]):
         self._keeper.begin()
         self._scope.create_task(self._keeper.keep(), name=f"keeper of {self.name!r}", context=self._context)
 
-    async def _arrival(self, seconds: float, seen: int = 0) -> Connection[T]:
+    async def _arrival(self, seconds: float, seen: int = 0) -> Arrival[T]:
         """Return the present connection or the next one, of those after number *seen*."""
         keeper = self._keeper
         if keeper.state not in ENDED:
             self._begin()
         connection = keeper.connection
-        if keeper.state is not UP or seen >= keeper.ups:
-            if keeper.state in ENDED:
-                keeper.refuse()
-            if keeper.task is not None and waits_for(keeper.task, kernel.current_task()):
-                if connection is not None and connection.has_value and keeper.attempt is not None:
-                    return connection  # which is being prepared
-                raise NotConnected(f"{self} waits for the caller before it connects again; it cannot wait for that")
-            arrived, connection = await keeper.line.wait(seconds)
-            if not arrived:
-                raise TimeoutExpired(f"the next connection of {self}", seconds)
-        if connection is None:
+        if keeper.state is UP and seen < keeper.ups:
+            assert connection is not None
+            return Arrival(connection, connection.value)
+        if keeper.state in ENDED:
             keeper.refuse()
-        return connection
+        if keeper.task is not None and waits_for(keeper.task, kernel.current_task()):
+            if connection is not None and connection.has_value and keeper.attempt is not None:
+                return Arrival(connection, connection.value)  # which is being prepared
+            raise NotConnected(f"{self} waits for the caller before it connects again; it cannot wait for that")
+        arrived, arrival = await keeper.line.wait(seconds)
+        if not arrived:
+            raise TimeoutExpired(f"the next connection of {self}", seconds)
+        if arrival is None:
+            keeper.refuse()
+        return arrival
 
     def _settle(self) -> None:
         if self._scope.closed:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from lifecycle import ConnectionLost, NotConnected, OwnerClosed, Retry, TimeoutExpired, keep_connected
+from lifecycle import ConnectionLost, NotConnected, OwnerClosed, Retry, Stages, TimeoutExpired, keep_connected
 from lifecycle.testing import Bubble
-from lifecycle.types import KeptState
+from lifecycle.types import KeptConnection, KeptState
 
-from ..loops import some_turns, virtual
+from ..loops import on_every_loop, run_on, some_turns, virtual
 from .peer import STEADY, Peer, Session, until
 
 
@@ -25,6 +26,45 @@ async def test_waiters_get_a_connection_that_is_lost_at_once(bubble: Bubble) -> 
         assert (await one).number == 1
         await until(kept, KeptState.WAITING)
         assert (await kept.get()).number == 2
+
+
+@on_every_loop
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("ends", ["lost", "closed"])
+def test_a_waiter_gets_its_connection_although_it_is_gone(new_loop: Any, turns: int, ends: str) -> None:
+    """One of which nothing has to be released may have ended before those who wait have made their next step."""
+
+    async def bare(stages: Stages) -> object:
+        await asyncio.sleep(0)
+        return object()
+
+    def end(value: object) -> None:
+        if ends == "lost":
+            kept.report_lost(value)
+        else:
+            closing.append(asyncio.ensure_future(kept.aclose()))
+
+    def later(value: object, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(later, value, turns - 1)
+        else:
+            end(value)
+
+    async def use() -> object:
+        async with kept.use(timeout=60.0) as value:
+            return value
+
+    async def main() -> None:
+        nonlocal kept
+        kept = keep_connected(bare, on_up=lambda up: later(up.value, turns), retry=STEADY)
+        values = await asyncio.gather(kept.get(), kept.get(timeout=60.0), use(), anext(aiter(kept)))
+        assert len(set(values)) == 1
+        await kept.aclose()
+        await asyncio.gather(*closing)
+
+    kept: KeptConnection[object]
+    closing: list[asyncio.Future[None]] = []
+    run_on(new_loop, main())
 
 
 @virtual
