@@ -32,8 +32,6 @@ class Intake:
 
     Args:
         owner: the server's name, for the log.
-        take: owns a connection from its step on; it never raises for lack of room.
-        has_room: whether there is room for another one.
 
     Attributes:
         paused: whether connections are left in line at this moment.
@@ -41,13 +39,13 @@ class Intake:
         closed: whether it has come to its end; what is taken then comes from the line, whether there is room or not.
     """
 
-    def __init__(self, owner: str, take: Callable[[Incoming], object], has_room: Callable[[], bool]) -> None:
+    def __init__(self, owner: str) -> None:
         self.paused = False
         self.exhausted = 0
         self.closed = False
         self._owner = owner
-        self._take: Callable[[Incoming], object] = take
-        self._has_room: Callable[[], bool] = has_room
+        self._take: Callable[[Incoming], object] = nothing
+        self._has_room: Callable[[], bool] = nothing
         self._listeners: Sequence[Listener] = ()
         self._context: Context | None = None
         self._retry: TimerHandle | None = None
@@ -60,10 +58,22 @@ class Intake:
         """Where it listens."""
         return tuple(listener.address for listener in self._listeners)
 
-    def begin(self, listeners: Sequence[Listener], context: Context) -> None:
-        """Take what comes to *listeners*; its timers run in *context*."""
-        self._listeners = listeners
-        self._context = context
+    def begin(
+        self,
+        listeners: Sequence[Listener],
+        take: Callable[[Incoming], object],
+        has_room: Callable[[], bool],
+        context: Context,
+    ) -> None:
+        """Take what comes, until the end.
+
+        Args:
+            listeners: where from.
+            take: owns a connection from its step on; it never raises for lack of room.
+            has_room: whether there is room for another one.
+            context: what its timers run in.
+        """
+        self._listeners, self._take, self._has_room, self._context = listeners, take, has_room, context
         for listener in listeners:
             listener.begin(self._arrived, self._failed)
 
@@ -75,7 +85,7 @@ class Intake:
                 listener.close(take_line=take_line)
             self._stop_retry()
             self._end_spell()
-            self._take = self._has_room = nothing  # the server's: a cycle
+            self._take = self._has_room = nothing
 
     def go_on(self) -> None:
         """Take again, if there is room now."""
@@ -136,5 +146,5 @@ class Intake:
 
 
 def nothing(*_: object) -> bool:
-    """Stand in for the server when all is over."""
+    """Stand in for the server before it listens, and when all is over: what it has of the server is a cycle."""
     return False

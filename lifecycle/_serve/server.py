@@ -111,7 +111,7 @@ class Server:
             hooks=(EndHook(self),),
             on_error=on_error or partial(log_error, name),
         )
-        self._intake = Intake(name, self._take, self._has_room)
+        self._intake = Intake(name)
         self._connections: dict[TaskHandle[Any], Connection] = {}
         self._in_line: deque[Future[None]] = deque()  # connections that were in line when the server closed
         self._counts: Counter[str] = Counter()
@@ -158,7 +158,7 @@ class Server:
         self._state = OPEN
         if trace.sink is not None:
             self._account = trace.Account("server", self.name)
-        self._intake.begin(listeners, self._context)
+        self._intake.begin(listeners, self._take, self._has_room, self._context)
         return self
 
     async def __aexit__(

@@ -128,7 +128,8 @@ class Wire(asyncio.Protocol):
             self._finished.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.transport = None
+        transport, self.transport = self.transport, None
+        transport.close()  # which changes nothing, but lets one of asyncio's that was cut go of itself: a cycle
         self.error = self.error or exc
         self.blocked = False
         self.end_input()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..collection import without_collection
-from .leaving_nothing import owners, requests, scopes
+from .leaving_nothing import connections, owners, requests, scopes
 from .leaving_nothing._parts import CASES, Case, live, turn
 
 #: Where a cycle is left that keeps nothing of what was held and met: a registry and a pool are made of parts that know
@@ -24,7 +24,7 @@ from .leaving_nothing._parts import CASES, Case, live, turn
 KNOWN = ("registry", "pool") if sys.version_info >= (3, 12) else ("registry", "pool", "server")
 
 
-PROGRAMS = (scopes, owners, requests)  # which have entered theirs
+PROGRAMS = (scopes, owners, connections, requests)  # which have entered theirs
 
 
 async def repeat(run: Case, times: int) -> None:

@@ -61,6 +61,8 @@ def test_the_limit_holds_for_real_connections(new_loop: Any) -> None:
 def test_without_descriptors_it_waits_and_goes_on(new_loop: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The connection stays in the system's line, the loop does not spin, and it is served when there is room again."""
 
+    "host".encode("idna")  # whose module could not be read later
+
     async def main() -> None:
         async with serve_tcp(echo) as server:
             before = resource.getrlimit(resource.RLIMIT_NOFILE)

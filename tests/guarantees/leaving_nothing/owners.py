@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 from lifecycle import (
     Pool,
-    ReaderWorker,
     Registry,
-    Retry,
     Scope,
     TaskGroup,
     TaskManager,
     amap,
     as_completed,
-    connect,
     fixed_rate,
     gather,
-    link,
     race,
-    serve_tcp,
     take_snapshot,
 )
 
 from ._parts import (
-    Error,
     Value,
     cancel_soon,
     case,
@@ -326,118 +319,7 @@ async def pool_borrower_waits_too_long() -> None:
         pass
 
 
-# Pairs
-
-
-@case
-async def pair_reader_fails() -> None:
-    async with ReaderWorker(fail, forever, close=turn) as pair:
-        await pair.wait()
-        fails()
-
-
-@case
-async def pair_worker_fails() -> None:
-    async with ReaderWorker(forever, fail, close=fail_later):
-        await pause()
-
-
-@case
-async def pair_close_takes_too_long() -> None:
-    async with ReaderWorker(forever, forever, close=forever, close_timeout=0.001):
-        await turn()
-
-
-@case
-async def pair_is_cancelled() -> None:
-    cancel_soon()
-    async with ReaderWorker(forever, forever, close=pause):
-        await turn()
-
-
-@case
-async def link_fails() -> None:
-    await link(fail, forever, close=pause)
-
-
-@case
-async def link_is_cancelled() -> None:
-    cancel_soon()
-    await link(fail_when_cancelled, forever)
-
-
-# Connects and servers
-
-
-async def connector(stages: Any) -> Value:
-    stages.start_soon(forever)
-    value: Value = await stages.acquire(make)
-    return value
-
-
-async def failing_connector(stages: Any) -> None:
-    await stages.acquire(make, release=fail_later)
-    await stages.step(fail(), name="greeting")
-
-
-async def hanging_connector(stages: Any) -> None:
-    await stages.acquire(make)
-    await stages.step(fail_when_cancelled())
-
-
-@case
-async def connect_succeeds() -> None:
-    async with connect(connector) as value:
-        del value
-
-
-@case
-async def connect_fails() -> None:
-    await connect(failing_connector, retry=Retry(attempts=2, retry_on=Error, backoff=(0.001, 0.001)))
-
-
-@case
-async def connect_times_out() -> None:
-    await connect(hanging_connector, timeout=0.001)
-
-
-@case
-async def connect_is_cancelled() -> None:
-    cancel_soon()
-    await connect(hanging_connector)
-
-
-@case
-async def connect_is_closed() -> None:
-    attempt = connect(forever)
-    attempt.poll()
-    await pause()
-    await attempt.aclose()
-
-
-@case
-async def connection_fails() -> None:
-    async with connect(connector):
-        fails()
-
-
-@case
-async def server_handles() -> None:
-    async with serve_tcp(turn, "127.0.0.1", 0) as server:
-        await visit(server.port)
-
-
-@case
-async def server_handler_fails() -> None:
-    async with serve_tcp(fail, "127.0.0.1", 0, on_error=unheard) as server:
-        await visit(server.port)
-
-
-async def visit(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await reader.read()
-    writer.close()
-    await writer.wait_closed()
+# Looking
 
 
 @case
