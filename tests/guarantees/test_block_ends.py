@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import Pool, ReaderWorker, Registry, Scope, TaskGroup, TaskManager
+from lifecycle import Pool, ReaderWorker, Registry, Scope, Stages, TaskGroup, TaskManager, connect, keep_connected
 from lifecycle.testing import Bubble
 
 from ..loops import virtual
@@ -71,7 +71,28 @@ async def pair(release: Callable[..., Any]) -> AsyncIterator[None]:
         yield
 
 
-BLOCKS: dict[str, Block] = {block.__name__: block for block in (scope, manager, group, registry, pool, pair)}
+@contextlib.asynccontextmanager
+async def connection(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(asyncio.sleep, 0, release=release)
+
+    async with connect(connector):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def kept(release: Callable[..., Any]) -> AsyncIterator[None]:
+    async def connector(stages: Stages) -> None:
+        await stages.acquire(asyncio.sleep, 0, release=release)
+
+    async with keep_connected(connector) as owner:
+        await owner.get()
+        yield
+
+
+BLOCKS: dict[str, Block] = {
+    block.__name__: block for block in (scope, manager, group, registry, pool, pair, connection, kept)
+}
 
 #: The manager's tasks are not its errors: it logs them.
 RAISING = {name: block for name, block in BLOCKS.items() if name != "manager"}

@@ -17,11 +17,13 @@ from lifecycle import (
     ReaderWorker,
     Registry,
     Scope,
+    Stages,
     TaskGroup,
     TaskManager,
     connect,
     fixed_rate,
     gather,
+    keep_connected,
     link,
     race,
     run,
@@ -205,6 +207,54 @@ async def first_step_of_a_linked_loop() -> None:
 @owner
 async def connecting() -> None:
     await connect(leave)
+
+
+@owner
+async def kept_connector() -> None:
+    async with keep_connected(leave) as kept:
+        await kept.get()
+
+
+async def connector(stages: Stages) -> None:
+    await stages.acquire(leave_nothing, release=lambda _: None)
+
+
+@owner
+async def kept_reader() -> None:
+    async def reading(stages: Stages) -> None:
+        stages.start_soon(leave)
+
+    async with keep_connected(reading):
+        await forever()
+
+
+@owner
+async def kept_release() -> None:
+    async def clumsy(stages: Stages) -> None:
+        await stages.acquire(leave_nothing, release=leave)
+
+    async with keep_connected(clumsy) as kept:
+        await kept.get()
+        kept.reconnect()
+        await forever()
+
+
+@owner
+async def kept_replay() -> None:
+    async with keep_connected(connector, replay=leave):
+        await forever()
+
+
+@owner
+async def kept_on_up() -> None:
+    async with keep_connected(connector, on_up=leave_at_once):
+        await forever()
+
+
+@owner
+async def kept_on_down() -> None:
+    async with keep_connected(connector, on_down=leave) as kept:
+        await kept.get()
 
 
 @owner

@@ -6,6 +6,7 @@ An owner that touches such an error in the middle of its books loses what stands
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -26,6 +27,7 @@ from lifecycle import (
     connect,
     fixed_rate,
     gather,
+    keep_connected,
     link,
     race,
     resource,
@@ -33,6 +35,7 @@ from lifecycle import (
     serve_tcp,
 )
 from lifecycle._ground.foreign import members
+from lifecycle.types import KeptConnection
 
 from ..hostile import with_hostile_errors
 
@@ -316,6 +319,11 @@ async def body_of_a_loan(fail: Fail, fails: Any) -> None:
 
 # Connects
 
+SURE = Retry(attempts=1, retry_on=KeyError)
+
+
+async def nothing_to_do(_: object) -> None: ...
+
 
 @place
 async def stage(fail: Fail, fails: Any) -> None:
@@ -338,6 +346,50 @@ async def rollback(fail: Fail, fails: Any) -> None:
     with pytest.raises(ConnectError) as caught:
         await connect(connector)
     raise caught.value.rollback_errors[0]
+
+
+@place
+async def kept_connector(fail: Fail, fails: Any) -> None:
+    kept: KeptConnection[None] = keep_connected(fail, retry=SURE)
+    with pytest.raises(ConnectError) as caught:
+        await kept.get()
+    with pytest.raises(ConnectError):
+        await kept.aclose()
+    assert caught.value.__cause__ is not None
+    raise caught.value.__cause__
+
+
+@place
+async def kept_reader(fail: Fail, fails: Any) -> None:
+    async def connector(stages: Any) -> None:
+        stages.start_soon(fail)
+
+    with pytest.raises(ConnectError) as caught:
+        async with keep_connected(connector, retry=SURE):
+            await forever()
+    assert caught.value.__cause__ is not None
+    raise caught.value.__cause__
+
+
+@place
+async def kept_report(fail: Fail, fails: Any) -> None:
+    downs: list[Any] = []
+    async with keep_connected(nothing_to_do, on_down=downs.append, retry=Retry(retry_on=Exception)) as kept:
+        with contextlib.suppress(Exception):
+            async with kept.use():
+                fails()
+        await kept.get()
+    assert [down.generation for down in downs] == [1, 2]
+    raise downs[0].error
+
+
+@place
+async def kept_release(fail: Fail, fails: Any) -> None:
+    async def connector(stages: Any) -> None:
+        await stages.acquire(object, release=fail)
+
+    async with keep_connected(connector) as kept:
+        await kept.get()
 
 
 @with_hostile_errors

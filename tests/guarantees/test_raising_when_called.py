@@ -27,6 +27,7 @@ from lifecycle import (
     connect,
     fixed_rate,
     gather,
+    keep_connected,
     link,
     race,
 )
@@ -211,6 +212,26 @@ async def linked(others: Others) -> None:
     await link(others.work, fails)
 
 
+def keeping(step: Callable[[Stages], Any], **hooks: Any) -> Callable[..., Any]:
+    async def use(others: Others) -> None:
+        async def connector(stages: Stages) -> None:
+            stages.start_soon(others.work)
+            await some_turns()
+            started = step(stages)
+            if isinstance(started, Awaitable):
+                await started
+
+        async with keep_connected(connector, **hooks):
+            await others.work()
+
+    return use
+
+
+async def kept_connector(others: Others) -> None:
+    async with keep_connected(fails):
+        await others.work()
+
+
 async def timer(others: Others) -> None:
     async with TaskGroup() as group:
         group.start_soon(others.work)
@@ -237,7 +258,7 @@ USES: dict[str, Callable[[Others], Coroutine[Any, Any, None]]] = {
         race_first, race_last, race_alone, gather_what_fails, gather_from_a_source, gather_from_an_asynchronous_source,
         amap_of_all, amap_of_some, amap_from_an_asynchronous_source, as_completed_of_what_fails,
         as_completed_from_a_source, as_completed_from_an_asynchronous_source, acquire, spawn_with_a_limit, pool,
-        registry, pair_reader, pair_worker, linked, timer,
+        registry, pair_reader, pair_worker, linked, kept_connector, timer,
     )
 }  # fmt: skip
 for name, kind in {"group": TaskGroup, "manager": manager, "scope": Scope}.items():
@@ -247,6 +268,9 @@ USES["manager.spawn"] = owner_of(manager, lambda owner: owner.spawn(fails))
 USES["stages.start_soon"] = connecting(lambda stages: stages.start_soon(fails))
 USES["stages.acquire"] = connecting(lambda stages: stages.acquire(fails))
 USES["stages.step"] = connecting(lambda stages: stages.step(Failing()))
+USES["kept.acquire"] = keeping(lambda stages: stages.acquire(fails))
+USES["kept.start_soon"] = keeping(lambda stages: stages.start_soon(fails))
+USES["kept.replay"] = keeping(lambda stages: None, replay=fails)
 
 
 def holds(error: BaseException) -> bool:

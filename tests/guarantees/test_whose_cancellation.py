@@ -16,7 +16,19 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle import Pool, ReaderWorker, Registry, Scope, Stages, TaskCancelled, TaskGroup, connect, link, resource
+from lifecycle import (
+    Pool,
+    ReaderWorker,
+    Registry,
+    Scope,
+    Stages,
+    TaskCancelled,
+    TaskGroup,
+    connect,
+    keep_connected,
+    link,
+    resource,
+)
 
 from ..exits import Grouping, Plain, Reraising, Suppressing, client
 from ..loops import on_every_loop, run_on, some_turns
@@ -377,6 +389,20 @@ async def register() -> None:
         await registry.get_or_create("key", Consumer().start)
 
 
+async def start_in(stages: Stages) -> None:
+    await stages.acquire(Consumer().start)
+
+
+async def hold() -> None:
+    async with connect(start_in):
+        pass
+
+
+async def keep() -> None:
+    async with keep_connected(start_in) as kept:
+        await kept.get()
+
+
 async def forever(*_: object) -> None:
     await asyncio.sleep(60)
 
@@ -392,7 +418,7 @@ async def tie() -> None:
 
 
 @on_every_loop
-@pytest.mark.parametrize("owner", [enter_late, acquire_late, lend, register, pair, tie])
+@pytest.mark.parametrize("owner", [enter_late, acquire_late, lend, register, hold, keep, pair, tie])
 def test_every_owner_takes_a_cancellation_that_its_release_raises_for_a_failure(
     new_loop: Any, owner: Callable[[], Any]
 ) -> None:
