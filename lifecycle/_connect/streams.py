@@ -10,6 +10,9 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 
+#: What an address fails with that cannot be tried from here, as one of IPv6 where the machine has none.
+NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
 _lock = threading.Lock()
 _default: ssl.SSLContext | None = None
 
@@ -20,7 +23,8 @@ async def open_tcp(host: str, port: int) -> SocketStream:
     Cancellation: ends the connecting and closes the socket.
 
     Raises:
-        OSError: nothing answers there: the error of the one address that there is, or that all have in common.
+        OSError: nothing answers there: the error of the one address that there is, or one that fits all, whose cause
+            has all of them.
     """
     try:
         stream = await anyio.connect_tcp(host, port)
@@ -42,14 +46,16 @@ async def open_tcp(host: str, port: int) -> SocketStream:
 
 
 def what_failed(found: ExceptionGroup[Exception]) -> OSError:
-    """Return the error for what the addresses of one host have met: its class is that of all, where they have one."""
+    """Return the error for what the addresses of one host have met, of the class that fits them all; it tells all."""
     errors = [error for error in found.exceptions if isinstance(error, OSError)]
     told = "; ".join(dict.fromkeys(error.strerror or str(error) for error in errors))
-    numbers = {error.errno for error in errors}
-    number = numbers.pop() if len(numbers) == 1 else None
+    # A name has often addresses of a kind that this machine has no way to, which say nothing about the peer.
+    met = [error for error in errors if error.errno not in NO_WAY] or errors
+    number = met[0].errno if len({error.errno for error in met}) == 1 else None
     if number is not None:
         return OSError(number, told)  # which is of the class for that number
-    return OSError(f"no address could be connected to: {told}")
+    kind = ConnectionError if all(isinstance(error, ConnectionError) for error in met) else OSError
+    return kind(f"no address could be connected to: {told}")
 
 
 async def shake_hands(

@@ -78,14 +78,37 @@ def test_several_addresses_that_refuse_are_a_refusal(monkeypatch: pytest.MonkeyP
     asyncio.run(main())
 
 
-def test_addresses_that_fail_differently_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no class for that but the one of all."""
-    monkeypatch.setattr(anyio, "connect_tcp", failing(REFUSED[0], OSError(errno.ENETUNREACH, "unreachable")))
+TIMED_OUT = TimeoutError(errno.ETIMEDOUT, "timed out")
+NO_ROUTE = OSError(errno.ENETUNREACH, "unreachable")
+NO_ADDRESS = OSError(errno.EADDRNOTAVAIL, "none here")
+
+
+@pytest.mark.parametrize(
+    ("met", "kind"),
+    [
+        ((REFUSED[0], TIMED_OUT), OSError),
+        ((REFUSED[0], ConnectionResetError(errno.ECONNRESET, "reset")), ConnectionError),
+        ((TIMED_OUT, TIMED_OUT), TimeoutError),
+        ((NO_ROUTE, REFUSED[0]), ConnectionRefusedError),
+        ((NO_ADDRESS, NO_ROUTE, TIMED_OUT), TimeoutError),
+        ((NO_ROUTE, NO_ADDRESS), OSError),
+        ((OSError("without a number"), OSError("nor this")), OSError),
+    ],
+    ids=["refused, late", "refused, reset", "late", "no way, refused", "no way, late", "no way", "no number"],
+)
+def test_addresses_that_fail_differently_are_all_told(
+    monkeypatch: pytest.MonkeyPatch, met: tuple[OSError, ...], kind: type[OSError]
+) -> None:
+    """By an error of the class that fits all of those that could be tried from here; `retry_on` may name it."""
+    monkeypatch.setattr(anyio, "connect_tcp", failing(*met))
 
     async def main() -> None:
-        with pytest.raises(OSError, match="refused by ::1; unreachable") as caught:
+        with pytest.raises(kind) as caught:
             await streams.open_tcp("mixed.example", 1)
-        assert type(caught.value) is OSError
+        assert type(caught.value) is kind
+        assert all((error.strerror or str(error)) in str(caught.value) for error in met)
+        assert isinstance(caught.value.__cause__, ExceptionGroup)
+        assert caught.value.__cause__.exceptions == met
 
     asyncio.run(main())
 
