@@ -107,6 +107,7 @@ async def dial_tcp(stages: Stages, host: str, port: int) -> SocketStream:
         OSError: nothing answers there; of the class that fits what all addresses have met that could be tried from
             here, such as ``ConnectionRefusedError``, with all of them in its cause. A refusal it is also where the
             connection would be one with itself.
+        TypeError, ValueError: *host* or *port* is none.
     """
     from .streams import open_tcp
 

@@ -5,8 +5,10 @@ Every step is synchronous and writes all its books before anything of a user's i
 
 from __future__ import annotations
 
+import warnings
 from asyncio import AbstractEventLoop, Future, Task, current_task
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +19,7 @@ from .admission import Admission
 from .line import Line
 from .slot import CHECKING, CREATING, GONE, IDLE, LENT, RESETTING, Slot
 from .stock import FOREVER, Stock
-from .upkeep import Upkeep
+from .upkeep import Upkeep, site_in_words
 from .workshop import Workshop
 
 T = TypeVar("T")
@@ -149,11 +151,14 @@ class Counter(Stock[T]):
         elif self._closing.state is not OPEN:  # no borrower will come any more
             self._workshop.end(slot)
         else:
+            if slot.state is not CHECKING:
+                slot.idle_since = now
             self._move(slot, IDLE)
             slot.since = now
-            self._idle.append(slot)
+            # What nobody has used goes out last again, or a pool would never get smaller.
+            self._idle.insert(0 if slot is self._upkeep.checking else len(self._idle), slot)
             if self._timed:
-                self._upkeep.wake_by(min(slot.renew_at, now + self._max_idle))
+                self._upkeep.watch_idle(slot)
             self._closing.progress()
 
     def _creation_succeeded(self, slot: Slot[T]) -> None:
@@ -194,18 +199,20 @@ class Counter(Stock[T]):
     def _check_passed(self, slot: Slot[T]) -> None:
         self._distrusts = False
         self._lend_or_keep(slot)
+        self._upkeep.check_ended(slot)
 
-    def _check_failed(self, now: float) -> None:
+    def _check_failed(self, slot: Slot[T], now: float) -> None:
         """Check the other idle values that are due, all at once: what has ended one may have ended them all.
 
         And whoever waits is not left to their checks alone, until one passes.
         """
+        self._upkeep.check_ended(slot)
         self._distrusts = True
-        due = {slot: None for slot in self._idle if self._needs_check(slot, now)}
+        due = {idle: None for idle in self._idle if self._needs_check(idle, now)}
         if due:
-            self._idle[:] = [slot for slot in self._idle if slot not in due]
-            for slot in due:
-                self._workshop.check(slot)
+            self._idle[:] = [idle for idle in self._idle if idle not in due]
+            for idle in due:
+                self._workshop.check(idle)
 
     def _work_is_late(self, slot: Slot[T]) -> None:
         """Count on a value no more whose creation, check or reset takes long, and begin another where there is room."""
@@ -270,6 +277,30 @@ class Counter(Stock[T]):
             self._workshop.reset(slot)
         if self._watchers:
             self._closing.progress()
+
+    def _loan_dropped(self, loan: object, slot: Slot[T]) -> None:
+        """Tell of a loan that the garbage collector has found, inside its block, and have its value destroyed.
+
+        The collector comes in any thread, and in the middle of any step.
+        """
+        borrower = slot.borrower.get_name() if slot.borrower is not None else None
+        warnings.warn(
+            f"a loan of {self} to {borrower!r} was dropped inside its block, and {self._label(slot)} is destroyed; "
+            "leave the block, as `async with pool.acquire()` does",
+            ResourceWarning,
+            stacklevel=3,
+            source=loan,
+        )
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            with suppress(RuntimeError):  # it closes in this very moment
+                loop.call_soon_threadsafe(self._take_in_dropped, slot, borrower, context=self._closing.home.context)
+
+    def _take_in_dropped(self, slot: Slot[T], borrower: str | None) -> None:
+        if slot.state is LENT:
+            about = {"slot": slot.number, "borrower": borrower, "borrowed_at": site_in_words(slot.site)}
+            self._closing.logger.warning("loan dropped", extra={"owner": self._closing.owner_name, **about})
+            self._take_back(slot, spoiled=True)
 
     def _holders(self) -> list[Slot[T]] | None:
         """Return all values, where all are lent and no other can come; None otherwise."""

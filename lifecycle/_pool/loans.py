@@ -39,6 +39,9 @@ class LendingPool(Protocol[T]):
     def _take_back(self, slot: Slot[T], *, spoiled: bool = False) -> None:
         """Decide what becomes of a value that came back."""
 
+    def _loan_dropped(self, loan: object, slot: Slot[T]) -> None:
+        """Tell of a loan that was dropped inside its block, and end its value; called in any thread."""
+
 
 class Claim(Held[Slot[T]]):
     """What both kinds of loan have in common."""
@@ -67,6 +70,10 @@ class Claim(Held[Slot[T]]):
 
     def __repr__(self) -> str:
         return f"<loan of {self._pool}>"
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            self._pool._loan_dropped(self, self._held)
 
 
 class Loan(Claim[T]):

@@ -37,6 +37,7 @@ class PoolOptions(TypedDict, Generic[T], total=False):
     lifetime_jitter: float
     check: Callable[[T], object] | None
     check_bypass: float
+    check_every: float | None
     check_timeout: float | None
     reset: Callable[[T], object] | None
     reset_timeout: float | None

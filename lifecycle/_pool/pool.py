@@ -58,6 +58,8 @@ class Pool(Counter[T], Lender):
         lifetime_jitter: the part of ``max_lifetime`` by which a value may die earlier, so that not all do together.
         check: called with a value before it is lent; it fails by raising or by returning False, and is destroyed then.
         check_bypass: seconds for which a returned value counts as good without a check.
+        check_every: seconds after which a free value that nobody has used or checked is checked, one at a time, so that
+            one that has died is replaced before anybody wants it; None for never.
         check_timeout: seconds that a check may take, and the end of a value that has not answered; no longer than
             ``close_timeout``, None for as long.
         reset: called with a value that came back, before the next borrower gets it; an error destroys the value.
@@ -93,6 +95,7 @@ class Pool(Counter[T], Lender):
         lifetime_jitter: float = 0.05,
         check: Callable[[T], object] | None = None,
         check_bypass: float = 0.5,
+        check_every: float | None = None,
         check_timeout: float | None = 5.0,
         reset: Callable[[T], object] | None = None,
         reset_timeout: float | None = 5.0,
@@ -109,6 +112,7 @@ class Pool(Counter[T], Lender):
             max_idle=max_idle,
             max_lifetime=max_lifetime,
             check_bypass=check_bypass,
+            check_every=check_every,
             needs_checks=check is not None,
             leak_threshold=leak_threshold,
         )

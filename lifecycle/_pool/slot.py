@@ -39,7 +39,8 @@ class Slot(Generic[T]):
         ready: a future that is done with the value.
         dies_at: when its lifetime is over, on the loop's clock.
         renew_at: when it is to be replaced, ahead of that.
-        since: when it was lent, or became idle, where the pool looks at the time.
+        since: when it was lent, came back, or has passed a check, where the pool looks at the time.
+        idle_since: when it came back, or was new; a check is no use of it.
         outdated: whether it is to be destroyed when it comes back.
         overdue: whether the work on it takes so long that nobody should count on it any more.
         ageing: whether its lifetime is nearly over, so that it does not count as one to keep.
@@ -57,6 +58,7 @@ class Slot(Generic[T]):
         "creation",
         "dies_at",
         "hopeless",
+        "idle_since",
         "number",
         "outdated",
         "overdue",
@@ -77,7 +79,7 @@ class Slot(Generic[T]):
         self.number = number
         self.state = SlotState.CREATING
         self.dies_at = self.renew_at = float("inf")
-        self.since = 0.0
+        self.since = self.idle_since = 0.0
         self.outdated = self.overdue = self.ageing = self.hopeless = False
         self.reported = False
         self.behalf: tuple[Future[Any], ...] | None = None

@@ -49,6 +49,7 @@ class Stock(Generic[T]):
     __slots__ = (
         "_ageing",
         "_bypass",
+        "_check_every",
         "_clock",
         "_created",
         "_destroyed",
@@ -74,6 +75,7 @@ class Stock(Generic[T]):
         max_idle: float | None,
         max_lifetime: float | None,
         check_bypass: float,
+        check_every: float | None,
         needs_checks: bool,
         leak_threshold: float | None,
     ) -> None:
@@ -85,6 +87,11 @@ class Stock(Generic[T]):
         self.min_size: int = min_size
         self._needs_checks = needs_checks
         self._bypass = checked_seconds(check_bypass, "check_bypass")
+        self._check_every = checked_timeout(check_every, "check_every")
+        if not self._check_every:
+            raise ValueError("check_every must be more than 0 seconds, or None for no checks of what is free")
+        if check_every is not None and not needs_checks:
+            raise ValueError("check_every says how often, but not how: give a check as well")
         self._max_idle = checked_timeout(max_idle, "max_idle")
         self._lifetime = checked_timeout(max_lifetime, "max_lifetime")
         if not self._lifetime:
@@ -188,7 +195,7 @@ class Stock(Generic[T]):
         """Whether an idle value has had its time."""
         if slot.outdated or slot.dies_at <= now:
             return True
-        return now >= slot.since + self._max_idle and self._number_alive() > self.min_size
+        return now >= slot.idle_since + self._max_idle and self._number_alive() > self.min_size
 
     def _needs_check(self, slot: Slot[T], now: float) -> bool:
         return self._needs_checks and now - slot.since >= self._bypass

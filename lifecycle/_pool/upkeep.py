@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from .._ground import kernel
-from .._ground.frames import calling_site
+from .._ground.frames import Frames, calling_site
 from .._lender import OPEN, Closing
 from .slot import CREATING, IDLE, LENT, Slot
 from .stock import FOREVER, Stock
@@ -32,6 +32,7 @@ class Upkeep(Generic[T]):
     Attributes:
         last_error: of the last creation that failed, while somebody waits until the pool is ready.
         awaited: how many wait for that.
+        checking: the idle value that is being checked because nobody has looked at it for so long.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Upkeep(Generic[T]):
         "_wakes_at",
         "_workshop",
         "awaited",
+        "checking",
         "last_error",
     )
 
@@ -68,6 +70,7 @@ class Upkeep(Generic[T]):
         self._failed_until = 0  # the number of the last creation of the round that failed
         self._ready: Future[None] | None = None
         self.last_error = None
+        self.checking: Slot[T] | None = None
 
     def wake_by(self, due: float) -> None:
         """Have the upkeep run at *due* at the latest."""
@@ -95,17 +98,49 @@ class Upkeep(Generic[T]):
             if expired:
                 stock._idle[:] = [slot for slot in stock._idle if slot not in expired]
                 self._end_expired(expired, now)
+            self._check_one(now)
             due = FOREVER
             for slot in stock._slots:
                 if slot.state is LENT:
                     due = min(due, self._report_leak(slot, now))
                 elif slot.state is IDLE:
-                    idle_until = slot.since + stock._max_idle if stock._number_alive() > stock.min_size else FOREVER
                     if now >= slot.renew_at != slot.dies_at:
                         stock._begin_to_age(slot)
-                    due = min(due, slot.renew_at, idle_until)
+                    due = min(due, self._due_of(slot))
             self.refill()
             self.wake_by(due)
+
+    def _due_of(self, slot: Slot[T]) -> float:
+        """Return when something is to be done about an idle value."""
+        stock = self._stock
+        idle_until = slot.idle_since + stock._max_idle if stock._number_alive() > stock.min_size else FOREVER
+        check_at = slot.since + stock._check_every if self.checking is None else FOREVER
+        return min(slot.renew_at, idle_until, check_at)
+
+    def watch_idle(self, slot: Slot[T]) -> None:
+        """Note that a value is idle from now on."""
+        self.wake_by(min(slot.renew_at, slot.idle_since + self._stock._max_idle, slot.since + self._stock._check_every))
+
+    # Values that nobody has looked at for long
+
+    def _check_one(self, now: float) -> None:
+        """Check the value that nobody has looked at for longest, if that is long enough.
+
+        One at a time, so that the others can be lent meanwhile, and what came back in one moment is not checked in one.
+        """
+        stock = self._stock
+        if self.checking is None and stock._idle and stock._check_every != FOREVER:
+            slot = min(stock._idle, key=lambda slot: slot.since)
+            if now >= slot.since + stock._check_every:
+                stock._idle.remove(slot)
+                self.checking = slot
+                self._workshop.check(slot)
+
+    def check_ended(self, slot: Slot[T]) -> None:
+        """See to the next one that is due, where this was one of those."""
+        if slot is self.checking:
+            self.checking = None
+            self.wake_by(self._stock._clock())
 
     def seconds_ahead(self) -> float:
         """Return how long before the end of its lifetime a new value will be replaced."""
@@ -221,8 +256,13 @@ class Upkeep(Generic[T]):
             "slot": slot.number,
             "borrower": self._stock._borrower_of(slot),
             "seconds": now - slot.since,
-            "borrowed_at": [f"{code.co_filename}:{line} in {code.co_qualname}" for code, line in slot.site],
+            "borrowed_at": site_in_words(slot.site),
             "borrower_at": list(stack),
         }
         self._closing.logger.warning("loan held too long", extra=extra)
         return FOREVER
+
+
+def site_in_words(site: Frames) -> list[str]:
+    """Return where something was borrowed, innermost call first, one line each."""
+    return [f"{code.co_filename}:{line} in {code.co_qualname}" for code, line in site]

@@ -57,8 +57,8 @@ class Customer(Protocol[T]):
     def _check_passed(self, slot: Slot[T]) -> None:
         """Take a value that has passed its check."""
 
-    def _check_failed(self, now: float) -> None:
-        """Take the news that an idle value was dead."""
+    def _check_failed(self, slot: Slot[T], now: float) -> None:
+        """Take the news that an idle value is dead."""
 
     def _work_is_late(self, slot: Slot[T]) -> None:
         """Take the news that the work on a value takes long."""
@@ -271,7 +271,7 @@ class Workshop(Generic[T]):
             self._closing.logger.info("check failed", exc_info=error, extra=extra)
             slot.hopeless = isinstance(error, CreationTimeout)
             with self.together:
-                self._pool._check_failed(self._stock._clock())
+                self._pool._check_failed(slot, self._stock._clock())
                 self.end(slot)
         else:
             self._pool._check_passed(slot)

@@ -59,6 +59,7 @@ class Misbehaving(PoolMachine):
             max_lifetime=4.0,
             check=check,
             check_bypass=0.3,
+            check_every=0.7,
             reset=reset,
             pending_limit=6,
             create_timeout=1.0,
