@@ -262,8 +262,8 @@ OWN = [
     OwnMutant(
         "a server that closes resets its line",
         "Server.close",
-        "take_line=True",
-        "take_line=False",
+        "self._intake.end(",
+        "self._intake.close(), self._intake.end(",
         ("server_that_closes",),
     ),
     OwnMutant(
@@ -282,7 +282,7 @@ OWN = [
     ),
     OwnMutant(
         "handlers are not told of the drain",
-        "Server.aclose",
+        "Server._end",
         "connection.drain()",
         "pass",
         ("server_that_closes",),

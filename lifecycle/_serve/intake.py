@@ -24,6 +24,10 @@ BACK_OFF = (0.05, 1.0)
 CALM = 10.0
 
 
+#: Turns of the loop in which it takes from the line at the end: whoever comes all the time must not keep it.
+TURNS = 4096
+
+
 class Intake:
     """Hands connections on, unless there is no room for one more, or nothing left to take it with.
 
@@ -36,14 +40,17 @@ class Intake:
     Attributes:
         paused: whether connections are left in line at this moment.
         exhausted: how often taking one failed for lack of descriptors or memory.
-        closed: whether it has come to its end; what is taken then comes from the line, whether there is room or not.
+        ending: whether it takes no more but what is in line, whether there is room or not.
+        closed: whether it has come to its end.
     """
 
     def __init__(self, owner: str) -> None:
         self.paused = False
         self.exhausted = 0
-        self.closed = False
+        self.ending = self.closed = False
         self._owner = owner
+        self._ended: Callable[[], object] = nothing
+        self._turns = TURNS
         self._take: Callable[[Incoming], object] = nothing
         self._has_room: Callable[[], bool] = nothing
         self._listeners: Sequence[Listener] = ()
@@ -77,19 +84,40 @@ class Intake:
         for listener in listeners:
             listener.begin(self._arrived, self._failed)
 
-    def end(self, *, take_line: bool) -> None:
-        """Take no more, after what is in line already. Idempotent."""
+    def end(self, ended: Callable[[], object]) -> None:
+        """Take no more, after what is in line already, some of it in each turn of the loop; then call *ended*. Once."""
+        if self.closed:
+            ended()
+            return
+        self.ending = True
+        self._ended = ended
+        self._stop_retry()
+        self._take_line()
+
+    def close(self) -> None:
+        """Take nothing more, and reset what is in line. Idempotent."""
         if not self.closed:
-            self.closed = True
+            self.ending = self.closed = True
             for listener in self._listeners:
-                listener.close(take_line=take_line)
+                listener.close()
             self._stop_retry()
             self._end_spell()
-            self._take = self._has_room = nothing
+            ended, self._take, self._has_room, self._ended = self._ended, nothing, nothing, nothing
+            ended()
+
+    def _take_line(self) -> None:
+        """Hand on a part of what is in line: all of it at once would hold the loop."""
+        self._turns -= 1
+        if self.closed:
+            return
+        if any(listener.take_line() for listener in self._listeners) and self._turns:
+            kernel.running_loop().call_soon(self._take_line, context=self._context)
+        else:
+            self.close()
 
     def go_on(self) -> None:
         """Take again, if there is room now."""
-        if self.paused and not self.closed and self._has_room():
+        if self.paused and not self.ending and self._has_room():
             self.paused = False
             self._stop_retry()
             for listener in self._listeners:
@@ -101,9 +129,9 @@ class Intake:
         self._take(incoming)
         if self._failures and self._is_calm():
             self._end_spell()
-        if not self.closed and not self._has_room():
+        if not self.ending and not self._has_room():
             self._stop()
-        return self.closed or not self.paused
+        return self.ending or not self.paused
 
     def _failed(self, error: OSError) -> None:
         """Leave connections where they are for a while: trying again at once would fail at once."""

@@ -22,9 +22,6 @@ HANDSHAKE = 60.0
 #: The least seconds that asyncio is given for one; it takes none at all for a mistake.
 SOON = 0.001
 
-#: The most connections that are taken from a line at the end.
-LINE = 65_536
-
 
 class Incoming(Protocol):
     """A connection that has been taken and is not established."""
@@ -55,12 +52,11 @@ class Listener(Protocol):
     def resume(self) -> None:
         """Go on taking."""
 
-    def close(self, *, take_line: bool) -> None:
-        """End for good. Idempotent.
+    def take_line(self) -> bool:
+        """Hand on, whether there is room or not, some of what waits in line; return whether more may."""
 
-        Args:
-            take_line: hand on first what waits in line, which would be reset.
-        """
+    def close(self) -> None:
+        """End for good; what waits in line is reset. Idempotent."""
 
 
 class SocketListener:
@@ -105,11 +101,9 @@ class SocketListener:
             self._taking = False
             self._loop.remove_reader(self._socket)
 
-    def close(self, *, take_line: bool) -> None:
+    def close(self) -> None:
         """End for good; what waits in the kernel's line then is reset."""
         self.pause()
-        if take_line and self._socket.fileno() >= 0:
-            self._take_line()
         self._take = lambda incoming: False  # no longer the server's: a cycle
         self._failed = lambda error: None
         remove, self._remove = self._remove, None
@@ -127,19 +121,21 @@ class SocketListener:
             if incoming is None or not self._take(incoming):
                 return
 
-    def _take_line(self) -> None:
-        """Hand on all that is in line; without descriptors, as much as there are."""
-        for _ in range(LINE):
+    def take_line(self) -> bool:
+        """Hand on some of what is in line; without descriptors, as much as there are."""
+        self.pause()
+        for _ in range(BATCH):
             try:
                 incoming = self._next()
-            except OSError:
-                return
+            except OSError:  # it is closed, or there is nothing to take it with
+                return False
             if incoming is None:
-                return
+                return False
             try:
                 self._take(incoming)
             except Exception as error:  # of a task factory that refuses: the others are still taken
                 self._loop.call_exception_handler({"message": "connection refused", "exception": error})
+        return True
 
     def _next(self) -> SocketIncoming | None:
         """Return what is first in line, None where nothing is."""

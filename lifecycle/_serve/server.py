@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ssl as tls
-from asyncio import Future, TimerHandle
+from asyncio import CancelledError, Future, TimerHandle
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
@@ -150,7 +150,7 @@ class Server:
             raise
         if self._state is not NEW:  # closed meanwhile
             for listener in listeners:
-                listener.close(take_line=False)
+                listener.close()
             raise OwnerClosed(f"{self} was closed before it listened")
         self._context = copy_context()
         await self._tasks.__aenter__()
@@ -212,6 +212,8 @@ class Server:
         if self._account is not None:
             self._account.enter(connection, "connection", connection.peer)
         self._accepted += 1
+        if self._closing:
+            self._end(connection)
         if not self._has_room():
             connection.turn = kernel.new_future()
             self._in_line.append(connection.turn)
@@ -241,8 +243,7 @@ class Server:
                 if not turn.done():  # it has been cancelled
                     turn.set_result(None)
                     break
-            if self._state is CLOSING and not self._connections and not self._closing:
-                self._finish()
+            self._finish_if_empty()
             self._report_closed()
 
     def _count_end(self, connection: Connection, handle: TaskHandle[Any] | None) -> None:
@@ -281,16 +282,15 @@ class Server:
 
         When none is left the server is closed.
         """
-        self._stop_taking(take_line=True)
-
-    def _stop_taking(self, *, take_line: bool) -> None:
         if self._state is NEW:
             self._finish()
         elif self._state is OPEN:
             self._state = CLOSING
-            self._intake.end(take_line=take_line)
-            if not self._connections and not self._closing:
-                self._finish()
+            self._intake.end(self._finish_if_empty)
+
+    def _finish_if_empty(self) -> None:
+        if self._state is CLOSING and not (self._takes_line() or self._connections or self._closing):
+            self._finish()
 
     def cancel(self, reason: str | None = None) -> None:
         """Take no more connections, and cancel the handlers, without waiting for their end.
@@ -298,7 +298,8 @@ class Server:
         Args:
             reason: why; the message of the ``CancelledError`` in the handlers.
         """
-        self._stop_taking(take_line=False)
+        self._intake.close()
+        self.close()
         for handle in list(self._connections):
             handle.cancel(reason or f"{self} was cancelled")
 
@@ -311,6 +312,9 @@ class Server:
             timeout: seconds to wait at most; None for as long as it takes. Who is still connected then is named in the
                 report's ``running``.
         """
+        checked_timeout(timeout, "timeout")
+        while self._takes_line():
+            await kernel.next_turn()
         return await self._tasks.drain(timeout)
 
     async def wait(self) -> None:
@@ -331,17 +335,34 @@ class Server:
         cancellation is raised when they have ended. A second caller just stops waiting.
         """
         if self._closing:
+            while self._takes_line():
+                await kernel.next_turn()
             return await self._tasks.aclose()
         self._closing = True
         self.close()
         for connection in self._connections.values():
-            connection.drain()
-            if not self._drain_tells:
-                connection.end_input()
+            self._end(connection)
+        held: CancelledError | None = None
+        while self._takes_line():
+            held = kernel.foremost(held, await kernel.wait_through(kernel.next_turn()))
+        if held is not None:
+            self.cancel()
         try:
-            return await self._tasks.aclose()
+            report = await self._tasks.aclose()
         finally:
             self._finish()
+        kernel.conclude(None, held)
+        return report
+
+    def _takes_line(self) -> bool:
+        """Whether it takes connections still, some in each turn, from what was in line when it closed."""
+        return self._intake.ending and not self._intake.closed
+
+    def _end(self, connection: Connection) -> None:
+        """Have a handler see that the server closes."""
+        connection.drain()
+        if not self._drain_tells:
+            connection.end_input()
 
     def _finish(self) -> None:
         for handle, connection in self._connections.items():

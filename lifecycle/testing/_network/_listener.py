@@ -53,10 +53,13 @@ class MemoryListener:
         self._paused = False
         self._hand_on()
 
-    def close(self, *, take_line: bool) -> None:
-        """End for good; what is in line is handed on first, or reset."""
-        if take_line and self._take is not None:
-            self.resume()
+    def take_line(self) -> bool:
+        """Hand on what is in line."""
+        self.resume()
+        return False
+
+    def close(self) -> None:
+        """End for good; what is in line is reset."""
         self._take = None
         if self._server is not None:
             self._server.close()
