@@ -26,6 +26,11 @@ AHEAD = 3.0
 MOST_AHEAD = 0.25
 
 
+#: Seconds between two looks at all values, for each of them: a large pool, whose values end one after the other, looks
+#: for those of some time at once, and spends no more than a small part of it.
+REST = 20e-6
+
+
 class Upkeep(Generic[T]):
     """The timer of one pool.
 
@@ -108,7 +113,7 @@ class Upkeep(Generic[T]):
                         stock._begin_to_age(slot)
                     due = min(due, self._due_of(slot))
             self.refill()
-            self.wake_by(due)
+            self.wake_by(max(due, now + REST * len(stock._slots)))
 
     def _due_of(self, slot: Slot[T]) -> float:
         """Return when something is to be done about an idle value."""
@@ -140,7 +145,7 @@ class Upkeep(Generic[T]):
         """See to the next one that is due, where this was one of those."""
         if slot is self.checking:
             self.checking = None
-            self.wake_by(self._stock._clock())
+            self.wake_by(self._stock._clock() + REST * len(self._stock._slots))
 
     def seconds_ahead(self) -> float:
         """Return how long before the end of its lifetime a new value will be replaced."""

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from lifecycle import Pool
+from lifecycle._pool.upkeep import Upkeep
 from lifecycle.testing import Bubble
 
 from ..loops import virtual
@@ -116,3 +117,22 @@ def test_what_is_no_interval_is_refused() -> None:
     for options in ({"check_every": 0.0, "check": id}, {"check_every": 5.0}):
         with pytest.raises(ValueError, match="check_every"):
             Pool(object, id, max_size=1, **options)  # type: ignore[call-overload]
+
+
+@virtual
+async def test_a_large_pool_does_not_look_at_all_for_each(bubble: Bubble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand that end within half a second are found in a hundred looks, and none much later than it should."""
+    looks: list[float] = []
+    run = Upkeep._run
+
+    def look(upkeep: Upkeep[Connection]) -> None:
+        looks.append(asyncio.get_running_loop().time())
+        run(upkeep)
+
+    monkeypatch.setattr(Upkeep, "_run", look)
+    server = Server(seconds=0.0)
+    async with server.pool(max_size=1_000, max_lifetime=10.0, lifetime_jitter=0.05) as pool:
+        await all_at_once(pool, 1_000)
+        await asyncio.sleep(9.1)
+        assert not server.open
+    assert len(looks) <= 150
