@@ -3,6 +3,7 @@
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from .kernel import current_loop
@@ -38,14 +39,13 @@ def put_off(rest: Callable[[], object]) -> bool:
 
 def in_turns(items: Iterable[T], do: Callable[[T], object]) -> None:
     """Call *do* with each of *items*, with many in one step; the others have the next turns, where a loop runs."""
-    left = deque(items)
+    _do_some(deque(items), do)
 
-    def do_some() -> None:
-        done = 0
-        while left:
-            if done >= MANY and put_off(do_some):
-                return
-            do(left.popleft())
-            done += 1
 
-    do_some()
+def _do_some(left: deque[T], do: Callable[[T], object]) -> None:
+    done = 0
+    while left:
+        if done >= MANY and put_off(partial(_do_some, left, do)):  # not a function within: it would be a cycle
+            return
+        do(left.popleft())
+        done += 1
