@@ -7,6 +7,11 @@ import gc
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# No example has failed because the machine was busy with something else.
+settings.register_profile("whatever the machine does", settings(deadline=None))
+settings.load_profile("whatever the machine does")
 
 #: Beginnings of node ids.
 SLOW = (

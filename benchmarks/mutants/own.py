@@ -56,24 +56,28 @@ def core() -> list[Any]:
 
 
 def find(where: str) -> FunctionType:
-    """Return the function that a mutant changes.
+    """Return the function that a mutant changes: its qualified name, after that of its module where several have one.
 
     A module counts only if the code is in its own file: others know the name because they import it, and what
     ``__module__`` says of a public name is its face.
 
     Raises:
-        LookupError: no module of the core defines it any more.
+        LookupError: no module of the core defines it any more, or several do.
     """
-    first, *rest = where.split(".")
+    place, _, name = where.rpartition(":")
+    first, *rest = name.split(".")
+    functions = []
     for module in core():
         found: Any = vars(module).get(first)
         with contextlib.suppress(AttributeError):
             for part in rest:
                 found = inspect.getattr_static(found, part)
             found = found.fget if isinstance(found, property) else found
-            if found.__code__.co_filename == module.__file__:
-                return found
-    raise LookupError(f"{where} is not there any more")
+            if found.__code__.co_filename == module.__file__ and module.__name__.endswith(place):
+                functions.append(found)
+    if len(functions) != 1:
+        raise LookupError(f"{where} is {'in several modules' if functions else 'not there any more'}")
+    return functions[0]
 
 
 @contextlib.contextmanager

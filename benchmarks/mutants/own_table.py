@@ -78,7 +78,7 @@ OWN = [
     ),
     OwnMutant(
         "who is between two waits is not waited for",
-        "asks_too_early",
+        "_asks_too_early",
         "or BETWEEN in _waiting_for(kernel.current_task(), but_for=but_for, telling=True)",
         "",
         ("crossing_a_close_by_one_of_several",),
@@ -437,7 +437,7 @@ OWN = [
     OwnMutant("a loan is not given back", "Loan.__aexit__", "pool._idle.append(slot)", "pass", POOL),
     OwnMutant("a value handed over is lost", "Line._leave", "self._pool._lend_or_keep(", "id(", POOL),
     OwnMutant("idle values are not destroyed", "Counter._begin_closing", "self._end_idle()", "pass", POOL),
-    OwnMutant("a borrower that gives up stays in line", "Line.stand", "timer.cancel()", "pass", POOL),
+    OwnMutant("a borrower that gives up stays in line", "_pool.line:Line.stand", "timer.cancel()", "pass", POOL),
     OwnMutant("borrowers in line are not told", "Line.refuse_all", "place.set_result(", "id(", ("pool_closed",)),
     OwnMutant("the next in line is passed over", "Counter._take_back", "place.set_result(slot)", "pass", POOL),
     # Groups, and what is built on them.

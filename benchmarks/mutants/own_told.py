@@ -23,7 +23,11 @@ TOLD = [
         ERRORS,
     ),
     OwnMutant(
-        "errors are told apart by their own word", "distinct", "{id(error): error for", "{error: error for", ERRORS
+        "errors are told apart by their own word",
+        "foreign:distinct",
+        "{id(error): error for",
+        "{error: error for",
+        ERRORS,
     ),
     OwnMutant(
         "a GeneratorExit is the end of a closed coroutine",

@@ -109,6 +109,13 @@ class TaskBooks:
         loop = self._loop
         return loop is None or (loop.is_closed() and not self._running and kernel.has_loop())
 
+    def _come_in(self) -> None:
+        """See that the manager is bound to the running loop, before a task is started there."""
+        if self._is_unbound():
+            self._bind()
+        elif not self._plain:  # a plain start is refused by the closed loop itself
+            self._check_loop()
+
     def _has_lost_tasks(self) -> bool:
         """Whether tasks were left in a loop that is closed, where they never end."""
         return bool(self._running) and self._loop is not None and self._loop.is_closed() and kernel.has_loop()
@@ -137,10 +144,9 @@ class TaskBooks:
         """Start a task that was taken in, or put it in line for a slot."""
         in_line = self._bounded and not self._slots.free
         try:
-            if in_line or not self._plain:  # a plain start is refused by the closed loop itself
+            if in_line:
                 self._check_loop()
-            if self._is_unbound():
-                self._bind()
+            self._come_in()
         except RuntimeError:  # there is no loop, or what the slots are waited for never ends
             self._accepted -= 1
             handle._coro.close()

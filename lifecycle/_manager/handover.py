@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from .._ground import kernel
+from .._ground.closing import refuse
 from .._ground.errors import OwnerClosed
 from .._task.handle import TaskHandle
 
@@ -192,6 +193,24 @@ class Handover(Generic[T]):
             future.set_exception(
                 OwnerClosed(f"task {future._name!r} of {self._owner} has not ended: its event loop was closed")
             )
+
+
+def hand_over(loop: AbstractEventLoop, name: str, start: Callable[[], TaskHandle[T]], owner: object) -> ThreadFuture[T]:
+    """Have *loop* call *start*, from any thread, and return the future of the task of that *name*.
+
+    Raises:
+        OwnerClosed: the loop is closed.
+    """
+    future: ThreadFuture[T] = ThreadFuture(loop, name)
+    try:
+        loop.call_soon_threadsafe(Handover(future, start, owner))
+    except RuntimeError:
+        closed = True
+    else:  # if its own thread has closed it in this moment, it may drop what it has taken in no more
+        closed = loop.is_closed() and future._decide()
+    if closed:
+        refuse(owner, f"task {name!r}", "its event loop is closed")
+    return future
 
 
 def loosely(timer: TimerHandle) -> Callable[[], TimerHandle | None]:

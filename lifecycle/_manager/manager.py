@@ -15,7 +15,7 @@ from typing_extensions import TypeVarTuple, Unpack
 from .._ground import kernel
 from .._ground.calls import SUSPECTS, check_asynchronous, checked_coroutine, coroutine_from, coroutine_of, name_of
 from .._ground.checks import checked_limit, checked_timeout
-from .._ground.closing import OwnerState, refuse, stop_endless, tell_closed, wait_closed
+from .._ground.closing import OwnerState, stop_endless, tell_closed, wait_closed
 from .._ground.errors import ManagerFull, OwnerClosed
 from .._ground.foreign import with_traceback
 from .._ground.kernel import NativeTask
@@ -27,7 +27,7 @@ from .._task.startup import Startup
 from .._task.waiting import BringingAbout, Waiting, let_be_seen, until_seen
 from .books import TaskBooks
 from .ending import end_block
-from .handover import Handover, ThreadFuture
+from .handover import hand_over
 from .hooks import TaskHooks, logger
 from .keyed import create_keyed, spawn_keyed, start_keyed
 from .records import DrainReport, joined
@@ -212,10 +212,7 @@ class TaskManager(TaskBooks):
         try:
             if self._state is not OPEN:
                 self._reject(label)
-            if self._is_unbound():
-                self._bind()
-            elif not self._plain:
-                self._check_loop()
+            self._come_in()
             handle = TaskHandle(self, coroutine_of(fn, args), label)
         except BaseException:
             if bounded:
@@ -269,20 +266,9 @@ class TaskManager(TaskBooks):
         label = name or name_of(fn)
         check_asynchronous(fn)
         self._check_open(label)
-        loop = self._loop
-        if loop is None:
+        if self._loop is None:
             raise RuntimeError(f"{self} does not know its loop yet; enter it, or start its first task in the loop")
-        future: ThreadFuture[T] = ThreadFuture(loop, label)
-        start = partial(self._start_from_thread, fn, args, label)
-        try:
-            loop.call_soon_threadsafe(Handover(future, start, self))
-        except RuntimeError:
-            closed = True
-        else:  # if its own thread has closed it in this moment, it may drop what it has taken in no more
-            closed = loop.is_closed() and future._decide()
-        if closed:
-            refuse(self, f"task {label!r}", "its event loop is closed")
-        return future
+        return hand_over(self._loop, label, partial(self._start_from_thread, fn, args, label), self)
 
     def _start_from_thread(self, fn: Any, args: Any, name: str) -> TaskHandle[Any]:
         try:
