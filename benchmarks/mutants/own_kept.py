@@ -36,15 +36,15 @@ KEPT = [
     OwnMutant(
         "a place in a loop that is closed",
         "TaskBooks._place",
-        "self._is_unbound()",
-        "self._loop is None",
+        "self._come_in()",
+        "self._loop is not None or self._bind()",
         LOOPS,
     ),
     OwnMutant(
         "a slot in a loop that is closed",
         "TaskManager.spawn",
-        "self._is_unbound()",
-        "self._loop is None",
+        "self._come_in()",
+        "self._loop is not None or self._bind()",
         LOOPS,
     ),
     # Releases before their turn.
