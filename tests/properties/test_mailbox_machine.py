@@ -52,7 +52,8 @@ class MailboxLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.entered: list[int] = []  # in the order in which they went in
+        self.called: list[int] = []  # all for which send was called, in that order
+        self.entered: list[int] = []  # of those, what went in
         self.received: list[int] = []
         self.dropped: list[int] = []
         self.discarded: list[int] = []
@@ -75,6 +76,7 @@ class MailboxLife(RuleBasedStateMachine):
 
     async def send(self, item: int, waiter: Waiter) -> None:
         with waiter.scope, waiter:
+            self.called.append(item)
             try:
                 went_in = await self.mailbox.send(item)
             except (OwnerClosed, MailboxFull):
@@ -83,7 +85,6 @@ class MailboxLife(RuleBasedStateMachine):
                 self.refused.append(item)
                 raise
             else:
-                waiter.check_first()
                 if went_in:
                     self.entered.append(item)
                 else:
@@ -103,6 +104,7 @@ class MailboxLife(RuleBasedStateMachine):
                 waiter = Waiter(self.senders)
                 self.tasks[self.loop.create_task(self.send(item, waiter))] = waiter
                 return
+            self.called.append(item)
             try:
                 if self.mailbox.send_nowait(item):
                     self.entered.append(item)
@@ -193,7 +195,7 @@ class MailboxLife(RuleBasedStateMachine):
         assert statistics.received == len(self.received)
         assert statistics.dropped == len(self.dropped)
         assert statistics.discarded == len(self.discarded)
-        places = {item: place for place, item in enumerate(self.entered)}
+        places = {item: place for place, item in enumerate(self.called)}
         order = [places[item] for item in self.received]
         assert order == sorted(order), "items were reordered"
 
