@@ -60,6 +60,7 @@ class Model:
         self.meters: dict[int, Meter] = defaultdict(lambda: Meter(key_rate))
         self.waiting: list[tuple[int, int]] = []
         self.held: Counter[int] = Counter()
+        self.freed: dict[int, float] = {}  # when one of a key has ended
         self.lowered = False
 
     def can_begin(self, key: int, now: float) -> bool:
@@ -75,12 +76,20 @@ class Model:
         """Check that *number* may begin now, and before the others."""
         assert self.can_begin(key, now), f"{number} of key {key} has begun at {now}"
         mine = self.waiting.index((number, key))
+        keyed = self._key_limit is not None
         for other, its_key in self.waiting[:mine]:
+            if keyed and its_key != key and self.freed.get(its_key) == now:
+                continue  # which may have become free after this turn was given, and before it was taken
             assert not self.can_begin(its_key, now - 2 * EARLY), f"{number} has overtaken {other}"
         self.waiting.remove((number, key))
         self.held[key] += 1
         self.meter.begin(now)
         self.meters[key].begin(now)
+
+    def end(self, key: int, now: float) -> None:
+        """Note that one of *key* has ended."""
+        self.held[key] -= 1
+        self.freed[key] = now
 
     def check_rest(self, now: float) -> None:
         """Check that nobody waits who could begin."""
@@ -130,7 +139,7 @@ async def follow(program: Program) -> None:
                 try:
                     await asyncio.sleep(seconds)
                 finally:
-                    model.held[key] -= 1
+                    model.end(key, now())
         except TimeoutError:
             assert not begun
         finally:
@@ -147,7 +156,7 @@ async def follow(program: Program) -> None:
             try:
                 with limiter.try_hold(*bare(which)):
                     model.begin(number, which, now())
-                    model.held[which] -= 1
+                    model.end(which, now())
             except LimiterFull:
                 model.waiting.remove((number, which))
                 assert not could
