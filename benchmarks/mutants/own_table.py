@@ -75,6 +75,15 @@ OWN = [
         "awaiters.append(BETWEEN)",
         "pass",
         ("crossing_a_close_by_one_of_several",),
+        until=(3, 13),
+    ),
+    OwnMutant(
+        "who was woken by the first of several things is not told of",
+        "_add_woken",
+        "if getter is None:",
+        "if getter is None:\n                        continue\n                    elif False:",
+        ("crossing_a_close_by_one_of_several",),
+        since=(3, 13),
     ),
     OwnMutant(
         "who is between two waits is not waited for",
