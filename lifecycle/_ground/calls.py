@@ -136,6 +136,13 @@ def is_surely_synchronous(function: object) -> bool:
             function = call
 
 
+def is_coroutine_function(function: object) -> bool:
+    """Return whether a call of *function*, an ``async def`` or a method, makes a coroutine and runs nothing of it."""
+    if type(function) is MethodType:
+        function = function.__func__
+    return type(function) is FunctionType and bool(function.__code__.co_flags & CO_COROUTINE)
+
+
 def checked_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
     """Return *coro* if it is a coroutine.
 

@@ -10,6 +10,7 @@ Every entry answers the same few questions, asked by ``_unwind``:
 * ``stops_runner``: does it get on without this close, if only by a cancellation? Then only one that is bound is spared.
 * ``spare()``: the close goes on without it, and it has to leave by itself.
 * ``rung``: how often its ``release`` itself has interrupted it, as that of a task does, which is a cancellation.
+* ``makes_coroutine``: does its ``release`` no more than make a coroutine, so that it may be called in any context?
 * ``release(error)``: begin the release, in one synchronous step; return what is left to be awaited, or None.
 * ``interrupt(closer)``: the release has taken too long.
 * ``suspended_at(closer)``: where it hangs.
@@ -26,7 +27,7 @@ from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 from anyio import CancelScope
 
 from .._ground import kernel
-from .._ground.calls import name_of
+from .._ground.calls import is_coroutine_function, name_of
 from .._ground.logs import OwnerLog
 from .._ground.roots import Thing, as_owner
 from .._ground.trace import Account, mark_in
@@ -69,6 +70,11 @@ class Entry:
         """Take note that the scope closes without it."""
 
     @property
+    def makes_coroutine(self) -> bool:
+        """Whether its release only makes a coroutine."""
+        return False
+
+    @property
     def label(self) -> str:
         """What a person calls it."""
         raise NotImplementedError
@@ -95,6 +101,10 @@ class CallbackRun(Entry):
 
     def __init__(self) -> None:
         self.calls: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
+
+    @property
+    def makes_coroutine(self) -> bool:
+        return is_coroutine_function(self.calls[-1][0])
 
     @property
     def label(self) -> str:
@@ -146,6 +156,10 @@ class Resource(Entry, Generic[T]):
         """What a snapshot may look into."""
         return self.value
 
+    @property
+    def makes_coroutine(self) -> bool:
+        return is_coroutine_function(self._release)
+
     def release(self, error: BaseException | None) -> Awaitable[Any] | None:
         result = self._release(self.value)
         return result if is_awaited(result) else None
@@ -191,6 +205,7 @@ class OwnTask(TaskHandle[T_co]):
 
     __slots__ = ()
 
+    makes_coroutine: ClassVar[bool] = False
     inline: ClassVar[bool] = False
     leaves: ClassVar[bool] = True
     bounded: ClassVar[bool] = True

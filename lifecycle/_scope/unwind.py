@@ -43,8 +43,7 @@ from .failures import Failures
 
 UNFINISHED = (PENDING, RUNNING)
 
-#: After how many releases that did not suspend the loop is given a turn. A number and not a time, so that a close does
-#: the same in every run; a close of fewer never suspends by itself.
+#: After how many releases that did not suspend the loop is given a turn: no time, so that every run does the same.
 BREATH_EVERY = 1000
 
 NO_SHIELD = nullcontext()
@@ -329,8 +328,7 @@ class Unwinding(Failures):
     async def _delegate(self) -> None:
         """Have the closer await the pending release and go on; return when it can go no further."""
         while self._pending is not None:
-            self._generation += 1
-            generation = self._generation
+            generation = self._generation = self._generation + 1
             closer = spawn_surely(partial(self._close_in_turn, generation), f"closer of {self._scope}")
             # Also a closer that a foreign cancellation ends before its first step passes the baton on.
             closer.add_done_callback(self._pass_baton)
@@ -381,10 +379,14 @@ class Unwinding(Failures):
         """Go on until something has to be awaited, which is in ``_pending``, or the host has to go on.
 
         A token of a context variable is good in its own context only, which is the host's. Where that cannot be
-        entered, as in the first step of an eager closer, the host goes on.
+        entered, as in the first step of an eager closer, the host goes on, unless nothing of a user's would run.
         """
         context = self.context()
         if context is None:
+            if self._steps < BREATH_EVERY and self._books and self._books.top().makes_coroutine:
+                self._steps += 1
+                newest = self._books.top()
+                self._begin(self._take_newest_call(newest) if type(newest) is CallbackRun else newest)
             return
         entry = context.run(self._call_releases)
         if isinstance(entry, OwnTask):
@@ -438,11 +440,9 @@ class Unwinding(Failures):
             return
         stack = entry.suspended_at(runner)
         self.errors.append(ReleaseTimeout(entry.label, self._scope.close_timeout, abandoned=True, stack=stack))
-        self._expired = False
-        self._interruptions = ()
-        self._entry = None
+        self._expired, self._interruptions = False, ()
+        self._entry = self._runner = None
         self._due = kernel.FOREVER
-        self._runner = None
         self._settle(entry)
         if runner is not self.host:
             self._generation += 1

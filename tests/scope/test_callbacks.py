@@ -13,7 +13,7 @@ import pytest
 from lifecycle import Pool, Registry, Scope
 from lifecycle.testing import Bubble
 
-from ..loops import virtual
+from ..loops import on_every_loop, run_on, virtual
 
 Log = list[str]
 
@@ -152,3 +152,23 @@ async def test_what_is_no_function_is_refused_when_it_is_given(bubble: Bubble) -
                     register(slow(log))  # type: ignore[arg-type]
             assert scope.statistics().opened == opened
     assert log == ["called"]
+
+
+@on_every_loop
+def test_coroutine_functions_that_do_not_suspend_share_a_task(new_loop: Any) -> None:
+    """As they do where one suspends: a task for each would cost more than they do."""
+    tasks: set[object] = set()
+
+    class Owner:
+        async def method(self) -> None:
+            tasks.add(asyncio.current_task())
+
+    async def main() -> None:
+        async with Scope() as scope:
+            for _ in range(10):
+                scope.push_async_callback(Owner().method)
+                await scope.acquire(Owner, release=Owner.method)
+                scope.push_async_callback(Owner.method, Owner())
+
+    run_on(new_loop, main())
+    assert len(tasks) == 1
