@@ -170,9 +170,15 @@ async def released_for_ever() -> None:
 
 async def borrowed_for_ever() -> None:
     pool = Pool[int](lambda: 1, lambda _: None, max_size=1, close_timeout=None)
-    async with asyncio.TaskGroup() as group, pool.acquire():
-        group.create_task(pool.aclose())
-        await waits_for_nothing_that_others_know([])
+
+    async def borrow() -> None:
+        async with pool.acquire():
+            await waits_for_nothing_that_others_know([])
+
+    borrower = asyncio.create_task(borrow())
+    await asyncio.sleep(0)
+    await pool.aclose()
+    await borrower
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a close that goes on finds it closed
@@ -186,6 +192,7 @@ def test_a_loop_that_was_closed_in_the_middle_of_a_close_is_gone_when_it_is_drop
     async def start() -> None:
         task = asyncio.get_running_loop().create_task(close())
         await asyncio.sleep(0.01)
+        assert not task.done()
         for left in asyncio.all_tasks():
             left._log_destroy_pending = False  # type: ignore[attr-defined]  # which is what this is about
         unfinished.append(ref(task))

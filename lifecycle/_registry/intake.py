@@ -73,7 +73,7 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._meet_key_type(type(key))
         if not ready:
             self._creations.supersede(key)  # before anything has changed: the key may raise
-        if key in live:
+        while key in live:  # more than once where it was there already, as another key that it has been
             present = live[key]
             if present.value is value:
                 return self._renew(present, key, now, expires_at)
@@ -131,8 +131,9 @@ class Intake(Residence[K, V], Generic[K, V]):
             self._renew(present, key, now, now + lifetime)
             self._make_room()
             return present
-        if present is not None:
+        while present is not None:
             self._departures.give_way(present, now)
+            present = self._live.get(key)
         if weight > self._capacity:
             return self._admit(key, value, SIZE, leases)
         registration: Registration[K, V]

@@ -283,3 +283,20 @@ async def test_a_put_that_meets_a_key_that_raises_has_changed_nothing(bubble: Bu
     assert registry.statistics().opened == 0
     await asyncio.wait([creation])
     await registry.aclose()
+
+
+@sized
+@virtual
+async def test_a_key_that_has_become_its_neighbour_loses_no_value(bubble: Bubble, size: dict[str, Any]) -> None:
+    """A put under it finds the neighbour's entry and, with that gone, its own of before, which is the same object."""
+    ended: list[str] = []
+    registry = Registry[Key, str](finalizer=ended.append, **size)
+    neighbour, key = Key(0), Key(1)  # whose places in a dict are side by side
+    registry.put(neighbour, "neighbour")
+    registry.put(key, "lost")
+    key.what = 0
+    registry.put(key, "later")
+    registry._check_invariants()
+    assert registry.get(neighbour) == "later"
+    await registry.aclose()
+    assert sorted(ended) == ["later", "lost", "neighbour"]

@@ -77,6 +77,7 @@ def test_nothing_of_a_loop_that_is_closed_by_hand_is_found(new_loop: Any, finali
         assert registry.get("k") is None
         assert loop.is_closed()
     registry._check_invariants()
+    asyncio.run(registry.aclose())
 
 
 def test_a_loop_that_nobody_closes_ends_as_ever() -> None:
