@@ -110,10 +110,10 @@ class TaskBooks:
         return loop is None or (loop.is_closed() and not self._running and kernel.has_loop())
 
     def _come_in(self) -> None:
-        """See that the manager is bound to the running loop, before a task is started there."""
+        """See that the manager is bound to the running loop, before a task is started there or put in line."""
         if self._is_unbound():
             self._bind()
-        elif not self._plain:  # a plain start is refused by the closed loop itself
+        else:
             self._check_loop()
 
     def _has_lost_tasks(self) -> bool:
@@ -142,16 +142,13 @@ class TaskBooks:
 
     def _place(self, handle: TaskHandle[Any], context: Context | None) -> None:
         """Start a task that was taken in, or put it in line for a slot."""
-        in_line = self._bounded and not self._slots.free
         try:
-            if in_line:
-                self._check_loop()
             self._come_in()
-        except RuntimeError:  # there is no loop, or what the slots are waited for never ends
+        except RuntimeError:  # there is no loop, or tasks were left in another one
             self._accepted -= 1
             handle._coro.close()
             raise
-        if in_line:
+        if self._bounded and not self._slots.free:
             self._slots.enqueue(handle, self._context_for(context))
             if self._hooks:
                 self._hooks.call("queued", handle)

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from .._ground import kernel
 from .._ground.calls import coroutine_of, name_of
-from .._ground.errors import WrongLoop
 from .._limits.quotas import UNSAID, Quotas
 from .._task.handle import TaskHandle
 from .books import OPEN, TaskBooks
@@ -38,17 +37,14 @@ def start_keyed(
     label = name or name_of(fn)
     manager._check_open(label)
     quotas = cast("Quotas", manager._quotas)
-    if manager._is_unbound():
-        manager._bind()
+    manager._come_in()
     share = quotas.share_for(manager, args if key_args is None else key_args, key)
     turns = quotas.turns
     kept = turns.keep(share)
     share.claimed += 1
     try:
-        if not kept:
-            manager._check_loop()
-            if manager._pending_limit is not None and turns.waiting >= manager._pending_limit:
-                manager._refuse_one_more(label)
+        if not kept and manager._pending_limit is not None and turns.waiting >= manager._pending_limit:
+            manager._refuse_one_more(label)
         coro = coroutine_of(fn, args)
     except BaseException:
         share.claimed -= 1
@@ -94,16 +90,10 @@ async def spawn_keyed(
     label = name or name_of(fn)
     manager._check_open(label)
     quotas = cast("Quotas", manager._quotas)
-    if manager._is_unbound():
-        manager._bind()
+    manager._come_in()
     share = quotas.share_for(manager, args)
     turns = quotas.turns
     if not turns.keep(share):
-        try:
-            manager._check_loop()
-        except WrongLoop:
-            turns.drop(share)
-            raise
         await turns.wait(share, kernel.FOREVER, manager)
     try:
         if manager._state is not OPEN:
