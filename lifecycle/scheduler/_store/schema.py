@@ -120,7 +120,56 @@ _SCHEDULED_FLOWS: Final = (
 
 _DROP: Final = ("UPDATE schedules SET missed = 'drop' WHERE missed = 'skip'",)  # a timer's word with another meaning
 
-MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP)
+_STATES: Final = ("pending", "running", "succeeded", "failed", "cancelled", "timed_out", "interrupted")
+
+_OPERATOR: Final = (
+    "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0",  # attempts during which its process died
+    "ALTER TABLE jobs ADD COLUMN expires REAL",  # the wall-clock time after which it is not begun any more
+    "ALTER TABLE jobs ADD COLUMN key TEXT",  # of those that have not ended, one has it
+    "ALTER TABLE jobs ADD COLUMN queue TEXT NOT NULL DEFAULT 'default'",
+    # Reckoned by the database itself: the payload stays the only place where it is kept.
+    "ALTER TABLE jobs ADD COLUMN handler TEXT AS (json_extract(payload, '$.handler'))",
+    "ALTER TABLE jobs ADD COLUMN metadata TEXT",  # JSON that travels with it
+    "ALTER TABLE jobs ADD COLUMN progress_done REAL",
+    "ALTER TABLE jobs ADD COLUMN progress_total REAL",
+    # Whether it runs when what it needs has ended: NULL or 'success', 'failure', 'always'.
+    "ALTER TABLE jobs ADD COLUMN when_ TEXT",
+    "CREATE UNIQUE INDEX jobs_unique ON jobs (key) WHERE key IS NOT NULL AND finished IS NULL",
+    # What no owner has, for the next that knows the handler; a job by itself is seldom in it.
+    """
+    CREATE INDEX jobs_left ON jobs (handler, priority DESC, id)
+        WHERE run IS NULL AND owner IS NULL AND finished IS NULL""",
+    "CREATE INDEX jobs_of_name ON jobs (name)",
+    "CREATE INDEX jobs_open ON jobs (name) WHERE finished IS NULL",
+    # One for each state, because what is seldom costs nothing then; `jobs_running` is there already.
+    *(f"CREATE INDEX jobs_{state} ON jobs (id) WHERE state = '{state}'" for state in _STATES if state != "running"),
+    "CREATE INDEX runs_of_flow ON runs (flow)",
+    "ALTER TABLE needs ADD COLUMN tolerant INTEGER NOT NULL DEFAULT 0",  # it may fail
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "INSERT INTO facts VALUES ('token', lower(hex(randomblob(16))))",  # which store this is, wherever it lies
+    # How many jobs are in each state: counted by the database, so that no way to change a job can be forgotten.
+    "CREATE TABLE counts (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID",
+    *(f"INSERT INTO counts SELECT '{state}', count(*) FROM jobs WHERE state = '{state}'" for state in _STATES),
+    """
+    CREATE TRIGGER count_new AFTER INSERT ON jobs BEGIN
+        UPDATE counts SET jobs = jobs + 1 WHERE state = new.state;
+    END""",
+    """
+    CREATE TRIGGER count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
+        UPDATE counts SET jobs = jobs - 1 WHERE state = old.state;
+        UPDATE counts SET jobs = jobs + 1 WHERE state = new.state;
+    END""",
+    """
+    CREATE TRIGGER count_gone AFTER DELETE ON jobs BEGIN
+        UPDATE counts SET jobs = jobs - 1 WHERE state = old.state;
+    END""",
+    "ALTER TABLE schedules ADD COLUMN jitter REAL",
+    "ALTER TABLE schedules ADD COLUMN starts REAL",
+    "ALTER TABLE schedules ADD COLUMN overlap TEXT",
+    "ALTER TABLE schedules ADD COLUMN max_instances INTEGER",
+)
+
+MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP, _OPERATOR)
 """What brings a file from version n to n + 1; never changed once released, only added to."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -25,7 +25,6 @@ from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewSchedule
 from lifecycle.scheduler._store.rules import BURST, due_after, fire, first_due
-from lifecycle.scheduler._store.schema import MIGRATIONS
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
 ran: Counter[str] = Counter()
@@ -215,39 +214,6 @@ def test_a_schedule_whose_handler_is_not_known_here_is_left_alone(tmp_path: Path
         schedules.put(db, rate(10.0), 0.0)
         assert schedules.fire_due(db, 1, ["other"], 10.5) is None
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
-
-
-def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Its jobs are there, and it takes schedules."""
-    path = tmp_path / "old.sqlite"
-    with closing(connect(path, "x")) as new:
-        application = new.execute("PRAGMA application_id").fetchone()[0]
-    path.unlink()
-    with closing(sqlite3.connect(path)) as db:
-        for statement in MIGRATIONS[0]:
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {application}")
-        db.execute("PRAGMA user_version = 1")
-        db.execute(
-            "INSERT INTO jobs (name, kind, state, priority, unmet, delay, due, retries, backoff_first, backoff_longest,"
-            " created) VALUES ('old', 'call', 'pending', 0, 0, 0, 0, 0, 0.1, 10, 0)"
-        )
-        db.commit()
-    with closing(connect(path, "x")) as db:
-        assert db.execute("SELECT name, schedule FROM jobs").fetchall() == [("old", None)]
-        schedules.put(db, rate(10.0), 0.0)
-
-
-def test_a_policy_of_an_older_file_goes_on_under_its_new_name(tmp_path: Path) -> None:
-    """What was called skip there is drop."""
-    path = tmp_path / "old.sqlite"
-    with closing(connect(path, "x")) as db:
-        schedules.put(db, rate(10.0, missed="skip"), 0.0)
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
-    with closing(connect(path, "x")) as db:
-        record = schedules.record(db, "s")
-        assert record is not None
-        assert record.missed == "drop"
 
 
 @pytest.mark.asyncio
