@@ -157,13 +157,18 @@ def skip_reason(name: str, status: JobStatus) -> str:
 
 
 def _skip_dependants(db: sqlite3.Connection, job_id: int, reason: str, now: float) -> tuple[Skipped, ...]:
+    # Not through what has ended: what is below that has been skipped with it. Each of many roots of one long chain
+    # would otherwise walk down all of it.
     rows = db.execute(
         """
         WITH RECURSIVE below (id) AS (
-            SELECT job FROM needs WHERE needed = ?
-            UNION SELECT needs.job FROM needs JOIN below ON needs.needed = below.id)
+            SELECT jobs.id FROM needs JOIN jobs ON jobs.id = needs.job
+            WHERE needs.needed = ? AND jobs.state IN ('pending', 'interrupted')
+            UNION
+            SELECT jobs.id FROM below JOIN needs ON needs.needed = below.id JOIN jobs ON jobs.id = needs.job
+            WHERE jobs.state IN ('pending', 'interrupted'))
         UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
-        WHERE id IN (SELECT id FROM below) AND state IN ('pending', 'interrupted') RETURNING id, name""",
+        WHERE id IN (SELECT id FROM below) RETURNING id, name""",
         (job_id, reason, reason, now),
     ).fetchall()
     return tuple(Skipped(id, name, reason) for id, name in sorted(rows))  # noqa: A001
