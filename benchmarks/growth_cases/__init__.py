@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import (
     broadcasts,
     connects,
+    flows,
     groups,
     kept,
     lenders,
@@ -25,6 +26,6 @@ from . import (
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
-    "CASES", "Case", "Laps", "broadcasts", "connects", "groups", "kept", "lenders", "limits", "mailboxes",
+    "CASES", "Case", "Laps", "broadcasts", "connects", "flows", "groups", "kept", "lenders", "limits", "mailboxes",
     "managers", "nesting", "others", "process", "scopes", "servers", "silence", "timers",
 ]  # fmt: skip

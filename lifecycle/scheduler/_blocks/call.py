@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._ground.text import quote
@@ -60,7 +61,7 @@ def _find(reader: BlockReader, name: str) -> Handler | None:
     if handlers is None or not isinstance(reader.raw("call"), str):
         return None  # the missing module, or the wrong type, has been reported
     if name not in handlers:
-        reader.problem("call", handlers.unknown(name))
+        reader.problem("call", partial(handlers.unknown, name))
     return handlers.get(name)
 
 

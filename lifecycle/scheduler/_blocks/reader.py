@@ -190,7 +190,8 @@ class BlockReader(TableReader):
         if not isinstance(value, list) or not value:
             self.problem(key, f"expected a list of blocks that is not empty, got {quote(value)}")
             return ()
-        names, blocks, taken = self.available, [], set[str]()
+        blocks, taken = [], set[str]()
+        names = self.available.with_steps(taken) if sequential else self.available
         for index, table in enumerate(value):
             path = f"{self.place(key)}[{index}]"
             block = self._inner(table, path, names)
@@ -201,7 +202,6 @@ class BlockReader(TableReader):
                 self.problems.add(f"{path}.name", f"the name {quote(block.name)} is used twice in this list")
             if block.name is not None:
                 taken.add(block.name)
-                names = names.with_step(block.name) if sequential else names
         return tuple(blocks)
 
     def _inner(self, table: object, path: str, names: Names) -> Block | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._ground.values import Kept
 from .block import Block
@@ -27,17 +28,25 @@ class Sequence(Block):
     async def run(self, frame: Frame) -> object:
         """Run one step after the other; the first that fails ends it."""
         output: object = None
-        kept = Kept(self.path)
+        kept, outputs = Kept(self.path), dict[str, Any]()
+        # One table for all steps, which grows: each runs when those before it have ended.
+        frame = frame.with_names({"steps": ChainMap(outputs, *_around(frame))})
         for step in self.steps:
             output = await frame.run(step)
             if step.name is not None:
                 kept.add(output)
-                frame = frame.with_step(step.name, output)
+                outputs[step.name] = {"output": output}
         return output
 
     def children(self) -> Iterator[Block]:
         """Yield the steps."""
         return iter(self.steps)
+
+
+def _around(frame: Frame) -> list[MutableMapping[str, Any]]:
+    """Return the named steps of the surrounding sequences so far, those of the innermost first."""
+    steps: ChainMap[str, Any] | None = frame.names.get("steps")
+    return steps.maps if steps is not None else []
 
 
 def read_sequence(reader: BlockReader) -> Sequence:

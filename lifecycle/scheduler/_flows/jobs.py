@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from .._blocks import read_block
 from .._blocks.block import Block
@@ -42,8 +42,9 @@ def read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReadin
     graph = Needs({**dict.fromkeys(names, ()), **needs})
     graph.check(reader.problems)
     jobs = {}
+    known = frozenset(names)
     for name, block in readers.items():
-        block.available = Names(params, frozenset(names), _before(graph, name))
+        block.available = Names(params, known, partial(graph.before, name))
         spec = _read_job(name, block, needs[name])
         if spec is not None:
             jobs[name] = spec
@@ -52,10 +53,6 @@ def read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReadin
 
 def _no_names() -> Names:
     return Names({}, frozenset(), lambda _name: False)
-
-
-def _before(graph: Needs, name: str) -> Any:
-    return lambda other: graph.before(name, other)
 
 
 def _read_job(name: str, reader: BlockReader, needs: tuple[str, ...]) -> JobSpec | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
+import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +18,11 @@ from .problems import Problems
 
 Table: TypeAlias = dict[str, Any]
 _LARGEST_INTEGER = 2**63 - 1
+_MANY_DIGITS = re.compile(r"[0-9_]{4000,}")
+
+_PART = r"""(?:[A-Za-z0-9_-]++|"[^"\\\n]*+"|'[^'\n]*+')[ \t]*+"""
+_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}\.[ \t]*+){{{VALUE_DEPTH}}}", re.MULTILINE)
+"""Where a key of too many parts begins: reading it would take the square of their number."""
 
 
 def read_document(path: Path) -> Table:
@@ -43,23 +51,37 @@ def _read_text(path: Path, problems: Problems) -> str:
         raise _refusal(problems, f"is larger than {FLOW_BYTES:,} bytes")
     if not content.strip():
         raise _refusal(problems, "is empty; expected a flow with at least one block, [blocks.NAME]")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _refusal(problems, "is not a UTF-8 text but one of UTF-16 or UTF-32; save it as UTF-8")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # what editors on Windows write begins with a mark of the byte order
     except UnicodeDecodeError as error:
-        raise _refusal(problems, f"is not a UTF-8 text (byte {error.start})") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _refusal(problems, f"is not a UTF-8 text (byte {error.start}, at line {line})") from None
 
 
 def _parse(text: str, is_json: bool, problems: Problems) -> Table:
     language = "JSON" if is_json else "TOML"
+    if not is_json and (key := _DEEP_KEY.search(text)):
+        place = f"at line {text.count(chr(10), 0, key.end()) + 1}"
+        raise _refusal(problems, f"is not usable TOML: a key of more than {VALUE_DEPTH} parts ({place})")
     try:
         document = _parse_json(text) if is_json else tomllib.loads(text)
     except RecursionError:
         raise _refusal(problems, f"is not usable {language}: nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError, JSONDecodeError, duplicate keys, an integer of 5,000 digits
-        raise _refusal(problems, f"is not valid {language}: {error}") from None
+        detail = _huge_integer(text) if "int_max_str_digits" in str(error) else str(error)
+        raise _refusal(problems, f"is not valid {language}: {detail}") from None
     if not isinstance(document, dict):
         raise _refusal(problems, f"expected a table at the top, got {quote(document)}")
     return document
+
+
+def _huge_integer(text: str) -> str:
+    """Return what is wrong with the first number in *text* that Python is not willing to read."""
+    found = _MANY_DIGITS.search(text)
+    place = f" (at line {text.count(chr(10), 0, found.start()) + 1})" if found else ""
+    return f"an integer of thousands of digits{place}"
 
 
 def _parse_json(text: str) -> Any:
@@ -69,8 +91,7 @@ def _parse_json(text: str) -> Any:
 def _table_without_duplicates(pairs: list[tuple[str, Any]]) -> Table:
     table = dict(pairs)
     if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise ValueError(f"the name {quote(twice)} is used twice in one object")
     return table
 

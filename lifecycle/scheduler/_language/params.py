@@ -12,7 +12,7 @@ from typing import Any, Final
 from .._ground.limits import STRING_CHARACTERS
 from .._ground.text import did_you_mean, listing, quote
 from .expressions import references
-from .problems import Problems, ReportProblem
+from .problems import Message, Problems, ReportProblem
 from .table import TableReader
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -152,7 +152,11 @@ def check_params(
             report(f"params.{name}", f"{owner} requires a value" if owner else "a value is required")
 
 
-def unknown_param(name: str, params: Mapping[str, Param], owner: str | None = None) -> str:
+def unknown_param(name: str, params: Mapping[str, Param], owner: str | None = None) -> Message:
     """Return the message for a parameter that is not declared."""
-    hint = did_you_mean(name, params) or f"; there are {listing(params)}"
-    return f"unknown parameter{f' of {owner}' if owner else ''}{hint}"
+
+    def message() -> str:
+        hint = did_you_mean(name, params) or f"; there are {listing(params)}"
+        return f"unknown parameter{f' of {owner}' if owner else ''}{hint}"
+
+    return message

@@ -9,7 +9,11 @@ from .._ground.errors import FlowError
 from .._ground.limits import PROBLEMS
 from .._ground.text import one_line, plural, shorten
 
-ReportProblem: TypeAlias = Callable[[str, str], None]
+Message: TypeAlias = str | Callable[[], str]
+"""What is wrong, or what says it: a hint at what was meant costs a look at every name that there is, and only the
+first problems are listed."""
+
+ReportProblem: TypeAlias = Callable[[str, Message], None]
 """Called with a place in the flow and a message."""
 
 
@@ -25,12 +29,13 @@ class Problems:
         self.lines: list[str] = []
         self.count: int = 0
 
-    def add(self, path: str, message: str) -> None:
+    def add(self, path: str, message: Message) -> None:
         """Record one problem at *path* (empty for the file as a whole)."""
         self.count += 1
         if len(self.lines) < PROBLEMS:
             place = f"{one_line(shorten(path, 200))}: " if path else ""
-            self.lines.append(f"{self.source}: {place}{one_line(shorten(message, 400))}")
+            text = message if isinstance(message, str) else message()
+            self.lines.append(f"{self.source}: {place}{one_line(shorten(text, 400))}")
 
     def raise_if_any(self) -> None:
         """Raise FlowError with everything collected.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, Final
 
 from .._ground.checks import integer_problem, is_number, seconds_problem
 from .._ground.text import did_you_mean, listing, quote
-from .problems import Problems
+from .problems import Message, Problems
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 """What a parameter, a block or a step may be called; the same that expressions can spell."""
@@ -37,7 +38,7 @@ class TableReader:
         """Return the path of *key*."""
         return f"{self.path}.{key}" if self.path else key
 
-    def problem(self, key: str, message: str) -> None:
+    def problem(self, key: str, message: Message) -> None:
         """Report a problem with *key*."""
         self.problems.add(self.place(key), message)
 
@@ -109,8 +110,9 @@ class TableReader:
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             self.problem(key, f"expected a list of names, got {quote(value)}")
             return ()
-        for name in sorted({name for name in value if value.count(name) > 1}):
-            self.problem(key, f"the name {quote(name)} is used twice")
+        for name, times in sorted(Counter(value).items()):
+            if times > 1:
+                self.problem(key, f"the name {quote(name)} is used twice")
         return tuple(dict.fromkeys(value))
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -124,10 +124,6 @@ class Frame:
         """Return this frame in another directory."""
         return replace(self, directory=directory)
 
-    def with_step(self, name: str, output: Any) -> Frame:
-        """Return this frame for what comes after a named step."""
-        return self.with_names({"steps": {**self.names.get("steps", {}), name: {"output": output}}})
-
     def resolve(self, value: Any) -> Any:
         """Return a compiled value with its expressions filled in."""
         return resolve(value, self.names, self.context.secrets.read)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from lifecycle.scheduler import FlowError, flow_of_table, load_flow
 from lifecycle.scheduler._blocks import KINDS
+from lifecycle.scheduler._ground.text import did_you_mean
 
 from ..tools import flow_of, problems_of
 
@@ -253,6 +255,51 @@ def test_a_long_chain_of_needs_is_checked_without_recursion() -> None:
     blocks["b0"]["needs"] = ["b2999"]
     with pytest.raises(FlowError, match="a cycle: b0 -> b2999 -> b2998"):
         flow_of_table({"blocks": blocks})
+
+
+def test_what_ends_before_a_block_may_be_used_however_far_away_it_is() -> None:
+    """An expression may use what is needed by what is needed, in any order of the file, and nothing else."""
+    blocks: dict[str, Any] = {
+        f"b{number}": {"shell": ["echo", "${blocks.b0.output}"], "needs": [f"b{number - 1}"]}
+        for number in range(300, 0, -1)
+    }
+    beside = {"shell": ["echo", "${blocks.b299.output}"], "needs": ["b300"]}
+    flow_of_table({"blocks": {"beside": beside, **blocks, "b0": {"sleep": 0}}})
+    beside["needs"] = ["b298"]
+    with pytest.raises(FlowError, match=r"block 'b299' is not in needs") as caught:
+        flow_of_table({"blocks": {"beside": beside, **blocks, "b0": {"sleep": 0}}})
+    assert len(caught.value.problems) == 1
+
+
+def test_only_the_problems_that_are_listed_look_for_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hint is a look at all names: in a generated flow with a mistake in every block only the first cost one."""
+    hints = 0
+
+    def counting(name: str, known: Iterable[str]) -> str:
+        nonlocal hints
+        hints += 1
+        return did_you_mean(name, known)
+
+    for module in ("names", "needs", "params"):
+        monkeypatch.setattr(f"lifecycle.scheduler._language.{module}.did_you_mean", counting)
+    uses = {"shell": ["echo", "${blocks.nothing.output}", "${params.nothing}", "${steps.nothing.output}"]}
+    with pytest.raises(FlowError) as caught:
+        flow_of_table({"blocks": {f"b{number}": {**uses, "needs": ["nothing"]} for number in range(200)}})
+    assert caught.value.problems[-1] == "flow: and 780 more problems"
+    assert hints == 20
+
+
+def test_a_step_is_known_to_those_after_it_also_inside_of_other_blocks() -> None:
+    """The steps of a sequence share what they know: what comes later, and what is elsewhere, is not known."""
+    inner = [{"name": "inner", "sleep": 0}, {"shell": ["echo", "${steps.outer.output}${steps.inner.output}"]}]
+    flow_of_table({"blocks": {"a": {"sequence": [{"name": "outer", "sleep": 0}, {"sequence": inner}]}}})
+    for steps, unknown in (
+        ([{"sequence": inner}, {"name": "outer", "sleep": 0}], "outer"),
+        ([{"name": "outer", "shell": ["echo", "${steps.outer.output}"]}], "outer"),
+        ([{"sequence": inner[:1]}, {"shell": ["echo", "${steps.inner.output}"]}], "inner"),
+    ):
+        with pytest.raises(FlowError, match=rf"\$\{{steps\.{unknown}\.output\}}: unknown step"):
+            flow_of_table({"blocks": {"a": {"sequence": steps}}})
 
 
 def test_values_that_no_file_can_hold_are_refused() -> None:

@@ -31,6 +31,19 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
     assert read_document(tmp_path / "a.toml") == read_document(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize(("name", "text"), [("a.toml", "a = 1"), ("a.json", '{"a": 1}')])
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path, name: str, text: str) -> None:
+    """Editors on Windows begin a UTF-8 file with one."""
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_document(tmp_path / name) == {"a": 1}
+
+
+def test_dots_in_a_text_are_no_key(tmp_path: Path) -> None:
+    """Only what stands where a key can begin counts its parts."""
+    (tmp_path / "a.toml").write_text(f"[{'a.' * 90}a]\nx = '{'a.' * 300}' # {'a.' * 300}\n")
+    assert read_document(tmp_path / "a.toml")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -39,7 +52,12 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
         ("a.json", b"", "is empty"),
         ("a.toml", b"blocks = [", "is not valid TOML"),
         ("a.toml", b"\x7fELF\x02\x01\x01\x00\x00", "is not valid TOML"),
-        ("a.toml", b"\xff\xfe\x00", "is not a UTF-8 text (byte 0)"),
+        ("a.toml", b"x = 1\n\xff\xfe\x00", "is not a UTF-8 text (byte 6, at line 2)"),
+        ("a.toml", "a = 1".encode("utf-16"), "is not a UTF-8 text but one of UTF-16 or UTF-32; save it as UTF-8"),
+        ("a.toml", b"x = 1\ny = " + b"9" * 5_000, "is not valid TOML: an integer of thousands of digits (at line 2)"),
+        ("a.toml", b"x = 1\n" + b"a." * 5_000_000 + b"a = 1", "a key of more than 100 parts (at line 2)"),
+        ("a.toml", b"[" + b"a . " * 300 + b"a]", "a key of more than 100 parts (at line 1)"),
+        ("a.toml", b"x = {y = 1, " + b"'a'.\"b\"." * 300 + b"a = 1}", "a key of more than 100 parts (at line 1)"),
         ("a.json", b"{", "is not valid JSON"),
         ("a.json", b"[1]", "expected a table at the top, got a list of 1"),
         ("a.json", b'{"a": 1, "a": 2}', "the name 'a' is used twice"),
@@ -48,7 +66,7 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
         ("a.toml", b"a = inf", "a: expected a finite number, got inf"),
         ("a.toml", b"a = 1979-05-27", "a: expected a string, number, boolean, list or table, got a date"),
         ("a.json", b'{"a": ' + b"9" * 30 + b"}", "a: an integer of more than 64 bits"),
-        ("a.json", b'{"a": ' + b"9" * 5_000 + b"}", "is not valid JSON"),
+        ("a.json", b'{"a": ' + b"9" * 5_000 + b"}", "is not valid JSON: an integer of thousands of digits (at line 1)"),
         ("a.json", b'{"a": "\\u0000"}', "a: a string with a null character"),
         ("a.json", b'{"a": "\\ud800"}', "a: a string that is not valid Unicode"),
         ("a.json", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper than"),
