@@ -1,4 +1,4 @@
-"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs`` and ``schedules``."""
+"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs``, ``schedules`` and ``store``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from ._jobs import jobs
 from ._run import run
 from ._schedules import schedules
 from ._serve import serve
+from ._store import store
 from ._validate import validate
 
 cli.add_command(run)
@@ -14,5 +15,6 @@ cli.add_command(serve)
 cli.add_command(validate)
 cli.add_command(jobs)
 cli.add_command(schedules)
+cli.add_command(store)
 
 __all__ = ["cli"]

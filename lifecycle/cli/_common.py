@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -11,6 +13,8 @@ import click
 from lifecycle import LifecycleError
 
 from ..scheduler import FlowError, RunConflict, StoreError
+from ..scheduler._ground.checks import LONGEST
+from ..scheduler._ground.text import quote
 from ..scheduler._store.outside import StoreFile
 from .show._display import Display
 
@@ -24,6 +28,22 @@ INTERRUPTED: Final = 130
 
 STUCK_TIME: Final = 60.0
 """Seconds that closing may take beyond draining, before the process is forced to end."""
+
+
+def seconds(text: str) -> float:
+    """Return a duration in seconds, written as ``90``, ``15m``, ``12h``, ``7d`` or ``2w``; the type of an option.
+
+    Raises:
+        click.BadParameter: it is not one, or longer than a century.
+    """
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([smhdw]?)", text.strip(), re.ASCII)
+    duration = float(found[1]) * _UNITS[found[2] or "s"] if found else math.inf
+    if duration > LONGEST:
+        raise click.BadParameter(f"expected seconds, or a number with s, m, h, d or w, got {quote(text)}")
+    return duration
+
+
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 existing_file = click.Path(path_type=Path)
 
@@ -39,6 +59,23 @@ drain_option = click.option(
     show_default=True,
     metavar="SECONDS",
     help="Time for running jobs to end after SIGTERM or Ctrl-C; the rest is interrupted.",
+)
+
+keep_for_option = click.option(
+    "--keep-for",
+    type=seconds,
+    default="7d",
+    show_default=True,
+    metavar="DURATION",
+    help="How long an ended job is kept: seconds, or 15m, 12h, 7d, 2w; 0 for not at all.",
+)
+keep_jobs_option = click.option(
+    "--keep-jobs",
+    type=click.IntRange(0),
+    default=100_000,
+    show_default=True,
+    metavar="N",
+    help="How many of the newest jobs are kept, whatever their age.",
 )
 
 

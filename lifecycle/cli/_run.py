@@ -16,7 +16,18 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Flow, FlowRun, RunOutcome, Scheduler, load_flow
-from ._common import BAD_INPUT, INTERRUPTED, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
+from ._common import (
+    BAD_INPUT,
+    INTERRUPTED,
+    STUCK_TIME,
+    drain_option,
+    existing_file,
+    keep_for_option,
+    keep_jobs_option,
+    lines_of,
+    refusing,
+    workers_option,
+)
 from ._owned import still_owned
 from ._params import values_from_texts
 from .show._display import Display
@@ -31,6 +42,8 @@ from .show._plain import PlainDisplay
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
 @click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
 @drain_option
+@keep_for_option
+@keep_jobs_option
 @click.option("--fresh", is_flag=True, help="Cancel what is left of an unfinished run and begin a new one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
 @click.pass_context
@@ -42,6 +55,8 @@ def run(
     params: tuple[str, ...],
     handlers: str | None,
     drain_timeout: float,
+    keep_for: float,
+    keep_jobs: int,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +69,14 @@ def run(
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
     values = refusing(display, lambda: values_from_texts(loaded, params))
     scheduler = Scheduler(
-        db, workers=workers, name=loaded.name, drain_timeout=drain_timeout, on_event=display.event, adopt=False
+        db,
+        workers=workers,
+        name=loaded.name,
+        drain_timeout=drain_timeout,
+        on_event=display.event,
+        adopt=False,
+        keep_for=keep_for,
+        keep_jobs=keep_jobs,
     )
     running = _Running(scheduler, loaded, values, fresh, display)
     code, problems = running.to_its_end(drain_timeout)

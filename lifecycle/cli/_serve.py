@@ -12,7 +12,17 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Scheduler
-from ._common import BAD_INPUT, STUCK_TIME, drain_option, existing_file, lines_of, refusing, workers_option
+from ._common import (
+    BAD_INPUT,
+    STUCK_TIME,
+    drain_option,
+    existing_file,
+    keep_for_option,
+    keep_jobs_option,
+    lines_of,
+    refusing,
+    workers_option,
+)
 from ._owned import still_owned
 from .show._display import Display
 from .show._json import JsonDisplay
@@ -44,6 +54,8 @@ if TYPE_CHECKING:
 @workers_option
 @click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
 @drain_option
+@keep_for_option
+@keep_jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Events on standard output, one JSON object per line.")
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="The lowest level that is logged."
@@ -60,6 +72,8 @@ def serve(
     workers: int,
     handlers: str | None,
     drain_timeout: float,
+    keep_for: float,
+    keep_jobs: int,
     as_json: bool,
     log_level: str,
     log_json: bool,
@@ -77,7 +91,13 @@ def serve(
         refusals = JsonDisplay() if as_json else PlainDisplay()
         service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(
-            db, workers=workers, name="lifecycle serve", drain_timeout=drain_timeout, on_event=display.event
+            db,
+            workers=workers,
+            name="lifecycle serve",
+            drain_timeout=drain_timeout,
+            on_event=display.event,
+            keep_for=keep_for,
+            keep_jobs=keep_jobs,
         )
         code = _until_signal(service, scheduler, display, drain_timeout)
         owned = still_owned(threads, db)

@@ -7,11 +7,13 @@ from ._engine.outcome import JobOutcome, RunOutcome
 from ._engine.scheduler import Scheduler
 from ._engine.schedules import Schedule
 from ._engine.statistics import SchedulerStatistics
+from ._engine.upkeep import Upkeep
 from ._flows.load import flow_of_table, load_flow
 from ._ground.errors import FlowError, JobFailed, JobStopped, RunConflict, StoreError
 from ._ground.events import Event
 from ._ground.names import show_at
 from ._store.records import JobRecord, JobStatus, ScheduleRecord
+from ._store.store_facts import StoreFacts
 from ._work.context import Context
 from ._work.handlers import handler
 
@@ -34,6 +36,8 @@ __all__ = [
     "Scheduler",
     "SchedulerStatistics",
     "StoreError",
+    "StoreFacts",
+    "Upkeep",
     "flow_of_table",
     "handler",
     "load_flow",

@@ -43,6 +43,12 @@ ARGUMENTS = {
     "schedules pause": ["one", "--db", "jobs.sqlite"],
     "schedules resume": ["one", "--db", "jobs.sqlite"],
     "schedules trigger": ["one", "--db", "jobs.sqlite"],
+    "store show": ["--db", "jobs.sqlite"],
+    "store check": ["--db", "jobs.sqlite"],
+    "store purge": ["--all", "--db", "jobs.sqlite"],
+    "store vacuum": ["--db", "jobs.sqlite"],
+    "store backup": ["copy.sqlite", "--db", "jobs.sqlite"],
+    "store export": ["--db", "jobs.sqlite"],
 }
 
 

@@ -24,6 +24,7 @@ from .job import FlowRun, Job
 from .life import Life
 from .schedules import Schedule, new_schedule
 from .statistics import SchedulerStatistics
+from .upkeep import Upkeep
 
 NAMED: Final = 1_000
 """Jobs that the report of a drain names at most."""
@@ -428,6 +429,11 @@ class Scheduler:
         running, runs = (engine.busy, len(engine.runs.open)) if engine else (0, 0)
         del ended["pending"], ended["running"]
         return SchedulerStatistics(self.name, self.workers, running, runs, ended)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What looks after the file of a durable store: checks, copies, deletes what has ended."""
+        return Upkeep(lambda: self._life.entered().store)
 
     def __repr__(self) -> str:
         return f"<Scheduler {self.name!r}>"

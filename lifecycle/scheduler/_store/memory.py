@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .._ground.bridge import Bell
 from .._ground.errors import RunConflict
@@ -36,6 +37,9 @@ from .records import (
     Submitted,
     flow_key,
 )
+
+if TYPE_CHECKING:
+    from .upkeep import StoreUpkeep
 
 
 @dataclass(slots=True, eq=False)
@@ -259,6 +263,9 @@ class MemoryStore:
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return self._schedules.trigger(name, flows)
+
+    def upkeep(self) -> StoreUpkeep | None:
+        return None
 
     def forget(self, run_id: int) -> None:
         """Drop a finished run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .records import (
     Cancelling,
@@ -24,6 +24,9 @@ from .records import (
     StoredRun,
     Submitted,
 )
+
+if TYPE_CHECKING:
+    from .upkeep import StoreUpkeep
 
 
 class Store(Protocol):
@@ -138,6 +141,9 @@ class Store(Protocol):
 
         None when there is no such schedule, or its flow is not among those with the keys *flows*.
         """
+
+    def upkeep(self) -> StoreUpkeep | None:
+        """Return what looks after the file of the store; None where there is no such file."""
 
     def forget(self, run_id: int) -> None:
         """Drop a finished run; only a store in memory has to."""

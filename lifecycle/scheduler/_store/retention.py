@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,7 @@ class Sweeper:
         self._last = rows[-1][0] if more else 0
         self._next_turn = now + (PAUSE if more else REST)
         gone = [row for row in old if _may_go(row, oldest_kept, horizon, now)]
-        _delete(db, gone)
+        delete_jobs(db, gone)
         return len(gone)
 
     def next_look_in(self, now: float) -> float:
@@ -97,12 +98,13 @@ def _may_go(row: tuple[Any, ...], oldest_kept: int, horizon: float, now: float) 
     return run is None or (run_finished is not None and run_finished < now - RUN_GRACE)
 
 
-def _delete(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
-    db.executemany("DELETE FROM jobs WHERE id = ?", [(row[0],) for row in rows])
-    of_runs = [(row[0],) for row in rows if row[1] is not None]
-    db.executemany("DELETE FROM needs WHERE needed = ?", of_runs)
-    db.executemany("DELETE FROM needs WHERE job = ?", of_runs)
+def delete_jobs(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Delete jobs that have ended, each a row that begins with its number and its run, and runs left without a job."""
+    numbers = [(row[0],) for row in rows]
     runs = {row[1] for row in rows if row[1] is not None}
+    db.executemany("DELETE FROM jobs WHERE id = ?", numbers)
+    db.executemany("DELETE FROM needs WHERE needed = ?", numbers)
+    db.executemany("DELETE FROM needs WHERE job = ?", numbers)
     db.executemany(
         "DELETE FROM runs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE run = runs.id)",
         [(run,) for run in runs],

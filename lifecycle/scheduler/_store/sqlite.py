@@ -40,6 +40,7 @@ from .records import (
 from .retention import Retention, Sweeper
 from .succession import Succession
 from .thread import Operation, SqliteThread
+from .upkeep import StoreUpkeep
 
 T = TypeVar("T")
 
@@ -241,6 +242,9 @@ class SqliteStore:
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return await self._write(lambda db: schedules.trigger(db, name, flows, self._owner, time.time()))
+
+    def upkeep(self) -> StoreUpkeep | None:
+        return StoreUpkeep(self.path)
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the file."""

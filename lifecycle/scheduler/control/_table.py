@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import _client_commands, _connection_commands, _event_commands, _job_commands, _schedule_commands
+from . import (
+    _client_commands,
+    _connection_commands,
+    _event_commands,
+    _job_commands,
+    _schedule_commands,
+    _store_commands,
+)
 from ._commands import CommandTable
 
 if TYPE_CHECKING:
@@ -17,5 +24,6 @@ COMMANDS: Final[CommandTable[Session]] = CommandTable(
         **_job_commands.commands,
         **_event_commands.commands,
         **_schedule_commands.commands,
+        **_store_commands.commands,
     }
 )

@@ -1,0 +1,153 @@
+"""``lifecycle store``: look after a database: what it holds, whether it is sound, what to delete, and copies of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..scheduler._ground.text import plural
+from ..scheduler._store.upkeep import StoreUpkeep
+from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
+from .show._plain import PlainDisplay
+from .show._store import print_facts, size
+
+
+@click.group()
+def store() -> None:
+    """Look after a database, while schedulers work on it or not."""
+
+
+@store.command()
+@database
+@as_json_option
+def show(db: Path, as_json: bool) -> None:
+    """Show how large it is, how many jobs it has in which state, and which schedulers work on it."""
+    facts = _of(db, StoreUpkeep.facts)
+    print_facts(facts, as_json=as_json)
+
+
+@store.command()
+@database
+@as_json_option
+@click.pass_context
+def check(context: click.Context, db: Path, as_json: bool) -> None:
+    """Look for damage, in the file and in what its rows say of each other. Exit code 1 if there is any."""
+    problems = _of(db, StoreUpkeep.check)
+    if as_json:
+        click.echo(json.dumps({"store": str(db), "sound": not problems, "problems": problems}))
+    else:
+        for problem in problems or ("sound",):
+            click.echo(f"{db}: {problem}")
+    context.exit(1 if problems else 0)
+
+
+@store.command()
+@database
+@click.option(
+    "--older-than",
+    type=seconds,
+    metavar="DURATION",
+    help="Only what ended this long ago: seconds, or 15m, 12h, 7d, 2w.",
+)
+@click.option("--keep", type=click.IntRange(0), help="The newest so many jobs stay, whatever their age.")
+@click.option("--name", help="Only jobs by themselves of this name, and runs of the flow of this name.")
+@click.option("--succeeded", is_flag=True, help="Only what has succeeded: a run if all its jobs have.")
+@click.option("--all", "everything", is_flag=True, help="Everything that has ended.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, and say how many jobs that would be.")
+@as_json_option
+def purge(
+    db: Path,
+    older_than: float | None,
+    keep: int | None,
+    name: str | None,
+    succeeded: bool,
+    everything: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Delete jobs that have ended, and runs as a whole. What has not ended stays."""
+    if older_than is None and keep is None and not everything:
+        raise click.UsageError("say what may go: --older-than, --keep, or --all")
+    deleted = _of(
+        db,
+        lambda upkeep: upkeep.purge(
+            older_than=older_than or 0.0, keep=keep, name=name, succeeded=succeeded, dry_run=dry_run
+        ),
+    )
+    if as_json:
+        click.echo(json.dumps({"store": str(db), "deleted": 0 if dry_run else deleted, "found": deleted}))
+    else:
+        click.echo(f"{db}: {plural(deleted, 'job')} {'would be deleted' if dry_run else 'deleted'}")
+
+
+@store.command()
+@database
+@as_json_option
+def vacuum(db: Path, as_json: bool) -> None:
+    """Rewrite the file without what is free in it. Schedulers that work on it wait meanwhile."""
+    before, after = _of(db, StoreUpkeep.vacuum)
+    if as_json:
+        click.echo(json.dumps({"store": str(db), "before": before, "after": after}))
+    else:
+        click.echo(f"{db}: {size(before)} before, {size(after)} now")
+
+
+@store.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@database
+@click.option("--overwrite", is_flag=True, help="Replace TARGET when it is there.")
+@as_json_option
+def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
+    """Copy the database, as it is at one moment, into the file TARGET, while schedulers go on."""
+    try:
+        written = _of(db, lambda upkeep: upkeep.backup(target, overwrite=overwrite))
+    except FileExistsError as error:
+        click.echo(f"{error}; --overwrite replaces it", err=True)
+        raise SystemExit(BAD_INPUT) from None
+    if as_json:
+        click.echo(json.dumps({"store": str(db), "target": str(target), "bytes": written}))
+    else:
+        click.echo(f"{db}: copied to {target}, {size(written)}")
+
+
+@store.command()
+@database
+@click.option("--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
+def export(db: Path, output: Path | None) -> None:
+    """Write everything that it knows as JSON, one object for each run, job and schedule, one a line."""
+    upkeep = StoreUpkeep(_existing(db))
+
+    def write() -> int:
+        count = 0
+        with (
+            click.open_file(str(output or "-"), "w", encoding="utf-8", atomic=output is not None) as file,
+            closing(upkeep.export()) as records,
+        ):
+            for record in records:
+                file.write(f"{json.dumps(record)}\n")
+                count += 1
+        return count
+
+    try:
+        count = refusing(PlainDisplay(), write)
+    except OSError as error:
+        click.echo(f"{output}: {error.strerror or error}", err=True)
+        raise SystemExit(BAD_INPUT) from None
+    if output is not None:
+        click.echo(f"{db}: {plural(count, 'record')} written to {output}")
+
+
+def _of(db: Path, question: Callable[[StoreUpkeep], Any]) -> Any:
+    """Return the answer to a question about the store in the file *db*; end with exit code 2 if it cannot be had."""
+    upkeep = StoreUpkeep(_existing(db))
+    return refusing(PlainDisplay(), lambda: question(upkeep))
+
+
+def _existing(db: Path) -> Path:
+    store_file(db)
+    return db

@@ -1,0 +1,46 @@
+"""The commands for the store: what it holds, whether it is sound, and deleting what has ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ._arguments import number, options, text
+from ._commands import CommandError, CommandTable, shown
+from ._encoder import encode
+from ._parser import Words
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+commands: CommandTable[Session] = CommandTable()
+
+
+@commands.command("LC.STORE", 0, None)
+async def store(session: Session, words: Words) -> bytes:
+    """LC.STORE [CHECK | PURGE OLDERTHAN seconds [KEEP n] [NAME text] [SUCCEEDED 0|1]]: what the store holds."""
+    upkeep = session.server.scheduler.upkeep
+    wish, given = (words[1].upper() if len(words) > 1 else b""), words[2:]
+    if wish == b"PURGE":
+        wanted = options(
+            given,
+            {
+                b"OLDERTHAN": lambda word: number(word, "OLDERTHAN", float),
+                b"KEEP": lambda word: number(word, "KEEP"),
+                b"NAME": text,
+                b"SUCCEEDED": lambda word: number(word, "SUCCEEDED") != 0,
+            },
+        )
+        if "olderthan" not in wanted:
+            raise CommandError("PURGE needs OLDERTHAN: the seconds since its end that a job must have")
+        return encode(await upkeep.purge(older_than=wanted.pop("olderthan"), **wanted), session.resp)
+    if given:
+        raise CommandError(f"unexpected {shown(given[0])}")
+    if wish == b"CHECK":
+        return encode(list(await upkeep.check()), session.resp)
+    if wish:
+        raise CommandError(f"expected CHECK or PURGE, got {shown(words[1])}")
+    facts = asdict(await upkeep.facts())
+    del facts["path"]  # of the machine's directories a client need not know
+    owners = [dict(zip(("name", "pid", "started"), owner, strict=True)) for owner in facts.pop("owners")]
+    return encode({**facts, "owners": owners}, session.resp)
