@@ -33,8 +33,9 @@ async def tick(name, until="", *, context) -> str:
 class Service:
     """``lifecycle serve --log-json`` in a process of its own, whose log is read as it comes."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "lifecycle", "serve", "--db", "jobs.db", "--handlers", "handlers.py"]
+    def __init__(self, directory: Path, *arguments: str, before: str = ":") -> None:
+        command = ["sh", "-c", f'{before}; exec "$@"', "sh"]
+        command += [sys.executable, "-m", "lifecycle", "serve", "--db", "jobs.db", "--handlers", "handlers.py"]
         command += ["--control", "127.0.0.1:0", "--log-json", *arguments]
         (directory / "handlers.py").write_text(HANDLERS)
         environment = {**os.environ, "PYTHONWARNINGS": ""}
@@ -74,9 +75,9 @@ class Service:
 
 
 @contextmanager
-def serving(directory: Path, *arguments: str) -> Iterator[Service]:
-    """Run a service, and kill what a failed test has left of it."""
-    service = Service(directory, *arguments)
+def serving(directory: Path, *arguments: str, before: str = ":") -> Iterator[Service]:
+    """Run a service, with a line of shell *before* it, and kill what a failed test has left of it."""
+    service = Service(directory, *arguments, before=before)
     try:
         yield service
     finally:

@@ -77,7 +77,7 @@ def log_in(session: Session, user: bytes, password: bytes) -> None:
     right = hmac.compare_digest(password, expected.encode()) if expected is not None else True
     known = hmac.compare_digest(user, b"default")
     if not (right and known):
-        session.server.count("refused")
+        session.punish()
         raise CommandError("invalid username-password pair or user is disabled.", "WRONGPASS")
     session.let_in()
 

@@ -23,6 +23,10 @@ class Limits:
         output_timeout: seconds that a client may leave its replies waiting before it is cut off; None for no
             bound.
         listed: how many jobs ``LC.LIST`` returns at most.
+        strangers: how many clients may take their time to give the password, or without one, to send a first command.
+            At most a quarter of all clients. While there are more, each has half a second: they shut out nobody.
+        stranger_timeout: seconds that they may take.
+        password_pause: seconds before a wrong password is answered, and the next one looked at.
     """
 
     arguments: int = 1_024
@@ -32,6 +36,9 @@ class Limits:
     output: int = 1_024 * 1_024
     output_timeout: float | None = 10.0
     listed: int = 10_000
+    strangers: int = 256
+    stranger_timeout: float = 10.0
+    password_pause: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -41,8 +48,10 @@ class Limits:
             ValueError: one is not positive, or too large.
         """
         check_seconds(self.output_timeout, "output_timeout", positive=True)
+        check_seconds(self.stranger_timeout, "stranger_timeout", positive=True)
+        check_seconds(self.password_pause, "password_pause")
         for field in fields(self):
-            if field.name != "output_timeout":
+            if field.type == "int":
                 check_integer(getattr(self, field.name), field.name, 1)
 
     def before_auth(self) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._http import is_binary, is_http
 from ._inline import split_inline
 from ._limits import Limits
 
@@ -13,6 +14,10 @@ STAR, DOLLAR = b"*$"
 
 class ProtocolError(Exception):
     """The bytes are not a command; the text is for the client."""
+
+
+class HttpError(ProtocolError):
+    """They are HTTP, most likely of a browser that somebody else's page drives: it gets no answer."""
 
 
 Words = list[bytes]
@@ -137,7 +142,12 @@ class Parser:
             if len(data) - position > limit:
                 raise ProtocolError("too big inline request")
             return -1
-        words = split_inline(data[position:stop])
+        line = data[position:stop]
+        if is_http(line):
+            raise HttpError("this is not a web server")
+        if is_binary(line):
+            raise ProtocolError("control characters in an inline request")
+        words = split_inline(line)
         if words is None:
             raise ProtocolError("unbalanced quotes in request")
         if len(words) > self.limits.arguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -20,7 +21,11 @@ from lifecycle.types import Server
 from .._blocks.flow import Flow
 from .._engine.scheduler import Scheduler
 from .._ground.addresses import check_password
+from .._ground.alarms import Alarms
+from .._ground.checks import check_integer
+from .._ground.descriptors import affordable
 from .._ground.opening import enter_and_open
+from .._ground.strangers import Strangers
 from ._commands import CommandTable
 from ._encoder import Push
 from ._event_commands import CHANNEL
@@ -50,6 +55,8 @@ class ControlStatistics:
         protocol_errors: how many were disconnected because what they sent was not a command.
         slow: how many were cut off because they did not read what was sent to them.
         refused: how many wrong passwords were given.
+        http: how many were cut off because they sent HTTP, which a web page can make a browser do.
+        silent: how many were cut off because they gave no password, or sent nothing, for too long.
     """
 
     name: str
@@ -60,6 +67,8 @@ class ControlStatistics:
     protocol_errors: int
     slow: int
     refused: int
+    http: int
+    silent: int
 
 
 class ControlServer:
@@ -76,7 +85,7 @@ class ControlServer:
         port: where to listen; 0 for any that is free.
         password: what clients have to give with AUTH or HELLO; None for no password.
         flows: flows that ``LC.ENQUEUE`` can name.
-        limit: how many clients there may be at once.
+        limit: how many clients there may be at once; never more than half of the descriptors of the process.
         limits: what each may send, and how much may wait for it.
         idle_timeout: seconds without traffic after which a client is cut off; None for no bound.
         drain_timeout: seconds to answer what has been read when the server closes; None for no bound.
@@ -111,7 +120,8 @@ class ControlServer:
         self.scheduler = scheduler
         self.password = password
         self.flows: Mapping[str, Flow] = {flow.name: flow for flow in flows}
-        self.limit = limit
+        check_integer(limit, "limit", 1)
+        self.limit = affordable(limit)
         self.limits: Limits = limits or Limits()
         self.commands: CommandTable[Session] = COMMANDS
         self._scope = Scope("control server" if name is None else name, close_timeout=None)
@@ -121,7 +131,7 @@ class ControlServer:
             self._handle,
             host,
             port,
-            limit=limit,
+            limit=self.limit,
             idle_timeout=idle_timeout,
             drain_timeout=drain_timeout,
             close_timeout=FAREWELL,
@@ -130,6 +140,9 @@ class ControlServer:
         )
         self._sessions: Registry[int, Session] = Registry("clients")
         self._numbers = itertools.count(1)
+        few = min(self.limits.strangers, max(1, self.limit // 4))
+        self._strangers = Strangers(few, self.limits.stranger_timeout, self._scope.start_soon)
+        self._alarms = Alarms(self.name)
         self._counts: Counter[str] = Counter()
         self._watchers = 0
         self._pump: TaskHandle[None] | None = None
@@ -227,6 +240,8 @@ class ControlServer:
             protocol_errors=self._counts["protocol_errors"],
             slow=self._counts["slow"],
             refused=self._counts["refused"],
+            http=self._counts["http"],
+            silent=self._strangers.ended,
         )
 
     # What sessions ask
@@ -238,6 +253,14 @@ class ControlServer:
     def count(self, what: str) -> None:
         """Count something that has happened."""
         self._counts[what] += 1
+
+    def alarm(self, event: str, session: Session) -> None:
+        """Tell of what a client did that may be an attack."""
+        self._alarms.tell(event, client=session.stream.peer)
+
+    def welcome(self, session: Session) -> None:
+        """Let a client stay for as long as it likes."""
+        self._strangers.leave(session.id)
 
     def watch(self, session: Session, *, on: bool) -> None:
         """Start or stop sending events to a client."""
@@ -267,6 +290,8 @@ class ControlServer:
                 "protocol_errors": own.protocol_errors,
                 "slow_clients_cut": own.slow,
                 "wrong_passwords": own.refused,
+                "http_refused": own.http,
+                "silent_clients_cut": own.silent,
             },
             "Scheduler": {
                 "name": statistics.name,
@@ -284,6 +309,8 @@ class ControlServer:
         async with Scope(f"client {session.id}") as scope:
             scope.callback(self._sessions.put(session.id, session).remove)
             scope.callback(self.watch, session, on=False)
+            self._strangers.enter(session.id, functools.partial(self._cut_stranger, session))
+            scope.callback(self._strangers.leave, session.id)
             pair = ReaderWorker(
                 session.read,
                 session.work,
@@ -299,6 +326,10 @@ class ControlServer:
             raise BaseExceptionGroup(f"errors of client {session.id}", outcome.errors)
         for error in outcome.errors:
             raise error
+
+    def _cut_stranger(self, session: Session) -> None:
+        self.alarm("client cut off that gave no password, or sent nothing", session)
+        session.stream.abort()
 
     async def _tell_watchers(self) -> None:
         async with contextlib.aclosing(self.scheduler.events()) as events:  # type: ignore[type-var]

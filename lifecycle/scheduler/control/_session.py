@@ -16,7 +16,7 @@ from lifecycle import LifecycleError, ServedStream
 from ._commands import CommandError, CommandTable
 from ._encoder import encode, error
 from ._limits import Limits
-from ._parser import Parser, Words
+from ._parser import HttpError, Parser, Words
 
 if TYPE_CHECKING:
     from .._blocks.flow import Flow
@@ -67,6 +67,12 @@ class SessionOwner(Protocol):
     def count(self, what: str) -> None:
         """Count something that has happened."""
 
+    def alarm(self, event: str, session: Session) -> None:
+        """Tell of what a client did that may be an attack."""
+
+    def welcome(self, session: Session) -> None:
+        """Let a client stay for as long as it likes."""
+
     def watch(self, session: Session, *, on: bool) -> None:
         """Start or stop sending events to a client."""
 
@@ -84,6 +90,7 @@ class Session:
         resp: the version of the protocol, 2 or 3.
         name, library: what the client calls itself, and what it is made with.
         authenticated: whether it has given the password, or none is needed.
+        stranger: whether it has not sent any command yet, or none that it may.
         leaving: whether the connection closes after the answer.
         watching: whether it gets events.
         commands: how many it has sent.
@@ -97,9 +104,11 @@ class Session:
         self.name: bytes = b""
         self.library: dict[str, str] = {}
         self.authenticated: bool = server.password is None
+        self.stranger: bool = True
         self.leaving: bool = False
         self.watching: bool = False
         self.commands: int = 0
+        self._penalty = 0.0  # seconds before it is answered
         self._replying = 0  # bytes of answers that wait for the client to read
         self._in_hand = 0  # pieces that the worker works on, or that wait for it
         self._since = time.monotonic()
@@ -124,6 +133,12 @@ class Session:
         """Allow the client all commands: it has given the password."""
         self.authenticated = True
         self._parser.limits = self.server.limits
+
+    def punish(self) -> None:
+        """Make it wait for its answer, and for whatever it asks after that: it has given a wrong password."""
+        self.server.count("refused")
+        self.server.alarm("wrong password", self)
+        self._penalty = self.server.limits.password_pause
 
     # The two loops
 
@@ -192,6 +207,9 @@ class Session:
                 waiting = words
                 break
             answers.append(answer)
+            if self._penalty:
+                penalty, self._penalty = self._penalty, 0.0
+                await anyio.sleep(penalty)
             if self.leaving:
                 break
             size += len(answer) + OVERHEAD
@@ -201,12 +219,23 @@ class Session:
                 await anyio.lowlevel.checkpoint()
         else:
             if self._parser.error is not None:
-                self.server.count("protocol_errors")
-                answers.append(error(f"Protocol error: {self._parser.error}"))
-                self.leaving = True
+                self._refuse_input(self._parser.error, answers)
+        if self.stranger and self.authenticated and self.commands:
+            self.stranger = False
+            self.server.welcome(self)
         if answers and not (self.leaving and self.stream.closed):  # after an ABORT
             await self._send(b"".join(answers))
         return waiting
+
+    def _refuse_input(self, problem: Exception, answers: list[bytes]) -> None:
+        self.leaving = True
+        if isinstance(problem, HttpError):
+            self.server.count("http")
+            self.server.alarm("HTTP at the control port, maybe of a web page that attacks it", self)
+            self.stream.abort()
+        else:
+            self.server.count("protocol_errors")
+            answers.append(error(f"Protocol error: {problem}"))
 
     def _do(self, words: Words) -> bytes | None:
         """Do a command and return its answer; None for one that has to wait."""
