@@ -8,6 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,7 +25,8 @@ from .ahead import Ahead
 from .attempt import Attempt
 from .doing import run_block_of, run_handler
 from .job import Job
-from .outcome import JobOutcome
+from .lending import WAIT_OF_A_JOB, Lending
+from .outcome import JobOutcome, event_data, outcome_of
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Engine:
         self._limiter = limiter
         self._close_timeout = close_timeout
         self._busy = 0
+        self.lending = Lending(self)
         self._context = copy_context()  # of whoever has opened the scheduler: jobs begin in copies of it
         self._draining = False
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
@@ -130,7 +133,7 @@ class Engine:
 
     def _jobs_to_take(self) -> int:
         """Return how many more jobs to take; the store's thread asks as well."""
-        return 0 if self._draining else self.workers + self._ahead.jobs - len(self.running)
+        return 0 if self._draining else self.workers + self._ahead.jobs - self._busy - len(self._line)
 
     def _known_names(self) -> Collection[str]:
         """Return the names of the handlers and the keys of the flows that there are; the store's thread asks."""
@@ -216,7 +219,32 @@ class Engine:
     @property
     def busy(self) -> int:
         """How many attempts have begun and not ended."""
-        return self._busy
+        return self._busy + self.lending.lent
+
+    def has_free_worker(self) -> bool:
+        """Return whether a job could begin."""
+        return self._busy < self.workers
+
+    def take_worker(self) -> None:
+        """Count one worker as taken, whether there is a free one or not."""
+        self._busy += 1
+
+    def lend_worker(self) -> None:
+        """Count one worker as free, and let a job that comes back, or the next one, have it."""
+        self._free_one()
+        self.store.look_again()
+
+    def _free_one(self) -> None:
+        if self._busy <= self.workers and self.lending.pass_on():
+            return
+        self._busy -= 1
+        if self._line and not self._draining:
+            # Not in what the handler that has ended, or waits, made of its context.
+            self._context.copy().run(self._fill_workers)
+
+    async def put_ahead(self, job_id: int, of: int) -> None:
+        """Make one waiting job more urgent than another job."""
+        await self.store.put_ahead(job_id, of)
 
     @property
     def ended(self) -> int:
@@ -260,11 +288,11 @@ class Engine:
 
     def _fill_workers(self) -> None:
         line = self._line
-        while line and self._busy < self.workers:
+        while line and self.has_free_worker():
             self._begin(line.popleft())
 
     def _begin(self, attempt: Attempt) -> None:
-        self._busy += 1
+        self.take_worker()
         if self._changed is not None:
             self._note_change()
         if self.feed.heard:
@@ -274,13 +302,13 @@ class Engine:
     def _free_worker(self, attempt: Attempt) -> None:
         """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
         self.running.pop(attempt.claimed.id, None)
-        self._busy -= 1
         self._ahead.turned += 1
-        if self._line and not self._draining:
-            # Not in what the handler that has ended made of its context.
-            self._context.copy().run(self._fill_workers)
+        if self.lending.ended(attempt):
+            self._free_one()
 
     async def _perform(self, attempt: Attempt) -> None:
+        # Of what was claimed and not of the attempt: contexts outlive their jobs, and attempts hold tracebacks.
+        WAIT_OF_A_JOB.set(partial(self.lending.wait, attempt.claimed))
         try:
             ending = await attempt.run(self._work, close_timeout=self._close_timeout)
         except BaseException:
@@ -317,10 +345,10 @@ class Engine:
             return
         self.counts[ending.status] += 1
         if self.feed.heard:
-            self._publish(claimed, "job_finished", _event_data(ending))
+            self._publish(claimed, "job_finished", event_data(ending))
         job = self.jobs.get(claimed.id)
         if job is not None:
-            job._end(_outcome(claimed, ending, attempt.exception))
+            job._end(outcome_of(claimed, ending, attempt.exception))
         if settled is not ALONE:
             await self.settle(settled)
 
@@ -413,14 +441,3 @@ class Engine:
     def _publish_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:
         data = {"status": "cancelled", "error": reason, "seconds": 0.0}
         self.feed.publish(Event("job_finished", job_id, name, run_id, None, data))
-
-
-def _event_data(ending: Ending) -> dict[str, Any]:
-    data: dict[str, Any] = {"status": ending.status.value, "seconds": round(ending.seconds, 6)}
-    return data if ending.error is None else {**data, "error": ending.error}
-
-
-def _outcome(claimed: Claimed, ending: Ending, exception: BaseException | None) -> JobOutcome:
-    return JobOutcome(
-        claimed.name, ending.status, ending.result, ending.error, claimed.attempt, ending.seconds, exception
-    )

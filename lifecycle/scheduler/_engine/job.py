@@ -11,6 +11,7 @@ from lifecycle import Scope
 
 from .._blocks.flow import Flow
 from .._store.records import OpenedRun
+from .lending import WAIT_OF_A_JOB
 from .outcome import JobOutcome, RunOutcome
 
 T = TypeVar("T", JobOutcome, RunOutcome)
@@ -40,14 +41,16 @@ class _Awaited(Generic[T]):
     async def wait(self) -> T:
         """Return the outcome as soon as there is one.
 
-        Several tasks may wait. When the scheduler is closed first, the outcome is ``interrupted``.
+        Several tasks may wait. When the scheduler is closed first, the outcome is ``interrupted``. A job that waits
+        holds no worker meanwhile, and has one again before this returns: parents cannot keep their children waiting.
 
-        Cancellation: ends the waiting, not the work.
+        Cancellation: ends the waiting, not the work; a job that waited goes on at once.
         """
         if self._outcome is None:
             if self._over is None:
                 self._over = anyio.Event()
-            await self._over.wait()
+            wait = WAIT_OF_A_JOB.get()
+            await (self._over.wait() if wait is None else wait(self, self._over.wait))
             assert self._outcome is not None
         return self._outcome
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._ground.errors import JobFailed
-from .._store.records import JobRecord, JobStatus
+from .._store.records import Claimed, Ending, JobRecord, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,19 @@ class JobOutcome:
         if self.succeeded:
             return self.result
         raise JobFailed(f"job {self.name!r} {self.status.value}: {self.error}") from self.exception
+
+
+def outcome_of(claimed: Claimed, ending: Ending, exception: BaseException | None) -> JobOutcome:
+    """Return what became of the job whose last attempt ended so."""
+    return JobOutcome(
+        claimed.name, ending.status, ending.result, ending.error, claimed.attempt, ending.seconds, exception
+    )
+
+
+def event_data(ending: Ending) -> dict[str, Any]:
+    """Return the same as the data of an event."""
+    data: dict[str, Any] = {"status": ending.status.value, "seconds": round(ending.seconds, 6)}
+    return data if ending.error is None else {**data, "error": ending.error}
 
 
 @dataclass(frozen=True, slots=True)

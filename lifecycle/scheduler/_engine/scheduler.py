@@ -426,9 +426,11 @@ class Scheduler:
         """Return what the scheduler does at this moment, and what it has done."""
         engine = self._life.engine
         ended = {status.value: engine.counts[status] if engine else 0 for status in JobStatus}
-        running, runs = (engine.busy, len(engine.runs.open)) if engine else (0, 0)
         del ended["pending"], ended["running"]
-        return SchedulerStatistics(self.name, self.workers, running, runs, ended)
+        if engine is None:
+            return SchedulerStatistics(self.name, self.workers, running=0, waiting=0, runs=0, ended=ended)
+        counts = {"running": engine.busy, "waiting": engine.lending.lent, "runs": len(engine.runs.open)}
+        return SchedulerStatistics(self.name, self.workers, **counts, ended=ended)
 
     @property
     def upkeep(self) -> Upkeep:

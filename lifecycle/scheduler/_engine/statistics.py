@@ -12,6 +12,7 @@ class SchedulerStatistics:
         name: the scheduler's name.
         workers: how many jobs run at most.
         running: how many run.
+        waiting: how many of those wait for other jobs, or for a run, and hold no worker.
         runs: unfinished runs of flows.
         ended: for each status how many jobs have ended so, by its value.
     """
@@ -19,5 +20,6 @@ class SchedulerStatistics:
     name: str
     workers: int
     running: int
+    waiting: int
     runs: int
     ended: Mapping[str, int]

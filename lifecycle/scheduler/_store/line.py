@@ -26,6 +26,9 @@ class Line(Generic[K]):
     def __iter__(self) -> Iterator[K]:
         return iter(self._live)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._live
+
     def add(self, key: K) -> None:
         """Add a key."""
         if key not in self._live:

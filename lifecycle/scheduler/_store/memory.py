@@ -49,6 +49,7 @@ class _KeptJob:
     run: _KeptRun | None
     created: float
     unmet: int
+    priority: int = 0
     due: float = 0.0
     status: JobStatus = JobStatus.PENDING
     attempt: int = 0
@@ -208,6 +209,16 @@ class MemoryStore:
         skipped = tuple(Skipped(job.id, job.new.name, reason) for job in ended)
         return Settled(True, run_id, skipped, bool(ended) and run.unfinished == 0), running
 
+    async def put_ahead(self, job_id: int, of: int) -> None:
+        job, other = self._jobs.get(job_id), self._jobs.get(of)
+        if job is None or other is None or job.priority > other.priority or job.status is JobStatus.RUNNING:
+            return
+        waits = (-job.priority, job.id) in self._ready
+        self._ready.discard((-job.priority, job.id))
+        job.priority = other.priority + 1
+        if waits:
+            self._make_ready(job)
+
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         jobs = self._runs[run_id].jobs
         done = {name: jobs[name].ending for name in names if jobs[name].status is JobStatus.SUCCEEDED}
@@ -288,7 +299,7 @@ class MemoryStore:
 
     def _add(self, new: NewJob, run: _KeptRun | None) -> _KeptJob:
         now = time.time()
-        job = _KeptJob(next(self._numbers), new, run, now, len(new.needs))
+        job = _KeptJob(next(self._numbers), new, run, now, len(new.needs), new.priority)
         self._jobs[job.id] = job
         if not job.unmet:
             self._wait_or_ready(job, now)
@@ -304,7 +315,7 @@ class MemoryStore:
 
     def _make_ready(self, job: _KeptJob) -> None:
         job.due = 0.0
-        self._ready.add((-job.new.priority, job.id))
+        self._ready.add((-job.priority, job.id))
         self._bell.ring()
 
     def _running(self, job_id: int, attempt: int) -> _KeptJob | None:
@@ -314,7 +325,7 @@ class MemoryStore:
     def _leave(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> None:
         """Remove a job from every index; those of a run stay in the run."""
         if job.status is not JobStatus.RUNNING:
-            self._ready.discard((-job.new.priority, job.id))
+            self._ready.discard((-job.priority, job.id))
             self._delayed.discard((job.due, job.id))
         job.status, job.error, job.finished = status, error, now
         if status in FINAL:
@@ -377,7 +388,7 @@ def _record(job: _KeptJob) -> JobRecord:
         name=job.new.name,
         kind=job.new.kind,
         status=job.status,
-        priority=job.new.priority,
+        priority=job.priority,
         attempts=job.attempt,
         failures=job.failures,
         retries=job.new.retries,

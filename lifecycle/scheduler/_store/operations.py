@@ -251,6 +251,16 @@ def cancel_run(
     return Settled(True, run, skipped, finished), tuple(id for id, _ in running)  # noqa: A001
 
 
+def put_ahead(db: sqlite3.Connection, job_id: int, of: int) -> None:
+    """Make a job that does not run more urgent than another one, if it is not already."""
+    db.execute(
+        """
+        UPDATE jobs SET priority = 1 + (SELECT priority FROM jobs WHERE id = :of)
+        WHERE id = :job AND state = 'pending' AND priority <= (SELECT priority FROM jobs WHERE id = :of)""",
+        {"job": job_id, "of": of},
+    )
+
+
 def outputs(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[str, str | None]:
     """Return the results of succeeded jobs of a run as JSON texts, by name."""
     found = {}

@@ -100,6 +100,9 @@ class Store(Protocol):
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
 
+    async def put_ahead(self, job_id: int, of: int) -> None:
+        """Make a job that does not run more urgent than another one, which waits for it, if it is not already."""
+
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         """Return the outputs of succeeded jobs of a run, by name."""
 

@@ -200,6 +200,9 @@ class SqliteStore:
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         return await self._change_due(lambda db: operations.cancel_run(db, run_id, reason, now, self._owner))
 
+    async def put_ahead(self, job_id: int, of: int) -> None:
+        await self._write(lambda db: operations.put_ahead(db, job_id, of))
+
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         texts = await self._read(lambda db: operations.outputs(db, run_id, names))
         return {name: None if text is None else json.loads(text) for name, text in texts.items()}

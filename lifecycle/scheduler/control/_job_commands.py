@@ -57,6 +57,7 @@ async def status(session: Session, words: Words) -> bytes:
     if len(words) == 1:
         statistics = session.server.scheduler.statistics()
         facts = {"name": statistics.name, "workers": statistics.workers, "running": statistics.running}
+        facts["waiting"] = statistics.waiting
         return encode({**facts, "runs": statistics.runs, "ended": dict(statistics.ended)}, session.resp)
     return await show_job(session, number(words[1], "job"))
 

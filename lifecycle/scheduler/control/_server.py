@@ -297,6 +297,7 @@ class ControlServer:
                 "name": statistics.name,
                 "workers": statistics.workers,
                 "running": statistics.running,
+                "waiting": statistics.waiting,
                 "runs": statistics.runs,
                 **{f"ended_{status}": count for status, count in statistics.ended.items()},
             },

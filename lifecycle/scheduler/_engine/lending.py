@@ -1,0 +1,189 @@
+"""Lending: a job that waits for another job holds no worker meanwhile, so that it cannot keep the other from running.
+
+Jobs that submit jobs and wait for them would come to a stop as soon as all workers are held by such parents. So a job
+lends its worker for as long as one of its tasks waits in `Job.wait` or `FlowRun.wait`, and has it back before it goes
+on: a worker that becomes free goes to such a job first. What it waits for is put ahead of the jobs that are as urgent
+as itself: else every parent in the store would begin before the first child does.
+
+A wait that is cancelled goes on at once, to clean up; for that moment one more job runs than there are workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._store.records import Claimed
+    from .attempt import Attempt
+    from .job import FlowRun, Job
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+Wait = Callable[[], Awaitable[Any]]
+
+WAIT_OF_A_JOB: Final[ContextVar[Callable[[Any, Wait], Awaitable[None]] | None]] = ContextVar(
+    "lifecycle_scheduler_wait", default=None
+)
+"""How a task of a job waits for another job, or a run; None outside of jobs."""
+
+
+class Workers(Protocol):
+    """What lending needs of the engine whose workers are lent."""
+
+    name: str  #: the scheduler's, for logs
+    running: Mapping[int, Attempt]  #: what has been taken and not ended, by the numbers of the jobs
+    jobs: Mapping[int, Job]  #: the handles that are still held
+
+    def has_free_worker(self) -> bool:
+        """Return whether a job could begin."""
+
+    def take_worker(self) -> None:
+        """Count one worker as taken, whether there is a free one or not."""
+
+    def lend_worker(self) -> None:
+        """Count one worker as free, and let a job that comes back, or the next one, have it."""
+
+    async def put_ahead(self, job_id: int, of: int) -> None:
+        """Make one waiting job more urgent than another job."""
+
+
+class _Away:
+    """A job of which some task waits for others.
+
+    Attributes:
+        awaited: what its tasks wait for.
+        held: whether it holds a worker.
+        turn: set when it has a worker again, or needs none; None while it does not come back.
+    """
+
+    __slots__ = ("awaited", "held", "turn")
+
+    def __init__(self) -> None:
+        self.awaited: list[Job | FlowRun] = []
+        self.held = True
+        self.turn: anyio.Event | None = None
+
+
+class Lending:
+    """Who has lent its worker, and who waits to have one back.
+
+    Args:
+        workers: what is lent.
+
+    Attributes:
+        lent: how many jobs run and hold no worker.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self.lent = 0
+        self._workers = workers
+        self._away: dict[int, _Away] = {}
+        self._coming_back: deque[_Away] = deque()
+
+    def pass_on(self) -> bool:
+        """Let a job that comes back have a worker that has become free; return whether there is such a job."""
+        if not self._coming_back:
+            return False
+        away = self._coming_back.popleft()
+        self._has_it_again(away)
+        self._end_turn(away)
+        return True
+
+    def ended(self, attempt: Attempt) -> bool:
+        """Forget an attempt that has ended; return whether it held a worker."""
+        away = self._away.pop(attempt.claimed.id, None)
+        if away is None or away.held:
+            return True
+        self._has_it_again(away)
+        return False
+
+    async def wait(self, claimed: Claimed, awaited: Job | FlowRun, wait: Wait) -> None:
+        """Wait in a task of an attempt, which holds no worker meanwhile.
+
+        Cancellation: ends the waiting; the attempt goes on at once.
+        """
+        number = claimed.id
+        attempt = self._workers.running.get(number)
+        if attempt is None or attempt.claimed is not claimed:  # a task that has outlived its job
+            await wait()
+            return
+        await self._prepare(claimed, awaited)
+        away = self._away.setdefault(number, _Away())
+        away.awaited.append(awaited)
+        self._leave(away)
+        try:
+            try:
+                await wait()
+            finally:
+                away.awaited.remove(awaited)
+            await self._come_back(away)
+        finally:
+            if not away.awaited and self._away.get(number) is away:
+                self._be_back(away)
+                del self._away[number]
+
+    async def _prepare(self, claimed: Claimed, awaited: Job | FlowRun) -> None:
+        if circle := self._circle(claimed, awaited):
+            extra = {"owner": self._workers.name, "jobs": " -> ".join(circle), "advice": "none of them can end"}
+            logger.warning("jobs wait for each other", extra=extra)
+        ours = self._workers.jobs.get(awaited.id) is awaited
+        if ours and awaited.id not in self._workers.running:
+            await self._workers.put_ahead(awaited.id, claimed.id)
+
+    def _leave(self, away: _Away) -> None:
+        if away.turn is not None:  # another of its tasks comes back, which needs no worker while this one waits
+            self._coming_back.remove(away)
+            self._end_turn(away)
+        elif away.held:
+            away.held = False
+            self.lent += 1
+            self._workers.lend_worker()
+
+    async def _come_back(self, away: _Away) -> None:
+        if away.awaited or away.held:
+            return
+        if not self._workers.has_free_worker():
+            away.turn = anyio.Event()
+            self._coming_back.append(away)
+            await away.turn.wait()
+
+    def _be_back(self, away: _Away) -> None:
+        if away.turn is not None:  # it was cancelled while it came back
+            self._coming_back.remove(away)
+            away.turn = None
+        if not away.held:
+            self._has_it_again(away)
+            self._workers.take_worker()
+
+    def _has_it_again(self, away: _Away) -> None:
+        away.held = True
+        self.lent -= 1
+
+    def _end_turn(self, away: _Away) -> None:
+        assert away.turn is not None
+        away.turn.set()
+        away.turn = None
+
+    def _circle(self, claimed: Claimed, awaited: Job | FlowRun) -> list[str]:
+        """Return the names of the jobs that wait for each other when this one waits, none when they do not."""
+        running, jobs = self._workers.running, self._workers.jobs
+        seen: set[int] = set()
+        paths = [(awaited, [claimed.name])]
+        while paths:
+            other, path = paths.pop()
+            if jobs.get(other.id) is not other or other.id not in running or other.id in seen:
+                continue
+            seen.add(other.id)
+            path = [*path, running[other.id].claimed.name]
+            if other.id == claimed.id:
+                return path
+            paths += [(further, path) for further in self._away.get(other.id, _Away()).awaited]
+        return []
