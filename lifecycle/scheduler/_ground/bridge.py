@@ -36,6 +36,11 @@ class Bridge:
             self._loop.call_soon_threadsafe(function, *args)
 
 
+def loop_time() -> float:
+    """Return the time of the running loop, also outside of tasks, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
 def in_a_task() -> bool:
     """Return whether a task runs at this moment; none does when a coroutine is closed by the garbage collector."""
     return asyncio.current_task() is not None

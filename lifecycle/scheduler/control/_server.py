@@ -25,7 +25,7 @@ from .._ground.alarms import Alarms
 from .._ground.checks import check_integer
 from .._ground.descriptors import affordable
 from .._ground.opening import enter_and_open
-from .._ground.strangers import Strangers
+from .._ground.patience import Patience
 from ._commands import CommandTable
 from ._encoder import Push
 from ._event_commands import CHANNEL
@@ -141,7 +141,7 @@ class ControlServer:
         self._sessions: Registry[int, Session] = Registry("clients")
         self._numbers = itertools.count(1)
         few = min(self.limits.strangers, max(1, self.limit // 4))
-        self._strangers = Strangers(few, self.limits.stranger_timeout, self._scope.start_soon)
+        self._strangers = Patience(few, self.limits.stranger_timeout, self._scope.start_soon)
         self._alarms = Alarms(self.name)
         self._counts: Counter[str] = Counter()
         self._watchers = 0

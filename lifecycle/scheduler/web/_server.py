@@ -18,6 +18,7 @@ from .._engine.scheduler import Scheduler
 from .._ground.addresses import check_password
 from .._ground.opening import enter_and_open
 from ._application import make_application
+from ._protocol import HEADERS, Doorkeeper
 
 
 class _Uvicorn(uvicorn.Server):
@@ -144,16 +145,19 @@ class WebServer:
         listening = _listen(*self._address)
         self._scope.callback(listening.close)
         self.port = listening.getsockname()[1]
+        keeper = Doorkeeper(self.name, self._scope.start_soon)
         config = uvicorn.Config(
-            make_application(self._scheduler, self._password),
-            http="h11",
+            make_application(self._scheduler, self._password, keeper.alarms),
+            http=keeper.protocol,  # type: ignore[arg-type]  # uvicorn says class, and calls it
+            headers=HEADERS,
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
-            log_level="warning",
+            log_level="error",  # its warnings are about what anybody can send
             server_header=False,
-            limit_concurrency=64,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=16_384,
             timeout_graceful_shutdown=2,
         )
         server = self._server = _Uvicorn(config)

@@ -210,7 +210,7 @@ def test_a_flood_of_connections_hurts_nobody(tmp_path: Path, count: int, descrip
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         flood.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        known = flood.enter_context(redis.Redis(port=service.port, decode_responses=True))
+        known = flood.enter_context(redis.Redis(port=service.port, decode_responses=True, socket_timeout=20.0))
         assert known.ping()
         for _ in range(count):
             one = flood.enter_context(socket.socket())

@@ -265,9 +265,11 @@ async def test_a_task_that_outlives_its_job_lends_nothing(bubble: Bubble) -> Non
 
 ACTS = st.recursive(
     st.tuples(st.just("sleep"), st.integers(0, 3)),
-    lambda inner: st.tuples(st.sampled_from(["submit", "both", "late"]), st.lists(inner, max_size=3))
-    | st.tuples(st.just("within"), st.integers(0, 3), st.lists(inner, max_size=2))
-    | st.tuples(st.just("cancel"), st.integers(0, 3), st.lists(inner, max_size=2)),
+    lambda inner: (
+        st.tuples(st.sampled_from(["submit", "both", "late"]), st.lists(inner, max_size=3))
+        | st.tuples(st.just("within"), st.integers(0, 3), st.lists(inner, max_size=2))
+        | st.tuples(st.just("cancel"), st.integers(0, 3), st.lists(inner, max_size=2))
+    ),
     max_leaves=12,
 )
 
