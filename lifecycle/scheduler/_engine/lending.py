@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     from .._store.records import Claimed
     from .attempt import Attempt
-    from .job import FlowRun, Job
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -35,12 +34,24 @@ WAIT_OF_A_JOB: Final[ContextVar[Callable[[Any, Wait], Awaitable[None]] | None]] 
 """How a task of a job waits for another job, or a run; None outside of jobs."""
 
 
+class Awaited(Protocol):
+    """What is waited for: the handle of a job, or of a run."""
+
+    id: int  #: its number
+
+
 class Workers(Protocol):
     """What lending needs of the engine whose workers are lent."""
 
     name: str  #: the scheduler's, for logs
-    running: Mapping[int, Attempt]  #: what has been taken and not ended, by the numbers of the jobs
-    jobs: Mapping[int, Job]  #: the handles that are still held
+
+    @property
+    def running(self) -> Mapping[int, Attempt]:
+        """What has been taken and not ended, by the numbers of the jobs."""
+
+    @property
+    def jobs(self) -> MutableMapping[int, Any]:
+        """The handles that are still held, by the numbers of the jobs."""
 
     def has_free_worker(self) -> bool:
         """Return whether a job could begin."""
@@ -67,7 +78,7 @@ class _Away:
     __slots__ = ("awaited", "held", "turn")
 
     def __init__(self) -> None:
-        self.awaited: list[Job | FlowRun] = []
+        self.awaited: list[Awaited] = []
         self.held = True
         self.turn: anyio.Event | None = None
 
@@ -105,7 +116,7 @@ class Lending:
         self._has_it_again(away)
         return False
 
-    async def wait(self, claimed: Claimed, awaited: Job | FlowRun, wait: Wait) -> None:
+    async def wait(self, claimed: Claimed, awaited: Awaited, wait: Wait) -> None:
         """Wait in a task of an attempt, which holds no worker meanwhile.
 
         Cancellation: ends the waiting; the attempt goes on at once.
@@ -130,7 +141,7 @@ class Lending:
                 self._be_back(away)
                 del self._away[number]
 
-    async def _prepare(self, claimed: Claimed, awaited: Job | FlowRun) -> None:
+    async def _prepare(self, claimed: Claimed, awaited: Awaited) -> None:
         if circle := self._circle(claimed, awaited):
             extra = {"owner": self._workers.name, "jobs": " -> ".join(circle), "advice": "none of them can end"}
             logger.warning("jobs wait for each other", extra=extra)
@@ -172,7 +183,7 @@ class Lending:
         away.turn.set()
         away.turn = None
 
-    def _circle(self, claimed: Claimed, awaited: Job | FlowRun) -> list[str]:
+    def _circle(self, claimed: Claimed, awaited: Awaited) -> list[str]:
         """Return the names of the jobs that wait for each other when this one waits, none when they do not."""
         running, jobs = self._workers.running, self._workers.jobs
         seen: set[int] = set()

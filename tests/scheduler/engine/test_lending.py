@@ -81,7 +81,7 @@ async def test_parents_do_not_keep_their_children_waiting(make: Make, workers: i
 
 @pytest.mark.asyncio
 async def test_what_has_begun_is_finished_before_more_begins(make: Make) -> None:
-    """Of many parents that wait in the store only so many begin as there are workers, and those that were taken ahead."""
+    """Of many parents that wait in the store only so many begin as there are workers, and what was taken ahead."""
     async with make(workers=2) as scheduler:
         with parents_of(scheduler), anyio.fail_after(30):
             jobs = [await scheduler.submit(parent, 2, 0) for _ in range(40)]
@@ -149,7 +149,7 @@ async def test_the_statistics_tell_who_waits(bubble: Bubble) -> None:
 
 @virtual
 async def test_a_job_has_its_worker_again_before_it_goes_on(bubble: Bubble) -> None:
-    """Before those that have waited in the line for longer, but for the one that begins when what it waited for ends."""
+    """Before those that have waited in the line for longer, but for one, which begins when the child ends."""
     order: list[str] = []
 
     async def note(name: str) -> None:
