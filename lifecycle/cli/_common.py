@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
@@ -44,6 +46,24 @@ def seconds(text: str) -> float:
 
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+def instant(text: str) -> float:
+    """Return a time as seconds since 1970: ISO 8601, local where it has no offset, or a duration ago as in `seconds`.
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()  # local, where it has no offset
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        return time.time() - seconds(text)
+    except click.BadParameter:
+        message = f"expected a time such as 2026-11-30T17:00, or how long ago, such as 90m, got {quote(text)}"
+        raise click.BadParameter(message) from None
+
 
 existing_file = click.Path(path_type=Path)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..scheduler import JobStatus
 from ..scheduler._ground.text import plural
+from ..scheduler._store.filters import job_filter
 from ..scheduler._store.outside import StoreFile
-from ._common import as_json_option, database, refusing, store_file, unknown
+from ._common import as_json_option, database, instant, refusing, store_file, unknown
 from .show._jobs import print_job, print_jobs
 from .show._plain import PlainDisplay
 
@@ -23,15 +25,27 @@ def jobs() -> None:
 @jobs.command("list")
 @database
 @as_json_option
-@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only those in this state.")
-@click.option("--run", "run_id", type=click.IntRange(1), help="Only those of this run.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([status.value for status in JobStatus]),
+    multiple=True,
+    help="Only those in this state; may be repeated.",
+)
+@click.option("--run", "run", type=click.IntRange(1), help="Only those of the run with this number.")
+@click.option("--flow", help="Only those of runs of the flow of this name.")
+@click.option("--name", help="Only those of this name.")
+@click.option(
+    "--since", type=instant, metavar="TIME", help="Only those submitted since: ISO 8601, or 90m, 12h, 7d ago."
+)
+@click.option("--until", type=instant, metavar="TIME", help="Only those submitted before.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="How many of the newest."
 )
-def list_jobs(db: Path, as_json: bool, status: str | None, run_id: int | None, limit: int) -> None:
+def list_jobs(db: Path, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
     """List jobs, the newest last."""
-    wanted = JobStatus(status) if status else None
-    records = refusing(PlainDisplay(), lambda: store_file(db).jobs(status=wanted, run=run_id, limit=limit))
+    which = job_filter(status=[JobStatus(status) for status in statuses], **wanted)
+    records = refusing(PlainDisplay(), lambda: store_file(db).jobs(which))
     print_jobs(records, as_json=as_json)
 
 

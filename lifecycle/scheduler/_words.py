@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ._ground.text import plural, shorten
@@ -39,8 +39,8 @@ def spaced(status: str) -> str:
 
 
 def moment(at: float | None) -> str | None:
-    """Return a wall-clock time in local time."""
-    return None if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    """Return a wall-clock time in local time, with its offset: ISO 8601."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
 
 
 def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], str]:

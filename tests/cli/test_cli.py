@@ -211,6 +211,16 @@ def test_jobs_are_listed_and_shown_after_the_run(cli: Cli) -> None:
     assert len(cli.call("jobs", "list", "--db", db, "--status", "succeeded").stdout.splitlines()) == 2
     assert len(cli.call("jobs", "list", "--db", db, "--run", "7").stdout.splitlines()) == 1
     assert "c" in cli.call("jobs", "list", "--db", db, "--limit", "1").stdout.splitlines()[1]
+    for options, found in (
+        (("--name", "b", "--name", "a"), 1),
+        (("--flow", "no such flow"), 0),
+        (("--since", "1h"), 3),
+        (("--since", "2100-01-01"), 0),
+        (("--until", "2100-01-01T00:00:00+02:00", "--status", "failed", "--status", "cancelled"), 2),
+    ):
+        assert len(cli.call("jobs", "list", "--db", db, *options).stdout.splitlines()) == 1 + found, options
+    refused = cli.call("jobs", "list", "--db", db, "--since", "yesterday").stderr
+    assert "expected a time such as 2026-11-30T17:00, or how long ago, such as 90m, got 'yesterday'" in refused
     shown = json.loads(cli.call("jobs", "show", "b", "--db", db, "--json").stdout)
     assert (shown["name"], shown["status"], shown["needs"]) == ("b", "cancelled", ["a"])
     assert "traceback  " in cli.call("jobs", "show", "a", "--db", db).stdout

@@ -20,9 +20,12 @@ def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
         for job in jobs:
             lines.write(json.dumps(job.to_dict(details=False)))
         return
-    head = ("id", "run", "flow", "job", "state", "attempts", "priority", "time", "")
-    rows = [(*cells_of(job), str(job.priority), duration(job.seconds), note_of(job)) for job in jobs]
-    lines.table(head, rows, right=(0, 1, 5, 6, 7))
+    head = ("id", "run", "flow", "job", "state", "attempts", "priority", "submitted", "time", "")
+    rows = [
+        (*cells_of(job), str(job.priority), moment(job.created) or "-", duration(job.seconds), note_of(job))
+        for job in jobs
+    ]
+    lines.table(head, rows, right=(0, 1, 5, 6, 8))
 
 
 def print_job(job: JobRecord, *, as_json: bool) -> None:

@@ -16,11 +16,12 @@ from .._ground.checks import check_integer, check_name, check_seconds, check_syn
 from .._ground.events import Event
 from .._store.choice import make_store
 from .._store.protocol import Store
-from .._store.records import JobRecord, JobStatus, ScheduleRecord
+from .._store.records import JobStatus, ScheduleRecord
 from .._store.retention import Retention
 from .feed import BUFFER, Feed
 from .intake import submit_call, submit_flow
 from .job import FlowRun, Job
+from .job_access import JobAccess
 from .life import Life
 from .schedules import Schedule, new_schedule
 from .statistics import SchedulerStatistics
@@ -30,7 +31,7 @@ NAMED: Final = 1_000
 """Jobs that the report of a drain names at most."""
 
 
-class Scheduler:
+class Scheduler(JobAccess):
     """Runs jobs: the most urgent first, a bounded number at once, with retries, timeouts and cancellation.
 
     Everything that a job starts or opens is owned by a Scope of its own and gone when the job has ended. What is
@@ -259,52 +260,6 @@ class Scheduler:
         if isinstance(work, Flow):
             return await submit_flow(engine, work, *args, **settings)
         return await submit_call(engine, work, args, settings)
-
-    async def cancel(self, job_id: int, reason: str | None = None) -> bool:
-        """Ask the job with this number to end, queued or running; return False when there is none or it had ended.
-
-        Cancellation: the request may have been noted.
-
-        Raises:
-            OwnerClosed: the scheduler is not open.
-            StoreError: the store cannot be used any more.
-        """
-        return await self._life.entered().cancel_job(job_id, reason or "cancelled")
-
-    async def job(self, job_id: int) -> JobRecord | None:
-        """Return what the store knows of the job with this number, None when there is no such job.
-
-        A store in memory forgets a job that has ended, with its run.
-
-        Cancellation: nothing has happened.
-
-        Raises:
-            OwnerClosed: the scheduler is not open.
-            StoreError: the store cannot be used any more.
-        """
-        return await self._life.entered().store.job(job_id)
-
-    async def jobs(
-        self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
-    ) -> Sequence[JobRecord]:
-        """Return the newest jobs that the store knows, the newest last, without results, logs and traces.
-
-        Cancellation: nothing has happened.
-
-        Args:
-            status: only those in this state.
-            run: only those of this run.
-            limit: how many at most, 1 or more.
-
-        Raises:
-            OwnerClosed: the scheduler is not open.
-            StoreError: the store cannot be used any more.
-            TypeError, ValueError: an argument is not right.
-        """
-        check_integer(limit, "limit", 1, 2**53)
-        if status is not None and not isinstance(status, JobStatus):
-            raise TypeError(f"status must be a JobStatus or None, got {status!r}")
-        return await self._life.entered().store.jobs(status=status, run=run, limit=limit)
 
     # Schedules
 

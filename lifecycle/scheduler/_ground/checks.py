@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from datetime import datetime
 from typing import Final
 
 from .text import quote
@@ -58,14 +59,32 @@ def check_seconds(value: float | None, what: str, *, positive: bool = False, nee
         raise kind(f"{what} must be {wanted}, got {quote(value)}")
 
 
-def check_name(name: str | None) -> None:
+def wall_time(value: datetime | float | None, what: str) -> float | None:
+    """Return a point in time as seconds since 1970.
+
+    Raises:
+        TypeError: it is neither a number nor a datetime.
+        ValueError: it is a datetime without a time zone, or not finite.
+    """
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ValueError(f"{what} must have a time zone, got {value!r}")
+        return value.timestamp()
+    if value is not None and not is_number(value):
+        raise TypeError(f"{what} must be a datetime, or seconds since 1970, got {quote(value)}")
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, got {quote(value)}")
+    return value
+
+
+def check_name(name: str | None, what: str = "name") -> None:
     """Check a name; None stands for the default.
 
     Raises:
         TypeError: it is neither a string nor None.
     """
     if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a string or None, got {name!r}")
+        raise TypeError(f"{what} must be a string or None, got {name!r}")
 
 
 def check_callable(function: object, what: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .._ground.bridge import Bell
 from .._ground.errors import RunConflict
 from .._ground.limits import LONGEST_WAIT
+from .filters import JobFilter
 from .line import Line
 from .memory_schedules import MemorySchedules
 from .operations import skip_reason
@@ -240,17 +241,13 @@ class MemoryStore:
         job = self._jobs.get(job_id)
         return _record(job) if job is not None else None
 
-    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
+    async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
         """Return the newest jobs that have not been forgotten, the newest last."""
         known = dict(self._jobs)
         for kept in self._runs.values():
             known |= {job.id: job for job in kept.jobs.values()}
-        found = [
-            _record(job)
-            for _, job in sorted(known.items())
-            if (status is None or job.status is status) and (run is None or (job.run is not None and job.run.id == run))
-        ]
-        return found[-limit:]
+        found = (record for _, job in sorted(known.items(), reverse=True) if wanted.accepts(record := _record(job)))
+        return list(itertools.islice(found, wanted.limit))[::-1]
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         self._bell.ring()

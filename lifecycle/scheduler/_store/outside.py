@@ -16,6 +16,8 @@ from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
 from . import operations, owners, schedules, views
 from .files import begin_to_write, connect, explain
+from .filters import JobFilter
+from .listing import list_jobs
 from .records import Cancelling, JobRecord, JobStatus, ScheduleRecord
 
 
@@ -32,16 +34,14 @@ class StoreFile:
         self._shown = os.fspath(path)
         self._path = Path(path).absolute()
 
-    def jobs(
-        self, *, status: JobStatus | None = None, run: int | None = None, limit: int = 1_000
-    ) -> Sequence[JobRecord]:
-        """Return the newest jobs, the newest last; what a process that has ended ran is interrupted.
+    def jobs(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
+        """Return the newest jobs that are wanted, the newest last; what a process that has ended ran is interrupted.
 
         Raises:
             StoreError: the store cannot be read.
         """
         with self._transaction("ro") as db:
-            return views.list_jobs(db, status=status, run=run, limit=limit, dead=self._dead(db))
+            return list_jobs(db, wanted or JobFilter(), self._dead(db))
 
     def show(self, job: str) -> JobRecord | None:
         """Return one job with everything, by its number or as the newest of its name.

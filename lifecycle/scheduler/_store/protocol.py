@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from .filters import JobFilter
 from .records import (
     Cancelling,
     Claimed,
     Claims,
     Ending,
     JobRecord,
-    JobStatus,
     LeftRuns,
     NewJob,
     NewRun,
@@ -118,8 +118,8 @@ class Store(Protocol):
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job with everything."""
 
-    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
-        """Return the newest jobs, the newest last, without results, logs and traces."""
+    async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
+        """Return the newest jobs that are wanted, the newest last, without results, logs and traces."""
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         """Store a schedule, or change the one of this name; its due times stay unless its timing has changed."""

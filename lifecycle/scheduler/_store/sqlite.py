@@ -17,6 +17,8 @@ from . import operations, owners, schedules, views
 from .agenda import Agenda
 from .clock import ClockWatch
 from .files import connect, explain
+from .filters import JobFilter
+from .listing import list_jobs
 from .locks import OwnerLock
 from .records import (
     Cancelling,
@@ -24,7 +26,6 @@ from .records import (
     Claims,
     Ending,
     JobRecord,
-    JobStatus,
     LeftRuns,
     NewJob,
     NewRun,
@@ -222,8 +223,8 @@ class SqliteStore:
     async def job(self, job_id: int) -> JobRecord | None:
         return await self._read(lambda db: views.job(db, job_id))
 
-    async def jobs(self, *, status: JobStatus | None, run: int | None, limit: int) -> Sequence[JobRecord]:
-        return await self._read(lambda db: views.list_jobs(db, status=status, run=run, limit=limit))
+    async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
+        return await self._read(lambda db: list_jobs(db, wanted))
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         return await self._change_due(lambda db: schedules.put(db, new, time.time()))

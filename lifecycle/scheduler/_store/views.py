@@ -9,7 +9,7 @@ from typing import Any
 
 from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 
-_COLUMNS = """
+COLUMNS = """
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error"""
 
@@ -18,13 +18,13 @@ _FIELDS = (
     *("seconds", "created", "started", "finished", "due", "error"),
 )
 
-_FROM = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
+FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
 
 
 def jobs_of(db: sqlite3.Connection, run: int) -> Sequence[JobRecord]:
     """Return all jobs of a run, without results, logs and traces, in their order."""
-    rows = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE jobs.run = ? ORDER BY jobs.id", (run,))
-    return [_record(row) for row in rows]
+    rows = db.execute(f"SELECT {COLUMNS} {FROM_JOBS} WHERE jobs.run = ? ORDER BY jobs.id", (run,))
+    return [job_record(row) for row in rows]
 
 
 def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
@@ -51,7 +51,7 @@ def effective_state(dead: Collection[int]) -> str:
 def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
     """Return one job with everything."""
     row = db.execute(
-        f"SELECT {_COLUMNS}, jobs.result, jobs.trace, jobs.log {_FROM} WHERE jobs.id = ?", (job_id,)
+        f"SELECT {COLUMNS}, jobs.result, jobs.trace, jobs.log {FROM_JOBS} WHERE jobs.id = ?", (job_id,)
     ).fetchone()
     if row is None:
         return None
@@ -60,7 +60,7 @@ def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
         (job_id,),
     )
     result = None if row[16] is None else json.loads(row[16])
-    return _record(row, result=result, trace=row[17], log=row[18], needs=tuple(name for (name,) in needs))
+    return job_record(row, result=result, trace=row[17], log=row[18], needs=tuple(name for (name,) in needs))
 
 
 def unfinished(db: sqlite3.Connection, owner: int | None, limit: int) -> Sequence[str]:
@@ -81,35 +81,8 @@ def find_jobs(db: sqlite3.Connection, name: str, limit: int = 100) -> Sequence[i
     return [number for (number,) in rows]
 
 
-def list_jobs(
-    db: sqlite3.Connection,
-    *,
-    status: JobStatus | None = None,
-    run: int | None = None,
-    limit: int = 1_000,
-    dead: Collection[int] = (),
-) -> Sequence[JobRecord]:
-    """Return the newest jobs, the newest last.
-
-    Args:
-        db: the connection.
-        status: only those in this state.
-        run: only those of this run.
-        limit: how many at most.
-        dead: numbers of owners that are dead: what they run is interrupted.
-    """
-    state = effective_state(dead)
-    rows = db.execute(
-        f"""
-        SELECT {_COLUMNS.replace("jobs.state", state)} {_FROM}
-        WHERE (:status IS NULL OR {state} = :status) AND (:run IS NULL OR jobs.run = :run)
-        ORDER BY jobs.id DESC LIMIT :limit""",
-        {"status": status.value if status else None, "run": run, "limit": limit},
-    ).fetchall()
-    return [_record(row) for row in reversed(rows)]
-
-
-def _record(row: Sequence[Any], **details: Any) -> JobRecord:
+def job_record(row: Sequence[Any], **details: Any) -> JobRecord:
+    """Return the record of a row of `COLUMNS`."""
     fields = dict(zip(_FIELDS, row, strict=False))
     status, due = JobStatus(fields.pop("status")), fields.pop("due")
     return JobRecord(**fields, status=status, due=due or None, **details)

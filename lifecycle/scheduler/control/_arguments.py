@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from ._commands import CommandError, shown
@@ -32,6 +34,19 @@ def text(word: bytes) -> str:
         return word.decode()
     except UnicodeDecodeError:
         raise CommandError(f"expected UTF-8, got {shown(word)}") from None
+
+
+def time_of_day(word: bytes, what: str) -> datetime | float:
+    """Return a word as a time: seconds since 1970, or ISO 8601 with an offset.
+
+    Raises:
+        CommandError: it is neither.
+    """
+    written = text(word)
+    for kind in (float, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            return kind(written)
+    raise CommandError(f"{what}: expected seconds since 1970, or ISO 8601 with an offset, got {shown(word)}")
 
 
 def plain(word: bytes, kind: type, what: str) -> Any:

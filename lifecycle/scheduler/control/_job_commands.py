@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .._store.records import JobRecord, JobStatus
-from ._arguments import number, options, plain, text
+from ._arguments import number, options, plain, text, time_of_day
 from ._commands import CommandError, CommandTable, shown
 from ._encoder import encode
 from ._parser import Words
@@ -77,11 +77,11 @@ async def cancel(session: Session, words: Words) -> bytes:
 
 @commands.command("LC.LIST", 0, None)
 async def list_(session: Session, words: Words) -> bytes:
-    """LC.LIST [STATUS status] [RUN number] [LIMIT n]: list jobs, the newest last."""
+    """LC.LIST [STATUS a,b] [RUN n] [FLOW name] [NAME name] [SINCE at] [UNTIL at] [LIMIT n]: the newest jobs."""
 
-    def known_status(word: bytes) -> JobStatus:
+    def known_statuses(word: bytes) -> list[JobStatus]:
         try:
-            return JobStatus(text(word).lower())
+            return [JobStatus(one) for one in text(word).lower().split(",")]
         except ValueError:
             names = ", ".join(status.value for status in JobStatus)
             raise CommandError(f"unknown status {shown(word)}; there are {names}") from None
@@ -89,8 +89,12 @@ async def list_(session: Session, words: Words) -> bytes:
     wanted = options(
         words[1:],
         {
-            b"STATUS": known_status,
+            b"STATUS": known_statuses,
             b"RUN": lambda word: number(word, "RUN"),
+            b"FLOW": text,
+            b"NAME": text,
+            b"SINCE": lambda word: time_of_day(word, "SINCE"),
+            b"UNTIL": lambda word: time_of_day(word, "UNTIL"),
             b"LIMIT": lambda word: number(word, "LIMIT"),
         },
     )

@@ -31,7 +31,11 @@ async def test_jobs_are_put_in_told_of_and_cancelled(bubble: Bubble) -> None:
         assert (found["name"], found["status"], found["priority"], found["retries"]) == ("nap 1", "running", 3, 2)
         assert [job["id"] for job in await one.ask("LC.LIST")] == [1, 2, 3, 4]
         assert [job["id"] for job in await one.ask("LC.LIST", "STATUS", "pending")] == [3, 4]
+        assert [job["id"] for job in await one.ask("LC.LIST", "STATUS", "Running,pending")] == [1, 2, 3, 4]
         assert [job["id"] for job in await one.ask("LC.LIST", "LIMIT", "1")] == [4]
+        assert await one.ask("LC.LIST", "FLOW", "f") == await one.ask("LC.LIST", "NAME", "nobody") == []
+        assert len(await one.ask("LC.LIST", "SINCE", "0", "UNTIL", "2100-01-01T00:00+01:00")) == 4
+        assert await one.ask("LC.LIST", "SINCE", "2100-01-01T00:00Z") == []
         assert await one.ask("LC.CANCEL", "3", "not now") == 1
         assert await one.ask("LC.CANCEL", "1") == 1
         assert await one.ask("LC.CANCEL", "99") == 0

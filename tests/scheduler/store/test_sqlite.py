@@ -19,6 +19,7 @@ import pytest
 from lifecycle.scheduler import JobStatus, StoreError
 from lifecycle.scheduler._store import operations, owners
 from lifecycle.scheduler._store.files import connect
+from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.locks import OwnerLock, is_alive, lock_path
 from lifecycle.scheduler._store.outside import StoreFile
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, NewSchedule
@@ -61,7 +62,7 @@ async def test_many_operations_share_one_commit(tmp_path: Path) -> None:
     async with anyio.create_task_group() as group:
         for number in range(500):
             group.start_soon(store.add_job, NewJob(f"job{number}", "call"))
-    assert len(await store.jobs(status=None, run=None, limit=1_000)) == 500
+    assert len(await store.jobs(JobFilter())) == 500
     assert sum(statement == "COMMIT" for statement in begun) < 250  # about ten on an idle machine
     await store.aclose()
 
@@ -397,7 +398,7 @@ async def test_what_somebody_wanted_to_end_ends_with_its_owner(tmp_path: Path) -
     assert dead._lock is not None
     dead._lock.close()  # it was killed, as far as others can see
     heir = await opened(path)
-    assert {job.name: (job.status.value, job.error) for job in await heir.jobs(status=None, run=None, limit=9)} == {
+    assert {job.name: (job.status.value, job.error) for job in await heir.jobs(JobFilter())} == {
         "unwanted": ("cancelled", "not this"),
         "wanted": ("interrupted", None),
         "a": ("cancelled", "nor that"),

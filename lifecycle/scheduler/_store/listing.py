@@ -1,0 +1,104 @@
+"""Lists of the jobs in an SQLite file: each is read newest first along an index, until there are as many as wanted."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from .filters import JobFilter
+from .records import JobRecord, JobStatus
+from .views import COLUMNS, FROM_JOBS, effective_state, job_record
+
+RARE: Final = 10_000
+"""So many jobs in the wanted states, at most, are looked at rather than all of a name or a flow."""
+
+
+def list_jobs(db: sqlite3.Connection, wanted: JobFilter, dead: Collection[int] = ()) -> Sequence[JobRecord]:
+    """Return the newest jobs, the newest last.
+
+    Args:
+        db: the connection.
+        wanted: which jobs.
+        dead: numbers of owners that are dead: what they run is interrupted.
+    """
+    values = {name: getattr(wanted, name) for name in ("run", "flow", "name", "since", "until", "limit")}
+    state = effective_state(dead)
+    columns = COLUMNS.replace("jobs.state", state)
+    if wanted.statuses and _states_are_rare(db, wanted):
+        # "+" keeps the other indexes out of it.
+        where = f"{_conditions(wanted, '+')} AND {_in_time(db, wanted, 'jobs')} ORDER BY jobs.id DESC LIMIT :limit"
+        parts = [
+            f"SELECT * FROM (SELECT {columns} {FROM_JOBS} WHERE {condition} AND {where})"
+            for condition in _in_states(wanted.statuses, dead)
+        ]
+        query = f"{' UNION ALL '.join(parts)} ORDER BY 1 DESC LIMIT :limit"
+    else:
+        tables, order, where = FROM_JOBS, "jobs.id DESC", f"{_conditions(wanted)} AND {_in_time(db, wanted, 'jobs')}"
+        if wanted.flow is not None and wanted.run is None:
+            # The jobs of a run are stored together: by run and number is by number. CROSS: in this order.
+            tables, order = "FROM runs CROSS JOIN jobs ON jobs.run = runs.id", "runs.id DESC, jobs.id DESC"
+            where = f"{where} AND {_in_time(db, wanted, 'runs')}"
+        states = ", ".join(f"'{status.value}'" for status in wanted.statuses)
+        in_state = f"{state} IN ({states})" if states else "1"
+        query = f"SELECT {columns} {tables} WHERE {where} AND {in_state} ORDER BY {order} LIMIT :limit"
+    rows = db.execute(query, values).fetchall()
+    return [job_record(row) for row in reversed(rows)]
+
+
+def _conditions(wanted: JobFilter, prefix: str = "") -> str:
+    """Return what the row of a wanted job fulfils, state and time left out."""
+    given = {"jobs.run = :run": wanted.run, "jobs.name = :name": wanted.name, "runs.flow = :flow": wanted.flow}
+    conditions = [f"{prefix}{condition}" for condition, value in given.items() if value is not None]
+    return " AND ".join(conditions) or "1"
+
+
+def _in_states(statuses: Collection[JobStatus], dead: Collection[int]) -> Iterator[str]:
+    """Return a condition for each of the states, in the words of the state's index."""
+    lost = f"jobs.owner IN ({', '.join(str(int(owner)) for owner in dead)})"
+    for status in statuses:
+        alive = f" AND NOT coalesce({lost}, 0)" if status is JobStatus.RUNNING and dead else ""
+        yield f"jobs.state = '{status.value}'{alive}"
+        if status is JobStatus.INTERRUPTED and dead:
+            yield f"jobs.state = 'running' AND {lost}"
+
+
+def _states_are_rare(db: sqlite3.Connection, wanted: JobFilter) -> bool:
+    """Return whether few jobs are in the wanted states, so that they are the way to find what else is asked for."""
+    if wanted.run is not None:
+        return False
+    if wanted.name is None and wanted.flow is None:
+        return True  # nothing else narrows it down
+    states = ", ".join(f"'{status.value}'" for status in wanted.statuses)
+    row = db.execute(f"SELECT coalesce(sum(jobs), 0) FROM counts WHERE state IN ({states})").fetchone()
+    return bool(row[0] <= RARE)
+
+
+def _in_time(db: sqlite3.Connection, wanted: JobFilter, table: str) -> str:
+    """Return what the row of a job, or of a run, fulfils that was submitted in the wanted time.
+
+    Numbers grow with time, so that no index of times has to be kept, which every job would pay for.
+    """
+    conditions = ["1"]
+    if wanted.since is not None:
+        conditions.append(f"{table}.created >= :since AND {table}.id >= {_first_since(db, wanted.since, table)}")
+    if wanted.until is not None:
+        conditions.append(f"{table}.created < :until AND {table}.id < {_first_since(db, wanted.until, table)}")
+    return " AND ".join(conditions)
+
+
+def _first_since(db: sqlite3.Connection, instant: float, table: str) -> int:
+    """Return the smallest number that a row has which was made at *instant* or later, found by halving."""
+    low, high = db.execute(
+        f"SELECT coalesce((SELECT min(id) FROM {table}), 1), coalesce((SELECT max(id) FROM {table}), 0) + 1"
+    ).fetchone()
+    while low < high:
+        middle = (low + high) // 2
+        number, created = db.execute(
+            f"SELECT id, created FROM {table} WHERE id >= ? ORDER BY id LIMIT 1", (middle,)
+        ).fetchone()
+        if created >= instant:
+            high = middle
+        else:
+            low = number + 1
+    return int(low)
