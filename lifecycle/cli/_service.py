@@ -20,6 +20,7 @@ from ..scheduler._ground.events import Event
 from ..scheduler._work.handlers import registered_handlers
 from ..scheduler._work.loading import HandlerModuleError, load_handlers
 from ..scheduler.control import ControlServer
+from ._password import PasswordFileError, read_password
 from ._timetable import check_schedule, put_schedules
 
 
@@ -152,7 +153,7 @@ def _check_extra(problems: list[str]) -> None:
 def _read_address(option: str, address: str, password: str | None, problems: list[str]) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65_535:
         problems.append(f"{option}: expected HOST:PORT, got {address!r}")
         return "127.0.0.1", 0
     if password is None and not is_loopback(host):
@@ -164,10 +165,7 @@ def _read_password(path: Path | None, problems: list[str]) -> str | None:
     if path is None:
         return None
     try:
-        password = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_password(path)
+    except PasswordFileError as error:
         problems.append(f"--password-file: {error}")
         return None
-    if not password:
-        problems.append(f"--password-file: {path} is empty")
-    return password

@@ -60,6 +60,7 @@ def test_a_process_takes_jobs_and_flows_from_clients_and_ends_cleanly(tmp_path: 
     (tmp_path / "naps.toml").write_text(FLOW)
     (tmp_path / "handlers.py").write_text(HANDLERS)
     (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o600)
     arguments = ["naps.toml", "--db", "jobs.db", "--handlers", "handlers.py", "--password-file", "password"]
     serving = Process(tmp_path, *arguments)
     with redis.Redis(port=serving.port, password="secret", protocol=3, decode_responses=True) as client:
@@ -97,6 +98,7 @@ def test_bad_input_is_told_before_anything_runs(
     """With exit code 2."""
     monkeypatch.chdir(tmp_path)
     Path("empty").write_text("\n")
+    Path("empty").chmod(0o600)
     for name in ("one.toml", "two.toml"):
         Path(name).write_text(FLOW)
     result = invoke(*arguments)
