@@ -204,7 +204,7 @@ class Storm:
 
     def check(self) -> str:
         """Check that no job was lost and that each has ended once; return what was seen, for people."""
-        assert self.messages() == ""
+        assert (said := self.messages()) == "", said
         assert [path.name for path in self.database.parent.glob("jobs.sqlite-*")] == [], (
             "what the killed left is removed"
         )

@@ -52,8 +52,8 @@ class Foreach(Block):
         if len(items) > FOREACH_ITEMS:
             raise ExpressionError(f"foreach: {len(items):,} items, at most {FOREACH_ITEMS:,} are allowed")
 
-        async def run_item(index: int, item: object) -> object:
-            inner = frame.with_names({self.item_name: item, "index": index})
+        async def run_item(own: Frame, index: int, item: object) -> object:
+            inner = own.with_names({self.item_name: item, "index": index})
             return await inner.run(each, index=index)
 
         width = frame.setting(self.width, width_problem, "width")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._ground.errors import HandlerError
 from .._ground.values import Kept
+from .._work.crew import run_members
 from .again import run_again
 
 if TYPE_CHECKING:
@@ -86,17 +88,16 @@ async def run_jobs(frame: Frame, flow: Flow, names: Mapping[str, Any], *, width:
     """
     order = Order(flow, path)
 
-    async def member() -> None:
+    async def member(own: Frame) -> None:
         while (spec := await order.next()) is not None:
             if spec.delay:
                 await anyio.sleep(spec.delay)
             outputs = {name: {"output": order.outputs[name]} for name in spec.uses}
-            inner = frame.renamed({**names, "blocks": outputs})
+            inner = own.renamed({**names, "blocks": outputs})
             order.ended(spec.name, await run_again(inner, spec.block, spec.retries + 1, spec.backoff))
             frame.count_done(path, len(flow.jobs))
 
-    async with frame.scope.child(path) as crew:
-        handles = [crew.start_soon(member, name=path) for _ in range(min(width, len(flow.jobs)))]
-        for handle in handles:
-            await handle.wait()
+    await run_members(frame, member, count=min(width, len(flow.jobs)), path=path)
+    if missing := [name for name in flow.jobs if name not in order.outputs]:  # whatever became of its task
+        raise HandlerError(f"{path}: job {missing[0]!r} has neither a result nor an error")
     return order.outputs

@@ -33,8 +33,8 @@ class Parallel(Block):
     async def run(self, frame: Frame) -> object:
         """Run all branches, at most ``width`` at once."""
 
-        async def run_branch(_index: int, branch: Block) -> object:
-            return await frame.run(branch)
+        async def run_branch(own: Frame, _index: int, branch: Block) -> object:
+            return await own.run(branch)
 
         width = frame.setting(self.width, width_problem, "width")
         return await run_crew(frame, run_branch, self.branches, width=width, stop=self.stop, path=self.path)

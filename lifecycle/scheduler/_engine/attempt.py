@@ -9,10 +9,12 @@ from typing import Any
 
 import anyio
 
-from lifecycle import Scope
+from lifecycle import Scope, TaskHandle
 
+from .._ground.errors import HandlerError
 from .._store.records import Claimed, Ending, JobStatus
 from .._work.context import JobContext
+from .._work.ending import failure_of
 from .._work.failures import abandoned_something, describe, trace
 
 Report = Callable[[Claimed, str, Mapping[str, Any]], None]
@@ -25,11 +27,18 @@ class Attempt:
     Args:
         claimed: what is to be done.
         report: called as ``report(claimed, kind, data)`` with its log lines and progress.
+        ended: tells whether everything in the loop is being ended, by whoever ends the loop.
+
+    Attributes:
+        claimed: what is to be done.
+        exception: what the work raised, once it has.
+        task: the task that it runs in, once that has been made.
     """
 
     __slots__ = (
         "__weakref__",
         "_began",
+        "_ended",
         "_limit",
         "_log",
         "_reason",
@@ -39,12 +48,15 @@ class Attempt:
         "_scope",
         "claimed",
         "exception",
+        "task",
     )
 
-    def __init__(self, claimed: Claimed, report: Report) -> None:
+    def __init__(self, claimed: Claimed, report: Report, ended: Callable[[], bool]) -> None:
         self.claimed = claimed
         self.exception: BaseException | None = None
+        self.task: TaskHandle[None] | None = None
         self._report = report
+        self._ended = ended
         self._scope: Scope | None = None
         self._reason: str | None = None
         self._returned = False
@@ -56,12 +68,25 @@ class Attempt:
     @property
     def seconds(self) -> float:
         """How long it has taken."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._began if self._began else 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether its task has made its first step."""
+        return self._began > 0.0
 
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
         return self._reason is not None
+
+    def stopped(self) -> bool:
+        """Return whether its task is stopped before it has come to an end, by the scheduler or with the whole loop."""
+        return (self.task is not None and self.task.cancelling()) or self._ended()
+
+    def asked(self) -> bool:
+        """Return whether the scheduler wants it to end, for whatever reason."""
+        return self._reason is not None or (self._limit is not None and self._limit.cancel_called) or self.stopped()
 
     def cancel(self, reason: str) -> None:
         """Ask it to end; everything that it owns is released before `run` returns."""
@@ -88,6 +113,10 @@ class Attempt:
                     await self._work(work, scope)
         except Exception as raised:
             error = raised
+        except BaseException as raised:
+            error = await failure_of(raised, self.stopped, f"job {self.claimed.name!r}")
+            if error is raised:
+                raise
         self._scope = None
         return self._ending(error)
 
@@ -121,9 +150,17 @@ class Attempt:
         if self._reason is not None and not self._returned:
             more = f"; and {describe(error)}" if error else ""
             return Ending(JobStatus.CANCELLED, None, self._reason + more, _trace(error), log, seconds)
+        if error is None and not self._returned:
+            return self.lost("its scope was closed")
         if error is not None:
             return Ending(JobStatus.FAILED, None, describe(error), trace(error), log, seconds, failed=True)
         return Ending(JobStatus.SUCCEEDED, self._result, None, None, log, seconds)
+
+    def lost(self, why: str) -> Ending:
+        """Return the end of an attempt that has come to none, which nobody has foreseen: a failure."""
+        text = f"job {self.claimed.name!r} has neither a result nor an error: {why}"
+        self.exception = HandlerError(text)
+        return Ending(JobStatus.FAILED, None, text, None, self._log or None, self.seconds, failed=True)
 
     def may_retry(self, ending: Ending) -> bool:
         """Return whether the job is to be tried again: never while something of this attempt still runs."""

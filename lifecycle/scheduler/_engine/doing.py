@@ -10,7 +10,8 @@ import anyio
 
 from .._ground.errors import HandlerError
 from .._ground.values import to_plain
-from .._work.frame import Frame, call_handler, guarded
+from .._work.ending import in_one_way
+from .._work.frame import Frame, call_handler
 from .._work.handlers import Handler, registered_handlers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def run_block_of(
             "attempt": claimed.attempt,
         },
     }
-    frame = Frame(scope, context, context.names, flow.directory, limiter, job_path=spec.block.path)
+    frame = Frame(scope, context, context.names, flow.directory, limiter, attempt.asked, job_path=spec.block.path)
     return await frame.run_job(spec.block)
 
 
@@ -49,10 +50,10 @@ async def run_handler(attempt: Attempt, durable: bool, scope: Scope, limiter: an
     claimed = attempt.claimed
     handler, args = _resolve(claimed.payload)
     if handler.is_async and not handler.wants_context:  # nothing of ours that it could use: it needs no frame
-        result = await guarded(handler, handler.function, *args)
+        result = await in_one_way(attempt.asked, handler, handler.function, *args)
     else:
         context = await attempt.open_context(scope)
-        frame = Frame(scope, context, {}, Path.cwd(), limiter, path=claimed.name)
+        frame = Frame(scope, context, {}, Path.cwd(), limiter, attempt.asked, path=claimed.name)
         result = await call_handler(handler, list(args), {}, frame)
     return to_plain(result, f"the result of {claimed.name}") if durable else result
 

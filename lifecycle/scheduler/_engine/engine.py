@@ -8,25 +8,25 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._ground.bridge import Bell
+from .._ground.bridge import Bell, OwnTask
 from .._ground.errors import StoreError
 from .._ground.events import Event
 from .._ground.limits import LOG_CHARACTERS
-from .._ground.pauses import pause_before
 from .._ground.text import one_line, shorten
-from .._store.records import ALONE, Claimed, Ending, JobStatus, Settled
+from .._store.records import Claimed, JobStatus, Settled
 from .._work.handlers import registered_handlers
 from .ahead import Ahead
 from .attempt import Attempt
 from .doing import run_block_of, run_handler
+from .endings import Endings
+from .first_steps import FirstSteps
 from .job import Job
-from .lending import WAIT_OF_A_JOB, Lending
-from .outcome import JobOutcome, event_data, outcome_of
+from .lending import Lending
+from .outcome import JobOutcome
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -83,16 +83,18 @@ class Engine:
         self.jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._tasks = tasks
         self._limiter = limiter
-        self._close_timeout = close_timeout
         self._busy = 0
         self.lending = Lending(self)
+        self._endings = Endings(self, tasks, close_timeout)
         self._context = copy_context()  # of whoever has opened the scheduler: jobs begin in copies of it
         self._draining = False
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
+        self._first_steps = FirstSteps(self._endings.note_lost)
         self._ahead = Ahead(workers)
         self._queued = Bell()
         self._work_arrived = Bell()
         self._failed = Bell()
+        self._own: OwnTask | None = None  # the watcher's
         self._changed: anyio.Event | None = None  # set at the next change that a drain has to look at
 
     # The loops
@@ -111,7 +113,8 @@ class Engine:
     async def _take_work(self) -> None:
         """Take some jobs, once: in a function, so that no local variable keeps a job alive during the next wait."""
         taken = [
-            Attempt(claimed, self._publish) for claimed in await self.store.take(self._jobs_to_take, self._known_names)
+            Attempt(claimed, self.publish, self._loop_ends)
+            for claimed in await self.store.take(self._jobs_to_take, self._known_names)
         ]
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)
         try:
@@ -193,9 +196,14 @@ class Engine:
         Raises:
             StoreError: the store cannot be used any more.
         """
+        self._own = OwnTask()
         while self.failure is None:
             await self._failed.wait()
         raise self.failure
+
+    def _loop_ends(self) -> bool:
+        """Return whether all tasks are being cancelled: whoever does that cancels our watcher too, which nobody has."""
+        return self._own is not None and self._own.cancelling
 
     def wake_reconciler(self) -> None:
         """Start watching for cancellations from other processes: there is a job, or a run, to watch for."""
@@ -296,61 +304,25 @@ class Engine:
         if self._changed is not None:
             self._note_change()
         if self.feed.heard:
-            self._publish(attempt.claimed, "job_started", {})
-        self._tasks.start_soon(self._perform, attempt, name=f"job {attempt.claimed.name}")
+            self.publish(attempt.claimed, "job_started", {})
+        attempt.task = self._tasks.start_soon(self._endings.perform, attempt, name=f"job {attempt.claimed.name}")
+        self._first_steps.watch(attempt)
 
-    def _free_worker(self, attempt: Attempt) -> None:
+    def free_worker(self, attempt: Attempt) -> None:
         """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
         self.running.pop(attempt.claimed.id, None)
         self._ahead.turned += 1
         if self.lending.ended(attempt):
             self._free_one()
 
-    async def _perform(self, attempt: Attempt) -> None:
-        # Of what was claimed and not of the attempt: contexts outlive their jobs, and attempts hold tracebacks.
-        WAIT_OF_A_JOB.set(partial(self.lending.wait, attempt.claimed))
-        try:
-            ending = await attempt.run(self._work, close_timeout=self._close_timeout)
-        except BaseException:
-            self._free_worker(attempt)
-            self.counts[JobStatus.INTERRUPTED] += 1
-            data = {"status": "interrupted", "seconds": round(attempt.seconds, 6)}
-            self._publish(attempt.claimed, "job_finished", data)
-            raise
-        self._free_worker(attempt)
-        try:
-            await self._record(attempt, ending)
-        except Exception as error:  # whatever it is: a job whose end is not recorded would never end
-            self.fail(error)
-
-    def _work(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
+    def work_of(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
+        """Do what an attempt is for: a handler, or a block of a run."""
         if attempt.claimed.run_id is None:
             return run_handler(attempt, self.store.durable, scope, self._limiter)
         run = self.runs.open.get(attempt.claimed.run_id)
         if run is None:
             raise LookupError(f"run {attempt.claimed.run_id} is of a flow that this process does not know")
         return run_block_of(run, attempt, self.store, scope, self._limiter)
-
-    async def _record(self, attempt: Attempt, ending: Ending) -> None:
-        claimed = attempt.claimed
-        if attempt.may_retry(ending):
-            pause = pause_before(claimed.failures + 1, claimed.backoff)
-            if await self.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
-                self._publish(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
-                return
-        settled = await self.store.finish(claimed.id, claimed.attempt, ending, time.time())
-        if not settled.accepted:
-            extra = {"owner": self.name, "job": claimed.name, "attempt": claimed.attempt}
-            logger.warning("result of a lost attempt dropped", extra=extra)
-            return
-        self.counts[ending.status] += 1
-        if self.feed.heard:
-            self._publish(claimed, "job_finished", event_data(ending))
-        job = self.jobs.get(claimed.id)
-        if job is not None:
-            job._end(outcome_of(claimed, ending, attempt.exception))
-        if settled is not ALONE:
-            await self.settle(settled)
 
     # What follows from an end
 
@@ -435,7 +407,8 @@ class Engine:
         if names := self._names_begun():
             self.feed.publish(Event("draining", data={"running": names[:20], "count": len(names)}))
 
-    def _publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
+    def publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
+        """Tell what has happened to an attempt."""
         self.feed.publish(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
 
     def _publish_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+#: What a cancelled task meets; also in threads, where anyio cannot be asked.
+Cancelled = asyncio.CancelledError
 
 
 class Bridge:
@@ -43,7 +47,7 @@ def loop_time() -> float:
 
 def in_a_task() -> bool:
     """Return whether a task runs at this moment; none does when a coroutine is closed by the garbage collector."""
-    return asyncio.current_task() is not None
+    return asyncio._get_running_loop() is not None and asyncio.current_task() is not None
 
 
 def end_process(error: BaseException) -> None:
@@ -56,9 +60,41 @@ def end_process(error: BaseException) -> None:
 
 
 def being_cancelled() -> bool:
-    """Return whether the current task has been cancelled."""
+    """Return whether a cancellation of the current task was requested that nobody has taken back, met or not."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def take_back_cancellation() -> None:
+    """Take back what was requested of the current task, and let it meet what it has not met yet.
+
+    Cancellation: swallowed; ask again who wants the task to end.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    _uncancel(task)
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    _uncancel(task)
+
+
+def _uncancel(task: asyncio.Task[Any]) -> None:
+    while task.cancelling():
+        task.uncancel()
+
+
+class OwnTask:
+    """The task that makes this, as it is seen by others."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether a cancellation of it was requested."""
+        return self._task is not None and self._task.cancelling() > 0
 
 
 def cancel_again() -> None:
@@ -126,3 +162,71 @@ class Reply(Generic[T]):
         Cancellation: ends the waiting; what was asked for is done nevertheless.
         """
         return self._future.__await__()
+
+
+def call_after_first_steps(function: Callable[[], object]) -> None:
+    """Have *function* called when the tasks that exist now have made a step, in a loop that keeps their order."""
+    asyncio.get_running_loop().call_soon(function)
+
+
+@coroutine
+def unbroken(work: Coroutine[Any, Any, T], may_end: Callable[[], bool]) -> Generator[Any, Any, T]:
+    """Return what the coroutine *work* returns: awaited to its end, in the task that awaits this, whoever cancels it.
+
+    Without a task of its own, which `asyncio.shield` needs: most that is awaited like this does not even suspend.
+
+    Args:
+        work: what is awaited.
+        may_end: called when the task is cancelled: whether that is to reach the work nevertheless.
+
+    Cancellation: reaches the work where *may_end* says so; elsewhere it is taken back, and forgotten.
+    """
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                awaited = work.send(None) if error is None else work.throw(error)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            error = None
+            try:
+                yield from _until_done(awaited, may_end)
+            except asyncio.CancelledError as passed:
+                error = passed
+    finally:
+        work.close()
+        del error  # its traceback keeps this frame: a cycle
+
+
+def _until_done(awaited: Any, may_end: Callable[[], bool]) -> Generator[Any, None, None]:
+    """Wait for what the work awaits, by a future of our own: a cancelled task cancels the one that it awaits."""
+    if awaited is not None:
+        awaited._asyncio_future_blocking = False  # as the task does with what it is given
+    while awaited is None or not awaited.done():
+        try:
+            if awaited is None:
+                yield
+            else:
+                yield from _waiter_of(awaited)
+        except asyncio.CancelledError:
+            if may_end():
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+        if awaited is None:
+            return
+
+
+def _waiter_of(future: asyncio.Future[Any]) -> Generator[Any, None, None]:
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    try:
+        yield from waiter
+    finally:
+        future.remove_done_callback(wake)

@@ -53,7 +53,10 @@ class JobFailed(LifecycleError, RuntimeError):
 
 
 class HandlerError(LifecycleError, RuntimeError):
-    """A handler called ``sys.exit()``, or raised a cancellation of its own."""
+    """A handler did what a handler may not do, or its job came to no end.
+
+    It called ``sys.exit()``, raised what is no `Exception`, was cancelled by somebody who is not the scheduler.
+    """
 
 
 class ThreadAbandoned(LifecycleError, TimeoutError):

@@ -40,7 +40,7 @@ def _describe(error: BaseException, *, placed: bool = True) -> str:
     place = getattr(error, _PLACE, None) if placed else None
     try:
         text = str(error)
-    except Exception as broken:
+    except BaseException as broken:  # whatever it raises, which would end the attempt in its place
         text = f"<its message could not be made: {type(broken).__name__}>"
     name = type(error).__name__
     return f"{f'{place}: ' if place else ''}{name}{f': {text}' if text else ''}"
@@ -63,7 +63,7 @@ def trace(error: BaseException) -> str:
     try:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
         lines = [*traceback.format_list(frames[-8:]), *traceback.format_exception_only(error)]
-    except Exception:  # an error whose own __str__ fails
+    except BaseException:  # an error whose own __str__ fails, in whatever way
         return ""
     # A file name that is not UTF-8 holds lone surrogates, which SQLite would refuse as text.
     text = "".join(lines).encode("utf-8", "backslashreplace").decode()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from .._ground.bridge import being_cancelled, in_a_task
+from .._ground.bridge import being_cancelled
 from .._ground.errors import BlockTimeout, ExpressionError, HandlerError
 from .._ground.values import to_plain
 from .._language.expressions import resolve
 from .context import Context, JobContext
+from .ending import Asked, call_in_thread, in_one_way
 from .failures import abandoned_something, note_place, without_secrets
 from .handlers import Handler
 from .threads import ThreadCall
@@ -50,6 +51,7 @@ class Frame:
         names: the root names that expressions use here.
         directory: what relative paths are relative to.
         limiter: bounds the worker threads of the whole scheduler.
+        asked: tells whether the scheduler wants what runs here to end.
         job_path: the path of the job's top-level block.
         path: the path of the block that runs here.
     """
@@ -59,6 +61,7 @@ class Frame:
     names: Mapping[str, Any]
     directory: Path
     limiter: anyio.CapacityLimiter
+    asked: Asked
     job_path: str = ""
     path: str = ""
 
@@ -80,8 +83,8 @@ class Frame:
         try:
             if block.timeout is None or not timed:
                 return await block.run(frame)
-            with anyio.move_on_after(block.timeout):
-                return await block.run(frame)
+            with anyio.move_on_after(block.timeout) as limit:
+                return await block.run(replace(frame, asked=lambda: limit.cancel_called or self.asked()))
             raise BlockTimeout(f"took longer than its timeout of {block.timeout:g} s")
         except Exception as error:
             note_place(error, block.path, index)
@@ -156,40 +159,30 @@ class Frame:
 async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:
     """Call a handler where it belongs and return what it returns."""
     if handler.is_async and not handler.wants_context:
-        return await guarded(handler, handler.function, *args, **kwargs)
+        return await in_one_way(frame.asked, handler, handler.function, *args, **kwargs)
+    return await in_one_way(frame.asked, handler, _call_in_scope, handler, args, kwargs, frame)
+
+
+async def _call_in_scope(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:
+    """Call a handler that needs a scope of its own, for its context or its thread."""
     stop = threading.Event()
+    complete = False
     async with frame.scope.child(frame.path or handler.name) as scope:
         if handler.wants_context:
             kwargs = {**kwargs, "context": Context(frame.context, frame.path, scope, stop)}
         function = functools.partial(handler.function, *args, **kwargs)
         if handler.is_async:
-            return await guarded(handler, function)
-        # The release's own bound is a little shorter than the scope's, so that its error says what is abandoned.
-        end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
-        call = await scope.acquire(ThreadCall, function, stop, release=end, name=f"thread of {handler.name}")
-        result = await guarded(handler, functools.partial(call.run, frame.limiter))
+            result = await function()
+        else:
+            # The release's own bound is a little shorter than the scope's, so that its error says what is abandoned.
+            end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
+            function = functools.partial(call_in_thread, function, handler)
+            call = await scope.acquire(ThreadCall, function, stop, release=end, name=f"thread of {handler.name}")
+            result = await call.run(frame.limiter)
+        complete = frame.asked() or not being_cancelled()
+    if not complete:  # its scope has taken back the cancellation, which it had asked for
+        raise HandlerError(f"{handler} was cancelled from inside: it cancelled its own scope")
     return _checked(result, handler)
-
-
-async def guarded(handler: Handler, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-    """Await a handler, and make an ordinary error of what would end the process or look like a cancellation."""
-    try:
-        return await function(*args, **kwargs)
-    except SystemExit as error:
-        raise HandlerError(f"handler {handler.name!r} called sys.exit({error.code!r})") from error
-    except anyio.get_cancelled_exc_class() as error:
-        if being_cancelled():
-            raise
-        # From a future or a task that was cancelled elsewhere: passed on, it would look as if nothing had failed.
-        raise HandlerError(f"handler {handler.name!r} raised a cancellation, but was not cancelled") from error
-    except (Exception, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if isinstance(error, GeneratorExit) and not in_a_task():
-            raise  # the handler did not raise it: the coroutine is being closed
-        raise HandlerError(
-            f"handler {handler.name!r} raised {type(error).__name__}, which is not an Exception"
-        ) from error
 
 
 def _checked(result: Any, handler: Handler) -> Any:

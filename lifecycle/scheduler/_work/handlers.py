@@ -56,6 +56,9 @@ class Handler:
     simple: tuple[tuple[type, ...], ...] | None = None
     label: str = ""
 
+    def __str__(self) -> str:
+        return f"handler {self.name!r}"
+
     def problem_of_values(self, args: tuple[Any, ...]) -> str | None:
         """Return why these positional arguments, none of them an expression, do not fit, or None."""
         simple = self.simple

@@ -66,10 +66,24 @@ async def test_handlers_that_misbehave_fail_their_job_and_nothing_else() -> None
     def raise_(error: BaseException) -> None:
         raise error
 
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def close() -> None:
+        raise GeneratorExit
+
+    class Evil(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    async def evil() -> None:
+        raise Evil
+
     async with Scheduler() as scheduler:
         cases: list[tuple[Any, ...]] = [
             (sys.exit, 3), (stray,), (returns_coroutine,), (raise_, Mute()), (raise_, StopIteration()),
             (raise_, asyncio.CancelledError()), (raise_, asyncio.InvalidStateError()), (raise_, Odd()), (odd,),
+            (raise_, KeyboardInterrupt("mine")), (interrupt,), (raise_, GeneratorExit()), (close,), (evil,),
         ]  # fmt: skip
         outcomes = [await (await scheduler.submit(*case)).wait() for case in cases]
         assert {outcome.status for outcome in outcomes} == {JobStatus.FAILED}
@@ -77,7 +91,11 @@ async def test_handlers_that_misbehave_fail_their_job_and_nothing_else() -> None
         assert "called sys.exit(3)" in str(outcomes[0].error)
         assert "raised a cancellation, but was not cancelled" in str(outcomes[1].error)
         assert "declare it with async def" in str(outcomes[2].error)
-        assert "raised Odd, which is not an Exception" in str(outcomes[-1].error)
+        errors = [str(outcome.error) for outcome in outcomes]
+        assert "raised Odd, which is not an Exception" in errors[8]
+        assert all("raised KeyboardInterrupt, which is not an Exception" in error for error in errors[9:11])
+        assert all("raised GeneratorExit, which is not an Exception" in error for error in errors[11:13])
+        assert "Evil: <its message could not be made: KeyboardInterrupt>" in errors[13]
         assert "Mute: <its message could not be made" in str(outcomes[3].error)
         job = await scheduler.submit(swallow)
         await anyio.sleep(0.01)

@@ -1,0 +1,136 @@
+"""Endings: how each attempt is run, and its end recorded: once, and whatever becomes of its task."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lifecycle import OwnerClosed
+
+from .._ground.bridge import unbroken
+from .._ground.pauses import pause_before
+from .._store.records import ALONE, Claimed, Ending, JobStatus, Settled
+from .lending import WAIT_OF_A_JOB, Lending
+from .outcome import event_data, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from lifecycle import Scope, TaskManager
+
+    from .._store.protocol import Store
+    from .attempt import Attempt
+    from .feed import Feed
+    from .job import Job
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+
+class AttemptsOwner(Protocol):
+    """What the endings need of the engine."""
+
+    name: str  #: the scheduler's, for logs
+    store: Store
+    feed: Feed
+    counts: dict[JobStatus, int]
+    lending: Lending
+
+    @property
+    def jobs(self) -> MutableMapping[int, Job]:
+        """The handles of those who wait for a job."""
+
+    def work_of(self, attempt: Attempt, scope: Scope) -> Awaitable[Any]:
+        """Do what an attempt is for."""
+
+    def free_worker(self, attempt: Attempt) -> None:
+        """Note that an attempt has released everything."""
+
+    def fail(self, error: Exception) -> None:
+        """Stop: ends cannot be recorded any more."""
+
+    def publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
+        """Tell what has happened to an attempt."""
+
+    async def settle(self, settled: Settled) -> None:
+        """Do what follows from an end."""
+
+
+class Endings:
+    """Runs attempts and records how they end.
+
+    Args:
+        owner: the engine.
+        tasks: owns the attempts' tasks.
+        close_timeout: seconds that each release of a job may take; None for no bound.
+    """
+
+    def __init__(self, owner: AttemptsOwner, tasks: TaskManager, close_timeout: float | None) -> None:
+        self._owner = owner
+        self._tasks = tasks
+        self._close_timeout = close_timeout
+
+    async def perform(self, attempt: Attempt) -> None:
+        """Run an attempt and record how it ended, whatever becomes of this task meanwhile.
+
+        Cancellation: by the scheduler, or with the whole loop: the attempt is interrupted, and not recorded. Any other
+        one makes it fail, and does not reach the recording.
+        """
+        # Of what was claimed and not of the attempt: contexts outlive their jobs, and attempts hold tracebacks.
+        WAIT_OF_A_JOB.set(partial(self._owner.lending.wait, attempt.claimed))
+        try:
+            ending = await attempt.run(self._owner.work_of, close_timeout=self._close_timeout)
+        except GeneratorExit:
+            self.note_lost(attempt, "its task was closed")
+            raise
+        except BaseException as error:
+            self._owner.free_worker(attempt)
+            if attempt.stopped() or not isinstance(error, Exception):
+                self._note_interrupted(attempt)
+                raise
+            ending = attempt.lost(type(error).__name__)
+        else:
+            self._owner.free_worker(attempt)
+        try:
+            await unbroken(self._record(attempt, ending), attempt.stopped)
+        except Exception as error:  # whatever it is: a job whose end is not recorded would never end
+            self._owner.fail(error)
+
+    def note_lost(self, attempt: Attempt, why: str) -> None:
+        """Record the end of an attempt whose task is gone, and does not do it."""
+        self._owner.free_worker(attempt)
+        try:
+            if attempt.stopped():
+                raise OwnerClosed("the scheduler stops its jobs")
+            ending = attempt.lost(why)
+            self._tasks.start_soon(self._record, attempt, ending, name=f"end of job {attempt.claimed.name}")
+        except (OwnerClosed, RuntimeError):  # or there is no loop any more
+            self._note_interrupted(attempt)
+
+    def _note_interrupted(self, attempt: Attempt) -> None:
+        self._owner.counts[JobStatus.INTERRUPTED] += 1
+        data = {"status": "interrupted", "seconds": round(attempt.seconds, 6)}
+        self._owner.publish(attempt.claimed, "job_finished", data)
+
+    async def _record(self, attempt: Attempt, ending: Ending) -> None:
+        claimed = attempt.claimed
+        if attempt.may_retry(ending):
+            pause = pause_before(claimed.failures + 1, claimed.backoff)
+            if await self._owner.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
+                self._owner.publish(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
+                return
+        settled = await self._owner.store.finish(claimed.id, claimed.attempt, ending, time.time())
+        if not settled.accepted:
+            extra = {"owner": self._owner.name, "job": claimed.name, "attempt": claimed.attempt}
+            logger.warning("result of a lost attempt dropped", extra=extra)
+            return
+        self._owner.counts[ending.status] += 1
+        if self._owner.feed.heard:
+            self._owner.publish(claimed, "job_finished", event_data(ending))
+        job = self._owner.jobs.get(claimed.id)
+        if job is not None:
+            job._end(outcome_of(claimed, ending, attempt.exception))
+        if settled is not ALONE:
+            await self._owner.settle(settled)

@@ -1,0 +1,44 @@
+"""First steps: a task that is cancelled before its first step never runs its body, so somebody else has to notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .._ground.bridge import call_after_first_steps
+
+if TYPE_CHECKING:
+    from lifecycle import TaskHandle
+
+    from .attempt import Attempt
+
+
+class FirstSteps:
+    """Looks once, a turn of the loop later, whether the attempts whose tasks were made have begun.
+
+    One look for all that begin in a turn costs less than a callback for every task.
+
+    Args:
+        lost: called as ``lost(attempt, why)`` with an attempt that will never begin.
+    """
+
+    def __init__(self, lost: Callable[[Attempt, str], None]) -> None:
+        self._lost = lost
+        self._fresh: list[Attempt] = []
+
+    def watch(self, attempt: Attempt) -> None:
+        """Look at an attempt whose task has just been made."""
+        self._fresh.append(attempt)
+        if len(self._fresh) == 1:
+            call_after_first_steps(self._look)
+
+    def _look(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for attempt in fresh:
+            if not attempt.begun and attempt.task is not None:
+                attempt.task.add_done_callback(partial(self._ended, attempt))
+
+    def _ended(self, attempt: Attempt, _: TaskHandle[None]) -> None:
+        if not attempt.begun:
+            self._lost(attempt, "its task was cancelled before its first step")

@@ -1,0 +1,91 @@
+"""How work ends: a cancellation that the scheduler has asked for passes, and anybody else's is a failure that says so.
+
+Whoever holds a task of a job can cancel it: the handler itself, its watchdog, a thread, a child of its own task group.
+Passed on, such a cancellation looks like one that was asked for, and that is no end which a job can have. So at every
+border between the scheduler and what it runs, *asked* says whether the scheduler wants the work to end: it knows, and
+does not guess by the type of an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from .._ground.bridge import Cancelled, being_cancelled, in_a_task, take_back_cancellation
+from .._ground.errors import HandlerError
+from .._ground.interrupts import from_operator
+
+T = TypeVar("T")
+
+Asked = Callable[[], bool]
+"""Returns whether the scheduler has asked for the end of the work: a timeout, a cancellation, a failed sibling."""
+
+
+async def in_one_way(asked: Asked, who: object, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    """Return what ``await function(*args, **kwargs)`` returns, or raise an ordinary error if it came to no good end.
+
+    Called where no cancellation is under way yet, so that one that is requested afterwards was requested meanwhile.
+
+    Args:
+        asked: tells whether the scheduler wants this to end.
+        who: whose end it is; its text is for messages.
+        function: the work.
+        args: for the function.
+        kwargs: for the function.
+
+    Cancellation: passes through if it was *asked* for; any other one is taken back, and becomes an error.
+
+    Raises:
+        HandlerError: it ended by a cancellation that nobody had asked for, or would have ended the process.
+        Exception: whatever else it raised.
+    """
+    try:
+        result = await function(*args, **kwargs)
+    except BaseException as error:
+        failure = await failure_of(error, asked, who)
+        if failure is error:
+            raise
+        raise failure from error
+    if being_cancelled() and not asked():
+        await take_back_cancellation()
+        if not asked():
+            raise HandlerError(f"{who} returned although its own task had been cancelled, by nobody of the scheduler")
+    return result
+
+
+async def failure_of(error: BaseException, asked: Asked, who: object) -> BaseException:
+    """Return the failure that *error* stands for: itself where it is to go on."""
+    if isinstance(error, GeneratorExit) and not in_a_task():
+        return error  # nobody has raised it: the coroutine is being closed
+    cancelled = being_cancelled()
+    if cancelled and not asked():
+        await take_back_cancellation()
+    if isinstance(error, Cancelled):
+        return error if asked() else HandlerError(_who_cancelled(who, cancelled))
+    return error if isinstance(error, Exception) or from_operator(error) else not_an_exception(error, who)
+
+
+def _who_cancelled(who: object, cancelled: bool) -> str:
+    if cancelled:
+        return f"{who} was cancelled from inside: its own task was cancelled, by nobody of the scheduler"
+    # From a future or a task that was cancelled elsewhere.
+    return f"{who} raised a cancellation, but was not cancelled"
+
+
+def not_an_exception(error: BaseException, who: object) -> HandlerError:
+    """Return an ordinary error for one that would end the process, or look like something else."""
+    if isinstance(error, SystemExit):
+        return HandlerError(f"{who} called sys.exit({error.code!r})")
+    if isinstance(error, Cancelled):
+        return HandlerError(_who_cancelled(who, cancelled=False))
+    return HandlerError(f"{who} raised {type(error).__name__}, which is not an Exception")
+
+
+def call_in_thread(function: Callable[[], T], who: object) -> T:
+    """Return what *function* returns; raise an ordinary error for what a thread must not hand to the loop."""
+    try:
+        return function()
+    except Exception:
+        raise
+    except BaseException as error:
+        raise not_an_exception(error, who) from error
