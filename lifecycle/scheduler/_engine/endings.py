@@ -78,8 +78,7 @@ class Endings:
         Cancellation: by the scheduler, or with the whole loop: the attempt is interrupted, and not recorded. Any other
         one makes it fail, and does not reach the recording.
         """
-        # Of what was claimed and not of the attempt: contexts outlive their jobs, and attempts hold tracebacks.
-        WAIT_OF_A_JOB.set(partial(self._owner.lending.wait, attempt.claimed))
+        WAIT_OF_A_JOB.set(partial(self._owner.lending.wait, attempt.claimed.id, attempt.claimed.attempt))
         try:
             ending = await attempt.run(self._owner.work_of, close_timeout=self._close_timeout)
         except GeneratorExit:

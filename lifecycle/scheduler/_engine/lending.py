@@ -116,16 +116,22 @@ class Lending:
         self._has_it_again(away)
         return False
 
-    async def wait(self, claimed: Claimed, awaited: Awaited, wait: Wait) -> None:
+    async def wait(self, number: int, attempt: int, awaited: Awaited, wait: Wait) -> None:
         """Wait in a task of an attempt, which holds no worker meanwhile.
 
         Cancellation: ends the waiting; the attempt goes on at once.
+
+        Args:
+            number: the job's.
+            attempt: the attempt's. By numbers, because contexts outlive their jobs, and would keep what is claimed.
+            awaited: what is waited for.
+            wait: waits for it.
         """
-        number = claimed.id
-        attempt = self._workers.running.get(number)
-        if attempt is None or attempt.claimed is not claimed:  # a task that has outlived its job
+        running = self._workers.running.get(number)
+        if running is None or running.claimed.attempt != attempt:  # a task that has outlived its job
             await wait()
             return
+        claimed = running.claimed
         await self._prepare(claimed, awaited)
         away = self._away.setdefault(number, _Away())
         away.awaited.append(awaited)
