@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what to install for it."""
     try:
-        from .cli import cli
+        from .cli import main as command_line
     except KeyboardInterrupt:  # the import takes the longest part of most commands, which say the same
         sys.stderr.write("lifecycle: interrupted\n")
         sys.exit(130)
@@ -18,7 +18,7 @@ def main() -> None:
         needs = f"lifecycle: the command line needs {error.name}: pip install 'asyncio-lifecycle[scheduler]'"
         sys.stderr.write(f"{needs}\n")
         sys.exit(2)
-    cli(prog_name="lifecycle")
+    command_line()
 
 
 if __name__ == "__main__":

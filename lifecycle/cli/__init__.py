@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._group import cli
+from ._group import cli, main
 from ._jobs import jobs
 from ._run import run
 from ._schedules import schedules
@@ -17,4 +17,4 @@ cli.add_command(jobs)
 cli.add_command(schedules)
 cli.add_command(store)
 
-__all__ = ["cli"]
+__all__ = ["cli", "main"]

@@ -19,6 +19,7 @@ from ..scheduler._ground.checks import LONGEST
 from ..scheduler._ground.text import quote
 from ..scheduler._store.outside import StoreFile
 from .show._display import Display
+from .show._lines import complain
 
 T = TypeVar("T")
 
@@ -80,6 +81,14 @@ drain_option = click.option(
     metavar="SECONDS",
     help="Time for running jobs to end after SIGTERM or Ctrl-C; the rest is interrupted.",
 )
+cancel_option = click.option(
+    "--cancel-timeout",
+    type=click.FloatRange(0, 86_400),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for a job that was cancelled or interrupted to come to its end; then it is left behind.",
+)
 
 keep_for_option = click.option(
     "--keep-for",
@@ -124,12 +133,12 @@ def refusing(display: Display, step: Callable[[], T]) -> T:
 def store_file(db: Path) -> StoreFile:
     """Return the store in the file *db*; end with exit code 2 if there is no such file."""
     if not db.exists():
-        click.echo(f"{db}: there is no such file; `lifecycle run FLOW --db {db}` makes it", err=True)
+        complain(f"{db}: there is no such file; `lifecycle run FLOW --db {db}` makes it")
         raise SystemExit(BAD_INPUT)
     return StoreFile(db)
 
 
 def unknown(db: Path, what: str, command: str) -> NoReturn:
     """End with exit code 2: there is nothing of that name or number."""
-    click.echo(f"{db}: there is no {what}; `lifecycle {command} list --db {db}` shows what there is", err=True)
+    complain(f"{db}: there is no {what}; `lifecycle {command} list --db {db}` shows what there is")
     raise SystemExit(BAD_INPUT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..scheduler._store.filters import job_filter
 from ..scheduler._store.outside import StoreFile
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
 from .show._jobs import print_job, print_jobs
+from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 
 
@@ -93,10 +93,10 @@ def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool)
     ended = cancelling.before.final
     effect = "ended" if ended else "cancelled" if cancelling.settled else "stopping"
     if as_json:
-        click.echo(json.dumps({"job_id": number, "before": cancelling.before.value, "effect": effect}))
+        say_json({"job_id": number, "before": cancelling.before.value, "effect": effect})
     else:
         texts = {"ended": f"had ended: {cancelling.before.value}", "stopping": "runs and is being stopped"}
-        click.echo(f"job {number}: {texts.get(effect, 'cancelled')}")
+        say(f"job {number}: {texts.get(effect, 'cancelled')}")
     return 1 if ended else 0
 
 
@@ -106,9 +106,9 @@ def _cancel_run(file: StoreFile, db: Path, run_id: int, reason: str, as_json: bo
         unknown(db, f"run {run_id}", "jobs")
     cancelled, stopping = found
     if as_json:
-        click.echo(json.dumps({"run": run_id, "cancelled": cancelled, "stopping": stopping}))
+        say_json({"run": run_id, "cancelled": cancelled, "stopping": stopping})
     elif cancelled or stopping:
-        click.echo(f"run {run_id}: {plural(cancelled, 'job')} cancelled, {stopping} being stopped")
+        say(f"run {run_id}: {plural(cancelled, 'job')} cancelled, {stopping} being stopped")
     else:
-        click.echo(f"run {run_id}: had ended")
+        say(f"run {run_id}: had ended")
     return 0 if cancelled or stopping else 1

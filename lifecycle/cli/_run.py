@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -20,6 +20,7 @@ from ._common import (
     BAD_INPUT,
     INTERRUPTED,
     STUCK_TIME,
+    cancel_option,
     drain_option,
     existing_file,
     keep_for_option,
@@ -30,6 +31,7 @@ from ._common import (
 )
 from ._owned import still_owned
 from ._params import values_from_texts
+from ._streams import output_for_us
 from .show._display import Display
 from .show._json import JsonDisplay
 from .show._plain import PlainDisplay
@@ -42,6 +44,7 @@ from .show._plain import PlainDisplay
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
 @click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
 @drain_option
+@cancel_option
 @keep_for_option
 @keep_jobs_option
 @click.option("--fresh", is_flag=True, help="Cancel what is left of an unfinished run and begin a new one.")
@@ -55,6 +58,7 @@ def run(
     params: tuple[str, ...],
     handlers: str | None,
     drain_timeout: float,
+    cancel_timeout: float,
     keep_for: float,
     keep_jobs: int,
     fresh: bool,
@@ -64,7 +68,7 @@ def run(
 
     Exit code 0 only if every job succeeded, 1 if some did not, 2 for bad input, 130 or 143 if interrupted.
     """
-    display = choose_display(as_json=as_json)
+    display = choose_display(context.with_resource(output_for_us()) if as_json else None)
     threads = frozenset(threading.enumerate())
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
     values = refusing(display, lambda: values_from_texts(loaded, params))
@@ -73,6 +77,7 @@ def run(
         workers=workers,
         name=loaded.name,
         drain_timeout=drain_timeout,
+        cancel_timeout=cancel_timeout,
         on_event=display.event,
         adopt=False,
         keep_for=keep_for,
@@ -86,11 +91,11 @@ def run(
     context.exit(code or (1 if owned else 0))
 
 
-def choose_display(*, as_json: bool) -> Display:
-    """Return the display that fits where the output goes."""
-    if as_json:
-        return JsonDisplay()
-    if not sys.stdout.isatty():
+def choose_display(json_to: TextIO | None) -> Display:
+    """Return the display that fits where the output goes: JSON to a stream, or what suits standard output."""
+    if json_to is not None:
+        return JsonDisplay(json_to)
+    if not sys.stdout.isatty() or not sys.stdout.encoding.lower().startswith("utf"):
         return PlainDisplay()
     from .show._live import LiveDisplay
 

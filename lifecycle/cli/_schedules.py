@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from ._common import as_json_option, database, refusing, store_file, unknown
+from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 from .show._schedules import print_schedules
 
@@ -63,4 +63,7 @@ def _change(
     for name in names:
         if not refusing(PlainDisplay(), lambda name=name: change(name)):  # type: ignore[misc]
             unknown(db, f"schedule {name!r}", "schedules")
-        click.echo(json.dumps({"schedule": name, "effect": effect}) if as_json else f"schedule {name}: {text}")
+        if as_json:
+            say_json({"schedule": name, "effect": effect})
+        else:
+            say(f"schedule {name}: {text}")

@@ -15,6 +15,7 @@ from ..scheduler import Scheduler
 from ._common import (
     BAD_INPUT,
     STUCK_TIME,
+    cancel_option,
     drain_option,
     existing_file,
     keep_for_option,
@@ -24,6 +25,7 @@ from ._common import (
     workers_option,
 )
 from ._owned import still_owned
+from ._streams import output_for_us
 from .show._display import Display
 from .show._json import JsonDisplay
 from .show._log import LogDisplay
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 @workers_option
 @click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
 @drain_option
+@cancel_option
 @keep_for_option
 @keep_jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Events on standard output, one JSON object per line.")
@@ -72,6 +75,7 @@ def serve(
     workers: int,
     handlers: str | None,
     drain_timeout: float,
+    cancel_timeout: float,
     keep_for: float,
     keep_jobs: int,
     as_json: bool,
@@ -85,16 +89,18 @@ def serve(
     """
     from ._service import Service
 
-    display = JsonDisplay() if as_json else LogDisplay()
+    stream = context.with_resource(output_for_us()) if as_json else None
+    display = LogDisplay() if stream is None else JsonDisplay(stream)
     threads = frozenset(threading.enumerate())
     with logging_to_stderr(log_level, as_json=log_json, db=db):
-        refusals = JsonDisplay() if as_json else PlainDisplay()
+        refusals = PlainDisplay() if stream is None else display
         service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(
             db,
             workers=workers,
             name="lifecycle serve",
             drain_timeout=drain_timeout,
+            cancel_timeout=cancel_timeout,
             on_event=display.event,
             keep_for=keep_for,
             keep_jobs=keep_jobs,

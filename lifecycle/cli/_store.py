@@ -13,6 +13,7 @@ import click
 from ..scheduler._ground.text import plural
 from ..scheduler._store.upkeep import StoreUpkeep
 from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
+from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 from .show._store import print_facts, size
 
@@ -39,10 +40,10 @@ def check(context: click.Context, db: Path, as_json: bool) -> None:
     """Look for damage, in the file and in what its rows say of each other. Exit code 1 if there is any."""
     problems = _of(db, StoreUpkeep.check)
     if as_json:
-        click.echo(json.dumps({"store": str(db), "sound": not problems, "problems": problems}))
+        say_json({"store": str(db), "sound": not problems, "problems": problems})
     else:
         for problem in problems or ("sound",):
-            click.echo(f"{db}: {problem}")
+            say(f"{db}: {problem}")
     context.exit(1 if problems else 0)
 
 
@@ -80,9 +81,9 @@ def purge(
         ),
     )
     if as_json:
-        click.echo(json.dumps({"store": str(db), "deleted": 0 if dry_run else deleted, "found": deleted}))
+        say_json({"store": str(db), "deleted": 0 if dry_run else deleted, "found": deleted})
     else:
-        click.echo(f"{db}: {plural(deleted, 'job')} {'would be deleted' if dry_run else 'deleted'}")
+        say(f"{db}: {plural(deleted, 'job')} {'would be deleted' if dry_run else 'deleted'}")
 
 
 @store.command()
@@ -92,9 +93,9 @@ def vacuum(db: Path, as_json: bool) -> None:
     """Rewrite the file without what is free in it. Schedulers that work on it wait meanwhile."""
     before, after = _of(db, StoreUpkeep.vacuum)
     if as_json:
-        click.echo(json.dumps({"store": str(db), "before": before, "after": after}))
+        say_json({"store": str(db), "before": before, "after": after})
     else:
-        click.echo(f"{db}: {size(before)} before, {size(after)} now")
+        say(f"{db}: {size(before)} before, {size(after)} now")
 
 
 @store.command()
@@ -107,12 +108,12 @@ def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
     try:
         written = _of(db, lambda upkeep: upkeep.backup(target, overwrite=overwrite))
     except FileExistsError as error:
-        click.echo(f"{error}; --overwrite replaces it", err=True)
+        complain(f"{error}; --overwrite replaces it")
         raise SystemExit(BAD_INPUT) from None
     if as_json:
-        click.echo(json.dumps({"store": str(db), "target": str(target), "bytes": written}))
+        say_json({"store": str(db), "target": str(target), "bytes": written})
     else:
-        click.echo(f"{db}: copied to {target}, {size(written)}")
+        say(f"{db}: copied to {target}, {size(written)}")
 
 
 @store.command()
@@ -136,10 +137,10 @@ def export(db: Path, output: Path | None) -> None:
     try:
         count = refusing(PlainDisplay(), write)
     except OSError as error:
-        click.echo(f"{output}: {error.strerror or error}", err=True)
+        complain(f"{output}: {error.strerror or error}")
         raise SystemExit(BAD_INPUT) from None
     if output is not None:
-        click.echo(f"{db}: {plural(count, 'record')} written to {output}")
+        say(f"{db}: {plural(count, 'record')} written to {output}")
 
 
 def _of(db: Path, question: Callable[[StoreUpkeep], Any]) -> Any:

@@ -10,6 +10,7 @@ from ..scheduler import load_flow
 from ..scheduler._ground.text import plural
 from ._common import existing_file, refusing
 from ._params import values_from_texts
+from .show._lines import say
 from .show._plain import PlainDisplay
 
 
@@ -23,7 +24,7 @@ def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
     if params:
         refusing(display, lambda: values_from_texts(loaded, params))
-    click.echo(
+    say(
         f"{loaded.source}: flow {loaded.name!r} is valid: {plural(len(loaded.jobs), 'job')}, "
         f"{plural(len(loaded.params), 'parameter')}"
     )

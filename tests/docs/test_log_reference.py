@@ -31,9 +31,9 @@ def logged() -> Iterator[tuple[str, str]]:
                 ):
                     if "%" not in event:
                         yield event, LEVELS[method]
-                case ast.Call(func=ast.Attribute(value, "tell"), args=[ast.Constant(str(event)), *_]) if (
-                    ast.unparse(value).endswith("alarms")
-                ):
+                case ast.Call(func=ast.Attribute(value, "tell"), args=[ast.Constant(str(event)), *_]) if ast.unparse(
+                    value
+                ).endswith("alarms"):
                     yield event, "warning"
                 case ast.Call(func=ast.Name(name), args=[_, ast.Constant(str(event)), *_]) if name in TELLING:
                     yield event, "error"

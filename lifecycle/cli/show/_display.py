@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from ._lines import complain
 
 if TYPE_CHECKING:
     from ...scheduler._engine.outcome import RunOutcome
@@ -42,4 +43,4 @@ class Display(ABC):
     def problems(self, lines: list[str]) -> None:
         """Print what is wrong, on standard error."""
         for line in lines:
-            print(line, file=sys.stderr)
+            complain(line)

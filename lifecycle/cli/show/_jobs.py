@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...scheduler._words import cells_of, duration, moment, note_of, spaced
-from ._lines import Lines
+from ._lines import say, say_json, say_table
 
 if TYPE_CHECKING:
     from ...scheduler._store.records import JobRecord
@@ -15,24 +15,22 @@ if TYPE_CHECKING:
 
 def print_jobs(jobs: Sequence[JobRecord], *, as_json: bool) -> None:
     """Print jobs, one line each."""
-    lines = Lines()
     if as_json:
         for job in jobs:
-            lines.write(json.dumps(job.to_dict(details=False)))
+            say_json(job.to_dict(details=False))
         return
     head = ("id", "run", "flow", "job", "state", "attempts", "priority", "submitted", "time", "")
     rows = [
         (*cells_of(job), str(job.priority), moment(job.created) or "-", duration(job.seconds), note_of(job))
         for job in jobs
     ]
-    lines.table(head, rows, right=(0, 1, 5, 6, 8))
+    say_table(head, rows, right=(0, 1, 5, 6, 8))
 
 
 def print_job(job: JobRecord, *, as_json: bool) -> None:
     """Print everything of one job."""
-    lines = Lines()
     if as_json:
-        lines.write(json.dumps(job.to_dict()))
+        say_json(job.to_dict())
         return
     facts: list[tuple[str, Any]] = [
         ("job", f"{job.id} {job.name}"),
@@ -54,7 +52,7 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
     ]
     for name, value in facts:
         if value not in (None, ""):
-            lines.write(_fact(name, str(value)))
+            say(_fact(name, str(value)))
 
 
 def _fact(name: str, text: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ._display import Display
-from ._lines import Lines
+from ._lines import say_json
 
 if TYPE_CHECKING:
     from ...scheduler._engine.outcome import RunOutcome
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 class JsonDisplay(Display):
     """Prints every event, then one ``summary`` and one ``owned``; problems as ``error`` objects and on stderr."""
 
-    def __init__(self) -> None:
-        self._lines = Lines()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
 
     def event(self, event: Event) -> None:
         """Print the event."""
@@ -60,4 +59,4 @@ class JsonDisplay(Display):
         super().problems(lines)
 
     def _write(self, table: dict[str, Any]) -> None:
-        self._lines.write(json.dumps(table))
+        say_json(table, self._stream)

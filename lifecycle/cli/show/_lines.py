@@ -1,35 +1,35 @@
-"""Standard output: lines and tables of lines."""
+"""The way out: everything that the command line tells people passes here, so that none of it can drive a terminal."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
 import sys
 from collections.abc import Sequence
+from typing import TextIO
+
+from ...scheduler._ground.text import harmless, one_line
 
 
-class Lines:
-    """Standard output, line by line; a reader that has gone away (``| head``) ends the output and not the run."""
+def say(text: str) -> None:
+    """Print a text on standard output, at once."""
+    print(harmless(text), flush=True)
 
-    def __init__(self) -> None:
-        self._open = True
 
-    def write(self, line: str) -> None:
-        """Print a line, at once."""
-        if not self._open:
-            return
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:
-            self._open = False
-            # The interpreter flushes standard output once more when it ends: let that go nowhere.
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def say_json(value: object, stream: TextIO | None = None) -> None:
+    """Print a value as one line of JSON, on standard output unless a stream is given."""
+    # Everything that is not ASCII is escaped by then, and of ASCII all but the very last control character.
+    print(json.dumps(value).replace("\x7f", "\\u007f"), file=stream, flush=True)
 
-    def table(self, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:
-        """Print a table with aligned columns, those in *right* to the right."""
-        for line in aligned(head, rows, right):
-            self.write(line)
+
+def complain(text: str) -> None:
+    """Print a text on standard error."""
+    print(harmless(text), file=sys.stderr, flush=True)
+
+
+def say_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:
+    """Print a table with aligned columns, those in *right* to the right; each row is one line, whatever is in it."""
+    for line in aligned(head, [tuple(one_line(cell) for cell in row) for row in rows], right):
+        say(line)
 
 
 def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ...scheduler._ground.text import one_line
 from ...scheduler._words import duration, headline, note_of, rows_of, sentence, spaced
 from ._display import Display
 
@@ -24,6 +25,11 @@ STYLES = {
     "cancelled": "yellow",
     "interrupted": "yellow",
 }
+
+
+def escape(text: str) -> str:
+    """Return a text that is neither markup nor able to drive the terminal."""
+    return escape_markup(one_line(text))
 
 
 class LiveDisplay(Display):

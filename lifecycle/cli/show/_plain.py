@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...scheduler._words import duration, headline, note_of, rows_of, sentence, spaced
 from ._display import Display
-from ._lines import Lines
+from ._lines import say, say_table
 
 if TYPE_CHECKING:
     from ...scheduler._engine.outcome import RunOutcome
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 class PlainDisplay(Display):
     """Prints one line for each thing that happened, and an aligned table at the end."""
 
-    def __init__(self) -> None:
-        self._lines = Lines()
-
     def event(self, event: Event) -> None:
         """Print the event with its time."""
         if text := sentence(event):
-            self._lines.write(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {text}")
+            say(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {text}")
 
     def outcome(self, outcome: RunOutcome, seconds: float) -> None:
         """Print the table of outcomes."""
@@ -32,13 +29,13 @@ class PlainDisplay(Display):
         rows = [
             (job.name, spaced(job.status.value), str(job.attempts), duration(job.seconds), note_of(job)) for job in jobs
         ]
-        self._lines.write("")
-        self._lines.table(("job", "outcome", "attempts", "time", ""), rows, right=(2, 3))
+        say("")
+        say_table(("job", "outcome", "attempts", "time", ""), rows, right=(2, 3))
         if left_out:
-            self._lines.write(left_out)
-        self._lines.write("")
-        self._lines.write(headline(outcome, seconds))
+            say(left_out)
+        say("")
+        say(headline(outcome, seconds))
 
     def owned(self, owned: Owned) -> None:
         """Print what is still owned."""
-        self._lines.write(f"still owned: {owned}")
+        say(f"still owned: {owned}")

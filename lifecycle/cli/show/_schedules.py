@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...scheduler._words import moment, next_of, what_of, when_of
-from ._lines import Lines
+from ._lines import say_json, say_table
 
 if TYPE_CHECKING:
     from ...scheduler._store.records import ScheduleRecord
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
 
 def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> None:
     """Print schedules, one line each."""
-    lines = Lines()
     if as_json:
         for schedule in schedules:
-            lines.write(json.dumps(schedule.to_dict()))
+            say_json(schedule.to_dict())
         return
     head = ("schedule", "runs", "when", "missed", "next", "last", "times", "dropped")
     rows = [
@@ -34,4 +32,4 @@ def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> No
         )
         for schedule in schedules
     ]
-    lines.table(head, rows, right=(6, 7))
+    say_table(head, rows, right=(6, 7))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ...scheduler._words import moment, spaced
-from ._lines import Lines
+from ._lines import say, say_json
 
 if TYPE_CHECKING:
     from ...scheduler._store.store_facts import StoreFacts
@@ -24,18 +23,17 @@ def size(count: float) -> str:
 
 def print_facts(facts: StoreFacts, *, as_json: bool) -> None:
     """Print what a store holds."""
-    lines = Lines()
     if as_json:
         owners = [dict(zip(("name", "pid", "started"), owner, strict=True)) for owner in facts.owners]
-        lines.write(json.dumps({**asdict(facts), "owners": owners}))
+        say_json({**asdict(facts), "owners": owners})
         return
-    lines.write(f"store      {facts.path}, version {facts.version}")
-    lines.write(f"size       {size(facts.size)}, of which {size(facts.free)} are free")
+    say(f"store      {facts.path}, version {facts.version}")
+    say(f"size       {size(facts.size)}, of which {size(facts.free)} are free")
     jobs = ", ".join(f"{count:,} {spaced(state)}" for state, count in facts.jobs.items() if count)
-    lines.write(f"jobs       {jobs or 'none'}")
-    lines.write(f"runs       {facts.runs:,}, of which {facts.unfinished_runs:,} have not ended")
-    lines.write(f"schedules  {facts.schedules:,}")
+    say(f"jobs       {jobs or 'none'}")
+    say(f"runs       {facts.runs:,}, of which {facts.unfinished_runs:,} have not ended")
+    say(f"schedules  {facts.schedules:,}")
     for name, pid, started in facts.owners:
-        lines.write(f"scheduler  {name}, process {pid}, since {moment(started)}")
+        say(f"scheduler  {name}, process {pid}, since {moment(started)}")
     if not facts.owners:
-        lines.write("scheduler  none works on it now")
+        say("scheduler  none works on it now")

@@ -34,10 +34,21 @@ def one_line(text: str) -> str:
     return "".join(_escape(character) for character in text)
 
 
+def harmless(text: str) -> str:
+    """Return *text* with its lines, and everything else written as an escape that would drive or garble a terminal.
+
+    Escape sequences, what turns the direction of writing, the line separators of other systems, halves of characters:
+    whatever is not ours passes here, or `one_line`, on its way to a terminal or a log.
+    """
+    return "\n".join(one_line(line.expandtabs()) for line in text.split("\n"))
+
+
 def _escape(character: str) -> str:
     if character.isprintable():
         return character
-    return _ESCAPES.get(character) or f"\\x{ord(character):02x}"
+    number = ord(character)
+    wide = f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return _ESCAPES.get(character) or (f"\\x{number:02x}" if number < 0x100 else wide)
 
 
 def quote(value: object, limit: int = 40) -> str:
