@@ -1,9 +1,10 @@
-"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs``, ``schedules`` and ``store``."""
+"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs``, ``schedules``, ``limits`` and ``store``."""
 
 from __future__ import annotations
 
 from ._group import cli, main
 from ._jobs import jobs
+from ._limits import limits
 from ._run import run
 from ._schedules import schedules
 from ._serve import serve
@@ -16,5 +17,6 @@ cli.add_command(validate)
 cli.add_command(jobs)
 cli.add_command(schedules)
 cli.add_command(store)
+cli.add_command(limits)
 
 __all__ = ["cli", "main"]

@@ -3,6 +3,7 @@
 from . import errors as errors
 from ._blocks.flow import Flow
 from ._engine.job import FlowRun, Job
+from ._engine.limits import Limits
 from ._engine.outcome import JobOutcome, RunOutcome
 from ._engine.scheduler import Scheduler
 from ._engine.schedules import Schedule
@@ -12,6 +13,7 @@ from ._flows.load import flow_of_table, load_flow
 from ._ground.errors import FlowError, JobFailed, JobStopped, RunConflict, StoreError
 from ._ground.events import Event
 from ._ground.names import show_at
+from ._store.limit_record import LimitRecord
 from ._store.records import JobRecord, JobStatus, ScheduleRecord
 from ._store.store_facts import StoreFacts
 from ._work.context import Context
@@ -29,6 +31,8 @@ __all__ = [
     "JobRecord",
     "JobStatus",
     "JobStopped",
+    "LimitRecord",
+    "Limits",
     "RunConflict",
     "RunOutcome",
     "Schedule",

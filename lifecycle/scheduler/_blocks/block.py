@@ -30,6 +30,11 @@ class Block(ABC):
     name: str | None = None
     timeout: float | None = None
 
+    @property
+    def calls(self) -> str | None:
+        """The name of the handler that this block itself calls, None when it does something else."""
+        return None
+
     @abstractmethod
     async def run(self, frame: Frame) -> object:
         """Do the work and return the output."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from typing_extensions import override
+
 from .._ground.text import quote
 from .._language.expressions import Reference, references
 from .._work.handlers import Handler
@@ -31,6 +33,11 @@ class Call(Block):
     handler: Handler
     args: list[Any]
     kwargs: dict[str, Any]
+
+    @property
+    @override
+    def calls(self) -> str:
+        return self.handler.name
 
     async def run(self, frame: Frame) -> object:
         """Call the handler with the resolved arguments."""

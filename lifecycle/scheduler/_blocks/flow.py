@@ -8,6 +8,7 @@ from typing import Any
 from .._ground.secrets import secret_problem
 from .._language.params import Param, bind_params
 from .._language.problems import Problems
+from .._store.limits import DEFAULT_QUEUE
 from .block import Block
 
 
@@ -24,6 +25,7 @@ class JobSpec:
         retries: how often it is tried again after a failure.
         backoff: the first and the longest pause before a retry, in seconds.
         uses: names of the jobs whose outputs its expressions use.
+        queue: the queue that it waits in.
     """
 
     name: str
@@ -34,6 +36,7 @@ class JobSpec:
     retries: int
     backoff: tuple[float, float]
     uses: frozenset[str]
+    queue: str = DEFAULT_QUEUE
 
 
 @dataclass(frozen=True, slots=True)

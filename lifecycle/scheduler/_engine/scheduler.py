@@ -23,6 +23,7 @@ from .intake import submit_call, submit_flow
 from .job import FlowRun, Job
 from .job_access import JobAccess
 from .life import Life
+from .limits import Limits
 from .schedules import Schedule, new_schedule
 from .statistics import SchedulerStatistics
 from .upkeep import Upkeep
@@ -225,6 +226,7 @@ class Scheduler(JobAccess):
         backoff: tuple[float, float] = (0.1, 10.0),
         timeout: float | None = None,
         name: str | None = None,
+        queue: str = "default",
     ) -> Job: ...
 
     async def submit(self, work: Flow | Callable[..., Any] | str, *args: Any, **settings: Any) -> Job | FlowRun:
@@ -245,6 +247,7 @@ class Scheduler(JobAccess):
             backoff: the first and the longest pause before a retry, in seconds; it doubles between them.
             timeout: seconds for one attempt, None for no bound.
             name: for lists, logs and errors; by default the handler's.
+            queue: the queue that it waits in; see `limits`.
             params: values of the flow's parameters.
             resume: go on with the unfinished run of the same flow and parameters, if the store has one.
             fresh: cancel what is left of such a run, and begin a new one.
@@ -301,8 +304,8 @@ class Scheduler(JobAccess):
             missed: what becomes of due times that passed while no scheduler looked. ``coalesce``: the newest is run;
                 ``drop``: when more than one has passed, none is; ``burst``: all are.
             misfire_grace: seconds after which a due time is missed for good; None for never.
-            settings: ``priority``, ``retries``, ``backoff``, ``timeout`` as for `submit`, for each of its jobs; for a
-                flow ``params``, and ``priority``, which is added to that of each job.
+            settings: ``priority``, ``retries``, ``backoff``, ``timeout``, ``queue`` as for `submit`, for each of
+                its jobs; for a flow ``params``, and ``priority``, which is added to that of each job.
 
         Raises:
             OwnerClosed: the scheduler is not open.
@@ -386,6 +389,11 @@ class Scheduler(JobAccess):
             return SchedulerStatistics(self.name, self.workers, running=0, waiting=0, runs=0, ended=ended)
         counts = {"running": engine.busy, "waiting": engine.lending.lent, "runs": len(engine.runs.open)}
         return SchedulerStatistics(self.name, self.workers, **counts, ended=ended)
+
+    @property
+    def limits(self) -> Limits:
+        """What holds jobs back: limits and rates of queues and handlers, shares of queues, pauses."""
+        return Limits(self._life.entered)
 
     @property
     def upkeep(self) -> Upkeep:

@@ -10,6 +10,7 @@ from .._ground.checks import check_integer, check_name, check_seconds
 from .._ground.limits import RESULT_BYTES
 from .._ground.text import job_label
 from .._ground.values import to_plain
+from .._store.limits import DEFAULT_QUEUE, check_queue
 from .._store.owners import canonical
 from .._store.records import NewJob, NewRun
 from .._work.handlers import Handler, HandlerTable, make_handler, name_of
@@ -49,6 +50,7 @@ class CallSettings(NamedTuple):
     backoff: tuple[float, float] = (0.1, 10.0)
     timeout: float | None = None
     name: str | None = None
+    queue: str = DEFAULT_QUEUE
 
     def check(self) -> None:
         """Check every setting.
@@ -67,6 +69,7 @@ class CallSettings(NamedTuple):
         if self.backoff[0] > self.backoff[1]:
             raise ValueError(f"backoff: the first pause is longer than the longest, got {self.backoff!r}")
         check_name(self.name)
+        check_queue(self.queue)
 
 
 _PLAIN = CallSettings()
@@ -99,9 +102,9 @@ def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, 
     if durable:
         plain = to_plain(list(args), f"the arguments of {handler.name}", RESULT_BYTES)
         payload = {"handler": handler.name, "args": plain}
-    priority, delay, retries, backoff, timeout, name = settings
+    priority, delay, retries, backoff, timeout, name, queue = settings
     label = handler.label if name is None else job_label(name)
-    return NewJob(label, "call", (), priority, float(delay), retries, backoff, timeout, payload)
+    return NewJob(label, "call", (), priority, float(delay), retries, backoff, timeout, payload, queue)
 
 
 def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:
@@ -120,4 +123,6 @@ def _flow_job(spec: JobSpec) -> NewJob:
         retries=spec.retries,
         backoff=spec.backoff,
         timeout=spec.block.timeout,
+        payload=None if spec.block.calls is None else {"handler": spec.block.calls},
+        queue=spec.queue,
     )

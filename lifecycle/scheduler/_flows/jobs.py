@@ -14,6 +14,7 @@ from .._language.names import Names
 from .._language.needs import Needs
 from .._language.params import Param
 from .._language.table import TableReader
+from .._store.limits import DEFAULT_QUEUE, queue_problem
 from .schedule import PRIORITY_BOUND
 
 
@@ -60,10 +61,13 @@ def _read_job(name: str, reader: BlockReader, needs: tuple[str, ...]) -> JobSpec
     delay = reader.seconds("delay", 0.0) or 0.0
     retries = reader.integer("retries", 0, minimum=0, maximum=10_000)
     backoff = reader.backoff("backoff")
+    queue = reader.text("queue", DEFAULT_QUEUE)
+    if problem := queue_problem(queue):
+        reader.problem("queue", problem)
     block = _read_top_block(reader)
     if block is None:
         return None
-    return JobSpec(name, block, needs, priority, delay, retries, backoff, _uses(block))
+    return JobSpec(name, block, needs, priority, delay, retries, backoff, _uses(block), queue)
 
 
 def _read_top_block(reader: BlockReader) -> Block | None:

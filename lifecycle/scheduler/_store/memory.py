@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._ground.bridge import Bell
 from .._ground.errors import RunConflict
 from .._ground.limits import LONGEST_WAIT
 from .filters import JobFilter
+from .limit_record import LimitRecord
+from .limits import Limit, LimitKey
 from .line import Line
+from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
 from .operations import skip_reason
 from .records import (
@@ -47,10 +50,10 @@ if TYPE_CHECKING:
 class _KeptJob:
     id: int
     new: NewJob
+    place: Place
     run: _KeptRun | None
     created: float
     unmet: int
-    priority: int = 0
     due: float = 0.0
     status: JobStatus = JobStatus.PENDING
     attempt: int = 0
@@ -60,6 +63,11 @@ class _KeptJob:
     ending: Ending | None = None
     error: str | None = None
     dependants: list[_KeptJob] = field(default_factory=list)
+
+    @property
+    def priority(self) -> int:
+        """How urgent it is now."""
+        return -int(self.place.order[0])
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +92,8 @@ class MemoryStore:
         self._run_numbers = itertools.count(1)
         self._jobs: dict[int, _KeptJob] = {}
         self._runs: dict[int, _KeptRun] = {}
-        self._ready: Line[tuple[float, int]] = Line()
+        self._started: dict[int, Place] = {}  # where those stood that run
+        self._ready = ReadyJobs(lambda number: self._jobs[number].place, self._started.values)
         self._delayed: Line[tuple[float, int]] = Line()
         self._schedules = MemorySchedules(self._submit)
         self._bell = Bell()
@@ -98,7 +107,8 @@ class MemoryStore:
         self._schedules.clear()
         self._jobs.clear()
         self._runs.clear()
-        self._ready = Line()
+        self._started.clear()
+        self._ready.clear()
         self._delayed = Line()
 
     async def add_job(self, job: NewJob) -> int:
@@ -129,10 +139,9 @@ class MemoryStore:
         while (first := self._delayed.first()) is not None and first[0] <= now:
             self._delayed.pop()
             self._make_ready(self._jobs[first[1]])
-        claimed: list[Claimed] = []
-        while len(claimed) < limit and (key := self._ready.pop()) is not None:
-            claimed.append(_start(self._jobs[key[1]], now))
-        return Claims(tuple(claimed), first[0] if first is not None else None)
+        chosen, opens = self._ready.choose(limit, now)
+        claimed = tuple(self._start(self._jobs[number], now) for number in chosen)
+        return Claims(claimed, min((at for at in (first and first[0], opens) if at is not None), default=None))
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         while True:
@@ -166,8 +175,10 @@ class MemoryStore:
         for claimed in jobs:
             job = self._running(claimed.id, claimed.attempt)
             if job is not None:
-                job.status, job.attempt = JobStatus.PENDING, job.attempt - 1
-                self._make_ready(job)
+                job.status, job.attempt, job.due = JobStatus.PENDING, job.attempt - 1, 0.0
+                del self._started[job.id]
+                self._ready.give_back(job.place)
+                self._bell.ring()
                 given.append(job.id)
         return given
 
@@ -184,6 +195,7 @@ class MemoryStore:
         job = self._running(job_id, attempt)
         if job is None:
             return False
+        del self._started[job.id]
         job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
         job.failures += 1
         self._delayed.add((due, job.id))
@@ -214,9 +226,9 @@ class MemoryStore:
         job, other = self._jobs.get(job_id), self._jobs.get(of)
         if job is None or other is None or job.priority > other.priority or job.status is JobStatus.RUNNING:
             return
-        waits = (-job.priority, job.id) in self._ready
-        self._ready.discard((-job.priority, job.id))
-        job.priority = other.priority + 1
+        waits = job.place in self._ready
+        self._ready.discard(job.place)
+        job.place = job.place._replace(order=(-1 - other.priority, job.id))
         if waits:
             self._make_ready(job)
 
@@ -272,6 +284,19 @@ class MemoryStore:
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return self._schedules.trigger(name, flows)
 
+    async def limits(self) -> Sequence[LimitRecord]:
+        return self._ready.records()
+
+    async def put_limit(self, new: Limit) -> None:
+        self._ready.put_limit(replace(new, paused=self._ready.limit(new.key).paused))
+        self._bell.ring()
+
+    async def pause(self, key: LimitKey, *, paused: bool) -> bool:
+        old = self._ready.limit(key)
+        self._ready.put_limit(replace(old, paused=paused))
+        self._bell.ring()
+        return old.paused != paused
+
     def upkeep(self) -> StoreUpkeep | None:
         return None
 
@@ -296,7 +321,9 @@ class MemoryStore:
 
     def _add(self, new: NewJob, run: _KeptRun | None) -> _KeptJob:
         now = time.time()
-        job = _KeptJob(next(self._numbers), new, run, now, len(new.needs), new.priority)
+        number = next(self._numbers)
+        place = Place(new.queue, new.handler, (-new.priority, number))
+        job = _KeptJob(number, new, place, run, now, len(new.needs))
         self._jobs[job.id] = job
         if not job.unmet:
             self._wait_or_ready(job, now)
@@ -312,8 +339,16 @@ class MemoryStore:
 
     def _make_ready(self, job: _KeptJob) -> None:
         job.due = 0.0
-        self._ready.add((-job.priority, job.id))
+        self._ready.add(job.place)
         self._bell.ring()
+
+    def _start(self, job: _KeptJob, now: float) -> Claimed:
+        job.status, job.started = JobStatus.RUNNING, now
+        job.attempt += 1
+        self._started[job.id] = job.place
+        run_id = job.run.id if job.run is not None else None
+        name, kind, _, _, _, retries, backoff, timeout, payload, _ = job.new
+        return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
 
     def _running(self, job_id: int, attempt: int) -> _KeptJob | None:
         job = self._jobs.get(job_id)
@@ -321,8 +356,10 @@ class MemoryStore:
 
     def _leave(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> None:
         """Remove a job from every index; those of a run stay in the run."""
-        if job.status is not JobStatus.RUNNING:
-            self._ready.discard((-job.priority, job.id))
+        if job.status is JobStatus.RUNNING:
+            del self._started[job.id]
+        else:
+            self._ready.discard(job.place)
             self._delayed.discard((job.due, job.id))
         job.status, job.error, job.finished = status, error, now
         if status in FINAL:
@@ -365,15 +402,6 @@ class MemoryStore:
 
 def _same(run: NewRun, other: NewRun) -> bool:
     return (run.flow, run.params) == (other.flow, other.params)
-
-
-def _start(job: _KeptJob, now: float) -> Claimed:
-    job.status, job.started = JobStatus.RUNNING, now
-    job.attempt += 1
-    new = job.new
-    run_id = job.run.id if job.run is not None else None
-    name, kind, _, _, _, retries, backoff, timeout, payload = new
-    return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
 
 
 def _record(job: _KeptJob) -> JobRecord:

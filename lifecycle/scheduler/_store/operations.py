@@ -5,18 +5,16 @@ They are plain functions of a connection, so that the store's writer thread and 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from .._ground.values import to_json
-from .records import ALONE, Cancelling, Claimed, Claims, Ending, JobStatus, NewJob, Notice, Settled, Skipped
+from .records import ALONE, Cancelling, Ending, JobStatus, NewJob, Notice, Settled, Skipped
 
 INSERT_JOB = """
     INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,
-                      backoff_first, backoff_longest, timeout, payload, created)
-    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                      backoff_first, backoff_longest, timeout, payload, created, queue)
+    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float) -> int:
@@ -24,55 +22,9 @@ def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int 
     due = now + job.delay if job.delay and not job.needs else 0
     values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
     payload = None if job.payload is None else to_json(job.payload)
-    cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now))
+    cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now, job.queue))
     assert cursor.lastrowid is not None
     return cursor.lastrowid
-
-
-def claim(db: sqlite3.Connection, owner: int | None, limit: int, now: float) -> Claims:
-    """Start an attempt of the owner's most urgent ready jobs."""
-    db.execute(
-        "UPDATE jobs SET due = 0 WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0 AND due <= ?",
-        (owner, now),
-    )
-    # Two statements, because UPDATE ... RETURNING costs three times as much.
-    rows = db.execute(
-        """
-        SELECT id, run, name, kind, attempt + 1, failures, retries, backoff_first, backoff_longest, timeout, payload
-        FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due = 0
-        ORDER BY priority DESC, id LIMIT ?""",
-        (owner, limit),
-    ).fetchall()
-    db.executemany(
-        "UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ? WHERE id = ?",
-        [(now, row[0]) for row in rows],
-    )
-    jobs = tuple(_claimed(row) for row in rows)
-    next_due = db.execute(
-        "SELECT min(due) FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0", (owner,)
-    ).fetchone()[0]
-    return Claims(jobs, next_due)
-
-
-def _claimed(row: Sequence[Any]) -> Claimed:
-    number, run, name, kind, attempt, failures, retries, first, longest, timeout, payload = row
-    todo = payload and json.loads(payload)
-    return Claimed(number, run, name, kind, attempt, failures, retries, (first, longest), timeout, todo)
-
-
-def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]]) -> Collection[int]:
-    """Make jobs of these attempts pending again; return the numbers of those that were not cancelled meanwhile."""
-    given = []
-    for job_id, attempt in attempts:
-        cursor = db.execute(
-            """
-            UPDATE jobs SET state = 'pending', attempt = attempt - 1
-            WHERE id = ? AND attempt = ? AND state = 'running' AND cancel IS NULL""",
-            (job_id, attempt),
-        )
-        if cursor.rowcount:
-            given.append(job_id)
-    return given
 
 
 def finish(

@@ -14,9 +14,11 @@ from typing import Literal
 from .._ground.errors import StoreError
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
-from . import operations, owners, schedules, views
+from . import claiming, operations, owners, schedules, views
 from .files import begin_to_write, connect, explain
 from .filters import JobFilter
+from .limit_record import LimitRecord
+from .limits import Limit, LimitKey
 from .listing import list_jobs
 from .records import Cancelling, JobRecord, JobStatus, ScheduleRecord
 
@@ -133,6 +135,33 @@ class StoreFile:
         """
         with self._transaction("rw") as db:
             return schedules.request_run(db, name)
+
+    def limits(self) -> Sequence[LimitRecord]:
+        """Return all limits, and the queues that have jobs.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return claiming.limit_records(db)
+
+    def put_limit(self, new: Limit) -> None:
+        """Set a limit, but for its pause, which stays as it is.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            claiming.put_limit(db, new)
+
+    def pause(self, key: LimitKey, *, paused: bool) -> bool:
+        """Pause what a limit is about, or resume it; return whether that changed anything.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            return claiming.pause(db, key, paused=paused)
 
     def _dead(self, db: sqlite3.Connection) -> list[int]:
         return [owner for owner, _ in owners.dead_owners(db, self._path)]

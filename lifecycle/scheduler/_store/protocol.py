@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from .filters import JobFilter
+from .limit_record import LimitRecord
+from .limits import Limit, LimitKey
 from .records import (
     Cancelling,
     Claimed,
@@ -144,6 +146,15 @@ class Store(Protocol):
 
         None when there is no such schedule, or its flow is not among those with the keys *flows*.
         """
+
+    async def limits(self) -> Sequence[LimitRecord]:
+        """Return all limits, and the queues that have jobs."""
+
+    async def put_limit(self, new: Limit) -> None:
+        """Set a limit, but for its pause, which stays as it is."""
+
+    async def pause(self, key: LimitKey, *, paused: bool) -> bool:
+        """Pause what a limit is about, or resume it; return whether that changed anything."""
 
     def upkeep(self) -> StoreUpkeep | None:
         """Return what looks after the file of the store; None where there is no such file."""

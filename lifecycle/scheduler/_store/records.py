@@ -35,6 +35,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from .limits import DEFAULT_QUEUE
+
 
 class JobStatus(enum.Enum):
     """Where a job is in its life."""
@@ -69,6 +71,7 @@ class NewJob(NamedTuple):
         backoff: the first and the longest pause before a retry, in seconds.
         timeout: seconds for one attempt.
         payload: what to do when no flow says it: plain data for a durable store, else any object.
+        queue: the queue that it waits in.
     """
 
     name: str
@@ -80,6 +83,14 @@ class NewJob(NamedTuple):
     backoff: tuple[float, float] = (0.1, 10.0)
     timeout: float | None = None
     payload: Any = None
+    queue: str = DEFAULT_QUEUE
+
+    @property
+    def handler(self) -> str | None:
+        """The name of the handler that it calls, None when that is said elsewhere, or it calls none."""
+        if isinstance(self.payload, dict):
+            return self.payload.get("handler")
+        return self.payload[0].name if self.payload is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +307,7 @@ class JobRecord:
         error: why it did not succeed, in one line; ``trace`` is the traceback.
         log: what it has logged.
         needs: names of the jobs that it waits for.
+        queue: the queue that it is in.
     """
 
     id: int
@@ -318,6 +330,7 @@ class JobRecord:
     trace: str | None = None
     log: str | None = None
     needs: tuple[str, ...] = ()
+    queue: str = DEFAULT_QUEUE
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""

@@ -172,21 +172,30 @@ def _begin_anew(db: sqlite3.Connection, new: NewSchedule, now: float) -> None:
 def _work_text(work: NewJob | NewRun) -> str:
     if isinstance(work, NewRun):
         facts = {"flow": work.flow, "source": work.source, "digest": work.digest, "params": work.params}
-        return to_json({**facts, "jobs": [list(job) for job in work.jobs]})
-    return to_json([work.name, work.kind, work.priority, work.retries, list(work.backoff), work.timeout, work.payload])
+        return to_json({**facts, "jobs": [_said_of(job) for job in work.jobs]})
+    return to_json({"job": _said_of(work)})
 
 
 def _work(text: str) -> NewJob | NewRun:
     kept = json.loads(text)
-    if isinstance(kept, dict):
-        return NewRun(**{**kept, "jobs": tuple(_job_of_run(*fields) for fields in kept["jobs"])})
-    label, kind, priority, retries, backoff, timeout, payload = kept
-    return NewJob(label, kind, (), priority, 0.0, retries, tuple(backoff), timeout, payload)
+    if isinstance(kept, list):  # as version 4 wrote a job
+        label, kind, *settings = kept
+        return _job([label, kind, [], settings[0], 0.0, *settings[1:]])
+    if "job" in kept:
+        return _job(kept["job"])
+    return NewRun(**{**kept, "jobs": tuple(map(_job, kept["jobs"]))})
 
 
-def _job_of_run(name: str, kind: str, needs: list[str], *settings: Any) -> NewJob:
-    priority, delay, retries, backoff, timeout, payload = settings
-    return NewJob(name, kind, tuple(needs), priority, delay, retries, tuple(backoff), timeout, payload)
+def _said_of(job: NewJob) -> dict[str, Any]:
+    """Return what a job says that every other does not."""
+    defaults = NewJob._field_defaults
+    return {name: value for name, value in job._asdict().items() if name not in defaults or value != defaults[name]}
+
+
+def _job(said: dict[str, Any] | list[Any]) -> NewJob:
+    fields = said if isinstance(said, dict) else dict(zip(NewJob._fields, said, strict=False))
+    lists = {name: tuple(value) for name, value in fields.items() if name in ("needs", "backoff")}
+    return NewJob(**{**fields, **lists})
 
 
 def _new(row: Sequence[Any]) -> NewSchedule:

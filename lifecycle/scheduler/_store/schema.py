@@ -163,6 +163,23 @@ _OPERATOR: Final = (
     CREATE TRIGGER count_gone AFTER DELETE ON jobs BEGIN
         UPDATE counts SET jobs = jobs - 1 WHERE state = old.state;
     END""",
+    "DROP INDEX jobs_ready",
+    """
+    CREATE INDEX jobs_ready ON jobs (owner, queue, priority DESC, id)
+        WHERE state = 'pending' AND unmet = 0 AND due = 0""",
+    """
+    CREATE TABLE limits (
+        kind TEXT NOT NULL,       -- of what: 'queue', 'handler', or 'all'
+        name TEXT NOT NULL,
+        paused INTEGER NOT NULL,
+        at_once INTEGER,
+        number INTEGER,           -- so many may begin in so many seconds, and so many at once
+        per REAL,
+        burst INTEGER,
+        weight REAL NOT NULL,     -- of a queue: its share
+        whole_at REAL NOT NULL,   -- the wall-clock time at which the rate is whole again
+        PRIMARY KEY (kind, name)
+    ) WITHOUT ROWID""",
     "ALTER TABLE schedules ADD COLUMN jitter REAL",
     "ALTER TABLE schedules ADD COLUMN starts REAL",
     "ALTER TABLE schedules ADD COLUMN overlap TEXT",

@@ -13,11 +13,14 @@ from typing import TypeVar
 
 from .._ground.errors import StoreError
 from .._ground.limits import LONGEST_WAIT
-from . import operations, owners, schedules, views
+from . import claiming, operations, owners, schedules, views
 from .agenda import Agenda
 from .clock import ClockWatch
 from .files import connect, explain
 from .filters import JobFilter
+from .lanes import Shares
+from .limit_record import LimitRecord
+from .limits import Limit, LimitKey
 from .listing import list_jobs
 from .locks import OwnerLock
 from .records import (
@@ -68,6 +71,7 @@ class SqliteStore:
         # None before it is registered, and from the moment that it leaves: what still waits for the writer then has no
         # owner and is taken over, instead of belonging to one that is gone.
         self._owner: int | None = None
+        self._shares = Shares()
         self._agenda = Agenda()
         self._clock = ClockWatch()
         self._succession: Succession | None = None
@@ -138,7 +142,7 @@ class SqliteStore:
         return await self._read(lambda db: views.run(db, run_id))
 
     async def claim(self, limit: int, now: float) -> Claims:
-        return await self._write(lambda db: operations.claim(db, self._owner, limit, now))
+        return await self._write(lambda db: claiming.claim(db, self._owner, limit, now, self._shares))
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         try:
@@ -169,7 +173,7 @@ class SqliteStore:
         limit = room()
         if limit <= 0:
             return (), wait
-        jobs, next_due = operations.claim(db, owner, limit, now)
+        jobs, next_due = claiming.claim(db, owner, limit, now, self._shares)
         return jobs, wait if next_due is None else min(wait, max(0.0, next_due - now))
 
     def _after_rollback(self) -> None:
@@ -185,7 +189,7 @@ class SqliteStore:
 
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
         attempts = [(claimed.id, claimed.attempt) for claimed in jobs]
-        return await self._write(lambda db: operations.give_back(db, attempts))
+        return await self._write(lambda db: claiming.give_back(db, attempts))
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         return await self._write(
@@ -246,6 +250,15 @@ class SqliteStore:
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return await self._write(lambda db: schedules.trigger(db, name, flows, self._owner, time.time()))
+
+    async def limits(self) -> Sequence[LimitRecord]:
+        return await self._read(claiming.limit_records)
+
+    async def put_limit(self, new: Limit) -> None:
+        await self._write(lambda db: claiming.put_limit(db, new))
+
+    async def pause(self, key: LimitKey, *, paused: bool) -> bool:
+        return await self._write(lambda db: claiming.pause(db, key, paused=paused))
 
     def upkeep(self) -> StoreUpkeep | None:
         return StoreUpkeep(self.path)

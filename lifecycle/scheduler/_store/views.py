@@ -11,11 +11,11 @@ from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 
 COLUMNS = """
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
-    jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error"""
+    jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue"""
 
 _FIELDS = (
     *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
-    *("seconds", "created", "started", "finished", "due", "error"),
+    *("seconds", "created", "started", "finished", "due", "error", "queue"),
 )
 
 FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
@@ -59,8 +59,9 @@ def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
         "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
         (job_id,),
     )
-    result = None if row[16] is None else json.loads(row[16])
-    return job_record(row, result=result, trace=row[17], log=row[18], needs=tuple(name for (name,) in needs))
+    result, trace, log = row[len(_FIELDS) :]
+    result = None if result is None else json.loads(result)
+    return job_record(row, result=result, trace=trace, log=log, needs=tuple(name for (name,) in needs))
 
 
 def unfinished(db: sqlite3.Connection, owner: int | None, limit: int) -> Sequence[str]:

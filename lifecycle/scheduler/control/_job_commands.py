@@ -19,7 +19,7 @@ commands: CommandTable[Session] = CommandTable()
 
 @commands.command("LC.ENQUEUE", 1, None)
 async def enqueue(session: Session, words: Words) -> bytes:
-    """LC.ENQUEUE name [ARGS|PARAMS json] [PRIORITY n] [DELAY s] [RETRIES n] [TIMEOUT s] [NAME text]: submit work."""
+    """LC.ENQUEUE name [ARGS|PARAMS json] [PRIORITY n] [DELAY s] [RETRIES n] [TIMEOUT s] [NAME text] [QUEUE name]."""
     settings = options(
         words[2:],
         {
@@ -30,6 +30,7 @@ async def enqueue(session: Session, words: Words) -> bytes:
             b"RETRIES": lambda word: number(word, "RETRIES"),
             b"TIMEOUT": lambda word: number(word, "TIMEOUT", float),
             b"NAME": text,
+            b"QUEUE": text,
         },
     )
     return await submit(session, text(words[1]), settings)

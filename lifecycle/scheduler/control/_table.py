@@ -9,6 +9,7 @@ from . import (
     _connection_commands,
     _event_commands,
     _job_commands,
+    _limit_commands,
     _schedule_commands,
     _store_commands,
 )
@@ -25,5 +26,6 @@ COMMANDS: Final[CommandTable[Session]] = CommandTable(
         **_event_commands.commands,
         **_schedule_commands.commands,
         **_store_commands.commands,
+        **_limit_commands.commands,
     }
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.scheduler._store import operations, owners
+from lifecycle.scheduler._store import claiming, operations, owners
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
 
@@ -49,7 +49,7 @@ def steps(db: sqlite3.Connection, question: Callable[[], object]) -> int:
 
 def fail_all(db: sqlite3.Connection, roots: int) -> None:
     """Let all jobs that can run fail."""
-    for claimed in operations.claim(db, 1, roots, 1.0).jobs:
+    for claimed in claiming.claim(db, 1, roots, 1.0).jobs:
         ending = Ending(JobStatus.FAILED, error="no", failed=True)
         assert operations.finish(db, claimed.id, claimed.attempt, ending, 2.0).accepted
 

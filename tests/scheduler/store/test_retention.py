@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, Scheduler, handler
-from lifecycle.scheduler._store import operations, owners
+from lifecycle.scheduler._store import claiming, operations, owners
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.retention import PAUSE, REST, ROWS, RUN_GRACE, Retention, Sweeper
@@ -36,7 +36,7 @@ def put(db: sqlite3.Connection, count: int, *, now: float, end: bool = True) -> 
     for number in range(count):
         operations.insert_job(db, NewJob(f"job{number}", "call"), None, 1, now)
     if end:
-        for claimed in operations.claim(db, 1, count, now).jobs:
+        for claimed in claiming.claim(db, 1, count, now).jobs:
             operations.finish(db, claimed.id, claimed.attempt, OK, now)
 
 
@@ -79,7 +79,7 @@ def test_without_bounds_everything_stays(db: sqlite3.Connection) -> None:
 def test_what_has_not_ended_stays(db: sqlite3.Connection) -> None:
     """Pending, running and interrupted jobs are passed over, however old."""
     put(db, 3, now=0.0, end=False)
-    operations.claim(db, 1, 2, 0.0)
+    claiming.claim(db, 1, 2, 0.0)
     put(db, 0, now=0.0)
     (first, _) = numbers(db)[:2]
     operations.finish(db, first, 1, Ending(JobStatus.INTERRUPTED), 0.0)
@@ -91,10 +91,10 @@ def test_the_jobs_of_a_run_go_together_with_it_when_it_has_ended(db: sqlite3.Con
     """Its outputs are needed until then, and by those who waited for it a little longer."""
     run = NewRun("f", "f.toml", "d", "{}", (NewJob("a", "call"), NewJob("b", "call", ("a",))))
     owners.open_run(db, tmp_path / "jobs.sqlite", run, 1, 0.0, resume=False, fresh=False)
-    (a,) = operations.claim(db, 1, 9, 0.0).jobs
+    (a,) = claiming.claim(db, 1, 9, 0.0).jobs
     operations.finish(db, a.id, 1, OK, 0.0)
     assert Sweeper(Retention(1.0, 0)).turn(db, 1_000.0) == 0
-    (b,) = operations.claim(db, 1, 9, 1_000.0).jobs
+    (b,) = claiming.claim(db, 1, 9, 1_000.0).jobs
     operations.finish(db, b.id, 1, OK, 1_000.0)
     assert Sweeper(Retention(1.0, 0)).turn(db, 1_000.0 + RUN_GRACE) == 0
     assert Sweeper(Retention(1.0, 0)).turn(db, 1_001.0 + RUN_GRACE) == 2
@@ -106,7 +106,7 @@ def test_a_turn_is_bounded_and_the_next_goes_on(db: sqlite3.Connection) -> None:
     """Many old jobs behind many that have not ended: turn by turn, none twice, until all are gone."""
     db.execute("BEGIN")
     put(db, ROWS, now=0.0, end=False)
-    operations.claim(db, 1, ROWS, 0.0)
+    claiming.claim(db, 1, ROWS, 0.0)
     put(db, 2 * ROWS, now=0.0)
     db.execute("COMMIT")
     sweeper, now, gone = Sweeper(Retention(1.0, 0)), 1_000.0, []

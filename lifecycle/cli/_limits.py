@@ -1,0 +1,110 @@
+"""``lifecycle limits``: look at what holds jobs back in a database, set it, pause and resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from lifecycle import Rate
+
+from ..scheduler._engine.limits import limit_key, new_limit
+from ..scheduler._store.limits import LimitKey
+from ._common import as_json_option, database, refusing, seconds, store_file
+from .show._limits import print_limits
+from .show._plain import PlainDisplay
+
+T = TypeVar("T")
+
+_queue = click.option("--queue", metavar="NAME", help="Of the queue of this name.")
+_handler = click.option("--handler", metavar="NAME", help="Of the handler of this name.")
+
+
+@click.group()
+def limits() -> None:
+    """Look at what holds jobs back in a database, and change it, while schedulers work on it or not."""
+
+
+@limits.command("list")
+@database
+@as_json_option
+def list_limits(db: Path, as_json: bool) -> None:
+    """List all limits and pauses, and the queues that have jobs."""
+    print_limits(refusing(PlainDisplay(), store_file(db).limits), as_json=as_json)
+
+
+@limits.command("set")
+@_queue
+@_handler
+@click.option("--limit", type=click.IntRange(0), help="How many run at once, over all schedulers.")
+@click.option("--rate", type=click.IntRange(1), help="How many begin in the time that --per says.")
+@click.option("--per", type=seconds, default="1s", show_default=True, metavar="DURATION", help="The time of --rate.")
+@click.option("--burst", type=click.IntRange(1), default=1, show_default=True, help="How many may begin at once.")
+@click.option("--weight", type=float, default=1.0, show_default=True, help="Of a queue: its share of the workers.")
+@database
+@as_json_option
+def set_limit(
+    queue: str | None,
+    handler: str | None,
+    limit: int | None,
+    rate: int | None,
+    per: float,
+    burst: int,
+    weight: float,
+    db: Path,
+    as_json: bool,
+) -> None:
+    """Set the limit of a queue, of a handler, or of everything, in place of what it was. A pause stays.
+
+    Without --limit, --rate and --weight it has none any more.
+    """
+    key = _key(queue, handler)
+    bound = None if rate is None else _checked(lambda: Rate(rate, per=per, burst=burst))
+    new = _checked(lambda: new_limit(key, limit, bound, weight))
+    refusing(PlainDisplay(), lambda: store_file(db).put_limit(new))
+    _tell(key, "unlimited" if new.neutral else "set", as_json)
+
+
+@limits.command()
+@_queue
+@_handler
+@database
+@as_json_option
+def pause(queue: str | None, handler: str | None, db: Path, as_json: bool) -> None:
+    """Let no more jobs of a queue, of a handler, or at all, begin; what runs goes on."""
+    _pause(_key(queue, handler), db, as_json, paused=True)
+
+
+@limits.command()
+@_queue
+@_handler
+@database
+@as_json_option
+def resume(queue: str | None, handler: str | None, db: Path, as_json: bool) -> None:
+    """End a pause. Of everything: a queue that was paused by itself still is."""
+    _pause(_key(queue, handler), db, as_json, paused=False)
+
+
+def _pause(key: LimitKey, db: Path, as_json: bool, *, paused: bool) -> None:
+    changed = refusing(PlainDisplay(), lambda: store_file(db).pause(key, paused=paused))
+    effect = "paused" if paused else "resumed"
+    _tell(key, effect if changed else f"was {effect}" if paused else "was not paused", as_json)
+
+
+def _tell(key: LimitKey, effect: str, as_json: bool) -> None:
+    click.echo(json.dumps({"kind": key.kind, "name": key.name, "effect": effect}) if as_json else f"{key}: {effect}")
+
+
+def _key(queue: str | None, handler: str | None) -> LimitKey:
+    return _checked(lambda: limit_key(queue, handler))
+
+
+def _checked(make: Callable[[], T]) -> T:
+    """Return what *make* makes; what is wrong with the options is told as such."""
+    try:
+        return make()
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None

@@ -1,0 +1,40 @@
+"""What holds jobs back in a store, as a table, for ``lifecycle limits``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...scheduler._words import duration
+from ._lines import Lines
+
+if TYPE_CHECKING:
+    from ...scheduler._store.limit_record import LimitRecord
+
+
+def print_limits(limits: Sequence[LimitRecord], *, as_json: bool) -> None:
+    """Print limits, one line each."""
+    lines = Lines()
+    if as_json:
+        for limit in limits:
+            lines.write(json.dumps(limit.to_dict()))
+        return
+    head = ("of", "name", "state", "running", "limit", "rate", "weight", "ready")
+    lines.table(head, [_cells(limit) for limit in limits], right=(3, 4, 5, 6, 7))
+
+
+def _cells(limit: LimitRecord) -> tuple[str, ...]:
+    rate = ""
+    if limit.rate is not None:
+        rate = f"{limit.rate.number} per {duration(limit.rate.per)}"
+    return (
+        limit.kind,
+        limit.name,
+        "paused" if limit.paused else "open",
+        str(limit.running),
+        "" if limit.limit is None else str(limit.limit),
+        rate,
+        f"{limit.weight:g}" if limit.kind == "queue" else "",
+        f"{limit.ready:,}{'+' if limit.ready >= 10_000 else ''}",
+    )

@@ -1,0 +1,147 @@
+"""Limits with schedulers that work: over several of them, while they run, and from outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lifecycle import Rate
+from lifecycle.scheduler import Scheduler, handler
+from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey
+from lifecycle.scheduler._store.outside import StoreFile
+
+from ..tools import flow_of
+
+at_work: Counter[str] = Counter()
+most: Counter[str] = Counter()
+begun: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """Nothing has begun."""
+    for kept in (at_work, most):
+        kept.clear()
+    begun.clear()
+
+
+@handler("limits.work")
+async def work(name: str) -> None:
+    """Say what is at work, and how much of it at most."""
+    begun.append(name)
+    at_work[name] += 1
+    most[name] = max(most[name], at_work[name])
+    await anyio.sleep(0.01)
+    at_work[name] -= 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("key", [{"queue": "narrow"}, {"handler": "limits.work"}, {}], ids=["queue", "handler", "all"])
+async def test_two_schedulers_keep_to_one_limit(tmp_path: Path, key: dict[str, str]) -> None:
+    """Never more at once than it says, over both together."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as one, Scheduler(tmp_path / "jobs.sqlite") as other:
+        await one.limits.set(**key, limit=3)
+        jobs = [await scheduler.submit(work, "x", queue="narrow") for _ in range(20) for scheduler in (one, other)]
+        with anyio.fail_after(60):
+            for job in jobs:
+                assert (await job.wait()).succeeded
+    assert most["x"] == 3
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_full_queue_leaves_the_workers_to_others(tmp_path: Path, durable: bool) -> None:
+    """Also what is taken ahead of the workers, and the blocks of a flow."""
+    flow = flow_of(
+        """
+        name = "mixed"
+        [blocks.narrow]
+        queue = "narrow"
+        sleep = 3600
+        [blocks.wide]
+        sleep = 0
+        """
+    )
+    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None, drain_timeout=0.0) as scheduler:
+        await scheduler.limits.set(queue="narrow", limit=0)
+        run = await scheduler.submit(flow)
+        blocked = [await scheduler.submit(work, "blocked", queue="narrow", priority=9) for _ in range(50)]
+        with anyio.fail_after(20):
+            for job in [await scheduler.submit(work, "free") for _ in range(50)]:
+                await job.wait()
+            while [job.status.value for job in await scheduler.jobs(run=run.id)] != ["pending", "succeeded"]:
+                await anyio.sleep(0.01)
+        assert set(begun) == {"free"}
+        assert not any(job.done for job in blocked)
+        await run.cancel()
+        await scheduler.limits.set(queue="narrow")
+        with anyio.fail_after(20):
+            for job in blocked:
+                await job.wait()
+
+
+@pytest.mark.asyncio
+async def test_a_pause_from_outside_is_seen_and_ends(tmp_path: Path) -> None:
+    """Within about a second, by a scheduler that does nothing else."""
+    path = tmp_path / "jobs.sqlite"
+    async with Scheduler(path) as scheduler:
+        outside = StoreFile(path)
+        assert outside.pause(EVERYTHING, paused=True)
+        job = await scheduler.submit(work, "x")
+        await anyio.sleep(0.1)
+        assert begun == []
+        assert outside.pause(EVERYTHING, paused=False)
+        outside.put_limit(Limit(LimitKey("queue", "default"), at_once=5))
+        with anyio.fail_after(20):
+            assert (await job.wait()).succeeded
+        assert [(it.kind, it.limit, it.paused) for it in await scheduler.limits.records()] == [("queue", 5, False)]
+    async with Scheduler(path) as scheduler:
+        assert [(it.kind, it.limit) for it in await scheduler.limits.records()] == [("queue", 5)], "it is the store's"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_rate_is_kept_by_itself(tmp_path: Path, durable: bool) -> None:
+    """Who was held back begins when it opens, without anything else happening."""
+    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None) as scheduler:
+        await scheduler.limits.set(handler="limits.work", rate=Rate(20))
+        jobs = [await scheduler.submit(work, "x") for _ in range(5)]
+        with anyio.fail_after(20):
+            began = anyio.current_time()
+            for job in jobs:
+                await job.wait()
+        assert anyio.current_time() - began >= 4 / 20 - 0.05
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"queue": "a", "handler": "b"}, ValueError),
+        ({"queue": ""}, ValueError),
+        ({"queue": 5}, TypeError),
+        ({"queue": "a\nb"}, ValueError),
+        ({"handler": "x" * 201}, ValueError),
+        ({"limit": -1}, ValueError),
+        ({"limit": 1.5}, TypeError),
+        ({"rate": 5}, TypeError),
+        ({"queue": "a", "weight": 0.0}, ValueError),
+        ({"queue": "a", "weight": "1"}, TypeError),
+        ({"queue": "a", "weight": float("nan")}, ValueError),
+        ({"handler": "a", "weight": 2.0}, ValueError),
+    ],
+    ids=str,
+)
+async def test_wrong_limits_are_refused(settings: dict[str, Any], error: type[Exception]) -> None:
+    """Before anything has changed."""
+    async with Scheduler() as scheduler:
+        with pytest.raises(error):
+            await scheduler.limits.set(**settings)
+        for queue in ("", "a\x00b", 7):
+            with pytest.raises((TypeError, ValueError), match="queue"):
+                await scheduler.submit(work, "x", queue=queue)  # type: ignore[call-overload]
+        assert await scheduler.limits.records() == []
