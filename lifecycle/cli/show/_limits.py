@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...scheduler._words import duration
-from ._lines import Lines
+from ._lines import say_json, say_table
 
 if TYPE_CHECKING:
     from ...scheduler._store.limit_record import LimitRecord
@@ -15,13 +14,12 @@ if TYPE_CHECKING:
 
 def print_limits(limits: Sequence[LimitRecord], *, as_json: bool) -> None:
     """Print limits, one line each."""
-    lines = Lines()
     if as_json:
         for limit in limits:
-            lines.write(json.dumps(limit.to_dict()))
+            say_json(limit.to_dict())
         return
     head = ("of", "name", "state", "running", "limit", "rate", "weight", "ready")
-    lines.table(head, [_cells(limit) for limit in limits], right=(3, 4, 5, 6, 7))
+    say_table(head, [_cells(limit) for limit in limits], right=(3, 4, 5, 6, 7))
 
 
 def _cells(limit: LimitRecord) -> tuple[str, ...]:
