@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 ROWS = 40
 """Rows of a table of outcomes; of more jobs it shows those that went wrong and those that took longest."""
+
+OVERDUE = 5.0
+"""Seconds after its time that a schedule is overdue: no living scheduler has its handler, or serves its flow."""
 
 ORDER = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "running", "pending")
 
@@ -76,7 +80,9 @@ def cells_of(job: JobRecord) -> tuple[str, ...]:
 
 def note_of(job: JobRecord) -> str:
     """Return what there is to say of a job beside its state."""
-    return "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)
+    waits = f"waits for {job.waits_for}" if job.waits_for else ""
+    error = "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)
+    return "; ".join(filter(None, (waits, error)))
 
 
 def url_host(host: str) -> str:
@@ -130,4 +136,5 @@ def next_of(schedule: ScheduleRecord) -> str:
         return "paused"
     if schedule.next_due is None:
         return "after this run" if schedule.kind == "fixed_delay" else "never"
-    return moment(schedule.next_due) or ""
+    overdue = schedule.next_due < time.time() - OVERDUE
+    return f"{'overdue since ' if overdue else ''}{moment(schedule.next_due)}"

@@ -16,6 +16,9 @@ LEVELS = {"exception": "error", "report_error": "error"} | {
 #: The functions that log an error, with the log before the event.
 TELLING = ("tell_failure", "tell_task_failure")
 
+#: The methods that tell an event now and then.
+ALARMS = ("alarm", "_alarm")
+
 _ROW = re.compile(r"^\| (?:`lifecycle\.\w+`)? ?\| (`.+?`) \| (\w+) \|", re.MULTILINE)
 
 
@@ -31,9 +34,9 @@ def logged() -> Iterator[tuple[str, str]]:
                 ):
                     if "%" not in event:
                         yield event, LEVELS[method]
-                case ast.Call(func=ast.Attribute(value, "tell"), args=[ast.Constant(str(event)), *_]) if ast.unparse(
-                    value
-                ).endswith("alarms"):
+                case ast.Call(func=ast.Attribute(value, method), args=[ast.Constant(str(event)), *_]) if (
+                    method in ALARMS or (method == "tell" and ast.unparse(value).endswith("alarms"))
+                ):
                     yield event, "warning"
                 case ast.Call(func=ast.Name(name), args=[_, ast.Constant(str(event)), *_]) if name in TELLING:
                     yield event, "error"

@@ -37,6 +37,7 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
         ("flow", f"{job.flow}, run {job.run_id}" if job.run_id else None),
         ("kind", job.kind),
         ("state", spaced(job.status.value)),
+        ("waits for", job.waits_for),
         ("priority", job.priority),
         ("needs", ", ".join(job.needs)),
         ("attempts", f"{job.attempts}, of them {job.failures} failed; {job.retries} retries allowed"),

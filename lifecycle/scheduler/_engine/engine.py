@@ -25,6 +25,7 @@ from .doing import run_block_of, run_handler
 from .endings import Endings
 from .first_steps import FirstSteps
 from .job import Job
+from .leftovers import Leftovers
 from .lending import Lending
 from .outcome import JobOutcome
 from .runs import Runs
@@ -86,6 +87,8 @@ class Engine:
         self._busy = 0
         self.lending = Lending(self)
         self._endings = Endings(self, tasks, close_timeout)
+        self.leftovers = Leftovers(store, name)
+        self.refused = 0
         self._context = copy_context()  # of whoever has opened the scheduler: jobs begin in copies of it
         self._draining = False
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .._ground.errors import StoreError
 from .._work.handlers import registered_handlers
 from .submission import call_settings, find_handler, new_job
 
@@ -18,10 +20,11 @@ async def submit_call(
     engine: Engine, work: Callable[..., Any] | str, args: tuple[Any, ...], given: Mapping[str, Any]
 ) -> Job:
     """Submit one call of a handler, and return a handle on it."""
-    durable = engine.store.durable
-    handler = find_handler(work, registered_handlers(), durable=durable)
-    new = new_job(handler, args, call_settings(given), durable=durable)
-    return engine.handle(await engine.store.add_job(new), new.name)
+    with counting_refusals(engine):
+        durable = engine.store.durable
+        handler = find_handler(work, registered_handlers(), durable=durable)
+        new = new_job(handler, args, call_settings(given), durable=durable)
+        return engine.handle(await engine.store.add_job(new), new.name)
 
 
 async def submit_flow(
@@ -33,4 +36,17 @@ async def submit_flow(
     fresh: bool = False,
 ) -> FlowRun:
     """Start a run of a flow, or take over its unfinished one, and return a handle on it."""
-    return await engine.runs.submit(flow, flow.bind(params), resume=resume, fresh=fresh)
+    with counting_refusals(engine):
+        return await engine.runs.submit(flow, flow.bind(params), resume=resume, fresh=fresh)
+
+
+@contextmanager
+def counting_refusals(engine: Engine) -> Iterator[None]:
+    """Count what is refused; its sender gets the error."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception:
+        engine.refused += 1
+        raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -20,6 +21,11 @@ from .._work.handlers import registered_handlers
 from .engine import Engine
 from .feed import Feed
 from .stalls import StallWatch
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+SLOW_OPENING: Final = 2.0
+"""Seconds after which it is told that opening takes long, and again after twice and four times as many."""
 
 
 class State(enum.Enum):
@@ -144,6 +150,7 @@ class Life:
 
     async def _open(self) -> None:
         store = self._store
+        slow = self._scope.start_soon(self._tell_of_slow_opening, name=f"opening of {self.name}")
         # Registered before it is opened: a half-opened store is closed as well.
         self._scope.push_async_callback(self._close_store)
         await store.open()
@@ -169,10 +176,21 @@ class Life:
             self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
             if self._adopt:
                 await store.adopt_jobs(frozenset(registered_handlers()))
+                self._scope.start_soon(engine.leftovers.watch, name=f"leftovers of {self.name}")
             self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
         self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
+        slow.cancel("it is open")
+
+    async def _tell_of_slow_opening(self) -> None:
+        """Log that opening takes long, and how long: a large file is brought up to date, or much is taken over."""
+        began, pause = anyio.current_time(), SLOW_OPENING
+        while True:
+            await anyio.sleep(pause)
+            seconds = round(anyio.current_time() - began, 1)
+            logger.info("scheduler is still being opened", extra={"owner": self.name, "seconds": seconds})
+            pause *= 2
 
     def _publish_stall(self, data: Mapping[str, Any]) -> None:
         self._feed.publish(Event("loop_blocked", data=data))

@@ -386,9 +386,10 @@ class Scheduler(JobAccess):
         ended = {status.value: engine.counts[status] if engine else 0 for status in JobStatus}
         del ended["pending"], ended["running"]
         if engine is None:
-            return SchedulerStatistics(self.name, self.workers, running=0, waiting=0, runs=0, ended=ended)
-        counts = {"running": engine.busy, "waiting": engine.lending.lent, "runs": len(engine.runs.open)}
-        return SchedulerStatistics(self.name, self.workers, **counts, ended=ended)
+            return SchedulerStatistics(self.name, self.workers, 0, 0, 0, ended, {}, 0)
+        running, waiting, runs = engine.busy, engine.lending.lent, len(engine.runs.open)
+        left = dict(engine.leftovers.counts)
+        return SchedulerStatistics(self.name, self.workers, running, waiting, runs, ended, left, engine.refused)
 
     @property
     def limits(self) -> Limits:

@@ -15,6 +15,9 @@ class SchedulerStatistics:
         waiting: how many of those wait for other jobs, or for a run, and hold no worker.
         runs: unfinished runs of flows.
         ended: for each status how many jobs have ended so, by its value.
+        left: for each handler, and as ``flow NAME`` for each flow, how many unfinished jobs, or runs, of a durable
+            store no living scheduler takes; as it was at the last look, which is once a minute.
+        refused: how much was submitted and refused.
     """
 
     name: str
@@ -23,3 +26,5 @@ class SchedulerStatistics:
     waiting: int
     runs: int
     ended: Mapping[str, int]
+    left: Mapping[str, int]
+    refused: int

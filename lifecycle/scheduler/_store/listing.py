@@ -9,6 +9,7 @@ from typing import Final
 from .filters import JobFilter
 from .records import JobRecord, JobStatus
 from .views import COLUMNS, FROM_JOBS, effective_state, job_record
+from .waiting import owners_of
 
 RARE: Final = 10_000
 """So many jobs in the wanted states, at most, are looked at rather than all of a name or a flow."""
@@ -43,7 +44,8 @@ def list_jobs(db: sqlite3.Connection, wanted: JobFilter, dead: Collection[int] =
         in_state = f"{state} IN ({states})" if states else "1"
         query = f"SELECT {columns} {tables} WHERE {where} AND {in_state} ORDER BY {order} LIMIT :limit"
     rows = db.execute(query, values).fetchall()
-    return [job_record(row) for row in reversed(rows)]
+    others = owners_of(db, dead)
+    return [job_record(row, others) for row in reversed(rows)]
 
 
 def _conditions(wanted: JobFilter, prefix: str = "") -> str:

@@ -41,6 +41,7 @@ from .records import (
     Submitted,
     flow_key,
 )
+from .waiting import FREE_WORKER, NAMED, LeftWork, needs_of, until
 
 if TYPE_CHECKING:
     from .upkeep import StoreUpkeep
@@ -248,6 +249,10 @@ class MemoryStore:
     async def unfinished(self, limit: int) -> Sequence[str]:
         return [job.new.name for job in itertools.islice(self._jobs.values(), limit)]
 
+    async def left_work(self) -> LeftWork:
+        """Return nothing: this store has no other owner."""
+        return LeftWork()
+
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job, None when it has ended and been forgotten."""
         job = self._jobs.get(job_id)
@@ -427,4 +432,14 @@ def _record(job: _KeptJob) -> JobRecord:
         trace=ending.trace,
         log=ending.log,
         needs=job.new.needs,
+        waits_for=_waits_for(job),
     )
+
+
+def _waits_for(job: _KeptJob) -> str | None:
+    if job.status is not JobStatus.PENDING:
+        return None
+    if job.unmet and job.run is not None:
+        needed = [name for name in job.new.needs if job.run.jobs[name].status not in FINAL]
+        return needs_of(job.unmet, needed[:NAMED])
+    return until(job.due) if job.due else FREE_WORKER

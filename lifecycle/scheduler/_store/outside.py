@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .listing import list_jobs
-from .records import Cancelling, JobRecord, JobStatus, ScheduleRecord
+from .records import Cancelling, JobRecord, ScheduleRecord
 
 
 class StoreFile:
@@ -53,11 +52,7 @@ class StoreFile:
         """
         with self._transaction("ro") as db:
             number = next(iter(_numbers(db, job)), None)
-            record = views.job(db, number) if number is not None else None
-            if record is None or record.status is not JobStatus.RUNNING:
-                return record
-            owner = db.execute("SELECT owner FROM jobs WHERE id = ?", (number,)).fetchone()[0]
-            return replace(record, status=JobStatus.INTERRUPTED) if owner in self._dead(db) else record
+            return views.job(db, number, self._dead(db)) if number is not None else None
 
     def cancel(self, job: str, reason: str) -> tuple[int, Cancelling] | None:
         """Cancel one job, by its number or as the newest of its name that has not ended.

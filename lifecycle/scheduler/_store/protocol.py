@@ -26,6 +26,7 @@ from .records import (
     StoredRun,
     Submitted,
 )
+from .waiting import LeftWork
 
 if TYPE_CHECKING:
     from .upkeep import StoreUpkeep
@@ -116,6 +117,9 @@ class Store(Protocol):
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         """Return the names of our jobs that run, are ready or are delayed, *limit* at most."""
+
+    async def left_work(self) -> LeftWork:
+        """Return the unfinished jobs and runs that no owner has, by what they wait for."""
 
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job with everything."""

@@ -308,6 +308,7 @@ class JobRecord:
         log: what it has logged.
         needs: names of the jobs that it waits for.
         queue: the queue that it is in.
+        waits_for: what a job that does not run yet waits for, in words; None for all others.
     """
 
     id: int
@@ -331,6 +332,7 @@ class JobRecord:
     log: str | None = None
     needs: tuple[str, ...] = ()
     queue: str = DEFAULT_QUEUE
+    waits_for: str | None = None
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""

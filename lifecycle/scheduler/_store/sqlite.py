@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from .._ground.errors import StoreError
 from .._ground.limits import LONGEST_WAIT
-from . import claiming, operations, owners, schedules, views
+from . import claiming, operations, owners, schedules, views, waiting
 from .agenda import Agenda
 from .clock import ClockWatch
 from .files import connect, explain
@@ -45,6 +45,7 @@ from .retention import Retention, Sweeper
 from .succession import Succession
 from .thread import Operation, SqliteThread
 from .upkeep import StoreUpkeep
+from .waiting import LeftWork
 
 T = TypeVar("T")
 
@@ -223,6 +224,9 @@ class SqliteStore:
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         return await self._read(lambda db: views.unfinished(db, self._owner, limit))
+
+    async def left_work(self) -> LeftWork:
+        return await self._read(waiting.left_work)
 
     async def job(self, job_id: int) -> JobRecord | None:
         return await self._read(lambda db: views.job(db, job_id))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
+from . import waiting
 from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 
-COLUMNS = """
+COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
-    jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue"""
+    jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue,
+    {waiting.COLUMNS}"""
 
 _FIELDS = (
     *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
@@ -24,7 +27,8 @@ FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
 def jobs_of(db: sqlite3.Connection, run: int) -> Sequence[JobRecord]:
     """Return all jobs of a run, without results, logs and traces, in their order."""
     rows = db.execute(f"SELECT {COLUMNS} {FROM_JOBS} WHERE jobs.run = ? ORDER BY jobs.id", (run,))
-    return [job_record(row) for row in rows]
+    others = waiting.owners_of(db)
+    return [job_record(row, others) for row in rows]
 
 
 def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
@@ -48,10 +52,12 @@ def effective_state(dead: Collection[int]) -> str:
     return f"CASE WHEN jobs.state = 'running' AND jobs.owner IN ({owners}) THEN 'interrupted' ELSE jobs.state END"
 
 
-def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
-    """Return one job with everything."""
+def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobRecord | None:
+    """Return one job with everything; what *dead* owners ran is interrupted."""
     row = db.execute(
-        f"SELECT {COLUMNS}, jobs.result, jobs.trace, jobs.log {FROM_JOBS} WHERE jobs.id = ?", (job_id,)
+        f"SELECT {COLUMNS.replace('jobs.state', effective_state(dead))}, jobs.result, jobs.trace, jobs.log"
+        f" {FROM_JOBS} WHERE jobs.id = ?",
+        (job_id,),
     ).fetchone()
     if row is None:
         return None
@@ -59,9 +65,14 @@ def job(db: sqlite3.Connection, job_id: int) -> JobRecord | None:
         "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
         (job_id,),
     )
-    result, trace, log = row[len(_FIELDS) :]
+    unmet, owner, _, result, trace, log = row[len(_FIELDS) :]
     result = None if result is None else json.loads(result)
-    return job_record(row, result=result, trace=trace, log=log, needs=tuple(name for (name,) in needs))
+    others = waiting.owners_of(db, dead)
+    details = {"result": result, "trace": trace, "log": log, "needs": tuple(name for (name,) in needs)}
+    record = job_record(row, others, **details)
+    if record.waits_for is None or not unmet or owner is None or owner in dead:
+        return record
+    return replace(record, waits_for=waiting.needs_of(unmet, waiting.unended_needs(db, job_id)))
 
 
 def unfinished(db: sqlite3.Connection, owner: int | None, limit: int) -> Sequence[str]:
@@ -82,8 +93,9 @@ def find_jobs(db: sqlite3.Connection, name: str, limit: int = 100) -> Sequence[i
     return [number for (number,) in rows]
 
 
-def job_record(row: Sequence[Any], **details: Any) -> JobRecord:
+def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> JobRecord:
     """Return the record of a row of `COLUMNS`."""
     fields = dict(zip(_FIELDS, row, strict=False))
-    status, due = JobStatus(fields.pop("status")), fields.pop("due")
-    return JobRecord(**fields, status=status, due=due or None, **details)
+    status, due = JobStatus(fields.pop("status")), fields.pop("due") or None
+    waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 3], others)
+    return JobRecord(**fields, status=status, due=due, waits_for=waits_for, **details)

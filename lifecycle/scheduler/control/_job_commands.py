@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .._ground.text import one_line, shorten
 from .._store.records import JobRecord, JobStatus
 from ._arguments import number, options, plain, text, time_of_day
 from ._commands import CommandError, CommandTable, shown
@@ -38,6 +39,15 @@ async def enqueue(session: Session, words: Words) -> bytes:
 
 async def submit(session: Session, name: str, settings: dict[str, Any]) -> bytes:
     """Submit a job of a handler, or a run of a flow, and answer with its number."""
+    try:
+        return await _submit(session, name, settings)
+    except Exception as refusal:
+        about = {"work": one_line(shorten(name, 200)), "error": one_line(shorten(str(refusal), 300))}
+        session.server.alarm("work of a client refused", session, **about)
+        raise
+
+
+async def _submit(session: Session, name: str, settings: dict[str, Any]) -> bytes:
     scheduler = session.server.scheduler
     flow = session.server.flows.get(name)
     if flow is not None:
@@ -58,8 +68,8 @@ async def status(session: Session, words: Words) -> bytes:
     if len(words) == 1:
         statistics = session.server.scheduler.statistics()
         facts = {"name": statistics.name, "workers": statistics.workers, "running": statistics.running}
-        facts["waiting"] = statistics.waiting
-        return encode({**facts, "runs": statistics.runs, "ended": dict(statistics.ended)}, session.resp)
+        facts |= {"waiting": statistics.waiting, "runs": statistics.runs, "refused": statistics.refused}
+        return encode({**facts, "ended": dict(statistics.ended), "left": dict(statistics.left)}, session.resp)
     return await show_job(session, number(words[1], "job"))
 
 

@@ -254,9 +254,9 @@ class ControlServer:
         """Count something that has happened."""
         self._counts[what] += 1
 
-    def alarm(self, event: str, session: Session) -> None:
-        """Tell of what a client did that may be an attack."""
-        self._alarms.tell(event, client=session.stream.peer)
+    def alarm(self, event: str, session: Session, **about: object) -> None:
+        """Tell of what a client did that may be an attack, or a mistake that nobody else hears of."""
+        self._alarms.tell(event, client=session.stream.peer, **about)
 
     def welcome(self, session: Session) -> None:
         """Let a client stay for as long as it likes."""

@@ -67,7 +67,7 @@ class SessionOwner(Protocol):
     def count(self, what: str) -> None:
         """Count something that has happened."""
 
-    def alarm(self, event: str, session: Session) -> None:
+    def alarm(self, event: str, session: Session, **about: object) -> None:
         """Tell of what a client did that may be an attack."""
 
     def welcome(self, session: Session) -> None:

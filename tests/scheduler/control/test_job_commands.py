@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,26 @@ async def test_jobs_are_put_in_told_of_and_cancelled(bubble: Bubble) -> None:
         assert await one.ask("LC.STATUS", "1") is None
         status = await one.ask("LC.STATUS")
         assert (status["running"], status["ended"]["cancelled"]) == (2, 2)
+        assert (status["waiting"], status["refused"], status["left"]) == (0, 0, {})
         await one.close()
+
+
+@virtual
+async def test_what_a_client_submits_and_is_refused_is_in_the_log(
+    bubble: Bubble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once in a while: the client gets every error, and nobody else would hear of it."""
+    caplog.set_level(logging.WARNING, "lifecycle.scheduler")
+    async with served():
+        one = await client()
+        for _ in range(3):
+            assert "unknown handler 'map'" in str(await one.ask("LC.ENQUEUE", "map"))
+        await one.ask("HELLO", "3")
+        assert (await one.ask("LC.STATUS"))["refused"] == 3
+        await one.close()
+    (record,) = [record for record in caplog.records if record.msg == "work of a client refused"]
+    assert record.work == "map"  # type: ignore[attr-defined]
+    assert record.error.startswith("unknown handler 'map'; did you mean 'nap'?")  # type: ignore[attr-defined]
 
 
 def test_a_durable_store_tells_of_what_has_ended(tmp_path: Path) -> None:
