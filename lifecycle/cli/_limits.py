@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from ..scheduler._engine.limits import limit_key, new_limit
 from ..scheduler._store.limits import LimitKey
 from ._common import as_json_option, database, refusing, seconds, store_file
 from .show._limits import print_limits
+from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 
 T = TypeVar("T")
@@ -95,7 +95,10 @@ def _pause(key: LimitKey, db: Path, as_json: bool, *, paused: bool) -> None:
 
 
 def _tell(key: LimitKey, effect: str, as_json: bool) -> None:
-    click.echo(json.dumps({"kind": key.kind, "name": key.name, "effect": effect}) if as_json else f"{key}: {effect}")
+    if as_json:
+        say_json({"kind": key.kind, "name": key.name, "effect": effect})
+    else:
+        say(f"{key}: {effect}")
 
 
 def _key(queue: str | None, handler: str | None) -> LimitKey:

@@ -23,16 +23,13 @@ def print_limits(limits: Sequence[LimitRecord], *, as_json: bool) -> None:
 
 
 def _cells(limit: LimitRecord) -> tuple[str, ...]:
-    rate = ""
-    if limit.rate is not None:
-        rate = f"{limit.rate.number} per {duration(limit.rate.per)}"
     return (
         limit.kind,
         limit.name,
         "paused" if limit.paused else "open",
         str(limit.running),
         "" if limit.limit is None else str(limit.limit),
-        rate,
+        "" if limit.rate is None else f"{limit.rate.number} per {duration(limit.rate.per)}",
         f"{limit.weight:g}" if limit.kind == "queue" else "",
         f"{limit.ready:,}{'+' if limit.ready >= 10_000 else ''}",
     )

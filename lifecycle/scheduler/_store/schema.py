@@ -120,7 +120,8 @@ _SCHEDULED_FLOWS: Final = (
 
 _DROP: Final = ("UPDATE schedules SET missed = 'drop' WHERE missed = 'skip'",)  # a timer's word with another meaning
 
-_STATES: Final = ("pending", "running", "succeeded", "failed", "cancelled", "timed_out", "interrupted")
+_FINAL: Final = ("succeeded", "failed", "cancelled", "timed_out")
+_STATES: Final = (*_FINAL, "pending", "interrupted")  # and running, which has its index
 
 _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0",  # attempts during which its process died
@@ -142,27 +143,37 @@ _OPERATOR: Final = (
     "CREATE INDEX jobs_of_name ON jobs (name)",
     "CREATE INDEX jobs_open ON jobs (name) WHERE finished IS NULL",
     # One for each state, because what is seldom costs nothing then; `jobs_running` is there already.
-    *(f"CREATE INDEX jobs_{state} ON jobs (id) WHERE state = '{state}'" for state in _STATES if state != "running"),
+    *(f"CREATE INDEX jobs_{state} ON jobs (id) WHERE state = '{state}'" for state in _STATES),
     "CREATE INDEX runs_of_flow ON runs (flow)",
     "ALTER TABLE needs ADD COLUMN tolerant INTEGER NOT NULL DEFAULT 0",  # it may fail
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "INSERT INTO facts VALUES ('token', lower(hex(randomblob(16))))",  # which store this is, wherever it lies
-    # How many jobs are in each state: counted by the database, so that no way to change a job can be forgotten.
-    "CREATE TABLE counts (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID",
-    *(f"INSERT INTO counts SELECT '{state}', count(*) FROM jobs WHERE state = '{state}'" for state in _STATES),
+    # How many jobs are in each state: counted by the database, so that no way to change a job can be forgotten. Only what
+    # has ended is, and what is gone, once in the life of a job; the few that run are counted when somebody asks, and what
+    # is pending is the rest of all that have ever been put in.
+    "CREATE TABLE ended (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID",
+    *(f"INSERT INTO ended SELECT '{state}', count(*) FROM jobs WHERE state = '{state}'" for state in _FINAL),
+    "INSERT INTO ended SELECT 'gone', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0) - count(*) FROM jobs",
+    # Of what says when it ended only: SQLite takes time for a trigger that does nothing, too.
     """
-    CREATE TRIGGER count_new AFTER INSERT ON jobs BEGIN
-        UPDATE counts SET jobs = jobs + 1 WHERE state = new.state;
-    END""",
-    """
-    CREATE TRIGGER count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
-        UPDATE counts SET jobs = jobs - 1 WHERE state = old.state;
-        UPDATE counts SET jobs = jobs + 1 WHERE state = new.state;
+    CREATE TRIGGER count_ended AFTER UPDATE OF finished ON jobs WHEN old.state <> new.state BEGIN
+        UPDATE ended SET jobs = jobs + 1 WHERE state = new.state;
+        UPDATE ended SET jobs = jobs - 1 WHERE state = old.state;
     END""",
     """
     CREATE TRIGGER count_gone AFTER DELETE ON jobs BEGIN
-        UPDATE counts SET jobs = jobs - 1 WHERE state = old.state;
+        UPDATE ended SET jobs = jobs + 1 WHERE state = 'gone';
+        UPDATE ended SET jobs = jobs - 1 WHERE state = old.state;
     END""",
+    """
+    CREATE VIEW counts (state, jobs) AS
+        WITH alive (state, jobs) AS (
+            SELECT 'running', count(*) FROM jobs WHERE state = 'running'
+            UNION ALL SELECT 'interrupted', count(*) FROM jobs WHERE state = 'interrupted')
+        SELECT state, jobs FROM ended WHERE state <> 'gone'
+        UNION ALL SELECT state, jobs FROM alive
+        UNION ALL SELECT 'pending', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)
+            - (SELECT sum(jobs) FROM ended) - (SELECT sum(jobs) FROM alive)""",
     "DROP INDEX jobs_ready",
     """
     CREATE INDEX jobs_ready ON jobs (owner, queue, priority DESC, id)
