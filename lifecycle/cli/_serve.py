@@ -25,6 +25,7 @@ from ._common import (
     workers_option,
 )
 from ._owned import still_owned
+from ._signals import ServiceSignals
 from ._streams import output_for_us
 from .show._display import Display
 from .show._json import JsonDisplay
@@ -92,7 +93,7 @@ def serve(
     stream = context.with_resource(output_for_us()) if as_json else None
     display = LogDisplay() if stream is None else JsonDisplay(stream)
     threads = frozenset(threading.enumerate())
-    with logging_to_stderr(log_level, as_json=log_json, db=db):
+    with logging_to_stderr(log_level, as_json=log_json, db=db), ServiceSignals() as signals:
         refusals = PlainDisplay() if stream is None else display
         service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(
@@ -105,17 +106,19 @@ def serve(
             keep_for=keep_for,
             keep_jobs=keep_jobs,
         )
-        code = _until_signal(service, scheduler, display, drain_timeout)
+        code = _until_signal(service, scheduler, display, drain_timeout, signals)
         owned = still_owned(threads, db)
         display.owned(owned)
     context.exit(code or (1 if owned else 0))
 
 
-def _until_signal(service: Service, scheduler: Scheduler, display: Display, drain_timeout: float) -> int:
+def _until_signal(
+    service: Service, scheduler: Scheduler, display: Display, drain_timeout: float, signals: ServiceSignals
+) -> int:
     """Serve until a signal comes, and return the exit code."""
     try:
         # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
-        run_process(service.run, scheduler, display.event, drain_timeout=drain_timeout + STUCK_TIME)
+        run_process(service.run, scheduler, display.event, signals, drain_timeout=drain_timeout + STUCK_TIME)
     except (KeyboardInterrupt, SystemExit):
         return 0
     except (LifecycleError, OSError, ExceptionGroup) as error:

@@ -11,17 +11,20 @@ from pathlib import Path
 
 import anyio
 
-from ..scheduler._blocks.flow import Flow
+from lifecycle import Scope
+
 from ..scheduler._engine.scheduler import Scheduler
-from ..scheduler._flows.load import load_flow
 from ..scheduler._ground.addresses import is_loopback
 from ..scheduler._ground.errors import FlowError
 from ..scheduler._ground.events import Event
 from ..scheduler._work.handlers import registered_handlers
 from ..scheduler._work.loading import HandlerModuleError, load_handlers
 from ..scheduler.control import ControlServer
+from ._flow_files import FlowFiles
 from ._password import PasswordFileError, read_password
-from ._timetable import check_schedule, put_schedules
+from ._reload import Reload
+from ._signals import ServiceSignals
+from ._timetable import put_schedules
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,13 @@ class Service:
     """What to serve, and where.
 
     Attributes:
-        flows: flows that clients may run, and that run by themselves when they have a schedule.
+        files: the flows that clients may run, and that run by themselves when they have a schedule.
         host, port: where the control server listens.
         web: host and port of the page, None for none.
         password: what clients have to give.
     """
 
-    flows: Sequence[Flow]
+    files: FlowFiles
     host: str
     port: int
     password: str | None = field(default=None, repr=False)
@@ -58,7 +61,8 @@ class Service:
         problems: list[str] = []
         if handlers:
             _register(handlers, problems)
-        loaded = _load_flows(flows, handlers, problems)
+        files, wrong = FlowFiles(flows, handlers).read()
+        problems += wrong
         password = _read_password(password_file, problems)
         host, port = _read_address("--control", address, password, problems)
         page = None if web is None else _read_address("--web", web, password, problems)
@@ -66,10 +70,12 @@ class Service:
             _check_extra(problems)
         if problems:
             raise FlowError(problems)
-        return cls(loaded, host, port, password, page)
+        return cls(files, host, port, password, page)
 
-    async def run(self, scheduler: Scheduler, on_event: Callable[[Event], object]) -> None:
-        """Serve until cancelled.
+    async def run(
+        self, scheduler: Scheduler, on_event: Callable[[Event], object], signals: ServiceSignals | None = None
+    ) -> None:
+        """Serve until cancelled; after a SIGHUP serve the flows as their files are then.
 
         Cancellation: the scheduler drains; meanwhile clients can look at jobs and cancel them, but submit none.
 
@@ -78,9 +84,12 @@ class Service:
             StoreError: the store cannot be opened, or not be used any more.
             OSError: the address cannot be listened on.
         """
-        control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=self.flows)
-        async with scheduler:
-            await put_schedules(scheduler, self.flows)
+        flows = self.files.served
+        control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=flows)
+        async with scheduler, Scope("signals") as scope:
+            await put_schedules(scheduler, flows)
+            if signals is not None:
+                scope.start_soon(signals.on_hang_up, Reload(self.files, scheduler, control), name="reload")
             await self._serve(scheduler, control, on_event)
 
     async def _serve(self, scheduler: Scheduler, control: ControlServer, on_event: Callable[[Event], object]) -> None:
@@ -124,21 +133,6 @@ def _register(module: str, problems: list[str]) -> None:
             registered_handlers().add(handler)
         except ValueError as error:
             problems.append(f"--handlers: {error}")
-
-
-def _load_flows(paths: Sequence[Path], handlers: str | None, problems: list[str]) -> tuple[Flow, ...]:
-    flows: dict[str, Flow] = {}
-    for path in paths:
-        try:
-            flow = load_flow(path, handlers=handlers)
-        except FlowError as error:
-            problems.extend(error.problems)
-            continue
-        if flow.name in flows:
-            problems.append(f"{path}: there is another flow {flow.name!r}, in {flows[flow.name].source}")
-        flows[flow.name] = flow
-        check_schedule(flow, problems)
-    return tuple(flows.values())
 
 
 def _check_extra(problems: list[str]) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ...scheduler._ground.text import one_line
+from ...scheduler._ground.text import harmless, one_line
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -67,7 +67,10 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class PlainLines(logging.Formatter):
-    """One line for each record, whatever is in it: time, level, logger, message, and what it belongs to."""
+    """One line for each record, whatever is in it: time, level, logger, message, and what it belongs to.
+
+    Only the state of the process, which somebody has asked for, has lines below.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -76,9 +79,11 @@ class PlainLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {_cause(record.exc_info[1])}"
         extra = extra_of(record)
+        state = extra.pop("state", "")
         said = _IN_THE_SENTENCE if "job_id" in extra else frozenset()
         shown = " ".join(f"{name}={value}" for name, value in extra.items() if value is not None and name not in said)
-        return one_line(f"{at} {record.levelname:<7} {record.name}: {text}{f' [{shown}]' if shown else ''}")
+        line = one_line(f"{at} {record.levelname:<7} {record.name}: {text}{f' [{shown}]' if shown else ''}")
+        return f"{line}\n{harmless(state)}" if isinstance(state, str) and "\n" in state else line
 
 
 class JsonLines(logging.Formatter):
