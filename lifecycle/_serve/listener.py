@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from asyncio import Future
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from .._ground import kernel
 from .._ground.waking import wake
@@ -59,6 +61,19 @@ class Listener(Protocol):
         """End for good; what waits in line is reset. Idempotent."""
 
 
+_open: WeakSet[SocketListener] = WeakSet()
+
+
+def _close_in_child() -> None:
+    """Close the copies that a forked child has: it must not keep a port that its parent has given up."""
+    for listener in list(_open):
+        listener._socket.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
 class SocketListener:
     """Takes connections from a socket, in the step in which the loop finds it readable.
 
@@ -76,6 +91,7 @@ class SocketListener:
         self.address: Any = listening.getsockname()
         self._context = copy_context()
         self._socket = listening
+        _open.add(self)
         self._remove = remove
         self._loop = kernel.running_loop()
         self._taking = False

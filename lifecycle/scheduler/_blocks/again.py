@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 async def run_again(frame: Frame, block: Block, attempts: int, backoff: tuple[float, float]) -> Any:
     """Run a block until it succeeds, at most *attempts* times, and return its output.
 
-    An attempt starts only when the one before it has ended completely; if something of it could not be stopped, the
-    block is not tried again.
+    An attempt starts only when the one before it has ended completely; if something of it could not be stopped, or its
+    output can never be kept, the block is not tried again.
 
     Args:
         frame: where it runs.
@@ -29,7 +29,7 @@ async def run_again(frame: Frame, block: Block, attempts: int, backoff: tuple[fl
         try:
             return await frame.run(block)
         except Exception as error:
-            if frame.abandoned_something(error):
+            if frame.is_final(error):
                 raise
             pause = pause_before(attempt, backoff)
             frame.log(f"{block.path}: attempt {attempt} of {attempts} failed, next in {pause:.2f} s: {error}")

@@ -60,7 +60,7 @@ class WaitFor(Block):
                     return output
                 why = "the condition was not true"
             except Exception as error:
-                if not self.again or frame.abandoned_something(error):
+                if not self.again or frame.is_final(error):
                     raise
                 why = f"{type(error).__name__}: {error}"
                 frame.log(f"{self.path}: attempt {attempt} failed: {why}")

@@ -15,7 +15,7 @@ from .._ground.errors import HandlerError
 from .._store.records import Claimed, Ending, JobStatus
 from .._work.context import JobContext
 from .._work.ending import failure_of
-from .._work.failures import abandoned_something, describe, trace
+from .._work.failures import describe, is_final, trace
 
 Report = Callable[[Claimed, str, Mapping[str, Any]], None]
 Work = Callable[["Attempt", Scope], Awaitable[Any]]
@@ -163,10 +163,10 @@ class Attempt:
         return Ending(JobStatus.FAILED, None, text, None, self._log or None, self.seconds, failed=True)
 
     def may_retry(self, ending: Ending) -> bool:
-        """Return whether the job is to be tried again: never while something of this attempt still runs."""
+        """Return whether the job is to be tried again: never after what is final."""
         if not ending.failed or self.cancelled or self.claimed.failures >= self.claimed.retries:
             return False
-        return self.exception is None or not abandoned_something(self.exception)
+        return self.exception is None or not is_final(self.exception)
 
 
 def _trace(error: BaseException | None) -> str | None:

@@ -223,7 +223,7 @@ class Scheduler(JobAccess):
         priority: int = 0,
         delay: float = 0.0,
         retries: int = 0,
-        backoff: tuple[float, float] = (0.1, 10.0),
+        backoff: float | tuple[float, float] = (0.1, 10.0),
         timeout: float | None = None,
         name: str | None = None,
         queue: str = "default",
@@ -244,7 +244,8 @@ class Scheduler(JobAccess):
             priority: higher is first among those that are ready; equal ones in the order of their coming.
             delay: seconds to wait before it may start.
             retries: how often it is tried again after a failure or a timeout.
-            backoff: the first and the longest pause before a retry, in seconds; it doubles between them.
+            backoff: the first and the longest pause before a retry, in seconds; it doubles between them. One number is
+                the first; the longest is 10 then, or as long.
             timeout: seconds for one attempt, None for no bound.
             name: for lists, logs and errors; by default the handler's.
             queue: the queue that it waits in; see `limits`.

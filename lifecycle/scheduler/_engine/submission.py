@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._blocks.flow import Flow, JobSpec
-from .._ground.checks import check_integer, check_name, check_seconds
+from .._ground.checks import check_integer, check_name, check_seconds, is_number
 from .._ground.limits import RESULT_BYTES
+from .._ground.pauses import pauses_from
 from .._ground.text import job_label
 from .._ground.values import to_plain
 from .._store.limits import DEFAULT_QUEUE, check_queue
@@ -63,7 +64,9 @@ class CallSettings(NamedTuple):
         check_seconds(self.delay, "delay", needed=True)
         check_seconds(self.timeout, "timeout", positive=True)
         if not isinstance(self.backoff, (tuple, list)) or len(self.backoff) != 2:
-            raise TypeError(f"backoff: expected the first and the longest pause in seconds, got {self.backoff!r}")
+            raise TypeError(
+                f"backoff: expected the first pause in seconds, or the first and the longest, got {self.backoff!r}"
+            )
         for pause in self.backoff:
             check_seconds(pause, "backoff", needed=True)
         if self.backoff[0] > self.backoff[1]:
@@ -85,6 +88,10 @@ def call_settings(given: Mapping[str, Any]) -> CallSettings:
         return _PLAIN
     if unknown := [name for name in given if name not in CallSettings._fields]:
         raise TypeError(f"submit() got an unexpected keyword argument {unknown[0]!r}")
+    backoff = given.get("backoff")
+    if is_number(backoff):  # as in a flow file
+        check_seconds(backoff, "backoff", needed=True)
+        given = {**given, "backoff": pauses_from(backoff)}  # type: ignore[arg-type]
     settings = CallSettings(**given)
     settings.check()
     return settings

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,10 @@ T = TypeVar("T")
 
 #: What a cancelled task meets; also in threads, where anyio cannot be asked.
 Cancelled = asyncio.CancelledError
+
+
+_lived_in: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+"""The loops that schedulers live in."""
 
 
 class Bridge:
@@ -90,6 +95,7 @@ class OwnTask:
 
     def __init__(self) -> None:
         self._task = asyncio.current_task()
+        _lived_in.add(asyncio.get_running_loop())
 
     @property
     def cancelling(self) -> bool:
@@ -138,13 +144,26 @@ class Bell:
         self._rung = False
 
 
+class _Answer(asyncio.Future[Any]):
+    """A future that a cancelled task does not take with it, where it is awaited by something `unbroken`.
+
+    Waiting for it by another future would do as well, one turn of the loop later than those who wait for it directly.
+    """
+
+    may_end: Callable[[], bool] | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it, if that may be; the task meets the cancellation when there is an answer otherwise."""
+        return super().cancel(msg) if self.may_end is None or self.may_end() else False
+
+
 class Reply(Generic[T]):
     """One answer that a task waits for and a thread gives, through `Bridge.call`."""
 
     __slots__ = ("_future",)
 
     def __init__(self) -> None:
-        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[T] = _Answer(loop=asyncio.get_running_loop())
 
     def give(self, value: T) -> None:
         """Give the answer; nothing happens when the waiting has ended."""
@@ -162,6 +181,24 @@ class Reply(Generic[T]):
         Cancellation: ends the waiting; what was asked for is done nevertheless.
         """
         return self._future.__await__()
+
+
+def loop_running_here() -> asyncio.AbstractEventLoop | None:
+    """Return the loop in whose step this is called, if a scheduler lives in it."""
+    loop = asyncio._get_running_loop()
+    return loop if loop in _lived_in else None
+
+
+def end_loop_here(loop: asyncio.AbstractEventLoop, instead: Callable[[], object]) -> None:
+    """Have *instead* called in a forked child, in place of the next step that the copied *loop* would make.
+
+    A loop that does not show its line makes the steps that are in it already before that.
+    """
+    line = getattr(loop, "_ready", None)
+    handle = loop.call_soon(instead)
+    if line is not None:
+        line.remove(handle)
+        line.appendleft(handle)
 
 
 def call_after_first_steps(function: Callable[[], object]) -> None:
@@ -199,13 +236,16 @@ def unbroken(work: Coroutine[Any, Any, T], may_end: Callable[[], bool]) -> Gener
 
 
 def _until_done(awaited: Any, may_end: Callable[[], bool]) -> Generator[Any, None, None]:
-    """Wait for what the work awaits, by a future of our own: a cancelled task cancels the one that it awaits."""
-    if awaited is not None:
+    """Wait for what the work awaits, so that a cancellation of the task does not cancel that."""
+    kept = isinstance(awaited, _Answer)
+    if kept:
+        awaited.may_end = may_end
+    elif awaited is not None:
         awaited._asyncio_future_blocking = False  # as the task does with what it is given
     while awaited is None or not awaited.done():
         try:
-            if awaited is None:
-                yield
+            if awaited is None or kept:
+                yield awaited
             else:
                 yield from _waiter_of(awaited)
         except asyncio.CancelledError:
@@ -216,6 +256,8 @@ def _until_done(awaited: Any, may_end: Callable[[], bool]) -> Generator[Any, Non
             task.uncancel()
         if awaited is None:
             return
+        if kept and not awaited.done():  # it met a cancellation from before
+            awaited._asyncio_future_blocking = True
 
 
 def _waiter_of(future: asyncio.Future[Any]) -> Generator[Any, None, None]:

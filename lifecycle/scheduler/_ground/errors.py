@@ -45,7 +45,14 @@ class RunConflict(LifecycleError, RuntimeError):
 
 
 class OutputTooLarge(LifecycleError, ValueError):
-    """A result is larger than the store may keep; write it to a file and return the file's path."""
+    """A result is larger than the store may keep; write it to a file and return the file's path.
+
+    The job is not tried again.
+    """
+
+
+class OutputNotPlain(LifecycleError, TypeError):
+    """Something in a result has no form that can be stored or handed to another block; the job is not tried again."""
 
 
 class JobFailed(LifecycleError, RuntimeError):

@@ -1,10 +1,11 @@
-"""Interrupts: whether a KeyboardInterrupt is the operator's, whose signal has arrived, or a program has raised it."""
+"""Interrupts: whether what would end the process is the operator's, whose signal has arrived, or a program's own."""
 
 from __future__ import annotations
 
 import dis
 import signal
 import threading
+from collections.abc import Iterator
 from functools import partial
 from traceback import walk_tb
 from types import CodeType, TracebackType
@@ -14,19 +15,26 @@ from typing import Any
 def from_operator(error: BaseException) -> bool:
     """Return whether a signal has brought *error* about: Python runs what handles signals in the main thread only.
 
-    A handler of the program's, such as that of ``asyncio.run``, stands in the traceback. Python's own is no Python
-    code: with it an interrupt is the operator's unless a statement has raised it.
+    What a program has set for a signal, and that of ``asyncio.run``, stands in the traceback. Python's own is no Python
+    code: with it a KeyboardInterrupt is the operator's unless a statement has raised it.
     """
     traceback = error.__traceback__
-    if not isinstance(error, KeyboardInterrupt) or traceback is None:
+    if isinstance(error, Exception) or traceback is None:
         return False
     if threading.current_thread() is not threading.main_thread():
         return False
-    installed = signal.getsignal(signal.SIGINT)
-    if installed is signal.default_int_handler:
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         return not _raised_by_statement(traceback)
-    code = _code_of(installed)
-    return code is not None and any(frame.f_code is code for frame, _ in walk_tb(traceback))
+    set_by_program = set(_codes())
+    return any(frame.f_code in set_by_program for frame, _ in walk_tb(traceback))
+
+
+def _codes() -> Iterator[CodeType]:
+    """Yield the code of what handles signals in this process."""
+    for number in signal.valid_signals():
+        code = _code_of(signal.getsignal(number))
+        if code is not None:
+            yield code
 
 
 def _code_of(function: Any) -> CodeType | None:

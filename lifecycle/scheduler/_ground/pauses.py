@@ -8,6 +8,15 @@ JITTER = 0.2
 """A pause is shortened by up to this share, so that jobs that failed together do not return together."""
 
 
+LONGEST = 10.0
+"""Seconds that the longest pause has where only the first is given, unless that is longer."""
+
+
+def pauses_from(first: float) -> tuple[float, float]:
+    """Return the first and the longest pause where only the first is given."""
+    return float(first), max(float(first), LONGEST)
+
+
 def pause_before(failures: int, backoff: tuple[float, float]) -> float:
     """Return the seconds to wait after that many failures.
 

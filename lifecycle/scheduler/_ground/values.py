@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from .errors import OutputTooLarge
+from .errors import OutputNotPlain, OutputTooLarge
 from .limits import RESULT_BYTES, VALUE_DEPTH
 
 _OVERHEAD = 8
@@ -32,7 +32,7 @@ def to_plain(value: object, what: str, limit: int = RESULT_BYTES) -> Any:
         limit: bytes it may have, about.
 
     Raises:
-        TypeError: something in it has no plain form.
+        OutputNotPlain: something in it has no plain form; a TypeError.
         OutputTooLarge: it is larger than *limit*.
     """
     if _is_small(value):
@@ -66,7 +66,7 @@ class _Plain:
 
     def convert(self, value: Any, depth: int) -> Any:
         if depth > VALUE_DEPTH:
-            raise TypeError(f"{self.what}: nested deeper than {VALUE_DEPTH} levels (does it contain itself?)")
+            raise OutputNotPlain(f"{self.what}: nested deeper than {VALUE_DEPTH} levels (does it contain itself?)")
         if isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, (bool, int, str)):
@@ -96,14 +96,14 @@ class _Plain:
             self.spend(len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass")))
         elif isinstance(value, int) and not isinstance(value, bool):
             if value.bit_length() > 4_096:
-                raise TypeError(f"{self.what}: an integer of {value.bit_length():,} bits")
+                raise OutputNotPlain(f"{self.what}: an integer of {value.bit_length():,} bits")
             value = int(value)
         self.spend(_OVERHEAD)
         return value
 
     def _number(self, value: float) -> float:
         if not math.isfinite(value):
-            raise TypeError(f"{self.what}: {value} is not a finite number")
+            raise OutputNotPlain(f"{self.what}: {value} is not a finite number")
         self.spend(_OVERHEAD)
         return float(value)
 
@@ -112,7 +112,7 @@ class _Plain:
         table = {}
         for key, item in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"{self.what}: expected strings as keys, got {type(key).__name__}")
+                raise OutputNotPlain(f"{self.what}: expected strings as keys, got {type(key).__name__}")
             self.spend(len(key))
             table[str(key)] = self.convert(item, depth + 1)
         return table
@@ -125,7 +125,7 @@ class _Plain:
             return value.isoformat()
         if isinstance(value, (UUID, Decimal)):
             return str(value)
-        raise TypeError(
+        raise OutputNotPlain(
             f"{self.what}: a {type(value).__name__} has no plain form; return strings, numbers, lists, tables"
         )
 

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any, Final
 
 from .._ground.checks import integer_problem, is_number, seconds_problem
+from .._ground.pauses import pauses_from
 from .._ground.text import did_you_mean, listing, quote
 from .problems import Message, Problems
 
@@ -136,7 +137,7 @@ class TableReader:
         value = self.raw(key)
         if key not in self:
             return default
-        pair = value if isinstance(value, list) else [value, max(value, 10.0) if is_number(value) else value]
+        pair = value if isinstance(value, list) else pauses_from(value) if is_number(value) else [value, value]
         problems = [seconds_problem(seconds) for seconds in pair]
         if len(pair) != 2 or any(problems):
             detail = next((message for message in problems if message), f"got {quote(value)}")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .._ground.bridge import Cancelled, being_cancelled, in_a_task, take_back_cancellation
 from .._ground.errors import HandlerError
+from .._ground.forks import end_child, generation
 from .._ground.interrupts import from_operator
 
 T = TypeVar("T")
@@ -39,13 +40,18 @@ async def in_one_way(asked: Asked, who: object, function: Callable[..., Awaitabl
         HandlerError: it ended by a cancellation that nobody had asked for, or would have ended the process.
         Exception: whatever else it raised.
     """
+    born = generation()
     try:
         result = await function(*args, **kwargs)
     except BaseException as error:
+        if generation() != born:
+            end_child(error)
         failure = await failure_of(error, asked, who)
         if failure is error:
             raise
         raise failure from error
+    if generation() != born:
+        end_child(None)
     if being_cancelled() and not asked():
         await take_back_cancellation()
         if not asked():
@@ -83,9 +89,15 @@ def not_an_exception(error: BaseException, who: object) -> HandlerError:
 
 def call_in_thread(function: Callable[[], T], who: object) -> T:
     """Return what *function* returns; raise an ordinary error for what a thread must not hand to the loop."""
+    born = generation()
     try:
-        return function()
-    except Exception:
-        raise
+        result = function()
     except BaseException as error:
+        if generation() != born:
+            end_child(error)
+        if isinstance(error, Exception):
+            raise
         raise not_an_exception(error, who) from error
+    if generation() != born:
+        end_child(None)
+    return result

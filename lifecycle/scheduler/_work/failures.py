@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lifecycle
 from lifecycle import ReleaseTimeout
 
-from .._ground.errors import SecretHidden, ThreadAbandoned
+from .._ground.errors import OutputNotPlain, OutputTooLarge, SecretHidden, ThreadAbandoned
 from .._ground.limits import MESSAGE_CHARACTERS
 from .._ground.text import one_line, shorten
 
@@ -52,10 +52,16 @@ def without_secrets(error: Exception, secrets: Secrets) -> Exception:
     lines = "".join(traceback.format_exception(error)) if secrets.forms else ""
     if secrets.hide(text) == text and secrets.hide(lines) == lines:
         return error
-    kind = ThreadAbandoned if abandoned_something(error) else SecretHidden
-    hidden = kind(secrets.hide(text))
+    hidden = _kind_without_secrets(error)(secrets.hide(text))
     setattr(hidden, _PLACE, getattr(error, _PLACE, None))
     return hidden
+
+
+def _kind_without_secrets(error: Exception) -> type[Exception]:
+    """Return the type of the error that takes its place: trying again is as pointless as it was."""
+    if abandoned_something(error):
+        return ThreadAbandoned
+    return OutputNotPlain if is_final(error) else SecretHidden
 
 
 def trace(error: BaseException) -> str:
@@ -79,3 +85,10 @@ def abandoned_something(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(abandoned_something(child) for child in error.exceptions)
     return isinstance(error, ThreadAbandoned) or (isinstance(error, ReleaseTimeout) and error.abandoned)
+
+
+def is_final(error: BaseException) -> bool:
+    """Return whether nothing may be tried again: something of it still runs, or its result can never be kept."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_final(child) for child in error.exceptions)
+    return isinstance(error, (OutputNotPlain, OutputTooLarge)) or abandoned_something(error)

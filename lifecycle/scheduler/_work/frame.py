@@ -18,7 +18,7 @@ from .._ground.values import to_plain
 from .._language.expressions import resolve
 from .context import Context, JobContext
 from .ending import Asked, call_in_thread, in_one_way
-from .failures import abandoned_something, note_place, without_secrets
+from .failures import abandoned_something, is_final, note_place, without_secrets
 from .handlers import Handler
 from .threads import ThreadCall
 
@@ -154,6 +154,10 @@ class Frame:
     def abandoned_something(self, error: BaseException) -> bool:
         """Return whether what failed still runs: then nothing may be started in its place."""
         return abandoned_something(error)
+
+    def is_final(self, error: BaseException) -> bool:
+        """Return whether what failed may not be tried again."""
+        return is_final(error)
 
 
 async def call_handler(handler: Handler, args: list[Any], kwargs: dict[str, Any], frame: Frame) -> Any:

@@ -40,7 +40,7 @@ class Handler:
         function: the callable.
         is_async: whether it runs in the loop; otherwise it runs in a worker thread.
         wants_context: whether it has a parameter ``context``.
-        parameters: its signature without ``context``, None when it has none that can be read.
+        parameters: its signature, None when it has none that can be read.
         hints: its annotations, as far as they can be resolved.
         simple: for each position the types that a value may have (none for any), when all parameters are positional
             and have no default; else None.
@@ -76,9 +76,15 @@ class Handler:
             return "the argument 'context' is given by the scheduler"
         if self.parameters is None:
             return None
+        given = {"context": None} if self.wants_context else {}
         try:
-            bound = self.parameters.bind(*args, **kwargs)
+            bound = self.parameters.bind(*args, **kwargs, **given)  # as it will be called
         except TypeError as error:
+            if self.wants_context and self._binds_without_context(args, kwargs):
+                return (
+                    f"handler {self.name!r}{self.parameters}: its parameter 'context', which the scheduler gives by name,"
+                    " has to stand behind those that are given by position, or behind a *"
+                )
             return f"handler {self.name!r}{self.parameters}: {error}{self._hint(kwargs)}"
         for name, value in bound.arguments.items():
             if not _accepts(self.hints.get(name), value):
@@ -86,9 +92,18 @@ class Handler:
                 return f"handler {self.name!r}: argument {name!r}: expected {expected}, got {quote(value)}"
         return None
 
+    def _binds_without_context(self, args: list[Any], kwargs: dict[str, Any]) -> bool:
+        assert self.parameters is not None
+        others = [p for p in self.parameters.parameters.values() if p.name != "context"]
+        try:
+            self.parameters.replace(parameters=others).bind(*args, **kwargs)
+        except (TypeError, ValueError):
+            return False
+        return True
+
     def _hint(self, kwargs: dict[str, Any]) -> str:
         assert self.parameters is not None
-        known = self.parameters.parameters
+        known = [name for name in self.parameters.parameters if name != "context" or not self.wants_context]
         unknown = [name for name in kwargs if name not in known]
         return did_you_mean(unknown[0], known) if unknown else ""
 
@@ -137,11 +152,9 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
 
 def _inspect(function: Callable[..., Any]) -> _Shape:
     signature = _signature(function)
-    parameters = dict(signature.parameters) if signature else {}
-    wants_context = parameters.pop("context", None) is not None
-    bound = signature.replace(parameters=list(parameters.values())) if signature else None
+    wants_context = signature is not None and "context" in signature.parameters
     hints = _hints(function)
-    return _Shape(is_async(function), wants_context, bound, hints, _simple_positions(bound, hints))
+    return _Shape(is_async(function), wants_context, signature, hints, _simple_positions(signature, hints))
 
 
 def _simple_positions(
@@ -149,8 +162,14 @@ def _simple_positions(
 ) -> tuple[tuple[type, ...], ...] | None:
     """Return the types that each position may have, when there is nothing but positions to fill."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = signature.parameters.values() if signature else ()
-    if signature is None or any(p.kind not in positional or p.default is not p.empty for p in parameters):
+    parameters = list(signature.parameters.values()) if signature else []
+    if parameters and parameters[-1].name == "context" and parameters[-1].kind is not inspect.Parameter.POSITIONAL_ONLY:
+        parameters.pop()  # given by name, behind the others
+    if (
+        signature is None
+        or any(p.name == "context" for p in parameters)
+        or any(p.kind not in positional or p.default is not p.empty for p in parameters)
+    ):
         return None
     return tuple(_SIMPLE.get(typing.get_origin(hints.get(p.name)) or hints.get(p.name), ()) for p in parameters)
 

@@ -16,6 +16,7 @@ from lifecycle import Scope, TaskHandle
 
 from .._engine.scheduler import Scheduler
 from .._ground.addresses import check_password
+from .._ground.forks import close_in_children
 from .._ground.opening import enter_and_open
 from ._application import make_application
 from ._protocol import HEADERS, Doorkeeper
@@ -144,6 +145,7 @@ class WebServer:
     async def _open(self) -> None:
         listening = _listen(*self._address)
         self._scope.callback(listening.close)
+        close_in_children(listening)
         self.port = listening.getsockname()[1]
         keeper = Doorkeeper(self.name, self._scope.start_soon)
         config = uvicorn.Config(

@@ -17,6 +17,7 @@ import pytest
 from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
 from lifecycle.scheduler.errors import HandlerError
 
+from ..tools import flow_of
 from .handlers import Make, add_async, calls, note
 
 pytestmark = pytest.mark.asyncio
@@ -213,3 +214,22 @@ async def test_a_pending_job_whose_handle_was_dropped_is_run_all_the_same(make: 
         last = await scheduler.submit(note, "last")
         await last.wait()
     assert calls == ["0", "1", "2", "3", "4", "last"]
+
+
+@handler("test.never kept")
+async def never_kept(what: str) -> object:
+    """Return what no store can keep."""
+    calls.append(what)
+    return {"object": object(), "large": "x" * 2_000_000, "nan": float("nan"), "keys": {1: 2}}[what]
+
+
+@pytest.mark.parametrize("what", ["object", "large", "nan", "keys"])
+async def test_what_can_never_be_kept_is_not_tried_again(tmp_path: Path, what: str) -> None:
+    """By itself, and in the blocks of a flow: its effects are not repeated for nothing."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        outcome = await (await scheduler.submit(never_kept, what, retries=3, backoff=(0.0, 0.0))).wait()
+        assert (outcome.status, outcome.attempts, len(calls)) == (JobStatus.FAILED, 1, 1)
+        text = f'[blocks.a]\nretries = 2\nretry = 3\ndo = {{ call = "h", args = ["{what}"] }}'
+        run = await scheduler.submit(flow_of(text, h=never_kept))
+        assert not (await run.wait()).succeeded
+        assert len(calls) == 2

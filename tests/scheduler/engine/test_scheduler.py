@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +165,7 @@ async def test_wrong_settings_are_refused_before_anything_is_written(
         for what, wrong in [("priority", "x"), ("retries", True), ("delay", None), ("timeout", "1"), ("name", 3)]:
             with pytest.raises(TypeError, match=what):
                 await scheduler.submit(add, 1, **{what: wrong})  # type: ignore[call-overload]
-        for pauses in (3, (1.0,), (1.0, "x")):
+        for pauses in ("3", (1.0,), (1.0, "x")):
             with pytest.raises(TypeError, match="backoff"):
                 await scheduler.submit(add, 1, backoff=pauses)  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="the first pause is longer"):
@@ -259,3 +261,18 @@ async def test_many_jobs_from_many_tasks(make: Make) -> None:
         for index in range(1_000):
             group.start_soon(one, index, results)
     assert results == [index + 1 for index in range(1_000)]
+
+
+async def test_a_number_for_a_backoff_is_the_first_pause(tmp_path: Path) -> None:
+    """As in a flow file: the longest is ten seconds then, or as long as the first."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        await scheduler.submit(add_async, 1, delay=60.0, backoff=5)
+        await scheduler.submit(add_async, 1, delay=60.0, backoff=20.0)
+        with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db:
+            assert db.execute("SELECT backoff_first, backoff_longest FROM jobs ORDER BY id").fetchall() == [
+                (5, 10),
+                (20, 20),
+            ]
+        for wrong in (-1, float("nan"), float("inf"), True):
+            with pytest.raises((TypeError, ValueError), match="backoff"):
+                await scheduler.submit(add_async, 1, backoff=wrong)

@@ -48,6 +48,18 @@ def test_a_signal_ends_the_process_and_an_error_the_job(handler: str, begin: str
         assert "KeyboardInterrupt" in done.stderr
 
 
+def test_what_the_program_has_set_for_a_signal_may_exit() -> None:
+    """A SIGTERM that a program answers with sys.exit ends the process, also in the middle of a handler."""
+    program = PROGRAM.format(
+        handler="asked", begin="signal.signal(signal.SIGTERM, lambda *_: exit(5))\n" + RUN, presses=0
+    )
+    program = program.replace(
+        "async def main", "async def asked():\n    signal.raise_signal(signal.SIGTERM)\n\nasync def main"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (5, "")
+
+
 def caught(statement: str) -> KeyboardInterrupt:
     """Return what a statement has raised."""
     try:

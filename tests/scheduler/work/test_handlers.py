@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from lifecycle.scheduler import handler
+from lifecycle.scheduler import Context, Scheduler, handler
 from lifecycle.scheduler._work.handlers import HandlerTable, collecting, is_async, make_handler
 from lifecycle.scheduler._work.loading import load_handlers
+
+from ..tools import problems_of
 
 
 async def plain_async(x: int) -> int:
@@ -109,3 +111,49 @@ def test_a_module_that_was_imported_before_is_found_by_its_dotted_name(
             assert list(load_handlers("my_handlers_module", tmp_path)) == ["dotted.f"]
     finally:
         sys.modules.pop("my_handlers_module", None)
+
+
+async def context_first(context: Context, tag: str) -> str:
+    """Take the context where a positional argument would go."""
+    return tag
+
+
+async def context_last(tag: str, context: Context) -> str:
+    """Take it behind them."""
+    return tag
+
+
+async def context_alone(tag: str, *, context: Context) -> str:
+    """Take it by name alone."""
+    return tag
+
+
+async def context_by_position(tag: str, context: Context, /) -> str:
+    """Take it in a way that the scheduler cannot give it."""
+    return tag
+
+
+def test_arguments_are_checked_as_the_handler_will_be_called() -> None:
+    """With the context, which is given by name."""
+    for function in (context_last, context_alone):
+        described = make_handler(function)
+        assert described.problem(["x"], {}) is None
+        assert described.problem_of_values(("x",)) is None
+        assert described.problem([], {"tag": "x"}) is None
+        assert "missing a required argument: 'tag'" in str(described.problem([], {}))
+    assert make_handler(context_first).problem([], {"tag": "x"}) is None
+    for function in (context_first, context_by_position):
+        described = make_handler(function)
+        for problem in (described.problem(["x"], {}), described.problem_of_values(("x",))):
+            assert "its parameter 'context', which the scheduler gives by name, has to stand behind" in str(problem)
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_called_is_refused_before_anything_runs() -> None:
+    """By the validation of a flow, and by submit."""
+    assert "has to stand behind" in "".join(
+        problems_of('[blocks.a]\ncall = "first"\nargs = ["x"]', first=context_first)
+    )
+    async with Scheduler() as scheduler:
+        with pytest.raises(ValueError, match="has to stand behind"):
+            await scheduler.submit(context_first, "x")

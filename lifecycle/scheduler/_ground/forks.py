@@ -1,0 +1,75 @@
+"""Forks: two processes come back from a handler that forks, and only one of them is the service.
+
+The child has a copy of everything: the jobs, the store, the event loop in whose step it was forked, the ports. It may
+do what the handler meant it to do, and ends where the handler's code does: it records no outcome, runs no clean-up of
+the service, and does not go on with the loop, whose other jobs are its parent's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import traceback
+import weakref
+from typing import NoReturn
+
+from .bridge import end_loop_here, loop_running_here
+
+FAILED = 70
+"""The exit code of a child that its handler's code left with an error: EX_SOFTWARE."""
+
+_generation = 0
+_ports: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+_forking = threading.local()
+
+
+def generation() -> int:
+    """Return a number that is another one in every forked child."""
+    return _generation
+
+
+def close_in_children(port: socket.socket) -> None:
+    """Have a socket closed in every forked child: a port must not stay taken by it when the service has ended."""
+    _ports.add(port)
+
+
+def end_child(error: BaseException | None) -> NoReturn:
+    """End the child that a handler has forked, at the end of the handler's code; its parent goes on."""
+    code: object = error.code if isinstance(error, SystemExit) else None
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        code = FAILED
+    with contextlib.suppress(BaseException):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else FAILED)
+
+
+def _end_instead_of_the_loop() -> None:
+    """End the child in place of a step of the loop that it has been forked in."""
+    end_child(RuntimeError("a forked child of an async handler cannot await anything: the event loop is its parent's"))
+
+
+def _before() -> None:
+    _forking.loop = loop_running_here()
+
+
+def _in_child() -> None:
+    global _generation
+    _generation += 1
+    for port in list(_ports):
+        with contextlib.suppress(OSError):
+            port.close()
+    loop, _forking.loop = getattr(_forking, "loop", None), None
+    if loop is not None:
+        end_loop_here(loop, _end_instead_of_the_loop)
+
+
+def _in_parent() -> None:
+    _forking.loop = None
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
