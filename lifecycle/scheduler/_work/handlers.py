@@ -82,8 +82,8 @@ class Handler:
         except TypeError as error:
             if self.wants_context and self._binds_without_context(args, kwargs):
                 return (
-                    f"handler {self.name!r}{self.parameters}: its parameter 'context', which the scheduler gives by name,"
-                    " has to stand behind those that are given by position, or behind a *"
+                    f"handler {self.name!r}{self.parameters}: its parameter 'context', which the scheduler gives by"
+                    " name, has to stand behind those that are given by position, or behind a *"
                 )
             return f"handler {self.name!r}{self.parameters}: {error}{self._hint(kwargs)}"
         for name, value in bound.arguments.items():
