@@ -11,6 +11,7 @@ from . import (
     connects,
     flows,
     groups,
+    held_back,
     kept,
     lenders,
     limits,
@@ -26,6 +27,6 @@ from . import (
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
-    "CASES", "Case", "Laps", "broadcasts", "connects", "flows", "groups", "kept", "lenders", "limits", "mailboxes",
-    "managers", "nesting", "others", "process", "scopes", "servers", "silence", "timers",
+    "CASES", "Case", "Laps", "broadcasts", "connects", "flows", "groups", "held_back", "kept", "lenders", "limits",
+    "mailboxes", "managers", "nesting", "others", "process", "scopes", "servers", "silence", "timers",
 ]  # fmt: skip

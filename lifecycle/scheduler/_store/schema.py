@@ -121,6 +121,7 @@ _SCHEDULED_FLOWS: Final = (
 _DROP: Final = ("UPDATE schedules SET missed = 'drop' WHERE missed = 'skip'",)  # a timer's word with another meaning
 
 _FINAL: Final = ("succeeded", "failed", "cancelled", "timed_out")
+_EVER: Final = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)"
 _STATES: Final = (*_FINAL, "pending", "interrupted")  # and running, which has its index
 
 _OPERATOR: Final = (
@@ -148,12 +149,12 @@ _OPERATOR: Final = (
     "ALTER TABLE needs ADD COLUMN tolerant INTEGER NOT NULL DEFAULT 0",  # it may fail
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "INSERT INTO facts VALUES ('token', lower(hex(randomblob(16))))",  # which store this is, wherever it lies
-    # How many jobs are in each state: counted by the database, so that no way to change a job can be forgotten. Only what
-    # has ended is, and what is gone, once in the life of a job; the few that run are counted when somebody asks, and what
-    # is pending is the rest of all that have ever been put in.
+    # How many jobs are in each state: counted by the database, so that no way to change a job can be forgotten. Only
+    # what has ended is, and what is gone, once in the life of a job; the few that run are counted when somebody asks,
+    # and what is pending is the rest of all that have ever been put in.
     "CREATE TABLE ended (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID",
     *(f"INSERT INTO ended SELECT '{state}', count(*) FROM jobs WHERE state = '{state}'" for state in _FINAL),
-    "INSERT INTO ended SELECT 'gone', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0) - count(*) FROM jobs",
+    f"INSERT INTO ended SELECT 'gone', {_EVER} - count(*) FROM jobs",
     # Of what says when it ended only: SQLite takes time for a trigger that does nothing, too.
     """
     CREATE TRIGGER count_ended AFTER UPDATE OF finished ON jobs WHEN old.state <> new.state BEGIN
@@ -165,15 +166,15 @@ _OPERATOR: Final = (
         UPDATE ended SET jobs = jobs + 1 WHERE state = 'gone';
         UPDATE ended SET jobs = jobs - 1 WHERE state = old.state;
     END""",
-    """
+    f"""
     CREATE VIEW counts (state, jobs) AS
         WITH alive (state, jobs) AS (
             SELECT 'running', count(*) FROM jobs WHERE state = 'running'
             UNION ALL SELECT 'interrupted', count(*) FROM jobs WHERE state = 'interrupted')
         SELECT state, jobs FROM ended WHERE state <> 'gone'
         UNION ALL SELECT state, jobs FROM alive
-        UNION ALL SELECT 'pending', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)
-            - (SELECT sum(jobs) FROM ended) - (SELECT sum(jobs) FROM alive)""",
+        UNION ALL
+        SELECT 'pending', {_EVER} - (SELECT sum(jobs) FROM ended) - (SELECT sum(jobs) FROM alive)""",
     "DROP INDEX jobs_ready",
     """
     CREATE INDEX jobs_ready ON jobs (owner, queue, priority DESC, id)
