@@ -5,16 +5,18 @@ from ._blocks.flow import Flow
 from ._engine.job import FlowRun, Job
 from ._engine.limits import Limits
 from ._engine.outcome import JobOutcome, RunOutcome
+from ._engine.run_access import RunAccess
 from ._engine.scheduler import Scheduler
 from ._engine.schedules import Schedule
 from ._engine.statistics import SchedulerStatistics
 from ._engine.upkeep import Upkeep
 from ._flows.load import flow_of_table, load_flow
-from ._ground.errors import FlowError, JobFailed, JobStopped, RunConflict, StoreError
+from ._ground.errors import FlowError, JobConflict, JobFailed, JobStopped, RunConflict, StoreError
 from ._ground.events import Event
 from ._ground.names import show_at
 from ._store.limit_record import LimitRecord
 from ._store.records import JobRecord, JobStatus, ScheduleRecord
+from ._store.run_records import RunRecord
 from ._store.store_facts import StoreFacts
 from ._work.context import Context
 from ._work.handlers import handler
@@ -26,6 +28,7 @@ __all__ = [
     "FlowError",
     "FlowRun",
     "Job",
+    "JobConflict",
     "JobFailed",
     "JobOutcome",
     "JobRecord",
@@ -33,8 +36,10 @@ __all__ = [
     "JobStopped",
     "LimitRecord",
     "Limits",
+    "RunAccess",
     "RunConflict",
     "RunOutcome",
+    "RunRecord",
     "Schedule",
     "ScheduleRecord",
     "Scheduler",

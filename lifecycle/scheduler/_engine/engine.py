@@ -28,18 +28,17 @@ from .job import Job
 from .leftovers import Leftovers
 from .lending import Lending
 from .outcome import JobOutcome
+from .reconciler import Reconciler, outcome_of_record
 from .runs import Runs
 
 if TYPE_CHECKING:
     from lifecycle import Scope, TaskManager
 
     from .._store.protocol import Store
+    from .._store.records import Notice
     from .feed import Feed
 
 logger = logging.getLogger("lifecycle.scheduler")
-
-RECONCILE_INTERVAL = 0.25
-"""Seconds between two looks at what other processes have asked of our jobs."""
 
 PATIENCE = 0.05
 """Seconds that a job which was taken ahead waits for a worker before it is given back to the store."""
@@ -95,7 +94,7 @@ class Engine:
         self._first_steps = FirstSteps(self._endings.note_lost)
         self._ahead = Ahead(workers)
         self._queued = Bell()
-        self._work_arrived = Bell()
+        self.reconciler = Reconciler(store, self)
         self._failed = Bell()
         self._own: OwnTask | None = None  # the watcher's
         self._changed: anyio.Event | None = None  # set at the next change that a drain has to look at
@@ -176,21 +175,6 @@ class Engine:
                 self._begin(attempt)
         self.store.look_again()
 
-    async def reconcile(self) -> None:
-        """Look at what other processes have asked of our jobs: one query for all, none while there are no jobs."""
-        while True:
-            while not (self.running or self.runs.open or self.jobs):
-                await self._work_arrived.wait()
-            await anyio.sleep(RECONCILE_INTERVAL)
-            try:
-                for notice in await self.store.notices():
-                    await self._apply_notice(notice.job_id, notice.run_id, notice.name, notice.reason, notice.running)
-                    if notice.run_finished and notice.run_id is not None:
-                        await self.runs.end(notice.run_id)
-            except StoreError as error:
-                self.fail(error)
-                return
-
     async def raise_failure(self) -> None:
         """Wait until the store fails, and raise what it failed with.
 
@@ -210,7 +194,7 @@ class Engine:
 
     def wake_reconciler(self) -> None:
         """Start watching for cancellations from other processes: there is a job, or a run, to watch for."""
-        self._work_arrived.ring()
+        self.reconciler.wake()
 
     def fail(self, error: Exception) -> None:
         """Stop the scheduler because the ends of jobs cannot be recorded any more."""
@@ -218,6 +202,24 @@ class Engine:
             self.failure = error
         self._failed.ring()
         self._note_change()
+
+    async def find(self, job_id: int) -> Job:
+        """Return a handle on a job of the store, whoever runs it.
+
+        Raises:
+            LookupError: there is no such job.
+        """
+        record = await self.store.job(job_id)
+        if record is None:
+            raise LookupError(f"there is no job {job_id} in the store")
+        job = self.jobs.get(job_id)
+        if job is None or job.done:
+            job = self.handle(job_id, record.name)
+        if record.status.final:
+            job._end(outcome_of_record(record, record.name))
+        else:
+            self.reconciler.watch_job(job)
+        return job
 
     def handle(self, job_id: int, name: str) -> Job:
         """Return a handle on a job that was just submitted; it gets the job's outcome for as long as it is kept."""
@@ -322,10 +324,14 @@ class Engine:
         """Do what an attempt is for: a handler, or a block of a run."""
         if attempt.claimed.run_id is None:
             return run_handler(attempt, self.store.durable, scope, self._limiter)
-        run = self.runs.open.get(attempt.claimed.run_id)
+        return self._run_block(attempt.claimed.run_id, attempt, scope)
+
+    async def _run_block(self, run_id: int, attempt: Attempt, scope: Scope) -> Any:
+        # Closed in this moment and open again, when a job of it is tried again by hand.
+        run = self.runs.open.get(run_id) or await self.runs.take_up(run_id)
         if run is None:
-            raise LookupError(f"run {attempt.claimed.run_id} is of a flow that this process does not know")
-        return run_block_of(run, attempt, self.store, scope, self._limiter)
+            raise LookupError(f"run {run_id} is of a flow that this process does not know")
+        return await run_block_of(run, attempt, self.store, scope, self._limiter)
 
     # What follows from an end
 
@@ -349,7 +355,7 @@ class Engine:
             return True
         job = self.jobs.get(job_id)
         name = job.name if job is not None else str(job_id)
-        await self._apply_notice(job_id, cancelling.settled.run_id, name, reason, running=False)
+        self._note_cancelled(job_id, cancelling.settled.run_id, name, reason)
         await self.settle(cancelling.settled)
         return True
 
@@ -371,10 +377,20 @@ class Engine:
             self._line.remove(attempt)
             self._begin(attempt)
 
-    async def _apply_notice(self, job_id: int, run_id: int | None, name: str, reason: str, running: bool) -> None:
-        if running:
-            self._stop(job_id, reason)
-            return
+    def has_jobs(self) -> bool:
+        """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
+        return bool(self.running or self.runs.open or self.jobs)
+
+    async def apply(self, notice: Notice) -> None:
+        """Do what another process has asked."""
+        if notice.status is JobStatus.RUNNING:
+            self._stop(notice.job_id, notice.reason)
+        else:
+            self._note_cancelled(notice.job_id, notice.run_id, notice.name, notice.reason)
+        if notice.run_finished and notice.run_id is not None:
+            await self.runs.end(notice.run_id)
+
+    def _note_cancelled(self, job_id: int, run_id: int | None, name: str, reason: str) -> None:
         self.counts[JobStatus.CANCELLED] += 1
         self._publish_cancelled(job_id, name, run_id, reason)
         if job := self.jobs.get(job_id):

@@ -61,6 +61,17 @@ class _Awaited(Generic[T]):
                 self._over.set()
 
 
+class RunEnd(_Awaited[RunOutcome]):
+    """The end of a run of any process, for those who wait for it here."""
+
+    __slots__ = ("flow", "id")
+
+    def __init__(self, run_id: int, flow: str) -> None:
+        super().__init__()
+        self.id: int = run_id
+        self.flow: str = flow
+
+
 class Job(_Awaited[JobOutcome]):
     """A job that was submitted.
 

@@ -6,10 +6,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from .._ground.errors import JobConflict
 from .._store.filters import job_filter
 from .._store.records import JobRecord, JobStatus
+from .._work.handlers import registered_handlers
 
 if TYPE_CHECKING:
+    from .job import Job
     from .life import Life
 
 
@@ -28,6 +31,51 @@ class JobAccess:
             StoreError: the store cannot be used any more.
         """
         return await self._life.entered().cancel_job(job_id, reason or "cancelled")
+
+    async def retry(self, job_id: int, *, force: bool = False) -> Job:
+        """Let a job wait again that has ended and did not succeed, and what was skipped because of it; return a handle.
+
+        Its attempts go on counting, its allowance of ``retries`` begins anew, and it waits for no delay. Its run is
+        open again. A scheduler that knows the handler, or that version of the flow, runs it: this one at once, another
+        within a second. Until its next attempt has ended, the store shows the error of the last one; a note of
+        it stays in the job's log.
+
+        Cancellation: it may wait again.
+
+        Args:
+            job_id: its number.
+            force: also when it has succeeded; what needs it and has run is not run again.
+
+        Raises:
+            LookupError: there is no such job. A store in memory forgets one that has ended, with its run.
+            JobConflict: it has not ended, has succeeded, or needs a job that did not succeed.
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        engine = self._life.accepting()
+        known = (*registered_handlers(), *engine.runs.flows)
+        revived = await engine.store.revive_jobs([job_id], known, force=force)
+        if revived.missing:
+            raise LookupError(f"there is no job {job_id} in the store")
+        if why := revived.refused.get(job_id):
+            raise JobConflict(f"job {job_id} cannot be tried again: {why}", job_id)
+        engine.store.look_again()
+        return await engine.find(job_id)
+
+    async def find(self, job_id: int) -> Job:
+        """Return a handle on the job with this number, whichever process submitted it or runs it, to wait for it.
+
+        Of a job that another process runs, its `wait` learns within a second that it has ended: one question to the
+        store for all that is waited for.
+
+        Cancellation: nothing has happened.
+
+        Raises:
+            LookupError: there is no such job. A store in memory forgets one that has ended, with its run.
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        return await self._life.entered().find(job_id)
 
     async def job(self, job_id: int) -> JobRecord | None:
         """Return what the store knows of the job with this number, None when there is no such job.

@@ -173,7 +173,7 @@ class Life:
         self._scope.callback(engine.close_jobs)
         if store.durable:
             # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
-            self._scope.start_soon(engine.reconcile, name=f"reconciler of {self.name}")
+            self._scope.start_soon(engine.reconciler.run, name=f"reconciler of {self.name}")
             if self._adopt:
                 await store.adopt_jobs(frozenset(registered_handlers()))
                 self._scope.start_soon(engine.leftovers.watch, name=f"leftovers of {self.name}")

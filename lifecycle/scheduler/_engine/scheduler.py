@@ -24,6 +24,7 @@ from .job import FlowRun, Job
 from .job_access import JobAccess
 from .life import Life
 from .limits import Limits
+from .run_access import RunAccess
 from .schedules import Schedule, new_schedule
 from .statistics import SchedulerStatistics
 from .upkeep import Upkeep
@@ -33,7 +34,7 @@ NAMED: Final = 1_000
 
 
 class Scheduler(JobAccess):
-    """Runs jobs: the most urgent first, a bounded number at once, with retries, timeouts and cancellation.
+    """RunAccess jobs: the most urgent first, a bounded number at once, with retries, timeouts and cancellation.
 
     Everything that a job starts or opens is owned by a Scope of its own and gone when the job has ended. What is
     in memory is what is in flight; the rest is in the store.
@@ -396,6 +397,11 @@ class Scheduler(JobAccess):
     def limits(self) -> Limits:
         """What holds jobs back: limits and rates of queues and handlers, shares of queues, pauses."""
         return Limits(self._life.entered)
+
+    @property
+    def runs(self) -> RunAccess:
+        """The runs of flows in the store, whoever began them: lists, cancels, tries again, waits."""
+        return RunAccess(self._life.entered)
 
     @property
     def upkeep(self) -> Upkeep:

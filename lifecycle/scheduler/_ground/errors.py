@@ -44,6 +44,22 @@ class RunConflict(LifecycleError, RuntimeError):
         super().__init__(message)
 
 
+class JobConflict(LifecycleError, RuntimeError):
+    """A job cannot be tried again by hand as it is: it has not ended, has succeeded, or needs what did not succeed.
+
+    Attributes:
+        job_id: its number.
+    """
+
+    def __init__(self, message: str, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(message, job_id)
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return str(self.args[0])
+
+
 class OutputTooLarge(LifecycleError, ValueError):
     """A result is larger than the store may keep; write it to a file and return the file's path.
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from .._ground.checks import check_integer, check_name, wall_time
 from .records import JobRecord, JobStatus
+from .run_records import wanted_statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,6 @@ def job_filter(
         check_integer(run, "run", 1, 2**53)
     check_name(flow, "flow")
     check_name(name)
-    given = () if status is None else (status,) if isinstance(status, (JobStatus, str)) else tuple(status)
-    for one in given:
-        if not isinstance(one, JobStatus):
-            raise TypeError(f"status must be a JobStatus, several of them, or None, got {one!r}")
-    return JobFilter(frozenset(given), run, flow, name, wall_time(since, "since"), wall_time(until, "until"), limit)
+    return JobFilter(
+        wanted_statuses(status), run, flow, name, wall_time(since, "since"), wall_time(until, "until"), limit
+    )

@@ -1,13 +1,16 @@
-"""Lists of the jobs in an SQLite file: each is read newest first along an index, until there are as many as wanted."""
+"""Lists of jobs and runs in an SQLite file: each is read newest first along an index, until there are enough."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from .filters import JobFilter
 from .records import JobRecord, JobStatus
+from .run_records import RunFilter, RunRecord, status_of_run
 from .views import COLUMNS, FROM_JOBS, effective_state, job_record
 from .waiting import owners_of
 
@@ -48,6 +51,34 @@ def list_jobs(db: sqlite3.Connection, wanted: JobFilter, dead: Collection[int] =
     return [job_record(row, others) for row in reversed(rows)]
 
 
+def list_runs(db: sqlite3.Connection, wanted: RunFilter, dead: Collection[int] = ()) -> Sequence[RunRecord]:
+    """Return the newest runs, the newest last; what dead owners had is interrupted.
+
+    Of each that is looked at all jobs are counted.
+    """
+    conditions = {"id = :run": wanted.run, "flow = :flow": wanted.flow}
+    where = [condition for condition, value in conditions.items() if value is not None]
+    if wanted.statuses and wanted.statuses <= {JobStatus.RUNNING, JobStatus.INTERRUPTED}:
+        where.append("finished IS NULL")
+    rows = db.execute(
+        f"""
+        SELECT id, flow, params, created, finished, owner FROM runs
+        WHERE {" AND ".join([*where, _in_time(db, wanted, "runs")])} ORDER BY id DESC""",
+        {name: getattr(wanted, name) for name in ("run", "flow", "since", "until")},
+    )
+    records = (_run_record(db, row, dead) for row in rows)
+    found = (record for record in records if wanted.accepts(record))
+    return list(itertools.islice(found, wanted.limit))[::-1]
+
+
+def _run_record(db: sqlite3.Connection, row: Sequence[Any], dead: Collection[int]) -> RunRecord:
+    number, flow, params, created, finished, owner = row
+    state = effective_state(dead)
+    counts = dict(db.execute(f"SELECT {state}, count(*) FROM jobs WHERE run = ? GROUP BY 1", (number,)).fetchall())
+    status = status_of_run(counts, unfinished=finished is None, owned=owner is not None and owner not in dead)
+    return RunRecord(number, flow, status, json.loads(params), counts, created, finished)
+
+
 def _conditions(wanted: JobFilter, prefix: str = "") -> str:
     """Return what the row of a wanted job fulfils, state and time left out."""
     given = {"jobs.run = :run": wanted.run, "jobs.name = :name": wanted.name, "runs.flow = :flow": wanted.flow}
@@ -76,7 +107,7 @@ def _states_are_rare(db: sqlite3.Connection, wanted: JobFilter) -> bool:
     return bool(row[0] <= RARE)
 
 
-def _in_time(db: sqlite3.Connection, wanted: JobFilter, table: str) -> str:
+def _in_time(db: sqlite3.Connection, wanted: JobFilter | RunFilter, table: str) -> str:
     """Return what the row of a job, or of a run, fulfils that was submitted in the wanted time.
 
     Numbers grow with time, so that no index of times has to be kept, which every job would pay for.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._ground.bridge import Bell
 from .._ground.errors import RunConflict
 from .._ground.limits import LONGEST_WAIT
 from .filters import JobFilter
+from .kept import KeptJob, KeptRun, record_of_job, record_of_run, start
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .line import Line
+from .memory_again import revive
 from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
 from .operations import skip_reason
@@ -41,42 +43,12 @@ from .records import (
     Submitted,
     flow_key,
 )
-from .waiting import FREE_WORKER, NAMED, LeftWork, needs_of, until
+from .revival import Revived
+from .run_records import RunFilter, RunRecord
+from .waiting import LeftWork
 
 if TYPE_CHECKING:
     from .upkeep import StoreUpkeep
-
-
-@dataclass(slots=True, eq=False)
-class _KeptJob:
-    id: int
-    new: NewJob
-    place: Place
-    run: _KeptRun | None
-    created: float
-    unmet: int
-    due: float = 0.0
-    status: JobStatus = JobStatus.PENDING
-    attempt: int = 0
-    failures: int = 0
-    started: float | None = None
-    finished: float | None = None
-    ending: Ending | None = None
-    error: str | None = None
-    dependants: list[_KeptJob] = field(default_factory=list)
-
-    @property
-    def priority(self) -> int:
-        """How urgent it is now."""
-        return -int(self.place.order[0])
-
-
-@dataclass(slots=True, eq=False)
-class _KeptRun:
-    id: int
-    new: NewRun
-    jobs: dict[str, _KeptJob] = field(default_factory=dict)
-    unfinished: int = 0
 
 
 class MemoryStore:
@@ -91,8 +63,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._run_numbers = itertools.count(1)
-        self._jobs: dict[int, _KeptJob] = {}
-        self._runs: dict[int, _KeptRun] = {}
+        self._jobs: dict[int, KeptJob] = {}
+        self._runs: dict[int, KeptRun] = {}
         self._started: dict[int, Place] = {}  # where those stood that run
         self._ready = ReadyJobs(lambda number: self._jobs[number].place, self._started.values)
         self._delayed: Line[tuple[float, int]] = Line()
@@ -134,7 +106,7 @@ class MemoryStore:
         if run is None:
             return None
         opened = OpenedRun(run_id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
-        return StoredRun(flow_key(run.new.flow, run.new.digest), run.new.params, opened)
+        return StoredRun(run.new.flow, flow_key(run.new.flow, run.new.digest), run.new.params, opened)
 
     async def claim(self, limit: int, now: float) -> Claims:
         while (first := self._delayed.first()) is not None and first[0] <= now:
@@ -203,6 +175,27 @@ class MemoryStore:
         self._bell.ring()
         return True
 
+    async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
+        """Let jobs wait again that have ended and are not forgotten: those of a run that goes on."""
+        of_runs = {job.id: job for run in self._runs.values() for job in run.jobs.values()}
+        revived, waiting, again = revive(
+            {number: self._jobs.get(number) or of_runs.get(number) for number in jobs}, force
+        )
+        self._jobs |= {job.id: job for job in again}
+        for job in waiting:
+            self._ready.discard(job.place)
+            self._delayed.discard((job.due, job.id))
+            if not job.unmet:
+                self._make_ready(job)
+        return revived
+
+    async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
+        """Let all jobs of a run that goes on wait again that have ended and did not succeed."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return None
+        return await self.revive_jobs([job.id for job in run.jobs.values() if job.ended_badly], known, force=False)
+
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         job = self._jobs.get(job_id)
         if job is None:
@@ -244,7 +237,7 @@ class MemoryStore:
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         """Return all jobs of a run, in their order."""
-        return [_record(job) for job in self._runs[run_id].jobs.values()]
+        return [record_of_job(job) for job in self._runs[run_id].jobs.values()]
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         return [job.new.name for job in itertools.islice(self._jobs.values(), limit)]
@@ -256,15 +249,28 @@ class MemoryStore:
     async def job(self, job_id: int) -> JobRecord | None:
         """Return one job, None when it has ended and been forgotten."""
         job = self._jobs.get(job_id)
-        return _record(job) if job is not None else None
+        return record_of_job(job) if job is not None else None
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
         """Return the newest jobs that have not been forgotten, the newest last."""
         known = dict(self._jobs)
         for kept in self._runs.values():
             known |= {job.id: job for job in kept.jobs.values()}
-        found = (record for _, job in sorted(known.items(), reverse=True) if wanted.accepts(record := _record(job)))
+        found = (
+            record for _, job in sorted(known.items(), reverse=True) if wanted.accepts(record := record_of_job(job))
+        )
         return list(itertools.islice(found, wanted.limit))[::-1]
+
+    async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
+        return {number: None for number in jobs if number not in self._jobs}
+
+    async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
+        """Return the newest runs that have not been forgotten, the newest last."""
+        found = (record for run in reversed(self._runs.values()) if wanted.accepts(record := record_of_run(run)))
+        return list(itertools.islice(found, wanted.limit))[::-1]
+
+    async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
+        return [number for number in runs if number not in self._runs]
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         self._bell.ring()
@@ -307,15 +313,17 @@ class MemoryStore:
 
     def forget(self, run_id: int) -> None:
         """Drop a finished run."""
-        self._runs.pop(run_id, None)
+        run = self._runs.get(run_id)
+        if run is not None and not run.unfinished:
+            del self._runs[run_id]
 
     def _submit(self, work: NewJob | NewRun) -> Submitted:
         if isinstance(work, NewRun):
             return Submitted(run=self._add_run(work).id)
         return Submitted(job=self._add(work, None).id)
 
-    def _add_run(self, new: NewRun) -> _KeptRun:
-        run = _KeptRun(next(self._run_numbers), new, unfinished=len(new.jobs))
+    def _add_run(self, new: NewRun) -> KeptRun:
+        run = KeptRun(next(self._run_numbers), new, time.time(), unfinished=len(new.jobs))
         self._runs[run.id] = run
         for job in new.jobs:
             run.jobs[job.name] = self._add(job, run)
@@ -324,17 +332,17 @@ class MemoryStore:
                 run.jobs[needed].dependants.append(run.jobs[job.name])
         return run
 
-    def _add(self, new: NewJob, run: _KeptRun | None) -> _KeptJob:
+    def _add(self, new: NewJob, run: KeptRun | None) -> KeptJob:
         now = time.time()
         number = next(self._numbers)
         place = Place(new.queue, new.handler, (-new.priority, number))
-        job = _KeptJob(number, new, place, run, now, len(new.needs))
+        job = KeptJob(number, new, place, run, now, len(new.needs))
         self._jobs[job.id] = job
         if not job.unmet:
             self._wait_or_ready(job, now)
         return job
 
-    def _wait_or_ready(self, job: _KeptJob, now: float) -> None:
+    def _wait_or_ready(self, job: KeptJob, now: float) -> None:
         if job.new.delay > 0:
             job.due = now + job.new.delay
             self._delayed.add((job.due, job.id))
@@ -342,24 +350,20 @@ class MemoryStore:
         else:
             self._make_ready(job)
 
-    def _make_ready(self, job: _KeptJob) -> None:
+    def _make_ready(self, job: KeptJob) -> None:
         job.due = 0.0
         self._ready.add(job.place)
         self._bell.ring()
 
-    def _start(self, job: _KeptJob, now: float) -> Claimed:
-        job.status, job.started = JobStatus.RUNNING, now
-        job.attempt += 1
+    def _start(self, job: KeptJob, now: float) -> Claimed:
         self._started[job.id] = job.place
-        run_id = job.run.id if job.run is not None else None
-        name, kind, _, _, _, retries, backoff, timeout, payload, _ = job.new
-        return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
+        return start(job, now)
 
-    def _running(self, job_id: int, attempt: int) -> _KeptJob | None:
+    def _running(self, job_id: int, attempt: int) -> KeptJob | None:
         job = self._jobs.get(job_id)
         return job if job is not None and job.status is JobStatus.RUNNING and job.attempt == attempt else None
 
-    def _leave(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> None:
+    def _leave(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> None:
         """Remove a job from every index; those of a run stay in the run."""
         if job.status is JobStatus.RUNNING:
             del self._started[job.id]
@@ -375,7 +379,7 @@ class MemoryStore:
                 if not job.run.unfinished:
                     self._schedules.ended(Submitted(run=job.run.id), now)
 
-    def _end(self, job: _KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
+    def _end(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
         self._leave(job, status, error, now)
         if job.run is None:
             return ALONE
@@ -389,17 +393,18 @@ class MemoryStore:
             self._skip_below(job, skip_reason(job.new.name, status), now, skipped)
         return Settled(True, job.run.id, tuple(skipped), job.run.unfinished == 0)
 
-    def _release(self, job: _KeptJob, now: float) -> None:
+    def _release(self, job: KeptJob, now: float) -> None:
         job.unmet -= 1
         if job.unmet == 0 and job.status is JobStatus.PENDING:
             self._wait_or_ready(job, now)
 
-    def _skip_below(self, job: _KeptJob, reason: str, now: float, skipped: list[Skipped]) -> None:
+    def _skip_below(self, job: KeptJob, reason: str, now: float, skipped: list[Skipped]) -> None:
         waiting = list(job.dependants)
         while waiting:
             dependant = waiting.pop()
             if dependant.status is JobStatus.PENDING:
                 self._leave(dependant, JobStatus.CANCELLED, reason, now)
+                dependant.skipped = True
                 skipped.append(Skipped(dependant.id, dependant.new.name, reason))
                 waiting.extend(dependant.dependants)
         skipped.sort(key=lambda skip: skip.id)
@@ -407,39 +412,3 @@ class MemoryStore:
 
 def _same(run: NewRun, other: NewRun) -> bool:
     return (run.flow, run.params) == (other.flow, other.params)
-
-
-def _record(job: _KeptJob) -> JobRecord:
-    ending = job.ending or Ending(job.status)
-    return JobRecord(
-        id=job.id,
-        run_id=job.run.id if job.run else None,
-        flow=job.run.new.flow if job.run else None,
-        name=job.new.name,
-        kind=job.new.kind,
-        status=job.status,
-        priority=job.priority,
-        attempts=job.attempt,
-        failures=job.failures,
-        retries=job.new.retries,
-        seconds=ending.seconds if job.ending else None,
-        created=job.created,
-        started=job.started,
-        finished=job.finished,
-        due=job.due or None,
-        error=job.error,
-        result=ending.result,
-        trace=ending.trace,
-        log=ending.log,
-        needs=job.new.needs,
-        waits_for=_waits_for(job),
-    )
-
-
-def _waits_for(job: _KeptJob) -> str | None:
-    if job.status is not JobStatus.PENDING:
-        return None
-    if job.unmet and job.run is not None:
-        needed = [name for name in job.new.needs if job.run.jobs[name].status not in FINAL]
-        return needs_of(job.unmet, needed[:NAMED])
-    return until(job.due) if job.due else FREE_WORKER

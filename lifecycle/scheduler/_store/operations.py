@@ -119,7 +119,7 @@ def _skip_dependants(db: sqlite3.Connection, job_id: int, reason: str, now: floa
             UNION
             SELECT jobs.id FROM below JOIN needs ON needs.needed = below.id JOIN jobs ON jobs.id = needs.job
             WHERE jobs.state IN ('pending', 'interrupted'))
-        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
+        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL, skipped = 1
         WHERE id IN (SELECT id FROM below) RETURNING id, name""",
         (job_id, reason, reason, now),
     ).fetchall()
@@ -161,7 +161,7 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         return Cancelling(True, before)
     if before is JobStatus.RUNNING:
         db.execute("UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, job_id))
-        _notify(db, owner, [job_id])  # its own owner too: it may just be about to start the job
+        notify(db, owner, [job_id])  # its own owner too: it may just be about to start the job
         return Cancelling(True, before)
     db.execute(
         "UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL WHERE id = ?",
@@ -171,11 +171,12 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         _begin_delay(db, row[4], "last_job", job_id, now)
     settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
     if owner != by:
-        _notify(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
+        notify(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
     return Cancelling(True, before, settled)
 
 
-def _notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
+def notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
+    """Tell an owner of jobs that another process has changed."""
     if owner is not None:
         db.executemany("INSERT INTO notices (owner, job) VALUES (?, ?)", [(owner, job) for job in jobs])
 
@@ -196,9 +197,9 @@ def cancel_run(
     ).fetchall()
     owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
     finished = _count_down(db, run, len(ended), now) if ended else False
-    _notify(db, owner, [id for id, _ in running])  # noqa: A001
+    notify(db, owner, [id for id, _ in running])  # noqa: A001
     if owner != by:
-        _notify(db, owner, [id for id, _ in ended])  # noqa: A001
+        notify(db, owner, [id for id, _ in ended])  # noqa: A001
     skipped = tuple(Skipped(id, name, reason) for id, name in sorted(ended))  # noqa: A001
     return Settled(True, run, skipped, finished), tuple(id for id, _ in running)  # noqa: A001
 
@@ -229,15 +230,15 @@ def notices(db: sqlite3.Connection, owner: int | None) -> Sequence[Notice]:
     """Return what other processes have asked of an owner's jobs: one query, nearly always empty."""
     rows = db.execute(
         """
-        SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, 'cancelled'), jobs.state = 'running',
+        SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, 'cancelled'), jobs.state,
                coalesce(runs.unfinished = 0, 0)
         FROM notices JOIN jobs ON jobs.id = notices.job LEFT JOIN runs ON runs.id = jobs.run
         WHERE notices.owner = ? ORDER BY notices.id""",
         (owner,),
     ).fetchall()
     return [
-        Notice(number, job, run, name, reason, bool(running), bool(finished))
-        for number, job, run, name, reason, running, finished in rows
+        Notice(number, job, run, name, reason, JobStatus(state), bool(finished))
+        for number, job, run, name, reason, state, finished in rows
     ]
 
 

@@ -8,18 +8,44 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .._ground.errors import StoreError
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
-from . import claiming, operations, owners, schedules, views
+from . import again, claiming, operations, owners, schedules, views
 from .files import begin_to_write, connect, explain
 from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .listing import list_jobs
 from .records import Cancelling, JobRecord, ScheduleRecord
+from .revival import Revived
+
+
+class Retried(NamedTuple):
+    """What became of one request to try a job again.
+
+    Attributes:
+        job: as it was asked for.
+        number: its number, None when there is no such job.
+        refused: why it does not wait again, None when it does.
+    """
+
+    job: str
+    number: int | None
+    refused: str | None = None
+
+    @property
+    def effect(self) -> str:
+        """What it comes to, in a word."""
+        return "missing" if self.number is None else "refused" if self.refused else "waits"
+
+
+def _retried(job: str, number: int | None, revived: Revived) -> Retried:
+    if number is None or number in revived.missing:
+        return Retried(job, None)
+    return Retried(job, number, revived.refused.get(number))
 
 
 class StoreFile:
@@ -94,6 +120,29 @@ class StoreFile:
                 return None
             settled, running = operations.cancel_run(db, run, reason, time.time(), None)
             return len(settled.skipped), len(running)
+
+    def retry(self, jobs: Sequence[str], *, force: bool) -> Sequence[Retried]:
+        """Let jobs wait again that have ended, each by its number or as the newest of its name.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            owners.retire_dead_owners(db, self._path)
+            numbers = {job: next(iter(_numbers(db, job)), None) for job in jobs}
+            asked = [number for number in numbers.values() if number is not None]
+            revived = again.revive_jobs(db, asked, force=force, by=None, known=(), now=time.time())
+            return [_retried(job, number, revived) for job, number in numbers.items()]
+
+    def retry_run(self, run: int) -> Revived | None:
+        """Let all jobs of a run wait again that have ended and did not succeed; None when there is no such run.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            owners.retire_dead_owners(db, self._path)
+            return again.revive_run(db, run, by=None, known=(), now=time.time())
 
     def schedules(self) -> Sequence[ScheduleRecord]:
         """Return all schedules, by name.

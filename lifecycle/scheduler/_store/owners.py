@@ -101,7 +101,7 @@ def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str
     ).fetchall()
     ours = tuple(run for run, version in orphans if version == digest)
     for run in ours:
-        _adopt(db, run, owner)
+        adopt_run(db, run, owner)
     return LeftRuns(ours, tuple(run for run, version in orphans if version != digest))
 
 
@@ -110,7 +110,7 @@ def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str
     orphans = db.execute("SELECT id, flow, digest FROM runs WHERE finished IS NULL AND owner IS NULL").fetchall()
     ours = [run for run, flow, digest in orphans if flow_key(flow, digest) in served]
     for run in ours:
-        _adopt(db, run, owner)
+        adopt_run(db, run, owner)
     return len(ours)
 
 
@@ -129,7 +129,7 @@ def open_run(
         elif old_digest != run.digest:
             raise RunConflict(_changed(run, old_id), flow_changed=True)
         else:
-            return _adopt(db, old_id, owner)
+            return adopt_run(db, old_id, owner)
     return insert_run(db, run, owner, now)
 
 
@@ -157,7 +157,8 @@ def _changed(run: NewRun, run_id: int) -> str:
     )
 
 
-def _adopt(db: sqlite3.Connection, run_id: int, owner: int | None) -> OpenedRun:
+def adopt_run(db: sqlite3.Connection, run_id: int, owner: int | None) -> OpenedRun:
+    """Give a run, and what has not ended of it, to an owner."""
     db.execute(
         """
         UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL

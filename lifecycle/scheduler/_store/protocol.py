@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from .filters import JobFilter
@@ -26,6 +26,8 @@ from .records import (
     StoredRun,
     Submitted,
 )
+from .revival import Revived
+from .run_records import RunFilter, RunRecord
 from .waiting import LeftWork
 
 if TYPE_CHECKING:
@@ -97,6 +99,15 @@ class Store(Protocol):
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         """Make a job pending again from the wall-clock time *due* on; return False when it is not ours or unwanted."""
 
+    async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
+        """Let jobs wait again that have ended, and what was skipped because of them.
+
+        What is of a handler or a flow that is not *known* is left to others.
+        """
+
+    async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
+        """Let all jobs of a run wait again that have ended and did not succeed; None when there is no such run."""
+
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         """Cancel a job that does not run, or note the request for one that does."""
 
@@ -126,6 +137,15 @@ class Store(Protocol):
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
         """Return the newest jobs that are wanted, the newest last, without results, logs and traces."""
+
+    async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
+        """Return those of these jobs that have ended, and None for those that there are not any more."""
+
+    async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
+        """Return the newest runs that are wanted, the newest last."""
+
+    async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
+        """Return the numbers of those of these runs that have ended, or are not there any more."""
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         """Store a schedule, or change the one of this name; its due times stay unless its timing has changed."""

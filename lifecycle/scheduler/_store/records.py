@@ -7,7 +7,7 @@ of a job
 ============================  ====================================================================================
 ``JobSpec`` (_blocks)         as a flow describes it
 `NewJob`                      as it is submitted
-``_KeptJob`` (_store)         as the store in memory keeps it; an SQLite file has a row
+``KeptJob`` (_store)          as the store in memory keeps it; an SQLite file has a row
 `Claimed`                     one attempt, as the store hands it to an engine
 ``Attempt`` (_engine)         the same attempt while it runs, with its Scope
 `Ending`                      how the attempt ended, as it is recorded
@@ -138,11 +138,13 @@ class StoredRun(NamedTuple):
     """A run as the store has it, for a process that works on it and did not submit it.
 
     Attributes:
+        flow: the flow's name.
         key: which version of which flow it is of, see `flow_key`.
         params: the parameters' values as JSON text.
         opened: its number, and how far it is.
     """
 
+    flow: str
     key: str
     params: str
     opened: OpenedRun
@@ -268,7 +270,7 @@ class Cancelling:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Another process cancelled a job of ours: one that runs has to be stopped.
+    """Another process has changed a job: one that runs has to be stopped, one that waits may be for us to run.
 
     Attributes:
         id: the notice's number.
@@ -276,7 +278,7 @@ class Notice:
         run_id: its run.
         name: its name.
         reason: why.
-        running: whether it runs.
+        status: where it is.
         run_finished: whether its run has no unfinished job left.
     """
 
@@ -285,7 +287,7 @@ class Notice:
     run_id: int | None
     name: str
     reason: str
-    running: bool
+    status: JobStatus
     run_finished: bool
 
 

@@ -134,6 +134,10 @@ _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN metadata TEXT",  # JSON that travels with it
     "ALTER TABLE jobs ADD COLUMN progress_done REAL",
     "ALTER TABLE jobs ADD COLUMN progress_total REAL",
+    "ALTER TABLE jobs ADD COLUMN history TEXT",  # what was done to it by hand, a line each
+    "ALTER TABLE jobs ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0",  # because of a job that it needs
+    "UPDATE jobs SET skipped = 1 WHERE state = 'cancelled' AND attempt = 0 AND error LIKE 'needs ''%'', which %'",
+    "ALTER TABLE jobs ADD COLUMN logged INTEGER NOT NULL DEFAULT 0",  # lines of its log, with those that are gone
     # Whether it runs when what it needs has ended: NULL or 'success', 'failure', 'always'.
     "ALTER TABLE jobs ADD COLUMN when_ TEXT",
     "CREATE UNIQUE INDEX jobs_unique ON jobs (key) WHERE key IS NOT NULL AND finished IS NULL",

@@ -6,14 +6,14 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from .._ground.errors import StoreError
 from .._ground.limits import LONGEST_WAIT
-from . import claiming, operations, owners, schedules, views, waiting
+from . import again, claiming, operations, owners, schedules, views, waiting
 from .agenda import Agenda
 from .clock import ClockWatch
 from .files import connect, explain
@@ -21,7 +21,7 @@ from .filters import JobFilter
 from .lanes import Shares
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
-from .listing import list_jobs
+from .listing import list_jobs, list_runs
 from .locks import OwnerLock
 from .records import (
     Cancelling,
@@ -29,6 +29,7 @@ from .records import (
     Claims,
     Ending,
     JobRecord,
+    JobStatus,
     LeftRuns,
     NewJob,
     NewRun,
@@ -42,6 +43,8 @@ from .records import (
     Submitted,
 )
 from .retention import Retention, Sweeper
+from .revival import Revived
+from .run_records import RunFilter, RunRecord
 from .succession import Succession
 from .thread import Operation, SqliteThread
 from .upkeep import StoreUpkeep
@@ -200,6 +203,20 @@ class SqliteStore:
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due))
 
+    async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
+        def revive(db: sqlite3.Connection) -> Revived:
+            owners.retire_dead_owners(db, self.path, alive=self._owner)
+            return again.revive_jobs(db, jobs, force=force, by=self._owner, known=known, now=time.time())
+
+        return await self._write(revive)
+
+    async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
+        def revive(db: sqlite3.Connection) -> Revived | None:
+            owners.retire_dead_owners(db, self.path, alive=self._owner)
+            return again.revive_run(db, run_id, by=self._owner, known=known, now=time.time())
+
+        return await self._write(revive)
+
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         return await self._change_due(lambda db: operations.cancel(db, job_id, reason, now, self._owner))
 
@@ -217,7 +234,12 @@ class SqliteStore:
         found = await self._read(lambda db: operations.notices(db, self._owner))
         if found:
             await self._write(lambda db: operations.forget_notices(db, self._owner, found[-1].id))
-        return found
+        stopped = [notice for notice in found if notice.status.final or notice.status is JobStatus.RUNNING]
+        if len(stopped) < len(found):  # some wait: they are ours already, or for whoever knows how
+            if self._succession is not None:
+                self._succession.look_at_once()
+            self.look_again()
+        return stopped
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         return await self._read(lambda db: views.jobs_of(db, run_id))
@@ -233,6 +255,15 @@ class SqliteStore:
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
         return await self._read(lambda db: list_jobs(db, wanted))
+
+    async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
+        return await self._read(lambda db: views.ended_jobs(db, jobs))
+
+    async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
+        return await self._read(lambda db: list_runs(db, wanted))
+
+    async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
+        return await self._read(lambda db: views.ended_runs(db, runs))
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         return await self._change_due(lambda db: schedules.put(db, new, time.time()))

@@ -30,6 +30,10 @@ class Succession:
 
     def after_rollback(self) -> None:
         """Look again: the transaction that took jobs over was undone."""
+        self.look_at_once()
+
+    def look_at_once(self) -> None:
+        """Look at the next opportunity; there may be jobs that nobody has. May be called from any thread."""
         self._next_look, self._unsure = 0.0, True
 
     def look(self, db: sqlite3.Connection, owner: int, known: Callable[[], Collection[str]]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import waiting
 from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
+from .revival import whole_log
 
 COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
@@ -43,7 +44,7 @@ def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
     if row is None:
         return None
     flow, digest, params, jobs, unfinished, begun = row
-    return StoredRun(flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished))
+    return StoredRun(flow, flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished))
 
 
 def effective_state(dead: Collection[int]) -> str:
@@ -55,8 +56,8 @@ def effective_state(dead: Collection[int]) -> str:
 def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobRecord | None:
     """Return one job with everything; what *dead* owners ran is interrupted."""
     row = db.execute(
-        f"SELECT {COLUMNS.replace('jobs.state', effective_state(dead))}, jobs.result, jobs.trace, jobs.log"
-        f" {FROM_JOBS} WHERE jobs.id = ?",
+        f"SELECT {COLUMNS.replace('jobs.state', effective_state(dead))},"
+        f" jobs.result, jobs.trace, jobs.log, jobs.history {FROM_JOBS} WHERE jobs.id = ?",
         (job_id,),
     ).fetchone()
     if row is None:
@@ -65,14 +66,35 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
         "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
         (job_id,),
     )
-    unmet, owner, _, result, trace, log = row[len(_FIELDS) :]
+    unmet, owner, _, result, trace, log, history = row[len(_FIELDS) :]
     result = None if result is None else json.loads(result)
     others = waiting.owners_of(db, dead)
-    details = {"result": result, "trace": trace, "log": log, "needs": tuple(name for (name,) in needs)}
+    details = {
+        "result": result,
+        "trace": trace,
+        "log": whole_log(history, log),
+        "needs": tuple(name for (name,) in needs),
+    }
     record = job_record(row, others, **details)
     if record.waits_for is None or not unmet or owner is None or owner in dead:
         return record
     return replace(record, waits_for=waiting.needs_of(unmet, waiting.unended_needs(db, job_id)))
+
+
+def ended_jobs(db: sqlite3.Connection, jobs: Collection[int]) -> dict[int, JobRecord | None]:
+    """Return those of these jobs that have ended, and None for those that there are not any more."""
+    ended: dict[int, JobRecord | None] = {}
+    for number in jobs:
+        row = db.execute("SELECT state FROM jobs WHERE id = ?", (number,)).fetchone()
+        if row is None or JobStatus(row[0]).final:
+            ended[number] = job(db, number)
+    return ended
+
+
+def ended_runs(db: sqlite3.Connection, runs: Collection[int]) -> Collection[int]:
+    """Return the numbers of those of these runs that have ended, or are not there any more."""
+    going = "SELECT 1 FROM runs WHERE id = ? AND finished IS NULL"
+    return [number for number in runs if db.execute(going, (number,)).fetchone() is None]
 
 
 def unfinished(db: sqlite3.Connection, owner: int | None, limit: int) -> Sequence[str]:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Event, JobFailed, JobStatus, Scheduler, handler
-from lifecycle.scheduler._engine import engine as engine_file
+from lifecycle.scheduler._engine import reconciler
 
 from .handlers import Make, add, add_async, anything, calls, fail, note, use_context, wait_for_ever
 
@@ -118,7 +118,7 @@ async def test_queued_delayed_and_running_jobs_can_be_cancelled(make: Make) -> N
 
 async def test_a_delay_is_kept(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is not started before its time, and then by itself: nothing else wakes the scheduler."""
-    monkeypatch.setattr(engine_file, "RECONCILE_INTERVAL", 600.0)
+    monkeypatch.setattr(reconciler, "INTERVAL", 600.0)
     async with make() as scheduler:
         began = time.monotonic()
         job = await scheduler.submit(note, "late", delay=0.1)
@@ -235,7 +235,7 @@ async def test_a_job_that_is_cancelled_while_it_runs_is_told_and_counted_once(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own scheduler's reconciler does not find the wish again when the job has ended."""
-    monkeypatch.setattr(engine_file, "RECONCILE_INTERVAL", 0.01)
+    monkeypatch.setattr(reconciler, "INTERVAL", 0.01)
     told: list[str] = []
     async with make(on_event=lambda event: told.append(event.kind)) as scheduler:
         jobs = [await scheduler.submit(wait_for_ever) for _ in range(3)]

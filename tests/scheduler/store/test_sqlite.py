@@ -355,12 +355,13 @@ async def test_notices_are_told_once_and_leave_nothing(tmp_path: Path) -> None:
     assert file.cancel("b", "why") is not None
     assert file.cancel("a", "stop") is not None
     heard = await store.notices()
-    assert [(notice.name, notice.running, notice.reason) for notice in heard] == [
-        ("b", False, "why"), ("c", False, "needs 'b', which was cancelled"), ("a", True, "stop"),
+    running, cancelled = JobStatus.RUNNING, JobStatus.CANCELLED
+    assert [(notice.name, notice.status, notice.reason) for notice in heard] == [
+        ("b", cancelled, "why"), ("c", cancelled, "needs 'b', which was cancelled"), ("a", running, "stop"),
     ]  # fmt: skip
     assert await store.notices() == []
     file.cancel_run(1, "all")
-    assert [(notice.name, notice.running) for notice in await store.notices()] == [("a", True), ("d", False)]
+    assert [(notice.name, notice.status) for notice in await store.notices()] == [("a", running), ("d", cancelled)]
     await store.aclose()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM notices").fetchone() == (0,)

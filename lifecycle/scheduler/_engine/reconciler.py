@@ -1,0 +1,131 @@
+"""The reconciler: what other processes have asked of us, and what has ended there that somebody waits for here."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+
+from .._ground.bridge import Bell
+from .._ground.errors import StoreError
+from .._store.records import JobRecord, JobStatus
+from .outcome import JobOutcome, RunOutcome, run_status
+
+if TYPE_CHECKING:
+    from .._store.protocol import Store
+    from .._store.records import Notice
+    from .job import Job, RunEnd
+
+INTERVAL: Final = 0.25
+"""Seconds between two looks."""
+
+IDLE_INTERVAL: Final = 0.5
+"""Seconds that are waited longer before the next look while there are no jobs here."""
+
+AT_ONCE: Final = 5_000
+"""Jobs, and runs, that are asked about in one look; the others in the next ones."""
+
+FORGOTTEN: Final = "the store did not keep it until its end was seen"
+
+
+class Listener(Protocol):
+    """What the reconciler needs of the engine that it works for."""
+
+    def has_jobs(self) -> bool:
+        """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
+
+    async def apply(self, notice: Notice) -> None:
+        """Do what another process has asked."""
+
+    def fail(self, error: Exception) -> None:
+        """Stop: the store cannot be used any more."""
+
+
+class Reconciler:
+    """Looks at the store a few times a second: one question for what was asked of us, one for all that is waited for.
+
+    Args:
+        store: what is looked at.
+        listener: what is told.
+    """
+
+    def __init__(self, store: Store, listener: Listener) -> None:
+        self._store = store
+        self._listener = listener
+        self._arrived = Bell()
+        # Weak: who has dropped a handle waits no more.
+        self._jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
+        self._runs: weakref.WeakValueDictionary[int, RunEnd] = weakref.WeakValueDictionary()
+
+    def wake(self) -> None:
+        """Look often from now on: there is a job, or a run, to look after."""
+        self._arrived.ring()
+
+    def watch_job(self, job: Job) -> None:
+        """Give a handle its outcome when the job has ended, in whatever process."""
+        self._jobs[job.id] = job
+        self.wake()
+
+    def watch_run(self, run_id: int, flow: str, make: type[RunEnd]) -> RunEnd:
+        """Return what gets the outcome of a run when it has ended, in whatever process."""
+        end = self._runs.get(run_id)
+        if end is None or end.done:
+            end = self._runs[run_id] = make(run_id, flow)
+        self.wake()
+        return end
+
+    async def run(self) -> None:
+        """Look until the store fails.
+
+        Cancellation: ends it.
+        """
+        while True:
+            if not (self._jobs or self._runs or self._listener.has_jobs()):
+                await self._arrived.wait(IDLE_INTERVAL)  # what has ended may wait again, and be for us
+            await anyio.sleep(INTERVAL)
+            try:
+                for notice in await self._store.notices():
+                    await self._listener.apply(notice)
+                await self._look_for_ends()
+            except StoreError as error:
+                self._listener.fail(error)
+                return
+
+    async def _look_for_ends(self) -> None:
+        if jobs := _next(self._jobs):
+            for number, record in (await self._store.ended_jobs(jobs)).items():
+                job = self._jobs.pop(number, None)
+                if job is not None:
+                    job._end(outcome_of_record(record, job.name))
+        if runs := _next(self._runs):
+            for number in await self._store.ended_runs(runs):
+                end = self._runs.pop(number, None)
+                if end is not None:
+                    end._end(await run_outcome(self._store, number, end.flow))
+
+
+def _next(watched: weakref.WeakValueDictionary[int, Job] | weakref.WeakValueDictionary[int, RunEnd]) -> list[int]:
+    """Return what is to be asked about now; of very many, those that were not asked about for the longest time."""
+    numbers = list(watched)[:AT_ONCE]
+    if len(watched) > AT_ONCE:
+        for number in numbers:
+            if (handle := watched.pop(number, None)) is not None:
+                watched[number] = handle  # type: ignore[assignment]
+    return numbers
+
+
+def outcome_of_record(record: JobRecord | None, name: str) -> JobOutcome:
+    """Return what became of a job of which there is this record."""
+    if record is None:
+        return JobOutcome(name, JobStatus.INTERRUPTED, error=FORGOTTEN)
+    seconds = record.seconds or 0.0
+    return JobOutcome(record.name, record.status, record.result, record.error, record.attempts, seconds)
+
+
+async def run_outcome(store: Store, run_id: int, flow: str) -> RunOutcome:
+    """Return what became of a run that has ended; *interrupted* when it was open again, or deleted, before this."""
+    jobs = tuple(await store.jobs_of(run_id))
+    bad = {JobStatus.FAILED, JobStatus.TIMED_OUT}
+    cancelled = not any(job.status in bad for job in jobs)
+    return RunOutcome(flow, run_id, run_status(jobs, cancelled=cancelled) if jobs else JobStatus.INTERRUPTED, jobs)

@@ -1,0 +1,109 @@
+"""Jobs and runs as the store in memory keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .memory_ready import Place
+from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun
+from .revival import whole_log
+from .run_records import RunRecord, status_of_run
+from .waiting import FREE_WORKER, NAMED, needs_of, until
+
+
+@dataclass(slots=True, eq=False)
+class KeptJob:
+    id: int
+    new: NewJob
+    place: Place
+    run: KeptRun | None
+    created: float
+    unmet: int
+    due: float = 0.0
+    status: JobStatus = JobStatus.PENDING
+    attempt: int = 0
+    failures: int = 0
+    started: float | None = None
+    finished: float | None = None
+    ending: Ending | None = None
+    error: str | None = None
+    dependants: list[KeptJob] = field(default_factory=list)
+    skipped: bool = False  # because of a job that it needs
+    history: str | None = None  # what was done to it by hand, a line each
+
+    @property
+    def priority(self) -> int:
+        """How urgent it is now."""
+        return -int(self.place.order[0])
+
+    @property
+    def ended_badly(self) -> bool:
+        """Whether it has ended and not succeeded."""
+        return self.status.final and self.status is not JobStatus.SUCCEEDED
+
+    def needs(self) -> list[KeptJob]:
+        """Return the jobs that it needs."""
+        return [self.run.jobs[name] for name in self.new.needs] if self.run is not None else []
+
+
+@dataclass(slots=True, eq=False)
+class KeptRun:
+    id: int
+    new: NewRun
+    created: float
+    jobs: dict[str, KeptJob] = field(default_factory=dict)
+    unfinished: int = 0
+
+
+def start(job: KeptJob, now: float) -> Claimed:
+    job.status, job.started = JobStatus.RUNNING, now
+    job.attempt += 1
+    new = job.new
+    run_id = job.run.id if job.run is not None else None
+    name, kind, _, _, _, retries, backoff, timeout, payload, _ = new
+    return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
+
+
+def record_of_run(run: KeptRun) -> RunRecord:
+    counts = Counter(job.status.value for job in run.jobs.values())
+    status = status_of_run(counts, unfinished=run.unfinished > 0, owned=True)
+    finished = None if run.unfinished else max(job.finished or 0.0 for job in run.jobs.values())
+    return RunRecord(run.id, run.new.flow, status, json.loads(run.new.params), counts, run.created, finished)
+
+
+def record_of_job(job: KeptJob) -> JobRecord:
+    ending = job.ending or Ending(job.status)
+    return JobRecord(
+        id=job.id,
+        run_id=job.run.id if job.run else None,
+        flow=job.run.new.flow if job.run else None,
+        name=job.new.name,
+        kind=job.new.kind,
+        status=job.status,
+        priority=job.priority,
+        attempts=job.attempt,
+        failures=job.failures,
+        retries=job.new.retries,
+        seconds=ending.seconds if job.ending else None,
+        created=job.created,
+        started=job.started,
+        finished=job.finished,
+        due=job.due or None,
+        error=job.error,
+        result=ending.result,
+        trace=ending.trace,
+        log=whole_log(job.history, ending.log),
+        needs=job.new.needs,
+        waits_for=_waits_for(job),
+    )
+
+
+def _waits_for(job: KeptJob) -> str | None:
+    if job.status is not JobStatus.PENDING:
+        return None
+    if job.unmet and job.run is not None:
+        needed = [name for name in job.new.needs if job.run.jobs[name].status not in FINAL]
+        return needs_of(job.unmet, needed[:NAMED])
+    return until(job.due) if job.due else FREE_WORKER

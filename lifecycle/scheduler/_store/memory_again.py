@@ -1,0 +1,75 @@
+"""Again by hand in the store in memory: jobs that have ended wait once more, as `again` has it for an SQLite file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from .records import JobStatus
+from .revival import Revived, note, refusal, refused_for_needs
+
+if TYPE_CHECKING:
+    from .kept import KeptJob
+
+
+def revive(
+    wanted: Mapping[int, KeptJob | None], force: bool
+) -> tuple[Revived, Collection[KeptJob], Collection[KeptJob]]:
+    """Let jobs wait again that have ended, where nothing speaks against it, and those skipped because of them.
+
+    Returns what is to be said of it, the jobs that wait for another number of needs than before, and those that wait
+    again.
+    """
+    known = {number: job for number, job in wanted.items() if job is not None}
+    refused = {number: why for number, job in known.items() if (why := refusal(job.status, force))}
+    eligible = {number: job for number, job in known.items() if number not in refused}
+    again = _reach(eligible)
+    for number, job in eligible.items():
+        if number not in again:
+            held_up_by = (need for need in job.needs() if need.ended_badly and need.id not in again)
+            need = min(held_up_by, key=lambda need: need.id)
+            refused[number] = refused_for_needs(need.new.name, need.status)
+    for job in again.values():
+        _wait_again(job)
+    waiting = {
+        job.id: job for one in again.values() for job in (one, *one.dependants) if job.status is JobStatus.PENDING
+    }
+    for job in waiting.values():
+        job.unmet = sum(1 for need in job.needs() if need.status is not JobStatus.SUCCEEDED)
+    asked = tuple(number for number in eligible if number in again)
+    missing = tuple(number for number in wanted if number not in known)
+    return Revived(asked, len(again) - len(asked), missing, refused, tuple(again)), waiting.values(), again.values()
+
+
+def _reach(eligible: Mapping[int, KeptJob]) -> dict[int, KeptJob]:
+    """Return the jobs that nothing they need holds up, and those that were skipped because of them."""
+    blocks: dict[int, int] = {}
+    reached: dict[int, KeptJob] = {}
+
+    def held_up(job: KeptJob, freed: int = 0) -> int:
+        if job.id in blocks:
+            blocks[job.id] -= freed
+        else:
+            blocks[job.id] = sum(1 for need in job.needs() if need.ended_badly and need.id not in reached)
+        return blocks[job.id]
+
+    queue = deque(job for job in eligible.values() if not held_up(job))
+    while queue:
+        job = queue.popleft()
+        reached[job.id] = job
+        if job.status is JobStatus.SUCCEEDED:
+            continue  # nothing was skipped because of it
+        for dependant in job.dependants:
+            if (dependant.skipped or dependant.id in eligible) and not held_up(dependant, freed=1):
+                queue.append(dependant)
+    return reached
+
+
+def _wait_again(job: KeptJob) -> None:
+    job.history = note(job.history, time.time(), job.status, job.attempt, job.error)
+    job.error = job.error if job.attempt else None
+    job.status, job.failures, job.due, job.finished, job.skipped = JobStatus.PENDING, 0, 0.0, None, False
+    if job.run is not None:
+        job.run.unfinished += 1

@@ -1,0 +1,108 @@
+"""Runs as a store has them, and which of them a list is to have; the same for every store."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .._ground.checks import check_integer, check_name, wall_time
+from .records import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run of a flow as the store has it, to be shown.
+
+    Attributes:
+        id: its number.
+        flow: the flow's name.
+        status: ``running`` while a scheduler works on it, ``interrupted`` while it is unfinished and none does;
+            ``succeeded`` if every job succeeded; else ``failed``, or ``cancelled`` when no job failed or timed out.
+        params: the values of the flow's parameters.
+        jobs: how many of its jobs are in which state, by its value; states without a job are left out.
+        created, finished: wall-clock times; None for what has not happened.
+    """
+
+    id: int
+    flow: str
+    status: JobStatus
+    params: Mapping[str, Any]
+    jobs: Mapping[str, int]
+    created: float
+    finished: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as a plain table."""
+        table = {name: getattr(self, name) for name in self.__slots__}
+        return {**table, "status": self.status.value, "params": dict(self.params), "jobs": dict(self.jobs)}
+
+
+def status_of_run(jobs: Mapping[str, int], *, unfinished: bool, owned: bool) -> JobStatus:
+    """Return how a run stands that has so many jobs in which state."""
+    if unfinished:
+        return JobStatus.RUNNING if owned else JobStatus.INTERRUPTED
+    if jobs.get("failed") or jobs.get("timed_out"):
+        return JobStatus.FAILED
+    return JobStatus.CANCELLED if jobs.get("cancelled") else JobStatus.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are wanted; what is not given does not matter.
+
+    Attributes:
+        statuses: in one of these states; none given means in any.
+        run: the one with this number.
+        flow: of the flow of this name.
+        since, until: begun at or after the one and before the other, both wall-clock times.
+        limit: so many of the newest.
+    """
+
+    statuses: frozenset[JobStatus] = frozenset()
+    run: int | None = None
+    flow: str | None = None
+    since: float | None = None
+    until: float | None = None
+    limit: int = 1_000
+
+    def accepts(self, record: RunRecord) -> bool:
+        """Return whether a run is wanted."""
+        return (
+            (not self.statuses or record.status in self.statuses)
+            and (self.run is None or record.id == self.run)
+            and (self.flow is None or record.flow == self.flow)
+            and (self.since is None or record.created >= self.since)
+            and (self.until is None or record.created < self.until)
+        )
+
+
+def run_filter(
+    *,
+    status: JobStatus | Collection[JobStatus] | None = None,
+    flow: str | None = None,
+    since: datetime | float | None = None,
+    until: datetime | float | None = None,
+    limit: int = 1_000,
+) -> RunFilter:
+    """Return the filter for what was asked for.
+
+    Raises:
+        TypeError, ValueError: something of it is not right.
+    """
+    check_integer(limit, "limit", 1, 2**53)
+    check_name(flow, "flow")
+    statuses = wanted_statuses(status)
+    return RunFilter(statuses, None, flow, wall_time(since, "since"), wall_time(until, "until"), limit)
+
+
+def wanted_statuses(status: JobStatus | Collection[JobStatus] | None) -> frozenset[JobStatus]:
+    """Return one state, or several, as a set.
+
+    Raises:
+        TypeError: one of them is no state.
+    """
+    given = () if status is None else (status,) if isinstance(status, (JobStatus, str)) else tuple(status)
+    for one in given:
+        if not isinstance(one, JobStatus):
+            raise TypeError(f"status must be a JobStatus, several of them, or None, got {one!r}")
+    return frozenset(given)
