@@ -188,6 +188,44 @@ async def test_a_queue_that_had_nothing_gets_no_credit(store: Machine) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_queue_that_comes_late_gets_no_credit(store: Machine) -> None:
+    """Two queues have taken turns for long; a third takes its turn beside them."""
+    for _ in range(60):
+        await store.add(job("a", "bulk"))
+        await store.add(job("b", "mail"))
+    assert len(await names(store, 90)) == 90
+    for _ in range(10):
+        await store.add(job("c", "reports"))
+    assert Counter(await names(store, 12)) == {"a": 4, "b": 4, "c": 4}
+
+
+def test_what_is_held_back_is_looked_at_again_within_a_second() -> None:
+    """Another process may have ended what filled the limit, or a pause: nobody tells."""
+    with closing(database_in_memory()) as db:
+        operations.insert_job(db, job("send"), None, 1, 0.0)
+        claiming.pause(db, SEND, paused=True)
+        assert claiming.claim(db, 1, 1, 100.0) == ((), 101.0)
+        claiming.pause(db, SEND, paused=False)
+        claims = claiming.claim(db, 1, 1, 100.0)
+        assert ([it.name for it in claims.jobs], claims.next_due) == (["send"], None)
+
+
+def test_the_index_of_handlers_is_there_while_one_has_a_limit() -> None:
+    """Every job would pay for it."""
+    with closing(database_in_memory()) as db:
+        indexed = [("jobs_ready_by_handler",)]
+        query = "SELECT name FROM sqlite_master WHERE name = 'jobs_ready_by_handler'"
+        assert db.execute(query).fetchall() == []
+        claiming.put_limit(db, Limit(SEND, at_once=1))
+        claiming.pause(db, LimitKey("handler", "other"), paused=True)
+        assert db.execute(query).fetchall() == indexed
+        claiming.put_limit(db, Limit(SEND))
+        assert db.execute(query).fetchall() == indexed
+        claiming.pause(db, LimitKey("handler", "other"), paused=False)
+        assert db.execute(query).fetchall() == []
+
+
+@pytest.mark.asyncio
 async def test_a_full_handler_holds_nobody_else_up(store: Machine) -> None:
     """Ten thousand of it wait in front; as one ends the next begins."""
     await store.put(Limit(SEND, at_once=2))
