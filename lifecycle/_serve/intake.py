@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
 from contextvars import Context
@@ -64,6 +65,11 @@ class Intake:
     def addresses(self) -> tuple[Any, ...]:
         """Where it listens."""
         return tuple(listener.address for listener in self._listeners)
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What it listens on, where that are sockets."""
+        return tuple(one for listener in self._listeners for one in getattr(listener, "sockets", ()))
 
     def begin(
         self,

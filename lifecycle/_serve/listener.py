@@ -99,6 +99,11 @@ class SocketListener:
         self._failed: Callable[[OSError], None] = lambda error: None
         self._number = 0
 
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What it listens on."""
+        return (self._socket,)
+
     def begin(self, take: Callable[[Incoming], bool], failed: Callable[[OSError], None]) -> None:
         """Hand each connection to *take*."""
         self._take, self._failed = take, failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import socket
 import ssl as tls
 from asyncio import CancelledError, Future, TimerHandle
 from collections import Counter, deque
@@ -174,6 +175,11 @@ class Server:
     def addresses(self) -> tuple[Any, ...]:
         """Where it listens: ``(host, port)`` for each address, or the path of a Unix socket."""
         return self._intake.addresses
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What it listens on, once it does; such as for a child process that must not keep it."""
+        return self._intake.sockets
 
     @property
     def port(self) -> int:

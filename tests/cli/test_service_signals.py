@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -175,3 +177,45 @@ def test_a_file_that_is_not_right_keeps_its_flow_and_its_name(tmp_path: Path) ->
     gone, problems = last.read()
     assert [flow.name for flow in gone.served] == ["b", "a"]
     assert "two.toml" in problems[0]
+
+
+FORKS = """
+import os, time
+from pathlib import Path
+from lifecycle.scheduler import handler
+
+@handler("signals.fork")
+def fork(directory):
+    if not (child := os.fork()):
+        os.close(2)
+        Path(directory, "child").write_text(str(os.getpid()))
+        while not Path(directory, "go").exists():
+            time.sleep(0.05)
+        os._exit(0)
+    return child
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_child_keeps_neither_ports_nor_connections(tmp_path: Path) -> None:
+    """When the service is gone its clients know, and another one has its ports."""
+    (tmp_path / "forks.py").write_text(FORKS)
+    flow = f"name = 'work'\nhandlers = 'forks.py'\n[blocks.a]\ncall = 'signals.fork'\nargs = ['{tmp_path}']\n"
+    (tmp_path / "work.toml").write_text(flow)
+    try:
+        with serving(tmp_path, "work.toml", "--web", "127.0.0.1:0") as service:
+            web = int(service.logged("web page").rpartition(":")[2].rstrip("/"))
+            control = service.port
+            with socket.create_connection(("127.0.0.1", control), timeout=10) as connection:
+                connection.sendall(b"LC.ENQUEUE work\r\n")
+                assert b"run" in connection.recv(1_000)
+                wait_until((tmp_path / "child").exists)
+                service.process.kill()
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+        for port in (control, web):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=10)
+            socket.create_server(("127.0.0.1", port)).close()
+    finally:
+        (tmp_path / "go").touch()

@@ -32,6 +32,7 @@ def test_a_unix_socket_is_made_and_removed(tmp_path: Path) -> None:
         dead.close()
         async with serve_unix(echo, path) as server:
             assert server.addresses == (str(path),)
+            assert [one.getsockname() for one in server.sockets] == [str(path)]
             with pytest.raises(RuntimeError, match="listens on no port"):
                 _ = server.port
             reader, writer = await asyncio.open_unix_connection(path)

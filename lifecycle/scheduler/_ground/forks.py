@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import threading
 import traceback
-import weakref
-from typing import NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn, Protocol
 
 from .bridge import end_loop_here, loop_running_here
 
 FAILED = 70
 """The exit code of a child that its handler's code left with an error: EX_SOFTWARE."""
 
+
+class HasFileno(Protocol):
+    """Something with a descriptor."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, negative when it is closed."""
+
+
 _generation = 0
-_ports: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+_ours: dict[int, HasFileno] = {}
 _forking = threading.local()
 
 
@@ -31,9 +39,14 @@ def generation() -> int:
     return _generation
 
 
-def close_in_children(port: socket.socket) -> None:
-    """Have a socket closed in every forked child: a port must not stay taken by it when the service has ended."""
-    _ports.add(port)
+def close_in_children(thing: HasFileno) -> Callable[[], object]:
+    """Take a port or a connection away from every forked child, until what comes back is called.
+
+    With a port in a child's hands no other service could have it when this one has ended, and clients would be
+    connected to nobody.
+    """
+    _ours[id(thing)] = thing
+    return partial(_ours.pop, id(thing), None)
 
 
 def end_child(error: BaseException | None) -> NoReturn:
@@ -60,9 +73,12 @@ def _before() -> None:
 def _in_child() -> None:
     global _generation
     _generation += 1
-    for port in list(_ports):
-        with contextlib.suppress(OSError):
-            port.close()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for thing in _ours.values():
+        if (number := thing.fileno()) >= 0:
+            os.dup2(nothing, number, inheritable=False)  # who closes it later closes nothing of somebody else
+    _ours.clear()
+    os.close(nothing)
     loop, _forking.loop = getattr(_forking, "loop", None), None
     if loop is not None:
         end_loop_here(loop, _end_instead_of_the_loop)

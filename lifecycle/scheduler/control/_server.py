@@ -15,6 +15,8 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
+from anyio.abc import SocketAttribute
+
 from lifecycle import DrainReport, ReaderWorker, Registry, Scope, ServedStream, TaskHandle, __version__, serve_tcp
 from lifecycle.types import Server
 
@@ -24,6 +26,7 @@ from .._ground.addresses import check_password
 from .._ground.alarms import Alarms
 from .._ground.checks import check_integer
 from .._ground.descriptors import affordable
+from .._ground.forks import close_in_children
 from .._ground.opening import enter_and_open
 from .._ground.patience import Patience
 from ._commands import CommandTable
@@ -172,6 +175,8 @@ class ControlServer:
     async def _open(self) -> None:
         await self._scope.enter(self._sessions)
         await self._scope.enter(self._server)
+        for listening in self._server.sockets:
+            self._scope.callback(close_in_children(listening))
 
     def close(self) -> None:
         """Take no more clients; those that are connected go on. Idempotent."""
@@ -312,6 +317,8 @@ class ControlServer:
             scope.callback(self.watch, session, on=False)
             self._strangers.enter(session.id, functools.partial(self._cut_stranger, session))
             scope.callback(self._strangers.leave, session.id)
+            if (connection := stream.extra(SocketAttribute.raw_socket, None)) is not None:
+                scope.callback(close_in_children(connection))
             pair = ReaderWorker(
                 session.read,
                 session.work,

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .._ground.alarms import Alarms
 from .._ground.descriptors import affordable
+from .._ground.forks import close_in_children
 from .._ground.patience import Patience
 
 if TYPE_CHECKING:
@@ -70,10 +71,12 @@ class PageProtocol(H11Protocol):
         super().__init__(*args, **settings)
         self._keeper = keeper
         self._asked = False
+        self._release: Callable[[], object] = object
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
+        self._release = close_in_children(transport.get_extra_info("socket"))
         if len(self.connections) > self._keeper.most:
             self._cut()
         else:
@@ -81,6 +84,7 @@ class PageProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._release()
         self._keeper.asking.leave(self)
         self._keeper.reading.leave(self)
         super().connection_lost(exc)

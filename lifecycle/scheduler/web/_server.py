@@ -145,7 +145,7 @@ class WebServer:
     async def _open(self) -> None:
         listening = _listen(*self._address)
         self._scope.callback(listening.close)
-        close_in_children(listening)
+        self._scope.callback(close_in_children(listening))
         self.port = listening.getsockname()[1]
         keeper = Doorkeeper(self.name, self._scope.start_soon)
         config = uvicorn.Config(

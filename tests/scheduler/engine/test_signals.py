@@ -138,7 +138,7 @@ def test_what_is_stuck_is_named_and_does_not_hold_the_process(cli: Cli, handler:
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", f"handlers = 'handlers.py'\n[blocks.mule]\ncall = '{handler}'\n")
     db = cli.directory / "jobs.sqlite"
-    process = cli.start("run", flow, "--db", db, "--drain-timeout", 0.1)
+    process = cli.start("run", flow, "--db", db, "--drain-timeout", 0.1, "--cancel-timeout", 0.3)
     wait_until(lambda: bool(lines_in(cli.directory / "notes")))
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)  # two at once would be one
