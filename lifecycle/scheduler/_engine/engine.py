@@ -29,6 +29,7 @@ from .leftovers import Leftovers
 from .lending import Lending
 from .outcome import JobOutcome
 from .reconciler import Reconciler, outcome_of_record
+from .refusals import Refusals
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Engine:
         self.lending = Lending(self)
         self._endings = Endings(self, tasks, close_timeout)
         self.leftovers = Leftovers(store, name)
-        self.refused = 0
+        self.refusals = Refusals()
         self._context = copy_context()  # of whoever has opened the scheduler: jobs begin in copies of it
         self._draining = False
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker

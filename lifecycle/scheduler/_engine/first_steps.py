@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from .._ground.bridge import call_after_first_steps
 
 if TYPE_CHECKING:
-    from lifecycle import TaskHandle
-
     from .attempt import Attempt
 
 
 class FirstSteps:
-    """Looks once, a turn of the loop later, whether the attempts whose tasks were made have begun.
+    """Looks, a turn of the loop later, whether the attempts whose tasks were made have begun, or are over.
 
     One look for all that begin in a turn costs less than a callback for every task.
 
@@ -36,9 +33,9 @@ class FirstSteps:
     def _look(self) -> None:
         fresh, self._fresh = self._fresh, []
         for attempt in fresh:
-            if not attempt.begun and attempt.task is not None:
-                attempt.task.add_done_callback(partial(self._ended, attempt))
-
-    def _ended(self, attempt: Attempt, _: TaskHandle[None]) -> None:
-        if not attempt.begun:
-            self._lost(attempt, "its task was cancelled before its first step")
+            if attempt.begun or attempt.task is None:
+                continue
+            if attempt.task.done():
+                self._lost(attempt, "its task was cancelled before its first step")
+            else:  # it was made after this was asked for, in the same turn
+                self.watch(attempt)

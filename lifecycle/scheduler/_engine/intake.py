@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._ground.errors import StoreError
 from .._work.handlers import registered_handlers
 from .submission import call_settings, find_handler, new_job
 
@@ -20,7 +18,7 @@ async def submit_call(
     engine: Engine, work: Callable[..., Any] | str, args: tuple[Any, ...], given: Mapping[str, Any]
 ) -> Job:
     """Submit one call of a handler, and return a handle on it."""
-    with counting_refusals(engine):
+    with engine.refusals:
         durable = engine.store.durable
         handler = find_handler(work, registered_handlers(), durable=durable)
         new = new_job(handler, args, call_settings(given), durable=durable)
@@ -36,17 +34,5 @@ async def submit_flow(
     fresh: bool = False,
 ) -> FlowRun:
     """Start a run of a flow, or take over its unfinished one, and return a handle on it."""
-    with counting_refusals(engine):
+    with engine.refusals:
         return await engine.runs.submit(flow, flow.bind(params), resume=resume, fresh=fresh)
-
-
-@contextmanager
-def counting_refusals(engine: Engine) -> Iterator[None]:
-    """Count what is refused; its sender gets the error."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception:
-        engine.refused += 1
-        raise

@@ -391,7 +391,7 @@ class Scheduler(JobAccess):
             return SchedulerStatistics(self.name, self.workers, 0, 0, 0, ended, {}, 0)
         running, waiting, runs = engine.busy, engine.lending.lent, len(engine.runs.open)
         left = dict(engine.leftovers.counts)
-        return SchedulerStatistics(self.name, self.workers, running, waiting, runs, ended, left, engine.refused)
+        return SchedulerStatistics(self.name, self.workers, running, waiting, runs, ended, left, engine.refusals.count)
 
     @property
     def limits(self) -> Limits:
