@@ -1,4 +1,4 @@
-"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs``, ``schedules``, ``limits`` and ``store``."""
+"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs``, ``runs``, ``schedules`` and others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from ._group import cli, main
 from ._jobs import jobs
 from ._limits import limits
 from ._run import run
+from ._runs import runs
 from ._schedules import schedules
 from ._serve import serve
 from ._store import store
@@ -15,6 +16,7 @@ cli.add_command(run)
 cli.add_command(serve)
 cli.add_command(validate)
 cli.add_command(jobs)
+cli.add_command(runs)
 cli.add_command(schedules)
 cli.add_command(store)
 cli.add_command(limits)

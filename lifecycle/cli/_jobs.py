@@ -1,4 +1,4 @@
-"""``lifecycle jobs``: look at the jobs in a database, and cancel some."""
+"""``lifecycle jobs``: look at the jobs in a database, cancel some, try them again, wait for them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from ..scheduler import JobStatus
-from ..scheduler._ground.text import plural
 from ..scheduler._store.filters import job_filter
 from ..scheduler._store.outside import StoreFile
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
+from ._retry import retry_jobs
+from ._runs import cancel_run
+from ._wait import wait_for_jobs
 from .show._jobs import print_job, print_jobs
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
@@ -19,7 +21,7 @@ from .show._plain import PlainDisplay
 
 @click.group()
 def jobs() -> None:
-    """Look at the jobs in a database, and cancel some, while schedulers work on it or not."""
+    """Look at the jobs in a database, cancel them and try them again, while schedulers work on it or not."""
 
 
 @jobs.command("list")
@@ -80,7 +82,7 @@ def cancel(
     file = store_file(db)
     codes = [_cancel_one(file, db, one, reason, as_json) for one in job]
     if run_id is not None:
-        codes.append(_cancel_run(file, db, run_id, reason, as_json))
+        codes.append(cancel_run(file, db, run_id, reason, as_json))
     context.exit(max(codes))
 
 
@@ -100,15 +102,5 @@ def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool)
     return 1 if ended else 0
 
 
-def _cancel_run(file: StoreFile, db: Path, run_id: int, reason: str, as_json: bool) -> int:
-    found = refusing(PlainDisplay(), lambda: file.cancel_run(run_id, reason))
-    if found is None:
-        unknown(db, f"run {run_id}", "jobs")
-    cancelled, stopping = found
-    if as_json:
-        say_json({"run": run_id, "cancelled": cancelled, "stopping": stopping})
-    elif cancelled or stopping:
-        say(f"run {run_id}: {plural(cancelled, 'job')} cancelled, {stopping} being stopped")
-    else:
-        say(f"run {run_id}: had ended")
-    return 0 if cancelled or stopping else 1
+jobs.add_command(retry_jobs)
+jobs.add_command(wait_for_jobs)

@@ -32,25 +32,31 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
     if as_json:
         say_json(job.to_dict())
         return
-    facts: list[tuple[str, Any]] = [
-        ("job", f"{job.id} {job.name}"),
-        ("flow", f"{job.flow}, run {job.run_id}" if job.run_id else None),
-        ("kind", job.kind),
-        ("state", spaced(job.status.value)),
-        ("waits for", job.waits_for),
-        ("priority", job.priority),
-        ("needs", ", ".join(job.needs)),
-        ("attempts", f"{job.attempts}, of them {job.failures} failed; {job.retries} retries allowed"),
-        ("created", moment(job.created)),
-        ("due", moment(job.due)),
-        ("started", moment(job.started)),
-        ("finished", moment(job.finished)),
-        ("time", duration(job.seconds) if job.seconds is not None else None),
-        ("error", job.error),
-        ("result", None if job.result is None else json.dumps(job.result, ensure_ascii=False, indent=2)),
-        ("log", job.log),
-        ("traceback", job.trace),
-    ]
+    say_facts(
+        [
+            ("job", f"{job.id} {job.name}"),
+            ("flow", f"{job.flow}, run {job.run_id}" if job.run_id else None),
+            ("kind", job.kind),
+            ("state", spaced(job.status.value)),
+            ("waits for", job.waits_for),
+            ("priority", job.priority),
+            ("needs", ", ".join(job.needs)),
+            ("attempts", f"{job.attempts}, of them {job.failures} failed; {job.retries} retries allowed"),
+            ("created", moment(job.created)),
+            ("due", moment(job.due)),
+            ("started", moment(job.started)),
+            ("finished", moment(job.finished)),
+            ("time", duration(job.seconds) if job.seconds is not None else None),
+            ("error", job.error),
+            ("result", None if job.result is None else json.dumps(job.result, ensure_ascii=False, indent=2)),
+            ("log", job.log),
+            ("traceback", job.trace),
+        ]
+    )
+
+
+def say_facts(facts: Sequence[tuple[str, Any]]) -> None:
+    """Print facts with their names, those that there are."""
     for name, value in facts:
         if value not in (None, ""):
             say(_fact(name, str(value)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,14 +13,15 @@ from typing import Literal, NamedTuple
 from .._ground.errors import StoreError
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
-from . import again, claiming, operations, owners, schedules, views
+from . import again, claiming, operations, owners, schedules, views, waiting
 from .files import begin_to_write, connect, explain
 from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
-from .listing import list_jobs
+from .listing import list_jobs, list_runs
 from .records import Cancelling, JobRecord, ScheduleRecord
 from .revival import Revived
+from .run_records import RunFilter, RunRecord
 
 
 class Retried(NamedTuple):
@@ -143,6 +144,72 @@ class StoreFile:
         with self._transaction("rw") as db:
             owners.retire_dead_owners(db, self._path)
             return again.revive_run(db, run, by=None, known=(), now=time.time())
+
+    def untaken(self, jobs: Collection[int]) -> dict[int, str]:
+        """Return what those of these jobs wait for that no scheduler has taken, by number.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            dead = self._dead(db)
+            alone = views.unowned(db, jobs, dead)
+            records = {number: views.job(db, number, dead) for number in alone}
+            return {number: record.waits_for for number, record in records.items() if record and record.waits_for}
+
+    def unfinished_jobs(self, run: int) -> Sequence[int]:
+        """Return the numbers of the jobs of a run that have not ended.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return [job.id for job in views.jobs_of(db, run) if not job.status.final]
+
+    def alive(self) -> bool:
+        """Return whether a scheduler works on it.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return waiting.owners_of(db, self._dead(db)).any_alive
+
+    def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
+        """Return those of these jobs that have ended, and None for those that there are not any more.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return views.ended_jobs(db, jobs)
+
+    def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
+        """Return the newest runs that are wanted, the newest last; what a process that has ended had is interrupted.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            return list_runs(db, wanted, self._dead(db))
+
+    def run(self, run: int) -> RunRecord | None:
+        """Return one run, None when there is no such run.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return next(iter(self.runs(RunFilter(run=run, limit=1))), None)
+
+    def ended_runs(self, runs: Collection[int]) -> Mapping[int, RunRecord | None]:
+        """Return those of these runs that have ended, and None for those that there are not any more.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._transaction("ro") as db:
+            ended = views.ended_runs(db, runs)
+            return {run: next(iter(list_runs(db, RunFilter(run=run, limit=1))), None) for run in ended}
 
     def schedules(self) -> Sequence[ScheduleRecord]:
         """Return all schedules, by name.

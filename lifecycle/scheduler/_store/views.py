@@ -91,6 +91,13 @@ def ended_jobs(db: sqlite3.Connection, jobs: Collection[int]) -> dict[int, JobRe
     return ended
 
 
+def unowned(db: sqlite3.Connection, jobs: Collection[int], dead: Collection[int]) -> Sequence[int]:
+    """Return those of these jobs that have not ended and belong to nobody who lives."""
+    owner = "SELECT owner FROM jobs WHERE id = ? AND finished IS NULL"
+    found = {number: db.execute(owner, (number,)).fetchone() for number in jobs}
+    return [number for number, row in found.items() if row and (row[0] is None or row[0] in dead)]
+
+
 def ended_runs(db: sqlite3.Connection, runs: Collection[int]) -> Collection[int]:
     """Return the numbers of those of these runs that have ended, or are not there any more."""
     going = "SELECT 1 FROM runs WHERE id = ? AND finished IS NULL"

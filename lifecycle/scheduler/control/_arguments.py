@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from .._store.records import JobStatus
 from ._commands import CommandError, shown
 from ._parser import Words
 
@@ -34,6 +35,19 @@ def text(word: bytes) -> str:
         return word.decode()
     except UnicodeDecodeError:
         raise CommandError(f"expected UTF-8, got {shown(word)}") from None
+
+
+def known_statuses(word: bytes) -> list[JobStatus]:
+    """Return the states that a word names, with commas between them.
+
+    Raises:
+        CommandError: there is no such state.
+    """
+    try:
+        return [JobStatus(one) for one in text(word).lower().split(",")]
+    except ValueError:
+        names = ", ".join(status.value for status in JobStatus)
+        raise CommandError(f"unknown status {shown(word)}; there are {names}") from None
 
 
 def time_of_day(word: bytes, what: str) -> datetime | float:

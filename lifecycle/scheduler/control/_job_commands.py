@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .._ground.text import one_line, shorten
-from .._store.records import JobRecord, JobStatus
-from ._arguments import number, options, plain, text, time_of_day
-from ._commands import CommandError, CommandTable, shown
+from .._store.records import JobRecord
+from ._arguments import known_statuses, number, options, plain, text, time_of_day
+from ._commands import CommandError, CommandTable
 from ._encoder import encode
 from ._parser import Words
 
@@ -89,14 +89,6 @@ async def cancel(session: Session, words: Words) -> bytes:
 @commands.command("LC.LIST", 0, None)
 async def list_(session: Session, words: Words) -> bytes:
     """LC.LIST [STATUS a,b] [RUN n] [FLOW name] [NAME name] [SINCE at] [UNTIL at] [LIMIT n]: the newest jobs."""
-
-    def known_statuses(word: bytes) -> list[JobStatus]:
-        try:
-            return [JobStatus(one) for one in text(word).lower().split(",")]
-        except ValueError:
-            names = ", ".join(status.value for status in JobStatus)
-            raise CommandError(f"unknown status {shown(word)}; there are {names}") from None
-
     wanted = options(
         words[1:],
         {
@@ -109,12 +101,21 @@ async def list_(session: Session, words: Words) -> bytes:
             b"LIMIT": lambda word: number(word, "LIMIT"),
         },
     )
-    limit = wanted.pop("limit", 100)
+    limit = check_limit(session, wanted.pop("limit", 100))
+    records = await session.server.scheduler.jobs(limit=limit, **wanted)
+    return encode([facts_of(record, details=False) for record in records], session.resp)
+
+
+def check_limit(session: Session, limit: int) -> int:
+    """Return how long a list may be.
+
+    Raises:
+        CommandError: that is longer than one may be.
+    """
     most = session.server.limits.listed
     if not 1 <= limit <= most:
         raise CommandError(f"LIMIT: expected 1 to {most:,}, got {limit}")
-    records = await session.server.scheduler.jobs(limit=limit, **wanted)
-    return encode([facts_of(record, details=False) for record in records], session.resp)
+    return limit
 
 
 def facts_of(record: JobRecord, *, details: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from . import (
     _event_commands,
     _job_commands,
     _limit_commands,
+    _run_commands,
     _schedule_commands,
     _store_commands,
 )
@@ -23,6 +24,7 @@ COMMANDS: Final[CommandTable[Session]] = CommandTable(
         **_connection_commands.commands,
         **_client_commands.commands,
         **_job_commands.commands,
+        **_run_commands.commands,
         **_event_commands.commands,
         **_schedule_commands.commands,
         **_store_commands.commands,
