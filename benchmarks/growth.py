@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], help="no case with this in its name")
     parser.add_argument("--patience", type=float, default=30.0, help="seconds that one round at one size may take")
     options = parser.parse_args()
-    sizes = [size for size in sized([100, 1_000, 10_000, 100_000], [20, 40]) if size <= options.largest]
+    sizes = [size for size in sized([100, 1_000, 10_000, 100_000, 1_000_000], [20, 40]) if size <= options.largest]
     silence()
     print(f"{'microseconds per operation':64}{''.join(f'{size:>12,}' for size in sizes)}{'exponent':>9}")
     grown = sum(

@@ -22,11 +22,13 @@ from . import (
     process,
     scopes,
     servers,
+    stores,
     timers,
 )
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
     "CASES", "Case", "Laps", "broadcasts", "connects", "flows", "groups", "held_back", "kept", "lenders", "limits",
-    "mailboxes", "managers", "nesting", "others", "process", "scopes", "servers", "silence", "timers",
+    "mailboxes", "managers", "nesting", "others", "process", "scopes", "servers", "silence", "stores",
+    "timers",
 ]  # fmt: skip

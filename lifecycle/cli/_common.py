@@ -17,6 +17,7 @@ from lifecycle import LifecycleError
 from ..scheduler import FlowError, RunConflict, StoreError
 from ..scheduler._ground.checks import LONGEST
 from ..scheduler._ground.text import quote
+from ..scheduler._store.crashes import MAX_CRASHES
 from ..scheduler._store.outside import StoreFile
 from .show._display import Display
 from .show._lines import complain
@@ -105,6 +106,22 @@ keep_jobs_option = click.option(
     show_default=True,
     metavar="N",
     help="How many of the newest jobs are kept, whatever their age.",
+)
+store_patience_option = click.option(
+    "--store-patience",
+    type=seconds,
+    default="5m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long a locked database or a full disk is waited for, before it ends.",
+)
+max_crashes_option = click.option(
+    "--max-crashes",
+    type=click.IntRange(1),
+    default=MAX_CRASHES,
+    show_default=True,
+    metavar="N",
+    help="How often the process may die while a job runs, before that job has failed.",
 )
 
 

@@ -26,7 +26,9 @@ from ._common import (
     keep_for_option,
     keep_jobs_option,
     lines_of,
+    max_crashes_option,
     refusing,
+    store_patience_option,
     workers_option,
 )
 from ._owned import still_owned
@@ -47,6 +49,8 @@ from .show._plain import PlainDisplay
 @cancel_option
 @keep_for_option
 @keep_jobs_option
+@store_patience_option
+@max_crashes_option
 @click.option("--fresh", is_flag=True, help="Cancel what is left of an unfinished run and begin a new one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
 @click.pass_context
@@ -61,6 +65,8 @@ def run(
     cancel_timeout: float,
     keep_for: float,
     keep_jobs: int,
+    store_patience: float,
+    max_crashes: int,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -82,6 +88,8 @@ def run(
         adopt=False,
         keep_for=keep_for,
         keep_jobs=keep_jobs,
+        store_patience=store_patience,
+        max_crashes=max_crashes,
     )
     running = _Running(scheduler, loaded, values, fresh, display)
     code, problems = running.to_its_end(drain_timeout)

@@ -21,7 +21,9 @@ from ._common import (
     keep_for_option,
     keep_jobs_option,
     lines_of,
+    max_crashes_option,
     refusing,
+    store_patience_option,
     workers_option,
 )
 from ._owned import still_owned
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 @cancel_option
 @keep_for_option
 @keep_jobs_option
+@store_patience_option
+@max_crashes_option
 @click.option("--json", "as_json", is_flag=True, help="Events on standard output, one JSON object per line.")
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="The lowest level that is logged."
@@ -79,6 +83,8 @@ def serve(
     cancel_timeout: float,
     keep_for: float,
     keep_jobs: int,
+    store_patience: float,
+    max_crashes: int,
     as_json: bool,
     log_level: str,
     log_json: bool,
@@ -105,6 +111,8 @@ def serve(
             on_event=display.event,
             keep_for=keep_for,
             keep_jobs=keep_jobs,
+            store_patience=store_patience,
+            max_crashes=max_crashes,
         )
         code = _until_signal(service, scheduler, display, drain_timeout, signals)
         owned = still_owned(threads, db)

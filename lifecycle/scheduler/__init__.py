@@ -11,7 +11,7 @@ from ._engine.schedules import Schedule
 from ._engine.statistics import SchedulerStatistics
 from ._engine.upkeep import Upkeep
 from ._flows.load import flow_of_table, load_flow
-from ._ground.errors import FlowError, JobConflict, JobFailed, JobStopped, RunConflict, StoreError
+from ._ground.errors import FlowError, JobConflict, JobFailed, JobStopped, RunConflict, StoreBusy, StoreError
 from ._ground.events import Event
 from ._ground.names import show_at
 from ._store.limit_record import LimitRecord
@@ -44,6 +44,7 @@ __all__ = [
     "ScheduleRecord",
     "Scheduler",
     "SchedulerStatistics",
+    "StoreBusy",
     "StoreError",
     "StoreFacts",
     "Upkeep",

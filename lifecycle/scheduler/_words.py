@@ -112,6 +112,10 @@ def sentence(event: Event) -> str | None:
         return f"web page: http://{url_host(data['host'])}:{data['port']}/"
     if event.kind == "loop_blocked":
         return f"{data['task']} blocked the event loop for {duration(data['seconds'])}, at {data['place']}"
+    if event.kind == "store_waiting":
+        return f"the store cannot be written, for {duration(data['seconds'])} now: {data['reason']}"
+    if event.kind == "store_recovered":
+        return f"the store can be written again, after {duration(data['seconds'])}"
     if event.kind == "draining":
         return f"draining: waiting for {plural(data['count'], 'job')} ({shorten(', '.join(data['running']), 100)})"
     return None

@@ -32,7 +32,7 @@ DOUBLED_DEPTH = 4.15
 #: What is done in these depends on the clock, or on the other end of a socket.
 UNSTEADY = (
     "timers", "timers_by_cron", "server", "server_ends", "served_stream", "dialled", "run", "registry_expiry",
-    "cached_ended",
+    "cached_ended", "jobs_in_memory", "jobs_in_a_file", "lists_of_a_file", "starts_with_a_file", "retention",
 )  # fmt: skip
 
 

@@ -8,15 +8,17 @@ With ``finish`` it puts in nothing more and ends when every job has ended.
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import itertools
 import json
+import logging
 import mmap
 import os
 import random
 import sqlite3
 import struct
 import sys
+import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -25,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import OwnerClosed
-from lifecycle.scheduler import Context, Flow, Scheduler, StoreError, flow_of_table, handler
-from lifecycle.scheduler._store import files, sqlite
+from lifecycle.scheduler import Context, Flow, Scheduler, StoreBusy, StoreError, flow_of_table, handler
+from lifecycle.scheduler._store import locks, patience
 
 TOLD = json.loads(sys.argv[1])
 TAG: str = TOLD["tag"]  # of this process, and never again
@@ -43,9 +45,10 @@ def skewed(clock: Callable[[], float], path: str) -> Callable[[], float]:
 if TOLD["clock"]:
     time.time = skewed(time.time, TOLD["clock"])
 
-if TOLD["lock_timeout"]:
-    patient = functools.partial(files.connect, lock_timeout=TOLD["lock_timeout"])
-    sqlite.connect = patient  # type: ignore[assignment]
+if TOLD["troubled"]:
+    patience.LOCK_TIMEOUT = 0.3
+    locks.KEPT_EVERY, locks.DOUBT = 0.1, 1.5
+    logging.getLogger("lifecycle.scheduler").setLevel(logging.ERROR)  # that it waits is no failure
 
 LEDGER = os.open(TOLD["ledger"], os.O_RDWR | os.O_CREAT | os.O_APPEND)
 CHANCE = random.Random(TOLD["seed"])
@@ -126,13 +129,18 @@ async def submit_jobs(scheduler: Scheduler, lane: int) -> None:
             settings |= {"retries": CHANCE.randint(0, 4), "backoff": (0.001, 0.05)}
         if kind == "slow" and CHANCE.random() < 0.3:
             settings |= {"timeout": 0.03, "retries": CHANCE.randint(0, 1), "backoff": (0.001, 0.05)}
-        job = await scheduler.submit(kind, name, name=name, **settings)
+        try:
+            job = await scheduler.submit(kind, name, name=name, **settings)
+        except StoreBusy:
+            note("busy", name)
+            continue
         note("accepted", name, job.id)
         await asyncio.to_thread(os.fsync, LEDGER)
         if CHANCE.random() < 0.2:
             await asyncio.sleep(CHANCE.random() * 0.03)
-            if await job.cancel("not wanted any more"):
-                note("unwanted", name, TAG)
+            with contextlib.suppress(StoreBusy):
+                if await job.cancel("not wanted any more"):
+                    note("unwanted", name, TAG)
         elif CHANCE.random() < 0.6:
             await job.wait()
 
@@ -140,7 +148,10 @@ async def submit_jobs(scheduler: Scheduler, lane: int) -> None:
 async def submit_flows(scheduler: Scheduler, role: str, last: float = float("inf")) -> None:
     """Put in the run of a flow that was not seen to end, or the next one, and again."""
     for number in itertools.count(1 + sum(line.startswith(f"ran {role} ") for line in ledger())):
-        run = await scheduler.submit(the_flow(), params={"who": role, "number": number}, resume=True)
+        while True:
+            with contextlib.suppress(StoreBusy):
+                run = await scheduler.submit(the_flow(), params={"who": role, "number": number}, resume=True)
+                break
         note("run", run.id, role, number)
         outcome = await run.wait()
         if outcome.status.final:
@@ -162,17 +173,29 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
+async def put_schedule(scheduler: Scheduler, name: str, timing: dict[str, Any]) -> None:
+    """Store a schedule, as soon as that can be."""
+    while True:
+        with contextlib.suppress(StoreBusy):
+            await scheduler.schedule(name, tick, **timing)
+            return
+
+
 @asynccontextmanager
 async def a_scheduler() -> AsyncIterator[Scheduler]:
     """Open a scheduler with its schedules, and say so."""
-    kept: dict[str, Any] = {"keep_for": None, "keep_jobs": TOLD["keep"]}
+    kept: dict[str, Any] = {"keep_for": None, "keep_jobs": TOLD["keep"], "max_crashes": TOLD["max_crashes"]}
     # No watch for stalls: a busy machine makes them, and what is said on stderr is a failure here.
     async with Scheduler(TOLD["database"], workers=6, name=ROLE, stall_threshold=None, **kept) as scheduler:
         for name, timing in SCHEDULES.items():
             if name in TOLD["schedules"]:
-                await scheduler.schedule(name, tick, **timing)
+                await put_schedule(scheduler, name, timing)
         print("up", flush=True)
+        up.set()
         yield scheduler
+
+
+up = threading.Event()
 
 
 async def work() -> None:
@@ -198,13 +221,13 @@ async def finish() -> None:
 
 
 def main() -> int:
-    """Return 0 when everything has ended, 3 when the store could not be used any more."""
+    """Return 0 when everything has ended, 3 when the store could not be used any more, 5 when it was only busy."""
     refused = 0
     try:
         asyncio.run(finish() if TOLD["finish"] else work())
     except* StoreError as errors:
         print(repr(errors), flush=True)
-        refused = 3
+        refused = 5 if up.is_set() and errors.subgroup(StoreBusy) else 3
     except* OwnerClosed as errors:  # of those who were about to put something in when the store failed
         print(repr(errors), flush=True)
         refused = refused or 4

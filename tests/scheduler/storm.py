@@ -58,6 +58,7 @@ ALLOWED = {
     ("interrupted", "pending"): 0,
     ("pending", "pending"): 0,  # taken over from a dead owner
     ("interrupted", "cancelled"): 0,
+    ("interrupted", "failed"): 0,  # it has crashed its process too often
     ("pending", "cancelled"): 0,
     **{("running", end): 0 for end in FINAL},
     **{(end, ""): 0 for end in FINAL},
@@ -75,8 +76,10 @@ class Storm:
         database: the store's file, by default in the directory.
         keep: so many ended jobs are kept; the others are deleted by the programs.
         schedules: the names of the schedules.
-        lock_timeout: seconds that a program waits for another's transaction; 0 for what is built in.
+        troubled: whether the store is sometimes not to be written, or its files are not there.
         may_refuse: whether a program may find that it cannot use the store, and end by itself.
+        max_crashes: crashes of its process after which a job has failed; None for never.
+        names: the names by which the programs open the database, in turn; by default its own.
     """
 
     directory: Path
@@ -84,8 +87,10 @@ class Storm:
     database: Path = field(default=Path())
     keep: int | None = None
     schedules: tuple[str, ...] = ("burst", "newest", "drop", "delay")
-    lock_timeout: float = 0.0
+    troubled: bool = False
     may_refuse: bool = False
+    max_crashes: int | None = None
+    names: tuple[Path, ...] = ()
     clock: Path | None = None
 
     def __post_init__(self) -> None:
@@ -140,12 +145,16 @@ class Storm:
         wanted = self.chance.choice((["A"], ["B"], ["A", "B"], ["A", "B"]))
         return [self._start(role) for role in wanted if role not in self._alive]
 
+    def _name(self) -> Path:
+        return self.names[self._started % len(self.names)] if self.names else self.database
+
     def _start(self, role: str, *, finish: bool = False) -> subprocess.Popen[str]:
         self._started += 1
         told = {
-            "database": str(self.database), "ledger": str(self.ledger), "role": role, "roles": ["A", "B"],
+            "database": str(self._name()), "ledger": str(self.ledger), "role": role, "roles": ["A", "B"],
             "tag": f"{role}{self._started}", "seed": self.chance.randrange(2**32), "keep": self.keep, "finish": finish,
-            "schedules": self.schedules, "clock": str(self.clock or ""), "lock_timeout": self.lock_timeout,
+            "schedules": self.schedules, "clock": str(self.clock or ""), "troubled": self.troubled,
+            "max_crashes": self.max_crashes,
         }  # fmt: skip
         process = self._alive[role] = subprocess.Popen(
             [sys.executable, str(PROGRAM), json.dumps(told)],
@@ -176,6 +185,7 @@ class Storm:
 
     def _refused(self, process: subprocess.Popen[str], out: str) -> None:
         assert self.may_refuse, f"it has ended by itself with {process.returncode}: {out}\n{self.messages()}"
+        # Not 5: it was at work already, and should have waited.
         assert process.returncode == 3, f"{process.returncode}: {out}\n{self.messages()}"
         self.refusals += 1
 
@@ -188,14 +198,14 @@ class Storm:
 
     def check_integrity(self, pragma: str) -> None:
         """Have SQLite look at the whole file."""
-        with closing(sqlite3.connect(self.database, timeout=60.0)) as db:
-            try:
+        try:
+            with closing(sqlite3.connect(self.database, timeout=60.0)) as db:
                 found = db.execute(f"PRAGMA {pragma}").fetchall()
-            except sqlite3.OperationalError:
-                if not self.may_refuse:
-                    raise
-                return
-            assert found == [("ok",)]
+        except sqlite3.OperationalError:
+            if not self.may_refuse:
+                raise
+            return
+        assert found == [("ok",)]
 
     def _unfinished(self) -> list[Any]:
         with closing(sqlite3.connect(self.database, timeout=60.0)) as db:
@@ -221,13 +231,16 @@ class Storm:
             assert by_name[name].job == number, f"{name} was accepted and is not there"
         for name, story in by_name.items():
             ledger.check(name, story)
+        if self.max_crashes is not None:
+            for story in history.values():
+                check_crashes(story, self.max_crashes)
         hit = sum(move[:2] == ("running", "interrupted") for story in history.values() for move in story.moves)
         if self.kills >= MANY:
             assert hit > 0, "the kills have to hit jobs in flight"
             assert dues > 0
         return (
             f"seed {self.seed}: {self.kills} kills, {self.refusals} refusals, {len(history)} jobs, "
-            f"{len(ledger.accepted)} accepted one by one, {left[0]} runs, {dues} due times, "
+            f"{len(ledger.accepted)} accepted one by one, {ledger.busy} refused, {left[0]} runs, {dues} due times, "
             f"{hit} attempts interrupted, {len(ledger.unwanted)} cancelled"
         )
 
@@ -277,6 +290,14 @@ def check_story(story: Story) -> None:
     assert state in FINAL or (state == "" and story.moves[-1][0] in FINAL), story
 
 
+def check_crashes(story: Story, most: int) -> None:
+    """Check that a job ends with its last crash, and only then because of one; here nothing else interrupts jobs."""
+    moves = [move[:2] for move in story.moves]
+    crashes = moves.count(("running", "interrupted"))
+    assert crashes <= most, story
+    assert (("interrupted", "failed") in moves) <= (crashes == most), story
+
+
 @dataclass
 class Ledger:
     """What the programs have written down: by name, in the order of the lines."""
@@ -285,13 +306,16 @@ class Ledger:
     begun: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     ended: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     unwanted: dict[str, str] = field(default_factory=dict)
+    busy: int = 0
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
         """Return what is in a file; what was begun elsewhere after it was no more wanted fails at once."""
         ledger = cls()
         for what, name, *details in _lines(path):
-            if what == "accepted":
+            if what == "busy":
+                ledger.busy += 1
+            elif what == "accepted":
                 ledger.accepted[name] = int(details[0])
             elif what == "unwanted":
                 ledger.unwanted[name] = details[0]

@@ -69,6 +69,31 @@ def locks(database: Path, lock_timeout: float) -> Callable[[random.Random, Wait]
     return make
 
 
+def lock_files(directory: Path) -> Callable[[random.Random, Wait], None]:
+    """Delete the locks of the owners, as one who tidies up."""
+
+    def make(chance: random.Random, wait: Wait) -> None:
+        while not wait(chance.random() * 0.5):
+            for file in directory.glob("*-owner-*"):
+                if chance.random() < 0.7:
+                    file.unlink(missing_ok=True)
+
+    return make
+
+
+def moves(directory: Path) -> Callable[[random.Random, Wait], None]:
+    """Move the directory of a store away for a moment."""
+
+    def make(chance: random.Random, wait: Wait) -> None:
+        away = directory.with_name("away")
+        while not wait(chance.random() * 1.5):
+            directory.rename(away)
+            wait(chance.random() * 0.3)
+            away.rename(directory)
+
+    return make
+
+
 def jumps(clock: Path, hours: float) -> Callable[[random.Random, Wait], None]:
     """Set the clock forwards and back, by hours and by fractions of a second."""
     clock.write_bytes(struct.pack("d", 0.0))

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("lifecycle.scheduler")
 
 
+_LOGGED = frozenset({"loop_blocked", "store_waiting", "store_recovered"})
+"""Events that the scheduler has logged by itself."""
+
+
 class LogDisplay(Display):
     """Logs what happens, with the numbers of job, run and attempt as extra fields."""
 
@@ -27,7 +31,7 @@ class LogDisplay(Display):
         text = sentence(event)
         if event.kind == "run_finished":
             text = f"{event.data['flow']}: run {event.run_id} {spaced(event.data['status'])}"
-        if text is not None and event.kind != "loop_blocked":  # which is in the log since it began
+        if text is not None and event.kind not in _LOGGED:
             logger.log(level, "%s", text, extra=_extra(event))
 
     def outcome(self, outcome: RunOutcome, seconds: float) -> None:

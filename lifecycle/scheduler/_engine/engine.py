@@ -340,7 +340,7 @@ class Engine:
         """Publish the jobs that will not run because of an end, and end the run if that was its last job."""
         for skipped in settled.skipped:
             self.counts[JobStatus.CANCELLED] += 1
-            self._publish_cancelled(skipped.id, skipped.name, settled.run_id, skipped.reason)
+            self._publish_unrun(skipped.id, skipped.name, settled.run_id, JobStatus.CANCELLED, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
             await self.runs.end(settled.run_id)
         self._note_change()
@@ -356,7 +356,7 @@ class Engine:
             return True
         job = self.jobs.get(job_id)
         name = job.name if job is not None else str(job_id)
-        self._note_cancelled(job_id, cancelling.settled.run_id, name, reason)
+        self._note_unrun(job_id, cancelling.settled.run_id, name, JobStatus.CANCELLED, reason)
         await self.settle(cancelling.settled)
         return True
 
@@ -387,15 +387,15 @@ class Engine:
         if notice.status is JobStatus.RUNNING:
             self._stop(notice.job_id, notice.reason)
         else:
-            self._note_cancelled(notice.job_id, notice.run_id, notice.name, notice.reason)
+            self._note_unrun(notice.job_id, notice.run_id, notice.name, notice.status, notice.reason)
         if notice.run_finished and notice.run_id is not None:
             await self.runs.end(notice.run_id)
 
-    def _note_cancelled(self, job_id: int, run_id: int | None, name: str, reason: str) -> None:
-        self.counts[JobStatus.CANCELLED] += 1
-        self._publish_cancelled(job_id, name, run_id, reason)
+    def _note_unrun(self, job_id: int, run_id: int | None, name: str, status: JobStatus, reason: str) -> None:
+        self.counts[status] += 1
+        self._publish_unrun(job_id, name, run_id, status, reason)
         if job := self.jobs.get(job_id):
-            job._end(JobOutcome(name, JobStatus.CANCELLED, error=reason))
+            job._end(JobOutcome(name, status, error=reason))
         self._note_change()
 
     def close_jobs(self) -> None:
@@ -431,6 +431,6 @@ class Engine:
         """Tell what has happened to an attempt."""
         self.feed.publish(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
 
-    def _publish_cancelled(self, job_id: int, name: str, run_id: int | None, reason: str) -> None:
-        data = {"status": "cancelled", "error": reason, "seconds": 0.0}
+    def _publish_unrun(self, job_id: int, name: str, run_id: int | None, status: JobStatus, reason: str) -> None:
+        data = {"status": status.value, "error": reason, "seconds": 0.0}
         self.feed.publish(Event("job_finished", job_id, name, run_id, None, data))

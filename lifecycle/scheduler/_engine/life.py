@@ -13,7 +13,7 @@ import anyio
 
 from lifecycle import DrainReport, OwnerClosed, Scope, TaskHandle, TaskManager
 
-from .._ground.bridge import cancel_again
+from .._ground.bridge import being_cancelled, cancel_again
 from .._ground.events import Event
 from .._ground.opening import enter_and_open
 from .._store.protocol import Store
@@ -21,6 +21,7 @@ from .._work.handlers import registered_handlers
 from .engine import Engine
 from .feed import Feed
 from .stalls import StallWatch
+from .troubles import StoreWatch
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -56,6 +57,7 @@ class Life:
     Attributes:
         engine: runs the jobs; None before it is opened.
         state: where it is.
+        store_watch: knows whether the store can be written.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Life:
         self.name = name
         self.engine: Engine | None = None
         self.state = State.NEW
+        self.store_watch = StoreWatch(feed, name)
         self._store = store
         self._feed = feed
         self._workers = workers
@@ -153,6 +156,7 @@ class Life:
         slow = self._scope.start_soon(self._tell_of_slow_opening, name=f"opening of {self.name}")
         # Registered before it is opened: a half-opened store is closed as well.
         self._scope.push_async_callback(self._close_store)
+        store.watch(self.store_watch.tell)
         await store.open()
         engine = self.engine = Engine(
             store,
@@ -226,7 +230,8 @@ class Life:
         suppressed = await self._scope.__aexit__(exc_type, error, traceback)
         if own is not None and not suppressed:
             raise own  # the body came to its end without an error: nothing else raises this one
-        if isinstance(held, anyio.get_cancelled_exc_class()):
+        # Not what the scope itself has held the waiting up with, because the store failed meanwhile.
+        if isinstance(held, anyio.get_cancelled_exc_class()) and being_cancelled():
             cancel_again()
         return suppressed
 
@@ -243,7 +248,7 @@ class Life:
         try:
             await self._scope.aclose()
         except Exception:
-            if isinstance(held, anyio.get_cancelled_exc_class()):
+            if isinstance(held, anyio.get_cancelled_exc_class()) and being_cancelled():
                 cancel_again()
             raise
         finally:
@@ -267,6 +272,8 @@ class Life:
     async def _let_end(self, engine: Engine, dispatcher: TaskHandle[None]) -> None:
         dispatcher.cancel("the scheduler drains")
         await dispatcher.wait()
+        if self._store.failure is not None:
+            engine.fail(self._store.failure)  # maybe nobody else has met it yet
         await engine.drain()
         if engine.failure is not None:
             self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more

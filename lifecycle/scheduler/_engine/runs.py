@@ -66,7 +66,11 @@ class Runs:
 
     async def submit(self, flow: Flow, params: Mapping[str, Any], *, resume: bool, fresh: bool) -> FlowRun:
         """Start a run of a flow, or take over its unfinished one, and return a handle on it."""
-        return self._hold(flow, params, await self._store.open_run(new_run(flow, params), resume=resume, fresh=fresh))
+        opened = await self._store.open_run(new_run(flow, params), resume=resume, fresh=fresh)
+        run = self._hold(flow, params, opened)
+        if not opened.unfinished:
+            await self.end(run.id)  # what was left of it has crashed its process too often
+        return run
 
     async def serve(self, flow: Flow) -> None:
         """Let schedules start runs of a flow, and continue those that no process works on."""

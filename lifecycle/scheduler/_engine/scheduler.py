@@ -15,6 +15,7 @@ from .._blocks.flow import Flow
 from .._ground.checks import check_integer, check_name, check_seconds, check_synchronous
 from .._ground.events import Event
 from .._store.choice import make_store
+from .._store.crashes import MAX_CRASHES
 from .._store.protocol import Store
 from .._store.records import JobStatus, ScheduleRecord
 from .._store.retention import Retention
@@ -66,6 +67,11 @@ class Scheduler(JobAccess):
         keep_for: seconds that a durable store keeps an ended job, with its result and log; None for ever.
         keep_jobs: how many of the newest jobs a durable store keeps, whatever their age; older ones go when they have
             ended; None for no bound.
+        store_patience: seconds for which a durable store that cannot be written is waited for, because another process
+            has locked it or its disk is full, before the scheduler ends with a StoreError; None for ever. Meanwhile
+            the ends of jobs wait to be recorded, and after ten seconds new work is refused with StoreBusy.
+        max_crashes: how often the process may have died while a job of a durable store ran, before that job has failed
+            instead of being taken over once more; at least 1, None for no bound.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type, or out of its range. Nothing has happened.
@@ -86,10 +92,15 @@ class Scheduler(JobAccess):
         stall_threshold: float | None = 1.0,
         keep_for: float | None = 7 * 86400.0,
         keep_jobs: int | None = 100_000,
+        store_patience: float | None = 300.0,
+        max_crashes: int | None = MAX_CRASHES,
     ) -> None:
         for what, seconds in [("drain", drain_timeout), ("cancel", cancel_timeout), ("close", close_timeout)]:
             check_seconds(seconds, f"{what}_timeout")
         check_seconds(stall_threshold, "stall_threshold", positive=True)
+        check_seconds(store_patience, "store_patience")
+        if max_crashes is not None:
+            check_integer(max_crashes, "max_crashes", 1)
         if on_event is not None:
             check_synchronous(on_event, "on_event")
         check_name(name)
@@ -98,7 +109,7 @@ class Scheduler(JobAccess):
         check_integer(threads, "threads", 1)
         self.name: str = name or "scheduler"
         self.workers: int = workers
-        self._store = make_store(store, self.name, Retention(keep_for, keep_jobs))
+        self._store = make_store(store, self.name, Retention(keep_for, keep_jobs), store_patience, max_crashes)
         self._feed = Feed(on_event, self.name)
         self._life = Life(
             self.name,
@@ -258,6 +269,7 @@ class Scheduler(JobAccess):
             OwnerClosed: the scheduler is not open.
             FlowError: a parameter is missing or wrong; nothing was written.
             RunConflict: another process runs the unfinished run, or the flow has changed since.
+            StoreBusy: the store cannot be written for some time; nothing was.
             StoreError: the store cannot be used any more.
             TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
         """
@@ -391,7 +403,8 @@ class Scheduler(JobAccess):
             return SchedulerStatistics(self.name, self.workers, 0, 0, 0, ended, {}, 0)
         running, waiting, runs = engine.busy, engine.lending.lent, len(engine.runs.open)
         left = dict(engine.leftovers.counts)
-        return SchedulerStatistics(self.name, self.workers, running, waiting, runs, ended, left, engine.refusals.count)
+        refused, lost = engine.refusals.count, self._life.store_watch.waiting
+        return SchedulerStatistics(self.name, self.workers, running, waiting, runs, ended, left, refused, lost)
 
     @property
     def limits(self) -> Limits:

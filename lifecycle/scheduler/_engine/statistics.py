@@ -18,6 +18,8 @@ class SchedulerStatistics:
         left: for each handler, and as ``flow NAME`` for each flow, how many unfinished jobs, or runs, of a durable
             store no living scheduler takes; as it was at the last look, which is once a minute.
         refused: how much was submitted and refused.
+        waiting_for_store: seconds for which the store cannot be written, because another process has locked it or its
+            disk is full; 0 when it can.
     """
 
     name: str
@@ -28,3 +30,4 @@ class SchedulerStatistics:
     ended: Mapping[str, int]
     left: Mapping[str, int]
     refused: int
+    waiting_for_store: float = 0.0

@@ -31,6 +31,13 @@ class StoreError(LifecycleError, OSError):
     """The store could not be opened, read or written; what was committed before is still there."""
 
 
+class StoreBusy(StoreError):
+    """The store cannot be written for some time: another process has locked it, or its disk is full.
+
+    Nothing of what was asked for was written; it may be asked for again. The scheduler itself waits on.
+    """
+
+
 class RunConflict(LifecycleError, RuntimeError):
     """The same flow has an unfinished run in this store that cannot simply be continued.
 

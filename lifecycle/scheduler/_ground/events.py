@@ -12,7 +12,8 @@ class Event:
 
     Attributes:
         kind: ``run_started``, ``job_started``, ``job_progress``, ``job_log``, ``job_retrying``, ``job_finished``,
-            ``run_finished``, ``loop_blocked``, ``listening``, ``page`` or ``draining``.
+            ``run_finished``, ``loop_blocked``, ``store_waiting``, ``store_recovered``, ``listening``, ``page`` or
+            ``draining``.
         job_id: the job's number, None for an event of a run or of the scheduler.
         job: the job's name.
         run_id: the number of the run that it belongs to.

@@ -10,7 +10,13 @@ from .retention import Retention
 from .sqlite import SqliteStore
 
 
-def make_store(store: str | os.PathLike[str] | Store | None, name: str, retention: Retention) -> Store:
+def make_store(
+    store: str | os.PathLike[str] | Store | None,
+    name: str,
+    retention: Retention,
+    patience: float | None,
+    max_crashes: int | None,
+) -> Store:
     """Return the store that a scheduler was given, or one in memory, or one for a path.
 
     Raises:
@@ -19,7 +25,7 @@ def make_store(store: str | os.PathLike[str] | Store | None, name: str, retentio
     if store is None:
         return MemoryStore()
     if isinstance(store, (str, os.PathLike)):
-        return SqliteStore(store, name=name, retention=retention)
+        return SqliteStore(store, name=name, retention=retention, patience=patience, max_crashes=max_crashes)
     if not callable(getattr(store, "take", None)):
         raise TypeError(f"store must be a path, a store or None, got {store!r}")
     return store

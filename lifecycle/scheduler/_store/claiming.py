@@ -31,8 +31,18 @@ NEXT_OF_HANDLER: Final = f"""
     ORDER BY priority DESC, id"""
 
 
-def claim(db: sqlite3.Connection, owner: int | None, limit: int, now: float, shares: Shares | None = None) -> Claims:
-    """Start an attempt of the owner's jobs that are next: by shares between queues, by priority in each."""
+def claim(
+    db: sqlite3.Connection,
+    owner: int | None,
+    limit: int,
+    now: float,
+    shares: Shares | None = None,
+    held: Collection[int] = (),
+) -> Claims:
+    """Start an attempt of the owner's jobs that are next: by shares between queues, by priority in each.
+
+    Those with the numbers *held* are passed over.
+    """
     db.execute(
         "UPDATE jobs SET due = 0 WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0 AND due <= ?",
         (owner, now),
@@ -41,10 +51,12 @@ def claim(db: sqlite3.Connection, owner: int | None, limit: int, now: float, sha
     queues = _distinct(db, "queue", owner)
     if openings.by_handler:
         lanes = [
-            _Lane(db, owner, queue, handler) for queue in queues for handler in _distinct(db, _HANDLER, owner, queue)
+            _Lane(db, owner, held, queue, handler)
+            for queue in queues
+            for handler in _distinct(db, _HANDLER, owner, queue)
         ]
     else:
-        lanes = [_Lane(db, owner, queue) for queue in queues]
+        lanes = [_Lane(db, owner, held, queue) for queue in queues]
     rows = choose(lanes, limit, openings, shares or Shares())
     for lane in lanes:
         lane.close()
@@ -140,18 +152,32 @@ def _return_starts(db: sqlite3.Connection, jobs: Sequence[int]) -> None:
 class _Lane:
     """The ready jobs of a queue, or of one handler in it, read from the file one by one."""
 
-    def __init__(self, db: sqlite3.Connection, owner: int | None, queue: str, handler: str | None = None) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        owner: int | None,
+        held: Collection[int],
+        queue: str,
+        handler: str | None = None,
+    ) -> None:
         self.queue = queue
         self.handler = handler or None
         wanted = {"owner": owner, "queue": queue, "handler": handler}
+        self._held = held
         self._rows = db.execute(NEXT_IN_QUEUE if handler is None else NEXT_OF_HANDLER, wanted)
-        self._first: Sequence[Any] | None = self._rows.fetchone()
+        self._first = self._next()
+
+    def _next(self) -> Sequence[Any] | None:
+        row: Sequence[Any] | None = self._rows.fetchone()
+        while row is not None and row[0] in self._held:
+            row = self._rows.fetchone()
+        return row
 
     def head(self) -> Head | None:
         return None if self._first is None else (-self._first[-1], self._first[0])
 
     def pop(self) -> Sequence[Any]:
-        first, self._first = self._first, self._rows.fetchone()
+        first, self._first = self._first, self._next()
         assert first is not None
         return first
 

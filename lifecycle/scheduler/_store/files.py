@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from .._ground.errors import StoreError
+from .patience import LOCK_TIMEOUT
 from .schema import bring_up_to_date, check_version
-
-LOCK_TIMEOUT = 10.0
-"""Seconds that a transaction waits for another process's."""
 
 
 def connect(
-    path: Path, shown: str, *, mode: Literal["rwc", "rw", "ro"] = "rwc", lock_timeout: float = LOCK_TIMEOUT
+    path: Path,
+    shown: str,
+    *,
+    mode: Literal["rwc", "rw", "ro"] = "rwc",
+    lock_timeout: float | None = None,
+    wait: float | None = None,
 ) -> sqlite3.Connection:
     """Return a connection to the file at *path*.
 
@@ -25,12 +28,14 @@ def connect(
         shown: what messages call it.
         mode: ``rwc`` makes the file and its tables or brings them up to date; with ``rw`` and ``ro`` it must be
             there and of this version.
-        lock_timeout: seconds to wait for another process's transaction.
+        lock_timeout: seconds to wait for another process's transaction, by default `LOCK_TIMEOUT`.
+        wait: the same, for the transactions that follow; by default as long.
 
     Raises:
         StoreError: the file is of another program, or of another version.
         sqlite3.Error: it cannot be opened, or is not a database.
     """
+    lock_timeout = LOCK_TIMEOUT if lock_timeout is None else lock_timeout
     db = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -48,6 +53,8 @@ def connect(
         else:
             check_version(db, shown)
         db.execute("PRAGMA synchronous = FULL")
+        if wait is not None:
+            db.execute(f"PRAGMA busy_timeout = {int(wait * 1_000)}")
     except BaseException:
         db.close()
         raise

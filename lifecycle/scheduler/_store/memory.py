@@ -20,6 +20,7 @@ from .memory_again import revive
 from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
 from .operations import skip_reason
+from .patience import Trouble
 from .records import (
     ALONE,
     FINAL,
@@ -59,6 +60,7 @@ class MemoryStore:
     """
 
     durable = False
+    failure = None
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -71,6 +73,9 @@ class MemoryStore:
         self._schedules = MemorySchedules(self._submit)
         self._bell = Bell()
         self._latest = 0.0  # the wall clock, when it was looked at last
+
+    def watch(self, tell: Callable[[Trouble], object]) -> None:
+        """Do nothing: this store waits for nobody."""
 
     async def open(self) -> None:
         """Do nothing."""

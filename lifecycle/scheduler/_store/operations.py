@@ -163,16 +163,33 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         db.execute("UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, job_id))
         notify(db, owner, [job_id])  # its own owner too: it may just be about to start the job
         return Cancelling(True, before)
-    db.execute(
-        "UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL WHERE id = ?",
-        (reason, reason, now, job_id),
-    )
-    if row[4] is not None:
-        _begin_delay(db, row[4], "last_job", job_id, now)
-    settled = settle(db, job_id, name, run, JobStatus.CANCELLED, now)
-    if owner != by:
-        notify(db, owner, [job_id, *(skip.id for skip in settled.skipped)])
+    settled = end_unrun(db, job_id, name, run, row[4], JobStatus.CANCELLED, reason, now, None if owner == by else owner)
     return Cancelling(True, before, settled)
+
+
+def end_unrun(
+    db: sqlite3.Connection,
+    job_id: int,
+    name: str,
+    run: int | None,
+    schedule: int | None,
+    status: JobStatus,
+    reason: str,
+    now: float,
+    told: int | None,
+) -> Settled:
+    """End a job that does not run, settle what follows, and notify the owner *told* of it."""
+    db.execute(
+        """
+        UPDATE jobs SET state = :state, error = :reason, finished = :now, owner = NULL,
+                        cancel = CASE WHEN :state = 'cancelled' THEN :reason ELSE cancel END WHERE id = :id""",
+        {"state": status.value, "reason": reason, "now": now, "id": job_id},
+    )
+    if schedule is not None:
+        _begin_delay(db, schedule, "last_job", job_id, now)
+    settled = settle(db, job_id, name, run, status, now)
+    notify(db, told, [job_id, *(skip.id for skip in settled.skipped)])
+    return settled
 
 
 def notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
@@ -230,7 +247,7 @@ def notices(db: sqlite3.Connection, owner: int | None) -> Sequence[Notice]:
     """Return what other processes have asked of an owner's jobs: one query, nearly always empty."""
     rows = db.execute(
         """
-        SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, 'cancelled'), jobs.state,
+        SELECT notices.id, jobs.id, jobs.run, jobs.name, coalesce(jobs.cancel, jobs.error, 'cancelled'), jobs.state,
                coalesce(runs.unfinished = 0, 0)
         FROM notices JOIN jobs ON jobs.id = notices.job LEFT JOIN runs ON runs.id = jobs.run
         WHERE notices.owner = ? ORDER BY notices.id""",

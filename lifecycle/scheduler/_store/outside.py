@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .._ground.errors import StoreError
@@ -19,6 +18,8 @@ from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
+from .locks import Doubts
+from .place import Place
 from .records import Cancelling, JobRecord, ScheduleRecord
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
@@ -60,7 +61,8 @@ class StoreFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._shown = os.fspath(path)
-        self._path = Path(path).absolute()
+        self._place = Place(path)
+        self._path = self._place.path
 
     def jobs(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the newest jobs that are wanted, the newest last; what a process that has ended ran is interrupted.
@@ -78,7 +80,8 @@ class StoreFile:
             StoreError: the store cannot be read.
         """
         with self._transaction("ro") as db:
-            number = next(iter(_numbers(db, job)), None)
+            number = _number(job)
+            number = views.newest_of(db, job) if number is None else number
             return views.job(db, number, self._dead(db)) if number is not None else None
 
     def cancel(self, job: str, reason: str) -> tuple[int, Cancelling] | None:
@@ -95,15 +98,13 @@ class StoreFile:
         reason = one_line(shorten(reason, LOG_CHARACTERS))
         with self._transaction("rw") as db:
             owners.retire_dead_owners(db, self._path)
-            found = None
-            for number in _numbers(db, job):
-                cancelling = operations.cancel(db, number, reason, time.time(), None)
-                if not cancelling.found:
-                    continue
-                found = found or (number, cancelling)
-                if cancelling.before is not None and not cancelling.before.final:
-                    return number, cancelling
-            return found
+            number = _number(job)
+            if number is None:
+                number = views.newest_of(db, job, unended=True) or views.newest_of(db, job)
+            if number is None:
+                return None
+            cancelling = operations.cancel(db, number, reason, time.time(), None)
+            return (number, cancelling) if cancelling.found else None
 
     def cancel_run(self, run: int, reason: str) -> tuple[int, int] | None:
         """Cancel all jobs of a run that have not ended.
@@ -130,7 +131,7 @@ class StoreFile:
         """
         with self._transaction("rw") as db:
             owners.retire_dead_owners(db, self._path)
-            numbers = {job: next(iter(_numbers(db, job)), None) for job in jobs}
+            numbers = {job: views.newest_of(db, job) if _number(job) is None else _number(job) for job in jobs}
             asked = [number for number in numbers.values() if number is not None]
             revived = again.revive_jobs(db, asked, force=force, by=None, known=(), now=time.time())
             return [_retried(job, number, revived) for job, number in numbers.items()]
@@ -275,12 +276,13 @@ class StoreFile:
             return claiming.pause(db, key, paused=paused)
 
     def _dead(self, db: sqlite3.Connection) -> list[int]:
-        return [owner for owner, _ in owners.dead_owners(db, self._path)]
+        return [owner for owner, _ in owners.dead_owners(db, self._path, Doubts())]
 
     @contextmanager
     def _transaction(self, mode: Literal["rw", "ro"]) -> Iterator[sqlite3.Connection]:
         if not self._path.exists():
             raise StoreError(f"{self._shown}: there is no such file")
+        self._place.check()
         try:
             # Also for reading: a connection that may not write leaves the -wal and -shm files behind when it closes.
             db = connect(self._path, self._shown, mode="rw")
@@ -298,8 +300,6 @@ class StoreFile:
             raise StoreError(explain(self._shown, error)) from error
 
 
-def _numbers(db: sqlite3.Connection, job: str) -> Sequence[int]:
-    """Return the numbers of the jobs that *job* can mean: its number, or those of its name, the newest first."""
-    if job.isascii() and job.isdigit() and len(job) < 19:
-        return [int(job)]
-    return views.find_jobs(db, job)
+def _number(job: str) -> int | None:
+    """Return the number that *job* is, None for a name."""
+    return int(job) if job.isascii() and job.isdigit() and len(job) < 19 else None

@@ -10,9 +10,12 @@ from glob import escape
 from pathlib import Path
 
 from .._ground.errors import RunConflict
-from . import operations
-from .locks import OwnerLock, is_alive, lock_path, remove_lock
+from . import crashes, operations
+from .locks import HAS_LEFT, Doubts, OwnerLock, is_alive, lock_path, remove_lock
 from .records import LeftRuns, NewRun, OpenedRun, flow_key
+
+AT_ONCE = 2_000
+"""Jobs of one handler that are taken over in one transaction; the others in the next ones."""
 
 
 def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float) -> int:
@@ -23,41 +26,66 @@ def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float
     return cursor.lastrowid
 
 
-def retire(db: sqlite3.Connection, owner: int) -> int:
+def retire(db: sqlite3.Connection, owner: int, *, crashed: bool = False, most: int = AT_ONCE) -> int:
     """Remove an owner: what it ran is interrupted, what it had waits for another. Return how many it ran.
 
-    What was cancelled is not left to the next owner, which would run it: it has ended with this one.
+    Of the jobs that wait for it, about *most* are let go. Where there are more it stays, as one that has left, and the
+    next call goes on: nobody has to wait until a million jobs have been touched. With *crashed* its process has died,
+    and that counts for each job that it ran. What was cancelled is not left to the next owner, which would run it: it
+    has ended with this one.
     """
     unwanted = db.execute(
         "SELECT id, cancel FROM jobs WHERE owner = ? AND state = 'running' AND cancel IS NOT NULL", (owner,)
     ).fetchall()
     interrupted = db.execute(
-        "UPDATE jobs SET state = 'interrupted', owner = NULL WHERE owner = ? AND state = 'running'", (owner,)
+        """
+        UPDATE jobs SET state = 'interrupted', owner = NULL, crashes = crashes + ?
+        WHERE owner = ? AND state = 'running'""",
+        (crashed, owner),
     ).rowcount
-    db.execute("UPDATE jobs SET owner = NULL WHERE owner = ? AND state = 'pending'", (owner,))
     db.execute("UPDATE runs SET owner = NULL WHERE owner = ? AND finished IS NULL", (owner,))
     for job, reason in unwanted:
         operations.cancel(db, job, reason, time.time(), None)
     db.execute("DELETE FROM notices WHERE owner = ?", (owner,))
-    db.execute("DELETE FROM owners WHERE id = ?", (owner,))
+    if _let_go(db, owner, most):
+        db.execute("UPDATE owners SET token = ? WHERE id = ?", (HAS_LEFT, owner))
+    else:
+        db.execute("DELETE FROM owners WHERE id = ?", (owner,))
     return interrupted
 
 
-def dead_owners(db: sqlite3.Connection, database: Path) -> list[tuple[int, str]]:
+def _let_go(db: sqlite3.Connection, owner: int, most: int) -> bool:
+    """Let some of the jobs go that wait for an owner; return whether there may be more."""
+    kinds = ("unmet = 0 AND due = 0", "unmet = 0 AND due > 0", "unmet > 0")  # each with its index
+    some = [
+        db.execute(
+            f"""
+            UPDATE jobs SET owner = NULL
+            WHERE id IN (SELECT id FROM jobs WHERE owner = ? AND state = 'pending' AND {kind} LIMIT ?)""",
+            (owner, most),
+        ).rowcount
+        for kind in kinds
+    ]
+    return max(some) == most
+
+
+def dead_owners(db: sqlite3.Connection, database: Path, doubts: Doubts) -> list[tuple[int, str]]:
     """Return number and token of every owner whose process has ended."""
     rows = db.execute("SELECT id, token FROM owners").fetchall()
-    return [(owner, token) for owner, token in rows if not is_alive(database, token)]
+    return [(owner, token) for owner, token in rows if doubts.is_dead(database, token)]
 
 
-def retire_dead_owners(db: sqlite3.Connection, database: Path, *, alive: int | None = None) -> int:
+def retire_dead_owners(
+    db: sqlite3.Connection, database: Path, doubts: Doubts | None = None, *, alive: int | None = None
+) -> int:
     """Remove every owner whose process has ended; return how many attempts they left.
 
     Not the one that asks, which is *alive*: its lock file may have been removed.
     """
     left = 0
-    for owner, token in dead_owners(db, database):
+    for owner, token in dead_owners(db, database, Doubts() if doubts is None else doubts):
         if owner != alive:
-            left += retire(db, owner)
+            left += retire(db, owner, crashed=True)
             remove_lock(database, token)
     _sweep_locks(db, database)
     return left
@@ -72,53 +100,83 @@ def _sweep_locks(db: sqlite3.Connection, database: Path) -> None:
     prefix = lock_path(database, "").name
     for path in database.parent.glob(f"{escape(prefix)}*"):
         token = path.name.removeprefix(prefix)
-        if token not in registered and not is_alive(database, token):
+        if token not in registered and is_alive(database, token) is False:
             remove_lock(database, token)
 
 
-def enter(db: sqlite3.Connection, database: Path, lock: OwnerLock, pid: int, name: str, now: float) -> int | None:
-    """Remove owners that have ended and store a new one; return its number, None when its lock file is gone."""
-    retire_dead_owners(db, database)
-    if not lock.path.exists():
+def enter(
+    db: sqlite3.Connection,
+    database: Path,
+    lock: OwnerLock,
+    pid: int,
+    name: str,
+    now: float,
+    doubts: Doubts | None = None,
+) -> int | None:
+    """Remove owners that have ended and store a new one; return its number.
+
+    None when it has to try again: its lock file is gone, or it is not known yet which owners live.
+    """
+    retire_dead_owners(db, database, doubts)
+    if doubts or not lock.path.exists():
         return None
     return register(db, lock.token, pid, name, now)
 
 
-def adopt_jobs(db: sqlite3.Connection, owner: int | None, handlers: Collection[str]) -> int:
-    """Take over the jobs by themselves (of no run) that have no owner and whose handler is known; return how many."""
-    orphans = db.execute(
-        "SELECT id, payload FROM jobs WHERE run IS NULL AND owner IS NULL AND state IN ('pending', 'interrupted')"
-    ).fetchall()
-    known = [(owner, id) for id, payload in orphans if json.loads(payload or "{}").get("handler") in handlers]  # noqa: A001
-    db.executemany("UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL WHERE id = ?", known)
-    return len(known)
+def adopt_jobs(
+    db: sqlite3.Connection, owner: int | None, handlers: Collection[str], max_crashes: int | None, most: int = AT_ONCE
+) -> int:
+    """Take over jobs by themselves (of no run) that have no owner and whose handler is known, the most urgent first.
+
+    Returns how many there were, those included that have failed instead; of each handler *most* are taken.
+    """
+    found = 0
+    for handler in handlers:
+        found += crashes.end_crashed(db, owner, max_crashes, time.time(), "run IS NULL AND handler = ?", (handler,))
+        found += db.execute(
+            """
+            UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL WHERE id IN (
+                SELECT id FROM jobs WHERE run IS NULL AND owner IS NULL AND finished IS NULL AND handler = ?
+                ORDER BY priority DESC, id LIMIT ?)""",
+            (owner, handler, most),
+        ).rowcount
+    return found
 
 
-def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str) -> LeftRuns:
+def adopt_runs(db: sqlite3.Connection, owner: int | None, flow: str, digest: str, max_crashes: int | None) -> LeftRuns:
     """Take over the unfinished runs of a flow that have no owner; those of another version of it are left alone."""
     orphans = db.execute(
         "SELECT id, digest FROM runs WHERE flow = ? AND finished IS NULL AND owner IS NULL ORDER BY id", (flow,)
     ).fetchall()
     ours = tuple(run for run, version in orphans if version == digest)
     for run in ours:
-        adopt_run(db, run, owner)
+        adopt_run(db, run, owner, max_crashes)
     return LeftRuns(ours, tuple(run for run, version in orphans if version != digest))
 
 
-def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str]) -> int:
+def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str], max_crashes: int | None) -> int:
     """Take over the unfinished runs that have no owner, of the flows with these keys; return how many."""
     orphans = db.execute("SELECT id, flow, digest FROM runs WHERE finished IS NULL AND owner IS NULL").fetchall()
     ours = [run for run, flow, digest in orphans if flow_key(flow, digest) in served]
     for run in ours:
-        adopt_run(db, run, owner)
+        adopt_run(db, run, owner, max_crashes)
     return len(ours)
 
 
 def open_run(
-    db: sqlite3.Connection, database: Path, run: NewRun, owner: int | None, now: float, *, resume: bool, fresh: bool
+    db: sqlite3.Connection,
+    database: Path,
+    run: NewRun,
+    owner: int | None,
+    now: float,
+    *,
+    resume: bool,
+    fresh: bool,
+    doubts: Doubts | None = None,
+    max_crashes: int | None = None,
 ) -> OpenedRun:
     """Take over the unfinished run of the same flow and parameters, or store a new one."""
-    retire_dead_owners(db, database, alive=owner)
+    retire_dead_owners(db, database, doubts, alive=owner)
     old = _unfinished(db, run) if resume or fresh else None
     if old is not None:
         old_id, old_owner, old_digest = old
@@ -129,7 +187,7 @@ def open_run(
         elif old_digest != run.digest:
             raise RunConflict(_changed(run, old_id), flow_changed=True)
         else:
-            return adopt_run(db, old_id, owner)
+            return adopt_run(db, old_id, owner, max_crashes)
     return insert_run(db, run, owner, now)
 
 
@@ -157,15 +215,19 @@ def _changed(run: NewRun, run_id: int) -> str:
     )
 
 
-def adopt_run(db: sqlite3.Connection, run_id: int, owner: int | None) -> OpenedRun:
-    """Give a run, and what has not ended of it, to an owner."""
+def adopt_run(db: sqlite3.Connection, run_id: int, owner: int | None, max_crashes: int | None = None) -> OpenedRun:
+    """Give a run, and what has not ended of it, to an owner; what has crashed its process too often fails instead."""
+    crashes.end_crashed(db, owner, max_crashes, time.time(), "run = ?", (run_id,))
     db.execute(
         """
         UPDATE jobs SET state = 'pending', owner = ?, cancel = NULL
         WHERE run = ? AND state IN ('pending', 'interrupted')""",
         (owner, run_id),
     )
-    row = db.execute("UPDATE runs SET owner = ? WHERE id = ? RETURNING jobs, unfinished", (owner, run_id)).fetchone()
+    row = db.execute(
+        "UPDATE runs SET owner = CASE WHEN finished IS NULL THEN ? END WHERE id = ? RETURNING jobs, unfinished",
+        (owner, run_id),
+    ).fetchone()
     return OpenedRun(run_id, True, row[0], row[1])
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from .._ground.errors import StoreError
 from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
+from .patience import Trouble
 from .records import (
     Cancelling,
     Claimed,
@@ -37,11 +39,22 @@ if TYPE_CHECKING:
 class Store(Protocol):
     """Keeps jobs and says which is next. Every method is one transaction.
 
-    All are awaited by the scheduler and raise StoreError when the store cannot be used any more. A cancellation
-    of any of them ends the waiting; what was asked for may have been done.
+    All are awaited by the scheduler and raise StoreError when the store cannot be used any more: one and the same
+    object, however many get it. Those that bring new work raise StoreBusy while it cannot be written for long. A
+    cancellation of any of them ends the waiting; what was asked for may have been done.
     """
 
     durable: bool
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why the store cannot be used any more, None while it can."""
+
+    def watch(self, tell: Callable[[Trouble], object]) -> None:
+        """Have *tell* called in the loop when the store waits for a fault that may pass, and when that has passed.
+
+        Called before `open`. Meanwhile what has to be recorded waits; new work is refused with StoreBusy after a while.
+        """
 
     async def open(self) -> None:
         """Open the store and register as an owner of jobs."""

@@ -270,7 +270,7 @@ class Cancelling:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Another process has changed a job: one that runs has to be stopped, one that waits may be for us to run.
+    """Another process has changed a job, or it has crashed its process too often: one that runs has to be stopped.
 
     Attributes:
         id: the notice's number.
@@ -311,6 +311,7 @@ class JobRecord:
         needs: names of the jobs that it waits for.
         queue: the queue that it is in.
         waits_for: what a job that does not run yet waits for, in words; None for all others.
+        crashes: how many of its attempts were on their way when their process died.
     """
 
     id: int
@@ -335,6 +336,7 @@ class JobRecord:
     needs: tuple[str, ...] = ()
     queue: str = DEFAULT_QUEUE
     waits_for: str | None = None
+    crashes: int = 0
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""

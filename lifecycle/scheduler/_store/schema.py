@@ -126,6 +126,7 @@ _STATES: Final = (*_FINAL, "pending", "interrupted")  # and running, which has i
 
 _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0",  # attempts during which its process died
+    "CREATE INDEX jobs_suspected ON jobs (owner) WHERE crashes > 0 AND finished IS NULL",
     "ALTER TABLE jobs ADD COLUMN expires REAL",  # the wall-clock time after which it is not begun any more
     "ALTER TABLE jobs ADD COLUMN key TEXT",  # of those that have not ended, one has it
     "ALTER TABLE jobs ADD COLUMN queue TEXT NOT NULL DEFAULT 'default'",
@@ -145,6 +146,8 @@ _OPERATOR: Final = (
     """
     CREATE INDEX jobs_left ON jobs (handler, priority DESC, id)
         WHERE run IS NULL AND owner IS NULL AND finished IS NULL""",
+    # With `jobs_ready` and `jobs_due`, all that an owner has waiting.
+    "CREATE INDEX jobs_waiting ON jobs (owner) WHERE state = 'pending' AND unmet > 0",
     "CREATE INDEX jobs_of_name ON jobs (name)",
     "CREATE INDEX jobs_open ON jobs (name) WHERE finished IS NULL",
     # One for each state, because what is seldom costs nothing then; `jobs_running` is there already.

@@ -11,18 +11,24 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .._ground.errors import StoreError
+import anyio
+
+from .._ground.errors import StoreBusy, StoreError
 from .._ground.limits import LONGEST_WAIT
 from . import again, claiming, operations, owners, schedules, views, waiting
 from .agenda import Agenda
 from .clock import ClockWatch
+from .crashes import MAX_CRASHES, held_back
+from .faults import Fault, fault_of
 from .files import connect, explain
 from .filters import JobFilter
 from .lanes import Shares
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
-from .locks import OwnerLock
+from .locks import Doubts, OwnerLock
+from .patience import LONGEST, Trouble
+from .place import Place
 from .records import (
     Cancelling,
     Claimed,
@@ -52,6 +58,12 @@ from .waiting import LeftWork
 
 T = TypeVar("T")
 
+LOCK_SLICE = 0.2
+"""Seconds that SQLite itself waits for another process's transaction; `Patience` does the rest."""
+
+DOUBTED_EVERY = 0.2
+"""Seconds from one look to the next at owners of which it is not known whether they live."""
+
 
 class SqliteStore:
     """Keeps jobs in an SQLite file: write-ahead log, ``synchronous=FULL``, nothing acknowledged before it is on disk.
@@ -62,16 +74,27 @@ class SqliteStore:
         path: the file; made when it is not there.
         name: what this owner is called, for messages.
         retention: how long what has ended is kept.
+        patience: seconds for which faults are waited for that may pass; None for ever.
+        max_crashes: crashes of its process after which a job has failed; None for never.
     """
 
     durable = True
 
     def __init__(
-        self, path: str | os.PathLike[str], *, name: str = "scheduler", retention: Retention | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str = "scheduler",
+        retention: Retention | None = None,
+        patience: float | None = LONGEST,
+        max_crashes: int | None = MAX_CRASHES,
     ) -> None:
-        self.path = Path(path).absolute()
-        self._shown = os.fspath(path)
+        self._place = Place(path)
+        self._shown = self._place.shown
         self._name = name
+        self._patience = patience
+        self._max_crashes = max_crashes
+        self._tell: Callable[[Trouble], object] = lambda trouble: None
         # None before it is registered, and from the moment that it leaves: what still waits for the writer then has no
         # owner and is taken over, instead of belonging to one that is gone.
         self._owner: int | None = None
@@ -81,6 +104,7 @@ class SqliteStore:
         self._succession: Succession | None = None
         self._sweeper = Sweeper(retention or Retention())
         self._lock: OwnerLock | None = None
+        self._doubts = Doubts()
         self._writer: SqliteThread | None = None
         self._reader: SqliteThread | None = None
 
@@ -92,16 +116,47 @@ class SqliteStore:
         Raises:
             StoreError: it cannot be opened, is not a database of this package, or is of a newer version.
         """
+        self._place.check()
         self._writer = SqliteThread(
-            partial(connect, self.path, self._shown), "BEGIN IMMEDIATE", "lifecycle-store-writer", self._after_rollback
+            partial(connect, self.path, self._shown, wait=LOCK_SLICE),
+            "BEGIN IMMEDIATE",
+            "lifecycle-store-writer",
+            self._shown,
+            rolled_back=self._after_rollback,
+            verify=self._verify,
+            patience=self._patience,
+            tell=self._tell,
         )
         await self._opened(self._writer)
         while self._owner is None:
             self._owner = await self._enter()
         self._reader = SqliteThread(
-            partial(connect, self.path, self._shown, mode="ro"), "BEGIN", "lifecycle-store-reader"
+            partial(connect, self.path, self._shown, mode="ro", wait=LOCK_SLICE),
+            "BEGIN",
+            "lifecycle-store-reader",
+            self._shown,
+            patience=self._patience,
+            tell=self._tell,
         )
         await self._opened(self._reader)
+
+    @property
+    def path(self) -> Path:
+        """The file, whatever name it was given by."""
+        return self._place.path
+
+    @property
+    def failure(self) -> StoreError | None:
+        threads = (self._writer, self._reader)
+        return next((thread.failure for thread in threads if thread is not None and thread.failure is not None), None)
+
+    def watch(self, tell: Callable[[Trouble], object]) -> None:
+        self._tell = tell
+
+    def _verify(self) -> None:
+        self._place.verify()
+        if self._lock is not None:
+            self._lock.keep()
 
     async def aclose(self) -> None:
         """Mark what still runs as interrupted, give up the ownership and close. Idempotent.
@@ -111,46 +166,67 @@ class SqliteStore:
         Raises:
             StoreError: the last transaction failed; the next process that opens the file completes the clean-up.
         """
+        retired = False
         try:
             owner, self._owner = self._owner, None
-            if owner is not None:
-                await self._write(lambda db: owners.retire(db, owner))
+            if owner is not None and self._writer is not None:
+                self._writer.hurry()
+                await self._write(lambda db: owners.retire(db, owner), patient=True)
+            retired = True
         finally:
             for thread in (self._reader, self._writer):
                 if thread is not None:
                     await thread.aclose()
-            if self._lock is not None:
+            if self._lock is not None and retired:
                 self._lock.release()
+            elif self._lock is not None:
+                self._lock.close()  # its file stays, as a killed process leaves it: so this owner is known to be dead
 
     async def add_job(self, job: NewJob) -> int:
         return await self._write(lambda db: operations.insert_job(db, job, None, self._owner, time.time()))
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
         opened = await self._write(
-            lambda db: owners.open_run(db, self.path, run, self._owner, time.time(), resume=resume, fresh=fresh)
+            lambda db: owners.open_run(
+                db,
+                self.path,
+                run,
+                self._owner,
+                time.time(),
+                resume=resume,
+                fresh=fresh,
+                doubts=self._doubts,
+                max_crashes=self._max_crashes,
+            )
         )
         if opened.resumed:
             self._clock.recheck()
         return opened
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
-        """Take over the jobs by themselves that a process has left, if their handler is known; and from now on."""
-        self._succession = Succession(self.path)
-        return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers))
+        """Take over what a process has left, if its handler is known: the most urgent now, more when `take` stands."""
+        self._succession = Succession(self.path, self._doubts, self._max_crashes, self._name)
+        return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers, self._max_crashes))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
         self._clock.recheck()
-        return await self._write(lambda db: owners.adopt_runs(db, self._owner, flow, digest))
+        return await self._write(lambda db: owners.adopt_runs(db, self._owner, flow, digest, self._max_crashes))
 
     async def run(self, run_id: int) -> StoredRun | None:
-        return await self._read(lambda db: views.run(db, run_id))
+        return await self._read(lambda db: views.run(db, run_id), patient=True)
 
     async def claim(self, limit: int, now: float) -> Claims:
-        return await self._write(lambda db: claiming.claim(db, self._owner, limit, now, self._shares))
+        return await self._write(lambda db: self._claimed(db, self._owner, limit, now))
+
+    def _claimed(self, db: sqlite3.Connection, owner: int | None, limit: int, now: float) -> Claims:
+        held = held_back(db, owner, self._max_crashes)
+        return claiming.claim(db, owner, limit, now, self._shares, held)
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         try:
             return await self._opened_one(self._writer).run_standing(partial(self._claim, room, known))
+        except StoreError:
+            raise
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
 
@@ -177,7 +253,7 @@ class SqliteStore:
         limit = room()
         if limit <= 0:
             return (), wait
-        jobs, next_due = claiming.claim(db, owner, limit, now, self._shares)
+        jobs, next_due = self._claimed(db, owner, limit, now)
         return jobs, wait if next_due is None else min(wait, max(0.0, next_due - now))
 
     def _after_rollback(self) -> None:
@@ -193,26 +269,27 @@ class SqliteStore:
 
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
         attempts = [(claimed.id, claimed.attempt) for claimed in jobs]
-        return await self._write(lambda db: claiming.give_back(db, attempts))
+        return await self._write(lambda db: claiming.give_back(db, attempts), patient=True)
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         return await self._write(
-            lambda db: operations.finish(db, job_id, attempt, ending, now, delay_begins=self._agenda.touch)
+            lambda db: operations.finish(db, job_id, attempt, ending, now, delay_begins=self._agenda.touch),
+            patient=True,
         )
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
-        return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due))
+        return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due), patient=True)
 
     async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
         def revive(db: sqlite3.Connection) -> Revived:
-            owners.retire_dead_owners(db, self.path, alive=self._owner)
+            owners.retire_dead_owners(db, self.path, self._doubts, alive=self._owner)
             return again.revive_jobs(db, jobs, force=force, by=self._owner, known=known, now=time.time())
 
         return await self._write(revive)
 
     async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
         def revive(db: sqlite3.Connection) -> Revived | None:
-            owners.retire_dead_owners(db, self.path, alive=self._owner)
+            owners.retire_dead_owners(db, self.path, self._doubts, alive=self._owner)
             return again.revive_run(db, run_id, by=self._owner, known=known, now=time.time())
 
         return await self._write(revive)
@@ -227,13 +304,13 @@ class SqliteStore:
         await self._write(lambda db: operations.put_ahead(db, job_id, of))
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
-        texts = await self._read(lambda db: operations.outputs(db, run_id, names))
+        texts = await self._read(lambda db: operations.outputs(db, run_id, names), patient=True)
         return {name: None if text is None else json.loads(text) for name, text in texts.items()}
 
     async def notices(self) -> Sequence[Notice]:
-        found = await self._read(lambda db: operations.notices(db, self._owner))
+        found = await self._read(lambda db: operations.notices(db, self._owner), patient=True)
         if found:
-            await self._write(lambda db: operations.forget_notices(db, self._owner, found[-1].id))
+            await self._write(lambda db: operations.forget_notices(db, self._owner, found[-1].id), patient=True)
         stopped = [notice for notice in found if notice.status.final or notice.status is JobStatus.RUNNING]
         if len(stopped) < len(found):  # some wait: they are ours already, or for whoever knows how
             if self._succession is not None:
@@ -242,13 +319,13 @@ class SqliteStore:
         return stopped
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
-        return await self._read(lambda db: views.jobs_of(db, run_id))
+        return await self._read(lambda db: views.jobs_of(db, run_id), patient=True)
 
     async def unfinished(self, limit: int) -> Sequence[str]:
-        return await self._read(lambda db: views.unfinished(db, self._owner, limit))
+        return await self._read(lambda db: views.unfinished(db, self._owner, limit), patient=True)
 
     async def left_work(self) -> LeftWork:
-        return await self._read(waiting.left_work)
+        return await self._read(waiting.left_work, patient=True)
 
     async def job(self, job_id: int) -> JobRecord | None:
         return await self._read(lambda db: views.job(db, job_id))
@@ -257,13 +334,13 @@ class SqliteStore:
         return await self._read(lambda db: list_jobs(db, wanted))
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
-        return await self._read(lambda db: views.ended_jobs(db, jobs))
+        return await self._read(lambda db: views.ended_jobs(db, jobs), patient=True)
 
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
         return await self._read(lambda db: list_runs(db, wanted))
 
     async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
-        return await self._read(lambda db: views.ended_runs(db, runs))
+        return await self._read(lambda db: views.ended_runs(db, runs), patient=True)
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
         return await self._change_due(lambda db: schedules.put(db, new, time.time()))
@@ -302,13 +379,22 @@ class SqliteStore:
         """Do nothing: what is finished stays in the file."""
 
     async def _enter(self) -> int | None:
+        """Register; None when that has to be tried again."""
         lock = self._lock = self._lock_file()
         if lock is None:
             return None
         pid, now = os.getpid(), time.time()
-        number = await self._write(lambda db: owners.enter(db, self.path, lock, pid, self._name, now))
+        number = await self._write(lambda db: self._registered(db, lock, pid, now))
         if number is None:
+            self._lock = None
             lock.release()
+            if self._doubts:
+                await anyio.sleep(DOUBTED_EVERY)
+        return number
+
+    def _registered(self, db: sqlite3.Connection, lock: OwnerLock, pid: int, now: float) -> int | None:
+        number = owners.enter(db, self.path, lock, pid, self._name, now, self._doubts)
+        self._place.remember()  # all files are there by now
         return number
 
     def _lock_file(self) -> OwnerLock | None:
@@ -326,13 +412,10 @@ class SqliteStore:
         except StoreError:
             raise
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(explain(self._shown, error)) from error
-
-    async def _write(self, operation: Operation[T]) -> T:
-        try:
-            return await self._opened_one(self._writer).run(operation)
-        except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
+
+    async def _write(self, operation: Operation[T], *, patient: bool = False) -> T:
+        return await self._answer(self._writer, operation, patient)
 
     async def _change_due(self, operation: Operation[T]) -> T:
         """Write what may change when a schedule is due."""
@@ -344,9 +427,14 @@ class SqliteStore:
 
         return await self._write(change)
 
-    async def _read(self, operation: Operation[T]) -> T:
+    async def _read(self, operation: Operation[T], *, patient: bool = False) -> T:
+        return await self._answer(self._reader, operation, patient)
+
+    async def _answer(self, thread: SqliteThread | None, operation: Operation[T], patient: bool) -> T:
         try:
-            return await self._opened_one(self._reader).run(operation)
+            return await self._opened_one(thread).run(operation, patient=patient)
+        except StoreError:
+            raise  # the very object, however many get it: it is one failure
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
 
@@ -356,4 +444,5 @@ class SqliteStore:
         return thread
 
     def _refused(self, error: Exception) -> StoreError:
-        return error if isinstance(error, StoreError) else StoreError(explain(self._shown, error))
+        busy = fault_of(error) is Fault.PASSING
+        return (StoreBusy if busy else StoreError)(explain(self._shown, error))

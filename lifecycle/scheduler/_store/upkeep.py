@@ -20,6 +20,8 @@ from .._ground.checks import check_integer, check_seconds
 from .._ground.errors import StoreError
 from . import owners, schedules, views
 from .files import begin_to_write, connect, explain
+from .locks import Doubts
+from .place import Place
 from .records import JobStatus
 from .retention import ROWS, delete_jobs
 from .schema import VERSION
@@ -41,7 +43,8 @@ class StoreUpkeep:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._shown = os.fspath(path)
-        self._path = Path(path).absolute()
+        self._place = Place(path)
+        self._path = self._place.path
 
     def facts(self) -> StoreFacts:
         """Return what the store holds.
@@ -54,7 +57,7 @@ class StoreUpkeep:
             counts = dict(db.execute("SELECT state, jobs FROM counts").fetchall())
             runs, unfinished = db.execute("SELECT count(*), count(*) - count(finished) FROM runs").fetchone()
             scheduled = db.execute("SELECT count(*) FROM schedules").fetchone()[0]
-            dead = {owner for owner, _ in owners.dead_owners(db, self._path)}
+            dead = {owner for owner, _ in owners.dead_owners(db, self._path, Doubts())}
             alive = db.execute("SELECT id, name, pid, started FROM owners ORDER BY id").fetchall()
         return StoreFacts(
             path=self._shown,
@@ -160,9 +163,7 @@ class StoreUpkeep:
             with self._connection() as db:
                 db.execute("VACUUM INTO ?", (os.fspath(partial),))
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
-                copy.execute(
-                    "UPDATE facts SET value = lower(hex(randomblob(16))) WHERE name = 'token'"
-                )  # another store
+                _make_independent(copy)
             _write_through(partial)
             os.replace(partial, path)
             _write_through(path.parent)
@@ -198,6 +199,7 @@ class StoreUpkeep:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         if not self._path.exists():
             raise StoreError(f"{self._shown}: there is no such file")
+        self._place.check()
         try:
             db = connect(self._path, self._shown, mode="rw")
             try:
@@ -206,6 +208,15 @@ class StoreUpkeep:
                 db.close()
         except sqlite3.Error as error:
             raise StoreError(explain(self._shown, error)) from error
+
+
+def _make_independent(copy: sqlite3.Connection) -> None:
+    """Make a copy a store of its own, which no process works on."""
+    copy.execute("BEGIN")
+    copy.execute("UPDATE facts SET value = lower(hex(randomblob(16))) WHERE name = 'token'")
+    for (owner,) in copy.execute("SELECT id FROM owners").fetchall():
+        owners.retire(copy, owner)
+    copy.execute("COMMIT")
 
 
 _PAGES: Final = ("page_count", "freelist_count", "page_size")

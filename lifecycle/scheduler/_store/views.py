@@ -15,11 +15,11 @@ from .revival import whole_log
 COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue,
-    {waiting.COLUMNS}"""
+    jobs.crashes, {waiting.COLUMNS}"""
 
 _FIELDS = (
     *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
-    *("seconds", "created", "started", "finished", "due", "error", "queue"),
+    *("seconds", "created", "started", "finished", "due", "error", "queue", "crashes"),
 )
 
 FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
@@ -116,10 +116,11 @@ def unfinished(db: sqlite3.Connection, owner: int | None, limit: int) -> Sequenc
     return [name for (name,) in rows]
 
 
-def find_jobs(db: sqlite3.Connection, name: str, limit: int = 100) -> Sequence[int]:
-    """Return the numbers of the jobs with this name, the newest first."""
-    rows = db.execute("SELECT id FROM jobs WHERE name = ? ORDER BY id DESC LIMIT ?", (name, limit))
-    return [number for (number,) in rows]
+def newest_of(db: sqlite3.Connection, name: str, *, unended: bool = False) -> int | None:
+    """Return the number of the newest job with this name, with *unended* of those that have not ended."""
+    condition = " AND finished IS NULL" if unended else ""  # in the words of the index `jobs_open`
+    row = db.execute(f"SELECT id FROM jobs WHERE name = ?{condition} ORDER BY id DESC LIMIT 1", (name,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> JobRecord:

@@ -11,7 +11,7 @@ import pytest
 
 from ...cli.disks import small_disk
 from ..storm import MANY, Storm
-from ..trouble import full_disk, jumps, locks, trouble
+from ..trouble import full_disk, jumps, lock_files, locks, moves, trouble
 
 MakeStorm = Callable[..., Storm]
 
@@ -52,25 +52,61 @@ def test_kills_under_load_lose_nothing_and_end_every_job_once(storm: MakeStorm, 
 
 
 @sizes(3, 5)
+def test_kills_by_two_names_and_with_deleted_locks_steal_nothing(
+    storm: MakeStorm, storms: int, kills: int, tmp_path: Path
+) -> None:
+    """A symbolic link is the same store, a lock file that is deleted is made anew, and three crashes are enough."""
+    for number in range(storms):
+        directory = tmp_path / f"links{number}"
+        directory.mkdir()
+        database = directory / "jobs.sqlite"
+        link = tmp_path / f"link{number}.sqlite"
+        link.symlink_to(database)
+        one = storm(database=database, names=(database, link), troubled=True, max_crashes=3)
+        with trouble(lock_files(directory), one.seed):
+            one.rage(kills)
+        one.calm()
+        print(one.check(), flush=True)
+        one.close()
+
+
+@sizes(3, 5)
+def test_kills_while_the_directory_moves_lose_nothing(
+    storm: MakeStorm, storms: int, kills: int, tmp_path: Path
+) -> None:
+    """A program whose store is not where it was says so and ends; what it has acknowledged is in the file."""
+    for number in range(storms):
+        directory = tmp_path / f"here{number}" / "store"
+        directory.mkdir(parents=True)
+        one = storm(database=directory / "jobs.sqlite", troubled=True, may_refuse=True)
+        with trouble(moves(directory), one.seed):
+            one.rage(kills)
+        one.calm()
+        print(one.check(), flush=True)
+        assert one.refusals or kills < MANY, "nobody worked while it moved"
+        one.close()
+
+
+@sizes(3, 5)
 def test_kills_on_a_full_disk_lose_nothing(storm: MakeStorm, storms: int, kills: int) -> None:
-    """A program whose store has no room says so and ends; what was accepted is done when there is room again."""
+    """A program whose store has no room waits; what was accepted is done when there is room again."""
     for _ in range(storms):
         with small_disk("64m") as disk:
-            one = storm(database=disk / "jobs.sqlite", may_refuse=True)
+            # It may end where there is no room to open it.
+            one = storm(database=disk / "jobs.sqlite", troubled=True, may_refuse=True)
             with trouble(full_disk(disk), one.seed):
                 one.rage(kills)
             one.calm()
             print(one.check(), flush=True)
-            assert one.refusals or kills < MANY, "the disk was never full when somebody wrote"
             one.close()
 
 
 @sizes(3, 5)
 def test_kills_with_a_locked_database_lose_nothing(storm: MakeStorm, storms: int, kills: int) -> None:
-    """Another process holds the lock for a moment, or for longer than a program waits, which then says so and ends."""
+    """Another process holds the lock for a moment, or for longer than new work waits; who works waits on."""
     for _ in range(storms):
-        one = storm(may_refuse=True, lock_timeout=0.5)
-        with trouble(locks(one.database, one.lock_timeout), one.seed):
+        one = storm(troubled=True, may_refuse=True)  # where it cannot even be opened for so long
+        with trouble(locks(one.database, 0.5), one.seed):
             one.rage(kills)
         one.calm()
         print(one.check(), flush=True)

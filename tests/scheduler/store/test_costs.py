@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.scheduler._store import claiming, operations, owners
+from lifecycle.scheduler._store import claiming, operations, owners, views
+from lifecycle.scheduler._store.crashes import held_back
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
 
@@ -66,3 +67,34 @@ def test_roots_that_fail_over_one_chain_do_not_each_walk_down_all_of_it(new_file
         taken.append(steps(db, lambda db=db, size=size: fail_all(db, size)))  # type: ignore[misc]
         assert db.execute("SELECT unfinished FROM runs").fetchone() == (0,)
     assert taken[1] < 20 * taken[0], taken
+
+
+QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
+    "the newest of a name": lambda db: views.newest_of(db, "many"),
+    "the newest of a name that has not ended": lambda db: views.newest_of(db, "many", unended=True),
+    "the one with crashes": lambda db: held_back(db, 1, 3),
+    "how many are in each state": lambda db: db.execute("SELECT * FROM counts").fetchall(),
+    "what is ready": lambda db: claiming.claim(db, 1, 1, 9.0),
+    "what is to be taken over": lambda db: owners.adopt_jobs(db, 1, ["h"], 3, most=10),
+    "what an owner leaves": lambda db: owners.retire(db, 2, most=10),
+    "what is unfinished": lambda db: views.unfinished(db, 1, 1),
+    "cancel one": lambda db: operations.cancel(db, 1, "why", 9.0, None),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_costs_the_same_however_many_jobs_there_are(new_file: MakeFile, question: str) -> None:
+    """Ended ones, and those that wait: for this owner, for another one and for none."""
+    taken = []
+    for size in (20, 2_000):
+        db = new_file()
+        pay = {"handler": "h", "args": []}
+        for owner in (1, 2, None):
+            operations.insert_job(db, NewJob("many", "call", payload=pay), None, owner, 0.0)
+            for _ in range(size):
+                operations.insert_job(db, NewJob("other", "call", payload=pay), None, owner, 0.0)
+        for _ in range(size):
+            operations.insert_job(db, NewJob("many", "call"), None, 3, 0.0)
+        db.execute("UPDATE jobs SET state = 'succeeded', owner = NULL, finished = 1.0 WHERE owner = 3")
+        taken.append(steps(db, lambda db=db: QUESTIONS[question](db)))  # type: ignore[misc]
+    assert taken[1] <= 2 * taken[0] + 2, taken

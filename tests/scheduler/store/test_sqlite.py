@@ -18,11 +18,11 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, StoreError
-from lifecycle.scheduler._store import claiming, operations, owners
+from lifecycle.scheduler._store import claiming, locks, operations, owners
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.limits import LimitKey
-from lifecycle.scheduler._store.locks import OwnerLock, is_alive, lock_path
+from lifecycle.scheduler._store.locks import Doubts, OwnerLock, is_alive, lock_path
 from lifecycle.scheduler._store.outside import StoreFile
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, NewSchedule
 from lifecycle.scheduler._store.schema import APPLICATION_ID, VERSION
@@ -569,13 +569,20 @@ class TestRefusals:
         assert alive.path.exists()
         alive.release()
 
-    def test_owners_without_a_process_are_buried_at_the_next_opening(self, tmp_path: Path) -> None:
-        """A row without a lock file is a dead owner."""
+    def test_owners_without_a_file_are_buried_when_they_give_no_sign_of_life(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The store was copied, or somebody has deleted the lock files; a living owner would make its own anew."""
         path = tmp_path / "jobs.sqlite"
         with closing(connect(path, "x")) as db:
             owners.register(db, "gone", 1, "gone", 0.0)
             operations.insert_job(db, NewJob("a", "call"), None, 1, 0.0)
             claiming.claim(db, 1, 1, 1.0)
-            assert owners.retire_dead_owners(db, path) == 1
+            doubts = Doubts()
+            assert owners.retire_dead_owners(db, path, doubts) == 0
+            assert doubts
+            monkeypatch.setattr(locks, "DOUBT", 0.0)
+            assert owners.retire_dead_owners(db, path, doubts) == 1
+            assert not doubts
             assert db.execute("SELECT state FROM jobs").fetchall() == [("interrupted",)]
             assert db.execute("SELECT count(*) FROM owners").fetchone() == (0,)
