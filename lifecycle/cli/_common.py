@@ -74,6 +74,21 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="How many jobs run at once."
 )
+# Both may be paths, in whatever encoding: these are not looked at as texts.
+param_option = click.option(
+    "--param",
+    "params",
+    type=click.UNPROCESSED,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the flow.",
+)
+handlers_option = click.option(
+    "--handlers",
+    type=click.UNPROCESSED,
+    metavar="MODULE",
+    help="A further handler module: a .py file or a dotted name.",
+)
 drain_option = click.option(
     "--drain-timeout",
     type=click.FloatRange(0, 86_400),

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lifecycle import __version__
 
-from ._common import INTERRUPTED
+from ._common import BAD_INPUT, INTERRUPTED
 from ._streams import failure_of, open_streams
 from .show._lines import complain
 
@@ -29,6 +29,11 @@ class Commands(click.Group):
             error.show(buffer)
             complain(buffer.getvalue().rstrip("\n"))
             code = error.exit_code
+        except OSError as error:
+            if error.filename is None:
+                raise
+            complain(f"{error.filename}: {error.strerror}")
+            code = BAD_INPUT
         sys.exit(code if isinstance(code, int) else 0)
 
     @override

@@ -10,6 +10,7 @@ import click
 from ..scheduler import JobStatus
 from ..scheduler._store.filters import job_filter
 from ..scheduler._store.outside import StoreFile
+from ._careful import Group
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
 from ._retry import retry_jobs
 from ._runs import cancel_run
@@ -19,7 +20,7 @@ from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 
 
-@click.group()
+@click.group(cls=Group)
 def jobs() -> None:
     """Look at the jobs in a database, cancel them and try them again, while schedulers work on it or not."""
 

@@ -12,6 +12,7 @@ from lifecycle import Rate
 
 from ..scheduler._engine.limits import limit_key, new_limit
 from ..scheduler._store.limits import LimitKey
+from ._careful import Group
 from ._common import as_json_option, database, refusing, seconds, store_file
 from .show._limits import print_limits
 from .show._lines import say, say_json
@@ -23,7 +24,7 @@ _queue = click.option("--queue", metavar="NAME", help="Of the queue of this name
 _handler = click.option("--handler", metavar="NAME", help="Of the handler of this name.")
 
 
-@click.group()
+@click.group(cls=Group)
 def limits() -> None:
     """Look at what holds jobs back in a database, and change it, while schedulers work on it or not."""
 

@@ -16,6 +16,7 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Flow, FlowRun, RunOutcome, Scheduler, load_flow
+from ._careful import Command
 from ._common import (
     BAD_INPUT,
     INTERRUPTED,
@@ -23,10 +24,12 @@ from ._common import (
     cancel_option,
     drain_option,
     existing_file,
+    handlers_option,
     keep_for_option,
     keep_jobs_option,
     lines_of,
     max_crashes_option,
+    param_option,
     refusing,
     store_patience_option,
     workers_option,
@@ -39,12 +42,12 @@ from .show._json import JsonDisplay
 from .show._plain import PlainDisplay
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("flow", type=existing_file)
 @click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed is resumed.")
 @workers_option
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
-@click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
+@param_option
+@handlers_option
 @drain_option
 @cancel_option
 @keep_for_option

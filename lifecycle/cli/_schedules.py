@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from ._careful import Group
 from ._common import as_json_option, database, refusing, store_file, unknown
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 from .show._schedules import print_schedules
 
 
-@click.group()
+@click.group(cls=Group)
 def schedules() -> None:
     """Look at the schedules in a database and change them, while schedulers work on it or not."""
 

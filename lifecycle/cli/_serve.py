@@ -12,12 +12,14 @@ from lifecycle import LifecycleError
 from lifecycle import run as run_process
 
 from ..scheduler import Scheduler
+from ._careful import Command
 from ._common import (
     BAD_INPUT,
     STUCK_TIME,
     cancel_option,
     drain_option,
     existing_file,
+    handlers_option,
     keep_for_option,
     keep_jobs_option,
     lines_of,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from ._service import Service
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("flows", nargs=-1, type=existing_file)
 @click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted is resumed.")
 @click.option(
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     help="A file with the password that clients must give; needed beyond this machine.",
 )
 @workers_option
-@click.option("--handlers", metavar="MODULE", help="A handler module: a .py file or a dotted name.")
+@handlers_option
 @drain_option
 @cancel_option
 @keep_for_option

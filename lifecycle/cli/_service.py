@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import anyio
 
@@ -17,6 +19,7 @@ from ..scheduler._engine.scheduler import Scheduler
 from ..scheduler._ground.addresses import is_loopback
 from ..scheduler._ground.errors import FlowError
 from ..scheduler._ground.events import Event
+from ..scheduler._ground.text import quote
 from ..scheduler._work.handlers import registered_handlers
 from ..scheduler._work.loading import HandlerModuleError, load_handlers
 from ..scheduler.control import ControlServer
@@ -144,12 +147,15 @@ def _check_extra(problems: list[str]) -> None:
             return
 
 
+_ADDRESS: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]]+)):([0-9]{1,5})")
+
+
 def _read_address(option: str, address: str, password: str | None, problems: list[str]) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65_535:
-        problems.append(f"{option}: expected HOST:PORT, got {address!r}")
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match[3]) > 65_535:
+        problems.append(f"{option}: expected HOST:PORT, got {quote(address)}")
         return "127.0.0.1", 0
+    host, port = match[1] or match[2], match[3]
     if password is None and not is_loopback(host):
         problems.append(f"{option} {address}: only with --password-file beyond this machine")
     return host, int(port)

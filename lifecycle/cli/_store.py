@@ -12,13 +12,14 @@ import click
 
 from ..scheduler._ground.text import plural
 from ..scheduler._store.upkeep import StoreUpkeep
+from ._careful import Group
 from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 from .show._store import print_facts, size
 
 
-@click.group()
+@click.group(cls=Group)
 def store() -> None:
     """Look after a database, while schedulers work on it or not."""
 

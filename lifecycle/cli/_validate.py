@@ -8,16 +8,22 @@ import click
 
 from ..scheduler import load_flow
 from ..scheduler._ground.text import plural
-from ._common import existing_file, refusing
+from ._careful import Command
+from ._common import (
+    existing_file,
+    handlers_option,
+    param_option,
+    refusing,
+)
 from ._params import values_from_texts
 from .show._lines import say
 from .show._plain import PlainDisplay
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("flow", type=existing_file)
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow.")
-@click.option("--handlers", metavar="MODULE", help="A further handler module: a .py file or a dotted name.")
+@param_option
+@handlers_option
 def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
     """Check the flow in the file FLOW; run nothing. Parameters are checked when one is given."""
     display = PlainDisplay()

@@ -161,7 +161,8 @@ class StoreUpkeep:
         partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
             with self._connection() as db:
-                db.execute("VACUUM INTO ?", (os.fspath(partial),))
+                # As bytes: names of files need not be texts in UTF-8.
+                db.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(partial),))
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 _make_independent(copy)
             _write_through(partial)
