@@ -11,6 +11,7 @@ import click
 
 from ..scheduler._ground.text import plural
 from ..scheduler._store.outside import StoreFile
+from ._careful import Command
 from ._common import as_json_option, database, refusing, store_file, unknown
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
@@ -22,7 +23,7 @@ INTERVAL: Final = 0.1
 """Seconds between two looks."""
 
 
-@click.command("retry")
+@click.command("retry", cls=Command)
 @click.argument("job", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Also a job that has succeeded.")
 @database
@@ -87,7 +88,7 @@ def _retry_runs(context: click.Context, run: tuple[int, ...], db: Path, as_json:
 def runs_command(name: str) -> click.Command:
     """Return the command for runs under one of its names."""
     run = click.argument("run", nargs=-1, required=True, type=click.IntRange(1))
-    return click.command(name)(run(database(as_json_option(click.pass_context(_retry_runs)))))
+    return click.command(name, cls=Command)(run(database(as_json_option(click.pass_context(_retry_runs)))))
 
 
 def _left(file: StoreFile, numbers: Collection[int]) -> dict[int, str]:

@@ -12,6 +12,7 @@ from ..scheduler._ground.text import plural
 from ..scheduler._store.filters import JobFilter
 from ..scheduler._store.outside import StoreFile
 from ..scheduler._store.run_records import run_filter
+from ._careful import Group
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
 from ._retry import runs_command
 from ._wait import wait_for_runs
@@ -22,7 +23,7 @@ from .show._runs import print_run, print_runs
 _STATES: Final = [JobStatus.RUNNING, JobStatus.INTERRUPTED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED]
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
     """Look at the runs of flows in a database, cancel them and try them again, while schedulers work on it or not."""
 

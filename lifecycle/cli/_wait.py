@@ -12,6 +12,7 @@ import click
 from ..scheduler import JobRecord, JobStatus, RunRecord
 from ..scheduler._store.outside import StoreFile
 from ..scheduler._words import duration, note_of, spaced
+from ._careful import Command
 from ._common import as_json_option, database, refusing, seconds, store_file, unknown
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
@@ -29,7 +30,7 @@ timeout_option = click.option(
 )
 
 
-@click.command("wait")
+@click.command("wait", cls=Command)
 @click.argument("job", nargs=-1, required=True)
 @timeout_option
 @database
@@ -60,7 +61,7 @@ def wait_for_jobs(context: click.Context, job: tuple[str, ...], timeout: float |
     context.exit(_wait(file, db, numbers, timeout, file.ended_jobs, tell))
 
 
-@click.command("wait")
+@click.command("wait", cls=Command)
 @click.argument("run", nargs=-1, required=True, type=click.IntRange(1))
 @timeout_option
 @database

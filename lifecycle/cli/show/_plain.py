@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ...scheduler._ground.text import one_line
 from ...scheduler._words import duration, headline, note_of, rows_of, sentence, spaced
 from ._display import Display
 from ._lines import say, say_table
@@ -21,7 +22,7 @@ class PlainDisplay(Display):
     def event(self, event: Event) -> None:
         """Print the event with its time."""
         if text := sentence(event):
-            say(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {text}")
+            say(one_line(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {text}"))
 
     def outcome(self, outcome: RunOutcome, seconds: float) -> None:
         """Print the table of outcomes."""
@@ -34,7 +35,7 @@ class PlainDisplay(Display):
         if left_out:
             say(left_out)
         say("")
-        say(headline(outcome, seconds))
+        say(one_line(headline(outcome, seconds)))
 
     def owned(self, owned: Owned) -> None:
         """Print what is still owned."""
