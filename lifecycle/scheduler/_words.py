@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ._ground.text import plural, shorten
+from ._ground.text import one_line, plural, shorten
 
 if TYPE_CHECKING:
     from ._engine.outcome import RunOutcome
@@ -81,7 +81,7 @@ def cells_of(job: JobRecord) -> tuple[str, ...]:
 def note_of(job: JobRecord) -> str:
     """Return what there is to say of a job beside its state."""
     waits = f"waits for {job.waits_for}" if job.waits_for else ""
-    error = "" if job.status.value == "succeeded" or not job.error else shorten(job.error, 300)
+    error = "" if job.status.value == "succeeded" or not job.error else one_line(shorten(job.error, 300))
     return "; ".join(filter(None, (waits, error)))
 
 

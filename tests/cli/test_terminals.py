@@ -119,6 +119,8 @@ def test_no_command_writes_raw_what_jobs_errors_and_names_are(tmp_path: Path, mo
         '[blocks."a\\u001b[2J"]\nsleep = 0\n[blocks.b]\nneeds = ["\\u009b"]\nsleep = "\\u202e"\n'
     )
     Path("unread.toml").write_text("a = \x1b[2J\n")
+    run = CliRunner().invoke(cli, ["run", "flow.toml"])
+    assert not [line for line in run.output.splitlines() if line.startswith("E")]  # what comes after a line end of it
     commands = [
         ["run", "flow.toml", "--db", "jobs.db"],
         ["jobs", "list", "--db", "jobs.db"],
