@@ -14,6 +14,7 @@ import anyio
 from lifecycle import DrainReport, OwnerClosed, Scope, TaskHandle, TaskManager
 
 from .._ground.bridge import being_cancelled, cancel_again
+from .._ground.errors import StoreBusy
 from .._ground.events import Event
 from .._ground.opening import enter_and_open
 from .._store.protocol import Store
@@ -202,6 +203,9 @@ class Life:
     async def _close_store(self) -> None:
         try:
             await self._store.aclose()
+        except StoreBusy as busy:
+            # What has ended is recorded, and the next who opens it sees that this one is gone.
+            logger.warning("store left as it is", extra={"owner": self.name, "reason": str(busy)})
         except OSError:
             if self.engine is None or self.engine.failure is None:
                 raise  # else the engine has said why the store cannot be used

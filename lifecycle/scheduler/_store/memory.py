@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -186,7 +187,7 @@ class MemoryStore:
         revived, waiting, again = revive(
             {number: self._jobs.get(number) or of_runs.get(number) for number in jobs}, force
         )
-        self._jobs |= {job.id: job for job in again}
+        self._jobs = dict(sorted((self._jobs | {job.id: job for job in again}).items()))  # by number, as all are
         for job in waiting:
             self._ready.discard(job.place)
             self._delayed.discard((job.due, job.id))
@@ -258,13 +259,18 @@ class MemoryStore:
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
         """Return the newest jobs that have not been forgotten, the newest last."""
-        known = dict(self._jobs)
-        for kept in self._runs.values():
-            known |= {job.id: job for job in kept.jobs.values()}
         found = (
-            record for _, job in sorted(known.items(), reverse=True) if wanted.accepts(record := record_of_job(job))
+            record
+            for job in self._newest_first()
+            if (not wanted.statuses or job.status in wanted.statuses) and wanted.accepts(record := record_of_job(job))
         )
         return list(itertools.islice(found, wanted.limit))[::-1]
+
+    def _newest_first(self) -> Iterator[KeptJob]:
+        """Return all jobs that are known, without a look at those that come later."""
+        of_runs = (job for run in reversed(self._runs.values()) for job in reversed(run.jobs.values()))
+        ended = (job for job in of_runs if job.id not in self._jobs)
+        return heapq.merge(reversed(self._jobs.values()), ended, key=lambda job: job.id, reverse=True)
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return {number: None for number in jobs if number not in self._jobs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -104,6 +105,7 @@ class SqliteThread:
         self._pause: float | None = None
         self._patience = Patience(patience, lambda trouble: self._bridge.call(tell, trouble))
         self.failure: StoreError | None = None
+        self._lost = False  # whether the database is another, or nowhere
         self._ending = False
         # A daemon: a store that was not closed must not keep the process from ending, and a commit survives that.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -186,6 +188,8 @@ class SqliteThread:
             while self._wait_for_batch():
                 self._bridge.call(_deliver, self._answers(db))
         finally:
+            if self._lost:
+                _leave_no_log(db)
             db.close()
             self._bridge.call(self._ended.give, None)
 
@@ -231,7 +235,7 @@ class SqliteThread:
             try:
                 self._verify()
             except StoreError as error:
-                self.failure = error
+                self.failure, self._lost = error, True
         return self.failure
 
     def _answers(self, db: sqlite3.Connection) -> list[_Answer]:
@@ -269,7 +273,7 @@ class SqliteThread:
             self._patience.shorten()
         if fault is Fault.FINAL or self._patience.exhausted or self._verified() is not None:
             if self.failure is None:
-                self.failure = StoreError(reason)
+                self.failure = (StoreError if fault is Fault.FINAL or not self._hurried else StoreBusy)(reason)
                 self.failure.__cause__ = failure
             return self._all_failed(batch)
         self._pause = PAUSE
@@ -301,6 +305,16 @@ class SqliteThread:
                 return answers
         self._standing = standing
         return answers + self._answers(db)
+
+
+def _leave_no_log(db: sqlite3.Connection) -> None:
+    """Write what is in the log into the file that was opened, wherever that is now, and empty the log.
+
+    SQLite does not when it closes a file that has moved. But who opens the file that is in its place would read the log
+    beside it as that file's own.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _rolled_back(db: sqlite3.Connection, error: BaseException) -> BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +114,20 @@ def locked_later(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.mark.asyncio
-async def test_closing_does_not_wait_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one that opens the store completes what is left."""
+@pytest.mark.parametrize("refused", [False, True])
+async def test_closing_does_not_wait_for_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: bool
+) -> None:
+    """The next one that opens the store completes what is left; a refusal that ended the block is raised alone."""
     monkeypatch.setattr(patience, "AT_THE_END", 0.1)
     path = tmp_path / "jobs.sqlite"
-    scheduler = Scheduler(path, drain_timeout=0.0)
-    await scheduler.__aenter__()
-    await scheduler.submit(wait, 600.0)
-    with locked(path), anyio.fail_after(30), pytest.raises(StoreError, match="locked"):
-        await scheduler.aclose()
+    with locked_later(path) as lock, anyio.fail_after(30), pytest.raises(StoreBusy) if refused else nullcontext():
+        async with Scheduler(path, drain_timeout=0.0) as scheduler:
+            await scheduler.submit(wait, 600.0)
+            lock.execute("BEGIN IMMEDIATE")
+            if refused:
+                await scheduler.submit(wait, 0.0)
+    assert [record.message for record in caplog.records][-1] == "store left as it is"
     async with Scheduler(path, workers=1) as heir:
         assert [job.attempts for job in await heir.jobs()] == [1]
 

@@ -153,6 +153,22 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(tmp_path: Path, 
             await scheduler.submit(fine)
             raise AssertionError("it was acknowledged")
     assert str(path) in str(caught.value)
+    if path.exists() and "log" not in fate:
+        assert StoreFile(path).jobs() == [], "nothing of it is in the store that is there now"
+    elif (moved := tmp_path / "elsewhere" / "jobs.sqlite").exists():
+        assert len(StoreFile(moved).jobs()) >= 2, "all that was acknowledged is in the file that was moved"
+
+
+async def test_a_file_that_is_moved_alone_has_all_that_was_acknowledged(tmp_path: Path) -> None:
+    """Also what was in the log only, which stays behind, empty."""
+    path, moved = tmp_path / "jobs.sqlite", tmp_path / "moved.sqlite"
+    with pytest.raises(StoreError, match="deleted or moved"):
+        async with Scheduler(path) as scheduler:
+            for _ in range(5):
+                await scheduler.submit(fine, delay=600.0)
+            path.rename(moved)
+            await scheduler.submit(fine)
+    assert len(StoreFile(moved).jobs()) >= 5
 
 
 @pytest.mark.parametrize("fate", ["deleted", "replaced", "directory moved"])
