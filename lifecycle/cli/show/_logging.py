@@ -100,7 +100,7 @@ class JsonLines(logging.Formatter):
         table |= {name: value for name, value in extra_of(record).items() if value is not None and name not in table}
         if record.exc_info:
             table["exception"] = self.formatException(record.exc_info)
-        return json.dumps(table, default=str)
+        return json.dumps(table, default=str).replace("\x7f", "\\u007f")  # the one that JSON leaves as it is
 
 
 def _cause(error: BaseException) -> str:
