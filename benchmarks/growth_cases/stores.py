@@ -98,7 +98,7 @@ async def lists_of_a_file(n: int, laps: Laps) -> None:
             with laps("list by a flow", AGAIN):
                 await times(AGAIN, lambda: scheduler.jobs(flow="none", limit=10))
             with laps("count by states", AGAIN):
-                await times(AGAIN, lambda: asyncio.to_thread(scheduler.upkeep.facts))
+                await times(AGAIN, scheduler.upkeep.facts)
             file = StoreFile(path)
             with laps("cancel by a name", AGAIN):
                 for _ in range(AGAIN):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from .._ground.errors import StoreError
+from .._ground.errors import StoreBusy, StoreError
 from .._work.handlers import registered_handlers
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Leftovers:
         while True:
             try:
                 await self.look()
+            except StoreBusy:
+                pass
             except StoreError:
                 return
             await anyio.sleep(INTERVAL)
@@ -78,7 +80,8 @@ class Leftovers:
             await self._store.adopt_jobs(frozenset(known))
             self._store.look_again()
             left = await self._store.left_work()
-        self._note(left)
+        # What is left for a handler that is known is a great many: they are being taken over.
+        self._note(left._replace(handlers={name: jobs for name, jobs in left.handlers.items() if name not in known}))
 
     def _note(self, left: LeftWork) -> None:
         counts = {**left.handlers, **{f"flow {flow}": runs for flow, runs in left.flows.items()}}

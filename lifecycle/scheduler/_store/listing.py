@@ -31,11 +31,13 @@ def list_jobs(db: sqlite3.Connection, wanted: JobFilter, dead: Collection[int] =
     columns = COLUMNS.replace("jobs.state", state)
     if wanted.statuses and _states_are_rare(db, wanted):
         # "+" keeps the other indexes out of it.
-        where = f"{_conditions(wanted, '+')} AND {_in_time(db, wanted, 'jobs')} ORDER BY jobs.id DESC LIMIT :limit"
-        parts = [
-            f"SELECT * FROM (SELECT {columns} {FROM_JOBS} WHERE {condition} AND {where})"
-            for condition in _in_states(wanted.statuses, dead)
-        ]
+        where = f"{_conditions(wanted, '+')} AND {_in_time(db, wanted, 'jobs')}"
+        parts = []
+        for condition in _in_states(wanted.statuses, dead):
+            # Those that run are few, and their index is by owner: they are sorted.
+            number = "+jobs.id" if "'running'" in condition else "jobs.id"
+            order = f"ORDER BY {number} DESC LIMIT :limit"
+            parts.append(f"SELECT * FROM (SELECT {columns} {FROM_JOBS} WHERE {condition} AND {where} {order})")
         query = f"{' UNION ALL '.join(parts)} ORDER BY 1 DESC LIMIT :limit"
     else:
         tables, order, where = FROM_JOBS, "jobs.id DESC", f"{_conditions(wanted)} AND {_in_time(db, wanted, 'jobs')}"

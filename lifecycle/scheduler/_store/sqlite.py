@@ -205,7 +205,8 @@ class SqliteStore:
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
         """Take over what a process has left, if its handler is known: the most urgent now, more when `take` stands."""
-        self._succession = Succession(self.path, self._doubts, self._max_crashes, self._name)
+        if self._succession is None:
+            self._succession = Succession(self.path, self._doubts, self._max_crashes, self._name)
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers, self._max_crashes))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
