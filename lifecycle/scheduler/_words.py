@@ -21,7 +21,7 @@ ROWS = 40
 OVERDUE = 5.0
 """Seconds after its time that a schedule is overdue: no living scheduler has its handler, or serves its flow."""
 
-ORDER = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "running", "pending")
+ORDER = ("succeeded", "failed", "timed_out", "cancelled", "skipped", "interrupted", "running", "pending")
 
 
 def duration(seconds: float | None) -> str:

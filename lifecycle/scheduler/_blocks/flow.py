@@ -19,13 +19,18 @@ class JobSpec:
     Attributes:
         name: its name, unique in the flow.
         block: what it does.
-        needs: names of the jobs that must succeed before it.
+        needs: names of the jobs that must have ended before it; for one of ``[finally]`` all that are not.
         priority: higher is first among those that are ready.
         delay: seconds it waits after it could start.
         retries: how often it is tried again after a failure.
         backoff: the first and the longest pause before a retry, in seconds.
         uses: names of the jobs whose outputs its expressions use.
         queue: the queue that it waits in.
+        when: how those must have ended: ``success``, ``failure`` (something above it did not succeed) or ``always``.
+        tolerates: names of those among the needs that may fail.
+        last: whether it is one of ``[finally]``.
+        asks: names of the jobs whose status or error its expressions use.
+        asks_run: whether they use the status of the run.
     """
 
     name: str
@@ -37,6 +42,24 @@ class JobSpec:
     backoff: tuple[float, float]
     uses: frozenset[str]
     queue: str = DEFAULT_QUEUE
+    when: str = "success"
+    tolerates: tuple[str, ...] = ()
+    last: bool = False
+    asks: frozenset[str] = frozenset()
+    asks_run: bool = False
+
+
+def may_fail(jobs: Mapping[str, JobSpec]) -> frozenset[str]:
+    """Return the names of the jobs whose failure is allowed: some job says so, and none needs them to succeed."""
+    allowed = {name for spec in jobs.values() for name in spec.tolerates}
+    needed = {
+        name
+        for spec in jobs.values()
+        if spec.when == "success" and not spec.last
+        for name in spec.needs
+        if name not in spec.tolerates
+    }
+    return frozenset(allowed - needed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .block import Block
     from .flow import Flow
 
-JOB_KEYS: Final = frozenset({"needs", "priority", "delay", "retries", "backoff", "queue"})
+JOB_KEYS: Final = frozenset({"needs", "priority", "delay", "retries", "backoff", "queue", "when"})
 """Keys of a top-level block only: it is a job in the store, the blocks inside it are not."""
 
 

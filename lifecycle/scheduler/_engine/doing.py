@@ -13,6 +13,7 @@ from .._ground.values import to_plain
 from .._work.ending import in_one_way
 from .._work.frame import Frame, call_handler
 from .._work.handlers import Handler, registered_handlers
+from .outcome import run_status
 
 if TYPE_CHECKING:
     from lifecycle import Scope
@@ -30,19 +31,32 @@ async def run_block_of(
     context = await attempt.open_context(scope)
     context.secrets.expect(name for _, name in flow.secrets)
     spec = flow.jobs[claimed.name]
-    outputs = await store.outputs(run.id, spec.uses) if spec.uses else {}
+    blocks: dict[str, dict[str, Any]] = {name: {} for name in spec.asks}
+    for name, output in (await store.outputs(run.id, spec.uses) if spec.uses else {}).items():
+        blocks.setdefault(name, {})["output"] = output
+    for name, (status, error) in (await store.fates(run.id, spec.asks) if spec.asks else {}).items():
+        blocks[name] |= {"status": status, "error": error}
     context.names = {
         "params": run.params,
-        "blocks": {name: {"output": output} for name, output in outputs.items()},
+        "blocks": blocks,
         "run": {
             "id": run.id,
             "flow": flow.name,
             "directory": str(flow.directory),
             "attempt": claimed.attempt,
+            **({"status": await _status_of(run, store)} if spec.asks_run else {}),
         },
     }
     frame = Frame(scope, context, context.names, flow.directory, limiter, attempt.asked, job_path=spec.block.path)
     return await frame.run_job(spec.block)
+
+
+async def _status_of(run: FlowRun, store: Store) -> str:
+    """Return how a run has ended so far: all its jobs but those of ``[finally]``."""
+    specs = run.flow.jobs
+    jobs = [job for job in await store.jobs_of(run.id) if not specs[job.name].last]
+    stored = await store.run(run.id)
+    return run_status(jobs, cancelled=stored is not None and stored.cancelled).value
 
 
 async def run_handler(attempt: Attempt, durable: bool, scope: Scope, limiter: anyio.CapacityLimiter) -> Any:

@@ -339,8 +339,8 @@ class Engine:
     async def settle(self, settled: Settled) -> None:
         """Publish the jobs that will not run because of an end, and end the run if that was its last job."""
         for skipped in settled.skipped:
-            self.counts[JobStatus.CANCELLED] += 1
-            self._publish_unrun(skipped.id, skipped.name, settled.run_id, JobStatus.CANCELLED, skipped.reason)
+            self.counts[skipped.status] += 1
+            self._publish_unrun(skipped.id, skipped.name, settled.run_id, skipped.status, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
             await self.runs.end(settled.run_id)
         self._note_change()

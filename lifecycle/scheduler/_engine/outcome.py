@@ -1,6 +1,6 @@
 """What became of a job, or of a whole run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +66,8 @@ class RunOutcome:
     Attributes:
         flow: the flow's name.
         run_id: the run's number.
-        status: ``succeeded`` only if every job succeeded; ``cancelled`` if the run was; else ``failed``, or
-            ``interrupted`` when jobs are left.
+        status: ``succeeded`` only if every job succeeded, but for those that may fail and steps for failures that were
+            not needed; ``cancelled`` if the run was; else ``failed``, or ``interrupted`` when jobs are left.
         jobs: what the store says of every job, without results.
     """
 
@@ -78,7 +78,7 @@ class RunOutcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every job succeeded."""
+        """Whether every job succeeded that had to."""
         return self.status is JobStatus.SUCCEEDED
 
     def counts(self) -> Mapping[str, int]:
@@ -89,10 +89,10 @@ class RunOutcome:
         return counts
 
 
-def run_status(jobs: tuple[JobRecord, ...], *, cancelled: bool) -> JobStatus:
-    """Return how a run with these jobs ended."""
+def run_status(jobs: Collection[JobRecord], *, cancelled: bool) -> JobStatus:
+    """Return how a run with these jobs ended; a failure may be allowed, a cancellation is not."""
     if any(not job.status.final for job in jobs):
         return JobStatus.INTERRUPTED
-    if all(job.status is JobStatus.SUCCEEDED for job in jobs):
+    if all(job.status in (JobStatus.SUCCEEDED, JobStatus.SKIPPED) or job.may_fail for job in jobs):
         return JobStatus.SUCCEEDED
     return JobStatus.CANCELLED if cancelled else JobStatus.FAILED

@@ -127,5 +127,5 @@ async def run_outcome(store: Store, run_id: int, flow: str) -> RunOutcome:
     """Return what became of a run that has ended; *interrupted* when it was open again, or deleted, before this."""
     jobs = tuple(await store.jobs_of(run_id))
     bad = {JobStatus.FAILED, JobStatus.TIMED_OUT}
-    cancelled = not any(job.status in bad for job in jobs)
+    cancelled = not any(job.status in bad and not job.may_fail for job in jobs)
     return RunOutcome(flow, run_id, run_status(jobs, cancelled=cancelled) if jobs else JobStatus.INTERRUPTED, jobs)

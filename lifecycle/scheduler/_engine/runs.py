@@ -121,6 +121,8 @@ class Runs:
         """Give a run its outcome, as the release of its Scope. Jobs that are left make it *interrupted*."""
         try:
             jobs = tuple(_interrupted(job) for job in await self._store.jobs_of(run.id))
+            stored = await self._store.run(run.id)
+            run.cancelled |= stored is not None and stored.cancelled  # by another process
         except StoreError as error:
             self._jobs.fail(error)
             jobs = ()

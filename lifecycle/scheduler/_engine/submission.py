@@ -130,6 +130,8 @@ def _flow_job(spec: JobSpec) -> NewJob:
         retries=spec.retries,
         backoff=spec.backoff,
         timeout=spec.block.timeout,
+        when=spec.when,
+        tolerates=spec.tolerates,
         payload=None if spec.block.calls is None else {"handler": spec.block.calls},
         queue=spec.queue,
     )

@@ -169,6 +169,10 @@ def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
             around=reader,
         )
         problems.raise_if_any()
+        if any(spec.last or spec.when != "success" or spec.tolerates for spec in flow.jobs.values()):
+            reader.problem(
+                "subflow", f"{path.name} has 'finally', 'when' or 'may_fail', which are for the outermost flow"
+            )
     except (PathNotAllowed, ValueError) as error:
         for line in str(error).splitlines():
             reader.problem("subflow", line)

@@ -11,6 +11,7 @@ from .params import Param
 from .problems import Message
 
 RUN_FIELDS = ("attempt", "directory", "flow", "id")
+BLOCK_FIELDS = ("output", "status", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Names:
         needed: returns whether a top-level block has ended before this place, by ``needs``.
         steps: for each surrounding sequence its named steps so far: the sequence adds each when it has been read.
         items: ``item``, ``index`` and what ``as`` called them.
+        last: whether this is in a block of ``[finally]``.
     """
 
     params: Mapping[str, Param]
@@ -32,6 +34,7 @@ class Names:
     needed: Callable[[str], bool]
     steps: tuple[set[str], ...] = ()
     items: frozenset[str] = field(default_factory=frozenset)
+    last: bool = False
 
     def with_items(self, *names: str) -> Names:
         """Return the names inside a foreach."""
@@ -78,8 +81,9 @@ class Names:
             return f"{reference}: expected a block's name, as in ${{blocks.NAME.output}}"
         if name not in self.blocks:
             return lambda: f"{reference}: unknown block {name!r}{did_you_mean(name, self.blocks)}"
-        if reference.steps[1:2] != ("output",):
-            return f"{reference}: expected 'output' after the block's name, as in ${{blocks.{name}.output}}"
+        if not reference.steps[1:2] or reference.steps[1] not in BLOCK_FIELDS:
+            fields = "'output', 'status' or 'error'"
+            return f"{reference}: expected {fields} after the block's name, as in ${{blocks.{name}.output}}"
         if not self.needed(name):
             return f'{reference}: block {name!r} is not in needs; add it, as in needs = ["{name}"]'
         return None
@@ -98,6 +102,8 @@ class Names:
 
     def _run_problem(self, reference: Reference) -> Message | None:
         name = reference.steps[0] if reference.steps else None
-        if name in RUN_FIELDS:
+        if name in RUN_FIELDS or (name == "status" and self.last):
             return None
+        if name == "status":
+            return f"{reference}: the status of the run is known only in the blocks of [finally]"
         return f"{reference}: expected one of {listing(RUN_FIELDS)} after 'run'"

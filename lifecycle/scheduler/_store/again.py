@@ -24,6 +24,11 @@ _WAIT_AGAIN: Final = """
 
 _BADLY: Final = "jobs.state IN ('failed', 'timed_out', 'cancelled')"
 
+_HELD_UP: Final = f"""
+    needs JOIN jobs ON jobs.id = needs.needed JOIN jobs AS own ON own.id = needs.job
+    WHERE needs.job = ? AND {_BADLY} AND NOT needs.tolerant AND own.when_ IS NULL"""
+"""What a job needs to succeed, and did not."""
+
 
 def revive_jobs(
     db: sqlite3.Connection, wanted: Iterable[int], *, force: bool, by: int | None, known: Collection[str], now: float
@@ -92,8 +97,8 @@ class _Revival:
                 continue
             if self._wait_again(number) is JobStatus.SUCCEEDED:
                 continue  # nothing was skipped because of it
-            for dependant, skipped in self._dependants(number):
-                if (skipped or dependant in eligible) and not self._held_up(dependant, freed=1):
+            for dependant, skipped, freed in self._dependants(number):
+                if (skipped or dependant in eligible) and not self._held_up(dependant, freed):
                     queue.append(dependant)
         held_up = eligible - self._owned.keys() - refused.keys()
         refused |= {number: self._needed(number) for number in held_up}
@@ -139,22 +144,22 @@ class _Revival:
         if number in self._blocks:
             self._blocks[number] -= freed
         else:
-            query = f"SELECT count(*) FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? AND {_BADLY}"
+            query = f"SELECT count(*) FROM {_HELD_UP}"
             self._blocks[number] = self._db.execute(query, (number,)).fetchone()[0]
         return self._blocks[number]
 
     def _needed(self, number: int) -> str:
-        name, state = self._db.execute(
-            f"""
-            SELECT jobs.name, jobs.state FROM needs JOIN jobs ON jobs.id = needs.needed
-            WHERE needs.job = ? AND {_BADLY} ORDER BY jobs.id LIMIT 1""",
-            (number,),
-        ).fetchone()
+        query = f"SELECT jobs.name, jobs.state FROM {_HELD_UP} ORDER BY jobs.id LIMIT 1"
+        name, state = self._db.execute(query, (number,)).fetchone()
         return refused_for_needs(name, JobStatus(state))
 
-    def _dependants(self, number: int) -> Sequence[tuple[int, int]]:
+    def _dependants(self, number: int) -> Sequence[tuple[int, int, int]]:
+        """Return those that need a job: their number, whether they were skipped, whether its failure held them up."""
         return self._db.execute(
-            "SELECT jobs.id, jobs.skipped FROM needs JOIN jobs ON jobs.id = needs.job WHERE needs.needed = ?", (number,)
+            """
+            SELECT jobs.id, jobs.skipped, NOT tolerant AND when_ IS NULL FROM needs JOIN jobs ON jobs.id = needs.job
+            WHERE needed = ?""",
+            (number,),
         ).fetchall()
 
     def _wait_again(self, number: int) -> JobStatus:
@@ -185,20 +190,25 @@ class _Revival:
         return self._owners[run]
 
     def _count_unmet(self) -> None:
-        """Count anew for how many of its needs each job waits: what waits again, and what waits for that."""
-        waiting = {dependant for number in self._owned for dependant, _ in self._dependants(number)}
+        """Find anew for how many of its needs a job waits, and how the others ended: what waits again, and for that."""
+        waiting = {dependant for number in self._owned for dependant, _, _ in self._dependants(number)}
+        needs = "FROM needs JOIN jobs AS above ON above.id = needs.needed WHERE needs.job = jobs.id AND above.finished"
+        badly = _BADLY.replace("jobs.", "above.")
         self._db.executemany(
-            """
-            UPDATE jobs SET unmet = (
-                SELECT count(*) FROM needs JOIN jobs AS needed ON needed.id = needs.needed
-                WHERE needs.job = jobs.id AND needed.state <> 'succeeded')
+            f"""
+            UPDATE jobs SET unmet = (SELECT count(*) {needs} IS NULL),
+                trouble = EXISTS (SELECT 1 {needs} IS NOT NULL AND (above.trouble OR {badly})),
+                blocked = (
+                    SELECT 'needs ' || char(39) || above.name || char(39) || ', which ' || CASE above.state
+                        WHEN 'failed' THEN 'failed' WHEN 'timed_out' THEN 'timed out' ELSE 'was cancelled' END
+                    {needs} IS NOT NULL AND {badly} AND NOT needs.tolerant LIMIT 1)
             WHERE id = ? AND state IN ('pending', 'interrupted')""",
             [(number,) for number in self._owned.keys() | waiting],
         )
 
     def _open_runs(self) -> None:
         self._db.executemany(
-            "UPDATE runs SET unfinished = unfinished + ?, finished = NULL, owner = ? WHERE id = ?",
+            "UPDATE runs SET unfinished = unfinished + ?, finished = NULL, cancel = NULL, owner = ? WHERE id = ?",
             [(count, self._owners[run], run) for run, count in self._counts.items()],
         )
 

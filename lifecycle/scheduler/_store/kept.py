@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .memory_ready import Place
-from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun
+from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
 from .revival import whole_log
 from .run_records import RunRecord, status_of_run
+from .settling import NOT_NEEDED
 from .waiting import FREE_WORKER, NAMED, needs_of, until
 
 
@@ -32,6 +33,8 @@ class KeptJob:
     dependants: list[KeptJob] = field(default_factory=list)
     skipped: bool = False  # because of a job that it needs
     history: str | None = None  # what was done to it by hand, a line each
+    blocked: str | None = None  # why it will not run on success
+    trouble: bool = False  # whether anything above it did not succeed
 
     @property
     def priority(self) -> int:
@@ -40,8 +43,18 @@ class KeptJob:
 
     @property
     def ended_badly(self) -> bool:
-        """Whether it has ended and not succeeded."""
-        return self.status.final and self.status is not JobStatus.SUCCEEDED
+        """Whether it has ended and not succeeded, though it had something to do."""
+        return self.status.final and self.status not in (JobStatus.SUCCEEDED, JobStatus.SKIPPED)
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether its failure is allowed: some job says so, and none needs it to succeed."""
+        says_so = any(self.new.name in job.new.tolerates for job in self.dependants)
+        return says_so and not any(job.wants_success_of(self) for job in self.dependants)
+
+    def wants_success_of(self, need: KeptJob) -> bool:
+        """Return whether it does not run when that job does not succeed."""
+        return self.new.when == "success" and need.new.name not in self.new.tolerates
 
     def needs(self) -> list[KeptJob]:
         """Return the jobs that it needs."""
@@ -55,6 +68,7 @@ class KeptRun:
     created: float
     jobs: dict[str, KeptJob] = field(default_factory=dict)
     unfinished: int = 0
+    cancelled: bool = False
 
 
 def start(job: KeptJob, now: float) -> Claimed:
@@ -62,7 +76,7 @@ def start(job: KeptJob, now: float) -> Claimed:
     job.attempt += 1
     new = job.new
     run_id = job.run.id if job.run is not None else None
-    name, kind, _, _, _, retries, backoff, timeout, payload, _ = new
+    name, kind, _, _, _, retries, backoff, timeout, payload, *_ = new
     return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
 
 
@@ -71,6 +85,15 @@ def record_of_run(run: KeptRun) -> RunRecord:
     status = status_of_run(counts, unfinished=run.unfinished > 0, owned=True)
     finished = None if run.unfinished else max(job.finished or 0.0 for job in run.jobs.values())
     return RunRecord(run.id, run.new.flow, status, json.loads(run.new.params), counts, run.created, finished)
+
+
+def skip_of(job: KeptJob) -> Skipped | None:
+    """Return how a job ends that is not to run, now that all that it needs has ended; None for one that is."""
+    if job.new.when == "success" and job.blocked is not None:
+        return Skipped(job.id, job.new.name, job.blocked)
+    if job.new.when == "failure" and not job.trouble:
+        return Skipped(job.id, job.new.name, NOT_NEEDED, JobStatus.SKIPPED)
+    return None
 
 
 def record_of_job(job: KeptJob) -> JobRecord:
@@ -97,6 +120,7 @@ def record_of_job(job: KeptJob) -> JobRecord:
         log=whole_log(job.history, ending.log),
         needs=job.new.needs,
         waits_for=_waits_for(job),
+        may_fail=job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail,
     )
 
 

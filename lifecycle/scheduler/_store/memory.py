@@ -13,14 +13,13 @@ from .._ground.bridge import Bell
 from .._ground.errors import RunConflict
 from .._ground.limits import LONGEST_WAIT
 from .filters import JobFilter
-from .kept import KeptJob, KeptRun, record_of_job, record_of_run, start
+from .kept import KeptJob, KeptRun, record_of_job, record_of_run, skip_of, start
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .line import Line
 from .memory_again import revive
 from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
-from .operations import skip_reason
 from .patience import Trouble
 from .records import (
     ALONE,
@@ -47,6 +46,7 @@ from .records import (
 )
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
+from .settling import skip_reason
 from .waiting import LeftWork
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class MemoryStore:
         if run is None:
             return None
         opened = OpenedRun(run_id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
-        return StoredRun(run.new.flow, flow_key(run.new.flow, run.new.digest), run.new.params, opened)
+        return StoredRun(run.new.flow, flow_key(run.new.flow, run.new.digest), run.new.params, opened, run.cancelled)
 
     async def claim(self, limit: int, now: float) -> Claims:
         while (first := self._delayed.first()) is not None and first[0] <= now:
@@ -215,10 +215,14 @@ class MemoryStore:
         run = self._runs.get(run_id)
         if run is None:
             return Settled(False, run_id), ()
-        ended = [job for job in run.jobs.values() if job.status in (JobStatus.PENDING, JobStatus.INTERRUPTED)]
+        wanted = [job for job in run.jobs.values() if run.cancelled or job.new.when != "always"]
+        run.cancelled = True
+        ended = [job for job in wanted if job.status in (JobStatus.PENDING, JobStatus.INTERRUPTED)]
         for job in ended:
             self._leave(job, JobStatus.CANCELLED, reason, now)
-        running = tuple(job.id for job in run.jobs.values() if job.status is JobStatus.RUNNING)
+        for job in ended:
+            self._decide_dependants(job, reason, now)
+        running = tuple(job.id for job in wanted if job.status is JobStatus.RUNNING)
         skipped = tuple(Skipped(job.id, job.new.name, reason) for job in ended)
         return Settled(True, run_id, skipped, bool(ended) and run.unfinished == 0), running
 
@@ -236,6 +240,10 @@ class MemoryStore:
         jobs = self._runs[run_id].jobs
         done = {name: jobs[name].ending for name in names if jobs[name].status is JobStatus.SUCCEEDED}
         return {name: ending.result for name, ending in done.items() if ending is not None}
+
+    async def fates(self, run_id: int, names: Collection[str]) -> Mapping[str, tuple[str, str | None]]:
+        jobs = self._runs[run_id].jobs
+        return {name: (jobs[name].status.value, jobs[name].error) for name in names if name in jobs}
 
     async def notices(self) -> Sequence[Notice]:
         """Return nothing: no other process can reach this store."""
@@ -396,29 +404,30 @@ class MemoryStore:
             return ALONE
         if not status.final:
             return Settled(True, job.run.id)
+        skipped = self._decide_dependants(job, skip_reason(job.new.name, status), now)
+        return Settled(True, job.run.id, skipped, job.run.unfinished == 0)
+
+    def _decide_dependants(self, job: KeptJob, reason: str | None, now: float) -> tuple[Skipped, ...]:
+        """Tell those that need a job that it has ended, skip those that are not to run, and so on; see `settling`."""
+        ended: list[tuple[KeptJob, str | None]] = [(job, reason)]
         skipped: list[Skipped] = []
-        if status is JobStatus.SUCCEEDED:
-            for dependant in job.dependants:
-                self._release(dependant, now)
-        else:
-            self._skip_below(job, skip_reason(job.new.name, status), now, skipped)
-        return Settled(True, job.run.id, tuple(skipped), job.run.unfinished == 0)
-
-    def _release(self, job: KeptJob, now: float) -> None:
-        job.unmet -= 1
-        if job.unmet == 0 and job.status is JobStatus.PENDING:
-            self._wait_or_ready(job, now)
-
-    def _skip_below(self, job: KeptJob, reason: str, now: float, skipped: list[Skipped]) -> None:
-        waiting = list(job.dependants)
-        while waiting:
-            dependant = waiting.pop()
-            if dependant.status is JobStatus.PENDING:
-                self._leave(dependant, JobStatus.CANCELLED, reason, now)
-                dependant.skipped = True
-                skipped.append(Skipped(dependant.id, dependant.new.name, reason))
-                waiting.extend(dependant.dependants)
-        skipped.sort(key=lambda skip: skip.id)
+        while ended:
+            above, reason = ended.pop()
+            for dependant in above.dependants:
+                if dependant.status.final:
+                    continue
+                dependant.unmet -= 1
+                dependant.trouble |= reason is not None or above.trouble
+                if above.new.name not in dependant.new.tolerates:
+                    dependant.blocked = dependant.blocked or reason
+                if dependant.unmet == 0 and (skip := skip_of(dependant)) is not None:
+                    self._leave(dependant, skip.status, skip.reason, now)
+                    dependant.skipped = True
+                    skipped.append(skip)
+                    ended.append((dependant, dependant.blocked))
+                elif dependant.unmet == 0:
+                    self._wait_or_ready(dependant, now)
+        return tuple(sorted(skipped, key=lambda skip: skip.id))
 
 
 def _same(run: NewRun, other: NewRun) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from .records import JobStatus
 from .revival import Revived, note, refusal, refused_for_needs
+from .settling import skip_reason
 
 if TYPE_CHECKING:
     from .kept import KeptJob
@@ -28,7 +29,7 @@ def revive(
     again = _reach(eligible)
     for number, job in eligible.items():
         if number not in again:
-            held_up_by = (need for need in job.needs() if need.ended_badly and need.id not in again)
+            held_up_by = (need for need in _held_up_by(job) if need.id not in again)
             need = min(held_up_by, key=lambda need: need.id)
             refused[number] = refused_for_needs(need.new.name, need.status)
     for job in again.values():
@@ -37,7 +38,10 @@ def revive(
         job.id: job for one in again.values() for job in (one, *one.dependants) if job.status is JobStatus.PENDING
     }
     for job in waiting.values():
-        job.unmet = sum(1 for need in job.needs() if need.status is not JobStatus.SUCCEEDED)
+        job.unmet = sum(1 for need in job.needs() if not need.status.final)
+        blocking = [need for need in job.needs() if need.ended_badly and need.new.name not in job.new.tolerates]
+        job.blocked = skip_reason(blocking[0].new.name, blocking[0].status) if blocking else None
+        job.trouble = any(need.status.final and (need.ended_badly or need.trouble) for need in job.needs())
     asked = tuple(number for number in eligible if number in again)
     missing = tuple(number for number in wanted if number not in known)
     return Revived(asked, len(again) - len(asked), missing, refused, tuple(again)), waiting.values(), again.values()
@@ -52,7 +56,7 @@ def _reach(eligible: Mapping[int, KeptJob]) -> dict[int, KeptJob]:
         if job.id in blocks:
             blocks[job.id] -= freed
         else:
-            blocks[job.id] = sum(1 for need in job.needs() if need.ended_badly and need.id not in reached)
+            blocks[job.id] = sum(1 for need in _held_up_by(job) if need.id not in reached)
         return blocks[job.id]
 
     queue = deque(job for job in eligible.values() if not held_up(job))
@@ -62,9 +66,15 @@ def _reach(eligible: Mapping[int, KeptJob]) -> dict[int, KeptJob]:
         if job.status is JobStatus.SUCCEEDED:
             continue  # nothing was skipped because of it
         for dependant in job.dependants:
-            if (dependant.skipped or dependant.id in eligible) and not held_up(dependant, freed=1):
+            freed = int(dependant.wants_success_of(job))
+            if (dependant.skipped or dependant.id in eligible) and not held_up(dependant, freed):
                 queue.append(dependant)
     return reached
+
+
+def _held_up_by(job: KeptJob) -> Iterator[KeptJob]:
+    """Yield what a job needs to succeed and did not."""
+    return (need for need in job.needs() if need.ended_badly and job.wants_success_of(need))
 
 
 def _wait_again(job: KeptJob) -> None:
@@ -73,3 +83,4 @@ def _wait_again(job: KeptJob) -> None:
     job.status, job.failures, job.due, job.finished, job.skipped = JobStatus.PENDING, 0, 0.0, None, False
     if job.run is not None:
         job.run.unfinished += 1
+        job.run.cancelled = False

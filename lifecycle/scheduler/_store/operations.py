@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 
 from .._ground.values import to_json
-from .records import ALONE, Cancelling, Ending, JobStatus, NewJob, Notice, Settled, Skipped
+from .records import Cancelling, Ending, JobStatus, NewJob, Notice, Settled
+from .settling import begin_delay, cancel_open_jobs, count_down, settle
 
 INSERT_JOB = """
     INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,
-                      backoff_first, backoff_longest, timeout, payload, created, queue)
-    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                      backoff_first, backoff_longest, timeout, payload, created, queue, when_)
+    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float) -> int:
@@ -22,7 +23,8 @@ def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int 
     due = now + job.delay if job.delay and not job.needs else 0
     values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
     payload = None if job.payload is None else to_json(job.payload)
-    cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now, job.queue))
+    when = None if job.when == "success" else job.when  # nearly every job says so
+    cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now, job.queue, when))
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 
@@ -66,78 +68,11 @@ def finish(
     if unwanted is not None:  # it has ended: there is nothing left to stop
         db.execute("DELETE FROM notices WHERE owner = ? AND job = ?", (owner, job_id))
     if schedule is not None:
-        _begin_delay(db, schedule, "last_job", job_id, now)
+        begin_delay(db, schedule, "last_job", job_id, now)
     settled = settle(db, job_id, name, run, ending.status, now)
     if schedule is not None or settled.run_finished:
         delay_begins()
     return settled
-
-
-def _begin_delay(db: sqlite3.Connection, schedule: int, last: str, number: int, now: float) -> None:
-    """Let the delay of a schedule begin, if that is what it goes by: its last run has ended."""
-    db.execute(
-        f"""
-        UPDATE schedules SET next_due = ? + CAST(rule AS REAL)
-        WHERE id = ? AND {last} = ? AND kind = 'fixed_delay' AND next_due IS NULL""",
-        (now, schedule, number),
-    )
-
-
-def settle(db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float) -> Settled:
-    """Let the dependants of a job go on, or skip them, and count it in its run."""
-    if run is None:
-        return ALONE
-    if not status.final:
-        return Settled(accepted=True, run_id=run)
-    skipped: tuple[Skipped, ...] = ()
-    if status is JobStatus.SUCCEEDED:
-        db.execute(
-            """
-            UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN ? + delay ELSE due END
-            WHERE id IN (SELECT job FROM needs WHERE needed = ?)""",
-            (now, job_id),
-        )
-    else:
-        skipped = _skip_dependants(db, job_id, skip_reason(name, status), now)
-    return Settled(True, run, skipped, _count_down(db, run, 1 + len(skipped), now))
-
-
-def skip_reason(name: str, status: JobStatus) -> str:
-    """Return why the dependants of a job do not run."""
-    verb = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "was cancelled", JobStatus.TIMED_OUT: "timed out"}
-    return f"needs {name!r}, which {verb[status]}"
-
-
-def _skip_dependants(db: sqlite3.Connection, job_id: int, reason: str, now: float) -> tuple[Skipped, ...]:
-    # Not through what has ended: what is below that has been skipped with it. Each of many roots of one long chain
-    # would otherwise walk down all of it.
-    rows = db.execute(
-        """
-        WITH RECURSIVE below (id) AS (
-            SELECT jobs.id FROM needs JOIN jobs ON jobs.id = needs.job
-            WHERE needs.needed = ? AND jobs.state IN ('pending', 'interrupted')
-            UNION
-            SELECT jobs.id FROM below JOIN needs ON needs.needed = below.id JOIN jobs ON jobs.id = needs.job
-            WHERE jobs.state IN ('pending', 'interrupted'))
-        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL, skipped = 1
-        WHERE id IN (SELECT id FROM below) RETURNING id, name""",
-        (job_id, reason, reason, now),
-    ).fetchall()
-    return tuple(Skipped(id, name, reason) for id, name in sorted(rows))  # noqa: A001
-
-
-def _count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool:
-    row = db.execute(
-        """
-        UPDATE runs SET unfinished = unfinished - ?, finished = CASE WHEN unfinished = ? THEN ? ELSE finished END,
-                        owner = CASE WHEN unfinished = ? THEN NULL ELSE owner END
-        WHERE id = ? RETURNING unfinished, schedule""",
-        (ended, ended, now, ended, run),
-    ).fetchone()
-    finished = bool(row and row[0] == 0)
-    if finished and row[1] is not None:
-        _begin_delay(db, row[1], "last_run", run, now)
-    return finished
 
 
 def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
@@ -186,7 +121,7 @@ def end_unrun(
         {"state": status.value, "reason": reason, "now": now, "id": job_id},
     )
     if schedule is not None:
-        _begin_delay(db, schedule, "last_job", job_id, now)
+        begin_delay(db, schedule, "last_job", job_id, now)
     settled = settle(db, job_id, name, run, status, now)
     notify(db, told, [job_id, *(skip.id for skip in settled.skipped)])
     return settled
@@ -199,26 +134,19 @@ def notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> No
 
 
 def cancel_run(
-    db: sqlite3.Connection, run: int, reason: str, now: float, by: int | None
+    db: sqlite3.Connection, run: int, reason: str, now: float, by: int | None, *, everything: bool = False
 ) -> tuple[Settled, tuple[int, ...]]:
-    """Cancel every job of a run that does not run; return what followed and the numbers of those that run."""
-    running = db.execute(
-        "UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE run = ? AND state = 'running' RETURNING id, name",
-        (reason, run),
-    ).fetchall()
-    ended = db.execute(
-        """
-        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
-        WHERE run = ? AND state IN ('pending', 'interrupted') RETURNING id, name""",
-        (reason, reason, now, run),
-    ).fetchall()
+    """Cancel the jobs of a run that do not run; return what followed and the numbers of those that are to stop.
+
+    Those that run ``always`` are cancelled by a second request, or when *everything* is meant.
+    """
+    running, ended = cancel_open_jobs(db, run, reason, now, everything=everything)
     owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
-    finished = _count_down(db, run, len(ended), now) if ended else False
-    notify(db, owner, [id for id, _ in running])  # noqa: A001
+    finished = count_down(db, run, len(ended), now) if ended else False
+    notify(db, owner, running)
     if owner != by:
-        notify(db, owner, [id for id, _ in ended])  # noqa: A001
-    skipped = tuple(Skipped(id, name, reason) for id, name in sorted(ended))  # noqa: A001
-    return Settled(True, run, skipped, finished), tuple(id for id, _ in running)  # noqa: A001
+        notify(db, owner, [skip.id for skip in ended])
+    return Settled(True, run, tuple(ended), finished), tuple(running)
 
 
 def put_ahead(db: sqlite3.Connection, job_id: int, of: int) -> None:
@@ -229,6 +157,15 @@ def put_ahead(db: sqlite3.Connection, job_id: int, of: int) -> None:
         WHERE id = :job AND state = 'pending' AND priority <= (SELECT priority FROM jobs WHERE id = :of)""",
         {"job": job_id, "of": of},
     )
+
+
+def fates(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[str, tuple[str, str | None]]:
+    """Return the status and the error of jobs of a run, by name."""
+    rows = [
+        db.execute("SELECT name, state, error FROM jobs WHERE run = ? AND name = ?", (run, name)).fetchone()
+        for name in names
+    ]
+    return {row[0]: (row[1], row[2]) for row in rows if row is not None}
 
 
 def outputs(db: sqlite3.Connection, run: int, names: Collection[str]) -> dict[str, str | None]:

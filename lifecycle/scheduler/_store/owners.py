@@ -183,7 +183,7 @@ def open_run(
         if old_owner is not None:
             raise RunConflict(_being_run(db, run, old_id, old_owner))
         if fresh:
-            operations.cancel_run(db, old_id, "a fresh run was begun", now, owner)
+            operations.cancel_run(db, old_id, "a fresh run was begun", now, owner, everything=True)
         elif old_digest != run.digest:
             raise RunConflict(_changed(run, old_id), flow_changed=True)
         else:
@@ -242,8 +242,8 @@ def insert_run(db: sqlite3.Connection, run: NewRun, owner: int | None, now: floa
     run_id = cursor.lastrowid
     assert run_id is not None
     ids = {job.name: operations.insert_job(db, job, run_id, owner, now) for job in run.jobs}
-    edges = [(ids[needed], ids[job.name]) for job in run.jobs for needed in job.needs]
-    db.executemany("INSERT INTO needs (needed, job) VALUES (?, ?)", edges)
+    edges = [(ids[needed], ids[job.name], needed in job.tolerates) for job in run.jobs for needed in job.needs]
+    db.executemany("INSERT INTO needs (needed, job, tolerant) VALUES (?, ?, ?)", edges)
     return OpenedRun(run_id, False, len(run.jobs), len(run.jobs))
 
 

@@ -125,13 +125,19 @@ class Store(Protocol):
         """Cancel a job that does not run, or note the request for one that does."""
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
-        """Cancel all jobs of a run that do not run; return what followed and the numbers of those that do."""
+        """Cancel the jobs of a run that do not run; return what followed and the numbers of those that have to stop.
+
+        Those that run ``always`` are left alone by the first request, and cancelled by the second.
+        """
 
     async def put_ahead(self, job_id: int, of: int) -> None:
         """Make a job that does not run more urgent than another one, which waits for it, if it is not already."""
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         """Return the outputs of succeeded jobs of a run, by name."""
+
+    async def fates(self, run_id: int, names: Collection[str]) -> Mapping[str, tuple[str, str | None]]:
+        """Return the status and the error of jobs of a run, by name."""
 
     async def notices(self) -> Sequence[Notice]:
         """Return and forget what other processes have asked of our jobs: one query for all of them."""

@@ -47,6 +47,7 @@ class JobStatus(enum.Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"  #: by a request, or because a job that it needs did not succeed
     TIMED_OUT = "timed_out"
+    SKIPPED = "skipped"  #: a step for failures that was not needed: everything above it has succeeded
     INTERRUPTED = "interrupted"  #: its process ended; it goes on when the run is resumed, and no retry is used up
 
     @property
@@ -55,7 +56,7 @@ class JobStatus(enum.Enum):
         return self in FINAL
 
 
-FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
+FINAL: Final = frozenset(JobStatus) - {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.INTERRUPTED}
 
 
 class NewJob(NamedTuple):
@@ -64,7 +65,7 @@ class NewJob(NamedTuple):
     Attributes:
         name: its name; unique within its run.
         kind: ``call``, ``shell``, ...
-        needs: names of jobs of the same run that must succeed first.
+        needs: names of jobs of the same run that must have ended first.
         priority: higher is first.
         delay: seconds to wait after it could start.
         retries: how often it is tried again after a failure.
@@ -72,6 +73,7 @@ class NewJob(NamedTuple):
         timeout: seconds for one attempt.
         payload: what to do when no flow says it: plain data for a durable store, else any object.
         queue: the queue that it waits in.
+        when, tolerates: how its needs must have ended; those that may fail.
     """
 
     name: str
@@ -84,6 +86,8 @@ class NewJob(NamedTuple):
     timeout: float | None = None
     payload: Any = None
     queue: str = DEFAULT_QUEUE
+    when: str = "success"
+    tolerates: tuple[str, ...] = ()
 
     @property
     def handler(self) -> str | None:
@@ -142,12 +146,14 @@ class StoredRun(NamedTuple):
         key: which version of which flow it is of, see `flow_key`.
         params: the parameters' values as JSON text.
         opened: its number, and how far it is.
+        cancelled: whether the whole run was cancelled.
     """
 
     flow: str
     key: str
     params: str
     opened: OpenedRun
+    cancelled: bool = False
 
 
 class LeftRuns(NamedTuple):
@@ -226,11 +232,12 @@ class Ending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A job that was cancelled because one that it needs did not succeed."""
+    """A job that has ended without an attempt: because of how those that it needs have ended, or with its run."""
 
     id: int
     name: str
     reason: str
+    status: JobStatus = JobStatus.CANCELLED
 
 
 class Settled(NamedTuple):
@@ -249,8 +256,7 @@ class Settled(NamedTuple):
     run_finished: bool = False
 
 
-ALONE: Final = Settled(accepted=True)
-"""Nothing followed: the job belongs to no run."""
+ALONE: Final = Settled(accepted=True)  # nothing followed: the job belongs to no run
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,17 +307,15 @@ class JobRecord:
     Attributes:
         run_id, flow: its run and the name of its flow; None for a job that was submitted by itself.
         kind: of its block, such as ``call`` or ``shell``.
-        attempts: how often it was started.
-        failures: how many of those count against ``retries``.
+        attempts, failures: how often it was started, and how many of those count against ``retries``.
         seconds: how long its last attempt took.
         created, started, finished: wall-clock times, None for what has not happened.
         due: the wall-clock time before which it is not started; None for at once.
-        error: why it did not succeed, in one line; ``trace`` is the traceback.
-        log: what it has logged.
-        needs: names of the jobs that it waits for.
-        queue: the queue that it is in.
+        error: why it did not succeed, in one line; ``trace`` is the traceback, ``log`` what it has logged.
+        needs, queue: names of the jobs that it waits for, and of the queue that it is in.
         waits_for: what a job that does not run yet waits for, in words; None for all others.
         crashes: how many of its attempts were on their way when their process died.
+        may_fail: of one that has failed, whether its flow allows that.
     """
 
     id: int
@@ -337,6 +341,7 @@ class JobRecord:
     queue: str = DEFAULT_QUEUE
     waits_for: str | None = None
     crashes: int = 0
+    may_fail: bool = False
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""

@@ -120,7 +120,7 @@ _SCHEDULED_FLOWS: Final = (
 
 _DROP: Final = ("UPDATE schedules SET missed = 'drop' WHERE missed = 'skip'",)  # a timer's word with another meaning
 
-_FINAL: Final = ("succeeded", "failed", "cancelled", "timed_out")
+_FINAL: Final = ("succeeded", "failed", "cancelled", "timed_out", "skipped")
 _EVER: Final = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)"
 _STATES: Final = (*_FINAL, "pending", "interrupted")  # and running, which has its index
 
@@ -141,6 +141,9 @@ _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN logged INTEGER NOT NULL DEFAULT 0",  # lines of its log, with those that are gone
     # Whether it runs when what it needs has ended: NULL or 'success', 'failure', 'always'.
     "ALTER TABLE jobs ADD COLUMN when_ TEXT",
+    "ALTER TABLE jobs ADD COLUMN blocked TEXT",  # why it will not run on success: a need that may not fail has failed
+    "ALTER TABLE jobs ADD COLUMN trouble INTEGER NOT NULL DEFAULT 0",  # whether anything above it did not succeed
+    "ALTER TABLE runs ADD COLUMN cancel TEXT",  # the reason, from the moment that the whole run was cancelled
     "CREATE UNIQUE INDEX jobs_unique ON jobs (key) WHERE key IS NOT NULL AND finished IS NULL",
     # What no owner has, for the next that knows the handler; a job by itself is seldom in it.
     """

@@ -95,8 +95,7 @@ class SqliteStore:
         self._patience = patience
         self._max_crashes = max_crashes
         self._tell: Callable[[Trouble], object] = lambda trouble: None
-        # None before it is registered, and from the moment that it leaves: what still waits for the writer then has no
-        # owner and is taken over, instead of belonging to one that is gone.
+        # None before it is registered and once it leaves: what the writer gets then has no owner, and is taken over.
         self._owner: int | None = None
         self._shares = Shares()
         self._agenda = Agenda()
@@ -307,6 +306,9 @@ class SqliteStore:
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
         texts = await self._read(lambda db: operations.outputs(db, run_id, names), patient=True)
         return {name: None if text is None else json.loads(text) for name, text in texts.items()}
+
+    async def fates(self, run_id: int, names: Collection[str]) -> Mapping[str, tuple[str, str | None]]:
+        return await self._read(partial(operations.fates, run=run_id, names=names), patient=True)
 
     async def notices(self) -> Sequence[Notice]:
         found = await self._read(lambda db: operations.notices(db, self._owner), patient=True)

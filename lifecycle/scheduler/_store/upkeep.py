@@ -225,7 +225,8 @@ _RUN_FIELDS: Final = ("id", "flow", "source", "digest", "params", "jobs", "creat
 
 _ENDED: Final = """
     SELECT jobs.id, jobs.run FROM jobs LEFT JOIN runs ON runs.id = jobs.run
-    WHERE jobs.id > :from AND jobs.id <= :last AND jobs.state IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+    WHERE jobs.id > :from AND jobs.id <= :last
+    AND jobs.state IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'skipped')
     AND CASE WHEN jobs.run IS NULL THEN jobs.finished ELSE runs.finished END <= :horizon
     AND (:name IS NULL OR coalesce(runs.flow, jobs.name) = :name)
     AND NOT (:succeeded AND jobs.state != 'succeeded')
@@ -246,7 +247,7 @@ _RULES: Final = (
     _Rule(
         """
         SELECT id, unfinished, (SELECT count(*) FROM jobs WHERE run = runs.id
-            AND state NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')) AS real
+            AND state NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'skipped')) AS real
         FROM runs WHERE unfinished != real""",
         "run {0} says that {1} of its jobs have not ended, and {2} have not",
     ),

@@ -12,14 +12,20 @@ from . import waiting
 from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 from .revival import whole_log
 
+MAY_FAIL = """(
+    EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
+        SELECT 1 FROM needs JOIN jobs AS below ON below.id = job
+        WHERE needed = jobs.id AND NOT tolerant AND below.when_ IS NULL))"""
+"""Whether the failure of a job is allowed: some job says so, and none needs it to succeed."""
+
 COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue,
-    jobs.crashes, {waiting.COLUMNS}"""
+    jobs.crashes, CASE WHEN jobs.state IN ('failed', 'timed_out') THEN {MAY_FAIL} ELSE 0 END, {waiting.COLUMNS}"""
 
 _FIELDS = (
     *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
-    *("seconds", "created", "started", "finished", "due", "error", "queue", "crashes"),
+    *("seconds", "created", "started", "finished", "due", "error", "queue", "crashes", "may_fail"),
 )
 
 FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
@@ -37,14 +43,16 @@ def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
     row = db.execute(
         """
         SELECT flow, digest, params, jobs, unfinished,
-               unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1)
+               unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1), cancel IS NOT NULL
         FROM runs WHERE id = ?""",
         (run_id,),
     ).fetchone()
     if row is None:
         return None
-    flow, digest, params, jobs, unfinished, begun = row
-    return StoredRun(flow, flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished))
+    flow, digest, params, jobs, unfinished, begun, cancelled = row
+    return StoredRun(
+        flow, flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished), bool(cancelled)
+    )
 
 
 def effective_state(dead: Collection[int]) -> str:
@@ -127,5 +135,6 @@ def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> Jo
     """Return the record of a row of `COLUMNS`."""
     fields = dict(zip(_FIELDS, row, strict=False))
     status, due = JobStatus(fields.pop("status")), fields.pop("due") or None
+    fields["may_fail"] = bool(fields["may_fail"])
     waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 3], others)
     return JobRecord(**fields, status=status, due=due, waits_for=waits_for, **details)

@@ -180,7 +180,7 @@ def test_a_flow_with_everything_is_right() -> None:
         ("[blocks.a]\nsleep = '${blocks.b.output}'", "unknown block 'b'"),
         ("[blocks.a]\nsleep = '${blocks}'", "expected a block's name"),
         ("[blocks.a]\nsleep = 1\n[blocks.b]\nsleep = '${blocks.a.output}'", "block 'a' is not in needs; add it"),
-        ("[blocks.a]\nsleep = 1\n[blocks.b]\nneeds = ['a']\nsleep = '${blocks.a.outpt}'", "expected 'output' after"),
+        ("[blocks.a]\nsleep = 1\n[blocks.b]\nneeds = ['a']\nsleep = '${blocks.a.outpt}'", "or 'error' after"),
         ("[blocks.a]\nsleep = '${blocks.a.output}'", "block 'a' is not in needs"),
         ("[blocks.a]\nsleep = '${steps.x.output}'", "${steps.x.output}: unknown step"),
         ("[blocks.a]\nsequence = [{sleep='${steps.y.output}'}, {name='y', sleep=1}]", "unknown step"),

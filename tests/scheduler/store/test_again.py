@@ -265,14 +265,14 @@ async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, se
 
 
 def check_counts(path: Path) -> None:
-    """Check that each waiting job waits for exactly what has not succeeded, and none for what has ended badly."""
+    """Check that each waiting job waits for exactly what has not ended, and is decided when nothing is left."""
     with closing(sqlite3.connect(path)) as db:
         wrong = db.execute(
             """
             SELECT jobs.id FROM jobs WHERE jobs.state = 'pending' AND (
                 unmet <> (SELECT count(*) FROM needs JOIN jobs AS need ON need.id = needs.needed
-                          WHERE needs.job = jobs.id AND need.state <> 'succeeded')
-                OR EXISTS (SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed
+                          WHERE needs.job = jobs.id AND need.finished IS NULL)
+                OR unmet = 0 AND EXISTS (SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed
                            WHERE needs.job = jobs.id AND need.state IN ('failed', 'timed_out', 'cancelled')))"""
         ).fetchall()
         assert wrong == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -112,17 +112,19 @@ async def test_the_delay_of_a_job_with_needs_begins_when_they_are_met(store: Sto
     ("status", "reason"), [("failed", "which failed"), ("timed_out", "which timed out"), ("cancelled", "was cancelled")]
 )
 async def test_what_needs_a_job_that_did_not_succeed_is_cancelled(store: Store, status: str, reason: str) -> None:
-    """All below it are cancelled at once, with a reason that names the cause; the others go on."""
+    """Each as soon as all that it needs has ended, with a reason that names the cause; the others go on."""
     run = await store.open_run(
         a_run(job("a"), job("b", "a"), job("c", "b"), job("d", "a", "x"), job("x")), resume=False, fresh=False
     )
     a = (await store.claim(1, time.time())).jobs[0]
     settled = await store.finish(a.id, a.attempt, Ending(JobStatus(status), error="e"), time.time())
-    assert [skipped.name for skipped in settled.skipped] == ["b", "c", "d"]
+    assert [skipped.name for skipped in settled.skipped] == ["b", "c"]
     assert all("needs 'a'" in skipped.reason and reason in skipped.reason for skipped in settled.skipped)
     assert not settled.run_finished
     (x,) = (await store.claim(9, time.time())).jobs
-    assert (await store.finish(x.id, x.attempt, OK, time.time())).run_finished
+    settled = await store.finish(x.id, x.attempt, OK, time.time())
+    assert settled.run_finished
+    assert [(skipped.name, "needs 'a'" in skipped.reason) for skipped in settled.skipped] == [("d", True)]
     found = await statuses(store, run.run_id)
     assert found == {"a": status, "b": "cancelled", "c": "cancelled", "d": "cancelled", "x": "succeeded"}
     errors = {record.name: record.error for record in await store.jobs_of(run.run_id)}
@@ -206,70 +208,121 @@ async def test_the_same_flow_twice_at_the_same_time_is_refused_only_when_resumin
     assert {other.resumed, second.resumed} == {False}
 
 
+OPEN = ("pending", "running")
+
+
+class Program(NamedTuple):
+    """A graph of jobs, and what happens to them.
+
+    Attributes:
+        needs: for each job those that it needs, and of each whether it may fail.
+        when: when each runs.
+        priorities: how urgent each is.
+        steps: what happens.
+    """
+
+    needs: list[dict[int, bool]]
+    when: list[str]
+    priorities: list[int]
+    steps: list[tuple[str, int]]
+
+
 class Model:
     """A slow and simple store: what the real ones must agree with."""
 
-    def __init__(self, needs: list[set[int]], priorities: list[int]) -> None:
-        self.needs = needs
-        self.priorities = priorities
-        self.status = ["pending"] * len(needs)
+    def __init__(self, program: Program) -> None:
+        self.needs, self.when, self.priorities, _ = program
+        self.status = ["pending"] * len(self.needs)
+        self.cancelled = False
 
     def ready(self) -> list[int]:
         """Return the numbers of the ready jobs, the most urgent first."""
         ready = [
             number
             for number, status in enumerate(self.status)
-            if status == "pending" and all(self.status[needed] == "succeeded" for needed in self.needs[number])
+            if status == "pending" and all(self.status[needed] not in OPEN for needed in self.needs[number])
         ]
         return sorted(ready, key=lambda number: (-self.priorities[number], number))
 
     def end(self, number: int, status: str) -> None:
-        """End a job and cancel what is below it."""
+        """End a job, and skip those that are not to run any more."""
         self.status[number] = status
-        if status != "succeeded":
-            for other, needs in enumerate(self.needs):
-                if number in needs and self.status[other] == "pending":
-                    self.end(other, "cancelled")
+        while skipped := [other for other in self.ready() if self.skipped(other)]:
+            self.status[skipped[0]] = self.skipped(skipped[0]) or ""
+
+    def skipped(self, number: int) -> str | None:
+        """Return how a job that is ready ends without running, None when it is to run."""
+        if self.when[number] == "failure":
+            return None if self.trouble_above(number) else "skipped"
+        blocks = any(not self.good(needed) for needed, may_fail in self.needs[number].items() if not may_fail)
+        return "cancelled" if blocks and self.when[number] == "success" else None
+
+    def good(self, number: int) -> bool:
+        """Return whether a job has ended well."""
+        return self.status[number] in ("succeeded", "skipped")
+
+    def trouble_above(self, number: int) -> bool:
+        """Return whether something that a job needs, directly or further up, did not end well."""
+        return any(not self.good(needed) or self.trouble_above(needed) for needed in self.needs[number])
+
+    def cancel_run(self) -> None:
+        """Cancel what does not run; what runs always at the second time only."""
+        spared = () if self.cancelled else ("always",)
+        self.cancelled = True
+        unwanted = [
+            number
+            for number, status in enumerate(self.status)
+            if status == "pending" and self.when[number] not in spared
+        ]
+        for number in unwanted:
+            self.status[number] = "cancelled"
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> tuple[list[set[int]], list[int], list[tuple[str, int]]]:
+def programs(draw: st.DrawFn) -> Program:
     """Return a random graph of needs, priorities, and steps."""
     count = draw(st.integers(1, 12))
-    needs = [draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else set() for number in range(count)]
+    needs = [
+        draw(st.dictionaries(st.integers(0, number - 1), st.booleans(), max_size=3)) if number else {}
+        for number in range(count)
+    ]
+    # A step for failures that needs nothing is refused when a flow is read.
+    kinds = [["success", "failure", "always"] if above else ["success", "always"] for above in needs]
+    when = [draw(st.sampled_from(kind)) for kind in kinds]
     priorities = draw(st.lists(st.integers(-2, 2), min_size=count, max_size=count))
-    steps = draw(
-        st.lists(
-            st.tuples(st.sampled_from(["claim", "succeeded", "failed", "timed_out", "cancel"]), st.integers(0, 11)),
-            max_size=40,
-        )
-    )
-    return needs, priorities, steps
+    ends = st.sampled_from(["claim", "claim", "succeeded", "failed", "timed_out", "cancel", "cancel run"])
+    return Program(needs, when, priorities, draw(st.lists(st.tuples(ends, st.integers(0, 11)), max_size=40)))
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(program=programs())
-async def test_any_graph_is_run_as_the_model_says(kind: str, program: Any, tmp_path_factory: Any) -> None:
+async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, tmp_path_factory: Any) -> None:
     """Random needs, priorities, ends and cancellations: the same jobs are ready in the same order, at every step."""
-    needs, priorities, steps = program
     path = tmp_path_factory.mktemp("model") / "jobs.sqlite"
     store: Store = MemoryStore() if kind == "memory" else SqliteStore(path)
     await store.open()
     try:
-        await _compare(store, Model(needs, priorities), steps)
+        await _compare(store, program)
     finally:
         await store.aclose()
 
 
-async def _compare(store: Store, model: Model, steps: list[tuple[str, int]]) -> None:
+async def _compare(store: Store, program: Program) -> None:
+    model = Model(program)
     jobs = [
-        job(str(number), *(str(needed) for needed in sorted(needs)), priority=model.priorities[number])
+        job(
+            str(number),
+            *map(str, sorted(needs)),
+            priority=model.priorities[number],
+            when=model.when[number],
+            tolerates=tuple(str(needed) for needed, may_fail in needs.items() if may_fail),
+        )
         for number, needs in enumerate(model.needs)
     ]
     run = await store.open_run(a_run(*jobs), resume=False, fresh=False)
     numbers = {record.name: record.id for record in await store.jobs_of(run.run_id)}
-    for what, number in steps:
+    for what, number in program.steps:
         running = [index for index, status in enumerate(model.status) if status == "running"]
         if what == "claim":
             expected = model.ready()[: number % 4]
@@ -281,10 +334,17 @@ async def _compare(store: Store, model: Model, steps: list[tuple[str, int]]) -> 
             await store.cancel(numbers[str(index)], "why", time.time())
             if model.status[index] == "pending":
                 model.end(index, "cancelled")
+        elif what == "cancel run":
+            if any(status in OPEN for status in model.status):
+                settled, stopping = await store.cancel_run(run.run_id, "why", time.time())
+                spared = ("always",) if not model.cancelled else ()
+                assert set(stopping) == {numbers[str(index)] for index in running if model.when[index] not in spared}
+                model.cancel_run()
+                assert settled.run_finished == all(status not in OPEN for status in model.status)
         elif running:
             index = running[number % len(running)]
             settled = await store.finish(numbers[str(index)], 1, Ending(JobStatus(what)), time.time())
             model.end(index, what)
             assert settled.accepted
-            assert settled.run_finished == all(status not in ("pending", "running") for status in model.status)
+            assert settled.run_finished == all(status not in OPEN for status in model.status)
         assert await statuses(store, run.run_id) == {str(index): status for index, status in enumerate(model.status)}

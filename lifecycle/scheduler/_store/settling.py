@@ -1,0 +1,134 @@
+"""Settling, in an SQLite file: what follows from the end of a job for the jobs that need it, and for its run.
+
+A job is decided when all that it needs has ended, and not before: what would clean up after a job that was skipped must
+not begin while another one goes on that the skipped job needed as well. Then
+
+* one that runs on ``success`` is skipped (*cancelled*) if a need did not succeed that may not fail,
+* one that runs on ``failure`` is skipped (*skipped*) if everything above it has succeeded; to those that need it that
+  is as good as a success, because it had nothing to do,
+* one that runs ``always`` runs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from .records import ALONE, JobStatus, Settled, Skipped
+
+NOT_NEEDED: Final = "nothing that it needs has failed"
+"""Why a step for failures was skipped."""
+
+
+def settle(db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float) -> Settled:
+    """Let the dependants of a job go on, or skip them, and count it in its run."""
+    if run is None:
+        return ALONE
+    if not status.final:
+        return Settled(accepted=True, run_id=run)
+    skipped = _decide_dependants(db, job_id, skip_reason(name, status), now)
+    return Settled(True, run, skipped, count_down(db, run, 1 + len(skipped), now))
+
+
+def skip_reason(name: str, status: JobStatus) -> str | None:
+    """Return why the dependants of a job do not run, None when that is no reason."""
+    verb = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "was cancelled", JobStatus.TIMED_OUT: "timed out"}
+    return f"needs {name!r}, which {verb[status]}" if status in verb else None
+
+
+def _decide_dependants(db: sqlite3.Connection, job_id: int, reason: str | None, now: float) -> tuple[Skipped, ...]:
+    """Tell those that need a job that it has ended, and skip those that are not to run, and so on."""
+    ended = [(job_id, reason)]
+    skipped: list[Skipped] = []
+    while ended:
+        number, reason = ended.pop()
+        values = {"ended": number, "reason": reason, "now": now}
+        db.execute(
+            """
+            UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN :now + delay ELSE due END,
+                trouble = trouble OR :reason IS NOT NULL OR (SELECT trouble FROM jobs WHERE id = :ended),
+                blocked = coalesce(blocked, CASE WHEN NOT (
+                    SELECT tolerant FROM needs WHERE needed = :ended AND job = jobs.id) THEN :reason END)
+            WHERE id IN (SELECT job FROM needs WHERE needed = :ended) AND finished IS NULL""",
+            values,
+        )
+        rows = db.execute(
+            """
+            SELECT jobs.id, jobs.name, blocked FROM needs JOIN jobs ON jobs.id = needs.job
+            WHERE needed = :ended AND unmet = 0 AND finished IS NULL AND CASE coalesce(when_, 'success')
+                WHEN 'success' THEN blocked IS NOT NULL WHEN 'failure' THEN NOT trouble END""",
+            values,
+        ).fetchall()
+        for dependant, name, blocked in rows:
+            status = JobStatus.CANCELLED if blocked else JobStatus.SKIPPED
+            skip = Skipped(dependant, name, blocked or NOT_NEEDED, status)
+            db.execute(
+                """
+                UPDATE jobs SET state = ?, cancel = ?, error = ?, finished = ?, owner = NULL, skipped = 1
+                WHERE id = ?""",
+                (status.value, skip.reason, skip.reason, now, dependant),
+            )
+            skipped.append(skip)
+            ended.append((dependant, blocked))
+    return tuple(sorted(skipped, key=lambda skip: skip.id))
+
+
+def cancel_open_jobs(
+    db: sqlite3.Connection, run: int, reason: str, now: float, *, everything: bool
+) -> tuple[list[int], list[Skipped]]:
+    """Cancel the jobs of a run that do not run, and note the request for those that do.
+
+    Those that run ``always`` are left alone, unless *everything* is meant, or the run was cancelled before.
+
+    Returns:
+        The numbers of those that run, and what was cancelled.
+    """
+    row = db.execute("SELECT cancel FROM runs WHERE id = ?", (run,)).fetchone()
+    wanted = "1" if everything or row[0] is not None else "coalesce(when_, 'success') <> 'always'"
+    db.execute("UPDATE runs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, run))
+    running = db.execute(
+        f"UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE run = ? AND state = 'running' AND {wanted} RETURNING id",
+        (reason, run),
+    ).fetchall()
+    ended = db.execute(
+        f"""
+        UPDATE jobs SET state = 'cancelled', cancel = ?, error = ?, finished = ?, owner = NULL
+        WHERE run = ? AND state IN ('pending', 'interrupted') AND {wanted} RETURNING id, name""",
+        (reason, reason, now, run),
+    ).fetchall()
+    left = """(
+        SELECT count(*) FROM needs JOIN jobs AS above ON above.id = needed
+        WHERE job = jobs.id AND above.finished IS NULL)"""
+    db.execute(
+        f"""
+        UPDATE jobs SET trouble = 1, unmet = {left},
+                        due = CASE WHEN delay > 0 AND {left} = 0 THEN ? + delay ELSE due END
+        WHERE run = ? AND when_ = 'always' AND unmet > 0 AND finished IS NULL""",
+        (now, run),
+    )
+    return [number for (number,) in running], [Skipped(number, name, reason) for number, name in sorted(ended)]
+
+
+def count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool:
+    """Note that so many jobs of a run have ended; return whether these were the last."""
+    row = db.execute(
+        """
+        UPDATE runs SET unfinished = unfinished - ?, finished = CASE WHEN unfinished = ? THEN ? ELSE finished END,
+                        owner = CASE WHEN unfinished = ? THEN NULL ELSE owner END
+        WHERE id = ? RETURNING unfinished, schedule""",
+        (ended, ended, now, ended, run),
+    ).fetchone()
+    finished = bool(row and row[0] == 0)
+    if finished and row[1] is not None:
+        begin_delay(db, row[1], "last_run", run, now)
+    return finished
+
+
+def begin_delay(db: sqlite3.Connection, schedule: int, last: str, number: int, now: float) -> None:
+    """Let the delay of a schedule begin, if that is what it goes by: its last run has ended."""
+    db.execute(
+        f"""
+        UPDATE schedules SET next_due = ? + CAST(rule AS REAL)
+        WHERE id = ? AND {last} = ? AND kind = 'fixed_delay' AND next_due IS NULL""",
+        (now, schedule, number),
+    )
