@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from .._ground.pauses import pause_before
 
 if TYPE_CHECKING:
@@ -33,5 +31,5 @@ async def run_again(frame: Frame, block: Block, attempts: int, backoff: tuple[fl
                 raise
             pause = pause_before(attempt, backoff)
             frame.log(f"{block.path}: attempt {attempt} of {attempts} failed, next in {pause:.2f} s: {error}")
-        await anyio.sleep(pause)
+        await frame.pause(pause)
     return await frame.run(block)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import anyio
-
 from .._ground.errors import BlockTimeout
 from .._ground.pauses import pause_before
 from .._ground.text import shorten
@@ -65,7 +63,7 @@ class WaitFor(Block):
                 why = f"{type(error).__name__}: {error}"
                 frame.log(f"{self.path}: attempt {attempt} failed: {why}")
             if attempt < self.attempts:
-                await anyio.sleep(pause_before(attempt, self.interval))
+                await frame.pause(pause_before(attempt, self.interval))
         raise BlockTimeout(f"gave up after {self.attempts} attempts; in the last one {shorten(why, 500)}")
 
     def references(self) -> Iterator[Reference]:

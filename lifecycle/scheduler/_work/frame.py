@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import anyio.lowlevel
 
-from .._ground.bridge import being_cancelled
+from .._ground.bridge import Cancelled, being_cancelled
 from .._ground.errors import BlockTimeout, ExpressionError, HandlerError
 from .._ground.values import to_plain
 from .._language.expressions import resolve
@@ -79,6 +80,8 @@ class Frame:
             BlockTimeout: it took longer than its ``timeout``.
             Exception: whatever it raised, with its place noted for the message.
         """
+        if self.asked():
+            await self.end_again()
         frame = replace(self, path=block.path)
         try:
             if block.timeout is None or not timed:
@@ -89,6 +92,20 @@ class Frame:
         except Exception as error:
             note_place(error, block.path, index)
             raise
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before something is run again.
+
+        Cancellation: ends the waiting, also one that what was run before has swallowed.
+        """
+        if self.asked():
+            await self.end_again()
+        await anyio.sleep(seconds)
+
+    async def end_again(self) -> None:
+        """Raise the cancellation that the scheduler has asked for: what ran before has swallowed it, and is over."""
+        await anyio.lowlevel.checkpoint()  # where a scope of anyio repeats it by itself
+        raise Cancelled("a cancellation that was swallowed")
 
     async def run_job(self, block: Runnable) -> Any:
         """Run the top-level block of a job and return its output, as what may leave the attempt: without secrets.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -299,15 +301,27 @@ async def test_both_at_once_end_as_the_scheduler_has_asked() -> None:
         assert "enough" in str(outcome.error)
 
 
+ENDED = """
+import asyncio, anyio
+from lifecycle.scheduler import Scheduler
+
+def tell(event):
+    if event.kind == "job_finished":
+        print(event.data["status"])
+
+async def main():
+    await Scheduler(on_event=tell).__aenter__()
+    await kept[0].submit(anyio.sleep, 30)
+    await anyio.sleep(0.02)
+
+kept = []
+before = Scheduler.__aenter__
+Scheduler.__aenter__ = lambda self: kept.append(self) or before(self)
+asyncio.run(main())
+"""
+
+
 def test_jobs_are_interrupted_where_the_whole_loop_is_ended() -> None:
     """All tasks are cancelled then, by whoever ends the loop: no job has failed."""
-    events: list[Any] = []
-
-    async def main() -> None:
-        scheduler = Scheduler(on_event=events.append)
-        await scheduler.__aenter__()
-        await scheduler.submit(anyio.sleep, 30)
-        await anyio.sleep(0.02)
-
-    asyncio.run(main())
-    assert [event.data["status"] for event in events if event.kind == "job_finished"] == ["interrupted"]
+    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "interrupted\n", done.stderr
