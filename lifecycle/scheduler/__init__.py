@@ -19,10 +19,13 @@ from ._store.records import JobRecord, JobStatus, ScheduleRecord
 from ._store.run_records import RunRecord
 from ._store.store_facts import StoreFacts
 from ._work.context import Context
+from ._work.current import CurrentJob, current_job
 from ._work.handlers import handler
+from ._work.job_log import JobLogFilter
 
 __all__ = [
     "Context",
+    "CurrentJob",
     "Event",
     "Flow",
     "FlowError",
@@ -30,6 +33,7 @@ __all__ = [
     "Job",
     "JobConflict",
     "JobFailed",
+    "JobLogFilter",
     "JobOutcome",
     "JobRecord",
     "JobStatus",
@@ -48,6 +52,7 @@ __all__ = [
     "StoreError",
     "StoreFacts",
     "Upkeep",
+    "current_job",
     "flow_of_table",
     "handler",
     "load_flow",

@@ -32,6 +32,9 @@ BAD = frozenset({
 })  # fmt: skip
 """These can only fail."""
 
+RETURNS = frozenset({"swallows", "cancels at the end", "cancels its scope at the end"})
+"""Of these, those that return nevertheless."""
+
 HANGS = frozenset({"hangs", "thread hangs"})
 """These only fail when they are asked to end."""
 

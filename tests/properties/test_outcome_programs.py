@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table
+from lifecycle.scheduler import Event, Flow, FlowRun, JobStatus, Scheduler, flow_of_table
 
 from ..loops import on_every_loop, run_on
 from . import outcome_acts as acts
@@ -91,13 +91,20 @@ def blocks(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+def hangs(tree: Any) -> bool:
+    """Return whether a tree has to be ended from outside."""
+    if isinstance(tree, str):
+        return tree in acts.HANGS
+    return isinstance(tree, (list, tuple)) and tree[0] != "timed" and any(map(hangs, tree))
+
+
 PROGRAMS = st.builds(
     Program,
     tree=st.recursive(leaves(), blocks, max_leaves=6),
     retries=st.sampled_from([0, 0, 1, 2]),
     timeout=st.sampled_from([None, None, 0.03]),
     ending=st.sampled_from([None, None, 0.0, 0.002]),
-)
+).map(lambda program: replace(program, timeout=0.03) if hangs(program.tree) else program)
 BATCHES = st.builds(
     Batch, programs=st.lists(PROGRAMS, min_size=1, max_size=6), durable=st.booleans(), workers=st.integers(1, 6),
     shutdown=st.sampled_from([False, False, False, True]),
@@ -107,10 +114,10 @@ BATCHES = st.builds(
 class Writer:
     """Writes a tree as a flow, and says what its output has to be."""
 
-    def __init__(self, directory: Path, numbers: Iterator[int]) -> None:
+    def __init__(self, directory: Path, numbers: Iterator[int], *, asked: bool) -> None:
+        self._asked = asked
         self._directory = directory
         self._numbers = numbers
-        self.hangs = False
 
     def block(self, tree: Any, *, timed: bool = False) -> tuple[dict[str, Any], Any]:
         """Return the table of a block, and its value, BAD or UNKNOWN."""
@@ -120,8 +127,12 @@ class Writer:
         number = next(self._numbers)
         table = {"call": "thread" if kind in acts.IN_THREADS else "act", "args": [kind, number]}
         if kind in acts.HANGS:
-            self.hangs = self.hangs or not timed
             return table, BAD
+        if kind in acts.RETURNS and (timed or self._asked):
+            return (
+                table,
+                UNKNOWN,
+            )  # two cancellations in one step are one, and a job may return although it was cancelled
         if kind in acts.BAD:
             return table, BAD
         # A flaky one fails once, wherever it is tried again.
@@ -204,13 +215,13 @@ async def perform(batch: Batch, directory: Path) -> Counter[str]:
             told.setdefault(event.job_id, []).append(event)
 
     table = acts.handlers()
-    written = []
+    written: list[tuple[Flow, Any, Program]] = []
     numbers = iter(range(1, 1_000_000))
     for program in batch.programs:
-        writer = Writer(directory, numbers)
+        writer = Writer(
+            directory, numbers, asked=batch.shutdown or program.ending is not None or program.timeout is not None
+        )
         block, value = writer.block(program.tree)
-        if writer.hangs:
-            program.timeout = program.timeout or 0.03
         if program.timeout is not None:
             block = {**block, "timeout": program.timeout}
         block = {**block, "retries": program.retries, "backoff": [0.0, 0.001]}
@@ -220,12 +231,12 @@ async def perform(batch: Batch, directory: Path) -> Counter[str]:
     patience = 0.0 if batch.shutdown else 30.0
     outcomes = []
     async with Scheduler(store, workers=batch.workers, on_event=listen, drain_timeout=patience) as scheduler:
-        forget, scheduler._store.forget = scheduler._store.forget, lambda _: None  # type: ignore[method-assign]
+        forget, scheduler._store.forget = scheduler._store.forget, lambda run_id: None  # type: ignore[method-assign]
         runs = [await scheduler.submit(flow, fresh=True) for flow, _, _ in written]
         loop = asyncio.get_running_loop()
         for run, (_, _, program) in zip(runs, written, strict=True):
             if program.ending is not None:
-                loop.call_later(program.ending, lambda run=run: acts.leaked.add(loop.create_task(run.cancel("enough"))))
+                loop.call_later(program.ending, cancel_soon, run)
         if batch.shutdown:
             await asyncio.sleep(0.003)
         else:
@@ -257,6 +268,11 @@ async def perform(batch: Batch, directory: Path) -> Counter[str]:
         acts.leaked -= {task for task in acts.leaked if task.done()}
     assert asyncio.all_tasks() == {asyncio.current_task()}
     return Counter(record.status.value for outcome in outcomes for record in outcome.jobs)
+
+
+def cancel_soon(run: FlowRun) -> None:
+    """Cancel a run, as its user."""
+    acts.leaked.add(asyncio.get_running_loop().create_task(run.cancel("enough")))
 
 
 def check_output(value: Any, output: Any) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ...scheduler import JobLogFilter
 from ...scheduler._ground.text import harmless, one_line
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -38,6 +39,7 @@ def logging_to_stderr(level: str, *, as_json: bool, db: Path | None = None) -> I
     root = logging.getLogger()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines())
+    handler.addFilter(JobLogFilter())
     handler.addFilter(functools.partial(_name_command, db=db))
     before = {name: logging.getLogger(name).level for name in _TALKATIVE}
     root_level = root.level

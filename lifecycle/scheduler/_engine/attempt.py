@@ -11,9 +11,11 @@ import anyio
 
 from lifecycle import Scope, TaskHandle
 
+from .._ground.bridge import Bridge
 from .._ground.errors import HandlerError
 from .._store.records import Claimed, Ending, JobStatus
 from .._work.context import JobContext
+from .._work.current import CURRENT_JOB, CurrentJob
 from .._work.ending import failure_of
 from .._work.failures import describe, is_final, trace
 
@@ -28,6 +30,7 @@ class Attempt:
         claimed: what is to be done.
         report: called as ``report(claimed, kind, data)`` with its log lines and progress.
         ended: tells whether everything in the loop is being ended, by whoever ends the loop.
+        bridge: leads into the loop of the scheduler.
 
     Attributes:
         claimed: what is to be done.
@@ -38,7 +41,10 @@ class Attempt:
     __slots__ = (
         "__weakref__",
         "_began",
+        "_bridge",
+        "_context",
         "_ended",
+        "_here",
         "_limit",
         "_log",
         "_reason",
@@ -51,12 +57,15 @@ class Attempt:
         "task",
     )
 
-    def __init__(self, claimed: Claimed, report: Report, ended: Callable[[], bool]) -> None:
+    def __init__(self, claimed: Claimed, report: Report, ended: Callable[[], bool], bridge: Bridge) -> None:
         self.claimed = claimed
         self.exception: BaseException | None = None
         self.task: TaskHandle[None] | None = None
         self._report = report
         self._ended = ended
+        self._bridge = bridge
+        self._context: JobContext | None = None
+        self._here: CurrentJob | None = None
         self._scope: Scope | None = None
         self._reason: str | None = None
         self._returned = False
@@ -105,6 +114,9 @@ class Attempt:
             close_timeout: seconds that each release may take; None for no bound.
         """
         self._began = time.monotonic()
+        claimed = self.claimed
+        self._here = CurrentJob(claimed.id, claimed.name, claimed.run_id, claimed.attempt, self.context)
+        CURRENT_JOB.set(self._here)
         error: BaseException | None = None
         try:
             if self._reason is None:
@@ -117,7 +129,9 @@ class Attempt:
             error = await failure_of(raised, self.stopped, f"job {self.claimed.name!r}")
             if error is raised:
                 raise
-        self._scope = None
+        finally:
+            self._scope = None
+            self._close_context()
         return self._ending(error)
 
     async def _work(self, work: Work, scope: Scope) -> None:
@@ -129,15 +143,24 @@ class Attempt:
             self._result = await work(self, scope)
             self._returned = True
 
-    async def open_context(self, scope: Scope) -> JobContext:
-        """Return a context, owned by *scope*: for what logs, reports progress or uses expressions."""
-        claimed = self.claimed
-        make = partial(JobContext, claimed.name, claimed.attempt, {}, partial(self._report, claimed))
-        return await scope.acquire(make, release=self._keep_log, name="context")
+    def context(self) -> JobContext:
+        """Return the context, for what logs, reports progress or uses expressions: made when it is first asked for."""
+        if self._context is None:
+            claimed = self.claimed
+            report = partial(self._report, claimed)
+            self._context = JobContext(claimed.name, claimed.attempt, {}, report, self._bridge)
+            if self._here is not None:
+                self._here._secrets = self._context.secrets
+        return self._context
 
-    def _keep_log(self, context: JobContext) -> None:
-        self._log = context.tail()
-        context.clear()
+    def _close_context(self) -> None:
+        if self._here is not None:
+            self._here._end()
+            self._here = None
+        if self._context is not None:
+            self._log = self._context.tail()
+            self._context.clear()
+            self._context = None
 
     def _ending(self, error: BaseException | None) -> Ending:
         claimed, log, seconds = self.claimed, self._log or None, self.seconds

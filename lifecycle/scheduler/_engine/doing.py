@@ -28,7 +28,7 @@ async def run_block_of(
 ) -> Any:
     """Run the top-level block of a flow that a job stands for, and return its output."""
     claimed, flow = attempt.claimed, run.flow
-    context = await attempt.open_context(scope)
+    context = attempt.context()
     context.secrets.expect(name for _, name in flow.secrets)
     spec = flow.jobs[claimed.name]
     blocks: dict[str, dict[str, Any]] = {name: {} for name in spec.asks}
@@ -66,7 +66,7 @@ async def run_handler(attempt: Attempt, durable: bool, scope: Scope, limiter: an
     if handler.is_async and not handler.wants_context:  # nothing of ours that it could use: it needs no frame
         result = await in_one_way(attempt.asked, handler, handler.function, *args)
     else:
-        context = await attempt.open_context(scope)
+        context = attempt.context()
         frame = Frame(scope, context, {}, Path.cwd(), limiter, attempt.asked, path=claimed.name)
         result = await call_handler(handler, list(args), {}, frame)
     return to_plain(result, f"the result of {claimed.name}") if durable else result

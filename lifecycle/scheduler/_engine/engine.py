@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._ground.bridge import Bell, OwnTask
+from .._ground.bridge import Bell, Bridge, OwnTask
 from .._ground.errors import StoreError
 from .._ground.events import Event
 from .._ground.limits import LOG_CHARACTERS
@@ -97,6 +97,7 @@ class Engine:
         self._queued = Bell()
         self.reconciler = Reconciler(store, self)
         self._failed = Bell()
+        self._bridge = Bridge()
         self._own: OwnTask | None = None  # the watcher's
         self._changed: anyio.Event | None = None  # set at the next change that a drain has to look at
 
@@ -116,7 +117,7 @@ class Engine:
     async def _take_work(self) -> None:
         """Take some jobs, once: in a function, so that no local variable keeps a job alive during the next wait."""
         taken = [
-            Attempt(claimed, self.publish, self._loop_ends)
+            Attempt(claimed, self.publish, self._loop_ends, self._bridge)
             for claimed in await self.store.take(self._jobs_to_take, self._known_names)
         ]
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)

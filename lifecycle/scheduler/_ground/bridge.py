@@ -254,6 +254,10 @@ def _until_done(awaited: Any, may_end: Callable[[], bool]) -> Generator[Any, Non
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
+        except Exception:
+            if not kept or not awaited.done():
+                raise
+            # The answer is an error, which the task throws in here: the work gets it when it goes on.
         if awaited is None:
             return
         if kept and not awaited.done():  # it met a cancellation from before

@@ -2,7 +2,8 @@
 
 A secret is read from the environment when a block needs it. From then on every text that leaves the attempt has it
 replaced: log lines, the output of commands, the result, and the error. Values are hidden as they are, and in the forms
-in which they often come back: quoted, escaped, percent-encoded, in base64, and line by line.
+in which they often come back: quoted, escaped, percent-encoded, in hexadecimal, in base64 at any place of a longer
+text, and line by line.
 """
 
 from __future__ import annotations
@@ -111,8 +112,29 @@ def _forms_of(value: str) -> Iterable[str]:
         yield urllib.parse.quote(text, errors="surrogatepass")
         yield urllib.parse.quote_plus(text, errors="surrogatepass")
         encoded = text.encode("utf-8", "surrogateescape")
-        yield base64.b64encode(encoded).decode()
-        yield base64.urlsafe_b64encode(encoded).decode()
+        yield encoded.hex()
+        yield encoded.hex().upper()
+        for form in _in_base64(encoded):
+            yield form
+            yield form.translate(_URL_SAFE)
+
+
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+
+
+def _in_base64(encoded: bytes) -> Iterable[str]:
+    """Yield what base64 makes of *encoded* alone, and inside of a longer text, where it may begin at three places.
+
+    There the characters at both ends hold bits of the neighbours as well, and cannot be known.
+    """
+    yield base64.b64encode(encoded).decode()
+    for before in range(3):
+        length = before + len(encoded)
+        text = base64.b64encode(bytes(before) + encoded).decode()
+        first = (before * 8 + 5) // 6
+        last = length * 8 // 6
+        if last - first >= SHORTEST:
+            yield text[first:last]
 
 
 class HiddenBytes:
@@ -144,9 +166,12 @@ class HiddenBytes:
 
     def _beginning_at_end(self, data: bytes) -> int:
         """Return how many bytes at the end could be the beginning of a secret."""
-        longest = max(map(len, self._forms))
-        for count in range(min(longest - 1, len(data)), 0, -1):
-            end = data[-count:]
-            if any(form.startswith(end) for form in self._forms):
-                return count
-        return 0
+        most = 0
+        for form in self._forms:
+            place = data.find(form[:1], max(0, len(data) - len(form) + 1))
+            while 0 <= place < len(data) - most:
+                if form.startswith(data[place:]):
+                    most = len(data) - place
+                    break
+                place = data.find(form[:1], place + 1)
+        return most

@@ -11,6 +11,7 @@ from typing import Any
 from lifecycle import Scope
 
 from .._ground.bridge import Bridge
+from .._ground.checks import is_number
 from .._ground.errors import JobStopped
 from .._ground.limits import LOG_CHARACTERS, LOG_LINES
 from .._ground.secrets import Secrets
@@ -33,16 +34,19 @@ class JobContext:
         attempt: the number of the attempt, from 1.
         names: the root names of expressions: ``params``, ``blocks``, ``run``.
         report: called in the loop as ``report(kind, data)``.
+        bridge: leads into that loop; None for the loop that runs now.
     """
 
-    def __init__(self, job: str, attempt: int, names: Mapping[str, Any], report: Report) -> None:
+    def __init__(
+        self, job: str, attempt: int, names: Mapping[str, Any], report: Report, bridge: Bridge | None = None
+    ) -> None:
         self.job = job
         self.attempt = attempt
         self.names: Mapping[str, Any] = names
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._report: Report | None = report
         self.secrets: Secrets = Secrets()
-        self._bridge = Bridge()
+        self._bridge = bridge or Bridge()
         self._lock = threading.Lock()
         self._unreported: deque[str] = deque(maxlen=LOG_LINES)
         self._progress: tuple[float, float | None] | None = None
@@ -60,7 +64,14 @@ class JobContext:
         self._report_soon()
 
     def progress(self, done: float, total: float | None) -> None:
-        """Remember how far it is and report it; may be called from any thread."""
+        """Remember how far it is and report it; may be called from any thread.
+
+        Raises:
+            TypeError: one of them is not a number.
+        """
+        for number in (done, total):
+            if number is not None and not is_number(number):
+                raise TypeError(f"progress takes numbers, got {type(number).__name__}")
         with self._lock:
             self._progress = (done, total)
         self._report_soon()
@@ -164,5 +175,8 @@ class Context:
         Args:
             done: how much is done.
             total: how much there is, None when that is not known.
+
+        Raises:
+            TypeError: one of them is not a number.
         """
         self._job.progress(done, total)

@@ -46,7 +46,7 @@ def _describe(error: BaseException, *, placed: bool = True) -> str:
     return f"{f'{place}: ' if place else ''}{name}{f': {text}' if text else ''}"
 
 
-def without_secrets(error: Exception, secrets: Secrets) -> Exception:
+def without_secrets(error: BaseException, secrets: Secrets) -> BaseException:
     """Return *error*, or, when its text or its traceback holds a secret, another one that says the same without it."""
     text = _describe(error, placed=False)
     lines = "".join(traceback.format_exception(error)) if secrets.forms else ""
@@ -57,7 +57,7 @@ def without_secrets(error: Exception, secrets: Secrets) -> Exception:
     return hidden
 
 
-def _kind_without_secrets(error: Exception) -> type[Exception]:
+def _kind_without_secrets(error: BaseException) -> type[Exception]:
     """Return the type of the error that takes its place: trying again is as pointless as it was."""
     if abandoned_something(error):
         return ThreadAbandoned

@@ -142,8 +142,8 @@ def test_arguments_are_checked_as_the_handler_will_be_called() -> None:
         assert described.problem([], {"tag": "x"}) is None
         assert "missing a required argument: 'tag'" in str(described.problem([], {}))
     assert make_handler(context_first).problem([], {"tag": "x"}) is None
-    for function in (context_first, context_by_position):
-        described = make_handler(function)
+    for wrong in (context_first, context_by_position):
+        described = make_handler(wrong)
         for problem in (described.problem(["x"], {}), described.problem_of_values(("x",))):
             assert "its parameter 'context', which the scheduler gives by name, has to stand behind" in str(problem)
 

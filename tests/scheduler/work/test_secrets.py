@@ -223,3 +223,33 @@ def test_a_secret_of_several_lines_is_hidden_line_by_line(monkeypatch: pytest.Mo
     assert secrets.hide("line MIIEvQIBADAN of xyz") == "line *** of xyz"
     secrets.clear()
     assert secrets.forms == ()
+
+
+@pytest.mark.parametrize("secret", ["s3cr3t-T0ken", "abcd", "p/w?d>~~~", "\u00fcber-geheim"])
+@pytest.mark.parametrize("before", ["", "u", "us", "user:", "deploy:"])
+@pytest.mark.parametrize("after", ["", "x", "\n", "more"])
+def test_base64_hides_nothing_at_any_place(
+    monkeypatch: pytest.MonkeyPatch, secret: str, before: str, after: str
+) -> None:
+    """In a longer text a secret has another form at each of three places, and each of the two alphabets."""
+    monkeypatch.setenv("SECRET", secret)
+    secrets = Secrets()
+    secrets.read("SECRET")
+    whole = (before + secret + after).encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        hidden = secrets.hide(encode(whole).decode())
+        assert "***" in hidden
+        # What is left are the characters that hold bits of the neighbours too: a byte at each end, and not all of it.
+        assert len(hidden.replace("***", "").rstrip("=")) <= (len(before.encode()) + len(after.encode())) * 4 // 3 + 4
+    assert secrets.hide(whole.hex()) == f"{before.encode().hex()}***{after.encode().hex()}"
+    assert secrets.hide(whole.hex().upper()) == f"{before.encode().hex().upper()}***{after.encode().hex().upper()}"
+
+
+def test_a_stream_is_looked_through_once_however_long_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte by byte, with a secret of many pages: what is compared grows with the stream alone."""
+    monkeypatch.setenv("LONG", "key " + "x" * 100_000)
+    secrets = Secrets()
+    secrets.read("LONG")
+    hidden = HiddenBytes(secrets.forms)
+    for _ in range(3_000):
+        assert hidden.feed(b"no such text: \n") in (b"no such text: \n", b"no such text: ")
