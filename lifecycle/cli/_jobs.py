@@ -12,6 +12,7 @@ from ..scheduler._store.filters import job_filter
 from ..scheduler._store.outside import StoreFile
 from ._careful import Group
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
+from ._log import log
 from ._retry import retry_jobs
 from ._runs import cancel_run
 from ._wait import wait_for_jobs
@@ -103,5 +104,6 @@ def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool)
     return 1 if ended else 0
 
 
+jobs.add_command(log)
 jobs.add_command(retry_jobs)
 jobs.add_command(wait_for_jobs)

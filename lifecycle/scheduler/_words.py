@@ -82,7 +82,14 @@ def note_of(job: JobRecord) -> str:
     """Return what there is to say of a job beside its state."""
     waits = f"waits for {job.waits_for}" if job.waits_for else ""
     error = "" if job.status.value == "succeeded" or not job.error else one_line(shorten(job.error, 300))
-    return "; ".join(filter(None, (waits, error)))
+    progress = progress_of(job.progress) if job.progress and job.status.value in ("running", "interrupted") else ""
+    return "; ".join(filter(None, (progress, waits, error)))
+
+
+def progress_of(progress: tuple[float, float | None]) -> str:
+    """Return how far a job is, as people say it: "30 of 120 (25 %)"."""
+    done, total = progress
+    return f"{done:g} of {total:g} ({100 * done / total:.0f} %)" if total else f"{done:g} done"
 
 
 def url_host(host: str) -> str:

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from ..scheduler.tools import Cli, end_of
+from lifecycle.cli._log import Seen
+from lifecycle.scheduler import JobRecord, JobStatus
+
+from ..scheduler.tools import Cli, end_of, wait_until
 from .service import serving
 
 OF_A_RUN = ("retry", "wait", "show", "cancel")
@@ -85,6 +89,47 @@ def test_a_service_goes_on_with_what_another_process_lets_wait_again(cli: Cli) -
         end_of(waiting)
         service.process.send_signal(signal.SIGTERM)
         assert service.ended() == 0
+
+
+@pytest.mark.slow
+def test_the_log_of_a_running_job_is_followed_from_another_process(tmp_path: Path) -> None:
+    """Each line once, in order, until the job has ended; progress is in the list."""
+    cli = Cli(tmp_path)
+    with serving(tmp_path) as service, redis.Redis(port=service.port, protocol=3, decode_responses=True) as client:
+        job = client.execute_command("LC.ENQUEUE", "log.tick", "ARGS", '["x", "over"]')["job"]
+        wait_until(lambda: bool(client.execute_command("LC.LOG", str(job))))
+        following = cli.start("jobs", "log", "-f", "log.tick", "--db", "jobs.db")
+        assert cli.call("jobs", "log", str(job), "--db", "jobs.db").stdout.startswith("x ticks 1\n")
+        wait_until(lambda: "ticks 3" in cli.call("jobs", "log", str(job), "--db", "jobs.db").stdout)
+        cli.write("over", "")
+        followed = end_of(following)
+        numbers = [int(line.rpartition(" ")[2]) for line in followed.stdout.splitlines()]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert followed.stderr == ""
+        assert cli.call("jobs", "log", "nobody", "--db", "jobs.db").returncode == 2
+        assert client.execute_command("LC.LOG", "99") is None
+        service.process.send_signal(signal.SIGTERM)
+        assert service.ended() == 0
+
+
+def a_record(attempts: int, logged: int, *lines: str) -> JobRecord:
+    """Return a job as it was when it had logged so much."""
+    return JobRecord(
+        1, None, None, "a", "call", JobStatus.RUNNING, 0, attempts, 0, 0, None, 0.0, 0.0, None, None, None,
+        log="\n".join(lines), logged=logged,
+    )  # fmt: skip
+
+
+def test_a_follower_prints_each_line_once_however_they_come() -> None:
+    """Equal lines are not taken for one, those that came too fast are counted, a new attempt begins anew."""
+    seen = Seen(a_record(1, 2, "tick", "tick"))
+    assert seen.new_of(a_record(1, 2, "tick", "tick")) == (0, [])
+    assert seen.new_of(a_record(1, 4, "tick", "tick", "tick", "tick")) == (0, ["tick", "tick"])
+    fast = [str(number) for number in range(54, 104)]
+    assert seen.new_of(a_record(1, 104, *fast)) == (50, fast)
+    assert seen.new_of(a_record(2, 0, *fast)) == (0, []), "the log of the attempt before"
+    assert seen.new_of(a_record(2, 1, "again")) == (0, ["again"])
+    assert seen.new_of(a_record(3, 2, "a note", "x", "y")) == (0, ["x", "y"])
 
 
 def test_what_has_not_succeeded_is_in_the_exit_code(cli: Cli) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...scheduler._words import cells_of, duration, moment, note_of, spaced
+from ...scheduler._words import cells_of, duration, moment, note_of, progress_of, spaced
 from ._lines import say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def print_job(job: JobRecord, *, as_json: bool) -> None:
             ("started", moment(job.started)),
             ("finished", moment(job.finished)),
             ("time", duration(job.seconds) if job.seconds is not None else None),
+            ("progress", progress_of(job.progress) if job.progress else None),
             ("error", job.error),
             ("result", None if job.result is None else json.dumps(job.result, ensure_ascii=False, indent=2)),
             ("log", job.log),

@@ -13,13 +13,14 @@ from lifecycle import Scope, TaskHandle
 
 from .._ground.bridge import Bridge
 from .._ground.errors import HandlerError
+from .._store.messages import Report
 from .._store.records import Claimed, Ending, JobStatus
-from .._work.context import JobContext
+from .._work.context import JobContext, Progress
 from .._work.current import CURRENT_JOB, CurrentJob
 from .._work.ending import failure_of
 from .._work.failures import describe, is_final, trace
 
-Report = Callable[[Claimed, str, Mapping[str, Any]], None]
+Tell = Callable[[Claimed, str, Mapping[str, Any]], None]
 Work = Callable[["Attempt", Scope], Awaitable[Any]]
 
 
@@ -28,7 +29,7 @@ class Attempt:
 
     Args:
         claimed: what is to be done.
-        report: called as ``report(claimed, kind, data)`` with its log lines and progress.
+        tell: called as ``tell(claimed, kind, data)`` with its log lines and progress.
         ended: tells whether everything in the loop is being ended, by whoever ends the loop.
         bridge: leads into the loop of the scheduler.
 
@@ -47,21 +48,23 @@ class Attempt:
         "_here",
         "_limit",
         "_log",
+        "_logged",
+        "_progress",
         "_reason",
-        "_report",
         "_result",
         "_returned",
         "_scope",
+        "_tell",
         "claimed",
         "exception",
         "task",
     )
 
-    def __init__(self, claimed: Claimed, report: Report, ended: Callable[[], bool], bridge: Bridge) -> None:
+    def __init__(self, claimed: Claimed, tell: Tell, ended: Callable[[], bool], bridge: Bridge) -> None:
         self.claimed = claimed
         self.exception: BaseException | None = None
         self.task: TaskHandle[None] | None = None
-        self._report = report
+        self._tell = tell
         self._ended = ended
         self._bridge = bridge
         self._context: JobContext | None = None
@@ -72,6 +75,8 @@ class Attempt:
         self._result: Any = None
         self._limit: anyio.CancelScope | None = None
         self._log = ""
+        self._logged = 0
+        self._progress: Progress | None = None
         self._began = 0.0
 
     @property
@@ -132,7 +137,10 @@ class Attempt:
         finally:
             self._scope = None
             self._close_context()
-        return self._ending(error)
+        ending = self._ending(error)
+        if self._logged or self._progress:
+            return ending._replace(logged=self._logged, progress=self._progress)
+        return ending
 
     async def _work(self, work: Work, scope: Scope) -> None:
         if self.claimed.timeout is None:
@@ -147,8 +155,8 @@ class Attempt:
         """Return the context, for what logs, reports progress or uses expressions: made when it is first asked for."""
         if self._context is None:
             claimed = self.claimed
-            report = partial(self._report, claimed)
-            self._context = JobContext(claimed.name, claimed.attempt, {}, report, self._bridge)
+            tell = partial(self._tell, claimed)
+            self._context = JobContext(claimed.name, claimed.attempt, {}, tell, self._bridge)
             if self._here is not None:
                 self._here._secrets = self._context.secrets
         return self._context
@@ -158,9 +166,16 @@ class Attempt:
             self._here._end()
             self._here = None
         if self._context is not None:
-            self._log = self._context.tail()
-            self._context.clear()
-            self._context = None
+            context, self._context = self._context, None
+            self._log, self._logged, self._progress = context.tail(), context.logged, context.latest
+            context.clear()
+
+    def report(self) -> Report | None:
+        """Return what it shows of itself now, None when it has shown nothing, or has ended."""
+        if self._context is None:
+            return None
+        context, claimed = self._context, self.claimed
+        return Report(claimed.id, claimed.attempt, context.tail(), context.logged, context.latest)
 
     def _ending(self, error: BaseException | None) -> Ending:
         claimed, log, seconds = self.claimed, self._log or None, self.seconds

@@ -30,13 +30,14 @@ from .lending import Lending
 from .outcome import JobOutcome
 from .reconciler import Reconciler, outcome_of_record
 from .refusals import Refusals
+from .reports import Reports
 from .runs import Runs
 
 if TYPE_CHECKING:
     from lifecycle import Scope, TaskManager
 
+    from .._store.messages import Notice
     from .._store.protocol import Store
-    from .._store.records import Notice
     from .feed import Feed
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -96,6 +97,7 @@ class Engine:
         self._ahead = Ahead(workers)
         self._queued = Bell()
         self.reconciler = Reconciler(store, self)
+        self.reports = Reports(store, self.running, self.fail)
         self._failed = Bell()
         self._bridge = Bridge()
         self._own: OwnTask | None = None  # the watcher's
@@ -117,7 +119,7 @@ class Engine:
     async def _take_work(self) -> None:
         """Take some jobs, once: in a function, so that no local variable keeps a job alive during the next wait."""
         taken = [
-            Attempt(claimed, self.publish, self._loop_ends, self._bridge)
+            Attempt(claimed, self._tell, self._loop_ends, self._bridge)
             for claimed in await self.store.take(self._jobs_to_take, self._known_names)
         ]
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)
@@ -427,6 +429,12 @@ class Engine:
     def _publish_draining(self) -> None:
         if names := self._names_begun():
             self.feed.publish(Event("draining", data={"running": names[:20], "count": len(names)}))
+
+    def _tell(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
+        """Tell what a running job shows of itself: at once, and a little later in the store."""
+        self.reports.note(claimed.id)
+        if self.feed.heard:
+            self.publish(claimed, kind, data)
 
     def publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
         """Tell what has happened to an attempt."""

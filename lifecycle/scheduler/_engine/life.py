@@ -183,6 +183,7 @@ class Life:
                 await store.adopt_jobs(frozenset(registered_handlers()))
                 self._scope.start_soon(engine.leftovers.watch, name=f"leftovers of {self.name}")
             self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
+        self._scope.start_soon(engine.reports.run, name=f"reporter of {self.name}")
         self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")

@@ -13,8 +13,8 @@ from .._store.records import JobRecord, JobStatus
 from .outcome import JobOutcome, RunOutcome, run_status
 
 if TYPE_CHECKING:
+    from .._store.messages import Notice
     from .._store.protocol import Store
-    from .._store.records import Notice
     from .job import Job, RunEnd
 
 INTERVAL: Final = 0.25

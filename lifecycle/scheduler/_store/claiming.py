@@ -65,6 +65,10 @@ def claim(
         "UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ? WHERE id = ?",
         [(now, row[0]) for row in rows],
     )
+    db.executemany(
+        "UPDATE jobs SET logged = 0, progress_done = NULL, progress_total = NULL WHERE id = ? AND attempt > 1",
+        [(row[0],) for row in rows if row[4] > 1],
+    )
     _keep(db, openings.used.values())
     next_due = db.execute(
         "SELECT min(due) FROM jobs WHERE owner = ? AND state = 'pending' AND unmet = 0 AND due > 0", (owner,)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .memory_ready import Place
+from .messages import Report
 from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
 from .revival import whole_log
 from .run_records import RunRecord, status_of_run
@@ -32,6 +33,7 @@ class KeptJob:
     error: str | None = None
     dependants: list[KeptJob] = field(default_factory=list)
     skipped: bool = False  # because of a job that it needs
+    shown: Report | None = None  # what the attempt that runs shows of itself
     history: str | None = None  # what was done to it by hand, a line each
     blocked: str | None = None  # why it will not run on success
     trouble: bool = False  # whether anything above it did not succeed
@@ -98,6 +100,9 @@ def skip_of(job: KeptJob) -> Skipped | None:
 
 def record_of_job(job: KeptJob) -> JobRecord:
     ending = job.ending or Ending(job.status)
+    log, logged, progress = ending.log, ending.logged, ending.progress
+    if job.status is JobStatus.RUNNING:
+        *_, log, logged, progress = job.shown or Report(job.id, job.attempt, log or "", 0, None)
     return JobRecord(
         id=job.id,
         run_id=job.run.id if job.run else None,
@@ -117,7 +122,9 @@ def record_of_job(job: KeptJob) -> JobRecord:
         error=job.error,
         result=ending.result,
         trace=ending.trace,
-        log=whole_log(job.history, ending.log),
+        log=whole_log(job.history, log),
+        logged=logged,
+        progress=progress,
         needs=job.new.needs,
         waits_for=_waits_for(job),
         may_fail=job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail,

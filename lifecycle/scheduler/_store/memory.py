@@ -20,6 +20,7 @@ from .line import Line
 from .memory_again import revive
 from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
+from .messages import Notice, Report
 from .patience import Trouble
 from .records import (
     ALONE,
@@ -34,7 +35,6 @@ from .records import (
     NewJob,
     NewRun,
     NewSchedule,
-    Notice,
     OpenedRun,
     Outputs,
     ScheduleRecord,
@@ -167,7 +167,7 @@ class MemoryStore:
             return Settled(accepted=False)
         self._bell.ring()
         job.failures += ending.failed
-        job.ending = ending
+        job.ending, job.shown = ending, None
         return self._end(job, ending.status, ending.error, now)
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
@@ -176,10 +176,16 @@ class MemoryStore:
             return False
         del self._started[job.id]
         job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
+        job.ending, job.shown = ending, None
         job.failures += 1
         self._delayed.add((due, job.id))
         self._bell.ring()
         return True
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            if (job := self._running(report.id, report.attempt)) is not None:
+                job.shown = report
 
     async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
         """Let jobs wait again that have ended and are not forgotten: those of a run that goes on."""

@@ -80,6 +80,8 @@ def _held_up_by(job: KeptJob) -> Iterator[KeptJob]:
 def _wait_again(job: KeptJob) -> None:
     job.history = note(job.history, time.time(), job.status, job.attempt, job.error)
     job.error = job.error if job.attempt else None
+    if job.ending is not None:
+        job.ending = job.ending._replace(result=None, progress=None)
     job.status, job.failures, job.due, job.finished, job.skipped = JobStatus.PENDING, 0, 0.0, None, False
     if job.run is not None:
         job.run.unfinished += 1

@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 
 from .._ground.values import to_json
-from .records import Cancelling, Ending, JobStatus, NewJob, Notice, Settled
+from .messages import Notice, Report
+from .records import Cancelling, Ending, JobStatus, NewJob, Settled
 from .settling import begin_delay, cancel_open_jobs, count_down, settle
 
 INSERT_JOB = """
@@ -48,6 +49,7 @@ def finish(
     ).fetchone()
     if row is None:
         return Settled(accepted=False)
+    _report_last(db, job_id, attempt, ending)
     db.execute(
         """
         UPDATE jobs SET state = ?, result = ?, error = ?, trace = ?, log = ?, seconds = ?, finished = ?,
@@ -77,6 +79,7 @@ def finish(
 
 def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
     """Make a running job pending again from *due* on, one failure older, unless it was cancelled."""
+    _report_last(db, job_id, attempt, ending)
     cursor = db.execute(
         """
         UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?
@@ -84,6 +87,12 @@ def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due
         (due, ending.error, ending.trace, ending.log, ending.seconds, job_id, attempt),
     )
     return cursor.rowcount == 1
+
+
+def _report_last(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending) -> None:
+    """Keep how far an attempt came, which most say nothing of: those cost nothing."""
+    if ending.logged or ending.progress:
+        report(db, [Report(job_id, attempt, ending.log or "", ending.logged, ending.progress)])
 
 
 def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int | None) -> Cancelling:
@@ -199,3 +208,16 @@ def notices(db: sqlite3.Connection, owner: int | None) -> Sequence[Notice]:
 def forget_notices(db: sqlite3.Connection, owner: int | None, last: int) -> None:
     """Delete the notices up to *last*."""
     db.execute("DELETE FROM notices WHERE owner = ? AND id <= ?", (owner, last))
+
+
+def report(db: sqlite3.Connection, reports: Sequence[Report]) -> None:
+    """Keep what running attempts show of themselves, of those that still run."""
+    db.executemany(
+        """
+        UPDATE jobs SET log = ?, logged = ?, progress_done = ?, progress_total = ?
+        WHERE id = ? AND attempt = ? AND state = 'running'""",
+        [
+            (report.log or None, report.logged, *(report.progress or (None, None)), report.id, report.attempt)
+            for report in reports
+        ],
+    )

@@ -9,6 +9,7 @@ from .._ground.errors import StoreError
 from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
+from .messages import Notice, Report
 from .patience import Trouble
 from .records import (
     Cancelling,
@@ -20,7 +21,6 @@ from .records import (
     NewJob,
     NewRun,
     NewSchedule,
-    Notice,
     OpenedRun,
     Outputs,
     ScheduleRecord,
@@ -111,6 +111,9 @@ class Store(Protocol):
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         """Make a job pending again from the wall-clock time *due* on; return False when it is not ours or unwanted."""
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Keep what running attempts show of themselves, of those that still run."""
 
     async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
         """Let jobs wait again that have ended, and what was skipped because of them.

@@ -219,6 +219,7 @@ class Ending(NamedTuple):
         log: the last log lines.
         seconds: how long the attempt took.
         failed: whether the attempt counts as a failure.
+        logged, progress: how many lines it has logged; how far it came, and of how much.
     """
 
     status: JobStatus
@@ -228,6 +229,8 @@ class Ending(NamedTuple):
     log: str | None = None
     seconds: float = 0.0
     failed: bool = False
+    logged: int = 0
+    progress: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,29 +277,6 @@ class Cancelling:
     settled: Settled | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Another process has changed a job, or it has crashed its process too often: one that runs has to be stopped.
-
-    Attributes:
-        id: the notice's number.
-        job_id: the job's number.
-        run_id: its run.
-        name: its name.
-        reason: why.
-        status: where it is.
-        run_finished: whether its run has no unfinished job left.
-    """
-
-    id: int
-    job_id: int
-    run_id: int | None
-    name: str
-    reason: str
-    status: JobStatus
-    run_finished: bool
-
-
 _DETAILS = frozenset({"result", "trace", "log", "needs"})
 
 
@@ -311,7 +291,9 @@ class JobRecord:
         seconds: how long its last attempt took.
         created, started, finished: wall-clock times, None for what has not happened.
         due: the wall-clock time before which it is not started; None for at once.
-        error: why it did not succeed, in one line; ``trace`` is the traceback, ``log`` what it has logged.
+        error: why it did not succeed, in one line; ``trace`` is the traceback.
+        log: the last lines of its log, as they were a second ago while it runs; ``logged`` is the number of all.
+        progress: how far its last attempt is or came, and of how much, None where it has not said.
         needs, queue: names of the jobs that it waits for, and of the queue that it is in.
         waits_for: what a job that does not run yet waits for, in words; None for all others.
         crashes: how many of its attempts were on their way when their process died.
@@ -342,11 +324,14 @@ class JobRecord:
     waits_for: str | None = None
     crashes: int = 0
     may_fail: bool = False
+    logged: int = 0
+    progress: tuple[float, float | None] | None = None
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""
         table = {name: getattr(self, name) for name in self.__slots__ if details or name not in _DETAILS}
         table["status"] = self.status.value
+        table["progress"] = None if self.progress is None else list(self.progress)
         if details:
             table["needs"] = list(self.needs)
         return table

@@ -27,6 +27,7 @@ from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
 from .locks import Doubts, OwnerLock
+from .messages import Notice, Report
 from .patience import LONGEST, Trouble
 from .place import Place
 from .records import (
@@ -40,7 +41,6 @@ from .records import (
     NewJob,
     NewRun,
     NewSchedule,
-    Notice,
     OpenedRun,
     Outputs,
     ScheduleRecord,
@@ -280,19 +280,16 @@ class SqliteStore:
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         return await self._write(lambda db: operations.retry(db, job_id, attempt, ending, due), patient=True)
 
-    async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
-        def revive(db: sqlite3.Connection) -> Revived:
-            owners.retire_dead_owners(db, self.path, self._doubts, alive=self._owner)
-            return again.revive_jobs(db, jobs, force=force, by=self._owner, known=known, now=time.time())
+    async def report(self, reports: Sequence[Report]) -> None:
+        await self._write(lambda db: operations.report(db, reports))
 
-        return await self._write(revive)
+    async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
+        return await self._write(
+            lambda db: again.revive_jobs(db, jobs, force=force, by=self._owner, known=known, now=time.time())
+        )
 
     async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
-        def revive(db: sqlite3.Connection) -> Revived | None:
-            owners.retire_dead_owners(db, self.path, self._doubts, alive=self._owner)
-            return again.revive_run(db, run_id, by=self._owner, known=known, now=time.time())
-
-        return await self._write(revive)
+        return await self._write(lambda db: again.revive_run(db, run_id, by=self._owner, known=known, now=time.time()))
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         return await self._change_due(lambda db: operations.cancel(db, job_id, reason, now, self._owner))

@@ -21,11 +21,13 @@ MAY_FAIL = """(
 COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue,
-    jobs.crashes, CASE WHEN jobs.state IN ('failed', 'timed_out') THEN {MAY_FAIL} ELSE 0 END, {waiting.COLUMNS}"""
+    jobs.crashes, CASE WHEN jobs.state IN ('failed', 'timed_out') THEN {MAY_FAIL} ELSE 0 END,
+    jobs.logged, jobs.progress_done, jobs.progress_total, {waiting.COLUMNS}"""
 
 _FIELDS = (
     *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
     *("seconds", "created", "started", "finished", "due", "error", "queue", "crashes", "may_fail"),
+    *("logged", "done", "total"),
 )
 
 FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
@@ -137,4 +139,6 @@ def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> Jo
     status, due = JobStatus(fields.pop("status")), fields.pop("due") or None
     fields["may_fail"] = bool(fields["may_fail"])
     waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 3], others)
-    return JobRecord(**fields, status=status, due=due, waits_for=waits_for, **details)
+    done, total = fields.pop("done"), fields.pop("total")
+    progress = None if done is None else (done, total)
+    return JobRecord(**fields, status=status, due=due, waits_for=waits_for, progress=progress, **details)

@@ -21,6 +21,7 @@ PROGRESS_INTERVAL = 0.1
 """Seconds between two reports of one job's progress; the last one is always reported."""
 
 Report = Callable[[str, Mapping[str, Any]], None]
+Progress = tuple[float, float | None]
 
 
 class JobContext:
@@ -35,6 +36,11 @@ class JobContext:
         names: the root names of expressions: ``params``, ``blocks``, ``run``.
         report: called in the loop as ``report(kind, data)``.
         bridge: leads into that loop; None for the loop that runs now.
+
+    Attributes:
+        lines: the last lines of its log.
+        logged: how many lines it has logged, with those that are gone.
+        latest: how far it is, and of how much, as it has said last.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class JobContext:
         self._progress: tuple[float, float | None] | None = None
         self._progress_reported = 0.0
         self._done = 0
+        self.logged: int = 0
+        self.latest: Progress | None = None
         self._will_report = False
 
     def log(self, message: str) -> None:
@@ -60,6 +68,7 @@ class JobContext:
         line = one_line(shorten(self.secrets.hide(str(message)), LOG_CHARACTERS))
         with self._lock:
             self.lines.append(line)
+            self.logged += 1
             self._unreported.append(line)
         self._report_soon()
 
@@ -73,7 +82,7 @@ class JobContext:
             if number is not None and not is_number(number):
                 raise TypeError(f"progress takes numbers, got {type(number).__name__}")
         with self._lock:
-            self._progress = (done, total)
+            self._progress = self.latest = (done, total)
         self._report_soon()
 
     def count_done(self, total: int) -> None:

@@ -79,6 +79,13 @@ async def show_job(session: Session, job_id: int) -> bytes:
     return encode(None if record is None else facts_of(record, details=True), session.resp)
 
 
+@commands.command("LC.LOG", 1, 1)
+async def log(session: Session, words: Words) -> bytes:
+    """LC.LOG job: the last lines that a job has logged, one that runs included; null where there is no such job."""
+    record = await session.server.scheduler.job(number(words[1], "job"))
+    return encode(None if record is None else (record.log or "").splitlines(), session.resp)
+
+
 @commands.command("LC.CANCEL", 1, 2)
 async def cancel(session: Session, words: Words) -> bytes:
     """LC.CANCEL job [reason]: cancel a job, queued or running; 0 where there was nothing to cancel."""
