@@ -18,12 +18,10 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from .cron_syntax import CronSyntax
 from .schedule import MissedPolicy, Occasions, OnRule
-
-if TYPE_CHECKING:
-    from cronsim import CronSim
 
 DAY = 86400
 _EPOCH = datetime(1970, 1, 1)
@@ -40,7 +38,8 @@ class CronRule:
     """The instants that a cron expression names in a time zone.
 
     Args:
-        expression: five fields (minute, hour, day of month, month, day of week), or six with seconds in front.
+        expression: five fields (minute, hour, day of month, month, day of week), six with seconds in front, or a
+            nickname such as ``@daily``.
         timezone: a name such as ``"Europe/Berlin"``, or a ``tzinfo``.
 
     Raises:
@@ -226,14 +225,7 @@ def checked_timezone(timezone: str | tzinfo) -> tzinfo:
         raise ValueError(f"time zone {timezone!r} is not known; {hint}") from error
 
 
-def _parse(expression: str) -> CronSim:
+def _parse(expression: str) -> CronSyntax:
     if not isinstance(expression, str):
         raise TypeError(f"a cron expression is text such as '*/5 * * * *', got {expression!r}")
-    try:
-        from cronsim import CronSim, CronSimError
-    except ImportError as error:
-        raise ImportError("cron() needs cronsim; install it with `pip install asyncio-lifecycle[scheduler]`") from error
-    try:
-        return CronSim(expression, _EPOCH)
-    except CronSimError as error:
-        raise ValueError(f"cron expression {expression!r} cannot be read: {error}") from error
+    return CronSyntax(expression)

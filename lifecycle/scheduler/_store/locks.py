@@ -116,6 +116,10 @@ def is_alive(database: Path, token: str) -> bool | None:
     return False
 
 
+DOUBTED_EVERY = 0.2
+"""Seconds from one look to the next at owners of which it is not known whether they live."""
+
+
 class Doubts:
     """The owners that have no file, and since when; who keeps them finds out which of those are dead."""
 

@@ -26,7 +26,7 @@ from .lanes import Shares
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
-from .locks import Doubts, OwnerLock
+from .locks import DOUBTED_EVERY, Doubts, OwnerLock
 from .messages import Notice, Report
 from .patience import LONGEST, Trouble
 from .place import Place
@@ -60,9 +60,6 @@ T = TypeVar("T")
 
 LOCK_SLICE = 0.2
 """Seconds that SQLite itself waits for another process's transaction; `Patience` does the rest."""
-
-DOUBTED_EVERY = 0.2
-"""Seconds from one look to the next at owners of which it is not known whether they live."""
 
 
 class SqliteStore:
