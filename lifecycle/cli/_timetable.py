@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..scheduler._blocks.flow import Flow
 from ..scheduler._engine.scheduler import Scheduler
 from ..scheduler._ground.errors import FlowError
-from ..scheduler._store.records import ScheduleRecord
+from ..scheduler._store.schedule_records import ScheduleRecord
 
 logger = logging.getLogger("lifecycle.scheduler")
 

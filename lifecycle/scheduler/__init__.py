@@ -15,8 +15,9 @@ from ._ground.errors import FlowError, JobConflict, JobFailed, JobStopped, RunCo
 from ._ground.events import Event
 from ._ground.names import show_at
 from ._store.limit_record import LimitRecord
-from ._store.records import JobRecord, JobStatus, ScheduleRecord
+from ._store.records import JobRecord, JobStatus
 from ._store.run_records import RunRecord
+from ._store.schedule_records import ScheduleRecord
 from ._store.store_facts import StoreFacts
 from ._work.context import Context
 from ._work.current import CurrentJob, current_job

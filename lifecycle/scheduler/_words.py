@@ -13,7 +13,8 @@ from ._ground.text import one_line, plural, shorten
 if TYPE_CHECKING:
     from ._engine.outcome import RunOutcome
     from ._ground.events import Event
-    from ._store.records import JobRecord, ScheduleRecord
+    from ._store.records import JobRecord
+    from ._store.schedule_records import ScheduleRecord
 
 ROWS = 40
 """Rows of a table of outcomes; of more jobs it shows those that went wrong and those that took longest."""

@@ -9,7 +9,7 @@ from ...scheduler._words import moment, next_of, what_of, when_of
 from ._lines import say_json, say_table
 
 if TYPE_CHECKING:
-    from ...scheduler._store.records import ScheduleRecord
+    from ...scheduler._store.schedule_records import ScheduleRecord
 
 
 def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> None:

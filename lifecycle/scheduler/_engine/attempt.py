@@ -15,6 +15,7 @@ from .._ground.bridge import Bridge
 from .._ground.errors import HandlerError
 from .._store.messages import Report
 from .._store.records import Claimed, Ending, JobStatus
+from .._store.terms import expiry_reason
 from .._work.context import JobContext, Progress
 from .._work.current import CURRENT_JOB, CurrentJob
 from .._work.ending import failure_of
@@ -120,6 +121,8 @@ class Attempt:
         """
         self._began = time.monotonic()
         claimed = self.claimed
+        if claimed.expires is not None and claimed.expires <= time.time():  # while it waited for a worker
+            self.cancel(expiry_reason(claimed.attempt - 1))
         self._here = CurrentJob(claimed.id, claimed.name, claimed.run_id, claimed.attempt, self.context)
         CURRENT_JOB.set(self._here)
         error: BaseException | None = None
@@ -157,6 +160,7 @@ class Attempt:
             claimed = self.claimed
             tell = partial(self._tell, claimed)
             self._context = JobContext(claimed.name, claimed.attempt, {}, tell, self._bridge)
+            self._context.metadata = claimed.metadata or {}
             if self._here is not None:
                 self._here._secrets = self._context.secrets
         return self._context

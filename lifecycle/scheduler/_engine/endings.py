@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .._store.protocol import Store
     from .attempt import Attempt
+    from .carry import Carry
     from .feed import Feed
     from .job import Job
 
@@ -37,6 +38,7 @@ class AttemptsOwner(Protocol):
     feed: Feed
     counts: dict[JobStatus, int]
     lending: Lending
+    carry: Carry
 
     @property
     def jobs(self) -> MutableMapping[int, Job]:
@@ -79,6 +81,7 @@ class Endings:
         one makes it fail, and does not reach the recording.
         """
         WAIT_OF_A_JOB.set(partial(self._owner.lending.wait, attempt.claimed.id, attempt.claimed.attempt))
+        self._owner.carry.set(attempt.claimed.metadata)
         try:
             ending = await attempt.run(self._owner.work_of, close_timeout=self._close_timeout)
         except GeneratorExit:

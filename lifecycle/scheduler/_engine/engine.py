@@ -17,17 +17,18 @@ from .._ground.errors import StoreError
 from .._ground.events import Event
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
-from .._store.records import Claimed, JobStatus, Settled
+from .._store.records import Cancelling, Claimed, JobStatus, Settled
 from .._work.handlers import registered_handlers
 from .ahead import Ahead
 from .attempt import Attempt
+from .carry import Carry
 from .doing import run_block_of, run_handler
 from .endings import Endings
 from .first_steps import FirstSteps
 from .job import Job
 from .leftovers import Leftovers
 from .lending import Lending
-from .outcome import JobOutcome
+from .outcome import JobOutcome, event_of
 from .reconciler import Reconciler, outcome_of_record
 from .refusals import Refusals
 from .reports import Reports
@@ -57,6 +58,7 @@ class Engine:
         workers: how many attempts run at once.
         limiter: bounds the worker threads.
         close_timeout: seconds that each release of a job may take; None for no bound.
+        carry: the context variables that go with each job.
         name: the scheduler's, for logs.
     """
 
@@ -70,9 +72,11 @@ class Engine:
         workers: int,
         limiter: anyio.CapacityLimiter,
         close_timeout: float | None,
+        carry: Carry,
         name: str,
     ) -> None:
         self.store = store
+        self.carry = carry
         self.feed = feed
         self.workers = workers
         self.runs = Runs(store, owner, feed, self)
@@ -122,6 +126,9 @@ class Engine:
             Attempt(claimed, self._tell, self._loop_ends, self._bridge)
             for claimed in await self.store.take(self._jobs_to_take, self._known_names)
         ]
+        if not taken:
+            await self.reconciler.look_soon()  # there are notices of what has expired
+            return
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)
         try:
             for attempt in taken:
@@ -226,8 +233,9 @@ class Engine:
         return job
 
     def handle(self, job_id: int, name: str) -> Job:
-        """Return a handle on a job that was just submitted; it gets the job's outcome for as long as it is kept."""
-        job = self.jobs[job_id] = Job(job_id, name, self.cancel_job)
+        """Return the handle on a job that has not ended; it gets the job's outcome for as long as it is kept."""
+        if (job := self.jobs.get(job_id)) is None or job.done:
+            job = self.jobs[job_id] = Job(job_id, name, self.cancel_job)
         self.wake_reconciler()
         return job
 
@@ -281,6 +289,7 @@ class Engine:
             if self._changed is None:
                 self._changed = anyio.Event()
             changed = self._changed
+            self.wake_reconciler()  # others may end what is waited for
             await self._tasks.drain()
             if self.failure is not None:
                 raise self.failure
@@ -342,8 +351,7 @@ class Engine:
     async def settle(self, settled: Settled) -> None:
         """Publish the jobs that will not run because of an end, and end the run if that was its last job."""
         for skipped in settled.skipped:
-            self.counts[skipped.status] += 1
-            self._publish_unrun(skipped.id, skipped.name, settled.run_id, skipped.status, skipped.reason)
+            self._note_unrun(skipped.id, skipped.run_id, skipped.name, skipped.status, skipped.reason)
         if settled.run_finished and settled.run_id is not None:
             await self.runs.end(settled.run_id)
         self._note_change()
@@ -354,14 +362,17 @@ class Engine:
         cancelling = await self.store.cancel(job_id, reason, time.time())
         if cancelling.before is None or cancelling.before.final:
             return False
+        name = self.jobs[job_id].name if job_id in self.jobs else str(job_id)
+        await self.cancelled(job_id, name, reason, cancelling)
+        return True
+
+    async def cancelled(self, job_id: int, name: str, reason: str, cancelling: Cancelling) -> None:
+        """See to what follows from a cancellation that is in the store: an attempt is stopped, or a job has ended."""
         if cancelling.settled is None:
             self._stop(job_id, reason)  # if it is not here yet, the store has left a notice for us
-            return True
-        job = self.jobs.get(job_id)
-        name = job.name if job is not None else str(job_id)
+            return
         self._note_unrun(job_id, cancelling.settled.run_id, name, JobStatus.CANCELLED, reason)
         await self.settle(cancelling.settled)
-        return True
 
     async def cancel_run(self, run_id: int, reason: str) -> bool:
         """Cancel all jobs of a run that have not ended; return whether there was one."""
@@ -383,7 +394,7 @@ class Engine:
 
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
-        return bool(self.running or self.runs.open or self.jobs)
+        return bool(self.running or self.runs.open or self.jobs or self._changed)
 
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""
@@ -396,7 +407,8 @@ class Engine:
 
     def _note_unrun(self, job_id: int, run_id: int | None, name: str, status: JobStatus, reason: str) -> None:
         self.counts[status] += 1
-        self._publish_unrun(job_id, name, run_id, status, reason)
+        data = {"status": status.value, "error": reason, "seconds": 0.0}
+        self.feed.publish(Event("job_finished", job_id, name, run_id, None, data))
         if job := self.jobs.get(job_id):
             job._end(JobOutcome(name, status, error=reason))
         self._note_change()
@@ -424,9 +436,6 @@ class Engine:
         self.stop_taking()
         if self._line:
             await self.give_back()
-        self._publish_draining()
-
-    def _publish_draining(self) -> None:
         if names := self._names_begun():
             self.feed.publish(Event("draining", data={"running": names[:20], "count": len(names)}))
 
@@ -438,8 +447,4 @@ class Engine:
 
     def publish(self, claimed: Claimed, kind: str, data: Mapping[str, Any]) -> None:
         """Tell what has happened to an attempt."""
-        self.feed.publish(Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data))
-
-    def _publish_unrun(self, job_id: int, name: str, run_id: int | None, status: JobStatus, reason: str) -> None:
-        data = {"status": status.value, "error": reason, "seconds": 0.0}
-        self.feed.publish(Event("job_finished", job_id, name, run_id, None, data))
+        self.feed.publish(event_of(claimed, kind, data))

@@ -19,6 +19,7 @@ from .._ground.events import Event
 from .._ground.opening import enter_and_open
 from .._store.protocol import Store
 from .._work.handlers import registered_handlers
+from .carry import Carry
 from .engine import Engine
 from .feed import Feed
 from .stalls import StallWatch
@@ -54,6 +55,7 @@ class Life:
         close_timeout: seconds that each release may take; None for no bound.
         adopt: whether jobs of processes that have ended are taken over.
         stall_threshold: seconds for which the loop may stand still; None does not watch for that.
+        carry: the context variables that go with each job.
 
     Attributes:
         engine: runs the jobs; None before it is opened.
@@ -74,6 +76,7 @@ class Life:
         close_timeout: float | None,
         adopt: bool,
         stall_threshold: float | None,
+        carry: Carry,
     ) -> None:
         self.name = name
         self.engine: Engine | None = None
@@ -86,6 +89,7 @@ class Life:
         self._close_timeout = close_timeout
         self._adopt = adopt
         self._stall_threshold = stall_threshold
+        self._carry = carry
         self._scope = Scope(name, close_timeout=close_timeout)
         self._tasks = TaskManager(f"jobs of {name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
         self._dispatcher: TaskHandle[None] | None = None
@@ -167,6 +171,7 @@ class Life:
             workers=self._workers,
             limiter=anyio.CapacityLimiter(self._threads),
             close_timeout=self._close_timeout,
+            carry=self._carry,
             name=self.name,
         )
         self._scope.callback(self._feed.close)
@@ -176,9 +181,9 @@ class Life:
             )
             await self._scope.acquire(make, release=StallWatch.close, name="stall watch")
         self._scope.callback(engine.close_jobs)
+        # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
+        self._scope.start_soon(engine.reconciler.run, name=f"reconciler of {self.name}")
         if store.durable:
-            # Below the tasks in the ledger: jobs can be cancelled from outside until the last one is out.
-            self._scope.start_soon(engine.reconciler.run, name=f"reconciler of {self.name}")
             if self._adopt:
                 await store.adopt_jobs(frozenset(registered_handlers()))
                 self._scope.start_soon(engine.leftovers.watch, name=f"leftovers of {self.name}")

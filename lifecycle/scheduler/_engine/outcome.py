@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._ground.errors import JobFailed
+from .._ground.events import Event
 from .._store.records import Claimed, Ending, JobRecord, JobStatus
 
 
@@ -96,3 +97,10 @@ def run_status(jobs: Collection[JobRecord], *, cancelled: bool) -> JobStatus:
     if all(job.status in (JobStatus.SUCCEEDED, JobStatus.SKIPPED) or job.may_fail for job in jobs):
         return JobStatus.SUCCEEDED
     return JobStatus.CANCELLED if cancelled else JobStatus.FAILED
+
+
+def event_of(claimed: Claimed, kind: str, data: Mapping[str, Any]) -> Event:
+    """Return what has happened to an attempt, as an event."""
+    if claimed.metadata:
+        data = {**data, "metadata": claimed.metadata}
+    return Event(kind, claimed.id, claimed.name, claimed.run_id, claimed.attempt, data)

@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from .._ground.bridge import Bell
 from .._ground.errors import StoreError
@@ -54,6 +55,7 @@ class Reconciler:
         self._store = store
         self._listener = listener
         self._arrived = Bell()
+        self._expected = False
         # Weak: who has dropped a handle waits no more.
         self._jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._runs: weakref.WeakValueDictionary[int, RunEnd] = weakref.WeakValueDictionary()
@@ -61,6 +63,15 @@ class Reconciler:
     def wake(self) -> None:
         """Look often from now on: there is a job, or a run, to look after."""
         self._arrived.ring()
+
+    async def look_soon(self) -> None:
+        """Look at once, when this task has given way: there are notices.
+
+        Cancellation: it looks nevertheless.
+        """
+        self._expected = True
+        self._arrived.ring()
+        await anyio.lowlevel.checkpoint()
 
     def watch_job(self, job: Job) -> None:
         """Give a handle its outcome when the job has ended, in whatever process."""
@@ -81,9 +92,12 @@ class Reconciler:
         Cancellation: ends it.
         """
         while True:
-            if not (self._jobs or self._runs or self._listener.has_jobs()):
-                await self._arrived.wait(IDLE_INTERVAL)  # what has ended may wait again, and be for us
-            await anyio.sleep(INTERVAL)
+            if not (self._expected or self._watches()):
+                # Of a file, what has ended may wait again, and be for us.
+                await self._arrived.wait(IDLE_INTERVAL if self._store.durable else None)
+            if not self._expected:
+                await anyio.sleep(INTERVAL)
+            self._expected = False
             try:
                 for notice in await self._store.notices():
                     await self._listener.apply(notice)
@@ -91,6 +105,9 @@ class Reconciler:
             except StoreError as error:
                 self._listener.fail(error)
                 return
+
+    def _watches(self) -> bool:
+        return bool(self._jobs or self._runs or (self._store.durable and self._listener.has_jobs()))
 
     async def _look_for_ends(self) -> None:
         if jobs := _next(self._jobs):

@@ -13,14 +13,13 @@ from .._ground.events import Event
 from .._store.records import JobRecord, JobStatus, flow_key
 from .job import FlowRun
 from .outcome import RunOutcome, run_status
-from .submission import new_run
 
 if TYPE_CHECKING:
     from lifecycle import Scope
 
     from .._blocks.flow import Flow
     from .._store.protocol import Store
-    from .._store.records import OpenedRun
+    from .._store.records import NewRun, OpenedRun
     from .feed import Feed
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -64,13 +63,13 @@ class Runs:
         self._feed = feed
         self._jobs = jobs
 
-    async def submit(self, flow: Flow, params: Mapping[str, Any], *, resume: bool, fresh: bool) -> FlowRun:
+    async def submit(self, flow: Flow, params: Mapping[str, Any], run: NewRun, *, resume: bool, fresh: bool) -> FlowRun:
         """Start a run of a flow, or take over its unfinished one, and return a handle on it."""
-        opened = await self._store.open_run(new_run(flow, params), resume=resume, fresh=fresh)
-        run = self._hold(flow, params, opened)
+        opened = await self._store.open_run(run, resume=resume, fresh=fresh)
+        held = self._hold(flow, params, opened)
         if not opened.unfinished:
-            await self.end(run.id)  # what was left of it has crashed its process too often
-        return run
+            await self.end(held.id)  # what was left of it has crashed its process too often
+        return held
 
     async def serve(self, flow: Flow) -> None:
         """Let schedules start runs of a flow, and continue those that no process works on."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Literal, Self, overload
+from typing import Any, Final, Self
 
 import anyio
 
@@ -17,25 +18,26 @@ from .._ground.events import Event
 from .._store.choice import make_store
 from .._store.crashes import MAX_CRASHES
 from .._store.protocol import Store
-from .._store.records import JobStatus, ScheduleRecord
+from .._store.records import JobStatus
 from .._store.retention import Retention
+from .._store.schedule_records import ScheduleRecord
+from .carry import Carry
 from .feed import BUFFER, Feed
-from .intake import submit_call, submit_flow
-from .job import FlowRun, Job
 from .job_access import JobAccess
 from .life import Life
 from .limits import Limits
 from .run_access import RunAccess
-from .schedules import Schedule, new_schedule
+from .schedules import Schedule
 from .statistics import SchedulerStatistics
+from .submitting import Submitting
 from .upkeep import Upkeep
 
 NAMED: Final = 1_000
 """Jobs that the report of a drain names at most."""
 
 
-class Scheduler(JobAccess):
-    """RunAccess jobs: the most urgent first, a bounded number at once, with retries, timeouts and cancellation.
+class Scheduler(Submitting, JobAccess):
+    """Runs jobs: the most urgent first, a bounded number at once, with retries, timeouts and cancellation.
 
     Everything that a job starts or opens is owned by a Scope of its own and gone when the job has ended. What is
     in memory is what is in flight; the rest is in the store.
@@ -72,6 +74,8 @@ class Scheduler(JobAccess):
             the ends of jobs wait to be recorded, and after ten seconds new work is refused with StoreBusy.
         max_crashes: how often the process may have died while a job of a durable store ran, before that job has failed
             instead of being taken over once more; at least 1, None for no bound.
+        carry: context variables whose values, plain data, travel with each job from whoever submits it, in its metadata
+            under these names, and are set while it runs.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type, or out of its range. Nothing has happened.
@@ -94,6 +98,7 @@ class Scheduler(JobAccess):
         keep_jobs: int | None = 100_000,
         store_patience: float | None = 300.0,
         max_crashes: int | None = MAX_CRASHES,
+        carry: Mapping[str, ContextVar[Any]] | None = None,
     ) -> None:
         for what, seconds in [("drain", drain_timeout), ("cancel", cancel_timeout), ("close", close_timeout)]:
             check_seconds(seconds, f"{what}_timeout")
@@ -122,6 +127,7 @@ class Scheduler(JobAccess):
             close_timeout=close_timeout,
             adopt=adopt,
             stall_threshold=stall_threshold,
+            carry=Carry(carry),
         )
 
     async def __aenter__(self) -> Self:
@@ -215,137 +221,7 @@ class Scheduler(JobAccess):
         """Whether it has been closed, and everything is released."""
         return self._life.closed
 
-    # Work
-
-    @overload
-    async def submit(
-        self,
-        work: Flow,
-        *,
-        params: Mapping[str, Any] | None = None,
-        resume: bool = False,
-        fresh: bool = False,
-    ) -> FlowRun: ...
-
-    @overload
-    async def submit(
-        self,
-        work: Callable[..., Any] | str,
-        *args: Any,
-        priority: int = 0,
-        delay: float = 0.0,
-        retries: int = 0,
-        backoff: float | tuple[float, float] = (0.1, 10.0),
-        timeout: float | None = None,
-        name: str | None = None,
-        queue: str = "default",
-    ) -> Job: ...
-
-    async def submit(self, work: Flow | Callable[..., Any] | str, *args: Any, **settings: Any) -> Job | FlowRun:
-        """Submit a function, a handler by its name, or a flow, and return a handle on it.
-
-        With a durable store it is on disk when this returns. There a function must be marked with ``@handler``, and its
-        arguments and result must be plain data.
-
-        Cancellation: the work may or may not have been submitted.
-
-        Args:
-            work: an async function (it runs in the loop), a plain one (it runs in a worker thread), a handler's name,
-                or a flow from `load_flow`.
-            args: the function's arguments; for keyword arguments use ``functools.partial``.
-            priority: higher is first among those that are ready; equal ones in the order of their coming.
-            delay: seconds to wait before it may start.
-            retries: how often it is tried again after a failure or a timeout.
-            backoff: the first and the longest pause before a retry, in seconds; it doubles between them. One number is
-                the first; the longest is 10 then, or as long.
-            timeout: seconds for one attempt, None for no bound.
-            name: for lists, logs and errors; by default the handler's.
-            queue: the queue that it waits in; see `limits`.
-            params: values of the flow's parameters.
-            resume: go on with the unfinished run of the same flow and parameters, if the store has one.
-            fresh: cancel what is left of such a run, and begin a new one.
-
-        Raises:
-            OwnerClosed: the scheduler is not open.
-            FlowError: a parameter is missing or wrong; nothing was written.
-            RunConflict: another process runs the unfinished run, or the flow has changed since.
-            StoreBusy: the store cannot be written for some time; nothing was.
-            StoreError: the store cannot be used any more.
-            TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
-        """
-        engine = self._life.accepting()
-        if isinstance(work, Flow):
-            return await submit_flow(engine, work, *args, **settings)
-        return await submit_call(engine, work, args, settings)
-
     # Schedules
-
-    async def schedule(
-        self,
-        name: str,
-        work: Flow | Callable[..., Any] | str,
-        *args: Any,
-        cron: str | None = None,
-        timezone: str = "UTC",
-        fixed_rate: float | None = None,
-        fixed_delay: float | None = None,
-        missed: Literal["coalesce", "drop", "burst"] = "coalesce",
-        misfire_grace: float | None = None,
-        **settings: Any,
-    ) -> Schedule:
-        """Start a call, or a run of a flow, again and again when it is due; return a handle on the schedule.
-
-        The schedule is in the store, under its name. With a durable store it goes on after a restart, with exactly one
-        job or run for each due time, however the process ended and however many schedulers share the store. Scheduling
-        the same name again changes it; its due times stay as they are unless its timing has changed.
-
-        Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, except
-        with ``fixed_delay``, whose next run is due that long after the end of the last one.
-
-        Do not use it for what belongs to one process or comes several times a second: ``lifecycle.fixed_rate`` and the
-        other timers write nothing.
-
-        Cancellation: the schedule may have been stored.
-
-        Args:
-            name: its name, unique in the store.
-            work: as for `submit`; a flow is served from then on, see `serve_flow`.
-            args: what it is called with.
-            cron: a cron expression of five fields, or of six with seconds in front; needs the extra ``scheduler``.
-            timezone: the time zone of ``cron``.
-            fixed_rate: seconds from one due time to the next, at least 0.01.
-            fixed_delay: seconds from the end of a run to the next.
-            missed: what becomes of due times that passed while no scheduler looked. ``coalesce``: the newest is run;
-                ``drop``: when more than one has passed, none is; ``burst``: all are.
-            misfire_grace: seconds after which a due time is missed for good; None for never.
-            settings: ``priority``, ``retries``, ``backoff``, ``timeout``, ``queue`` as for `submit`, for each of
-                its jobs; for a flow ``params``, and ``priority``, which is added to that of each job.
-
-        Raises:
-            OwnerClosed: the scheduler is not open.
-            FlowError: a parameter of the flow is missing or wrong.
-            StoreError: the store cannot be used any more.
-            TypeError, ValueError, LookupError: the function, an argument or a setting is not right.
-            ImportError: cron needs ``cronsim``.
-        """
-        engine = self._life.accepting()
-        new = new_schedule(
-            name,
-            work,
-            args,
-            durable=engine.store.durable,
-            cron=cron,
-            timezone=timezone,
-            fixed_rate=fixed_rate,
-            fixed_delay=fixed_delay,
-            missed=missed,
-            misfire_grace=misfire_grace,
-            settings=settings,
-        )
-        if isinstance(work, Flow):
-            await engine.runs.serve(work)
-        await engine.store.put_schedule(new)
-        return Schedule(new.name, self._life.accepting)
 
     async def serve_flow(self, flow: Flow) -> None:
         """Let schedules start runs of a flow here, and continue those that a process has left unfinished.

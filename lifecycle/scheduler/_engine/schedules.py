@@ -9,8 +9,9 @@ from typing import Any
 from .._blocks.flow import Flow
 from .._ground.checks import check_integer, check_seconds
 from .._ground.text import one_line, shorten
-from .._store.records import NewJob, NewRun, NewSchedule, ScheduleRecord, flow_key
+from .._store.records import NewJob, NewRun, flow_key
 from .._store.rules import MISSED, SHORTEST, check
+from .._store.schedule_records import NewSchedule, ScheduleRecord
 from .._work.handlers import registered_handlers
 from .engine import Engine
 from .job import FlowRun, Job

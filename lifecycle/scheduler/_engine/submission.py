@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 
 from .._blocks.flow import Flow, JobSpec
 from .._ground.checks import check_integer, check_name, check_seconds, is_number
 from .._ground.limits import RESULT_BYTES
 from .._ground.pauses import pauses_from
 from .._ground.text import job_label
+from .._ground.times import seconds_of
 from .._ground.values import to_plain
 from .._store.limits import DEFAULT_QUEUE, check_queue
 from .._store.owners import canonical
 from .._store.records import NewJob, NewRun
+from .._store.terms import Terms
 from .._work.handlers import Handler, HandlerTable, make_handler, name_of
+from .terms import new_terms
 
 
 def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, durable: bool) -> Handler:
@@ -43,15 +47,16 @@ def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, du
 
 
 class CallSettings(NamedTuple):
-    """How a call is to be run; the keyword arguments of ``submit``."""
+    """How a call is to be run; from the keyword arguments of ``submit``."""
 
     priority: int = 0
-    delay: float = 0.0
+    delay: float | timedelta = 0.0
     retries: int = 0
     backoff: tuple[float, float] = (0.1, 10.0)
     timeout: float | None = None
     name: str | None = None
     queue: str = DEFAULT_QUEUE
+    terms: Terms | None = None
 
     def check(self) -> None:
         """Check every setting.
@@ -61,7 +66,7 @@ class CallSettings(NamedTuple):
         """
         check_integer(self.priority, "priority", -(10**6), 10**6)
         check_integer(self.retries, "retries", 0, 10_000)
-        check_seconds(self.delay, "delay", needed=True)
+        seconds_of(self.delay, "delay")
         check_seconds(self.timeout, "timeout", positive=True)
         if not isinstance(self.backoff, (tuple, list)) or len(self.backoff) != 2:
             raise TypeError(
@@ -76,6 +81,8 @@ class CallSettings(NamedTuple):
 
 
 _PLAIN = CallSettings()
+_TERMS: Final = frozenset({"at", "expires", "key", "on_twin", "needs", "metadata"})
+_SETTINGS: Final = frozenset(CallSettings._fields) - {"terms"} | _TERMS
 
 
 def call_settings(given: Mapping[str, Any]) -> CallSettings:
@@ -86,15 +93,16 @@ def call_settings(given: Mapping[str, Any]) -> CallSettings:
     """
     if not given:
         return _PLAIN
-    if unknown := [name for name in given if name not in CallSettings._fields]:
+    if unknown := [name for name in given if name not in _SETTINGS]:
         raise TypeError(f"submit() got an unexpected keyword argument {unknown[0]!r}")
     backoff = given.get("backoff")
     if is_number(backoff):  # as in a flow file
         check_seconds(backoff, "backoff", needed=True)
         given = {**given, "backoff": pauses_from(backoff)}  # type: ignore[arg-type]
-    settings = CallSettings(**given)
+    terms = {name: value for name, value in given.items() if name in _TERMS}
+    settings = CallSettings(**{name: value for name, value in given.items() if name not in terms})
     settings.check()
-    return settings
+    return settings._replace(terms=new_terms(delay=settings.delay, **terms)) if terms else settings
 
 
 def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, durable: bool) -> NewJob:
@@ -109,9 +117,10 @@ def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, 
     if durable:
         plain = to_plain(list(args), f"the arguments of {handler.name}", RESULT_BYTES)
         payload = {"handler": handler.name, "args": plain}
-    priority, delay, retries, backoff, timeout, name, queue = settings
+    priority, delay, retries, backoff, timeout, name, queue, terms = settings
     label = handler.label if name is None else job_label(name)
-    return NewJob(label, "call", (), priority, float(delay), retries, backoff, timeout, payload, queue)
+    after = seconds_of(delay, "delay")
+    return NewJob(label, "call", (), priority, after, retries, backoff, timeout, payload, queue, terms=terms)
 
 
 def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:

@@ -68,7 +68,7 @@ def wall_time(value: datetime | float | None, what: str) -> float | None:
     """
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise ValueError(f"{what} must have a time zone, got {value!r}")
+            raise ValueError(f"{what} must have a time zone, got {value!r}; .astimezone() gives it the local one")
         return value.timestamp()
     if value is not None and not is_number(value):
         raise TypeError(f"{what} must be a datetime, or seconds since 1970, got {quote(value)}")

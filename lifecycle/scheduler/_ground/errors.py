@@ -52,15 +52,19 @@ class RunConflict(LifecycleError, RuntimeError):
 
 
 class JobConflict(LifecycleError, RuntimeError):
-    """A job cannot be tried again by hand as it is: it has not ended, has succeeded, or needs what did not succeed.
+    """A job was submitted with a key that another has which has not ended, or cannot be tried again by hand as it is.
+
+    What cannot be tried again has not ended, has succeeded, or needs what did not succeed. Nothing was written.
 
     Attributes:
-        job_id: its number.
+        job_id: the number of the job that has the key, or cannot be tried again.
+        key: the key that was asked for; None when it is not about a key.
     """
 
-    def __init__(self, message: str, job_id: int) -> None:
+    def __init__(self, message: str, job_id: int, key: str | None = None) -> None:
         self.job_id = job_id
-        super().__init__(message, job_id)
+        self.key = key
+        super().__init__(message, job_id, key)
 
     def __str__(self) -> str:
         """Return the message."""

@@ -55,7 +55,8 @@ def shorten_waits(db: sqlite3.Connection, owner: int, now: float) -> None:
     db.execute(
         f"""
         UPDATE jobs SET due = :now + {_WAIT}
-        WHERE owner = :owner AND state = 'pending' AND unmet = 0 AND due > 0 AND due > :now + {_WAIT}""",
+        WHERE owner = :owner AND state = 'pending' AND unmet = 0 AND due > 0 AND due > :now + {_WAIT}
+            AND (failures > 0 OR at IS NULL)""",
         {"owner": owner, "now": now},
     )
     rows = db.execute("SELECT id, kind, rule, next_due FROM schedules WHERE next_due > ?", (now,)).fetchall()

@@ -58,5 +58,5 @@ def end_crashed(
     ).fetchall()
     for number, name, run, crashes, schedule in rows:
         error = f"crashed the process {crashes} times" if crashes > 1 else "crashed the process"
-        operations.end_unrun(db, number, name, run, schedule, JobStatus.FAILED, error, now, heir)
+        operations.end_unrun(db, number, name, run, schedule, JobStatus.FAILED, error, now, heir, None)
     return len(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .memory_ready import Place
@@ -12,6 +13,7 @@ from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRu
 from .revival import whole_log
 from .run_records import RunRecord, status_of_run
 from .settling import NOT_NEEDED
+from .terms import NO_TERMS, Terms
 from .waiting import FREE_WORKER, NAMED, needs_of, until
 
 
@@ -31,7 +33,11 @@ class KeptJob:
     finished: float | None = None
     ending: Ending | None = None
     error: str | None = None
+    expires: float | None = None
     dependants: list[KeptJob] = field(default_factory=list)
+    needed: dict[int, KeptJob] = field(default_factory=dict)  # what it waits for that is not of its run
+    successor: KeptJob | None = None  # has its key, and begins when it has ended
+    predecessor: KeptJob | None = None
     skipped: bool = False  # because of a job that it needs
     shown: Report | None = None  # what the attempt that runs shows of itself
     history: str | None = None  # what was done to it by hand, a line each
@@ -42,6 +48,16 @@ class KeptJob:
     def priority(self) -> int:
         """How urgent it is now."""
         return -int(self.place.order[0])
+
+    @property
+    def terms(self) -> Terms:
+        """The terms on which it was submitted."""
+        return self.new.terms or NO_TERMS
+
+    @property
+    def run_id(self) -> int | None:
+        """The number of its run."""
+        return None if self.run is None else self.run.id
 
     @property
     def ended_badly(self) -> bool:
@@ -58,9 +74,19 @@ class KeptJob:
         """Return whether it does not run when that job does not succeed."""
         return self.new.when == "success" and need.new.name not in self.new.tolerates
 
+    def told(self) -> Iterator[tuple[KeptJob, bool]]:
+        """Yield those that wait for its end, and whether they do not mind how it was; they wait for it no longer."""
+        for dependant in self.dependants:
+            if not dependant.status.final:
+                dependant.needed.pop(self.id, None)
+                yield dependant, self.new.name in dependant.new.tolerates
+        if self.successor is not None and not self.successor.status.final:
+            self.successor.predecessor = None
+            yield self.successor, True
+
     def needs(self) -> list[KeptJob]:
         """Return the jobs that it needs."""
-        return [self.run.jobs[name] for name in self.new.needs] if self.run is not None else []
+        return [self.run.jobs[name] for name in self.new.needs] if self.run is not None else [*self.needed.values()]
 
 
 @dataclass(slots=True, eq=False)
@@ -76,10 +102,15 @@ class KeptRun:
 def start(job: KeptJob, now: float) -> Claimed:
     job.status, job.started = JobStatus.RUNNING, now
     job.attempt += 1
-    new = job.new
-    run_id = job.run.id if job.run is not None else None
-    name, kind, _, _, _, retries, backoff, timeout, payload, *_ = new
-    return Claimed(job.id, run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
+    name, kind, _, _, _, retries, backoff, timeout, payload, *_ = job.new
+    claimed = Claimed(job.id, job.run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
+    if job.new.terms is None:
+        return claimed
+    return claimed._replace(expires=job.expires, metadata=job.new.terms.metadata)
+
+
+def told_of(job: KeptJob, reason: str) -> Skipped:
+    return Skipped(job.id, job.new.name, reason, run_id=job.run_id)
 
 
 def record_of_run(run: KeptRun) -> RunRecord:
@@ -92,9 +123,9 @@ def record_of_run(run: KeptRun) -> RunRecord:
 def skip_of(job: KeptJob) -> Skipped | None:
     """Return how a job ends that is not to run, now that all that it needs has ended; None for one that is."""
     if job.new.when == "success" and job.blocked is not None:
-        return Skipped(job.id, job.new.name, job.blocked)
+        return told_of(job, job.blocked)
     if job.new.when == "failure" and not job.trouble:
-        return Skipped(job.id, job.new.name, NOT_NEEDED, JobStatus.SKIPPED)
+        return Skipped(job.id, job.new.name, NOT_NEEDED, JobStatus.SKIPPED, job.run_id)
     return None
 
 
@@ -105,7 +136,7 @@ def record_of_job(job: KeptJob) -> JobRecord:
         *_, log, logged, progress = job.shown or Report(job.id, job.attempt, log or "", 0, None)
     return JobRecord(
         id=job.id,
-        run_id=job.run.id if job.run else None,
+        run_id=job.run_id,
         flow=job.run.new.flow if job.run else None,
         name=job.new.name,
         kind=job.new.kind,
@@ -125,7 +156,11 @@ def record_of_job(job: KeptJob) -> JobRecord:
         log=whole_log(job.history, log),
         logged=logged,
         progress=progress,
-        needs=job.new.needs,
+        needs=tuple(need.new.name for need in job.needs()),
+        queue=job.new.queue,
+        expires=job.expires,
+        key=job.terms.key if job.successor is None else None,
+        metadata=job.terms.metadata or {},
         waits_for=_waits_for(job),
         may_fail=job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail,
     )
@@ -134,7 +169,7 @@ def record_of_job(job: KeptJob) -> JobRecord:
 def _waits_for(job: KeptJob) -> str | None:
     if job.status is not JobStatus.PENDING:
         return None
-    if job.unmet and job.run is not None:
-        needed = [name for name in job.new.needs if job.run.jobs[name].status not in FINAL]
+    if job.unmet:
+        needed = [need.new.name for need in job.needs() if need.status not in FINAL]
         return needs_of(job.unmet, needed[:NAMED])
     return until(job.due) if job.due else FREE_WORKER

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._ground.bridge import Bell
 from .._ground.errors import RunConflict
 from .._ground.limits import LONGEST_WAIT
+from . import memory_views
+from .admission import AT_ONCE, Admitted
 from .filters import JobFilter
-from .kept import KeptJob, KeptRun, record_of_job, record_of_run, skip_of, start
+from .kept import KeptJob, KeptRun, record_of_job, skip_of, start, told_of
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .line import Line
+from .memory_admission import admit
 from .memory_again import revive
 from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
+from .memory_terms import MemoryTerms
 from .messages import Notice, Report
 from .patience import Trouble
 from .records import (
@@ -34,19 +37,18 @@ from .records import (
     LeftRuns,
     NewJob,
     NewRun,
-    NewSchedule,
     OpenedRun,
     Outputs,
-    ScheduleRecord,
     Settled,
     Skipped,
     StoredRun,
-    Submitted,
     flow_key,
 )
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
+from .schedule_records import NewSchedule, ScheduleRecord, Submitted
 from .settling import skip_reason
+from .terms import NO_TERMS, expiry_reason
 from .waiting import LeftWork
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class MemoryStore:
         self._ready = ReadyJobs(lambda number: self._jobs[number].place, self._started.values)
         self._delayed: Line[tuple[float, int]] = Line()
         self._schedules = MemorySchedules(self._submit)
+        self._terms = MemoryTerms()
         self._bell = Bell()
         self._latest = 0.0  # the wall clock, when it was looked at last
 
@@ -89,9 +92,14 @@ class MemoryStore:
         self._started.clear()
         self._ready.clear()
         self._delayed = Line()
+        self._terms = MemoryTerms()
 
     async def add_job(self, job: NewJob) -> int:
-        return self._add(job, None).id
+        return self.add(job).id
+
+    async def admit_job(self, job: NewJob) -> Admitted:
+        needed = {number: memory_views.find(self._jobs, self._runs, number) for number in (job.terms or NO_TERMS).needs}
+        return await admit(self, job, self._jobs.get(self._terms.holder(job)), needed)
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
         """Return 0: this store had no other owner."""
@@ -99,7 +107,8 @@ class MemoryStore:
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
         """Store a run; there is never an old one to take over, only one that goes on."""
-        if resume and any(_same(run, other.new) for other in self._runs.values() if other.unfinished):
+        same = (other for other in self._runs.values() if (other.new.flow, other.new.params) == (run.flow, run.params))
+        if resume and any(other.unfinished for other in same):
             raise RunConflict(f"{run.source}: a run of {run.flow!r} with these parameters is going on; wait for it")
         return OpenedRun(self._add_run(run).id, False, len(run.jobs), len(run.jobs))
 
@@ -128,12 +137,24 @@ class MemoryStore:
             if now < self._latest:
                 self._shorten_waits(now)
             self._latest = now
+            if self._expire(now):
+                return ()
             due = self._schedules.fire_due(now)
             claims = await self.claim(room(), now)
             if claims.jobs:
                 return claims.jobs
-            due = min((at for at in (due, claims.next_due) if at is not None), default=None)
+            dues = (due, claims.next_due, self._terms.next_expiry())
+            due = min((at for at in dues if at is not None), default=None)
             await self._bell.wait(None if due is None else min(LONGEST_WAIT, max(0.0, due - time.time())))
+
+    def _expire(self, now: float) -> bool:
+        """Cancel what has waited for too long, with notices to the engine; return whether there was any."""
+        for number in (expired := self._terms.expired(now, AT_ONCE)):
+            job = self._jobs.get(number)
+            if job is not None and job.status is JobStatus.PENDING:
+                settled = self._end(job, JobStatus.CANCELLED, expiry_reason(job.attempt), now)
+                self._terms.note((told_of(job, job.error or ""), *settled.skipped), settled.run_finished)
+        return bool(expired)
 
     def _shorten_waits(self, now: float) -> None:
         """Let nothing wait for longer than was asked for: the clock was set back."""
@@ -141,7 +162,7 @@ class MemoryStore:
         for number in [number for _, number in self._delayed]:
             job = self._jobs[number]
             furthest = now + (job.new.backoff[1] if job.failures else job.new.delay)
-            if job.due > furthest:
+            if job.due > furthest and (job.failures or job.terms.at is None):
                 self._delayed.discard((job.due, number))
                 job.due = furthest
                 self._delayed.add((furthest, number))
@@ -157,6 +178,7 @@ class MemoryStore:
                 job.status, job.attempt, job.due = JobStatus.PENDING, job.attempt - 1, 0.0
                 del self._started[job.id]
                 self._ready.give_back(job.place)
+                self._terms.hold(job.id, None, job.expires)
                 self._bell.ring()
                 given.append(job.id)
         return given
@@ -179,6 +201,7 @@ class MemoryStore:
         job.ending, job.shown = ending, None
         job.failures += 1
         self._delayed.add((due, job.id))
+        self._terms.hold(job.id, None, job.expires)
         self._bell.ring()
         return True
 
@@ -194,6 +217,9 @@ class MemoryStore:
             {number: self._jobs.get(number) or of_runs.get(number) for number in jobs}, force
         )
         self._jobs = dict(sorted((self._jobs | {job.id: job for job in again}).items()))  # by number, as all are
+        for job in again:
+            job.expires = None
+            self._terms.hold(job.id, None if job.terms.key in self._terms.keys else job.terms.key, None)
         for job in waiting:
             self._ready.discard(job.place)
             self._delayed.discard((job.due, job.id))
@@ -203,8 +229,7 @@ class MemoryStore:
 
     async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
         """Let all jobs of a run that goes on wait again that have ended and did not succeed."""
-        run = self._runs.get(run_id)
-        if run is None:
+        if (run := self._runs.get(run_id)) is None:
             return None
         return await self.revive_jobs([job.id for job in run.jobs.values() if job.ended_badly], known, force=False)
 
@@ -218,19 +243,18 @@ class MemoryStore:
         return Cancelling(True, before, self._end(job, JobStatus.CANCELLED, reason, now))
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
-        run = self._runs.get(run_id)
-        if run is None:
+        if (run := self._runs.get(run_id)) is None:
             return Settled(False, run_id), ()
         wanted = [job for job in run.jobs.values() if run.cancelled or job.new.when != "always"]
         run.cancelled = True
         ended = [job for job in wanted if job.status in (JobStatus.PENDING, JobStatus.INTERRUPTED)]
         for job in ended:
             self._leave(job, JobStatus.CANCELLED, reason, now)
+        skipped = [told_of(job, reason) for job in ended]
         for job in ended:
-            self._decide_dependants(job, reason, now)
+            skipped += self._decide_dependants(job, skip_reason(job.new.name, JobStatus.CANCELLED), now)
         running = tuple(job.id for job in wanted if job.status is JobStatus.RUNNING)
-        skipped = tuple(Skipped(job.id, job.new.name, reason) for job in ended)
-        return Settled(True, run_id, skipped, bool(ended) and run.unfinished == 0), running
+        return Settled(True, run_id, tuple(skipped), bool(ended) and run.unfinished == 0), running
 
     async def put_ahead(self, job_id: int, of: int) -> None:
         job, other = self._jobs.get(job_id), self._jobs.get(of)
@@ -243,17 +267,14 @@ class MemoryStore:
             self._make_ready(job)
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
-        jobs = self._runs[run_id].jobs
-        done = {name: jobs[name].ending for name in names if jobs[name].status is JobStatus.SUCCEEDED}
-        return {name: ending.result for name, ending in done.items() if ending is not None}
+        return memory_views.outputs(self._runs[run_id].jobs, names)
 
     async def fates(self, run_id: int, names: Collection[str]) -> Mapping[str, tuple[str, str | None]]:
-        jobs = self._runs[run_id].jobs
-        return {name: (jobs[name].status.value, jobs[name].error) for name in names if name in jobs}
+        return memory_views.fates(self._runs[run_id].jobs, names)
 
     async def notices(self) -> Sequence[Notice]:
-        """Return nothing: no other process can reach this store."""
-        return ()
+        """Return what has expired: no other process can reach this store."""
+        return self._terms.told()
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         """Return all jobs of a run, in their order."""
@@ -273,26 +294,14 @@ class MemoryStore:
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
         """Return the newest jobs that have not been forgotten, the newest last."""
-        found = (
-            record
-            for job in self._newest_first()
-            if (not wanted.statuses or job.status in wanted.statuses) and wanted.accepts(record := record_of_job(job))
-        )
-        return list(itertools.islice(found, wanted.limit))[::-1]
-
-    def _newest_first(self) -> Iterator[KeptJob]:
-        """Return all jobs that are known, without a look at those that come later."""
-        of_runs = (job for run in reversed(self._runs.values()) for job in reversed(run.jobs.values()))
-        ended = (job for job in of_runs if job.id not in self._jobs)
-        return heapq.merge(reversed(self._jobs.values()), ended, key=lambda job: job.id, reverse=True)
+        return memory_views.jobs(self._jobs, self._runs, wanted)
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return {number: None for number in jobs if number not in self._jobs}
 
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
         """Return the newest runs that have not been forgotten, the newest last."""
-        found = (record for run in reversed(self._runs.values()) if wanted.accepts(record := record_of_run(run)))
-        return list(itertools.islice(found, wanted.limit))[::-1]
+        return memory_views.runs(self._runs, wanted)
 
     async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
         return [number for number in runs if number not in self._runs]
@@ -338,38 +347,43 @@ class MemoryStore:
 
     def forget(self, run_id: int) -> None:
         """Drop a finished run."""
-        run = self._runs.get(run_id)
-        if run is not None and not run.unfinished:
+        if (run := self._runs.get(run_id)) is not None and not run.unfinished:
             del self._runs[run_id]
 
     def _submit(self, work: NewJob | NewRun) -> Submitted:
         if isinstance(work, NewRun):
             return Submitted(run=self._add_run(work).id)
-        return Submitted(job=self._add(work, None).id)
+        return Submitted(job=self.add(work).id)
 
     def _add_run(self, new: NewRun) -> KeptRun:
         run = KeptRun(next(self._run_numbers), new, time.time(), unfinished=len(new.jobs))
         self._runs[run.id] = run
         for job in new.jobs:
-            run.jobs[job.name] = self._add(job, run)
+            run.jobs[job.name] = self.add(job, run=run)
         for job in new.jobs:
             for needed in job.needs:
                 run.jobs[needed].dependants.append(run.jobs[job.name])
         return run
 
-    def _add(self, new: NewJob, run: KeptRun | None) -> KeptJob:
+    def add(self, new: NewJob, unmet: int = 0, run: KeptRun | None = None) -> KeptJob:
+        """Keep a job that waits for so many others."""
         now = time.time()
         number = next(self._numbers)
         place = Place(new.queue, new.handler, (-new.priority, number))
-        job = KeptJob(number, new, place, run, now, len(new.needs))
+        job = KeptJob(number, new, place, run, now, unmet or len(new.needs))
         self._jobs[job.id] = job
+        if new.terms is not None:
+            job.expires = new.terms.expiry(now)
+            self._terms.hold(job.id, new.terms.key, job.expires)
+            self._bell.ring()
         if not job.unmet:
             self._wait_or_ready(job, now)
         return job
 
     def _wait_or_ready(self, job: KeptJob, now: float) -> None:
-        if job.new.delay > 0:
-            job.due = now + job.new.delay
+        at = now + job.new.delay if job.terms.at is None else job.terms.at
+        if at > now:
+            job.due = at
             self._delayed.add((job.due, job.id))
             self._bell.ring()
         else:
@@ -398,6 +412,8 @@ class MemoryStore:
         job.status, job.error, job.finished = status, error, now
         if status in FINAL:
             del self._jobs[job.id]
+            if job.new.terms is not None:
+                self._terms.drop(job.id, job.new.terms.key, job.expires)
             self._schedules.ended(Submitted(job=job.id), now)
             if job.run is not None:
                 job.run.unfinished -= 1
@@ -406,12 +422,12 @@ class MemoryStore:
 
     def _end(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
         self._leave(job, status, error, now)
-        if job.run is None:
+        if job.run is None and not job.dependants and job.successor is None:
             return ALONE
         if not status.final:
-            return Settled(True, job.run.id)
+            return Settled(True, job.run_id)
         skipped = self._decide_dependants(job, skip_reason(job.new.name, status), now)
-        return Settled(True, job.run.id, skipped, job.run.unfinished == 0)
+        return Settled(True, job.run_id, skipped, job.run is not None and job.run.unfinished == 0)
 
     def _decide_dependants(self, job: KeptJob, reason: str | None, now: float) -> tuple[Skipped, ...]:
         """Tell those that need a job that it has ended, skip those that are not to run, and so on; see `settling`."""
@@ -419,12 +435,10 @@ class MemoryStore:
         skipped: list[Skipped] = []
         while ended:
             above, reason = ended.pop()
-            for dependant in above.dependants:
-                if dependant.status.final:
-                    continue
+            for dependant, tolerant in above.told():
                 dependant.unmet -= 1
                 dependant.trouble |= reason is not None or above.trouble
-                if above.new.name not in dependant.new.tolerates:
+                if not tolerant:
                     dependant.blocked = dependant.blocked or reason
                 if dependant.unmet == 0 and (skip := skip_of(dependant)) is not None:
                     self._leave(dependant, skip.status, skip.reason, now)
@@ -434,7 +448,3 @@ class MemoryStore:
                 elif dependant.unmet == 0:
                     self._wait_or_ready(dependant, now)
         return tuple(sorted(skipped, key=lambda skip: skip.id))
-
-
-def _same(run: NewRun, other: NewRun) -> bool:
-    return (run.flow, run.params) == (other.flow, other.params)

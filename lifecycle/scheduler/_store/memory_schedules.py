@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from .records import NewJob, NewRun, NewSchedule, ScheduleRecord, Submitted
+from .records import NewJob, NewRun
 from .rules import after_pause, due_after_set_back, fire, first_due
+from .schedule_records import NewSchedule, ScheduleRecord, Submitted
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from .._ground.values import to_json
 from .messages import Notice, Report
-from .records import Cancelling, Ending, JobStatus, NewJob, Settled
-from .settling import begin_delay, cancel_open_jobs, count_down, settle
+from .records import ALONE, Cancelling, Ending, JobStatus, NewJob, Settled
+from .settling import begin_delay, cancel_open_jobs, count_down, decide_outside, notify, settle
+from .terms import Terms
 
 INSERT_JOB = """
     INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,
@@ -19,15 +20,35 @@ INSERT_JOB = """
     VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-def insert_job(db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float) -> int:
-    """Store one job and return its number."""
-    due = now + job.delay if job.delay and not job.needs else 0
-    values = (run, job.name, job.kind, owner, job.priority, len(job.needs), job.delay, due, job.retries)
+def insert_job(
+    db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float, unmet: int = 0
+) -> int:
+    """Store one job and return its number; *unmet* is how many jobs it waits for that are not of its run."""
+    unmet = unmet or len(job.needs)
+    due = now + job.delay if job.delay and not unmet else 0
+    values = (run, job.name, job.kind, owner, job.priority, unmet, job.delay, due, job.retries)
     payload = None if job.payload is None else to_json(job.payload)
     when = None if job.when == "success" else job.when  # nearly every job says so
     cursor = db.execute(INSERT_JOB, (*values, *job.backoff, job.timeout, payload, now, job.queue, when))
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    number = cursor.lastrowid
+    assert number is not None
+    if job.terms is not None:
+        _set_terms(db, number, job.terms, now)
+    return number
+
+
+def _set_terms(db: sqlite3.Connection, number: int, terms: Terms, now: float) -> None:
+    db.execute(
+        "UPDATE jobs SET at = ?, due = coalesce(?, due), expires = ?, key = ?, metadata = ? WHERE id = ?",
+        (
+            terms.at,
+            terms.at if terms.at is not None and terms.at > now else None,
+            terms.expiry(now),
+            terms.key,
+            to_json(terms.metadata) if terms.metadata else None,
+            number,
+        ),
+    )
 
 
 def finish(
@@ -44,7 +65,9 @@ def finish(
     Calls *delay_begins* when the job was, or ended, the run of a schedule, whose delay may begin now.
     """
     row = db.execute(
-        "SELECT run, name, schedule, cancel, owner FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'",
+        """
+        SELECT run, name, schedule, cancel, owner, EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)
+        FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'""",
         (job_id, attempt),
     ).fetchone()
     if row is None:
@@ -66,12 +89,12 @@ def finish(
             job_id,
         ),
     )
-    run, name, schedule, unwanted, owner = row
+    run, name, schedule, unwanted, owner, needed = row
     if unwanted is not None:  # it has ended: there is nothing left to stop
         db.execute("DELETE FROM notices WHERE owner = ? AND job = ?", (owner, job_id))
     if schedule is not None:
         begin_delay(db, schedule, "last_job", job_id, now)
-    settled = settle(db, job_id, name, run, ending.status, now)
+    settled = settle(db, job_id, name, run, ending.status, now, owner) if needed or run is not None else ALONE
     if schedule is not None or settled.run_finished:
         delay_begins()
     return settled
@@ -107,7 +130,7 @@ def cancel(db: sqlite3.Connection, job_id: int, reason: str, now: float, by: int
         db.execute("UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, job_id))
         notify(db, owner, [job_id])  # its own owner too: it may just be about to start the job
         return Cancelling(True, before)
-    settled = end_unrun(db, job_id, name, run, row[4], JobStatus.CANCELLED, reason, now, None if owner == by else owner)
+    settled = end_unrun(db, job_id, name, run, row[4], JobStatus.CANCELLED, reason, now, owner, by)
     return Cancelling(True, before, settled)
 
 
@@ -120,26 +143,21 @@ def end_unrun(
     status: JobStatus,
     reason: str,
     now: float,
-    told: int | None,
+    owner: int | None,
+    by: int | None,
 ) -> Settled:
-    """End a job that does not run, settle what follows, and notify the owner *told* of it."""
+    """End a job that does not run, and settle what follows; the owners of all that are notified, but for *by*."""
     db.execute(
         """
         UPDATE jobs SET state = :state, error = :reason, finished = :now, owner = NULL,
                         cancel = CASE WHEN :state = 'cancelled' THEN :reason ELSE cancel END WHERE id = :id""",
         {"state": status.value, "reason": reason, "now": now, "id": job_id},
     )
+    if owner != by:
+        notify(db, owner, [job_id])
     if schedule is not None:
         begin_delay(db, schedule, "last_job", job_id, now)
-    settled = settle(db, job_id, name, run, status, now)
-    notify(db, told, [job_id, *(skip.id for skip in settled.skipped)])
-    return settled
-
-
-def notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
-    """Tell an owner of jobs that another process has changed."""
-    if owner is not None:
-        db.executemany("INSERT INTO notices (owner, job) VALUES (?, ?)", [(owner, job) for job in jobs])
+    return settle(db, job_id, name, run, status, now, by)
 
 
 def cancel_run(
@@ -155,7 +173,8 @@ def cancel_run(
     notify(db, owner, running)
     if owner != by:
         notify(db, owner, [skip.id for skip in ended])
-    return Settled(True, run, tuple(ended), finished), tuple(running)
+    skipped = [*ended, *decide_outside(db, run, ended, now, by)]
+    return Settled(True, run, tuple(skipped), finished), tuple(running)
 
 
 def put_ahead(db: sqlite3.Connection, job_id: int, of: int) -> None:

@@ -20,9 +20,10 @@ from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
 from .locks import Doubts
 from .place import Place
-from .records import Cancelling, JobRecord, ScheduleRecord
+from .records import Cancelling, JobRecord
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
+from .schedule_records import ScheduleRecord
 
 
 class Retried(NamedTuple):

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+LOCK_SLICE = 0.2
+"""Seconds that SQLite itself waits for another process's transaction; `Patience` does the rest."""
+
 LOCK_TIMEOUT = 10.0
 """Seconds for which new work waits as well; then it is refused, and only what has to be recorded waits on."""
 

@@ -20,19 +20,18 @@ from .records import (
     LeftRuns,
     NewJob,
     NewRun,
-    NewSchedule,
     OpenedRun,
     Outputs,
-    ScheduleRecord,
     Settled,
     StoredRun,
-    Submitted,
 )
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
+from .schedule_records import NewSchedule, ScheduleRecord, Submitted
 from .waiting import LeftWork
 
 if TYPE_CHECKING:
+    from .admission import Admitted
     from .upkeep import StoreUpkeep
 
 
@@ -65,6 +64,9 @@ class Store(Protocol):
     async def add_job(self, job: NewJob) -> int:
         """Store a job by itself and return its number."""
 
+    async def admit_job(self, job: NewJob) -> Admitted:
+        """Store a job by itself unless its key is taken, or it needs what is not there; say what became of it."""
+
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
         """Take over the jobs by themselves that a dead process has left, if their handler is known."""
 
@@ -94,7 +96,8 @@ class Store(Protocol):
 
         Meanwhile schedules that are due become jobs and runs, those whose handler or flow is among the *known*, the
         names of handlers and the keys of flows. One task may wait at a time. *room* is asked whenever something has
-        been written, maybe in another thread, and whenever `look_again` is called.
+        been written, maybe in another thread, and whenever `look_again` is called. Jobs that have expired are
+        cancelled, with notices to their owners; the answer may be empty then.
         """
 
     def look_again(self) -> None:
@@ -143,7 +146,7 @@ class Store(Protocol):
         """Return the status and the error of jobs of a run, by name."""
 
     async def notices(self) -> Sequence[Notice]:
-        """Return and forget what other processes have asked of our jobs: one query for all of them."""
+        """Return and forget what others have done to our jobs: other processes, and time."""
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         """Return all jobs of a run, without results, logs and traces, in their order."""

@@ -1,6 +1,6 @@
 """The records that a scheduler and its store exchange; the same for every store.
 
-A job and a schedule are seen from several sides, each with a class of its own:
+A job is seen from several sides, each with a class of its own (a schedule: ``schedule_records``):
 
 ============================  ====================================================================================
 of a job
@@ -16,26 +16,16 @@ of a job
 ``JobOutcome`` (public)       what the sender gets
 ============================  ====================================================================================
 
-============================  ====================================================================================
-of a schedule
-============================  ====================================================================================
-``FlowSchedule`` (_flows)     as a flow file describes it
-`NewSchedule`                 as it is stored
-``_KeptSchedule`` (_store)    as the store in memory keeps it; an SQLite file has a row
-`Submitted`                   what it has submitted when it was due
-`ScheduleRecord` (public)     as the store knows it, to be shown
-``Schedule`` (public)         the handle, by its name
-============================  ====================================================================================
-
 Those that every job needs are named tuples: they cost a third of what a frozen dataclass costs to make.
 """
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from .limits import DEFAULT_QUEUE
+from .terms import Terms
 
 
 class JobStatus(enum.Enum):
@@ -74,6 +64,7 @@ class NewJob(NamedTuple):
         payload: what to do when no flow says it: plain data for a durable store, else any object.
         queue: the queue that it waits in.
         when, tolerates: how its needs must have ended; those that may fail.
+        terms: what only few jobs have; None for nothing of it.
     """
 
     name: str
@@ -88,6 +79,7 @@ class NewJob(NamedTuple):
     queue: str = DEFAULT_QUEUE
     when: str = "success"
     tolerates: tuple[str, ...] = ()
+    terms: Terms | None = None
 
     @property
     def handler(self) -> str | None:
@@ -182,6 +174,8 @@ class Claimed(NamedTuple):
         backoff: the first and the longest pause, in seconds.
         timeout: seconds for the attempt.
         payload: as it was submitted.
+        expires: the wall-clock time from which on it is not begun any more; None for never.
+        metadata: what travels with it.
     """
 
     id: int
@@ -194,6 +188,8 @@ class Claimed(NamedTuple):
     backoff: tuple[float, float]
     timeout: float | None
     payload: Any
+    expires: float | None = None
+    metadata: Mapping[str, Any] | None = None
 
 
 class Claims(NamedTuple):
@@ -235,12 +231,16 @@ class Ending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A job that has ended without an attempt: because of how those that it needs have ended, or with its run."""
+    """A job that has ended without an attempt: because of how those that it needs have ended, or with its run.
+
+    Its *run_id* is None for one by itself.
+    """
 
     id: int
     name: str
     reason: str
     status: JobStatus = JobStatus.CANCELLED
+    run_id: int | None = None
 
 
 class Settled(NamedTuple):
@@ -298,6 +298,9 @@ class JobRecord:
         waits_for: what a job that does not run yet waits for, in words; None for all others.
         crashes: how many of its attempts were on their way when their process died.
         may_fail: of one that has failed, whether its flow allows that.
+        expires: the wall-clock time from which on it is not begun any more; None for never.
+        key: of the jobs that have not ended, only it has this key; None for none.
+        metadata: what was submitted to travel with it, and what its sender's scheduler carries along.
     """
 
     id: int
@@ -326,110 +329,19 @@ class JobRecord:
     may_fail: bool = False
     logged: int = 0
     progress: tuple[float, float | None] | None = None
+    expires: float | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return the record as a plain table; without *details* it has no result, traceback, log and needs."""
         table = {name: getattr(self, name) for name in self.__slots__ if details or name not in _DETAILS}
         table["status"] = self.status.value
         table["progress"] = None if self.progress is None else list(self.progress)
+        table["metadata"] = dict(self.metadata)
         if details:
             table["needs"] = list(self.needs)
         return table
-
-
-@dataclass(frozen=True, slots=True)
-class NewSchedule:
-    """A schedule to be stored.
-
-    Attributes:
-        name: its name; unique in the store.
-        kind: ``cron``, ``fixed_rate`` or ``fixed_delay``.
-        rule: the cron expression, or the seconds as text.
-        timezone: for cron the name of the time zone.
-        missed: ``coalesce``, ``drop`` or ``burst``.
-        misfire_grace: seconds after which a late run is missed; None for any lateness.
-        work: what is submitted each time: a job, or a run of a flow.
-        handler: the name of the handler, or the flow's `flow_key`; a process that does not know it leaves it alone.
-    """
-
-    name: str
-    kind: str
-    rule: str
-    timezone: str | None
-    missed: str
-    misfire_grace: float | None
-    work: NewJob | NewRun
-    handler: str
-
-    @property
-    def timing(self) -> tuple[str, str, str | None]:
-        """What decides when it is due; a schedule whose timing changes begins again."""
-        return self.kind, self.rule, self.timezone
-
-    @property
-    def flow(self) -> str | None:
-        """The name of the flow that it runs, None when it calls a handler."""
-        return self.work.flow if isinstance(self.work, NewRun) else None
-
-    @property
-    def calls(self) -> str | None:
-        """The name of the handler that it calls, None when it runs a flow."""
-        return None if isinstance(self.work, NewRun) else self.handler
-
-
-class Submitted(NamedTuple):
-    """What a schedule has submitted.
-
-    Attributes:
-        job: the number of the job, None when it was a run.
-        run: the number of the run, None when it was a job.
-    """
-
-    job: int | None = None
-    run: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleRecord:
-    """A schedule as the store has it, to be shown.
-
-    Attributes:
-        name: its name.
-        kind: ``cron``, ``fixed_rate`` or ``fixed_delay``.
-        rule: the cron expression, or the seconds as text.
-        timezone: for cron the name of the time zone.
-        missed: what becomes of due times that passed while no scheduler looked.
-        misfire_grace: seconds after which a late run is missed; None for any lateness.
-        paused: whether it is paused.
-        next_due: wall-clock time of the next run; None while a fixed delay's run goes on, and for never again.
-        last_due: wall-clock time for which the last run was due.
-        last_job: the number of the last job that was due, None for a schedule of a flow.
-        runs: how many runs were submitted because they were due.
-        missed_runs: how many were dropped.
-        flow: the name of the flow that it runs, None when it calls a handler.
-        last_run: the number of the flow's last run that was due.
-        handler: the name of the handler that it calls, None when it runs a flow.
-    """
-
-    name: str
-    kind: str
-    rule: str
-    timezone: str | None
-    missed: str
-    misfire_grace: float | None
-    paused: bool
-    next_due: float | None
-    last_due: float | None
-    last_job: int | None
-    runs: int
-    missed_runs: int
-    flow: str | None = None
-    last_run: int | None = None
-    handler: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as a plain table."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 Outputs = Mapping[str, Any]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from lifecycle.types import CronRule, RateRule
 
-from .records import NewSchedule
+from .schedule_records import NewSchedule
 
 BURST: Final = 100
 """Missed runs that are made up for in one transaction; the others in the next ones."""

@@ -10,8 +10,10 @@ from typing import Any
 from .._ground.values import to_json
 from .operations import insert_job
 from .owners import insert_run
-from .records import NewJob, NewRun, NewSchedule, ScheduleRecord, Submitted
+from .records import NewJob, NewRun
 from .rules import after_pause, fire, first_due
+from .schedule_records import NewSchedule, ScheduleRecord, Submitted
+from .terms import Terms
 
 AT_ONCE = 100
 """Schedules fired in one transaction; the others in the next ones."""
@@ -189,13 +191,17 @@ def _work(text: str) -> NewJob | NewRun:
 def _said_of(job: NewJob) -> dict[str, Any]:
     """Return what a job says that every other does not."""
     defaults = NewJob._field_defaults
-    return {name: value for name, value in job._asdict().items() if name not in defaults or value != defaults[name]}
+    said = {name: value for name, value in job._asdict().items() if name not in defaults or value != defaults[name]}
+    if job.terms is not None:
+        said["terms"] = {"lifetime": job.terms.lifetime, "metadata": job.terms.metadata}
+    return said
 
 
 def _job(said: dict[str, Any] | list[Any]) -> NewJob:
     fields = said if isinstance(said, dict) else dict(zip(NewJob._fields, said, strict=False))
     lists = {name: tuple(value) for name, value in fields.items() if name in ("needs", "backoff")}
-    return NewJob(**{**fields, **lists})
+    terms = fields.get("terms")
+    return NewJob(**{**fields, **lists, "terms": None if terms is None else Terms(**terms)})
 
 
 def _new(row: Sequence[Any]) -> NewSchedule:

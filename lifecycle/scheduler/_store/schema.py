@@ -144,7 +144,11 @@ _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN blocked TEXT",  # why it will not run on success: a need that may not fail has failed
     "ALTER TABLE jobs ADD COLUMN trouble INTEGER NOT NULL DEFAULT 0",  # whether anything above it did not succeed
     "ALTER TABLE runs ADD COLUMN cancel TEXT",  # the reason, from the moment that the whole run was cancelled
+    "ALTER TABLE jobs ADD COLUMN at REAL",  # the wall-clock time that it was asked for, whatever the clock does
     "CREATE UNIQUE INDEX jobs_unique ON jobs (key) WHERE key IS NOT NULL AND finished IS NULL",
+    "CREATE INDEX jobs_expiring ON jobs (expires) WHERE expires IS NOT NULL AND state = 'pending'",
+    # What waits for jobs that another process may run.
+    "CREATE INDEX jobs_awaiting ON jobs (owner) WHERE run IS NULL AND state = 'pending' AND unmet > 0",
     # What no owner has, for the next that knows the handler; a job by itself is seldom in it.
     """
     CREATE INDEX jobs_left ON jobs (handler, priority DESC, id)

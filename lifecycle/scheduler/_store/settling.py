@@ -12,6 +12,7 @@ not begin while another one goes on that the skipped job needed as well. Then
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from .records import ALONE, JobStatus, Settled, Skipped
@@ -20,14 +21,40 @@ NOT_NEEDED: Final = "nothing that it needs has failed"
 """Why a step for failures was skipped."""
 
 
-def settle(db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float) -> Settled:
-    """Let the dependants of a job go on, or skip them, and count it in its run."""
-    if run is None:
-        return ALONE
+def settle(
+    db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float, by: int | None
+) -> Settled:
+    """Let the dependants of a job go on, or skip them, and count it in its run.
+
+    Of those that are not of its run the owners are notified, but for *by*, which is told by what is returned.
+    """
     if not status.final:
         return Settled(accepted=True, run_id=run)
-    skipped = _decide_dependants(db, job_id, skip_reason(name, status), now)
-    return Settled(True, run, skipped, count_down(db, run, 1 + len(skipped), now))
+    skipped = _decide_dependants(db, job_id, skip_reason(name, status), now, by)
+    if run is None:
+        return Settled(True, None, skipped) if skipped else ALONE
+    ended = 1 + sum(skip.run_id == run for skip in skipped)
+    return Settled(True, run, skipped, count_down(db, run, ended, now))
+
+
+def decide_outside(
+    db: sqlite3.Connection, run: int, ended: Sequence[Skipped], now: float, by: int | None
+) -> list[Skipped]:
+    """Skip what is not of a run and needs jobs of it that were cancelled; return what was skipped."""
+    awaited = db.execute(
+        """
+        SELECT DISTINCT mine.id
+        FROM jobs AS mine JOIN needs ON needs.needed = mine.id JOIN jobs AS outside ON outside.id = needs.job
+        WHERE mine.run = ? AND mine.state = 'cancelled' AND outside.run IS NULL AND outside.finished IS NULL""",
+        (run,),
+    ).fetchall()
+    numbers = {number for (number,) in awaited}
+    skipped: list[Skipped] = []
+    for job in ended if numbers else ():
+        if job.id in numbers:
+            reason = skip_reason(job.name, JobStatus.CANCELLED)
+            skipped += _decide_dependants(db, job.id, reason, now, by, "AND jobs.run IS NULL")
+    return skipped
 
 
 def skip_reason(name: str, status: JobStatus) -> str | None:
@@ -36,7 +63,9 @@ def skip_reason(name: str, status: JobStatus) -> str | None:
     return f"needs {name!r}, which {verb[status]}" if status in verb else None
 
 
-def _decide_dependants(db: sqlite3.Connection, job_id: int, reason: str | None, now: float) -> tuple[Skipped, ...]:
+def _decide_dependants(
+    db: sqlite3.Connection, job_id: int, reason: str | None, now: float, by: int | None, of: str = ""
+) -> tuple[Skipped, ...]:
     """Tell those that need a job that it has ended, and skip those that are not to run, and so on."""
     ended = [(job_id, reason)]
     skipped: list[Skipped] = []
@@ -44,24 +73,26 @@ def _decide_dependants(db: sqlite3.Connection, job_id: int, reason: str | None, 
         number, reason = ended.pop()
         values = {"ended": number, "reason": reason, "now": now}
         db.execute(
-            """
+            f"""
             UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN :now + delay ELSE due END,
                 trouble = trouble OR :reason IS NOT NULL OR (SELECT trouble FROM jobs WHERE id = :ended),
                 blocked = coalesce(blocked, CASE WHEN NOT (
                     SELECT tolerant FROM needs WHERE needed = :ended AND job = jobs.id) THEN :reason END)
-            WHERE id IN (SELECT job FROM needs WHERE needed = :ended) AND finished IS NULL""",
+            WHERE id IN (SELECT job FROM needs WHERE needed = :ended) AND finished IS NULL {of}""",
             values,
         )
         rows = db.execute(
-            """
-            SELECT jobs.id, jobs.name, blocked FROM needs JOIN jobs ON jobs.id = needs.job
-            WHERE needed = :ended AND unmet = 0 AND finished IS NULL AND CASE coalesce(when_, 'success')
+            f"""
+            SELECT jobs.id, jobs.name, blocked, run, owner FROM needs JOIN jobs ON jobs.id = needs.job
+            WHERE needed = :ended AND unmet = 0 AND finished IS NULL {of} AND CASE coalesce(when_, 'success')
                 WHEN 'success' THEN blocked IS NOT NULL WHEN 'failure' THEN NOT trouble END""",
             values,
         ).fetchall()
-        for dependant, name, blocked in rows:
+        for dependant, name, blocked, run, owner in rows:
             status = JobStatus.CANCELLED if blocked else JobStatus.SKIPPED
-            skip = Skipped(dependant, name, blocked or NOT_NEEDED, status)
+            skip = Skipped(dependant, name, blocked or NOT_NEEDED, status, run)
+            if owner != by:
+                notify(db, owner, [dependant])
             db.execute(
                 """
                 UPDATE jobs SET state = ?, cancel = ?, error = ?, finished = ?, owner = NULL, skipped = 1
@@ -106,7 +137,15 @@ def cancel_open_jobs(
         WHERE run = ? AND when_ = 'always' AND unmet > 0 AND finished IS NULL""",
         (now, run),
     )
-    return [number for (number,) in running], [Skipped(number, name, reason) for number, name in sorted(ended)]
+    return [number for (number,) in running], [
+        Skipped(number, name, reason, run_id=run) for number, name in sorted(ended)
+    ]
+
+
+def notify(db: sqlite3.Connection, owner: int | None, jobs: Sequence[int]) -> None:
+    """Tell an owner of jobs that another process has changed."""
+    if owner is not None:
+        db.executemany("INSERT INTO notices (owner, job) VALUES (?, ?)", [(owner, job) for job in jobs])
 
 
 def count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool:

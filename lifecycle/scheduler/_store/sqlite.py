@@ -15,7 +15,7 @@ import anyio
 
 from .._ground.errors import StoreBusy, StoreError
 from .._ground.limits import LONGEST_WAIT
-from . import again, claiming, operations, owners, schedules, views, waiting
+from . import admission, again, claiming, operations, owners, schedules, views, waiting
 from .agenda import Agenda
 from .clock import ClockWatch
 from .crashes import MAX_CRASHES, held_back
@@ -28,7 +28,7 @@ from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
 from .locks import DOUBTED_EVERY, Doubts, OwnerLock
 from .messages import Notice, Report
-from .patience import LONGEST, Trouble
+from .patience import LOCK_SLICE, LONGEST, Trouble
 from .place import Place
 from .records import (
     Cancelling,
@@ -40,26 +40,21 @@ from .records import (
     LeftRuns,
     NewJob,
     NewRun,
-    NewSchedule,
     OpenedRun,
     Outputs,
-    ScheduleRecord,
     Settled,
     StoredRun,
-    Submitted,
 )
 from .retention import Retention, Sweeper
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
+from .schedule_records import NewSchedule, ScheduleRecord, Submitted
 from .succession import Succession
 from .thread import Operation, SqliteThread
 from .upkeep import StoreUpkeep
 from .waiting import LeftWork
 
 T = TypeVar("T")
-
-LOCK_SLICE = 0.2
-"""Seconds that SQLite itself waits for another process's transaction; `Patience` does the rest."""
 
 
 class SqliteStore:
@@ -181,6 +176,9 @@ class SqliteStore:
     async def add_job(self, job: NewJob) -> int:
         return await self._write(lambda db: operations.insert_job(db, job, None, self._owner, time.time()))
 
+    async def admit_job(self, job: NewJob) -> admission.Admitted:
+        return await self._change_due(lambda db: admission.admit(db, job, self._owner, time.time()))
+
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
         opened = await self._write(
             lambda db: owners.open_run(
@@ -221,7 +219,7 @@ class SqliteStore:
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         try:
-            return await self._opened_one(self._writer).run_standing(partial(self._claim, room, known))
+            return (await self._opened_one(self._writer).run_standing(partial(self._claim, room, known)))[0]
         except StoreError:
             raise
         except (sqlite3.Error, OSError) as error:
@@ -229,8 +227,8 @@ class SqliteStore:
 
     def _claim(
         self, room: Callable[[], int], known: Callable[[], Collection[str]], db: sqlite3.Connection
-    ) -> tuple[Sequence[Claimed], float]:
-        """Look at everything that is due, and start attempts for which there is room.
+    ) -> tuple[tuple[Sequence[Claimed], ...], float]:
+        """Look at everything that is due, and start attempts for which there is room; the answer is in a tuple.
 
         It stands in the writer's thread and is tried at the end of every transaction: what a job's end makes room for,
         and what has just been submitted, is claimed by the commit that makes it durable.
@@ -242,16 +240,16 @@ class SqliteStore:
             self._clock.recheck()
         if self._clock.look(db, owner, now):
             self._agenda.touch()
-        self._agenda.look(db, owner, known, now)
+        if self._agenda.look(db, owner, known, now):
+            return ((),), 0.0
         self._sweeper.turn(db, now)
         wait = min(self._agenda.next_look_in(now), self._sweeper.next_look_in(now), self._clock.next_look_in())
         if self._succession is not None:
             wait = min(wait, self._succession.next_look_in())
-        limit = room()
-        if limit <= 0:
+        if (limit := room()) <= 0:
             return (), wait
         jobs, next_due = self._claimed(db, owner, limit, now)
-        return jobs, wait if next_due is None else min(wait, max(0.0, next_due - now))
+        return (jobs,) if jobs else (), wait if next_due is None else min(wait, max(0.0, next_due - now))
 
     def _after_rollback(self) -> None:
         """Do again what was rolled back."""

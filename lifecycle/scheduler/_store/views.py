@@ -22,12 +22,12 @@ COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue,
     jobs.crashes, CASE WHEN jobs.state IN ('failed', 'timed_out') THEN {MAY_FAIL} ELSE 0 END,
-    jobs.logged, jobs.progress_done, jobs.progress_total, {waiting.COLUMNS}"""
+    jobs.logged, jobs.progress_done, jobs.progress_total, jobs.expires, jobs.key, jobs.metadata, {waiting.COLUMNS}"""
 
 _FIELDS = (
     *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
     *("seconds", "created", "started", "finished", "due", "error", "queue", "crashes", "may_fail"),
-    *("logged", "done", "total"),
+    *("logged", "done", "total", "expires", "key", "metadata"),
 )
 
 FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
@@ -136,9 +136,9 @@ def newest_of(db: sqlite3.Connection, name: str, *, unended: bool = False) -> in
 def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> JobRecord:
     """Return the record of a row of `COLUMNS`."""
     fields = dict(zip(_FIELDS, row, strict=False))
-    status, due = JobStatus(fields.pop("status")), fields.pop("due") or None
+    status, due, metadata = JobStatus(fields.pop("status")), fields.pop("due") or None, fields.pop("metadata")
     fields["may_fail"] = bool(fields["may_fail"])
     waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 3], others)
     done, total = fields.pop("done"), fields.pop("total")
-    progress = None if done is None else (done, total)
-    return JobRecord(**fields, status=status, due=due, waits_for=waits_for, progress=progress, **details)
+    progress, more = None if done is None else (done, total), {} if metadata is None else json.loads(metadata)
+    return JobRecord(**fields, status=status, due=due, waits_for=waits_for, progress=progress, metadata=more, **details)

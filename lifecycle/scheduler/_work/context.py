@@ -38,6 +38,7 @@ class JobContext:
         bridge: leads into that loop; None for the loop that runs now.
 
     Attributes:
+        metadata: what was submitted to travel with the job.
         lines: the last lines of its log.
         logged: how many lines it has logged, with those that are gone.
         latest: how far it is, and of how much, as it has said last.
@@ -48,6 +49,7 @@ class JobContext:
     ) -> None:
         self.job = job
         self.attempt = attempt
+        self.metadata: Mapping[str, Any] = {}
         self.names: Mapping[str, Any] = names
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._report: Report | None = report
@@ -159,6 +161,11 @@ class Context:
     def attempt(self) -> int:
         """The number of the attempt, from 1."""
         return self._job.attempt
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What travels with the job: what it was submitted with, and what its sender's scheduler carries along."""
+        return self._job.metadata
 
     @property
     def stopping(self) -> bool:

@@ -20,7 +20,7 @@ commands: CommandTable[Session] = CommandTable()
 
 @commands.command("LC.ENQUEUE", 1, None)
 async def enqueue(session: Session, words: Words) -> bytes:
-    """LC.ENQUEUE name [ARGS|PARAMS json] [PRIORITY n] [DELAY s] [RETRIES n] [TIMEOUT s] [NAME text] [QUEUE name]."""
+    """LC.ENQUEUE name [ARGS|PARAMS json] [METADATA json] [option value ...]: submit work."""
     settings = options(
         words[2:],
         {
@@ -32,6 +32,12 @@ async def enqueue(session: Session, words: Words) -> bytes:
             b"TIMEOUT": lambda word: number(word, "TIMEOUT", float),
             b"NAME": text,
             b"QUEUE": text,
+            b"AT": lambda word: time_of_day(word, "AT"),
+            b"EXPIRES": lambda word: time_of_day(word, "EXPIRES"),  # a number: seconds after its submission
+            b"KEY": text,
+            b"ON_TWIN": lambda word: text(word).lower(),
+            b"NEEDS": lambda word: plain(word, list, "NEEDS"),
+            b"METADATA": lambda word: plain(word, dict, "METADATA"),
         },
     )
     return await submit(session, text(words[1]), settings)
@@ -51,10 +57,10 @@ async def _submit(session: Session, name: str, settings: dict[str, Any]) -> byte
     scheduler = session.server.scheduler
     flow = session.server.flows.get(name)
     if flow is not None:
-        params = settings.pop("params", None)
+        params, metadata = settings.pop("params", None), settings.pop("metadata", None)
         if settings:
-            raise CommandError(f"{name!r} is a flow; it takes PARAMS and nothing else")
-        run = await scheduler.submit(flow, params=params)
+            raise CommandError(f"{name!r} is a flow; it takes PARAMS, METADATA and nothing else")
+        run = await scheduler.submit(flow, params=params, metadata=metadata)
         return encode({"run": run.id}, session.resp)
     if "params" in settings:
         raise CommandError(f"there is no flow {name!r}; a handler takes ARGS")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle import Snapshot, take_snapshot
 
-from .._store.records import JobRecord, JobStatus, ScheduleRecord
+from .._store.records import JobRecord, JobStatus
+from .._store.schedule_records import ScheduleRecord
 
 if TYPE_CHECKING:
     from .._engine.scheduler import Scheduler

@@ -11,7 +11,8 @@ from .._ground.text import shorten
 from .._words import cells_of, duration, moment, next_of, note_of, spaced, what_of, when_of
 
 if TYPE_CHECKING:
-    from .._store.records import JobRecord, ScheduleRecord
+    from .._store.records import JobRecord
+    from .._store.schedule_records import ScheduleRecord
     from ._facts import Facts
 
 REFRESH: Final = 5

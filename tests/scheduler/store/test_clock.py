@@ -14,8 +14,9 @@ from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store import clock as clock_file
 from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
-from lifecycle.scheduler._store.records import Claimed, Ending, NewJob, NewSchedule
+from lifecycle.scheduler._store.records import Claimed, Ending, NewJob
 from lifecycle.scheduler._store.rules import due_after_set_back
+from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.asyncio

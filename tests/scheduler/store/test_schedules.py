@@ -23,8 +23,9 @@ from lifecycle.scheduler._store import operations, schedules
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
-from lifecycle.scheduler._store.records import Ending, NewJob, NewSchedule
+from lifecycle.scheduler._store.records import Ending, NewJob
 from lifecycle.scheduler._store.rules import BURST, due_after, fire, first_due
+from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
 ran: Counter[str] = Counter()

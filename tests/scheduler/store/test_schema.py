@@ -10,7 +10,8 @@ import pytest
 
 from lifecycle.scheduler._store import schedules
 from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.records import NewJob, NewSchedule
+from lifecycle.scheduler._store.records import NewJob
+from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
 

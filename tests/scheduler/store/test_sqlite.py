@@ -24,7 +24,8 @@ from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.limits import LimitKey
 from lifecycle.scheduler._store.locks import Doubts, OwnerLock, is_alive, lock_path
 from lifecycle.scheduler._store.outside import StoreFile
-from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, NewSchedule
+from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
+from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.schema import APPLICATION_ID, VERSION
 from lifecycle.scheduler._store.sqlite import SqliteStore
 from lifecycle.scheduler._store.thread import SqliteThread

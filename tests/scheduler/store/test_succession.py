@@ -12,7 +12,8 @@ import pytest
 
 from lifecycle.scheduler import Scheduler, handler
 from lifecycle.scheduler._store import succession
-from lifecycle.scheduler._store.records import NewJob, NewRun, NewSchedule, flow_key
+from lifecycle.scheduler._store.records import NewJob, NewRun, flow_key
+from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.asyncio

@@ -1,0 +1,73 @@
+"""What the store in memory keeps of jobs that were submitted on terms: who has which key, and what expires when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .line import Line
+from .messages import Notice
+from .records import JobStatus, NewJob, Skipped
+
+
+class MemoryTerms:
+    """The keys and the expiries of the jobs that have not ended.
+
+    Attributes:
+        keys: the number of the job that has a key.
+    """
+
+    def __init__(self) -> None:
+        self.keys: dict[str, int] = {}
+        self._notices: list[Notice] = []  # what has expired and the engine has not been told of yet
+        self._expiring: Line[tuple[float, int]] = Line()
+
+    def hold(self, number: int, key: str | None, expires: float | None) -> None:
+        """Note the key of a job, and when it expires while it waits."""
+        if key is not None:
+            self.keys[key] = number
+        if expires is not None:
+            self._expiring.add((expires, number))
+
+    def holder(self, new: NewJob) -> int:
+        """Return the number of the job that has the key of a new one, 0 when none has."""
+        return 0 if new.terms is None or new.terms.key is None else self.keys.get(new.terms.key, 0)
+
+    def drop(self, number: int, key: str | None, expires: float | None) -> None:
+        """Forget what was noted of a job."""
+        if key is not None and self.keys.get(key) == number:
+            del self.keys[key]
+        if expires is not None:
+            self._expiring.discard((expires, number))
+
+    def expired(self, now: float, most: int) -> list[int]:
+        """Return the numbers of jobs whose time has passed, *most* at most, and forget it."""
+        numbers: list[int] = []
+        while len(numbers) < most and (first := self._expiring.first()) is not None and first[0] <= now:
+            self._expiring.pop()
+            numbers.append(first[1])
+        return numbers
+
+    def next_expiry(self) -> float | None:
+        """Return when the next job expires; None when none does."""
+        first = self._expiring.first()
+        return None if first is None else first[0]
+
+    def note(self, cancelled: Iterable[Skipped], run_finished: bool) -> None:
+        """Note what the engine is to be told of."""
+        self._notices += [
+            Notice(
+                0,
+                one.id,
+                one.run_id,
+                one.name,
+                one.reason,
+                JobStatus.CANCELLED,
+                run_finished and one.run_id is not None,
+            )
+            for one in cancelled
+        ]
+
+    def told(self) -> list[Notice]:
+        """Return the notices and forget them."""
+        notices, self._notices = self._notices, []
+        return notices
