@@ -104,6 +104,33 @@ def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool)
     return 1 if ended else 0
 
 
+@jobs.command("set")
+@click.argument("job", nargs=-1, required=True)
+@click.option(
+    "--priority", type=click.IntRange(-1_000_000, 1_000_000), required=True, help="Higher is first; as for others, 0."
+)
+@database
+@as_json_option
+@click.pass_context
+def set_(context: click.Context, job: tuple[str, ...], priority: int, db: Path, as_json: bool) -> None:
+    """Change each JOB that waits: a number, or a name (then the newest that has not ended).
+
+    Exit code 0 if every one waited, 1 if one does not wait any more, 2 if there is no such job.
+    """
+    file, codes = store_file(db), []
+    for one in job:
+        found = refusing(PlainDisplay(), lambda one=one: file.set_priority(one, priority))  # type: ignore[misc]
+        if found is None:
+            unknown(db, f"job {one!r}", "jobs")
+        number, waits = found
+        codes.append(0 if waits else 1)
+        if as_json:
+            say_json({"job_id": number, "priority": priority, "effect": "set" if waits else "not waiting"})
+        else:
+            say(f"job {number}: {f'priority {priority}' if waits else 'does not wait any more'}")
+    context.exit(max(codes))
+
+
 jobs.add_command(log)
 jobs.add_command(retry_jobs)
 jobs.add_command(wait_for_jobs)

@@ -161,7 +161,13 @@ def test_what_has_not_succeeded_is_in_the_exit_code(cli: Cli) -> None:
         assert missing.returncode == 2, command
         assert "jobs.db: there is no " in missing.stderr
     assert cli.call("runs", "cancel", "1", "--db", "jobs.db").stdout == "run 1: had ended\n"
+    assert cli.call("jobs", "set", "b", "c", "--priority", "3", "--db", "jobs.db").returncode == 1
+    assert cli.call("jobs", "set", "x", "--priority", "3", "--db", "jobs.db").returncode == 2
     assert cli.call("jobs", "retry", "a", "--db", "jobs.db").returncode == 0
+    assert cli.call("jobs", "set", "a", "--priority", "-3", "--db", "jobs.db").stdout == "job 1: priority -3\n"
+    changed = json.loads(cli.call("jobs", "set", "b", "--priority", "7", "--db", "jobs.db", "--json").stdout)
+    assert changed == {"job_id": 2, "priority": 7, "effect": "set"}
+    assert [job["priority"] for job in cli.jobs(cli.directory / "jobs.db").values()] == [-3, 7, 0]
     waiting = cli.call("jobs", "wait", "a", "--db", "jobs.db", "--timeout", "0.1")
     assert waiting.returncode == 124
     assert waiting.stderr == "jobs.db: no scheduler works on it\njobs.db: not ended in time: 1\n"

@@ -40,6 +40,7 @@ ARGUMENTS = {
     "jobs show": ["1", "--db", "jobs.sqlite"],
     "jobs cancel": ["1", "--db", "jobs.sqlite"],
     "jobs log": ["1", "--db", "jobs.sqlite"],
+    "jobs set": ["1", "--priority", "1", "--db", "jobs.sqlite"],
     "jobs retry": ["1", "--db", "jobs.sqlite"],
     "jobs wait": ["1", "--db", "jobs.sqlite"],
     "runs list": ["--db", "jobs.sqlite"],

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from .._ground.checks import check_integer
 from .._ground.errors import JobConflict
 from .._store.filters import job_filter
 from .._store.records import JobRecord, JobStatus
@@ -61,6 +62,23 @@ class JobAccess:
             raise JobConflict(f"job {job_id} cannot be tried again: {why}", job_id)
         engine.store.look_again()
         return await engine.find(job_id)
+
+    async def set_priority(self, job_id: int, priority: int) -> bool:
+        """Give a job that waits another priority; return False when there is none that waits.
+
+        Cancellation: it may have been changed.
+
+        Args:
+            job_id: its number.
+            priority: higher is first, as for `submit`.
+
+        Raises:
+            TypeError, ValueError: the priority is no integer, or out of its range.
+            OwnerClosed: the scheduler is not open.
+            StoreError: the store cannot be used any more.
+        """
+        check_integer(priority, "priority", -(10**6), 10**6)
+        return await self._life.entered().store.set_priority(job_id, priority)
 
     async def find(self, job_id: int) -> Job:
         """Return a handle on the job with this number, whichever process submitted it or runs it, to wait for it.

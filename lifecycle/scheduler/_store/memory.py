@@ -256,13 +256,23 @@ class MemoryStore:
         running = tuple(job.id for job in wanted if job.status is JobStatus.RUNNING)
         return Settled(True, run_id, tuple(skipped), bool(ended) and run.unfinished == 0), running
 
+    async def set_priority(self, job_id: int, priority: int) -> bool:
+        job = self._jobs.get(job_id)
+        if job is None or job.status is not JobStatus.PENDING:
+            return False
+        self._place(job, priority)
+        return True
+
     async def put_ahead(self, job_id: int, of: int) -> None:
         job, other = self._jobs.get(job_id), self._jobs.get(of)
         if job is None or other is None or job.priority > other.priority or job.status is JobStatus.RUNNING:
             return
+        self._place(job, other.priority + 1)
+
+    def _place(self, job: KeptJob, priority: int) -> None:
         waits = job.place in self._ready
         self._ready.discard(job.place)
-        job.place = job.place._replace(order=(-1 - other.priority, job.id))
+        job.place = job.place._replace(order=(-priority, job.id))
         if waits:
             self._make_ready(job)
 

@@ -177,6 +177,14 @@ def cancel_run(
     return Settled(True, run, tuple(skipped), finished), tuple(running)
 
 
+def set_priority(db: sqlite3.Connection, job_id: int, priority: int) -> bool:
+    """Give a job that waits another priority; return whether it does."""
+    cursor = db.execute(
+        "UPDATE jobs SET priority = ? WHERE id = ? AND state IN ('pending', 'interrupted')", (priority, job_id)
+    )
+    return cursor.rowcount == 1
+
+
 def put_ahead(db: sqlite3.Connection, job_id: int, of: int) -> None:
     """Make a job that does not run more urgent than another one, if it is not already."""
     db.execute(

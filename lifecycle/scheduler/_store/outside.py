@@ -137,6 +137,23 @@ class StoreFile:
             revived = again.revive_jobs(db, asked, force=force, by=None, known=(), now=time.time())
             return [_retried(job, number, revived) for job, number in numbers.items()]
 
+    def set_priority(self, job: str, priority: int) -> tuple[int, bool] | None:
+        """Give a job that waits another priority, by its number or as the newest of its name that has not ended.
+
+        Returns:
+            Its number and whether it waits, None when there is no such job.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            number = _number(job)
+            if number is None:
+                number = views.newest_of(db, job, unended=True) or views.newest_of(db, job)
+            if number is None or not views.exists(db, number):
+                return None
+            return number, operations.set_priority(db, number, priority)
+
     def retry_run(self, run: int) -> Revived | None:
         """Let all jobs of a run wait again that have ended and did not succeed; None when there is no such run.
 

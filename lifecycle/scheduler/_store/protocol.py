@@ -136,6 +136,9 @@ class Store(Protocol):
         Those that run ``always`` are left alone by the first request, and cancelled by the second.
         """
 
+    async def set_priority(self, job_id: int, priority: int) -> bool:
+        """Give a job that waits another priority; return whether it does."""
+
     async def put_ahead(self, job_id: int, of: int) -> None:
         """Make a job that does not run more urgent than another one, which waits for it, if it is not already."""
 

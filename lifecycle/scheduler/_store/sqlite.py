@@ -292,6 +292,9 @@ class SqliteStore:
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         return await self._change_due(lambda db: operations.cancel_run(db, run_id, reason, now, self._owner))
 
+    async def set_priority(self, job_id: int, priority: int) -> bool:
+        return await self._write(lambda db: operations.set_priority(db, job_id, priority))
+
     async def put_ahead(self, job_id: int, of: int) -> None:
         await self._write(lambda db: operations.put_ahead(db, job_id, of))
 

@@ -91,6 +91,11 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
     return replace(record, waits_for=waiting.needs_of(unmet, waiting.unended_needs(db, job_id)))
 
 
+def exists(db: sqlite3.Connection, job: int) -> bool:
+    """Return whether there is a job with this number."""
+    return db.execute("SELECT 1 FROM jobs WHERE id = ?", (job,)).fetchone() is not None
+
+
 def ended_jobs(db: sqlite3.Connection, jobs: Collection[int]) -> dict[int, JobRecord | None]:
     """Return those of these jobs that have ended, and None for those that there are not any more."""
     ended: dict[int, JobRecord | None] = {}

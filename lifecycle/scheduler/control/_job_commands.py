@@ -85,6 +85,13 @@ async def show_job(session: Session, job_id: int) -> bytes:
     return encode(None if record is None else facts_of(record, details=True), session.resp)
 
 
+@commands.command("LC.PRIORITY", 2, 2)
+async def priority(session: Session, words: Words) -> bytes:
+    """LC.PRIORITY job n: give a job that waits another priority; 0 where there is none that waits."""
+    job, new = number(words[1], "job"), number(words[2], "priority")
+    return encode(int(await session.server.scheduler.set_priority(job, new)), session.resp)
+
+
 @commands.command("LC.LOG", 1, 1)
 async def log(session: Session, words: Words) -> bytes:
     """LC.LOG job: the last lines that a job has logged, one that runs included; null where there is no such job."""

@@ -78,7 +78,13 @@ async def test_a_wait_ends_with_its_time_or_with_the_job(bubble: Bubble) -> None
         assert bubble.clock.now == pytest.approx(5, abs=1)
         assert await one.ask("LC.WAIT", "1") == {"id": 1, "name": "nap", "status": "succeeded"}
         assert bubble.clock.now == pytest.approx(10, abs=1)
+        assert await one.ask("LC.PRIORITY", "1", "5") == 0
+        assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[10]", "DELAY", "10") == {"job": 2}
+        assert await one.ask("LC.PRIORITY", "2", "5") == 1
+        assert (await one.ask("LC.STATUS", "2"))["priority"] == 5
         for words, error in (
+            (["LC.PRIORITY", "2", "urgent"], "priority: expected a number, got 'urgent'"),
+            (["LC.PRIORITY", "2", "9999999"], "priority must be an integer from -1,000,000 to 1,000,000"),
             (["LC.WAIT", "1"], "there is no job 1"),
             (["LC.WAIT", "1", "soon"], "timeout: expected a number, got 'soon'"),
             (["LC.WAIT", "1", "nan"], "timeout: expected 0 or more seconds, got 'nan'"),

@@ -14,7 +14,7 @@ from lifecycle.scheduler import JobConflict, JobStatus, RunConflict, Scheduler, 
 from lifecycle.scheduler._store.outside import StoreFile
 
 from ..tools import flow_of
-from .handlers import Make, account_of, calls, fail, note
+from .handlers import Make, account_of, calls, fail, note, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
 
@@ -279,3 +279,20 @@ async def test_very_many_that_are_waited_for_are_asked_about_in_turn(
         handles = [await waits.find(job.id) for job in jobs]
         with anyio.fail_after(10):
             assert [(await handle.wait()).result for handle in reversed(handles)] == [str(n) for n in range(9, -1, -1)]
+
+
+async def test_the_priority_of_a_job_that_waits_is_changed(make: Make) -> None:
+    """It is next, then; what runs or has ended stays as it is."""
+    async with make(workers=1) as scheduler:
+        busy = await scheduler.submit(wait_for_ever)
+        while not scheduler.statistics().running:
+            await anyio.sleep(0.001)
+        last = [await scheduler.submit(note, name) for name in ("first", "second", "third")][-1]
+        assert await scheduler.set_priority(last.id, 5)
+        assert not await scheduler.set_priority(busy.id, 5)
+        assert not await scheduler.set_priority(99, 5)
+        with pytest.raises(ValueError, match="priority must be an integer from"):
+            await scheduler.set_priority(last.id, 10**7)
+        await busy.cancel()
+        await scheduler.drain()
+        assert calls == ["third", "first", "second"]
