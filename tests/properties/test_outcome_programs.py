@@ -328,7 +328,7 @@ def test_every_job_has_one_outcome_which_is_never_better_than_what_happened(new_
     run_batch(new_loop, batch)
 
 
-@on_every_loop_at_length(1_000, BATCHES)
+@on_every_loop_at_length(1_100, BATCHES)
 def test_the_same_at_length(new_loop: Loop, batch: Batch) -> None:
     """Ten thousand programs in a night."""
     run_batch(new_loop, batch)
