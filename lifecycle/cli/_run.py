@@ -39,6 +39,7 @@ from ._params import values_from_texts
 from ._streams import output_for_us
 from .show._display import Display
 from .show._json import JsonDisplay
+from .show._logging import job_log_in_last_resort
 from .show._plain import PlainDisplay
 
 
@@ -133,7 +134,8 @@ class _Running:
         """Run it under `lifecycle.run` and return the exit code and the problems to print."""
         try:
             # The scheduler keeps to the drain timeout by itself; only a second signal forces it.
-            run_process(self._main, drain_timeout=drain_timeout + STUCK_TIME)
+            with job_log_in_last_resort():
+                run_process(self._main, drain_timeout=drain_timeout + STUCK_TIME)
         except KeyboardInterrupt:
             return self._interrupted(INTERRUPTED), []
         except SystemExit as ended:

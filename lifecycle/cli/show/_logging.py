@@ -57,6 +57,19 @@ def logging_to_stderr(level: str, *, as_json: bool, db: Path | None = None) -> I
         root.removeHandler(handler)
 
 
+@contextmanager
+def job_log_in_last_resort() -> Iterator[None]:
+    """Hide secrets of jobs meanwhile in what is logged where nobody has set up logging, which Python itself writes."""
+    added, handler = JobLogFilter(), logging.lastResort
+    if handler is not None:
+        handler.addFilter(added)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            handler.removeFilter(added)
+
+
 def _name_command(record: logging.LogRecord, *, db: Path | None) -> bool:
     if isinstance(record.msg, str) and (command := COMMANDS.get(record.msg)):
         record.command = command.format(db=db, **extra_of(record))

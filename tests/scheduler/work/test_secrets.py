@@ -18,7 +18,7 @@ from lifecycle.scheduler.web._facts import look
 from lifecycle.scheduler.web._page import page_of
 
 from ..blocks.web_server import Peer, answer
-from ..tools import flow_of, problems_of, run_flow
+from ..tools import Cli, flow_of, problems_of, run_flow
 
 SECRET = "s3cr3t/+&'\" ä=" + "long" * 40 + "-end"
 
@@ -253,3 +253,18 @@ def test_a_stream_is_looked_through_once_however_long_the_secret_is(monkeypatch:
     hidden = HiddenBytes(secrets.forms)
     for _ in range(3_000):
         assert hidden.feed(b"no such text: \n") in (b"no such text: \n", b"no such text: ")
+
+
+def test_what_a_library_logs_during_a_run_holds_no_secret(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has set up logging: Python writes warnings by itself."""
+    monkeypatch.setenv("CASE_TOKEN", SECRET)
+    cli.write(
+        "vendor.py",
+        "import logging\nfrom lifecycle.scheduler import handler\n@handler('vendor')\nasync def vendor(token):\n"
+        "    logging.getLogger('vendor').warning('POST auth=%s', token)\n",
+    )
+    flow = cli.write("flow.toml", "handlers = 'vendor.py'\n[blocks.a]\ncall = 'vendor'\nargs = ['${env:CASE_TOKEN}']\n")
+    ended = cli.run("run", flow)
+    assert ended.returncode == 0, ended.stderr
+    assert "POST auth=***" in ended.stderr
+    assert "s3cr3t" not in ended.stdout + ended.stderr
