@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._flow import flow
 from ._group import cli, main
 from ._jobs import jobs
 from ._limits import limits
@@ -15,6 +16,7 @@ from ._validate import validate
 cli.add_command(run)
 cli.add_command(serve)
 cli.add_command(validate)
+cli.add_command(flow)
 cli.add_command(jobs)
 cli.add_command(runs)
 cli.add_command(schedules)

@@ -1,0 +1,82 @@
+"""``lifecycle flow show``: a flow drawn as text and as an image."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from lifecycle.cli import cli
+from lifecycle.cli.show._flow import as_svg, as_text, levels_of
+
+from ..scheduler.tools import flow_of
+
+TEXT = """
+name = "draw"
+[blocks.c]
+needs = ["b", {block = "a", may_fail = true}]
+priority = 3
+sleep = 0
+[blocks.b]
+needs = ["a"]
+delay = 2
+sleep = 0
+[blocks.a]
+sleep = 0
+[blocks.beside]
+sleep = 0
+[finally.end]
+sleep = 0
+[finally.tell]
+when = "failure"
+needs = ["end"]
+sleep = 0
+"""
+
+
+def test_each_job_is_below_all_that_it_needs() -> None:
+    """In any order of the file; what is in finally is below everything."""
+    assert [[spec.name for spec in level] for level in levels_of(flow_of(TEXT))] == [
+        ["a", "beside"], ["b"], ["c"], ["end"], ["tell"]
+    ]  # fmt: skip
+
+
+def test_a_flow_as_text() -> None:
+    """With what each job says of itself, and nothing that goes without saying."""
+    assert as_text(flow_of(TEXT)) == [
+        "flow draw: 6 jobs, 0 parameters",
+        "level 1", "  a       sleep", "  beside  sleep",
+        "level 2", "  b       sleep  needs a  delay 2.00 s",
+        "level 3", "  c       sleep  needs b, a (may fail)  priority 3",
+        "level 4, finally", "  end     sleep",
+        "level 5, finally", "  tell    sleep  needs end  when failure",
+    ]  # fmt: skip
+
+
+def test_a_flow_as_an_image() -> None:
+    """It is well formed, refers to nothing, and has a box for each job and a line for each need that was written."""
+    image = as_svg(flow_of(TEXT))
+    root = ElementTree.fromstring(image)
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f".//{space}rect")) == 6
+    assert [path.get("class") for path in root.iter(f"{space}path")] == [None, "may_fail", None, None]
+    assert "href" not in image
+    assert "prefers-color-scheme: dark" in image
+
+
+def test_a_long_chain_is_drawn(tmp_path: Path) -> None:
+    """Without recursion; of many needs the first are named."""
+    chain = "[blocks.j0]\nsleep = 0\n" + "".join(
+        f"[blocks.j{number}]\nneeds = ['j{number - 1}']\nsleep = 0\n" for number in range(1, 3_000)
+    )
+    assert len(levels_of(flow_of(chain))) == 3_000
+    star = "".join(f"[blocks.j{number}]\nsleep = 0\n" for number in range(20))
+    needs = ", ".join(f"'j{number}'" for number in range(20))
+    (tmp_path / "star.toml").write_text(f"{star}[blocks.last]\nneeds = [{needs}]\nsleep = 0\n")
+    shown = CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "star.toml")])
+    assert shown.exit_code == 0
+    assert "j7, 12 more" in shown.output
+    assert CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "star.toml"), "--svg"]).output.startswith("<svg")
+    (tmp_path / "wrong.toml").write_text("x = 1")
+    assert CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "wrong.toml")]).exit_code == 2
