@@ -17,6 +17,7 @@ import os
 import secrets
 import time
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 
 KEPT_EVERY = 1.0
@@ -27,6 +28,9 @@ HAS_LEFT = ""
 
 DOUBT = 4.0
 """Seconds that an owner without a file has to show that it lives."""
+
+DOUBTED_EVERY = 0.2
+"""Seconds from one look at such an owner to the next: it is to be seen when it shows that it lives."""
 
 
 class OwnerLock:
@@ -116,10 +120,6 @@ def is_alive(database: Path, token: str) -> bool | None:
     return False
 
 
-DOUBTED_EVERY = 0.2
-"""Seconds from one look to the next at owners of which it is not known whether they live."""
-
-
 class Doubts:
     """The owners that have no file, and since when; who keeps them finds out which of those are dead."""
 
@@ -137,6 +137,10 @@ class Doubts:
             return False
         del self._since[token]
         return True
+
+    def forget_others(self, tokens: Collection[str]) -> None:
+        """Forget the owners that are not among those with these tokens: others have buried them."""
+        self._since = {token: since for token, since in self._since.items() if token in tokens}
 
     def __bool__(self) -> bool:
         return bool(self._since)

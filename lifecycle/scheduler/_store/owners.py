@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import Collection
@@ -14,8 +16,13 @@ from . import crashes, operations
 from .locks import HAS_LEFT, Doubts, OwnerLock, is_alive, lock_path, remove_lock
 from .records import LeftRuns, NewRun, OpenedRun, flow_key
 
+logger = logging.getLogger("lifecycle.scheduler")
+
 AT_ONCE = 2_000
 """Jobs of one handler that are taken over in one transaction; the others in the next ones."""
+
+_WAITING = ("unmet = 0 AND due = 0", "unmet = 0 AND due > 0", "unmet > 0")
+"""The kinds of waiting jobs of an owner, each in the words of its index."""
 
 
 def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float) -> int:
@@ -24,6 +31,21 @@ def register(db: sqlite3.Connection, token: str, pid: int, name: str, now: float
     cursor = db.execute("INSERT INTO owners (token, pid, name, started) VALUES (?, ?, ?, ?)", values)
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def still_registered(db: sqlite3.Connection, owner: int, token: str, name: str, now: float) -> int:
+    """Return the number of a living owner: another one, when it was taken for dead and buried.
+
+    Somebody deletes lock files faster than they are made. What it runs is not its own any more, so that its results are
+    dropped; what it had waits for whoever takes it over.
+    """
+    if db.execute("SELECT 1 FROM owners WHERE id = ? AND token = ?", (owner, token)).fetchone():
+        return owner
+    logger.warning("taken for dead by another scheduler", extra={"owner": name})
+    number = register(db, token, os.getpid(), name, now)
+    for kind in _WAITING:  # what was put in meanwhile
+        db.execute(f"UPDATE jobs SET owner = ? WHERE owner = ? AND state = 'pending' AND {kind}", (number, owner))
+    return number
 
 
 def retire(db: sqlite3.Connection, owner: int, *, crashed: bool = False, most: int = AT_ONCE) -> int:
@@ -56,7 +78,6 @@ def retire(db: sqlite3.Connection, owner: int, *, crashed: bool = False, most: i
 
 def _let_go(db: sqlite3.Connection, owner: int, most: int) -> bool:
     """Let some of the jobs go that wait for an owner; return whether there may be more."""
-    kinds = ("unmet = 0 AND due = 0", "unmet = 0 AND due > 0", "unmet > 0")  # each with its index
     some = [
         db.execute(
             f"""
@@ -64,7 +85,7 @@ def _let_go(db: sqlite3.Connection, owner: int, most: int) -> bool:
             WHERE id IN (SELECT id FROM jobs WHERE owner = ? AND state = 'pending' AND {kind} LIMIT ?)""",
             (owner, most),
         ).rowcount
-        for kind in kinds
+        for kind in _WAITING
     ]
     return max(some) == most
 
@@ -72,6 +93,7 @@ def _let_go(db: sqlite3.Connection, owner: int, most: int) -> bool:
 def dead_owners(db: sqlite3.Connection, database: Path, doubts: Doubts) -> list[tuple[int, str]]:
     """Return number and token of every owner whose process has ended."""
     rows = db.execute("SELECT id, token FROM owners").fetchall()
+    doubts.forget_others({token for _, token in rows})
     return [(owner, token) for owner, token in rows if doubts.is_dead(database, token)]
 
 

@@ -234,8 +234,9 @@ class SqliteStore:
         and what has just been submitted, is claimed by the commit that makes it durable.
         """
         owner, now = self._owner, time.time()
-        if owner is None:
+        if owner is None or self._lock is None:
             return (), LONGEST_WAIT
+        owner = self._owner = owners.still_registered(db, owner, self._lock.token, self._name, now)
         if self._succession is not None and self._succession.look(db, owner, known):
             self._clock.recheck()
         if self._clock.look(db, owner, now):

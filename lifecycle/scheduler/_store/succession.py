@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._ground.limits import LONGEST_WAIT
 from . import owners
-from .locks import Doubts, remove_lock
+from .locks import DOUBTED_EVERY, Doubts, remove_lock
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -59,6 +59,8 @@ class Succession:
         for number, token in dead:
             owners.retire(db, number, crashed=True)
             remove_lock(self._database, token)
+        if self._doubts:
+            self._next_look = instant + DOUBTED_EVERY
         others = {number for (number,) in db.execute("SELECT id FROM owners WHERE id != ?", (owner,))}
         left, self._others = self._others - others, others
         if not (dead or left or self._unsure):

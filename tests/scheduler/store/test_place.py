@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
-from lifecycle.scheduler._store import locks, place
+from lifecycle.scheduler._store import locks, owners, place
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.locks import is_alive
@@ -289,3 +289,34 @@ async def test_a_copy_of_a_store_is_free_after_some_seconds(tmp_path: Path, monk
     assert await heir.adopt_jobs(["h"]) == 1
     await heir.aclose()
     await store.aclose()
+
+
+async def test_who_was_buried_alive_goes_on_as_another_owner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody deletes lock files faster than they are made: what it ran is another's, and it takes new work."""
+    path = tmp_path / "jobs.sqlite"
+    async with Scheduler(path) as scheduler:
+        lost = await scheduler.submit(hold)
+        await anyio.sleep(0.05)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE jobs SET state = 'interrupted', owner = NULL WHERE id = ?", (lost.id,))
+            db.execute("DELETE FROM owners")
+            db.commit()
+        with anyio.fail_after(30):
+            assert (await (await scheduler.submit(fine)).wait()).succeeded
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT count(*) FROM owners").fetchone() == (1,)
+        await scheduler.cancel(lost.id)
+    assert "taken for dead by another scheduler" in [record.message for record in caplog.records]
+
+
+async def test_a_doubted_owner_that_others_have_buried_is_waited_for_no_more(tmp_path: Path) -> None:
+    """Who opens the store while owners come and go does not wait for one that is gone."""
+    path = tmp_path / "jobs.sqlite"
+    with closing(connect(path, "x")) as db:
+        doubts = locks.Doubts()
+        owners.register(db, "gone", 1, "gone", 0.0)
+        assert owners.dead_owners(db, path, doubts) == []
+        assert doubts
+        db.execute("DELETE FROM owners")
+        assert owners.dead_owners(db, path, doubts) == []
+        assert not doubts
