@@ -7,6 +7,7 @@ measured. A lap says how many operations it holds: by default as many as the siz
 from __future__ import annotations
 
 from . import (
+    again,
     broadcasts,
     connects,
     flows,
@@ -28,7 +29,7 @@ from . import (
 from ._kinds import CASES, Case, Laps, silence
 
 __all__ = [
-    "CASES", "Case", "Laps", "broadcasts", "connects", "flows", "groups", "held_back", "kept", "lenders", "limits",
-    "mailboxes", "managers", "nesting", "others", "process", "scopes", "servers", "silence", "stores",
+    "CASES", "Case", "Laps", "again", "broadcasts", "connects", "flows", "groups", "held_back", "kept", "lenders",
+    "limits", "mailboxes", "managers", "nesting", "others", "process", "scopes", "servers", "silence", "stores",
     "timers",
 ]  # fmt: skip

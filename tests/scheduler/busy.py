@@ -1,7 +1,8 @@
 """A program with a scheduler under load, to be killed: started by `storm.py`, with what it is told in a JSON argument.
 
 It puts in jobs of all kinds, flows and schedules for as long as it lives, and writes into a ledger what it was told:
-``accepted`` after `submit` has returned, ``unwanted`` after `cancel` has, ``begin`` and ``end`` for each attempt.
+``accepted`` after `submit` has returned, ``unwanted`` after `cancel` has, ``again`` before somebody tries one again,
+``begin`` and ``end`` for each attempt.
 With ``finish`` it puts in nothing more and ends when every job has ended.
 """
 
@@ -27,8 +28,20 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import OwnerClosed
-from lifecycle.scheduler import Context, Flow, Scheduler, StoreBusy, StoreError, flow_of_table, handler
+from lifecycle.scheduler import (
+    Context,
+    Flow,
+    JobConflict,
+    JobStatus,
+    Scheduler,
+    StoreBusy,
+    StoreError,
+    flow_of_table,
+    handler,
+)
 from lifecycle.scheduler._store import locks, patience
+from lifecycle.scheduler._store.filters import job_filter
+from lifecycle.scheduler._store.outside import StoreFile
 
 TOLD = json.loads(sys.argv[1])
 TAG: str = TOLD["tag"]  # of this process, and never again
@@ -145,6 +158,34 @@ async def submit_jobs(scheduler: Scheduler, lane: int) -> None:
             await job.wait()
 
 
+async def try_again() -> None:
+    """Let what has failed wait again, of whoever submitted it, from inside or as another process would, and look."""
+    file = StoreFile(TOLD["database"])
+    while True:
+        await asyncio.sleep(CHANCE.random() * 0.1)
+        with contextlib.suppress(StoreError):
+            failed = await asyncio.to_thread(
+                file.jobs, job_filter(status=[JobStatus.FAILED, JobStatus.TIMED_OUT], limit=50)
+            )
+            some = CHANCE.sample(failed, min(3, len(failed)))
+            for job in some:
+                note("again", job.name)
+            if some and CHANCE.random() < 0.3 and (run := some[0].run_id) is not None:
+                await asyncio.to_thread(file.retry_run, run)
+            elif some:
+                await asyncio.to_thread(file.retry, [str(job.id) for job in some], force=False)
+
+
+async def try_again_here(scheduler: Scheduler) -> None:
+    """The same from inside."""
+    while True:
+        await asyncio.sleep(CHANCE.random() * 0.1)
+        with contextlib.suppress(StoreBusy, JobConflict, LookupError):
+            for job in await scheduler.jobs(status=JobStatus.FAILED, limit=1):
+                note("again", job.name)
+                await scheduler.retry(job.id)
+
+
 async def submit_flows(scheduler: Scheduler, role: str, last: float = float("inf")) -> None:
     """Put in the run of a flow that was not seen to end, or the next one, and again."""
     for number in itertools.count(1 + sum(line.startswith(f"ran {role} ") for line in ledger())):
@@ -204,6 +245,8 @@ async def work() -> None:
         for lane in range(5):
             group.create_task(submit_jobs(scheduler, lane))
         group.create_task(submit_flows(scheduler, ROLE))
+        group.create_task(try_again())
+        group.create_task(try_again_here(scheduler))
 
 
 async def finish() -> None:

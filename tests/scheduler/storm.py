@@ -61,6 +61,7 @@ ALLOWED = {
     ("interrupted", "failed"): 0,  # it has crashed its process too often
     ("pending", "cancelled"): 0,
     **{("running", end): 0 for end in FINAL},
+    **{(end, "pending"): 0 for end in ("failed", "timed_out", "cancelled")},  # again by hand
     **{(end, ""): 0 for end in FINAL},
 }
 """What a job may do, and by how much its attempt grows."""
@@ -235,13 +236,15 @@ class Storm:
             for story in history.values():
                 check_crashes(story, self.max_crashes)
         hit = sum(move[:2] == ("running", "interrupted") for story in history.values() for move in story.moves)
+        again = sum(old in FINAL and new == "pending" for story in history.values() for old, new, *_ in story.moves)
         if self.kills >= MANY:
+            assert again > 0, "jobs have to be tried again by hand"
             assert hit > 0, "the kills have to hit jobs in flight"
             assert dues > 0
         return (
             f"seed {self.seed}: {self.kills} kills, {self.refusals} refusals, {len(history)} jobs, "
             f"{len(ledger.accepted)} accepted one by one, {ledger.busy} refused, {left[0]} runs, {dues} due times, "
-            f"{hit} attempts interrupted, {len(ledger.unwanted)} cancelled"
+            f"{hit} attempts interrupted, {again} again by hand, {len(ledger.unwanted)} cancelled"
         )
 
 
@@ -292,10 +295,13 @@ def check_story(story: Story) -> None:
 
 def check_crashes(story: Story, most: int) -> None:
     """Check that a job ends with its last crash, and only then because of one; here nothing else interrupts jobs."""
-    moves = [move[:2] for move in story.moves]
-    crashes = moves.count(("running", "interrupted"))
-    assert crashes <= most, story
-    assert (("interrupted", "failed") in moves) <= (crashes == most), story
+    crashes = 0
+    for old, new, *_ in story.moves:
+        crashes = (
+            0 if old in FINAL else crashes + ((old, new) == ("running", "interrupted"))
+        )  # again: from the beginning
+        assert crashes <= most, story
+        assert (old, new) != ("interrupted", "failed") or crashes == most, story
 
 
 @dataclass
@@ -310,8 +316,12 @@ class Ledger:
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
-        """Return what is in a file; what was begun elsewhere after it was no more wanted fails at once."""
+        """Return what is in a file; what was begun elsewhere after it was no more wanted fails at once.
+
+        Unless it had failed before that took effect, and somebody has tried it again.
+        """
         ledger = cls()
+        again = {name for what, name, *_ in _lines(path) if what == "again"}
         for what, name, *details in _lines(path):
             if what == "busy":
                 ledger.busy += 1
@@ -320,7 +330,8 @@ class Ledger:
             elif what == "unwanted":
                 ledger.unwanted[name] = details[0]
             elif what == "begin":
-                assert ledger.unwanted.get(name, details[1]) == details[1], f"{name} was cancelled, and begun again"
+                wanted = name in again or ledger.unwanted.get(name, details[1]) == details[1]
+                assert wanted, f"{name} was cancelled, and begun again"
                 ledger.begun[name].append(int(details[0]))
             elif what == "end":
                 ledger.ended[name].append(int(details[0]))

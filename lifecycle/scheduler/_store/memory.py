@@ -102,7 +102,6 @@ class MemoryStore:
         return await admit(self, job, self._jobs.get(self._terms.holder(job)), needed)
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
-        """Return 0: this store had no other owner."""
         return 0
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
@@ -113,7 +112,6 @@ class MemoryStore:
         return OpenedRun(self._add_run(run).id, False, len(run.jobs), len(run.jobs))
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
-        """Return none: this store had no other owner."""
         return LeftRuns()
 
     async def run(self, run_id: int) -> StoredRun | None:
@@ -212,10 +210,8 @@ class MemoryStore:
 
     async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
         """Let jobs wait again that have ended and are not forgotten: those of a run that goes on."""
-        of_runs = {job.id: job for run in self._runs.values() for job in run.jobs.values()}
-        revived, waiting, again = revive(
-            {number: self._jobs.get(number) or of_runs.get(number) for number in jobs}, force
-        )
+        found = {number: memory_views.find(self._jobs, self._runs, number) for number in jobs}
+        revived, waiting, again = revive(found, force)
         self._jobs = dict(sorted((self._jobs | {job.id: job for job in again}).items()))  # by number, as all are
         for job in again:
             job.expires = None
@@ -228,7 +224,6 @@ class MemoryStore:
         return revived
 
     async def revive_run(self, run_id: int, known: Collection[str]) -> Revived | None:
-        """Let all jobs of a run that goes on wait again that have ended and did not succeed."""
         if (run := self._runs.get(run_id)) is None:
             return None
         return await self.revive_jobs([job.id for job in run.jobs.values() if job.ended_badly], known, force=False)
@@ -287,30 +282,25 @@ class MemoryStore:
         return self._terms.told()
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
-        """Return all jobs of a run, in their order."""
         return [record_of_job(job) for job in self._runs[run_id].jobs.values()]
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         return [job.new.name for job in itertools.islice(self._jobs.values(), limit)]
 
     async def left_work(self) -> LeftWork:
-        """Return nothing: this store has no other owner."""
         return LeftWork()
 
     async def job(self, job_id: int) -> JobRecord | None:
-        """Return one job, None when it has ended and been forgotten."""
         job = self._jobs.get(job_id)
         return record_of_job(job) if job is not None else None
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
-        """Return the newest jobs that have not been forgotten, the newest last."""
         return memory_views.jobs(self._jobs, self._runs, wanted)
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return {number: None for number in jobs if number not in self._jobs}
 
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
-        """Return the newest runs that have not been forgotten, the newest last."""
         return memory_views.runs(self._runs, wanted)
 
     async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
@@ -356,7 +346,6 @@ class MemoryStore:
         return None
 
     def forget(self, run_id: int) -> None:
-        """Drop a finished run."""
         if (run := self._runs.get(run_id)) is not None and not run.unfinished:
             del self._runs[run_id]
 
