@@ -115,7 +115,10 @@ def told_of(job: KeptJob, reason: str) -> Skipped:
 
 def record_of_run(run: KeptRun) -> RunRecord:
     counts = Counter(job.status.value for job in run.jobs.values())
-    status = status_of_run(counts, unfinished=run.unfinished > 0, owned=True)
+    allowed = sum(
+        1 for job in run.jobs.values() if job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail
+    )
+    status = status_of_run(counts, unfinished=run.unfinished > 0, owned=True, allowed=allowed)
     finished = None if run.unfinished else max(job.finished or 0.0 for job in run.jobs.values())
     return RunRecord(run.id, run.new.flow, status, json.loads(run.new.params), counts, run.created, finished)
 

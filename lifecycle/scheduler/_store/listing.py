@@ -11,7 +11,7 @@ from typing import Any, Final
 from .filters import JobFilter
 from .records import JobRecord, JobStatus
 from .run_records import RunFilter, RunRecord, status_of_run
-from .views import COLUMNS, FROM_JOBS, effective_state, job_record
+from .views import COLUMNS, FROM_JOBS, MAY_FAIL, effective_state, job_record
 from .waiting import owners_of
 
 RARE: Final = 10_000
@@ -77,7 +77,12 @@ def _run_record(db: sqlite3.Connection, row: Sequence[Any], dead: Collection[int
     number, flow, params, created, finished, owner = row
     state = effective_state(dead)
     counts = dict(db.execute(f"SELECT {state}, count(*) FROM jobs WHERE run = ? GROUP BY 1", (number,)).fetchall())
-    status = status_of_run(counts, unfinished=finished is None, owned=owner is not None and owner not in dead)
+    allowed = 0
+    if finished is not None and (counts.get("failed") or counts.get("timed_out")):
+        failed = f"SELECT count(*) FROM jobs WHERE run = ? AND state IN ('failed', 'timed_out') AND {MAY_FAIL}"
+        allowed = db.execute(failed, (number,)).fetchone()[0]
+    owned = owner is not None and owner not in dead
+    status = status_of_run(counts, unfinished=finished is None, owned=owned, allowed=allowed)
     return RunRecord(number, flow, status, json.loads(params), counts, created, finished)
 
 

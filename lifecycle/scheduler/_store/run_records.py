@@ -17,7 +17,7 @@ class RunRecord:
         id: its number.
         flow: the flow's name.
         status: ``running`` while a scheduler works on it, ``interrupted`` while it is unfinished and none does;
-            ``succeeded`` if every job succeeded; else ``failed``, or ``cancelled`` when no job failed or timed out.
+            ``succeeded`` if every job succeeded or may fail; else ``failed``, or ``cancelled`` if none of the others failed.
         params: the values of the flow's parameters.
         jobs: how many of its jobs are in which state, by its value; states without a job are left out.
         created, finished: wall-clock times; None for what has not happened.
@@ -37,11 +37,11 @@ class RunRecord:
         return {**table, "status": self.status.value, "params": dict(self.params), "jobs": dict(self.jobs)}
 
 
-def status_of_run(jobs: Mapping[str, int], *, unfinished: bool, owned: bool) -> JobStatus:
-    """Return how a run stands that has so many jobs in which state."""
+def status_of_run(jobs: Mapping[str, int], *, unfinished: bool, owned: bool, allowed: int) -> JobStatus:
+    """Return how a run stands that has so many jobs in which state, and so many that have failed and may."""
     if unfinished:
         return JobStatus.RUNNING if owned else JobStatus.INTERRUPTED
-    if jobs.get("failed") or jobs.get("timed_out"):
+    if jobs.get("failed", 0) + jobs.get("timed_out", 0) > allowed:
         return JobStatus.FAILED
     return JobStatus.CANCELLED if jobs.get("cancelled") else JobStatus.SUCCEEDED
 

@@ -15,6 +15,7 @@ from lifecycle import LifecycleError
 
 from .._ground.alarms import Alarms
 from ._facts import Facts, look
+from ._lists import list_jobs
 from ._page import page_of
 from ._visitors import Visitors
 
@@ -39,7 +40,12 @@ def make_application(scheduler: Scheduler, password: str | None, alarms: Alarms)
 def _answering(answer: Callable[[Facts], Response], scheduler: Scheduler) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         try:
+            if request.url.path == "/api/jobs" and request.query_params:
+                jobs = await list_jobs(scheduler, request.query_params)
+                return JSONResponse({"jobs": [job.to_dict(details=False) for job in jobs]})
             return answer(await look(scheduler))
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
         except LifecycleError as error:
             return PlainTextResponse(f"{error}\n", 503)
 

@@ -296,3 +296,41 @@ async def test_the_priority_of_a_job_that_waits_is_changed(make: Make) -> None:
         await busy.cancel()
         await scheduler.drain()
         assert calls == ["third", "first", "second"]
+
+
+STEPS = """
+[blocks.a]
+call = "test.flaky"
+args = ["a"]
+[blocks.mends]
+needs = ["a"]
+when = "failure"
+call = "test.note"
+args = ["mends"]
+[blocks.tidies]
+needs = ["mends"]
+when = "always"
+call = "test.note"
+args = ["tidies"]
+[blocks.after]
+needs = [{ block = "a", may_fail = true }]
+call = "test.note"
+args = ["after"]
+"""
+
+
+async def test_steps_that_ran_anyway_are_not_run_again(tmp_path: Path) -> None:
+    """A failure that may be is none of the run, in its record as in its outcome; tried again, only that job runs."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        flow = flow_of(STEPS)
+        await scheduler.serve_flow(flow)
+        run = await scheduler.submit(flow)
+        outcome = await run.wait()
+        record = await scheduler.runs.show(run.id)
+        assert record is not None
+        assert record.status is outcome.status
+        assert sorted(calls) == ["a", "after", "mends", "tidies"]
+        mended.add("a")
+        assert await scheduler.runs.retry(run.id) == 1
+        assert (await scheduler.runs.wait(run.id)).succeeded
+        assert sorted(calls) == ["a", "a", "after", "mends", "tidies"]

@@ -216,3 +216,28 @@ def test_it_listens_elsewhere_only_with_a_password(host: str) -> None:
     WebServer(Scheduler(), host=host, password="secret")
     assert dir(web_face) == ["WebServer", "WebStatistics"]
     assert WebServer.__module__ == web_face.__name__
+
+
+@pytest.mark.asyncio
+async def test_lists_of_jobs_are_narrowed_down_by_the_query(scheduler: Scheduler) -> None:
+    """By what LC.LIST takes; what cannot be understood is said, and nothing else is shown."""
+    async with WebServer(scheduler, password=None) as server:
+
+        async def names(query: str) -> list[str]:
+            answer = await asked(server, f"/api/jobs?{query}")
+            assert answer.status_code == 200, answer.text
+            return [job["name"].partition(" ")[0] for job in answer.json()["jobs"]]
+
+        assert await names("limit=10") == ["bad", "long"]
+        assert await names("status=failed,timed_out") == ["bad"]
+        assert await names("since=0&until=2100-01-01T00:00Z&status=running") == ["long"]
+        assert await names("flow=naps") == await names("name=x") == await names("run=1") == []
+        for query, why in (
+            ("state=failed", "unknown filter 'state'; there are status, run, flow"),
+            ("status=lost", "'lost' is not a valid JobStatus"),
+            ("limit=0", "limit must be from 1 to 1,000, got 0"),
+            ("since=noon", "expected seconds since 1970, or ISO 8601 with an offset, got 'noon'"),
+            ("until=2026-11-30", "until must have a time zone"),
+        ):
+            answer = await asked(server, f"/api/jobs?{query}")
+            assert (answer.status_code, answer.text[: len(why)]) == (400, why)
