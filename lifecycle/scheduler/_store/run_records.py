@@ -17,7 +17,7 @@ class RunRecord:
         id: its number.
         flow: the flow's name.
         status: ``running`` while a scheduler works on it, ``interrupted`` while it is unfinished and none does;
-            ``succeeded`` if every job succeeded or may fail; else ``failed``, or ``cancelled`` if none of the others failed.
+            ``succeeded`` if every job has, or may fail; else ``failed``, or ``cancelled`` if none of the others failed.
         params: the values of the flow's parameters.
         jobs: how many of its jobs are in which state, by its value; states without a job are left out.
         created, finished: wall-clock times; None for what has not happened.
