@@ -30,6 +30,8 @@ class Carry:
         Raises:
             TypeError, OutputTooLarge: a value is not plain data, or they are too large.
         """
+        if not self._variables:
+            return {}
         found = {name: variable.get(None) for name, variable in self._variables.items()}
         return plain_metadata({name: value for name, value in found.items() if value is not None}) or {}
 

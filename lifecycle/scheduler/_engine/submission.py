@@ -119,7 +119,7 @@ def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, 
         payload = {"handler": handler.name, "args": plain}
     priority, delay, retries, backoff, timeout, name, queue, terms = settings
     label = handler.label if name is None else job_label(name)
-    after = seconds_of(delay, "delay")
+    after = seconds_of(delay, "delay") if delay else 0.0
     return NewJob(label, "call", (), priority, after, retries, backoff, timeout, payload, queue, terms=terms)
 
 

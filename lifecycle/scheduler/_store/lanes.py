@@ -64,7 +64,10 @@ def choose(lanes: Iterable[Lane[T]], limit: int, openings: Openings, shares: Sha
     lanes = list(lanes)
     if len(lanes) == 1 and openings.unlimited:  # as nearly always
         (lane,) = lanes
-        return [lane.pop() for _ in range(limit) if lane.head() is not None]
+        taken: list[T] = []
+        while len(taken) < limit and lane.head() is not None:
+            taken.append(lane.pop())
+        return taken
     waiting: dict[str, list[tuple[Head, int, Lane[T]]]] = {}
     for number, lane in enumerate(lanes):
         head = lane.head()
