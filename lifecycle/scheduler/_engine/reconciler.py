@@ -96,6 +96,8 @@ class Reconciler:
                 # Of a file, what has ended may wait again, and be for us.
                 await self._arrived.wait(IDLE_INTERVAL if self._store.durable else None)
             if not self._expected:
+                if not (self._store.durable or self._watches()):
+                    continue  # without a file nobody else can have done anything
                 await anyio.sleep(INTERVAL)
             self._expected = False
             try:
