@@ -87,7 +87,7 @@ class Upkeep:
         Cancellation: ends the waiting; it is done nevertheless.
 
         Raises:
-            FileExistsError: *target* is there, and is not to be overwritten.
+            FileExistsError: *target* is there, and is not to be overwritten, or a process works on it.
         """
         return await self._ask(lambda upkeep: upkeep.backup(target, overwrite=overwrite))
 

@@ -7,6 +7,8 @@ from typing import Final
 
 import anyio
 
+from lifecycle import OwnerClosed
+
 from .bridge import loop_time
 
 HURRY: Final = 0.5
@@ -44,11 +46,16 @@ class Patience:
         return len(self._here)
 
     def enter(self, who: object, cut: Callable[[], object]) -> None:
-        """Begin to wait for a connection, which *cut* ends."""
+        """Begin to wait for a connection, which *cut* ends: at once when the server is closing already."""
         self._here[who] = (loop_time(), cut)
         if not self._looking:
+            try:
+                self._start(self._watch)
+            except OwnerClosed:
+                self.leave(who)
+                cut()
+                return
             self._looking = True
-            self._start(self._watch)
 
     def leave(self, who: object) -> None:
         """Stop waiting: it has done what it should, or is gone. Idempotent."""

@@ -38,6 +38,10 @@ class Lane(Protocol[T_co]):
         """Take its first job out, and return it."""
 
 
+_Waiting = dict[str, list[tuple[Head, int, Lane[T]]]]
+"""By queue the lanes that have jobs, as a heap: what orders the first job, which lane it is, and the lane."""
+
+
 class Shares:
     """Remembers what each queue has used of its share, as long as that is more than the others."""
 
@@ -68,7 +72,7 @@ def choose(lanes: Iterable[Lane[T]], limit: int, openings: Openings, shares: Sha
         while len(taken) < limit and lane.head() is not None:
             taken.append(lane.pop())
         return taken
-    waiting: dict[str, list[tuple[Head, int, Lane[T]]]] = {}
+    waiting: _Waiting[T] = {}
     for number, lane in enumerate(lanes):
         head = lane.head()
         if head is not None:
@@ -80,14 +84,14 @@ def choose(lanes: Iterable[Lane[T]], limit: int, openings: Openings, shares: Sha
         queue = min(waiting, key=_turn(waiting, shares)) if len(waiting) > 1 else next(iter(waiting))
         line = waiting[queue]
         _, number, lane = line[0]
-        if openings.admits(queue, lane.handler):
-            chosen.append(lane.pop())
-            openings.take(queue, lane.handler)
-            if len(waiting) > 1:
-                shares.charge(queue, openings.weight(queue))
-            head = lane.head()
-        else:
-            head = None  # and for the rest of this look: nothing opens meanwhile
+        if not openings.admits(queue, lane.handler):
+            waiting = _admitted(waiting, openings)
+            continue
+        chosen.append(lane.pop())
+        openings.take(queue, lane.handler)
+        if len(waiting) > 1:
+            shares.charge(queue, openings.weight(queue))
+        head = lane.head()
         if head is not None:
             heapq.heapreplace(line, (head, number, lane))
         else:
@@ -98,6 +102,17 @@ def choose(lanes: Iterable[Lane[T]], limit: int, openings: Openings, shares: Sha
     return chosen
 
 
-def _turn(waiting: Mapping[str, list[tuple[Head, int, Any]]], shares: Shares) -> Callable[[str], tuple[float, Head]]:
+def _admitted(waiting: _Waiting[T], openings: Openings) -> _Waiting[T]:
+    """Return what is left when something is full: all that this holds back at once, since nothing opens meanwhile."""
+    admitted: _Waiting[T] = {}
+    for queue, line in waiting.items():
+        left = [entry for entry in line if openings.admits(queue, entry[2].handler)]
+        if left:
+            heapq.heapify(left)
+            admitted[queue] = left
+    return admitted
+
+
+def _turn(waiting: _Waiting[Any], shares: Shares) -> Callable[[str], tuple[float, Head]]:
     """Return what orders queues: their shares, and among equals the urgency of their first jobs."""
     return lambda queue: (shares.start_of(queue), waiting[queue][0][0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Final
 
 from .._ground.errors import StoreError
 
@@ -20,6 +21,9 @@ class Place:
     happened, and what it commits is in no file any more. So the files are looked at by their names after each commit,
     before anybody is told of it, and each second: as long as this process holds them open, no other file gets their
     device and inode numbers.
+
+    A copy that is put in the place of a store whose process was killed finds the log of the old one beside it. SQLite
+    would play that over the copy and destroy it. A copy has never had a log, and says so in its header.
 
     Args:
         path: the file as its user gives it.
@@ -39,7 +43,7 @@ class Place:
         """Check that the file can be used from here, before it is opened; one that is not there can.
 
         Raises:
-            StoreError: it has more than one name, or is mounted alone.
+            StoreError: it has more than one name, is mounted alone, or the log beside it is that of another file.
         """
         names = self.path.stat().st_nlink if self.path.is_file() else 1
         if names > 1:
@@ -51,6 +55,12 @@ class Place:
             raise StoreError(
                 f"{self.shown}: the file is mounted alone, without the log that belongs beside it; mount its directory"
             )
+        log = log_of(self.path)
+        if _has_pages(log) and _is_without_log(self.path):  # in this order: whoever begins a log says so first
+            raise StoreError(
+                f"{self.shown}: the log {log.name} beside it belongs to another file, in whose place it was put; "
+                f"remove {log.name} and {shared_memory_of(self.path).name}, and start again"
+            )
         found = _identity(self.path)
         self._opened = {} if found is None else {self.path: found}
 
@@ -61,7 +71,7 @@ class Place:
             StoreError: the file is not the one that was checked.
         """
         self.verify()
-        wanted = (self._given, self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm")))
+        wanted = (self._given, self.path, log_of(self.path), shared_memory_of(self.path))
         self._opened = {path: _identity(path) for path in wanted}
         self.verify()
 
@@ -82,6 +92,34 @@ class Place:
                 raise StoreError(
                     f"{self.shown}: {what} {happened} while it was in use; nothing more is accepted, start again"
                 )
+
+
+def log_of(database: Path) -> Path:
+    """Return where SQLite keeps the log of a file."""
+    return database.with_name(f"{database.name}-wal")
+
+
+def shared_memory_of(database: Path) -> Path:
+    """Return where SQLite keeps what the users of a log share."""
+    return database.with_name(f"{database.name}-shm")
+
+
+def _has_pages(log: Path) -> bool:
+    try:
+        return log.stat().st_size > 0
+    except OSError:
+        return False
+
+
+_JOURNAL: Final = slice(18, 20)  # in the header: two bytes of 2 in a file that has, or has had, a log; else of 1
+
+
+def _is_without_log(database: Path) -> bool:
+    try:
+        with database.open("rb") as file:
+            return file.read(_JOURNAL.stop)[_JOURNAL] == b"\1\1"
+    except OSError:
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

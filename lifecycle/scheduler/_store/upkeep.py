@@ -21,7 +21,7 @@ from .._ground.errors import StoreError
 from . import owners, schedules, views
 from .files import begin_to_write, connect, explain
 from .locks import Doubts
-from .place import Place
+from .place import Place, log_of, shared_memory_of
 from .records import JobStatus
 from .retention import ROWS, delete_jobs
 from .schema import VERSION
@@ -62,7 +62,7 @@ class StoreUpkeep:
         return StoreFacts(
             path=self._shown,
             version=VERSION,
-            size=pages * size + _size_of(self._path.with_name(f"{self._path.name}-wal")),
+            size=pages * size + _size_of(log_of(self._path)),
             free=free * size,
             jobs={status.value: counts.get(status.value, 0) for status in JobStatus},
             runs=runs,
@@ -152,7 +152,7 @@ class StoreUpkeep:
         goes on in the copy, when it is opened, as after the end of its process.
 
         Raises:
-            FileExistsError: *target* is there, and is not to be overwritten.
+            FileExistsError: *target* is there, and is not to be overwritten, or a process works on it.
             StoreError: the store cannot be read, or the copy not be written.
         """
         path = Path(target).absolute()
@@ -166,9 +166,12 @@ class StoreUpkeep:
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 _make_independent(copy)
             _write_through(partial)
+            _end_log(path, os.fspath(target))
             os.replace(partial, path)
             _write_through(path.parent)
-        except OSError as error:
+        except FileExistsError:
+            raise
+        except (OSError, sqlite3.Error) as error:
             raise StoreError(explain(os.fspath(target), error)) from error
         finally:
             with contextlib.suppress(OSError):
@@ -209,6 +212,26 @@ class StoreUpkeep:
                 db.close()
         except sqlite3.Error as error:
             raise StoreError(explain(self._shown, error)) from error
+
+
+def _end_log(old: Path, shown: str) -> None:
+    """Have a file that is to be replaced leave no log behind: SQLite would play it over the new one.
+
+    Raises:
+        FileExistsError: a process works on it.
+        sqlite3.Error: its log cannot be ended.
+    """
+    if old.exists():
+        try:
+            with closing(sqlite3.connect(old, timeout=0)) as db:
+                db.execute("PRAGMA journal_mode = DELETE")  # not while anybody else has it open
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise FileExistsError(f"{shown}: another process works on this file") from error
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise
+    for left in (log_of(old), shared_memory_of(old)):  # of a file that is gone, or no database
+        left.unlink(missing_ok=True)
 
 
 def _make_independent(copy: sqlite3.Connection) -> None:

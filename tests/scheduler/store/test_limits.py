@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lifecycle import Rate
 from lifecycle.scheduler._store import claiming, operations, owners
 from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.lanes import Shares
+from lifecycle.scheduler._store.lanes import Head, Shares, choose
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey, Openings
 from lifecycle.scheduler._store.memory import MemoryStore
 from lifecycle.scheduler._store.records import Claimed, Ending, JobStatus, NewJob
@@ -394,3 +394,51 @@ def database_in_memory() -> sqlite3.Connection:
     bring_up_to_date(db, "memory")
     owners.register(db, "t", 1, "t", 0.0)
     return db
+
+
+class _Full(Openings):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def admits(self, queue: str, handler: str | None) -> bool:
+        """Count, and answer."""
+        self.asked += 1
+        return super().admits(queue, handler)
+
+
+class _OneJob:
+    """A lane with one job."""
+
+    def __init__(self, number: int) -> None:
+        self.queue, self.handler = f"queue{number}", "full"
+        self.jobs = [number]
+
+    def head(self) -> Head | None:
+        """Return what orders it."""
+        return (0.0, self.jobs[0]) if self.jobs else None
+
+    def pop(self) -> int:
+        """Take it out."""
+        return self.jobs.pop()
+
+
+class _Turns(Shares):
+    """Counts how often a queue is looked at."""
+
+    looked = 0
+
+    def start_of(self, queue: str) -> float:
+        """Count, and answer."""
+        self.looked += 1
+        return super().start_of(queue)
+
+
+def test_a_full_handler_costs_one_look_at_each_of_its_queues() -> None:
+    """Ten times as many queues cost ten times as much, not a hundred times: nothing of them begins, at each look."""
+    for queues in (100, 1_000):
+        openings = _Full([Limit(LimitKey("handler", "full"), at_once=2)])
+        shares = _Turns()
+        assert choose([_OneJob(number) for number in range(queues)], 8, openings, shares) == [0, 1]
+        assert openings.asked <= 2 * queues
+        assert shares.looked <= 4 * queues

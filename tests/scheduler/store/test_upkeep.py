@@ -203,6 +203,68 @@ def test_a_backup_replaces_a_file_only_when_told(store: StoreUpkeep, tmp_path: P
 
 
 @pytest.mark.asyncio
+def a_log_that_was_left(path: Path) -> None:
+    """Give a store a log that nobody has brought into it, as a process does that is killed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE more AS SELECT * FROM jobs")
+        kept = {end: (path.with_name(path.name + end)).read_bytes() for end in ("", "-wal")}
+    for end, content in kept.items():
+        path.with_name(path.name + end).write_bytes(content)
+
+
+@pytest.mark.parametrize("was", ["a store", "gone", "no database"])
+def test_a_backup_is_whole_where_a_killed_process_has_left_its_log(
+    store: StoreUpkeep, tmp_path: Path, was: str
+) -> None:
+    """SQLite would play that log over the copy."""
+    target = tmp_path / "copy.sqlite"
+    store.backup(target)
+    a_log_that_was_left(target)
+    if was == "gone":
+        target.unlink()
+    elif was == "no database":
+        target.write_text("something else, and long enough to be looked at as if it were a header of a database" * 9)
+    store.backup(target, overwrite=True)
+    copy = StoreUpkeep(target)
+    assert copy.check() == ()
+    assert copy.facts().jobs == store.facts().jobs
+    assert not target.with_name("copy.sqlite-wal").exists()
+
+
+def test_a_copy_in_the_place_of_a_store_whose_log_is_there_is_refused(store: StoreUpkeep, tmp_path: Path) -> None:
+    """Before anything has read that log; without it, the copy is whole."""
+    path = tmp_path / "jobs.sqlite"
+    store.backup(tmp_path / "copy.sqlite")
+    a_log_that_was_left(path)
+    (tmp_path / "copy.sqlite").replace(path)
+    content = path.read_bytes()
+
+    async def begin() -> None:
+        async with Scheduler(path):
+            pass
+
+    for use in (lambda: StoreUpkeep(path).check(), lambda: anyio.run(begin)):
+        with pytest.raises(StoreError, match=r"jobs.sqlite-wal beside it belongs to another file.*remove"):
+            use()
+    assert path.read_bytes() == content
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    assert StoreUpkeep(path).check() == ()
+    anyio.run(begin)
+
+
+@pytest.mark.anyio
+async def test_a_backup_does_not_replace_a_file_that_is_in_use(tmp_path: Path) -> None:
+    """Its scheduler would lose what it works on."""
+    async with Scheduler(tmp_path / "a.sqlite") as one, Scheduler(tmp_path / "b.sqlite") as other:
+        with pytest.raises(FileExistsError, match="another process works on this file"):
+            await one.upkeep.backup(tmp_path / "b.sqlite", overwrite=True)
+        await (await other.submit(fine)).wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "b.sqlite"]
+
+
+@pytest.mark.anyio
 async def test_a_vacuum_gives_room_back_while_a_scheduler_is_open(tmp_path: Path) -> None:
     """The file is smaller afterwards, and the scheduler goes on."""
     async with Scheduler(tmp_path / "jobs.sqlite", keep_jobs=None) as scheduler:
