@@ -118,8 +118,12 @@ async def act(kind: str, number: int, context: Context) -> Any:
                 group.create_task(_cancel(me))
                 await asyncio.sleep(LONG)
         case "thread cancels":
-            threading.Thread(target=loop.call_soon_threadsafe, args=(me.cancel,)).start()
-            await asyncio.sleep(LONG)
+            other = threading.Thread(target=loop.call_soon_threadsafe, args=(me.cancel,))
+            other.start()
+            try:
+                await asyncio.sleep(LONG)
+            finally:
+                other.join()  # it has asked, and may not have ended
         case "cancels at the end":
             me.cancel()
         case "swallows":

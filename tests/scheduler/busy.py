@@ -39,6 +39,7 @@ from lifecycle.scheduler import (
     flow_of_table,
     handler,
 )
+from lifecycle.scheduler._engine import leftovers
 from lifecycle.scheduler._store import locks, patience
 from lifecycle.scheduler._store.filters import job_filter
 from lifecycle.scheduler._store.outside import StoreFile
@@ -62,6 +63,9 @@ if TOLD["troubled"]:
     patience.LOCK_TIMEOUT = 0.3
     locks.KEPT_EVERY, locks.DOUBT = 0.1, 1.5
     logging.getLogger("lifecycle.scheduler").setLevel(logging.ERROR)  # that it waits is no failure
+
+# A run comes back when whoever has put it in does so again, and not before: on a slow machine that takes its time.
+leftovers.FIRST_LOOK = 3600.0  # type: ignore[misc]
 
 LEDGER = os.open(TOLD["ledger"], os.O_RDWR | os.O_CREAT | os.O_APPEND)
 CHANCE = random.Random(TOLD["seed"])

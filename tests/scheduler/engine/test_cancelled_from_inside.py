@@ -57,8 +57,12 @@ async def child() -> None:
 async def thread() -> None:
     """Be cancelled by a thread of its own."""
     loop, me = asyncio.get_running_loop(), this_task()
-    threading.Thread(target=loop.call_soon_threadsafe, args=(me.cancel,)).start()
-    await anyio.sleep(30)
+    other = threading.Thread(target=loop.call_soon_threadsafe, args=(me.cancel,))
+    other.start()
+    try:
+        await anyio.sleep(30)
+    finally:
+        other.join()  # it has asked, and may not have ended
 
 
 @handler("inside.scope")
