@@ -124,7 +124,7 @@ class ControlServer:
         self.password = password
         self.flows: Mapping[str, Flow] = {flow.name: flow for flow in flows}
         check_integer(limit, "limit", 1)
-        self.limit = affordable(limit)
+        self.limit: int = affordable(limit)
         self.limits: Limits = limits or Limits()
         self.commands: CommandTable[Session] = COMMANDS
         self._scope = Scope("control server" if name is None else name, close_timeout=None)
