@@ -10,10 +10,10 @@ import anyio
 
 from .._ground.errors import HandlerError
 from .._ground.values import to_plain
+from .._store.run_records import run_status
 from .._work.ending import in_one_way
 from .._work.frame import Frame, call_handler
 from .._work.handlers import Handler, registered_handlers
-from .outcome import run_status
 
 if TYPE_CHECKING:
     from lifecycle import Scope

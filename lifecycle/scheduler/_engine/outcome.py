@@ -1,6 +1,6 @@
 """What became of a job, or of a whole run."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,15 +88,6 @@ class RunOutcome:
         for job in self.jobs:
             counts[job.status.value] = counts.get(job.status.value, 0) + 1
         return counts
-
-
-def run_status(jobs: Collection[JobRecord], *, cancelled: bool) -> JobStatus:
-    """Return how a run with these jobs ended; a failure may be allowed, a cancellation is not."""
-    if any(not job.status.final for job in jobs):
-        return JobStatus.INTERRUPTED
-    if all(job.status in (JobStatus.SUCCEEDED, JobStatus.SKIPPED) or job.may_fail for job in jobs):
-        return JobStatus.SUCCEEDED
-    return JobStatus.CANCELLED if cancelled else JobStatus.FAILED
 
 
 def event_of(claimed: Claimed, kind: str, data: Mapping[str, Any]) -> Event:

@@ -11,7 +11,7 @@ import anyio.lowlevel
 from .._ground.bridge import Bell
 from .._ground.errors import StoreError
 from .._store.records import JobRecord, JobStatus
-from .outcome import JobOutcome, RunOutcome, run_status
+from .outcome import JobOutcome, RunOutcome
 
 if TYPE_CHECKING:
     from .._store.messages import Notice
@@ -145,6 +145,6 @@ def outcome_of_record(record: JobRecord | None, name: str) -> JobOutcome:
 async def run_outcome(store: Store, run_id: int, flow: str) -> RunOutcome:
     """Return what became of a run that has ended; *interrupted* when it was open again, or deleted, before this."""
     jobs = tuple(await store.jobs_of(run_id))
-    bad = {JobStatus.FAILED, JobStatus.TIMED_OUT}
-    cancelled = not any(job.status in bad and not job.may_fail for job in jobs)
-    return RunOutcome(flow, run_id, run_status(jobs, cancelled=cancelled) if jobs else JobStatus.INTERRUPTED, jobs)
+    stored = await store.run(run_id)
+    status = None if stored is None else stored.status
+    return RunOutcome(flow, run_id, status or JobStatus.INTERRUPTED, jobs)

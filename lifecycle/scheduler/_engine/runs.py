@@ -12,7 +12,7 @@ from .._ground.errors import StoreError
 from .._ground.events import Event
 from .._store.records import JobRecord, JobStatus, flow_key
 from .job import FlowRun
-from .outcome import RunOutcome, run_status
+from .outcome import RunOutcome
 
 if TYPE_CHECKING:
     from lifecycle import Scope
@@ -118,14 +118,16 @@ class Runs:
 
     async def _close(self, run: FlowRun) -> None:
         """Give a run its outcome, as the release of its Scope. Jobs that are left make it *interrupted*."""
+        jobs: tuple[JobRecord, ...] = ()
+        status: JobStatus | None = None
         try:
             jobs = tuple(_interrupted(job) for job in await self._store.jobs_of(run.id))
-            stored = await self._store.run(run.id)
-            run.cancelled |= stored is not None and stored.cancelled  # by another process
+            if (stored := await self._store.run(run.id)) is not None:
+                status = stored.status
+                run.cancelled |= stored.cancelled  # by another process
         except StoreError as error:
             self._jobs.fail(error)
-            jobs = ()
-        status = run_status(jobs, cancelled=run.cancelled) if jobs else JobStatus.INTERRUPTED
+        status = status or JobStatus.INTERRUPTED
         outcome = RunOutcome(run.flow.name, run.id, status, jobs)
         data = {"flow": run.flow.name, "status": status.value, "jobs": dict(outcome.counts())}
         self._feed.publish(Event("run_finished", run_id=run.id, data=data))

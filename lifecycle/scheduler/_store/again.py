@@ -208,7 +208,9 @@ class _Revival:
 
     def _open_runs(self) -> None:
         self._db.executemany(
-            "UPDATE runs SET unfinished = unfinished + ?, finished = NULL, cancel = NULL, owner = ? WHERE id = ?",
+            """
+            UPDATE runs SET unfinished = unfinished + ?, finished = NULL, status = NULL, cancel = NULL, owner = ?
+            WHERE id = ?""",
             [(count, self._owners[run], run) for run, count in self._counts.items()],
         )
 

@@ -11,7 +11,7 @@ from .memory_ready import Place
 from .messages import Report
 from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
 from .revival import whole_log
-from .run_records import RunRecord, status_of_run
+from .run_records import RunRecord, run_status
 from .settling import NOT_NEEDED
 from .terms import NO_TERMS, Terms
 from .waiting import FREE_WORKER, NAMED, needs_of, until
@@ -98,6 +98,11 @@ class KeptRun:
     unfinished: int = 0
     cancelled: bool = False
 
+    @property
+    def status(self) -> JobStatus | None:
+        """How it ended; None before that."""
+        return None if self.unfinished else run_status(self.jobs.values(), cancelled=self.cancelled)
+
 
 def start(job: KeptJob, now: float) -> Claimed:
     job.status, job.started = JobStatus.RUNNING, now
@@ -115,10 +120,7 @@ def told_of(job: KeptJob, reason: str) -> Skipped:
 
 def record_of_run(run: KeptRun) -> RunRecord:
     counts = Counter(job.status.value for job in run.jobs.values())
-    allowed = sum(
-        1 for job in run.jobs.values() if job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail
-    )
-    status = status_of_run(counts, unfinished=run.unfinished > 0, owned=True, allowed=allowed)
+    status = run.status or JobStatus.RUNNING
     finished = None if run.unfinished else max(job.finished or 0.0 for job in run.jobs.values())
     return RunRecord(run.id, run.new.flow, status, json.loads(run.new.params), counts, run.created, finished)
 

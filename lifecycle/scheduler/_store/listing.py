@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from .filters import JobFilter
 from .records import JobRecord, JobStatus
-from .run_records import RunFilter, RunRecord, status_of_run
-from .views import COLUMNS, FROM_JOBS, MAY_FAIL, effective_state, job_record
+from .run_records import RunFilter, RunRecord
+from .views import COLUMNS, FROM_JOBS, effective_state, job_record
 from .waiting import owners_of
 
 RARE: Final = 10_000
@@ -56,15 +56,17 @@ def list_jobs(db: sqlite3.Connection, wanted: JobFilter, dead: Collection[int] =
 def list_runs(db: sqlite3.Connection, wanted: RunFilter, dead: Collection[int] = ()) -> Sequence[RunRecord]:
     """Return the newest runs, the newest last; what dead owners had is interrupted.
 
-    Of each that is looked at all jobs are counted.
+    Of each that is returned all jobs are counted.
     """
     conditions = {"id = :run": wanted.run, "flow = :flow": wanted.flow}
     where = [condition for condition, value in conditions.items() if value is not None]
-    if wanted.statuses and wanted.statuses <= {JobStatus.RUNNING, JobStatus.INTERRUPTED}:
-        where.append("finished IS NULL")
+    if wanted.statuses:
+        ends = ", ".join(f"'{status.value}'" for status in wanted.statuses if status.final)
+        going = "OR finished IS NULL" if any(not status.final for status in wanted.statuses) else ""
+        where.append(f"(status IN ({ends}) {going})")
     rows = db.execute(
         f"""
-        SELECT id, flow, params, created, finished, owner FROM runs
+        SELECT id, flow, params, created, finished, owner, status FROM runs
         WHERE {" AND ".join([*where, _in_time(db, wanted, "runs")])} ORDER BY id DESC""",
         {name: getattr(wanted, name) for name in ("run", "flow", "since", "until")},
     )
@@ -74,15 +76,12 @@ def list_runs(db: sqlite3.Connection, wanted: RunFilter, dead: Collection[int] =
 
 
 def _run_record(db: sqlite3.Connection, row: Sequence[Any], dead: Collection[int]) -> RunRecord:
-    number, flow, params, created, finished, owner = row
+    number, flow, params, created, finished, owner, ended = row
     state = effective_state(dead)
     counts = dict(db.execute(f"SELECT {state}, count(*) FROM jobs WHERE run = ? GROUP BY 1", (number,)).fetchall())
-    allowed = 0
-    if finished is not None and (counts.get("failed") or counts.get("timed_out")):
-        failed = f"SELECT count(*) FROM jobs WHERE run = ? AND state IN ('failed', 'timed_out') AND {MAY_FAIL}"
-        allowed = db.execute(failed, (number,)).fetchone()[0]
     owned = owner is not None and owner not in dead
-    status = status_of_run(counts, unfinished=finished is None, owned=owned, allowed=allowed)
+    going = JobStatus.RUNNING if owned else JobStatus.INTERRUPTED
+    status = going if finished is None else JobStatus(ended)
     return RunRecord(number, flow, status, json.loads(params), counts, created, finished)
 
 

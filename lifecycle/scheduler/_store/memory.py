@@ -119,7 +119,8 @@ class MemoryStore:
         if run is None:
             return None
         opened = OpenedRun(run_id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
-        return StoredRun(run.new.flow, flow_key(run.new.flow, run.new.digest), run.new.params, opened, run.cancelled)
+        new, key = run.new, flow_key(run.new.flow, run.new.digest)
+        return StoredRun(new.flow, key, new.params, opened, run.cancelled, run.status)
 
     async def claim(self, limit: int, now: float) -> Claims:
         while (first := self._delayed.first()) is not None and first[0] <= now:

@@ -139,6 +139,7 @@ class StoredRun(NamedTuple):
         params: the parameters' values as JSON text.
         opened: its number, and how far it is.
         cancelled: whether the whole run was cancelled.
+        status: how it ended; None before that.
     """
 
     flow: str
@@ -146,6 +147,7 @@ class StoredRun(NamedTuple):
     params: str
     opened: OpenedRun
     cancelled: bool = False
+    status: JobStatus | None = None
 
 
 class LeftRuns(NamedTuple):

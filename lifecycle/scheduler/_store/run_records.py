@@ -1,9 +1,9 @@
 """Runs as a store has them, and which of them a list is to have; the same for every store."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Protocol
 
 from .._ground.checks import check_integer, check_name, wall_time
 from .records import JobStatus
@@ -16,8 +16,8 @@ class RunRecord:
     Attributes:
         id: its number.
         flow: the flow's name.
-        status: ``running`` while a scheduler works on it, ``interrupted`` while it is unfinished and none does;
-            ``succeeded`` if every job has, or may fail; else ``failed``, or ``cancelled`` if none of the others failed.
+        status: ``running`` while a scheduler works on it, ``interrupted`` while it is unfinished and none does; then
+            how it ended, as its `RunOutcome` says.
         params: the values of the flow's parameters.
         jobs: how many of its jobs are in which state, by its value; states without a job are left out.
         created, finished: wall-clock times; None for what has not happened.
@@ -37,13 +37,30 @@ class RunRecord:
         return {**table, "status": self.status.value, "params": dict(self.params), "jobs": dict(self.jobs)}
 
 
-def status_of_run(jobs: Mapping[str, int], *, unfinished: bool, owned: bool, allowed: int) -> JobStatus:
-    """Return how a run stands that has so many jobs in which state, and so many that have failed and may."""
-    if unfinished:
-        return JobStatus.RUNNING if owned else JobStatus.INTERRUPTED
-    if jobs.get("failed", 0) + jobs.get("timed_out", 0) > allowed:
-        return JobStatus.FAILED
-    return JobStatus.CANCELLED if jobs.get("cancelled") else JobStatus.SUCCEEDED
+class EndedJob(Protocol):
+    """What says how a run ended whose job it is."""
+
+    @property
+    def status(self) -> JobStatus:
+        """How the job ended."""
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether its failure is allowed."""
+
+
+def run_status(jobs: Iterable[EndedJob], *, cancelled: bool) -> JobStatus:
+    """Return how a run with these jobs ended; a failure may be allowed, a cancellation is not.
+
+    In an SQLite file `settling.RUN_STATUS` says the same.
+    """
+    if all(job.status in _GOOD or (job.status in _FAILURES and job.may_fail) for job in jobs):
+        return JobStatus.SUCCEEDED
+    return JobStatus.CANCELLED if cancelled else JobStatus.FAILED
+
+
+_GOOD: Final = (JobStatus.SUCCEEDED, JobStatus.SKIPPED)
+_FAILURES: Final = (JobStatus.FAILED, JobStatus.TIMED_OUT)
 
 
 @dataclass(frozen=True, slots=True)

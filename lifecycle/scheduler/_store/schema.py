@@ -210,6 +210,13 @@ _OPERATOR: Final = (
     "ALTER TABLE schedules ADD COLUMN starts REAL",
     "ALTER TABLE schedules ADD COLUMN overlap TEXT",
     "ALTER TABLE schedules ADD COLUMN max_instances INTEGER",
+    "ALTER TABLE runs ADD COLUMN status TEXT",  # how it ended
+    """
+    UPDATE runs SET status = CASE
+        WHEN EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND state IN ('failed', 'timed_out')) THEN 'failed'
+        WHEN EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND state = 'cancelled') THEN 'cancelled'
+        ELSE 'succeeded' END
+    WHERE finished IS NOT NULL""",
 )
 
 MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP, _OPERATOR)

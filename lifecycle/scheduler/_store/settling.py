@@ -20,6 +20,19 @@ from .records import ALONE, JobStatus, Settled, Skipped
 NOT_NEEDED: Final = "nothing that it needs has failed"
 """Why a step for failures was skipped."""
 
+MAY_FAIL: Final = """(
+    EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
+        SELECT 1 FROM needs JOIN jobs AS below ON below.id = job
+        WHERE needed = jobs.id AND NOT tolerant AND below.when_ IS NULL))"""
+"""Whether the failure of a job is allowed: some job says so, and none needs it to succeed."""
+
+RUN_STATUS: Final = f"""
+    CASE WHEN NOT EXISTS (
+        SELECT 1 FROM jobs WHERE run = runs.id
+        AND (state = 'cancelled' OR (state IN ('failed', 'timed_out') AND NOT {MAY_FAIL}))) THEN 'succeeded'
+    WHEN cancel IS NOT NULL THEN 'cancelled' ELSE 'failed' END"""
+"""How a run has ended all of whose jobs have, as `run_records.run_status` has it."""
+
 
 def settle(
     db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float, by: int | None
@@ -158,6 +171,8 @@ def count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool
         (ended, ended, now, ended, run),
     ).fetchone()
     finished = bool(row and row[0] == 0)
+    if finished:
+        db.execute(f"UPDATE runs SET status = {RUN_STATUS} WHERE id = ?", (run,))
     if finished and row[1] is not None:
         begin_delay(db, row[1], "last_run", run, now)
     return finished

@@ -11,12 +11,7 @@ from typing import Any
 from . import waiting
 from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 from .revival import whole_log
-
-MAY_FAIL = """(
-    EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
-        SELECT 1 FROM needs JOIN jobs AS below ON below.id = job
-        WHERE needed = jobs.id AND NOT tolerant AND below.when_ IS NULL))"""
-"""Whether the failure of a job is allowed: some job says so, and none needs it to succeed."""
+from .settling import MAY_FAIL
 
 COLUMNS = f"""
     jobs.id, jobs.run, runs.flow, jobs.name, jobs.kind, jobs.state, jobs.priority, jobs.attempt, jobs.failures,
@@ -45,15 +40,17 @@ def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
     row = db.execute(
         """
         SELECT flow, digest, params, jobs, unfinished,
-               unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1), cancel IS NOT NULL
+               unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1), cancel IS NOT NULL,
+               CASE WHEN finished IS NOT NULL THEN status END
         FROM runs WHERE id = ?""",
         (run_id,),
     ).fetchone()
     if row is None:
         return None
-    flow, digest, params, jobs, unfinished, begun, cancelled = row
+    flow, digest, params, jobs, unfinished, begun, cancelled, status = row
+    opened = OpenedRun(run_id, bool(begun), jobs, unfinished)
     return StoredRun(
-        flow, flow_key(flow, digest), params, OpenedRun(run_id, bool(begun), jobs, unfinished), bool(cancelled)
+        flow, flow_key(flow, digest), params, opened, bool(cancelled), None if status is None else JobStatus(status)
     )
 
 

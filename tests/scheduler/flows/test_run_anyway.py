@@ -57,7 +57,18 @@ def of(text: str) -> Flow:
 async def run(text: str, store: Path | None) -> tuple[str, dict[str, str]]:
     """Run a flow and return how it ended, and how each of its jobs."""
     async with Scheduler(store) as scheduler:
-        return told(await (await scheduler.submit(of(text))).wait())
+        return await end(scheduler, await scheduler.submit(of(text)))
+
+
+async def end(scheduler: Scheduler, running: FlowRun) -> tuple[str, dict[str, str]]:
+    """Return how a run has ended, and how each of its jobs: everybody who asks is told the same."""
+    outcome = await running.wait()
+    record = await scheduler.runs.show(running.id)
+    if record is not None:  # in memory it is forgotten
+        assert record.status is outcome.status is (await scheduler.runs.wait(running.id)).status
+        assert await scheduler.runs.list(status=outcome.status) == [record]
+        assert await scheduler.runs.list(status=set(JobStatus) - {outcome.status}) == []
+    return told(outcome)
 
 
 def told(outcome: RunOutcome) -> tuple[str, dict[str, str]]:
@@ -167,7 +178,7 @@ async def test_a_cancellation_is_not_allowed_where_a_failure_is(store: Path | No
     async with Scheduler(store) as scheduler:
         running = await scheduler.submit(of(text))
         await cancel_when_it_runs(scheduler, running, "a")
-        assert told(await running.wait()) == ("failed", {"a": "cancelled", "b": "succeeded"})
+        assert await end(scheduler, running) == ("failed", {"a": "cancelled", "b": "succeeded"})
 
 
 async def cancel_when_it_runs(scheduler: Scheduler, running: FlowRun, name: str) -> None:
@@ -226,7 +237,7 @@ async def test_a_cancelled_run_cleans_up(store: Path | None) -> None:
         while not await scheduler.jobs(run=running.id, status=JobStatus.RUNNING):
             await anyio.sleep(0.001)
         assert await running.cancel()
-        status, jobs = told(await running.wait())
+        status, jobs = await end(scheduler, running)
     assert status == "cancelled"
     assert seen == {"release": "cancelled: cancelled, cancelled, cancelled"}
     assert jobs == {
@@ -245,7 +256,7 @@ async def test_a_second_request_stops_what_runs_always_as_well(store: Path | Non
                 await anyio.sleep(0.001)
             assert not running.done
             await running.cancel()
-        assert told(await running.wait()) == ("cancelled", dict.fromkeys("abc", "cancelled"))
+        assert await end(scheduler, running) == ("cancelled", dict.fromkeys("abc", "cancelled"))
 
 
 async def test_a_run_that_was_cancelled_goes_on_cleaning_after_a_restart(tmp_path: Path) -> None:
