@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .limits import Openings
 from .memory_ready import Place
 from .messages import Report
 from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
@@ -14,7 +15,7 @@ from .revival import whole_log
 from .run_records import RunRecord, run_status
 from .settling import NOT_NEEDED
 from .terms import NO_TERMS, Terms
-from .waiting import FREE_WORKER, NAMED, needs_of, until
+from .waiting import NAMED, needs_of, until, worker_or_limit
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +135,7 @@ def skip_of(job: KeptJob) -> Skipped | None:
     return None
 
 
-def record_of_job(job: KeptJob) -> JobRecord:
+def record_of_job(job: KeptJob, openings: Openings) -> JobRecord:
     ending = job.ending or Ending(job.status)
     log, logged, progress = ending.log, ending.logged, ending.progress
     if job.status is JobStatus.RUNNING:
@@ -166,15 +167,15 @@ def record_of_job(job: KeptJob) -> JobRecord:
         expires=job.expires,
         key=job.terms.key if job.successor is None else None,
         metadata=job.terms.metadata or {},
-        waits_for=_waits_for(job),
+        waits_for=_waits_for(job, openings),
         may_fail=job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail,
     )
 
 
-def _waits_for(job: KeptJob) -> str | None:
+def _waits_for(job: KeptJob, openings: Openings) -> str | None:
     if job.status is not JobStatus.PENDING:
         return None
     if job.unmet:
         needed = [need.new.name for need in job.needs() if need.status not in FINAL]
         return needs_of(job.unmet, needed[:NAMED])
-    return until(job.due) if job.due else FREE_WORKER
+    return until(job.due) if job.due else worker_or_limit(openings, job.place.queue, job.place.handler)

@@ -137,6 +137,19 @@ class Openings:
         keys = self._keys(queue, handler)
         return not keys or all(self._admits(self._limits[key]) for key in keys)
 
+    def barrier(self, queue: str, handler: str | None) -> tuple[Limit, float | None] | None:
+        """Return the limit that keeps one more of this queue and handler out, a paused one first; None if none does.
+
+        With it, when its rate lets in the next one; None where it is paused or full.
+        """
+        limits = [self._limits[key] for key in self._keys(queue, handler)]
+        for limit in sorted(limits, key=lambda limit: not limit.paused):
+            if limit.paused or self._is_full(limit):
+                return limit, None
+            if (opens := self._opens_at(limit)) > self._now:
+                return limit, opens
+        return None
+
     def take(self, queue: str, handler: str | None) -> None:
         """Count one that starts."""
         for key in self._keys(queue, handler):
@@ -153,16 +166,23 @@ class Openings:
         return [key for key in named if key in self._limits]
 
     def _admits(self, limit: Limit) -> bool:
-        if limit.paused or (limit.at_once is not None and self._running[limit.key] >= limit.at_once):
+        if limit.paused or self._is_full(limit):
             self.held_back = True
             return False
-        if limit.rate is None:
-            return True
-        opens = _whole_at(limit, self._now) - limit.rate.interval * (limit.rate.burst - 1)
+        opens = self._opens_at(limit)
         if opens <= self._now:
             return True
         self.next_at = opens if self.next_at is None else min(self.next_at, opens)
         return False
+
+    def _is_full(self, limit: Limit) -> bool:
+        return limit.at_once is not None and self._running[limit.key] >= limit.at_once
+
+    def _opens_at(self, limit: Limit) -> float:
+        """Return when the rate of a limit lets in the next one; in the past where there is none."""
+        if limit.rate is None:
+            return 0.0
+        return _whole_at(limit, self._now) - limit.rate.interval * (limit.rate.burst - 1)
 
 
 def _whole_at(limit: Limit, now: float) -> float:

@@ -42,7 +42,6 @@ from .records import (
     Settled,
     Skipped,
     StoredRun,
-    flow_key,
 )
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
@@ -116,11 +115,7 @@ class MemoryStore:
 
     async def run(self, run_id: int) -> StoredRun | None:
         run = self._runs.get(run_id)
-        if run is None:
-            return None
-        opened = OpenedRun(run_id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
-        new, key = run.new, flow_key(run.new.flow, run.new.digest)
-        return StoredRun(new.flow, key, new.params, opened, run.cancelled, run.status)
+        return None if run is None else memory_views.stored_run(run)
 
     async def claim(self, limit: int, now: float) -> Claims:
         while (first := self._delayed.first()) is not None and first[0] <= now:
@@ -283,7 +278,8 @@ class MemoryStore:
         return self._terms.told()
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
-        return [record_of_job(job) for job in self._runs[run_id].jobs.values()]
+        openings = self._ready.openings(time.time())
+        return [record_of_job(job, openings) for job in self._runs[run_id].jobs.values()]
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         return [job.new.name for job in itertools.islice(self._jobs.values(), limit)]
@@ -293,10 +289,10 @@ class MemoryStore:
 
     async def job(self, job_id: int) -> JobRecord | None:
         job = self._jobs.get(job_id)
-        return record_of_job(job) if job is not None else None
+        return record_of_job(job, self._ready.openings(time.time())) if job is not None else None
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
-        return memory_views.jobs(self._jobs, self._runs, wanted)
+        return memory_views.jobs(self._jobs, self._runs, wanted, self._ready.openings(time.time()))
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return {number: None for number in jobs if number not in self._jobs}

@@ -67,13 +67,17 @@ class ReadyJobs:
         """Take out the jobs to start now, at most *limit*; return their numbers, and when a rate lets in more."""
         if limit <= 0 or not self._lanes:
             return [], None
-        openings = Openings(self._limits.values(), self._running(), now) if self._limits else _NONE
+        openings = self.openings(now)
         chosen = choose(self._lanes.values(), limit, openings, self._shares)
         if chosen:
             for key in [key for key, lane in self._lanes.items() if not lane.line]:
                 del self._lanes[key]
             self._limits.update(openings.used)
         return chosen, openings.next_at
+
+    def openings(self, now: float) -> Openings:
+        """Return what the limits let in."""
+        return Openings(self._limits.values(), self._running(), now) if self._limits else _NONE
 
     def give_back(self, place: Place) -> None:
         """Put a job back that was to start and has not; it has used nothing of a rate."""

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from .filters import JobFilter
 from .kept import KeptJob, KeptRun, record_of_job, record_of_run
-from .records import JobRecord, JobStatus, Outputs
+from .limits import Openings
+from .records import JobRecord, JobStatus, OpenedRun, Outputs, StoredRun, flow_key
 from .run_records import RunFilter, RunRecord
 
 
@@ -23,12 +24,15 @@ def find(known: dict[int, KeptJob], kept: dict[int, KeptRun], number: int) -> Ke
     return job
 
 
-def jobs(known: dict[int, KeptJob], kept: dict[int, KeptRun], wanted: JobFilter) -> Sequence[JobRecord]:
+def jobs(
+    known: dict[int, KeptJob], kept: dict[int, KeptRun], wanted: JobFilter, openings: Openings
+) -> Sequence[JobRecord]:
     """Return the newest jobs, the newest last."""
     found = (
         record
         for job in _newest_first(known, kept)
-        if (not wanted.statuses or job.status in wanted.statuses) and wanted.accepts(record := record_of_job(job))
+        if not wanted.statuses or job.status in wanted.statuses
+        if wanted.accepts(record := record_of_job(job, openings))
     )
     return list(itertools.islice(found, wanted.limit))[::-1]
 
@@ -44,6 +48,12 @@ def _newest_first(known: dict[int, KeptJob], kept: dict[int, KeptRun]) -> Iterat
     of_runs = (job for run in reversed(kept.values()) for job in reversed(run.jobs.values()))
     ended = (job for job in of_runs if job.id not in known)
     return heapq.merge(reversed(known.values()), ended, key=lambda job: job.id, reverse=True)
+
+
+def stored_run(run: KeptRun) -> StoredRun:
+    """Return what is known of a run."""
+    new, opened = run.new, OpenedRun(run.id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
+    return StoredRun(new.flow, flow_key(new.flow, new.digest), new.params, opened, run.cancelled, run.status)
 
 
 def outputs(jobs: dict[str, KeptJob], names: Collection[str]) -> Outputs:

@@ -73,7 +73,7 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
         "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
         (job_id,),
     )
-    unmet, owner, _, result, trace, log, history = row[len(_FIELDS) :]
+    unmet, owner, _, _, result, trace, log, history = row[len(_FIELDS) :]
     result = None if result is None else json.loads(result)
     others = waiting.owners_of(db, dead)
     details = {
@@ -140,7 +140,7 @@ def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> Jo
     fields = dict(zip(_FIELDS, row, strict=False))
     status, due, metadata = JobStatus(fields.pop("status")), fields.pop("due") or None, fields.pop("metadata")
     fields["may_fail"] = bool(fields["may_fail"])
-    waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 3], others)
+    waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 4], others)
     done, total = fields.pop("done"), fields.pop("total")
     progress, more = None if done is None else (done, total), {} if metadata is None else json.loads(metadata)
     return JobRecord(**fields, status=status, due=due, waits_for=waits_for, progress=progress, metadata=more, **details)

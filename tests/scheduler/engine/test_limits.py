@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from lifecycle import Rate
-from lifecycle.scheduler import Scheduler, handler
+from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey
 from lifecycle.scheduler._store.outside import StoreFile
 
@@ -145,3 +145,36 @@ async def test_wrong_limits_are_refused(settings: dict[str, Any], error: type[Ex
             with pytest.raises((TypeError, ValueError), match="queue"):
                 await scheduler.submit(work, "x", queue=queue)  # type: ignore[call-overload]
         assert await scheduler.limits.records() == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("key", [{"queue": "narrow"}, {"handler": "limits.work"}, {}], ids=["queue", "handler", "all"])
+async def test_a_job_says_which_limit_it_waits_for(tmp_path: Path, durable: bool, key: dict[str, str]) -> None:
+    """A pause before all others; in a list and by itself, and from outside."""
+    name = next((f"{kind} {name!r}" for kind, name in key.items()), "the whole store")
+    path = tmp_path / "jobs.sqlite" if durable else None
+    async with Scheduler(path, workers=1, drain_timeout=0.0) as scheduler:
+        await scheduler.limits.set(**key, limit=0)
+        job = await scheduler.submit(work, "x", queue="narrow")
+
+        async def waits_for() -> str:
+            shown = await scheduler.job(job.id)
+            assert shown is not None
+            assert [one.waits_for for one in await scheduler.jobs(status=JobStatus.PENDING)] == [shown.waits_for]
+            if path is not None:
+                assert shown.waits_for in [one.waits_for for one in StoreFile(path).jobs()]
+            assert shown.waits_for is not None
+            return shown.waits_for
+
+        assert await waits_for() == f"a place of {name}: 0 of 0 are taken"
+        await scheduler.limits.pause(**key)
+        assert await waits_for() == f"{name} to be resumed"
+        await scheduler.limits.set(**key, rate=Rate(1, per=3600.0))
+        await scheduler.limits.resume(**key)
+        assert (await job.wait()).succeeded
+        job = await scheduler.submit(work, "x", queue="narrow")
+        assert (await waits_for()).startswith(f"the rate of {name}, which lets in the next one at 20")
+        await scheduler.limits.set(queue="else", limit=0)
+        await scheduler.limits.pause(queue="narrow")
+        assert await waits_for() == "queue 'narrow' to be resumed"

@@ -25,6 +25,7 @@ from lifecycle.scheduler._store import admission, claiming, memory, operations, 
 from lifecycle.scheduler._store.admission import Admitted
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.kept import record_of_job
+from lifecycle.scheduler._store.limits import Openings
 from lifecycle.scheduler._store.records import Ending, NewJob
 from lifecycle.scheduler._store.terms import Terms, Twin
 
@@ -183,7 +184,7 @@ class Memory:
         self._do(self.store.cancel(job, "why", self.now))
 
     def unfinished(self) -> dict[int, tuple[str, str | None]]:
-        records = (record_of_job(job) for job in self.store._jobs.values())
+        records = (record_of_job(job, Openings(())) for job in self.store._jobs.values())
         return {record.id: (record.status.value, record.key) for record in records}
 
     def _do(self, step: Coroutine[Any, Any, Any]) -> Any:
