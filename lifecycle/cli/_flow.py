@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 
 from ..scheduler import load_flow
-from ._careful import Command
+from ._careful import Group
 from ._common import existing_file, handlers_option, refusing
 from .show._flow import as_svg, as_text
 from .show._lines import say
 from .show._plain import PlainDisplay
 
 
-@click.group()
+@click.group(cls=Group)
 def flow() -> None:
     """Look at a flow."""
 
 
-@flow.command(cls=Command)
+@flow.command()
 @click.argument("file", type=existing_file)
 @handlers_option
 @click.option("--svg", is_flag=True, help="An SVG image.")

@@ -12,6 +12,7 @@ from ..scheduler import JobRecord
 from ..scheduler._ground.limits import LOG_LINES
 from ..scheduler._ground.text import plural
 from ..scheduler._store.outside import StoreFile
+from ._careful import Command
 from ._common import database, refusing, store_file, unknown
 from .show._lines import complain, say
 from .show._plain import PlainDisplay
@@ -20,7 +21,7 @@ INTERVAL: Final = 0.5
 """Seconds between two looks: a scheduler writes once a second what its jobs have logged."""
 
 
-@click.command("log")
+@click.command("log", cls=Command)
 @click.argument("job")
 @click.option("-f", "--follow", is_flag=True, help="Print what is logged from now on as well, until the job has ended.")
 @database

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,7 +38,9 @@ from ._owned import still_owned
 from ._params import values_from_texts
 from ._streams import output_for_us
 from .show._display import Display
+from .show._flow import as_table, as_text
 from .show._json import JsonDisplay
+from .show._lines import say, say_json
 from .show._logging import job_log_in_last_resort
 from .show._plain import PlainDisplay
 
@@ -56,6 +58,7 @@ from .show._plain import PlainDisplay
 @store_patience_option
 @max_crashes_option
 @click.option("--fresh", is_flag=True, help="Cancel what is left of an unfinished run and begin a new one.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, in which order; run and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
 @click.pass_context
 def run(
@@ -72,16 +75,21 @@ def run(
     store_patience: float,
     max_crashes: int,
     fresh: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Run the flow in the file FLOW to its end.
 
     Exit code 0 only if every job succeeded, 1 if some did not, 2 for bad input, 130 or 143 if interrupted.
     """
-    display = choose_display(context.with_resource(output_for_us()) if as_json else None)
+    json_to = context.with_resource(output_for_us()) if as_json else None
+    display = choose_display(json_to)
     threads = frozenset(threading.enumerate())
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))
     values = refusing(display, lambda: values_from_texts(loaded, params))
+    if dry_run:
+        show_plan(loaded, refusing(display, lambda: loaded.bind(values)), json_to)
+        return
     scheduler = Scheduler(
         db,
         workers=workers,
@@ -112,6 +120,15 @@ def choose_display(json_to: TextIO | None) -> Display:
     from .show._live import LiveDisplay
 
     return LiveDisplay()
+
+
+def show_plan(flow: Flow, params: Mapping[str, Any], json_to: TextIO | None) -> None:
+    """Print what would run: the jobs by levels, with the values of the parameters."""
+    if json_to is not None:
+        say_json(as_table(flow, params), json_to)
+        return
+    for line in as_text(flow, params):
+        say(line)
 
 
 class _Running:

@@ -39,6 +39,7 @@ ARGUMENTS = {
     "jobs list": ["--db", "jobs.sqlite"],
     "jobs show": ["1", "--db", "jobs.sqlite"],
     "jobs cancel": ["1", "--db", "jobs.sqlite"],
+    "flow show": ["flow.toml"],
     "jobs log": ["1", "--db", "jobs.sqlite"],
     "jobs set": ["1", "--priority", "1", "--db", "jobs.sqlite"],
     "jobs retry": ["1", "--db", "jobs.sqlite"],

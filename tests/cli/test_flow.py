@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from lifecycle.cli import cli
 from lifecycle.cli.show._flow import as_svg, as_text, levels_of
 
-from ..scheduler.tools import flow_of
+from ..scheduler.tools import Cli, flow_of
 
 TEXT = """
 name = "draw"
@@ -80,3 +81,62 @@ def test_a_long_chain_is_drawn(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "star.toml"), "--svg"]).output.startswith("<svg")
     (tmp_path / "wrong.toml").write_text("x = 1")
     assert CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "wrong.toml")]).exit_code == 2
+
+
+PLAN = """
+handlers = "noisy.py"
+[params]
+host = { type = "string" }
+parts = { type = "integer", default = 3 }
+[blocks.build]
+shell = ["touch", "built"]
+[blocks.late]
+needs = ["build"]
+call = "noisy.write"
+args = ["${params.host}"]
+[blocks.early]
+needs = [{ block = "build", may_fail = true }]
+priority = 1
+sleep = 0
+[finally.end]
+sleep = 0
+"""
+
+NOISY = """
+from lifecycle.scheduler import handler
+print("loaded")
+@handler("noisy.write")
+def write(host):
+    open("written", "w")
+"""
+
+
+def test_a_dry_run_says_what_would_run_and_does_nothing(tmp_path: Path) -> None:
+    """For people and for machines, whatever the handlers print; no database is made, and none is locked."""
+    command = Cli(tmp_path)
+    command.write("noisy.py", NOISY)
+    asked = ("run", command.write("plan.toml", PLAN), "--db", "jobs.sqlite", "--dry-run")
+    shown = command.run(*asked, "--param", "host=web1")
+    assert (shown.returncode, shown.stdout.splitlines()[1:]) == (0, [
+        "flow plan: 4 jobs, 2 parameters", '  host = "web1"', "  parts = 3",
+        "level 1", "  build  shell",
+        "level 2", "  early  sleep  needs build (may fail)  priority 1", "  late   call  needs build",
+        "level 3, finally", "  end    sleep",
+    ])  # fmt: skip
+    plan = json.loads(command.run(*asked, "--param", "host=web1", "--json").stdout)
+    assert (plan["event"], plan["flow"], plan["params"]) == ("plan", "plan", {"host": "web1", "parts": 3})
+    assert [[job["job"] for job in level] for level in plan["levels"]] == [["build"], ["early", "late"], ["end"]]
+    early = plan["levels"][1][0]
+    assert (early["needs"], early["may_fail"], early["priority"]) == (["build"], ["build"], 1)
+    assert sorted(path.name for path in command.directory.iterdir() if path.is_file()) == ["noisy.py", "plan.toml"]
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(tmp_path: Path) -> None:
+    """With the same words and exit code: a missing parameter, a secret that is not there."""
+    command = Cli(tmp_path)
+    command.write("noisy.py", NOISY)
+    for text in (PLAN, PLAN.replace('host = { type = "string" }', "").replace("params.host", "env:NOT_THERE_AT_ALL")):
+        flow = command.write("plan.toml", text)
+        dry, real = (command.run("run", flow, *more) for more in (["--dry-run"], []))
+        assert (dry.returncode, dry.stderr) == (real.returncode, real.stderr) == (2, real.stderr)
+        assert real.stderr

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 from ...scheduler import Flow
 from ...scheduler._blocks.flow import JobSpec
@@ -25,7 +26,7 @@ path { fill: none; stroke: #89a } .may_fail { stroke-dasharray: 4 }
 
 
 def levels_of(flow: Flow) -> list[list[JobSpec]]:
-    """Return the jobs of a flow in levels: each job is one below the lowest that it needs."""
+    """Return the jobs of a flow in levels: each job is one below the lowest that it needs; the most urgent first."""
     level: dict[str, int] = {}
     waiting = list(flow.jobs)
     while waiting:  # without recursion: flows can be long
@@ -38,12 +39,13 @@ def levels_of(flow: Flow) -> list[list[JobSpec]]:
     levels: list[list[JobSpec]] = [[] for _ in range(1 + max(level.values()))]
     for name, spec in flow.jobs.items():
         levels[level[name]].append(spec)
-    return levels
+    return [sorted(one, key=lambda spec: -spec.priority) for one in levels]
 
 
-def as_text(flow: Flow) -> list[str]:
-    """Return the lines that show a flow."""
+def as_text(flow: Flow, params: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the lines that show a flow, with the values of its parameters where they are given."""
     lines = [f"flow {flow.name}: {plural(len(flow.jobs), 'job')}, {plural(len(flow.params), 'parameter')}"]
+    lines += [f"  {name} = {json.dumps(value)}" for name, value in (params or {}).items()]
     width = max(len(name) for name in flow.jobs)
     for number, level in enumerate(levels_of(flow), 1):
         last = any(spec.last for spec in level)
@@ -53,7 +55,7 @@ def as_text(flow: Flow) -> list[str]:
 
 
 def _facts(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> list[str]:
-    needs = [name for name in spec.needs if not spec.last or jobs[name].last]
+    needs = _needs(spec, jobs)
     named = [f"{name} (may fail)" if name in spec.tolerates else name for name in needs[:NAMED]]
     more = [f"{len(needs) - NAMED:,} more"] if len(needs) > NAMED else []
     facts = {
@@ -65,6 +67,32 @@ def _facts(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> list[str]:
         "timeout": duration(spec.block.timeout) if spec.block.timeout else "",
     }
     return [spec.block.kind, *(f"{what} {said}" for what, said in facts.items() if said)]
+
+
+def as_table(flow: Flow, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same as a plain table."""
+    levels = [[_job(spec, flow.jobs) for spec in level] for level in levels_of(flow)]
+    return {"event": "plan", "flow": flow.name, "params": dict(params), "levels": levels}
+
+
+def _job(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> dict[str, Any]:
+    return {
+        "job": spec.name,
+        "kind": spec.block.kind,
+        "needs": _needs(spec, jobs),
+        "may_fail": [name for name in spec.needs if name in spec.tolerates],
+        "when": spec.when,
+        "finally": spec.last,
+        "priority": spec.priority,
+        "delay": spec.delay,
+        "retries": spec.retries,
+        "timeout": spec.block.timeout,
+    }
+
+
+def _needs(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> list[str]:
+    """Return what a job needs; what is done at last needs all others, which nobody wants to read."""
+    return [name for name in spec.needs if not spec.last or jobs[name].last]
 
 
 def as_svg(flow: Flow) -> str:
