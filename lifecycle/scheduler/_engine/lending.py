@@ -113,6 +113,9 @@ class Lending:
         away = self._away.pop(attempt.claimed.id, None)
         if away is None or away.held:
             return True
+        if away.turn is not None:  # of a task that the handler has left behind
+            self._coming_back.remove(away)
+            self._end_turn(away)
         self._has_it_again(away)
         return False
 
@@ -127,12 +130,12 @@ class Lending:
             awaited: what is waited for.
             wait: waits for it.
         """
-        running = self._workers.running.get(number)
-        if running is None or running.claimed.attempt != attempt:  # a task that has outlived its job
+        claimed = self._runs(number, attempt)
+        if claimed is not None:
+            await self._prepare(claimed, awaited)
+        if self._runs(number, attempt) is None:  # a task that has outlived its job, maybe just now
             await wait()
             return
-        claimed = running.claimed
-        await self._prepare(claimed, awaited)
         away = self._away.setdefault(number, _Away())
         away.awaited.append(awaited)
         self._leave(away)
@@ -143,9 +146,15 @@ class Lending:
                 away.awaited.remove(awaited)
             await self._come_back(away)
         finally:
-            if not away.awaited and self._away.get(number) is away:
+            if not away.awaited and away.turn is None:  # else it is for another of its tasks to come back
                 self._be_back(away)
-                del self._away[number]
+                if self._away.get(number) is away:
+                    del self._away[number]
+
+    def _runs(self, number: int, attempt: int) -> Claimed | None:
+        """Return what was claimed, None when this attempt has ended."""
+        running = self._workers.running.get(number)
+        return running.claimed if running is not None and running.claimed.attempt == attempt else None
 
     async def _prepare(self, claimed: Claimed, awaited: Awaited) -> None:
         if circle := self._circle(claimed, awaited):
@@ -165,17 +174,18 @@ class Lending:
             self._workers.lend_worker()
 
     async def _come_back(self, away: _Away) -> None:
-        if away.awaited or away.held:
+        if away.awaited or away.held or away.turn is not None or self._workers.has_free_worker():
             return
-        if not self._workers.has_free_worker():
-            away.turn = anyio.Event()
-            self._coming_back.append(away)
-            await away.turn.wait()
+        turn = away.turn = anyio.Event()
+        self._coming_back.append(away)
+        try:
+            await turn.wait()
+        finally:
+            if away.turn is turn:  # it was cancelled while it came back
+                self._coming_back.remove(away)
+                away.turn = None
 
     def _be_back(self, away: _Away) -> None:
-        if away.turn is not None:  # it was cancelled while it came back
-            self._coming_back.remove(away)
-            away.turn = None
         if not away.held:
             self._has_it_again(away)
             self._workers.take_worker()

@@ -263,10 +263,33 @@ async def test_a_task_that_outlives_its_job_lends_nothing(bubble: Bubble) -> Non
         assert (await (await scheduler.submit(anyio.sleep, 0)).wait()).succeeded
 
 
+@virtual
+async def test_a_job_that_ends_while_its_task_comes_back_takes_no_worker_with_it(bubble: Bubble) -> None:
+    """The task that it has left behind does not get one in its place, which nobody would give back."""
+    stray: list[asyncio.Task[Any]] = []
+
+    async with Scheduler(workers=1) as scheduler:
+
+        async def leaves() -> None:
+            awaited = await scheduler.submit(anyio.sleep, 1)
+            stray.append(asyncio.create_task(awaited.wait()))
+            await anyio.sleep(2)  # meanwhile another job has the worker
+
+        jobs = [await scheduler.submit(leaves), await scheduler.submit(anyio.sleep, 5)]
+        jobs.append(await scheduler.submit(anyio.sleep, 1))
+        with anyio.fail_after(60):
+            for job in jobs:
+                assert (await job.wait()).succeeded
+            await stray[0]
+        assert bubble.clock.now == 7
+        assert (scheduler.statistics().running, scheduler.statistics().waiting) == (0, 0)
+
+
 ACTS = st.recursive(
     st.tuples(st.just("sleep"), st.integers(0, 3)),
     lambda inner: (
         st.tuples(st.sampled_from(["submit", "both", "late"]), st.lists(inner, max_size=3))
+        | st.tuples(st.just("leave"), st.integers(0, 3), st.lists(inner, max_size=2))
         | st.tuples(st.just("within"), st.integers(0, 3), st.lists(inner, max_size=2))
         | st.tuples(st.just("cancel"), st.integers(0, 3), st.lists(inner, max_size=2))
     ),
@@ -277,6 +300,7 @@ ACTS = st.recursive(
 async def play(bubble: Bubble, workers: int, program: list[Any]) -> None:
     """Run jobs that submit jobs and wait for them in every way, and check the accounts at the end."""
     working = most = overdue = 0
+    stray: list[asyncio.Task[Any]] = []
     async with Scheduler(workers=workers, cancel_timeout=1) as scheduler:
 
         async def act(what: Any) -> None:
@@ -291,6 +315,10 @@ async def play(bubble: Bubble, workers: int, program: list[Any]) -> None:
                     working -= 1
                 return
             jobs = [await scheduler.submit(act, inner, priority=len(rest)) for inner in rest[-1]]
+            if kind == "leave":
+                stray.extend(asyncio.create_task(job.wait()) for job in jobs)
+                await anyio.sleep(rest[0])
+                return
             if kind == "both":
                 async with anyio.create_task_group() as group:
                     for job in jobs:
@@ -313,6 +341,7 @@ async def play(bubble: Bubble, workers: int, program: list[Any]) -> None:
             for job in first:
                 assert (await job.wait()).succeeded
             await scheduler.drain()
+            await asyncio.gather(*stray)
         engine: Any = scheduler._life.engine
         assert (engine._busy, engine.lending.lent, engine.lending._away, engine.running) == (0, 0, {}, {})
         assert not engine.lending._coming_back
