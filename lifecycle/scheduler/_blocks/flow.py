@@ -72,6 +72,9 @@ class FlowSchedule:
     fixed_delay: float | None
     missed: str
     misfire_grace: float | None
+    max_instances: int | None
+    overlap: str
+    jitter: float
     priority: int
     params: Mapping[str, Any]
 

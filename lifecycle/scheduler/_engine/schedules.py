@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from .._blocks.flow import Flow
-from .._ground.checks import check_integer, check_seconds
+from .._ground.checks import check_integer, check_seconds, wall_time
 from .._ground.text import one_line, shorten
+from .._store.pace import OVERLAPS, Overlap, Pace
 from .._store.records import NewJob, NewRun, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._store.schedule_records import NewSchedule, ScheduleRecord
@@ -118,6 +120,7 @@ def new_schedule(
     fixed_delay: float | None,
     missed: str,
     misfire_grace: float | None,
+    pace: Pace,
     settings: Mapping[str, Any],
 ) -> NewSchedule:
     """Return a schedule to be stored.
@@ -144,9 +147,35 @@ def new_schedule(
         handler = find_handler(work, registered_handlers(), durable=durable)
         new = new_job(handler, args, call_settings({"name": name, **settings}), durable=durable)
         key = handler.name
-    schedule = NewSchedule(label, kind, rule, zone, missed, misfire_grace, new, key)
+    schedule = NewSchedule(label, kind, rule, zone, missed, misfire_grace, new, key, pace)
     check(schedule)
     return schedule
+
+
+def new_pace(
+    max_instances: int | None,
+    overlap: Overlap,
+    jitter: float,
+    starts: datetime | float | None,
+    ends: datetime | float | None,
+) -> Pace:
+    """Return what a schedule says beside its due times.
+
+    Raises:
+        TypeError, ValueError: something of it is not right.
+    """
+    if max_instances is not None:
+        check_integer(max_instances, "max_instances", 1, 1_000_000)
+    if overlap not in OVERLAPS:
+        kind = ValueError if isinstance(overlap, str) else TypeError
+        raise kind(f"overlap must be one of {', '.join(OVERLAPS)}, got {overlap!r}")
+    if max_instances is None and overlap != "skip":
+        raise TypeError("overlap is for a schedule with max_instances")
+    check_seconds(jitter, "jitter", needed=True)
+    begins, until = wall_time(starts, "starts"), wall_time(ends, "ends")
+    if begins is not None and until is not None and until < begins:
+        raise ValueError("ends comes before starts")
+    return Pace(max_instances, overlap, float(jitter), begins, until)
 
 
 def _scheduled_run(

@@ -10,7 +10,7 @@ from .._blocks.flow import Flow
 from .intake import submit_call, submit_flow
 from .job import FlowRun, Job
 from .life import Life
-from .schedules import Schedule, new_schedule
+from .schedules import Schedule, new_pace, new_schedule
 
 
 class Submitting:
@@ -111,6 +111,11 @@ class Submitting:
         fixed_delay: float | None = None,
         missed: Literal["coalesce", "drop", "burst"] = "coalesce",
         misfire_grace: float | None = None,
+        max_instances: int | None = None,
+        overlap: Literal["skip", "queue", "cancel_running"] = "skip",
+        jitter: float = 0.0,
+        starts: datetime | float | None = None,
+        ends: datetime | float | None = None,
         **settings: Any,
     ) -> Schedule:
         """Start a call, or a run of a flow, again and again when it is due; return a handle on the schedule.
@@ -119,8 +124,8 @@ class Submitting:
         job or run for each due time, however the process ended and however many schedulers share the store. Scheduling
         the same name again changes it; its due times stay as they are unless its timing has changed.
 
-        Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, except
-        with ``fixed_delay``, whose next run is due that long after the end of the last one.
+        Due times are wall-clock times. A run that is still waiting or running does not hold the next one up, unless
+        ``max_instances`` says so; and with ``fixed_delay`` the next is due that long after the end of the last one.
 
         Do not use it for what belongs to one process or comes several times a second: ``lifecycle.fixed_rate`` and the
         other timers write nothing.
@@ -138,6 +143,15 @@ class Submitting:
             missed: what becomes of due times that passed while no scheduler looked. ``coalesce``: the newest is run;
                 ``drop``: when more than one has passed, none is; ``burst``: all are.
             misfire_grace: seconds after which a due time is missed for good; None for never.
+            max_instances: how many of its runs may be unfinished at once, those that were triggered included; None for
+                no bound.
+            overlap: what becomes of one more. ``skip``: it is skipped, and counted; ``queue``: one waits until another
+                has ended, further ones are skipped; ``cancel_running``: the oldest is cancelled, and the newest begins
+                when that has ended.
+            jitter: a run starts up to so many seconds after it was due; how many is drawn from the due time.
+            starts: the point in time before which it is not due: a datetime with a time zone, or seconds since 1970. A
+                rate and a delay begin then.
+            ends: the point in time after which it is not due any more.
             settings: ``priority``, ``retries``, ``backoff``, ``timeout``, ``queue``, ``expires`` and ``metadata`` as
                 for `submit`, for each of its jobs; for a flow ``params``, and ``priority``, which is added to that of
                 each job.
@@ -161,6 +175,7 @@ class Submitting:
             fixed_delay=fixed_delay,
             missed=missed,
             misfire_grace=misfire_grace,
+            pace=new_pace(max_instances, overlap, jitter, starts, ends),
             settings=settings,
         )
         if isinstance(work, Flow):

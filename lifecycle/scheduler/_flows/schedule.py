@@ -10,6 +10,7 @@ from .._blocks.flow import FlowSchedule
 from .._ground.text import listing
 from .._language.params import Param, check_params
 from .._language.table import TableReader
+from .._store.pace import OVERLAPS
 from .._store.rules import MISSED, SHORTEST
 
 PRIORITY_BOUND = 1_000_000
@@ -35,13 +36,24 @@ def read_schedule(flow: TableReader, params: Mapping[str, Param]) -> FlowSchedul
         fixed_delay=_period(reader, "fixed_delay"),
         missed=reader.choice("missed", MISSED),
         misfire_grace=reader.seconds("misfire_grace"),
+        max_instances=reader.integer("max_instances", 1, minimum=1, maximum=1_000_000)
+        if "max_instances" in reader
+        else None,
+        overlap=reader.choice("overlap", OVERLAPS),
+        jitter=reader.seconds("jitter", 0.0) or 0.0,
         priority=reader.integer("priority", 0, minimum=-PRIORITY_BOUND, maximum=PRIORITY_BOUND),
         params=reader.table("params"),
     )
+    if schedule.overlap != "skip" and schedule.max_instances is None:
+        reader.problem("overlap", "is for a schedule with max_instances")
     _check_cron(reader, schedule)
     check_params(params, schedule.params, reader.problem)
     reader.finish()
     return schedule
+
+
+def _instances(reader: TableReader) -> int | None:
+    return reader.integer("max_instances", 1, minimum=1, maximum=1_000_000) if "max_instances" in reader else None
 
 
 def _period(reader: TableReader, key: str) -> float | None:

@@ -59,7 +59,7 @@ def shorten_waits(db: sqlite3.Connection, owner: int, now: float) -> None:
             AND (failures > 0 OR at IS NULL)""",
         {"owner": owner, "now": now},
     )
-    rows = db.execute("SELECT id, kind, rule, next_due FROM schedules WHERE next_due > ?", (now,)).fetchall()
-    for number, kind, rule, due in rows:
-        if (at := due_after_set_back(kind, rule, due, now)) is not None:
+    rows = db.execute("SELECT id, kind, rule, next_due, starts FROM schedules WHERE next_due > ?", (now,)).fetchall()
+    for number, kind, rule, due, starts in rows:
+        if (at := due_after_set_back(kind, rule, due, now, starts)) is not None:
             db.execute("UPDATE schedules SET anchor = ?, next_due = ? WHERE id = ?", (now, at, number))

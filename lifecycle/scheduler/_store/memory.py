@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._ground.bridge import Bell
@@ -15,11 +14,10 @@ from . import memory_views
 from .admission import AT_ONCE, Admitted
 from .filters import JobFilter
 from .kept import KeptJob, KeptRun, record_of_job, skip_of, start, told_of
-from .limit_record import LimitRecord
-from .limits import Limit, LimitKey
 from .line import Line
 from .memory_admission import admit
 from .memory_again import revive
+from .memory_limits import MemoryLimits
 from .memory_ready import Place, ReadyJobs
 from .memory_schedules import MemorySchedules
 from .memory_terms import MemoryTerms
@@ -47,14 +45,14 @@ from .revival import Revived
 from .run_records import RunFilter, RunRecord
 from .schedule_records import NewSchedule, ScheduleRecord, Submitted
 from .settling import skip_reason
-from .terms import NO_TERMS, expiry_reason
+from .terms import NO_TERMS
 from .waiting import LeftWork
 
 if TYPE_CHECKING:
     from .upkeep import StoreUpkeep
 
 
-class MemoryStore:
+class MemoryStore(MemoryLimits):
     """Keeps jobs for the life of one scheduler.
 
     A job by itself is forgotten when it has ended. The jobs of a run are kept until `forget`, because those that
@@ -72,7 +70,7 @@ class MemoryStore:
         self._started: dict[int, Place] = {}  # where those stood that run
         self._ready = ReadyJobs(lambda number: self._jobs[number].place, self._started.values)
         self._delayed: Line[tuple[float, int]] = Line()
-        self._schedules = MemorySchedules(self._submit)
+        self._schedules = MemorySchedules(self._submit, self._call_off)
         self._terms = MemoryTerms()
         self._bell = Bell()
         self._latest = 0.0  # the wall clock, when it was looked at last
@@ -131,9 +129,9 @@ class MemoryStore:
             if now < self._latest:
                 self._shorten_waits(now)
             self._latest = now
-            if self._expire(now):
+            expired, due = self._expire(now), self._schedules.fire_due(now)
+            if expired or self._terms.untold:
                 return ()
-            due = self._schedules.fire_due(now)
             claims = await self.claim(room(), now)
             if claims.jobs:
                 return claims.jobs
@@ -143,11 +141,8 @@ class MemoryStore:
 
     def _expire(self, now: float) -> bool:
         """Cancel what has waited for too long, with notices to the engine; return whether there was any."""
-        for number in (expired := self._terms.expired(now, AT_ONCE)):
-            job = self._jobs.get(number)
-            if job is not None and job.status is JobStatus.PENDING:
-                settled = self._end(job, JobStatus.CANCELLED, expiry_reason(job.attempt), now)
-                self._terms.note((told_of(job, job.error or ""), *settled.skipped), settled.run_finished)
+        expired = self._terms.expired(now, AT_ONCE)
+        self._terms.call_off([self._jobs[number] for number in expired if number in self._jobs], self._end, now)
         return bool(expired)
 
     def _shorten_waits(self, now: float) -> None:
@@ -326,19 +321,6 @@ class MemoryStore:
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return self._schedules.trigger(name, flows)
 
-    async def limits(self) -> Sequence[LimitRecord]:
-        return self._ready.records()
-
-    async def put_limit(self, new: Limit) -> None:
-        self._ready.put_limit(replace(new, paused=self._ready.limit(new.key).paused))
-        self._bell.ring()
-
-    async def pause(self, key: LimitKey, *, paused: bool) -> bool:
-        old = self._ready.limit(key)
-        self._ready.put_limit(replace(old, paused=paused))
-        self._bell.ring()
-        return old.paused != paused
-
     def upkeep(self) -> StoreUpkeep | None:
         return None
 
@@ -350,6 +332,10 @@ class MemoryStore:
         if isinstance(work, NewRun):
             return Submitted(run=self._add_run(work).id)
         return Submitted(job=self.add(work).id)
+
+    def _call_off(self, work: Submitted, reason: str) -> None:
+        jobs = [self._jobs[work.job]] if work.job is not None else list(self._runs[work.run or 0].jobs.values())
+        self._terms.call_off(jobs, self._end, time.time(), reason)
 
     def _add_run(self, new: NewRun) -> KeptRun:
         run = KeptRun(next(self._run_numbers), new, time.time(), unfinished=len(new.jobs))
@@ -410,7 +396,8 @@ class MemoryStore:
             del self._jobs[job.id]
             if job.new.terms is not None:
                 self._terms.drop(job.id, job.new.terms.key, job.expires)
-            self._schedules.ended(Submitted(job=job.id), now)
+            if self._schedules.ended(Submitted(job=job.id), now):
+                self._bell.ring()
             if job.run is not None:
                 job.run.unfinished -= 1
                 if not job.run.unfinished:

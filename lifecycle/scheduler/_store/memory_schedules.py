@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from .pace import OVERTAKEN
 from .records import NewJob, NewRun
-from .rules import after_pause, due_after_set_back, fire, first_due
+from .rules import after_pause, anchor_of, due_after, due_after_set_back, fire, first_due, starting_at
 from .schedule_records import NewSchedule, ScheduleRecord, Submitted
+
+logger = logging.getLogger("lifecycle.scheduler")
 
 
 @dataclass(slots=True)
@@ -15,6 +19,7 @@ class _KeptSchedule:
     new: NewSchedule
     anchor: float
     record: ScheduleRecord
+    unfinished: dict[Submitted, None] = field(default_factory=dict)  # the oldest first
 
 
 class MemorySchedules:
@@ -22,27 +27,35 @@ class MemorySchedules:
 
     Args:
         submit: submits a job or a run.
+        call_off: cancels it, now or soon.
     """
 
-    def __init__(self, submit: Callable[[NewJob | NewRun], Submitted]) -> None:
+    def __init__(
+        self, submit: Callable[[NewJob | NewRun], Submitted], call_off: Callable[[Submitted, str], object]
+    ) -> None:
         self._submit = submit
+        self._call_off = call_off
         self._schedules: dict[str, _KeptSchedule] = {}
-        self._delays: dict[Submitted, _KeptSchedule] = {}  # of a fixed delay, by what runs now
+        self._submitted: dict[Submitted, _KeptSchedule] = {}  # what has not ended
 
     def put(self, new: NewSchedule, now: float) -> ScheduleRecord:
         """Store a schedule, or change the one of this name."""
         old = self._schedules.get(new.name)
         fields = (new.name, *new.timing, new.missed, new.misfire_grace)
         if old is None:
-            record = ScheduleRecord(*fields, False, first_due(new, now), None, None, 0, 0, new.flow, None, new.calls)
-            self._schedules[new.name] = _KeptSchedule(new, now, record)
+            due = first_due(new, now)
+            record = ScheduleRecord(*fields, False, due, None, None, 0, 0, new.flow, None, new.calls)
+            record = replace(record, **new.pace._asdict())
+            self._schedules[new.name] = _KeptSchedule(new, anchor_of(new, now), record)
             return record
-        same = old.new.timing == new.timing
+        same = (old.new.timing, *old.new.pace[3:]) == (new.timing, *new.pace[3:])
         before = old.record
         due = before.next_due if same else first_due(new, now)
-        old.new, old.anchor = new, old.anchor if same else now
+        old.new, old.anchor = new, old.anchor if same else anchor_of(new, now)
         counts = (before.last_due, before.last_job, before.runs, before.missed_runs)
-        old.record = ScheduleRecord(*fields, before.paused, due, *counts, new.flow, before.last_run, new.calls)
+        record = ScheduleRecord(*fields, before.paused, due, *counts, new.flow, before.last_run, new.calls)
+        held = before.waiting if same else None
+        old.record = replace(record, **new.pace._asdict(), waiting=held, skipped_runs=before.skipped_runs)
         return old.record
 
     def record(self, name: str) -> ScheduleRecord | None:
@@ -82,54 +95,97 @@ class MemorySchedules:
         schedule = self._schedules.get(name)
         if schedule is None or (schedule.new.flow is not None and schedule.new.handler not in flows):
             return None
-        return self._submit(schedule.new.work)
+        return self._run(schedule, schedule.new.work)
 
     def shorten_waits(self, now: float) -> None:
         """Let none wait for longer than was asked for: the clock was set back."""
         for schedule in self._schedules.values():
             new, due = schedule.new, schedule.record.next_due
-            if due is not None and (at := due_after_set_back(new.kind, new.rule, due, now)) is not None:
+            if due is not None and (at := _set_back(new, due, now)) is not None:
                 schedule.anchor, schedule.record = now, replace(schedule.record, next_due=at)
 
     def fire_due(self, now: float) -> float | None:
         """Submit what is due; return when the next is due."""
         dues = []
         for schedule in self._schedules.values():
-            due = schedule.record.next_due
-            if schedule.record.paused or due is None:
+            if schedule.record.paused:
                 continue
-            if due <= now:
-                due = self._fire(schedule, due, now)
+            due = schedule.record.next_due
+            if due is not None and due <= now:
+                due = self._look(schedule, due, now)
+            if schedule.record.waiting is not None and _has_room(schedule):
+                at = schedule.record.waiting
+                schedule.record = replace(schedule.record, waiting=None)
+                self._fire(schedule, at, now)
             if due is not None:
                 dues.append(due)
         return min(dues, default=None)
 
-    def _fire(self, schedule: _KeptSchedule, due: float, now: float) -> float | None:
-        firing = fire(schedule.new, schedule.anchor, due, now)
-        last = Submitted()
-        for _ in firing.runs:
-            last = self._submit(schedule.new.work)
+    def _look(self, schedule: _KeptSchedule, due: float, now: float) -> float | None:
+        """Submit what is due of a schedule, as far as there is room for it; return when it is due next."""
+        new = schedule.new
+        firing = fire(new, schedule.anchor, due, now)
         record = schedule.record
-        schedule.record = replace(
-            record,
-            next_due=firing.next_due,
-            last_due=firing.runs[-1] if firing.runs else record.last_due,
-            last_job=last.job or record.last_job,
-            last_run=last.run or record.last_run,
-            runs=record.runs + len(firing.runs),
-            missed_runs=record.missed_runs + firing.missed,
-        )
-        if firing.runs and schedule.new.kind == "fixed_delay":
-            self._delays[last] = schedule
-        return firing.next_due
+        missed = record.missed_runs + firing.missed
+        schedule.record = replace(record, next_due=firing.next_due, missed_runs=missed)
+        for at in firing.runs:
+            if _has_room(schedule):
+                self._fire(schedule, at, now)
+            else:
+                self._hold(schedule, at)
+                if new.kind == "fixed_delay":
+                    following = new.pace.within(due_after(new, schedule.anchor, now))
+                    schedule.record = replace(schedule.record, next_due=following)
+        return schedule.record.next_due
 
-    def ended(self, work: Submitted, now: float) -> None:
-        """Let a fixed delay begin: what it has submitted has ended."""
-        schedule = self._delays.pop(work, None) if self._delays else None
-        if schedule is not None and schedule.new.kind == "fixed_delay" and schedule.record.next_due is None:
-            schedule.record = replace(schedule.record, next_due=first_due(schedule.new, now))
+    def _fire(self, schedule: _KeptSchedule, at: float, now: float) -> None:
+        last = self._run(schedule, starting_at(schedule.new, at, now))
+        record = schedule.record
+        last_job, last_run = last.job or record.last_job, last.run or record.last_run
+        schedule.record = replace(record, last_due=at, last_job=last_job, last_run=last_run, runs=record.runs + 1)
+
+    def _run(self, schedule: _KeptSchedule, work: NewJob | NewRun) -> Submitted:
+        submitted = self._submit(work)
+        self._submitted[submitted] = schedule
+        schedule.unfinished[submitted] = None
+        return submitted
+
+    def _hold(self, schedule: _KeptSchedule, at: float) -> None:
+        """Let a due time wait, or skip it, because as many runs as there may be have not ended."""
+        pace, record = schedule.new.pace, schedule.record
+        if pace.overlap == "cancel_running":
+            self._call_off(next(iter(schedule.unfinished)), OVERTAKEN)
+        held, skips = pace.held(record.waiting, at)
+        if skips:
+            extra = {"schedule": record.name, "max_instances": pace.max_instances, "overlap": pace.overlap}
+            logger.info("run of a schedule skipped", extra=extra)
+        schedule.record = replace(schedule.record, waiting=held, skipped_runs=record.skipped_runs + skips)
+
+    def ended(self, work: Submitted, now: float) -> bool:
+        """Let a fixed delay begin, and make room: what was submitted has ended. Return whether it was a schedule's."""
+        schedule = self._submitted.pop(work, None) if self._submitted else None
+        if schedule is None:
+            return False
+        del schedule.unfinished[work]
+        record = schedule.record
+        if (
+            schedule.new.kind == "fixed_delay"
+            and record.next_due is None
+            and work in (Submitted(job=record.last_job), Submitted(run=record.last_run))
+        ):
+            schedule.record = replace(record, next_due=schedule.new.pace.within(now + float(schedule.new.rule)))
+        return True
 
     def clear(self) -> None:
         """Drop everything."""
         self._schedules.clear()
-        self._delays.clear()
+        self._submitted.clear()
+
+
+def _has_room(schedule: _KeptSchedule) -> bool:
+    limit = schedule.new.pace.max_instances
+    return limit is None or len(schedule.unfinished) < limit
+
+
+def _set_back(new: NewSchedule, due: float, now: float) -> float | None:
+    return due_after_set_back(new.kind, new.rule, due, now, new.pace.starts)

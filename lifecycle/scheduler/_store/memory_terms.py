@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from .kept import KeptJob, told_of
 from .line import Line
 from .messages import Notice
-from .records import JobStatus, NewJob, Skipped
+from .records import JobStatus, NewJob, Settled
+from .terms import expiry_reason
+
+End = Callable[[KeptJob, JobStatus, str, float], Settled]
 
 
 class MemoryTerms:
@@ -52,20 +56,25 @@ class MemoryTerms:
         first = self._expiring.first()
         return None if first is None else first[0]
 
-    def note(self, cancelled: Iterable[Skipped], run_finished: bool) -> None:
-        """Note what the engine is to be told of."""
-        self._notices += [
-            Notice(
-                0,
-                one.id,
-                one.run_id,
-                one.name,
-                one.reason,
-                JobStatus.CANCELLED,
-                run_finished and one.run_id is not None,
-            )
-            for one in cancelled
-        ]
+    def call_off(self, jobs: Iterable[KeptJob], end: End, now: float, reason: str | None = None) -> None:
+        """Cancel jobs, and note what the engine is to be told of: it stops those that run.
+
+        Without a *reason* it is that they have expired, and those that run go on.
+        """
+        for job in jobs:
+            why = reason or expiry_reason(job.attempt)
+            if job.status is JobStatus.PENDING:
+                settled = end(job, JobStatus.CANCELLED, why, now)
+                for one in (told_of(job, why), *settled.skipped):
+                    last = settled.run_finished and one.run_id is not None
+                    self._notices.append(Notice(0, one.id, one.run_id, one.name, one.reason, one.status, last))
+            elif job.status is JobStatus.RUNNING and reason is not None:
+                self._notices.append(Notice(0, job.id, job.run_id, job.new.name, why, job.status, False))
+
+    @property
+    def untold(self) -> bool:
+        """Whether there are notices."""
+        return bool(self._notices)
 
     def told(self) -> list[Notice]:
         """Return the notices and forget them."""

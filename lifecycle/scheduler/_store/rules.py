@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from lifecycle.types import CronRule, RateRule
 
+from .records import NewJob, NewRun
 from .schedule_records import NewSchedule
+from .terms import NO_TERMS
 
 BURST: Final = 100
 """Missed runs that are made up for in one transaction; the others in the next ones."""
@@ -43,8 +46,18 @@ class Firing(NamedTuple):
 
 
 def first_due(new: NewSchedule, now: float) -> float | None:
-    """Return when a schedule that begins *now* is due for the first time."""
-    return due_after(new, now, now)
+    """Return when a schedule that begins *now* is due for the first time; where it starts at a time, then."""
+    starts = new.pace.starts
+    if starts is None or starts <= now:
+        return new.pace.within(due_after(new, anchor_of(new, now), now))
+    if new.kind == "cron":
+        return new.pace.within(_rule(new, starts).after(starts - 0.001))
+    return new.pace.within(starts)
+
+
+def anchor_of(new: NewSchedule, now: float) -> float:
+    """Return the time from which a fixed rate counts, of a schedule that begins *now*."""
+    return now if new.pace.starts is None else new.pace.starts
 
 
 def due_after(new: NewSchedule, anchor: float, instant: float) -> float | None:
@@ -61,6 +74,14 @@ def after_pause(new: NewSchedule, anchor: float, due: float | None, now: float) 
 
 def fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
     """Return what to run of a schedule that was due at *due*, which has passed."""
+    if new.pace.within(due) is None:
+        return Firing((), None, 0)
+    now = now if new.pace.ends is None else min(now, new.pace.ends)
+    firing = _fire(new, anchor, due, now)
+    return firing._replace(next_due=new.pace.within(firing.next_due))
+
+
+def _fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
     grace = math.inf if new.misfire_grace is None else new.misfire_grace
     if new.kind == "fixed_delay":
         return Firing((due,), None, 0) if now - due <= grace else Firing((), due_after(new, anchor, now), 1)
@@ -75,13 +96,14 @@ def fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
     return Firing(runs, rule.after(newest), 1 + later - len(runs))
 
 
-def due_after_set_back(kind: str, rule: str, due: float, now: float) -> float | None:
+def due_after_set_back(kind: str, rule: str, due: float, now: float, starts: float | None = None) -> float | None:
     """Return when a schedule begins again that is due further away than it can be, since the clock was set back.
 
-    None for one that goes on as it is: a cron expression names instants, each of which is run once, however often the
-    clock shows it; and a fixed rate keeps its phase while that takes no longer than a minute.
+    None for one that goes on as it is: one that has not started yet; a cron expression, which names instants, each of
+    them run once, however often the clock shows it; and a fixed rate keeps its phase while that takes no longer than a
+    minute.
     """
-    if kind == "cron" or due <= now + float(rule) + (SET_BACK if kind == "fixed_rate" else 0.0):
+    if kind == "cron" or due == starts or due <= now + float(rule) + (SET_BACK if kind == "fixed_rate" else 0.0):
         return None
     return now + float(rule)
 
@@ -115,3 +137,17 @@ def _passed(new: NewSchedule, anchor: float, due: float, now: float) -> tuple[tu
         passed.append(following)
         following = rule.after(following)
     return tuple(passed), following
+
+
+def starting_at(new: NewSchedule, due: float, now: float) -> NewJob | NewRun:
+    """Return what to submit for a due time: with a jitter it starts a little later."""
+    start = new.pace.start_of(new.name, due)
+    if start <= now:
+        return new.work
+    if isinstance(new.work, NewJob):
+        return _not_before(new.work, start)
+    return replace(new.work, jobs=tuple(job if job.needs else _not_before(job, start) for job in new.work.jobs))
+
+
+def _not_before(job: NewJob, start: float) -> NewJob:
+    return job._replace(terms=(job.terms or NO_TERMS)._replace(at=start))

@@ -17,6 +17,7 @@ of a schedule
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .pace import ANY_PACE, Pace
 from .records import NewJob, NewRun
 
 
@@ -33,6 +34,7 @@ class NewSchedule:
         misfire_grace: seconds after which a late run is missed; None for any lateness.
         work: what is submitted each time: a job, or a run of a flow.
         handler: the name of the handler, or the flow's `flow_key`; a process that does not know it leaves it alone.
+        pace: how many runs at once, from when to when, and its jitter.
     """
 
     name: str
@@ -43,6 +45,7 @@ class NewSchedule:
     misfire_grace: float | None
     work: NewJob | NewRun
     handler: str
+    pace: Pace = ANY_PACE
 
     @property
     def timing(self) -> tuple[str, str, str | None]:
@@ -92,6 +95,12 @@ class ScheduleRecord:
         flow: the name of the flow that it runs, None when it calls a handler.
         last_run: the number of the flow's last run that was due.
         handler: the name of the handler that it calls, None when it runs a flow.
+        max_instances: how many of its runs may be unfinished at once; None for no bound.
+        overlap: what becomes of one more: ``skip``, ``queue`` or ``cancel_running``.
+        jitter: the longest time in seconds by which a run starts later than it was due.
+        starts, ends: the wall-clock times before and after which it is not due; None for no bound.
+        waiting: the due time of a run that waits until another has ended; None for none.
+        skipped_runs: how many were not submitted because others had not ended.
     """
 
     name: str
@@ -109,6 +118,13 @@ class ScheduleRecord:
     flow: str | None = None
     last_run: int | None = None
     handler: str | None = None
+    max_instances: int | None = None
+    overlap: str = "skip"
+    jitter: float = 0.0
+    starts: float | None = None
+    ends: float | None = None
+    waiting: float | None = None
+    skipped_runs: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a plain table."""

@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from .._ground.values import to_json
-from .operations import insert_job
+from .operations import cancel, cancel_run, insert_job
 from .owners import insert_run
+from .pace import OVERTAKEN, Pace
 from .records import NewJob, NewRun
-from .rules import after_pause, fire, first_due
+from .rules import after_pause, anchor_of, due_after, fire, first_due, starting_at
 from .schedule_records import NewSchedule, ScheduleRecord, Submitted
 from .terms import Terms
+
+logger = logging.getLogger("lifecycle.scheduler")
 
 AT_ONCE = 100
 """Schedules fired in one transaction; the others in the next ones."""
 
-_NEW = "name, kind, rule, timezone, missed, misfire_grace, job, handler"
+_PACE = "max_instances, overlap, jitter, starts, ends"
+_NEW = f"name, kind, rule, timezone, missed, misfire_grace, job, handler, {_PACE}"
 _RECORD = (
     "name, kind, rule, timezone, missed, misfire_grace, paused, next_due, last_due, last_job, runs, missed_runs, "
-    "json_extract(job, '$.flow'), last_run, CASE WHEN json_extract(job, '$.flow') IS NULL THEN handler END"
+    "json_extract(job, '$.flow'), last_run, CASE WHEN json_extract(job, '$.flow') IS NULL THEN handler END, "
+    f"{_PACE}, waiting, skipped_runs"
 )
 _KNOWN = "handler IN (SELECT value FROM json_each(?))"
 
 
 def put(db: sqlite3.Connection, new: NewSchedule, now: float) -> ScheduleRecord:
     """Store a schedule, or change the one of this name; its due times stay unless its timing has changed."""
-    old = db.execute("SELECT kind, rule, timezone FROM schedules WHERE name = ?", (new.name,)).fetchone()
-    values = (*new.timing, new.missed, new.misfire_grace, new.handler, _work_text(new.work))
+    old = db.execute("SELECT kind, rule, timezone, starts, ends FROM schedules WHERE name = ?", (new.name,)).fetchone()
+    values = (*new.timing, new.missed, new.misfire_grace, new.handler, _work_text(new.work), *new.pace)
     if old is None:
         db.execute(
             """
-            INSERT INTO schedules (kind, rule, timezone, missed, misfire_grace, handler, job, name, anchor, next_due)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            (*values, new.name, now, first_due(new, now)),
+            INSERT INTO schedules (kind, rule, timezone, missed, misfire_grace, handler, job, max_instances, overlap,
+                                   jitter, starts, ends, name, anchor, next_due)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (*values, new.name, anchor_of(new, now), first_due(new, now)),
         )
     else:
         db.execute(
             """
-            UPDATE schedules SET kind = ?, rule = ?, timezone = ?, missed = ?, misfire_grace = ?, handler = ?, job = ?
+            UPDATE schedules SET kind = ?, rule = ?, timezone = ?, missed = ?, misfire_grace = ?, handler = ?, job = ?,
+                                 max_instances = ?, overlap = ?, jitter = ?, starts = ?, ends = ?
             WHERE name = ?""",
             (*values, new.name),
         )
-        if old != new.timing:
+        if old != (*new.timing, new.pace.starts, new.pace.ends):
             _begin_anew(db, new, now)
     found = record(db, new.name)
     assert found is not None
@@ -95,7 +103,8 @@ def trigger(
     new = None if row is None else _new(row)
     if new is None or (new.flow is not None and new.handler not in flows):
         return None
-    return _submit(db, new.work, owner, now)
+    number = db.execute("SELECT id FROM schedules WHERE name = ?", (name,)).fetchone()[0]
+    return _submit(db, new, number, None, owner, now)
 
 
 def request_run(db: sqlite3.Connection, name: str) -> bool:
@@ -124,6 +133,7 @@ def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: fl
     ).fetchall()
     for *fields, number, anchor, at in due:
         _fire(db, _new(fields), number, anchor, at, owner, now)
+    _fire_waiting(db, handlers, owner, now)
     row: tuple[float | None] = db.execute(
         f"SELECT min(next_due) FROM schedules WHERE paused = 0 AND next_due IS NOT NULL AND {_KNOWN}", (handlers,)
     ).fetchone()
@@ -138,37 +148,101 @@ def _fire_requested(db: sqlite3.Connection, handlers: str, owner: int, now: floa
     for *fields, number, times in asked:
         times = min(times, AT_ONCE)
         for _ in range(times):
-            _submit(db, _new(fields).work, owner, now)
+            _submit(db, _new(fields), number, None, owner, now)
         db.execute("UPDATE schedules SET triggered = triggered - ? WHERE id = ?", (times, number))
 
 
-def _submit(db: sqlite3.Connection, work: NewJob | NewRun, owner: int | None, now: float) -> Submitted:
+def _submit(
+    db: sqlite3.Connection, new: NewSchedule, number: int, due: float | None, owner: int | None, now: float
+) -> Submitted:
+    """Submit a run for a due time, None for one that somebody has asked for; it counts among the schedule's."""
+    work = new.work if due is None else starting_at(new, due, now)
     if isinstance(work, NewRun):
-        return Submitted(run=insert_run(db, work, owner, now).run_id)
-    return Submitted(job=insert_job(db, work, None, owner, now))
+        submitted = Submitted(run=insert_run(db, work, owner, now).run_id)
+    else:
+        submitted = Submitted(job=insert_job(db, work, None, owner, now))
+    table = "jobs" if submitted.run is None else "runs"
+    values = (number, due, submitted.job or submitted.run)
+    db.execute(f"UPDATE {table} SET schedule = ?, scheduled = ? WHERE id = ?", values)
+    return submitted
 
 
 def _fire(
     db: sqlite3.Connection, new: NewSchedule, number: int, anchor: float, due: float, owner: int, now: float
 ) -> None:
     firing = fire(new, anchor, due, now)
-    last = Submitted()
+    next_due = firing.next_due
+    db.execute("UPDATE schedules SET missed_runs = missed_runs + ? WHERE id = ?", (firing.missed, number))
     for at in firing.runs:
-        last = _submit(db, new.work, owner, now)
-        table = "jobs" if last.run is None else "runs"
-        db.execute(f"UPDATE {table} SET schedule = ?, scheduled = ? WHERE id = ?", (number, at, last.job or last.run))
-    last_due = firing.runs[-1] if firing.runs else None
+        if _has_room(db, new, number):
+            _run(db, new, number, at, owner, now)
+        else:
+            _hold(db, new, number, at, now)
+            if new.kind == "fixed_delay":
+                next_due = new.pace.within(due_after(new, anchor, now))
+    db.execute("UPDATE schedules SET next_due = ? WHERE id = ?", (next_due, number))
+
+
+def _fire_waiting(db: sqlite3.Connection, handlers: str, owner: int, now: float) -> None:
+    """Submit the runs that have waited until others had ended."""
+    rows = db.execute(
+        f"""
+        SELECT {_NEW}, id, waiting FROM schedules
+        WHERE waiting IS NOT NULL AND paused = 0 AND {_KNOWN} LIMIT {AT_ONCE}""",
+        (handlers,),
+    ).fetchall()
+    for *fields, number, at in rows:
+        new = _new(fields)
+        if _has_room(db, new, number):
+            db.execute("UPDATE schedules SET waiting = NULL WHERE id = ?", (number,))
+            _run(db, new, number, at, owner, now)
+
+
+def _run(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> None:
+    last = _submit(db, new, number, at, owner, now)
     db.execute(
         """
-        UPDATE schedules SET next_due = ?, last_due = coalesce(?, last_due), last_job = coalesce(?, last_job),
-                             last_run = coalesce(?, last_run), runs = runs + ?, missed_runs = missed_runs + ?
-        WHERE id = ?""",
-        (firing.next_due, last_due, last.job, last.run, len(firing.runs), firing.missed, number),
+        UPDATE schedules SET last_due = ?, last_job = coalesce(?, last_job), last_run = coalesce(?, last_run),
+                             runs = runs + 1 WHERE id = ?""",
+        (at, last.job, last.run, number),
+    )
+
+
+def _has_room(db: sqlite3.Connection, new: NewSchedule, number: int) -> bool:
+    return new.pace.max_instances is None or len(_unfinished(db, new, number)) < new.pace.max_instances
+
+
+def _unfinished(db: sqlite3.Connection, new: NewSchedule, number: int) -> list[int]:
+    """Return what a schedule has submitted and has not ended, the oldest first."""
+    table = "jobs" if new.flow is None else "runs"
+    rows = db.execute(
+        f"SELECT id FROM {table} WHERE schedule = ? AND finished IS NULL ORDER BY id LIMIT ?",
+        (number, new.pace.max_instances),
+    )
+    return [one for (one,) in rows]
+
+
+def _hold(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, now: float) -> None:
+    """Let a due time wait, or skip it, because as many runs as there may be have not ended."""
+    waiting = db.execute("SELECT waiting FROM schedules WHERE id = ?", (number,)).fetchone()[0]
+    if new.pace.overlap == "cancel_running":
+        oldest = _unfinished(db, new, number)[0]
+        if new.flow is None:
+            cancel(db, oldest, OVERTAKEN, now, None)
+        else:
+            cancel_run(db, oldest, OVERTAKEN, now, None)
+    held, skips = new.pace.held(waiting, at)
+    if skips:
+        extra = {"schedule": new.name, "max_instances": new.pace.max_instances, "overlap": new.pace.overlap}
+        logger.info("run of a schedule skipped", extra=extra)
+    db.execute(
+        "UPDATE schedules SET waiting = ?, skipped_runs = skipped_runs + ? WHERE id = ?", (held, int(skips), number)
     )
 
 
 def _begin_anew(db: sqlite3.Connection, new: NewSchedule, now: float) -> None:
-    db.execute("UPDATE schedules SET anchor = ?, next_due = ? WHERE name = ?", (now, first_due(new, now), new.name))
+    values = (anchor_of(new, now), first_due(new, now), new.name)
+    db.execute("UPDATE schedules SET anchor = ?, next_due = ?, waiting = NULL WHERE name = ?", values)
 
 
 def _work_text(work: NewJob | NewRun) -> str:
@@ -205,10 +279,13 @@ def _job(said: dict[str, Any] | list[Any]) -> NewJob:
 
 
 def _new(row: Sequence[Any]) -> NewSchedule:
-    name, kind, rule, timezone, missed, grace, text, handler = row
-    return NewSchedule(name, kind, rule, timezone, missed, grace, _work(text), handler)
+    name, kind, rule, timezone, missed, grace, text, handler, limit, overlap, jitter, starts, ends = row
+    pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)
+    return NewSchedule(name, kind, rule, timezone, missed, grace, _work(text), handler, pace)
 
 
 def _record(row: Sequence[Any]) -> ScheduleRecord:
-    name, kind, rule, timezone, missed, grace, paused, *times = row
-    return ScheduleRecord(name, kind, rule, timezone, missed, grace, bool(paused), *times)
+    name, kind, rule, timezone, missed, grace, paused, *times, limit, overlap, jitter, starts, ends, held, skipped = row
+    pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)._asdict()
+    more = {**pace, "waiting": held, "skipped_runs": skipped}
+    return ScheduleRecord(name, kind, rule, timezone, missed, grace, bool(paused), *times, **more)

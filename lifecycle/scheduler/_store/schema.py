@@ -217,6 +217,13 @@ _OPERATOR: Final = (
         WHEN EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND state = 'cancelled') THEN 'cancelled'
         ELSE 'succeeded' END
     WHERE finished IS NOT NULL""",
+    "ALTER TABLE schedules ADD COLUMN ends REAL",
+    "ALTER TABLE schedules ADD COLUMN waiting REAL",  # the due time of a run that waits until another has ended
+    "ALTER TABLE schedules ADD COLUMN skipped_runs INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX schedules_waiting ON schedules (id) WHERE waiting IS NOT NULL",
+    # What a schedule has submitted and has not ended.
+    "CREATE INDEX jobs_of_schedule ON jobs (schedule) WHERE schedule IS NOT NULL AND finished IS NULL",
+    "CREATE INDEX runs_of_schedule ON runs (schedule) WHERE schedule IS NOT NULL AND finished IS NULL",
 )
 
 MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP, _OPERATOR)

@@ -72,8 +72,11 @@ def test_a_policy_of_an_older_file_goes_on_under_its_new_name(tmp_path: Path) ->
     """What was called skip there is drop."""
     path = tmp_path / "old.sqlite"
     with closing(file_of_version(path, 3)) as older:
-        work = NewJob("s", "call")
-        schedules.put(older, NewSchedule("s", "fixed_rate", "9", None, "skip", None, work, "h"), 0.0)
+        older.execute(
+            """
+            INSERT INTO schedules (name, kind, rule, missed, handler, job, anchor, next_due)
+            VALUES ('s', 'fixed_rate', '9', 'skip', 'h', '["s", "call", 0, 0, [0.1, 10.0], null, null]', 0, 9)"""
+        )
     with closing(connect(path, "x")) as db:
         record = schedules.record(db, "s")
         assert record is not None
