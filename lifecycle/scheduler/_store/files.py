@@ -46,7 +46,7 @@ def connect(
     )
     try:
         if mode == "rwc":
-            bring_up_to_date(db, shown)
+            bring_up_to_date(db, shown, path)
             # Only now: a file that is refused has not been touched.
             _write_ahead(db, lock_timeout)
             db.execute("PRAGMA journal_size_limit = 16777216")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Final
 
 from .._ground.errors import StoreError
+from .locks import is_alive
 
 APPLICATION_ID: Final = 0x4C69_6645
 """Stands in the header of our files: "LifE". Another program's database is not touched."""
@@ -232,18 +234,30 @@ MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP, _OPERATOR)
 VERSION: Final = len(MIGRATIONS)
 
 
-def bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
+def bring_up_to_date(db: sqlite3.Connection, path: str, file: Path | None = None) -> None:
     """Create the tables in an empty file, or bring an older one to this version, in one transaction.
 
+    Not under a process of the older version: it would go on by its own rules, and not know of what is new. A job that
+    needs another one would wait for ever, one that has expired would begin.
+
+    Args:
+        db: a connection to it.
+        path: what messages call it.
+        file: where the locks of its owners lie; None where there can be none.
+
     Raises:
-        StoreError: the file is of another program, or of a newer version; it has not been changed.
+        StoreError: the file is of another program, of a newer version, or a process of an older one works on it; it
+            has not been changed.
     """
     if _checked_version(db, path) == VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
     try:
         # Once more: another process may have done it while this one waited for the lock.
-        for statements in MIGRATIONS[_checked_version(db, path) :]:
+        version = _checked_version(db, path)
+        if file is not None and 0 < version < VERSION:
+            _check_unused(db, path, file, version)
+        for statements in MIGRATIONS[version:]:
             for statement in statements:
                 db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -253,6 +267,15 @@ def bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _check_unused(db: sqlite3.Connection, path: str, file: Path, version: int) -> None:
+    for token, pid, name in db.execute("SELECT token, pid, name FROM owners ORDER BY id"):
+        if is_alive(file, token):
+            raise StoreError(
+                f"{path}: scheduler {name!r} (process {pid}) of an older lifecycle works on the database, which is of "
+                f"version {version}; end it, then this one brings the database to version {VERSION}"
+            )
 
 
 def check_version(db: sqlite3.Connection, path: str) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle.scheduler import StoreError
 from lifecycle.scheduler._store import schedules
 from lifecycle.scheduler._store.files import connect
+from lifecycle.scheduler._store.locks import OwnerLock, lock_path
 from lifecycle.scheduler._store.records import NewJob
 from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.schema import APPLICATION_ID, MIGRATIONS, VERSION
@@ -81,3 +83,20 @@ def test_a_policy_of_an_older_file_goes_on_under_its_new_name(tmp_path: Path) ->
         record = schedules.record(db, "s")
         assert record is not None
         assert record.missed == "drop"
+
+
+def test_a_file_is_not_brought_up_to_date_under_an_older_process(tmp_path: Path) -> None:
+    """It would go on by its own rules; once it has ended, or was killed, the file is as good as any older one."""
+    path = tmp_path / "old.sqlite"
+    living, dead = OwnerLock(path), "0123456789abcdef"
+    with closing(file_of_version(path, VERSION - 1)) as db:
+        for token in (living.token, dead):
+            db.execute("INSERT INTO owners (token, pid, name, started) VALUES (?, 17, 'nights', 1.0)", (token,))
+        before = shape(db)
+        lock_path(path, dead).touch()
+        with pytest.raises(StoreError, match=r"'nights' \(process 17\) of an older lifecycle works on the database"):
+            connect(path, "old.sqlite")
+        assert shape(db) == before
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION - 1,)
+    living.close()
+    connect(path, "old.sqlite").close()
