@@ -20,7 +20,7 @@ CORE = [path.removeprefix("lifecycle/") for path in core_modules() if path != "l
 FOUNDATION = {"anyio", "typing_extensions"}
 
 #: Optional, imported in the function that needs it.
-OPTIONAL = {"_timers/cron.py": {"cronsim"}, "_ground/loop.py": {"uvloop"}}
+OPTIONAL = {"_timers/cron_syntax.py": {"cronsim"}, "_ground/loop.py": {"uvloop"}}
 
 _LOADED = """
 import sys

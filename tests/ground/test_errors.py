@@ -26,7 +26,7 @@ from lifecycle import (
     SubscriberTooSlow,
     TimeoutExpired,
 )
-from lifecycle.scheduler import FlowError, RunConflict
+from lifecycle.scheduler import FlowError, JobConflict, RunConflict
 from lifecycle.scheduler.errors import HttpFailed, ShellFailed
 from lifecycle.testing import DeadlockError, LivelockError
 from lifecycle.testing._errors import StuckError
@@ -57,6 +57,7 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
     SubscriberTooSlow: lambda: SubscriberTooSlow("ann", 3),
     FlowError: lambda: FlowError(["a.toml:1 no", "a.toml:2 neither"]),
     RunConflict: lambda: RunConflict("in the way", flow_changed=True),
+    JobConflict: lambda: JobConflict("in the way", 7, "report"),
     HttpFailed: lambda: HttpFailed("answered 404", status=404, text="no such page"),
     ShellFailed: lambda: ShellFailed("ended with 2", returncode=2, stderr="no such file"),
     StuckError: lambda: StuckError("stuck", "all tasks"),

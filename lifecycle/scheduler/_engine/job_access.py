@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from .._ground.checks import check_integer
 from .._ground.errors import JobConflict
 from .._store.filters import job_filter
 from .._store.records import JobRecord, JobStatus
 from .._work.handlers import registered_handlers
-
-if TYPE_CHECKING:
-    from .job import Job
-    from .life import Life
+from .job import Job
+from .life import Life
 
 
 class JobAccess:

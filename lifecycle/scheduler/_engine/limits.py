@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from lifecycle import Rate
 
 from .._ground.checks import check_integer, is_number
 from .._store.limit_record import LimitRecord
 from .._store.limits import EVERYTHING, HEAVIEST, LIGHTEST, Limit, LimitKey, check_queue
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from .engine import Engine
 
 
 class Limits:

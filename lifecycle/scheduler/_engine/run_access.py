@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from .._ground.errors import RunConflict
 from .._store.records import JobStatus
 from .._store.run_records import RunFilter, RunRecord, run_filter
+from .engine import Engine
 from .job import RunEnd
 from .outcome import RunOutcome
 from .reconciler import run_outcome
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 
 class RunAccess:

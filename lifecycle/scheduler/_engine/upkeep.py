@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio.to_thread
 
 from .._ground.errors import StoreError
-
-if TYPE_CHECKING:
-    from .._store.protocol import Store
-    from .._store.store_facts import StoreFacts
-    from .._store.upkeep import StoreUpkeep
+from .._store.protocol import Store
+from .._store.store_facts import StoreFacts
+from .._store.upkeep import StoreUpkeep
 
 T = TypeVar("T")
 

@@ -64,11 +64,7 @@ class JobConflict(LifecycleError, RuntimeError):
     def __init__(self, message: str, job_id: int, key: str | None = None) -> None:
         self.job_id = job_id
         self.key = key
-        super().__init__(message, job_id, key)
-
-    def __str__(self) -> str:
-        """Return the message."""
-        return str(self.args[0])
+        super().__init__(message)
 
 
 class OutputTooLarge(LifecycleError, ValueError):

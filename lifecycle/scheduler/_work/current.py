@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from .._ground.secrets import Secrets
-    from .context import JobContext
+from .._ground.secrets import Secrets
+from .context import JobContext
 
 
 class CurrentJob:
