@@ -54,7 +54,7 @@ class StallWatch:
         self._thread.join(1.0)
 
     def _watch(self) -> None:
-        while not self._over.wait(self._threshold / 2):
+        while not self._over.wait(self._threshold / 2) and not self._gone():
             if self._wanted():
                 self._check_loop()
 
@@ -63,16 +63,19 @@ class StallWatch:
         self._turned.clear()
         asked = time.monotonic()
         self._bridge.call(self._turned.set)
-        if self._turned.wait(self._threshold) or self._over.is_set():
+        if self._turned.wait(self._threshold) or self._gone():
             return
         task, place = self._bridge.task_and_place()
         logger.warning(
             "event loop blocked",
             extra={"owner": self._owner, "task": task, "place": place, "advice": "run it in a thread"},
         )
-        # Not for ever: a loop that was closed meanwhile gives no sign of life any more.
-        while not self._turned.wait(self._threshold) and not self._over.is_set():
+        while not self._turned.wait(self._threshold) and not self._gone():
             pass
-        if not self._over.is_set():
+        if not self._gone():
             data = {"task": task, "place": place, "seconds": round(time.monotonic() - asked, 3)}
             self._bridge.call(self._report, data)
+
+    def _gone(self) -> bool:
+        """Return whether there is nothing to watch any more: a loop that is closed gives no sign of life."""
+        return self._over.is_set() or self._bridge.closed

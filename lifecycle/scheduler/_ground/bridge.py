@@ -39,6 +39,11 @@ class Bridge:
             place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
         return (task.get_name() if task is not None else "a callback"), place
 
+    @property
+    def closed(self) -> bool:
+        """Whether the loop is closed: who works for it in a thread has nobody to work for any more."""
+        return self._loop.is_closed()
+
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Have ``function(*args)`` called in the loop soon; nothing happens when the loop is closed."""
         with contextlib.suppress(RuntimeError):
@@ -171,9 +176,10 @@ class Reply(Generic[T]):
             self._future.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Give an error as the answer; nothing happens when the waiting has ended."""
+        """Give an error as the answer; nothing happens when the waiting has ended, however it has."""
         if not self._future.done():
             self._future.set_exception(error)
+            self._future.exception()  # seen: a coroutine that was closed cannot tell the future that it waits no more
 
     def __await__(self) -> Generator[Any, None, T]:
         """Return the answer.

@@ -24,7 +24,7 @@ BATCH = 512
 """Operations that share one transaction at most."""
 
 TICK = 1.0
-"""Seconds between two looks at the file, when nothing else is done."""
+"""Seconds between two looks at the file, and at the loop that it works for, when nothing else is done."""
 
 PAUSE = 0.05
 """Seconds from one try to the next, while a fault may pass."""
@@ -220,10 +220,11 @@ class SqliteThread:
         until = None if self._pause is None else time.monotonic() + self._pause
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
-            wait = left if self._verify is None else min(TICK, TICK if left is None else left)
             try:
-                return self._queue.get(timeout=wait)
+                return self._queue.get(timeout=TICK if left is None else min(TICK, left))
             except queue.Empty:
+                if self._bridge.closed:
+                    return _END
                 if until is not None and time.monotonic() >= until:
                     return None
             if self._verified() is not None:

@@ -1,0 +1,145 @@
+"""Loops that are closed, or interrupted, while threads still answer: nothing hangs, is left, or is told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle.scheduler import Scheduler, handler
+from lifecycle.scheduler._store import thread as store_thread
+from lifecycle.scheduler._store.thread import SqliteThread
+
+from ...loops import on_every_loop
+from ..tools import wait_until
+
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every thread ends, none by an error; and nothing is logged but of the tasks that the test has left lying."""
+    monkeypatch.setattr(store_thread, "TICK", 0.05)
+    before = set(threading.enumerate())
+    raised: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    yield
+    wait_until(lambda: set(threading.enumerate()) <= before, 20.0)
+    gc.collect()
+    assert raised == []
+    left = [text for text in caplog.messages if not text.startswith("Task was destroyed but it is pending!")]
+    assert left == []
+
+
+class Gate:
+    """An operation that the store's thread is at, until it is let go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, db: sqlite3.Connection) -> None:
+        self.reached.set()
+        assert self.opened.wait(30)
+        raise ValueError("the answer")
+
+
+async def opened() -> SqliteThread:
+    """Return a thread with a database in memory."""
+    thread = SqliteThread(lambda: sqlite3.connect(":memory:", isolation_level=None), "BEGIN", "store")
+    await thread.open()
+    return thread
+
+
+async def answer_of(thread: SqliteThread, operation: Callable[[sqlite3.Connection], Any]) -> Any:
+    """Wait for an answer."""
+    return await thread.run(operation)
+
+
+@on_every_loop
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_loop_that_is_closed_while_the_thread_is_busy(new_loop: Loop, waits: bool) -> None:
+    """By hand, without a word to the store: the thread carries out what it is at, and ends."""
+    loop, gate = new_loop(), Gate()
+    thread = loop.run_until_complete(opened())
+    waiting = loop.create_task(answer_of(thread, gate)) if waits else None
+    reply: Awaitable[None] | None = None
+
+    async def ask() -> None:
+        nonlocal reply
+        if not waits:
+            reply = thread.run(gate)
+        while not gate.reached.is_set():
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(ask())
+    loop.close()
+    gate.opened.set()
+    del waiting, reply
+
+
+@on_every_loop
+def test_who_stops_waiting_without_a_word_is_told_nothing(new_loop: Loop) -> None:
+    """A coroutine that is closed cannot cancel what it waits for; the error that comes then is nobody's."""
+
+    async def main() -> None:
+        thread, gate = await opened(), Gate()
+        waiting = answer_of(thread, gate)
+        waiting.send(None)
+        waiting.close()
+        gate.opened.set()
+        with pytest.raises(ValueError, match="the answer"):
+            await thread.run(gate)  # and the next one is told
+        await thread.aclose()
+
+    loop = new_loop()
+    loop.run_until_complete(main())
+    loop.close()
+
+
+@handler("closed.hold")
+def hold() -> None:
+    """Take a moment in a thread."""
+    threading.Event().wait(0.3)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_scheduler_whose_loop_is_closed_by_hand(tmp_path: Path, durable: bool) -> None:
+    """Its threads end with the loop, and a loop that is closed is none that is blocked."""
+    loop = asyncio.new_event_loop()
+    scheduler = Scheduler(tmp_path / "jobs.sqlite" if durable else None, stall_threshold=1.0)
+
+    async def begin() -> None:
+        await scheduler.__aenter__()
+        await scheduler.submit(hold)
+        while not scheduler.statistics().running:
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(begin())
+    loop.close()
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_run_that_is_interrupted_while_threads_answer(tmp_path: Path, durable: bool) -> None:
+    """It ends as it does without a scheduler, when the threads have."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        async with Scheduler(tmp_path / "jobs.sqlite" if durable else None, drain_timeout=0.0) as scheduler:
+            jobs = [await scheduler.submit(hold) for _ in range(5)]
+            asyncio.get_running_loop().call_later(0.05, interrupt)
+            for job in jobs:
+                await job.wait()
+            await asyncio.sleep(60)
+
+    logging.getLogger("lifecycle").setLevel(logging.ERROR)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
