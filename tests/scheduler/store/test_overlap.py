@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,9 @@ class File:
         assert record is not None
         return record
 
+    def close(self) -> None:
+        self.db.close()
+
     def unfinished(self) -> int:
         return int(self.db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()[0])
 
@@ -98,6 +102,9 @@ class Memory:
         assert record is not None
         return record
 
+    def close(self) -> None:
+        pass
+
     def unfinished(self) -> int:
         return len(self.store._jobs)
 
@@ -113,7 +120,12 @@ def test_no_more_go_on_at_once_and_every_due_time_is_accounted_for(
     make: type[File | Memory], limit: int, overlap: Overlap, steps: list[str]
 ) -> None:
     """Each due time was run, is waiting, or was skipped; and what waits is run as soon as there is room."""
-    subject = make()
+    with closing(make()) as subject:
+        follow(subject, limit, overlap, steps)
+
+
+def follow(subject: File | Memory, limit: int, overlap: Overlap, steps: list[str]) -> None:
+    """Take the steps, and hold what the schedule says against what was due."""
     now, due = 1_000.0, 0
     subject.put(every(10.0, Pace(limit, overlap)), now)
     running: list[tuple[int, int]] = []
@@ -156,16 +168,16 @@ def test_a_jitter_is_the_same_for_all_and_within_its_bound() -> None:
 @pytest.mark.parametrize("kind", ["fixed_rate", "fixed_delay"])
 def test_a_schedule_is_due_from_its_start_to_its_end(make: type[File | Memory], kind: str) -> None:
     """The first time at its start, and never after its end."""
-    subject = make()
-    subject.put(every(10.0, Pace(starts=2_000.0, ends=2_025.0), kind), 1_000.0)
-    assert subject.record().next_due == 2_000.0
-    runs = 0
-    for now in range(1_000, 2_100, 5):
-        subject.look(float(now))
-        for job, attempt in subject.start(float(now)):
-            subject.end(job, attempt, float(now))
-            runs += 1
-    assert (runs, subject.record().next_due) == (3, None)
+    with closing(make()) as subject:
+        subject.put(every(10.0, Pace(starts=2_000.0, ends=2_025.0), kind), 1_000.0)
+        assert subject.record().next_due == 2_000.0
+        runs = 0
+        for now in range(1_000, 2_100, 5):
+            subject.look(float(now))
+            for job, attempt in subject.start(float(now)):
+                subject.end(job, attempt, float(now))
+                runs += 1
+        assert (runs, subject.record().next_due) == (3, None)
     assert first_due(every(10.0, Pace(starts=500.0)), 1_003.0) == 1_010.0
 
 
