@@ -15,6 +15,7 @@ from ._common import as_json_option, database, instant, refusing, store_file, un
 from ._log import log
 from ._retry import retry_jobs
 from ._runs import cancel_run
+from ._submit import submit_job
 from ._wait import wait_for_jobs
 from .show._jobs import print_job, print_jobs
 from .show._lines import say, say_json
@@ -132,5 +133,6 @@ def set_(context: click.Context, job: tuple[str, ...], priority: int, db: Path, 
 
 
 jobs.add_command(log)
+jobs.add_command(submit_job)
 jobs.add_command(retry_jobs)
 jobs.add_command(wait_for_jobs)

@@ -42,7 +42,7 @@ def retry_jobs(context: click.Context, job: tuple[str, ...], force: bool, db: Pa
         if one.number is None:
             unknown(db, f"job {one.job!r}", "jobs")
     waiting = [one.number for one in retried if one.number is not None and one.refused is None]
-    left = _left(file, waiting)
+    left = left_waiting(file, waiting)
     for one in retried:
         assert one.number is not None
         effect = "refused" if one.refused else "waits" if one.number in left else "taken"
@@ -71,7 +71,7 @@ def _retry_runs(context: click.Context, run: tuple[int, ...], db: Path, as_json:
         jobs = len(revived.jobs) + revived.skipped
         refused = next(iter(revived.refused.values()), None)
         unfinished = file.unfinished_jobs(number)
-        left = next(iter(_left(file, unfinished[:1]).values()), None)
+        left = next(iter(left_waiting(file, unfinished[:1]).values()), None)
         codes.append(0 if unfinished and not refused else 1)
         if as_json:
             reason = refused or left
@@ -91,7 +91,7 @@ def runs_command(name: str) -> click.Command:
     return click.command(name, cls=Command)(run(database(as_json_option(click.pass_context(_retry_runs)))))
 
 
-def _left(file: StoreFile, numbers: Collection[int]) -> dict[int, str]:
+def left_waiting(file: StoreFile, numbers: Collection[int]) -> dict[int, str]:
     """Wait a moment for schedulers to take these jobs; return what those wait for that none has taken."""
     deadline = time.monotonic() + PATIENCE
     while left := refusing(PlainDisplay(), lambda: file.untaken(numbers)):

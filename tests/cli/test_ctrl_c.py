@@ -42,6 +42,7 @@ ARGUMENTS = {
     "flow show": ["flow.toml"],
     "jobs log": ["1", "--db", "jobs.sqlite"],
     "jobs set": ["1", "--priority", "1", "--db", "jobs.sqlite"],
+    "jobs submit": ["handler", "--db", "jobs.sqlite"],
     "jobs retry": ["1", "--db", "jobs.sqlite"],
     "jobs wait": ["1", "--db", "jobs.sqlite"],
     "runs list": ["--db", "jobs.sqlite"],

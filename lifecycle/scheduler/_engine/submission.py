@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -113,12 +113,26 @@ def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, 
     """
     if problem := handler.problem_of_values(args):
         raise ValueError(f"arguments: {problem}")
-    payload: Any = (handler, args)
-    if durable:
-        plain = to_plain(list(args), f"the arguments of {handler.name}", RESULT_BYTES)
-        payload = {"handler": handler.name, "args": plain}
+    return _job((handler, args) if not durable else _payload(handler.name, args), handler.label, settings)
+
+
+def named_job(handler: str, args: Sequence[Any], settings: CallSettings) -> NewJob:
+    """Return the job that calls the handler of this name, in whichever process knows it.
+
+    Raises:
+        ValueError, TypeError: an argument is not right.
+    """
+    check_queue(handler, "handler")
+    return _job(_payload(handler, args), job_label(handler), settings)
+
+
+def _payload(handler: str, args: Sequence[Any]) -> dict[str, Any]:
+    return {"handler": handler, "args": to_plain(list(args), f"the arguments of {handler}", RESULT_BYTES)}
+
+
+def _job(payload: Any, label: str, settings: CallSettings) -> NewJob:
     priority, delay, retries, backoff, timeout, name, queue, terms = settings
-    label = handler.label if name is None else job_label(name)
+    label = label if name is None else job_label(name)
     after = seconds_of(delay, "delay") if delay else 0.0
     return NewJob(label, "call", (), priority, after, retries, backoff, timeout, payload, queue, terms=terms)
 

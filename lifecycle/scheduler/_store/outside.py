@@ -13,6 +13,7 @@ from .._ground.errors import StoreError
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
 from . import again, claiming, operations, owners, schedules, views, waiting
+from .admission import Admitted, admit
 from .files import begin_to_write, connect, explain
 from .filters import JobFilter
 from .limit_record import LimitRecord
@@ -20,7 +21,7 @@ from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
 from .locks import Doubts
 from .place import Place
-from .records import Cancelling, JobRecord
+from .records import Cancelling, JobRecord, NewJob
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
 from .schedule_records import ScheduleRecord
@@ -136,6 +137,18 @@ class StoreFile:
             asked = [number for number in numbers.values() if number is not None]
             revived = again.revive_jobs(db, asked, force=force, by=None, known=(), now=time.time())
             return [_retried(job, number, revived) for job, number in numbers.items()]
+
+    def submit(self, new: NewJob) -> Admitted:
+        """Store a job for whichever scheduler knows its handler, and tell those that work on the store.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with self._transaction("rw") as db:
+            admitted = admit(db, new, None, time.time())
+            if admitted.job is not None:
+                again.tell_all(db, None, admitted.job)
+            return admitted
 
     def set_priority(self, job: str, priority: int) -> tuple[int, bool] | None:
         """Give a job that waits another priority, by its number or as the newest of its name that has not ended.

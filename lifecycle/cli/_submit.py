@@ -1,0 +1,101 @@
+"""``lifecycle jobs submit``: a job for whichever scheduler works on the database and knows the handler."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lifecycle import LifecycleError
+
+from ..scheduler._engine.submission import call_settings, named_job
+from ..scheduler._store.admission import Admitted
+from ..scheduler._store.outside import StoreFile
+from ..scheduler._store.records import NewJob
+from ..scheduler._store.terms import TWINS
+from ._careful import Command
+from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
+from ._retry import left_waiting
+from .show._lines import complain, say, say_json
+from .show._plain import PlainDisplay
+
+
+@click.command("submit", cls=Command)
+@click.argument("handler")
+@click.argument("args", nargs=-1)
+@click.option("--priority", type=int, help="Higher is first.  [default: 0]")
+@click.option("--delay", type=seconds, metavar="DURATION", help="How long it waits before it may begin.")
+@click.option("--at", metavar="TIME", help="When it may begin: ISO 8601, with an offset.")
+@click.option("--expires", type=seconds, metavar="DURATION", help="From when on it is not begun any more.")
+@click.option("--retries", type=int, help="How often it is tried again.  [default: 0]")
+@click.option("--timeout", type=seconds, metavar="DURATION", help="For one attempt.")
+@click.option("--queue", help="The queue that it waits in.  [default: default]")
+@click.option("--name", help="For lists, logs and errors.  [default: the handler's]")
+@click.option("--key", help="Of the jobs that have not ended, one has it.")
+@click.option("--on-twin", type=click.Choice(TWINS), help="What becomes of it when another has its key.")
+@click.option("--need", "needs", type=click.IntRange(1), multiple=True, help="A job that must succeed first.")
+@click.option("--metadata", metavar="JSON", help="An object that travels with it.")
+@database
+@as_json_option
+@click.pass_context
+def submit_job(
+    context: click.Context, /, handler: str, args: tuple[str, ...], db: Path, as_json: bool, **given: Any
+) -> None:
+    """Submit a call of the handler HANDLER with the arguments ARGS, each as JSON if it is that, else as text.
+
+    It is on disk when this ends. A scheduler that works on the database and knows the handler runs it; which handlers
+    there are, and what they take, is not known here.
+
+    Exit code 0 if it was submitted, 1 if another job has its key, 2 if something is not right.
+    """
+    new = _read(handler, args, given)
+    file = store_file(db)
+    admitted = refusing(PlainDisplay(), lambda: file.submit(new))
+    if admitted.unknown:
+        complain(f"{db}: there is no job {', '.join(map(str, admitted.unknown))}, which it needs")
+        raise SystemExit(BAD_INPUT)
+    _tell(file, admitted, as_json)
+    context.exit(0 if admitted.job is not None or given["on_twin"] == "return" else 1)
+
+
+def _tell(file: StoreFile, admitted: Admitted, as_json: bool) -> None:
+    twin = admitted.twin
+    if admitted.job is None:
+        assert twin is not None
+        if as_json:
+            say_json({"job_id": twin.id, "effect": "twin", "reason": f"{twin.status.value}, and has the key"})
+        else:
+            say(f"job {twin.id} {twin.name!r} has the key: {twin.status.value}; nothing was submitted")
+        return
+    number = admitted.job
+    waits_for = None if admitted.lost else left_waiting(file, [number]).get(number)
+    effect = "cancelled" if admitted.lost else "waits" if waits_for else "taken"
+    if as_json:
+        say_json({"job_id": number, "effect": effect, "reason": admitted.lost or waits_for})
+    elif admitted.lost:
+        say(f"job {number}: cancelled: {admitted.lost}")
+    else:
+        say(f"job {number}: {'submitted' if waits_for is None else f'submitted; it waits for {waits_for}'}")
+
+
+def _read(handler: str, args: tuple[str, ...], given: dict[str, Any]) -> NewJob:
+    """Return the job that the words describe; end with exit code 2 if they describe none."""
+    settings = {name: value for name, value in given.items() if value not in (None, ())}
+    try:
+        if "at" in settings:
+            settings["at"] = datetime.fromisoformat(settings["at"])
+        if "metadata" in settings:
+            settings["metadata"] = json.loads(settings["metadata"])
+        return named_job(handler, [_value(arg) for arg in args], call_settings(settings))
+    except (TypeError, ValueError, LifecycleError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,88 @@
+"""``lifecycle jobs submit``: jobs from outside, for whichever scheduler knows the handler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+
+from lifecycle.scheduler import Scheduler, handler
+
+from ..scheduler.tools import Cli
+
+DB = ("--db", "jobs.sqlite")
+
+
+@handler("cli_submit.echo")
+async def echo(*values: object) -> list[object]:
+    """Return what it was given."""
+    return list(values)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """The command line, in a directory with an empty store."""
+    cli = Cli(tmp_path)
+    assert cli.call("run", cli.write("flow.toml", "[blocks.a]\nsleep = 0\n"), *DB).returncode == 0
+    assert cli.call("store", "purge", "--all", *DB).returncode == 0
+    yield cli
+    cli.close()
+
+
+@pytest.mark.asyncio
+async def test_a_scheduler_that_works_on_the_store_runs_it(cli: Cli) -> None:
+    """At once, though nothing else happens; words are JSON where they can be."""
+    async with Scheduler(cli.directory / "jobs.sqlite") as scheduler:
+        words = ("jobs", "submit", "cli_submit.echo", "5", '{"a": null}', "some text", *DB, "--json")
+        submitted = await anyio.to_thread.run_sync(lambda: cli.call(*words))
+        said = json.loads(submitted.stdout)
+        assert (submitted.returncode, said["effect"]) == (0, "taken")
+        with anyio.fail_after(20):
+            outcome = await (await scheduler.find(said["job_id"])).wait()
+        assert outcome.result == [5, {"a": None}, "some text"]
+
+
+def test_it_waits_for_a_scheduler_that_knows_it(cli: Cli) -> None:
+    """And says so."""
+    said = cli.call("jobs", "submit", "nobody", "--priority", "5", "--delay", "1h", "--queue", "slow", *DB)
+    assert said.returncode == 0
+    assert "submitted; it waits for" in said.stdout
+    job = cli.jobs(cli.directory / "jobs.sqlite")["nobody"]
+    assert (job["status"], job["priority"], job["queue"]) == ("pending", 5, "slow")
+
+
+def test_a_key_that_another_has(cli: Cli) -> None:
+    """Refused, or the other is named, or it takes its place."""
+    keyed = ("jobs", "submit", "nobody", "--key", "k", *DB, "--json")
+    first = json.loads(cli.call(*keyed).stdout)
+    again = cli.call(*keyed)
+    assert (again.returncode, json.loads(again.stdout)["job_id"]) == (1, first["job_id"])
+    assert cli.call(*keyed, "--on-twin", "return").returncode == 0
+    replaced = json.loads(cli.call(*keyed, "--on-twin", "replace").stdout)
+    assert replaced["job_id"] != first["job_id"]
+    assert cli.call("jobs", "list", "--status", "cancelled", "--json", *DB).stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["", "1"],
+        ["h", "--need", "99"],
+        ["h", "--at", "tomorrow"],
+        ["h", "--at", "2026-01-01T00:00:00"],
+        ["h", "--metadata", "[1]"],
+        ["h", "--metadata", "{"],
+        ["h", "--on-twin", "return"],
+        ["h", "--retries", "-1"],
+        ["h", "--queue", ""],
+        ["h", "--delay", "1h", "--at", "2026-01-01T00:00:00Z"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_right_is_not_submitted(cli: Cli, words: list[str]) -> None:
+    """Exit code 2, and nothing in the store."""
+    assert cli.call("jobs", "submit", *words, *DB).returncode == 2
+    assert cli.jobs(cli.directory / "jobs.sqlite") == {}
