@@ -3,6 +3,7 @@
 from ._ground.errors import (
     BlockTimeout,
     ExpressionError,
+    HandlerChanged,
     HandlerError,
     HttpFailed,
     OutputNotPlain,
@@ -17,6 +18,7 @@ from ._ground.names import show_at
 __all__ = [
     "BlockTimeout",
     "ExpressionError",
+    "HandlerChanged",
     "HandlerError",
     "HttpFailed",
     "OutputNotPlain",

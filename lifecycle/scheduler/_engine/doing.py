@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._ground.errors import HandlerError
+from .._ground.errors import HandlerChanged, HandlerError
 from .._ground.values import to_plain
 from .._store.run_records import run_status
 from .._work.ending import in_one_way
@@ -80,4 +80,7 @@ def _resolve(payload: Any) -> tuple[Handler, Sequence[Any]]:
     known = registered_handlers().get(name)
     if known is None:
         raise HandlerError(registered_handlers().unknown(name))
-    return known, payload["args"]
+    args = payload["args"]
+    if problem := known.problem_of_values(tuple(args)):
+        raise HandlerChanged(f"the job was submitted with other arguments than its handler takes now: {problem}")
+    return known, args

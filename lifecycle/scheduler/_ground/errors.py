@@ -89,6 +89,10 @@ class HandlerError(LifecycleError, RuntimeError):
     """
 
 
+class HandlerChanged(LifecycleError, TypeError):
+    """A handler does not take the arguments any more that its job was submitted with; the job is not tried again."""
+
+
 class ThreadAbandoned(LifecycleError, TimeoutError):
     """A sync handler did not return after it was asked to stop, so its thread was abandoned.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lifecycle
 from lifecycle import ReleaseTimeout
 
-from .._ground.errors import OutputNotPlain, OutputTooLarge, SecretHidden, ThreadAbandoned
+from .._ground.errors import HandlerChanged, OutputNotPlain, OutputTooLarge, SecretHidden, ThreadAbandoned
 from .._ground.limits import MESSAGE_CHARACTERS
 from .._ground.text import one_line, shorten
 
@@ -88,7 +88,7 @@ def abandoned_something(error: BaseException) -> bool:
 
 
 def is_final(error: BaseException) -> bool:
-    """Return whether nothing may be tried again: something of it still runs, or its result can never be kept."""
+    """Return whether nothing may be tried again: something of it still runs, or the next attempt would end as well."""
     if isinstance(error, BaseExceptionGroup):
         return any(is_final(child) for child in error.exceptions)
-    return isinstance(error, (OutputNotPlain, OutputTooLarge)) or abandoned_something(error)
+    return isinstance(error, (HandlerChanged, OutputNotPlain, OutputTooLarge)) or abandoned_something(error)

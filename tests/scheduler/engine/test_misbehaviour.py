@@ -15,7 +15,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
-from lifecycle.scheduler.errors import HandlerError
+from lifecycle.scheduler._work.handlers import make_handler, registered_handlers
+from lifecycle.scheduler.errors import HandlerChanged, HandlerError
 
 from ..tools import flow_of
 from .handlers import Make, add_async, calls, note
@@ -233,3 +234,33 @@ async def test_what_can_never_be_kept_is_not_tried_again(tmp_path: Path, what: s
         run = await scheduler.submit(flow_of(text, h=never_kept))
         assert not (await run.wait()).succeeded
         assert len(calls) == 2
+
+
+@pytest.mark.parametrize("now", ["fewer", "more", "other"])
+async def test_a_job_of_a_handler_that_has_changed_since_fails_and_is_not_tried_again(tmp_path: Path, now: str) -> None:
+    """It waited for a day and was submitted to another version of the program; by hand it is tried again."""
+
+    async def before(name: str) -> str:
+        return name
+
+    async def fewer() -> None: ...
+
+    async def more(name: str, size: int) -> None: ...
+
+    async def other(name: int) -> None: ...
+
+    known = registered_handlers()._handlers
+    known["test.changed"] = make_handler(before, "test.changed")
+    try:
+        async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+            settings = {"retries": 3, "backoff": (0.0, 0.0)}
+            job = await scheduler.submit("test.changed", "x", delay=0.2, **settings)  # type: ignore[arg-type]
+            known["test.changed"] = make_handler({"fewer": fewer, "more": more, "other": other}[now], "test.changed")
+            outcome = await job.wait()
+            assert (outcome.status, outcome.attempts) == (JobStatus.FAILED, 1)
+            assert isinstance(outcome.exception, HandlerChanged)
+            assert "the job was submitted with other arguments than its handler takes now: " in str(outcome.error)
+            known["test.changed"] = make_handler(before, "test.changed")
+            assert (await (await scheduler.retry(job.id)).wait()).result == "x"
+    finally:
+        del known["test.changed"]
