@@ -12,6 +12,7 @@ from .._blocks import read_block
 from .._blocks.block import Block
 from .._blocks.flow import JobSpec, may_fail
 from .._blocks.reader import BlockReader, FlowReading
+from .._ground.limits import LAST_NEEDS
 from .._ground.text import quote
 from .._language.expressions import Reference
 from .._language.names import Names
@@ -37,6 +38,13 @@ def read_jobs(reader: TableReader, params: Mapping[str, Param], flow: FlowReadin
     main, final = _read_tables(blocks, known, flow), _read_tables(last, known, flow)
     if not names and not reader.problems.count:
         reader.problem("blocks", "expected at least one block, [blocks.NAME]")
+    if len(main) * len(final) > LAST_NEEDS:
+        reader.problem(
+            "finally",
+            f"{len(final):,} blocks after {len(main):,} others are {len(main) * len(final):,} needs, "
+            f"more than {LAST_NEEDS:,}; put what they do into fewer blocks, as steps of a sequence",
+        )
+        return {}
     for name in main.keys() & final.keys():
         last.problem(name, f"the name {quote(name)} is used in [blocks] as well")
     readers = {**main, **final}

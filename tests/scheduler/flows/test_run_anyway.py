@@ -300,6 +300,18 @@ async def test_what_is_not_right_is_named_with_its_place(text: str, problem: str
     assert any(problem in line for line in problems), problems
 
 
+async def test_too_many_pairs_of_blocks_and_last_blocks_are_refused() -> None:
+    """Each of the one needs each of the other: the store would be held for minutes by one flow."""
+
+    def many(blocks: int, last: int) -> str:
+        names = [*(f"blocks.b{number}" for number in range(blocks)), *(f"finally.z{number}" for number in range(last))]
+        return "".join(f"[{name}]\nsleep = 0\n" for name in names)
+
+    (problem,) = problems_of(many(1_001, 500))
+    assert problem.startswith("flow.toml: finally: 500 blocks after 1,001 others are 500,500 needs, more than 500,000")
+    assert problems_of(many(1_000, 20)) == []
+
+
 async def test_a_subflow_has_no_steps_that_run_anyway(tmp_path: Path) -> None:
     """It runs inside one job, whose end is its end."""
     (tmp_path / "sub.toml").write_text("[blocks.a]\nsleep = 0\n[finally.b]\nsleep = 0")
