@@ -142,6 +142,15 @@ def when_of(schedule: ScheduleRecord) -> str:
     return f"every {seconds}" if schedule.kind == "fixed_rate" else f"{seconds} after each run"
 
 
+def overlap_of(schedule: ScheduleRecord) -> str:
+    """Return what becomes of a run that is due while others have not ended, and how often that was."""
+    if schedule.max_instances is None:
+        return "-"
+    skipped = f", {schedule.skipped_runs:,} skipped" if schedule.skipped_runs else ""
+    waits = ", one waits" if schedule.waiting is not None else ""
+    return f"{schedule.max_instances} at once, else {spaced(schedule.overlap)}{skipped}{waits}"
+
+
 def next_of(schedule: ScheduleRecord) -> str:
     """Return when a schedule is due next, or why that is not known."""
     if schedule.paused:

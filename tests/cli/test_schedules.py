@@ -53,13 +53,13 @@ def test_the_list_is_a_table(cli: Cli) -> None:
     """What each runs, and when."""
     lines = cli.call("schedules", "list", "--db", "jobs.db").stdout.splitlines()
     columns = [[part.strip() for part in line.split("  ") if part.strip()] for line in lines]
-    assert columns[0] == ["schedule", "runs", "when", "missed", "next", "last", "times", "dropped"]
+    assert columns[0] == ["schedule", "runs", "when", "missed", "next", "last", "times", "dropped", "overlap"]
     assert [row[:4] for row in columns[1:]] == [
         ["clean", "handler cli_schedules.note", "3600 s after each run", "drop"],
         ["nights", "handler cli_schedules.note", "cron 0 3 * * * (Europe/Berlin)", "coalesce"],
         ["rounds", "flow naps", "every 1000 s", "coalesce"],
     ]
-    assert all(row[5:] == ["-", "0", "0"] for row in columns[1:])
+    assert all(row[5:] == ["-", "0", "0", "-"] for row in columns[1:])
 
 
 def test_json_is_the_record(cli: Cli) -> None:

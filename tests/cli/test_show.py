@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,8 +16,8 @@ from rich.console import Console
 from lifecycle.cli._owned import Owned
 from lifecycle.cli.show._lines import aligned
 from lifecycle.cli.show._live import LiveDisplay
-from lifecycle.scheduler import Event, JobRecord, JobStatus, RunOutcome
-from lifecycle.scheduler._words import ROWS, duration, rows_of
+from lifecycle.scheduler import Event, JobRecord, JobStatus, RunOutcome, ScheduleRecord
+from lifecycle.scheduler._words import ROWS, duration, overlap_of, rows_of
 
 
 def record(number: int, status: str = "succeeded", attempts: int = 1, name: str = "job") -> JobRecord:
@@ -108,3 +109,19 @@ def test_on_a_terminal_the_run_is_shown_live(tmp_path: Path) -> None:
     assert "1/3" in text
     assert "\x1b[?25h" in text.rpartition("\x1b[?25l")[2], "the cursor is shown again"
     assert text.rstrip().splitlines()[-1].find("still owned: nothing") >= 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "-"),
+        ({"max_instances": 1}, "1 at once, else skip"),
+        ({"max_instances": 2, "overlap": "cancel_running"}, "2 at once, else cancel running"),
+        ({"max_instances": 1, "skipped_runs": 1_200}, "1 at once, else skip, 1,200 skipped"),
+        ({"max_instances": 1, "overlap": "queue", "waiting": 5.0}, "1 at once, else queue, one waits"),
+    ],
+)
+def test_the_overlap_of_a_schedule_in_words(settings: dict[str, Any], said: str) -> None:
+    """What becomes of a run that is due too early, and how often that was."""
+    record = ScheduleRecord("s", "fixed_rate", "5", None, "drop", None, False, 1.0, None, None, 0, 0, **settings)
+    assert overlap_of(record) == said

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...scheduler._words import moment, next_of, what_of, when_of
+from ...scheduler._words import moment, next_of, overlap_of, what_of, when_of
 from ._lines import say_json, say_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> No
         for schedule in schedules:
             say_json(schedule.to_dict())
         return
-    head = ("schedule", "runs", "when", "missed", "next", "last", "times", "dropped")
+    head = ("schedule", "runs", "when", "missed", "next", "last", "times", "dropped", "overlap")
     rows = [
         (
             schedule.name,
@@ -29,6 +29,7 @@ def print_schedules(schedules: Sequence[ScheduleRecord], *, as_json: bool) -> No
             moment(schedule.last_due) or "-",
             str(schedule.runs),
             str(schedule.missed_runs),
+            overlap_of(schedule),
         )
         for schedule in schedules
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import anyio
 
@@ -123,7 +124,8 @@ class Attempt:
         claimed = self.claimed
         if claimed.expires is not None and claimed.expires <= time.time():  # while it waited for a worker
             self.cancel(expiry_reason(claimed.attempt - 1))
-        self._here = CurrentJob(claimed.id, claimed.name, claimed.run_id, claimed.attempt, self.context)
+        about = claimed.metadata or _NONE
+        self._here = CurrentJob(claimed.id, claimed.name, claimed.run_id, claimed.attempt, about, self.context)
         CURRENT_JOB.set(self._here)
         error: BaseException | None = None
         try:
@@ -209,6 +211,9 @@ class Attempt:
         if not ending.failed or self.cancelled or self.claimed.failures >= self.claimed.retries:
             return False
         return self.exception is None or not is_final(self.exception)
+
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def _trace(error: BaseException | None) -> str | None:

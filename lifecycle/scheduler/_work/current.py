@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 from .._ground.secrets import Secrets
 from .context import JobContext
@@ -22,17 +22,25 @@ class CurrentJob:
         name: its name.
         run_id: the number of the run of a flow that it belongs to, None for a job by itself.
         attempt: the number of the attempt, from 1.
+        metadata: what was submitted to travel with it.
     """
 
-    __slots__ = ("_open", "_secrets", "attempt", "id", "name", "run_id")
+    __slots__ = ("_open", "_secrets", "attempt", "id", "metadata", "name", "run_id")
 
     def __init__(
-        self, number: int, name: str, run_id: int | None, attempt: int, make_context: Callable[[], JobContext]
+        self,
+        number: int,
+        name: str,
+        run_id: int | None,
+        attempt: int,
+        metadata: Mapping[str, Any],
+        make_context: Callable[[], JobContext],
     ) -> None:
         self.id: int = number
         self.name: str = name
         self.run_id: int | None = run_id
         self.attempt: int = attempt
+        self.metadata: Mapping[str, Any] = metadata
         self._open: Callable[[], JobContext] | None = make_context
         self._secrets: Secrets | None = None  # of its context, once that is made
 

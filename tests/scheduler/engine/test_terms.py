@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle.scheduler import Context, Event, JobConflict, JobStatus, Scheduler, flow_of_table, handler
+from lifecycle.scheduler import Context, Event, JobConflict, JobStatus, Scheduler, current_job, flow_of_table, handler
 
 from .handlers import Make, add_async, anything, calls, fail, note, released, wait_for_ever
 
@@ -33,7 +33,10 @@ async def request() -> Any:
 
 @handler("terms.metadata")
 async def metadata_of(context: Context) -> Any:
-    """Return the metadata of the job."""
+    """Return the metadata of the job, which is the same by both ways."""
+    job = current_job()
+    assert job is not None
+    assert job.metadata == context.metadata
     return dict(context.metadata)
 
 
