@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..scheduler._ground.text import plural
+from ..scheduler._store.place import belongs_to
 from ..scheduler._store.upkeep import StoreUpkeep
 from ._careful import Group
 from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
@@ -109,7 +110,7 @@ def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
     try:
         written = _of(db, lambda upkeep: upkeep.backup(target, overwrite=overwrite))
     except FileExistsError as error:
-        complain(f"{error}; --overwrite replaces it")
+        complain(str(error) if overwrite else f"{error}; --overwrite replaces it")
         raise SystemExit(BAD_INPUT) from None
     if as_json:
         say_json({"store": str(db), "target": str(target), "bytes": written})
@@ -123,11 +124,15 @@ def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
 def export(db: Path, output: Path | None) -> None:
     """Write everything that it knows as JSON, one object for each run, job and schedule, one a line."""
     upkeep = StoreUpkeep(_existing(db))
+    if output is not None and belongs_to(db, output):
+        complain(f"{output}: is the database, or belongs to it; give another file")
+        raise SystemExit(BAD_INPUT)
+    whole = output is not None and (output.is_file() or not output.exists())  # not in the place of a pipe or a device
 
     def write() -> int:
         count = 0
         with (
-            click.open_file(str(output or "-"), "w", encoding="utf-8", atomic=output is not None) as file,
+            click.open_file(str(output or "-"), "w", encoding="utf-8", atomic=whole) as file,
             closing(upkeep.export()) as records,
         ):
             for record in records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,3 +99,21 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     """With what is expected."""
     with pytest.raises(click.BadParameter, match="expected seconds"):
         seconds(text)
+
+
+def test_an_export_takes_the_place_of_no_store_and_no_device(cli: Cli) -> None:
+    """It was put in the place of whatever had the name, the database itself included."""
+    content = (cli.directory / "jobs.sqlite").read_bytes()
+    (cli.directory / "link").symlink_to("jobs.sqlite")
+    for name in ("jobs.sqlite", "link", "./jobs.sqlite-wal"):
+        refused = cli.call("store", "export", "--db", "jobs.sqlite", "--output", name)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert f"{Path(name)}: is the database, or belongs to it" in refused.stderr
+    assert (cli.directory / "jobs.sqlite").read_bytes() == content
+    assert not (cli.directory / "jobs.sqlite-wal").exists()
+    os.mkfifo(cli.directory / "pipe")
+    reader = os.open(cli.directory / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert cli.call("store", "export", "--db", "jobs.sqlite", "--output", "pipe").returncode == 0
+    assert os.read(reader, 100).startswith(b'{"record": "run"')
+    os.close(reader)
+    assert (cli.directory / "pipe").is_fifo()

@@ -29,7 +29,7 @@ BLOCKS: Final = 20_000
 """A flow with more blocks than this, nested ones and those of its subflows included, is refused."""
 
 LAST_NEEDS: Final = 500_000
-"""A flow whose blocks, times those of ``[finally]``, are more than this is refused: each of the one needs all others."""
+"""A flow with more blocks times those of ``[finally]`` than this is refused: each of the one needs all others."""
 
 PROBLEMS: Final = 20
 """Problems of a flow that are listed; the others are counted."""

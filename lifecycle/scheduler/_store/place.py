@@ -104,6 +104,12 @@ def shared_memory_of(database: Path) -> Path:
     return database.with_name(f"{database.name}-shm")
 
 
+def belongs_to(database: Path, path: Path) -> bool:
+    """Return whether a path leads to a database, or to what SQLite keeps beside it, which nobody else may write."""
+    own, other = (Path(os.path.realpath(name)) for name in (database, path))
+    return other in (own, log_of(own), shared_memory_of(own))
+
+
 def _has_pages(log: Path) -> bool:
     try:
         return log.stat().st_size > 0

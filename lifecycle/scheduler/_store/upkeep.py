@@ -21,7 +21,7 @@ from .._ground.errors import StoreError
 from . import owners, schedules, views
 from .files import begin_to_write, connect, explain
 from .locks import Doubts
-from .place import Place, log_of, shared_memory_of
+from .place import Place, belongs_to, log_of, shared_memory_of
 from .records import JobStatus
 from .retention import ROWS, delete_jobs
 from .schema import VERSION
@@ -156,13 +156,14 @@ class StoreUpkeep:
             StoreError: the store cannot be read, or the copy not be written.
         """
         path = Path(target).absolute()
-        if path.exists() and (not overwrite or path.samefile(self._path)):
-            raise FileExistsError(f"{os.fspath(target)}: there is such a file")
+        if belongs_to(self._path, path) or (path.exists() and not (overwrite and path.is_file())):
+            odd = path.exists() and not path.is_file()
+            kind = "is no file, and is not replaced by one" if odd else "there is such a file"
+            raise FileExistsError(f"{os.fspath(target)}: {kind}")
         partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
             with self._connection() as db:
-                # As bytes: names of files need not be texts in UTF-8.
-                db.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(partial),))
+                _copy(db, partial, os.fspath(target))
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 _make_independent(copy)
             _write_through(partial)
@@ -212,6 +213,22 @@ class StoreUpkeep:
                 db.close()
         except sqlite3.Error as error:
             raise StoreError(explain(self._shown, error)) from error
+
+
+def _copy(db: sqlite3.Connection, target: Path, shown: str) -> None:
+    try:
+        # As bytes: names of files need not be texts in UTF-8.
+        db.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(target),))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY):
+            raise StoreError(f"{shown}: the copy cannot be written: {_why(error, target.parent)}") from error
+        raise
+
+
+def _why(error: sqlite3.Error, directory: Path) -> str:
+    if not directory.is_dir():
+        return f"there is no directory {directory}"
+    return "the disk is full" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else "it is not allowed"
 
 
 def _end_log(old: Path, shown: str) -> None:

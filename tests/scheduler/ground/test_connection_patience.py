@@ -9,7 +9,7 @@ import pytest
 from lifecycle import Scope
 from lifecycle.scheduler._ground.patience import Patience
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio
 
 
 async def test_who_arrives_while_the_server_closes_is_cut_off() -> None:

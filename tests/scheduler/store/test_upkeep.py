@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -191,18 +192,26 @@ def test_a_backup_replaces_a_file_only_when_told(store: StoreUpkeep, tmp_path: P
     with pytest.raises(FileExistsError):
         store.backup(tmp_path / "there")
     assert (tmp_path / "there").read_text() == "precious"
-    for way in (tmp_path / "jobs.sqlite", tmp_path / "link"):
-        if not way.exists():
-            way.symlink_to(tmp_path / "jobs.sqlite")
+    (tmp_path / "link").symlink_to(tmp_path / "jobs.sqlite")
+    for way in (
+        tmp_path / "jobs.sqlite",
+        tmp_path / "link",
+        tmp_path / "jobs.sqlite-wal",
+        tmp_path / "jobs.sqlite-shm",
+    ):
         with pytest.raises(FileExistsError):
             store.backup(way, overwrite=True)
     assert store.backup(tmp_path / "there", overwrite=True) > 0
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match=r"none/copy: the copy cannot be written: there is no directory .*none"):
         store.backup(tmp_path / "none" / "copy")
+    os.mkfifo(tmp_path / "pipe")
+    for way in (tmp_path / "pipe", tmp_path):  # or /dev/null
+        with pytest.raises(FileExistsError, match="is no file, and is not replaced by one"):
+            store.backup(way, overwrite=True)
+    assert (tmp_path / "pipe").is_fifo()
     assert not list(tmp_path.glob("*partial*"))
 
 
-@pytest.mark.asyncio
 def a_log_that_was_left(path: Path) -> None:
     """Give a store a log that nobody has brought into it, as a process does that is killed."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -254,7 +263,7 @@ def test_a_copy_in_the_place_of_a_store_whose_log_is_there_is_refused(store: Sto
     anyio.run(begin)
 
 
-@pytest.mark.anyio
+@pytest.mark.asyncio
 async def test_a_backup_does_not_replace_a_file_that_is_in_use(tmp_path: Path) -> None:
     """Its scheduler would lose what it works on."""
     async with Scheduler(tmp_path / "a.sqlite") as one, Scheduler(tmp_path / "b.sqlite") as other:
@@ -264,7 +273,7 @@ async def test_a_backup_does_not_replace_a_file_that_is_in_use(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "b.sqlite"]
 
 
-@pytest.mark.anyio
+@pytest.mark.asyncio
 async def test_a_vacuum_gives_room_back_while_a_scheduler_is_open(tmp_path: Path) -> None:
     """The file is smaller afterwards, and the scheduler goes on."""
     async with Scheduler(tmp_path / "jobs.sqlite", keep_jobs=None) as scheduler:
