@@ -49,7 +49,7 @@ def claim(
         (owner, now),
     )
     openings = look_at_limits(db, now)
-    queues = _distinct(db, "queue", owner)
+    queues = _open_queues(db, owner, openings)
     if openings.by_handler:
         lanes = [
             _Lane(db, owner, held, queue, handler)
@@ -189,6 +189,17 @@ class _Lane:
     def close(self) -> None:
         """Let go of the statement: what it reads must not change under it."""
         self._rows.close()
+
+
+def _open_queues(db: sqlite3.Connection, owner: int | None, openings: Openings) -> list[str]:
+    """Return the queues with ready jobs of which some may start; when none may at all, only the first is looked for."""
+    found: list[str] = []
+    for queue in _distinct(db, "queue", owner):
+        if not openings.opens():
+            break
+        if openings.opens(queue):
+            found.append(queue)
+    return found
 
 
 def _distinct(db: sqlite3.Connection, column: str, owner: int | None, queue: str | None = None) -> Iterator[str]:

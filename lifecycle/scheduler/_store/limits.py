@@ -150,6 +150,11 @@ class Openings:
                 return limit, opens
         return None
 
+    def opens(self, queue: str | None = None) -> bool:
+        """Return whether one more of a queue, or any at all, may start, if its handler has a place for it."""
+        keys = (EVERYTHING,) if queue is None else (EVERYTHING, LimitKey("queue", queue))
+        return all(self._admits(self._limits[key]) for key in keys if key in self._limits)
+
     def take(self, queue: str, handler: str | None) -> None:
         """Count one that starts."""
         for key in self._keys(queue, handler):

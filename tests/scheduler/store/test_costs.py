@@ -13,6 +13,7 @@ from lifecycle.scheduler._store import claiming, operations, owners, views
 from lifecycle.scheduler._store.crashes import held_back
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
+from lifecycle.scheduler._store.limits import EVERYTHING
 from lifecycle.scheduler._store.listing import list_jobs
 from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
 
@@ -101,3 +102,18 @@ def test_a_question_costs_the_same_however_many_jobs_there_are(new_file: MakeFil
         db.execute("UPDATE jobs SET state = 'succeeded', owner = NULL, finished = 1.0 WHERE owner = 3")
         taken.append(steps(db, lambda db=db: QUESTIONS[question](db)))  # type: ignore[misc]
     assert taken[1] <= 2 * taken[0] + 2, taken
+
+
+def test_what_is_paused_is_not_looked_at_queue_by_queue(new_file: MakeFile) -> None:
+    """Each submission looks for what may begin: while everything is paused that costs the same with many queues."""
+    taken = []
+    for queues in (10, 300):
+        db = new_file()
+        for number in range(queues):
+            operations.insert_job(db, NewJob("job", "call", queue=f"queue{number}"), None, 1, 0.0)
+        claiming.pause(db, EVERYTHING, paused=True)
+        taken.append(steps(db, lambda db=db: claiming.claim(db, 1, 8, 1.0)))  # type: ignore[misc]
+        assert claiming.claim(db, 1, 8, 1.0).jobs == ()
+        claiming.pause(db, EVERYTHING, paused=False)
+        assert len(claiming.claim(db, 1, 8, 1.0).jobs) == 8
+    assert taken[1] <= taken[0] + 2, taken
