@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._ground.errors import StoreError
+from .open_files import open_database
 from .patience import LOCK_TIMEOUT
 from .schema import bring_up_to_date, check_version
 
@@ -36,14 +37,7 @@ def connect(
         sqlite3.Error: it cannot be opened, or is not a database.
     """
     lock_timeout = LOCK_TIMEOUT if lock_timeout is None else lock_timeout
-    db = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        timeout=lock_timeout,
-        check_same_thread=False,
-        cached_statements=256,
-    )
+    db = open_database(path, mode, lock_timeout)
     try:
         if mode == "rwc":
             bring_up_to_date(db, shown, path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final
 
 from .._ground.errors import StoreError
+from .open_files import has_had_no_log, identity
 
 
 class Place:
@@ -56,12 +56,12 @@ class Place:
                 f"{self.shown}: the file is mounted alone, without the log that belongs beside it; mount its directory"
             )
         log = log_of(self.path)
-        if _has_pages(log) and _is_without_log(self.path):  # in this order: whoever begins a log says so first
+        if _has_pages(log) and has_had_no_log(self.path):  # in this order: whoever begins a log says so first
             raise StoreError(
                 f"{self.shown}: the log {log.name} beside it belongs to another file, in whose place it was put; "
                 f"remove {log.name} and {shared_memory_of(self.path).name}, and start again"
             )
-        found = _identity(self.path)
+        found = identity(self.path)
         self._opened = {} if found is None else {self.path: found}
 
     def remember(self) -> None:
@@ -72,7 +72,7 @@ class Place:
         """
         self.verify()
         wanted = (self._given, self.path, log_of(self.path), shared_memory_of(self.path))
-        self._opened = {path: _identity(path) for path in wanted}
+        self._opened = {path: identity(path) for path in wanted}
         self.verify()
 
     def verify(self) -> None:
@@ -83,7 +83,7 @@ class Place:
         """
         for path, opened in self._opened.items():
             try:
-                found = _identity(path)
+                found = identity(path)
             except OSError:
                 continue  # not known: the file system does not answer
             if found != opened:
@@ -115,26 +115,6 @@ def _has_pages(log: Path) -> bool:
         return log.stat().st_size > 0
     except OSError:
         return False
-
-
-_JOURNAL: Final = slice(18, 20)  # in the header: two bytes of 2 in a file that has, or has had, a log; else of 1
-
-
-def _is_without_log(database: Path) -> bool:
-    try:
-        with database.open("rb") as file:
-            return file.read(_JOURNAL.stop)[_JOURNAL] == b"\1\1"
-    except OSError:
-        return False
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode number of a file, None when it is not there."""
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _mount_points() -> frozenset[str]:

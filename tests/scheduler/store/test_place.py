@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,12 +14,12 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
-from lifecycle.scheduler._store import locks, owners, place
+from lifecycle.scheduler._store import locks, open_files, owners, place
 from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.locks import is_alive
 from lifecycle.scheduler._store.outside import StoreFile
-from lifecycle.scheduler._store.place import Place
+from lifecycle.scheduler._store.place import Place, log_of
 from lifecycle.scheduler._store.records import NewJob
 from lifecycle.scheduler._store.sqlite import SqliteStore
 
@@ -320,3 +321,33 @@ async def test_a_doubted_owner_that_others_have_buried_is_waited_for_no_more(tmp
         db.execute("DELETE FROM owners")
         assert owners.dead_owners(db, path, doubts) == []
         assert not doubts
+
+
+READ_AND_CLOSE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("SELECT count(*) FROM jobs").fetchone()
+db.close()
+"""
+
+
+@pytest.mark.asyncio
+async def test_looking_at_the_file_takes_no_lock_from_who_works_on_it(tmp_path: Path) -> None:
+    """POSIX drops a process's locks on a file with any descriptor of it that is closed: the log would be taken away."""
+    path = tmp_path / "jobs.sqlite"
+    async with Scheduler(path) as scheduler:
+        await (await scheduler.submit(fine)).wait()
+        log = log_of(path)
+        before = log.stat().st_ino
+        StoreFile(path).jobs()
+        await scheduler.upkeep.check()
+        async with Scheduler(path):
+            pass
+        Place(path).check()
+        ended = await anyio.run_process([sys.executable, "-c", READ_AND_CLOSE, str(path)])
+        assert ended.returncode == 0
+        assert log.stat().st_ino == before, "somebody else thought that he was the last one"
+        await (await scheduler.submit(fine)).wait()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM jobs WHERE state = 'succeeded'").fetchone() == (2,)
+    assert not open_files._open, "nothing is open any more"
