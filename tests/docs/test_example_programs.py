@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -87,6 +88,11 @@ class Guest:
         self.writer.write(line.encode() + b"\n")
         await self.writer.drain()
 
+    async def leave(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
     async def hears(self, line: str) -> None:
         while (heard := await self.reader.readline()) != line.encode() + b"\n":
             assert heard, f"the connection was closed before {line!r}"
@@ -122,7 +128,7 @@ async def test_chat() -> None:
         assert await eve.reader.read() == b""
         assert (printed, code) == ("still owned: nothing\n", 128 + signal.SIGTERM)
         for guest in (ann, ben, eve):
-            guest.writer.close()
+            await guest.leave()
 
 
 @pytest.mark.asyncio
@@ -131,7 +137,7 @@ async def test_chat_with_a_silent_guest() -> None:
     async with started("chat", "0", "2") as process:
         dan = await Guest.come(await port_of(process), "dan")
         await dan.reader.read()  # until the end, which comes because nobody says anything
-        dan.writer.close()
+        await dan.leave()
 
 
 async def say_for_ever(guest: Guest, line: str) -> None:
