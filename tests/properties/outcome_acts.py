@@ -101,8 +101,7 @@ async def act(kind: str, number: int, context: Context) -> Any:
             with anyio.move_on_after(0.001):
                 await anyio.sleep(LONG)
         case "forks":
-            if child := os.fork():
-                os.waitpid(child, 0)
+            _fork()
         case "raises":
             raise ValueError("raised")
         case "group":
@@ -183,6 +182,14 @@ async def act(kind: str, number: int, context: Context) -> Any:
     return number
 
 
+def _fork() -> None:
+    """Go on in a child as well, whose end is that of the handler's code; wait for that in the parent."""
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        if status:
+            raise ChildProcessError(f"the child ended with {status}")
+
+
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
 
@@ -209,8 +216,7 @@ def act_in_thread(kind: str, number: int, context: Context) -> int:
         case "thread logs":
             context.log("x" * 100)
         case "thread forks":
-            if child := os.fork():
-                os.waitpid(child, 0)
+            _fork()
         case "thread raises":
             raise ValueError("raised")
         case "thread raises a cancellation":
