@@ -69,7 +69,7 @@ class Batch:
 def leaves() -> st.SearchStrategy[Any]:
     """Return what handlers do."""
     good, bad = st.sampled_from(sorted(acts.GOOD)), st.sampled_from(sorted(acts.BAD))
-    other = st.sampled_from([*sorted(acts.HANGS), *sorted(acts.EITHER), *sorted(acts.FORKS), "flaky"])
+    other = st.sampled_from([*sorted(acts.HANGS), *sorted(acts.EITHER), "flaky"])
     kinds = st.one_of(good, bad, bad, other)
     return kinds.map(lambda kind: ("act", kind))
 
