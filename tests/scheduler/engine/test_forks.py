@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -116,15 +115,14 @@ def stays() -> int:
 
 
 async def test_a_child_that_stays_keeps_no_port() -> None:
-    """The service can be started again at once, on the same port."""
+    """The service can be started again at once, on the same port: what listens there is not open in the child."""
     async with Scheduler() as scheduler, ControlServer(scheduler, port=0) as control:
-        port = control.port
+        listening = {f"socket:[{os.fstat(sock.fileno()).st_ino}]" for sock in control.server.sockets}
         outcome = await (await scheduler.submit(stays)).wait()
     try:
-        with socket.socket() as again:
-            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            again.bind(("127.0.0.1", port))
-            again.listen()
+        files = Path(f"/proc/{outcome.result}/fd")
+        assert listening
+        assert not listening & {os.readlink(file) for file in files.iterdir()}
     finally:
         os.kill(outcome.result, 9)
         os.waitpid(outcome.result, 0)
