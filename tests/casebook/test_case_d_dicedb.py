@@ -240,11 +240,20 @@ class OneWayServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+async def at_rest() -> State:
+    """Return the state when nothing has changed for a while."""
+    state, since = State(), 0
+    while since < 4:
+        await asyncio.sleep(0.1)
+        now = State()
+        state, since = (now, 0) if now.growth(state) else (state, since + 1)
+    return state
+
+
 async def left_by_ours(count: int, seed: int = 0) -> tuple[dict[str, Any], Counter[str]]:
     async with our_server() as port:
         await treat(port, clean)
-        await asyncio.sleep(0.1)
-        before = State()
+        before = await at_rest()
         seen = await treat_all(port, count, random.Random(seed))
         return await settled(before), seen
 

@@ -71,7 +71,7 @@ class CurrentJob:
 
     def _end(self) -> None:
         with _opening:
-            self._open = None
+            self._open = self._secrets = None
 
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} {self.name!r}, attempt {self.attempt}>"

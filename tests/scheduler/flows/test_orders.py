@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.scheduler import CurrentJob, Event, JobStatus, Scheduler, flow_of_table
+from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table
 
 from ..tools import table_of
 
@@ -147,12 +147,7 @@ async def test_a_cancel_at_any_depth_stops_within_a_second(depth: int) -> None:
 
 
 def belongs_to_jobs(thing: object) -> bool:
-    """Return whether it may be something that a job has left: ours, a task, a coroutine, an error and its traceback.
-
-    Not the numbers of a job: they are in the context of its timers, and asyncio keeps some that were cancelled.
-    """
-    if isinstance(thing, CurrentJob):
-        return False
+    """Return whether it may be something that a job has left: ours, a task, a coroutine, an error and its traceback."""
     kinds = (asyncio.Future, types.CoroutineType, BaseException, types.TracebackType)
     return isinstance(thing, kinds) or str(type(thing).__module__).startswith("lifecycle")
 
@@ -197,4 +192,6 @@ async def test_two_thousand_hostile_jobs_leave_as_many_objects_as_there_were() -
         after = await many(scheduler, 1_000, 1_000)
         ended = scheduler.statistics().ended
     assert sum(ended.values()) == 2_000
-    assert not {name: number for name, number in (after - before).items() if number > 5}
+    # The numbers of a job are in the context of its timers, and asyncio keeps up to a hundred that were cancelled.
+    kept = {"CurrentJob": 100}
+    assert not {name: number for name, number in (after - before).items() if number > kept.get(name, 5)}
