@@ -275,7 +275,7 @@ def test_who_never_stops_sending_is_cut(new_loop: Any, monkeypatch: pytest.Monke
 
 
 def test_a_handler_that_aborts_its_stream_has_finished() -> None:
-    """What has not gone out is lost, as it wanted; the peer meets a reset."""
+    """What has not gone out is lost, as it wanted; the peer meets a reset, unless the system had taken all of it."""
 
     async def handler(stream: ServedStream) -> None:
         await stream.receive()
@@ -288,7 +288,8 @@ def test_a_handler_that_aborts_its_stream_has_finished() -> None:
         async with serve(handler, tls=False) as server:
             peer = Peer(server, tls=False)
             await to_thread(peer.ask, b"go")
-            assert (await to_thread(peer.read))[1] == "ConnectionResetError"
+            received, end = await to_thread(peer.read)
+            assert end == "ConnectionResetError" or (end, received) == ("end", SIZE)
             peer.close()
         assert balance(server) == {"finished": 1}
 
