@@ -6,15 +6,15 @@ import asyncio
 from contextlib import closing
 
 from lifecycle.scheduler import Scheduler
-from lifecycle.scheduler._store import again, owners
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
-from lifecycle.scheduler._store.listing import list_jobs, list_runs
 from lifecycle.scheduler._store.messages import Report
-from lifecycle.scheduler._store.operations import report
 from lifecycle.scheduler._store.records import JobStatus, NewJob, NewRun
 from lifecycle.scheduler._store.run_records import RunFilter
-from lifecycle.scheduler._store.views import ended_jobs
+from lifecycle.scheduler._store.sqlite import again, owners
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.listing import list_jobs, list_runs
+from lifecycle.scheduler._store.sqlite.operations import report
+from lifecycle.scheduler._store.sqlite.views import ended_jobs
 
 from ._kinds import Laps, case
 from .stores import AGAIN, a_path, fill

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lifecycle.scheduler._store.limits import Limit, LimitKey
-from lifecycle.scheduler._store.memory import MemoryStore
-from lifecycle.scheduler._store.operations import insert_job
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Claimed, NewJob
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite.operations import insert_job
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 from ._kinds import CASES, Laps
 

@@ -9,11 +9,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lifecycle.scheduler import JobStatus, Scheduler, handler
-from lifecycle.scheduler._store import operations
-from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.outside import StoreFile
 from lifecycle.scheduler._store.records import NewJob
-from lifecycle.scheduler._store.retention import Retention, Sweeper
+from lifecycle.scheduler._store.retention import Retention
+from lifecycle.scheduler._store.sqlite import operations
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.sweeping import Sweeper
 
 from ._kinds import Laps, case
 

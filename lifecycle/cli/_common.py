@@ -18,7 +18,7 @@ from ..scheduler import FlowError, RunConflict, StoreError
 from ..scheduler._ground.checks import LONGEST
 from ..scheduler._ground.text import quote
 from ..scheduler._store.crashes import MAX_CRASHES
-from ..scheduler._store.outside import StoreFile
+from ..scheduler._store.sqlite.outside import StoreFile
 from .show._display import Display
 from .show._lines import complain
 

@@ -9,7 +9,7 @@ import click
 
 from ..scheduler import JobStatus
 from ..scheduler._store.filters import job_filter
-from ..scheduler._store.outside import StoreFile
+from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Group
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
 from ._log import log

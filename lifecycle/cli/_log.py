@@ -11,7 +11,7 @@ import click
 from ..scheduler import JobRecord
 from ..scheduler._ground.limits import LOG_LINES
 from ..scheduler._ground.text import plural
-from ..scheduler._store.outside import StoreFile
+from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Command
 from ._common import database, refusing, store_file, unknown
 from .show._lines import complain, say

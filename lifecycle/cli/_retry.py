@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from ..scheduler._ground.text import plural
-from ..scheduler._store.outside import StoreFile
+from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Command
 from ._common import as_json_option, database, refusing, store_file, unknown
 from .show._lines import say, say_json

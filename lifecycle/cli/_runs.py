@@ -10,8 +10,8 @@ import click
 from ..scheduler import JobStatus
 from ..scheduler._ground.text import plural
 from ..scheduler._store.filters import JobFilter
-from ..scheduler._store.outside import StoreFile
 from ..scheduler._store.run_records import run_filter
+from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Group
 from ._common import as_json_option, database, instant, refusing, store_file, unknown
 from ._retry import runs_command

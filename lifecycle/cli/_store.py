@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from ..scheduler._ground.text import plural
-from ..scheduler._store.place import belongs_to
-from ..scheduler._store.upkeep import StoreUpkeep
+from ..scheduler._store.sqlite.place import belongs_to
+from ..scheduler._store.sqlite.upkeep import SqliteUpkeep
 from ._careful import Group
 from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
 from .show._lines import complain, say, say_json
@@ -30,7 +30,7 @@ def store() -> None:
 @as_json_option
 def show(db: Path, as_json: bool) -> None:
     """Show how large it is, how many jobs it has in which state, and which schedulers work on it."""
-    facts = _of(db, StoreUpkeep.facts)
+    facts = _of(db, SqliteUpkeep.facts)
     print_facts(facts, as_json=as_json)
 
 
@@ -40,7 +40,7 @@ def show(db: Path, as_json: bool) -> None:
 @click.pass_context
 def check(context: click.Context, db: Path, as_json: bool) -> None:
     """Look for damage, in the file and in what its rows say of each other. Exit code 1 if there is any."""
-    problems = _of(db, StoreUpkeep.check)
+    problems = _of(db, SqliteUpkeep.check)
     if as_json:
         say_json({"store": str(db), "sound": not problems, "problems": problems})
     else:
@@ -93,7 +93,7 @@ def purge(
 @as_json_option
 def vacuum(db: Path, as_json: bool) -> None:
     """Rewrite the file without what is free in it. Schedulers that work on it wait meanwhile."""
-    before, after = _of(db, StoreUpkeep.vacuum)
+    before, after = _of(db, SqliteUpkeep.vacuum)
     if as_json:
         say_json({"store": str(db), "before": before, "after": after})
     else:
@@ -123,7 +123,7 @@ def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
 def export(db: Path, output: Path | None) -> None:
     """Write everything that it knows as JSON, one object for each run, job and schedule, one a line."""
-    upkeep = StoreUpkeep(_existing(db))
+    upkeep = SqliteUpkeep(_existing(db))
     if output is not None and belongs_to(db, output):
         complain(f"{output}: is the database, or belongs to it; give another file")
         raise SystemExit(BAD_INPUT)
@@ -149,9 +149,9 @@ def export(db: Path, output: Path | None) -> None:
         say(f"{db}: {plural(count, 'record')} written to {output}")
 
 
-def _of(db: Path, question: Callable[[StoreUpkeep], Any]) -> Any:
+def _of(db: Path, question: Callable[[SqliteUpkeep], Any]) -> Any:
     """Return the answer to a question about the store in the file *db*; end with exit code 2 if it cannot be had."""
-    upkeep = StoreUpkeep(_existing(db))
+    upkeep = SqliteUpkeep(_existing(db))
     return refusing(PlainDisplay(), lambda: question(upkeep))
 
 

@@ -13,8 +13,8 @@ from lifecycle import LifecycleError
 
 from ..scheduler._engine.submission import call_settings, named_job
 from ..scheduler._store.admission import Admitted
-from ..scheduler._store.outside import StoreFile
 from ..scheduler._store.records import NewJob
+from ..scheduler._store.sqlite.outside import StoreFile
 from ..scheduler._store.terms import TWINS
 from ._careful import Command
 from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file

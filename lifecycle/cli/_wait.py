@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import click
 
 from ..scheduler import JobRecord, JobStatus, RunRecord
-from ..scheduler._store.outside import StoreFile
+from ..scheduler._store.sqlite.outside import StoreFile
 from ..scheduler._words import duration, note_of, spaced
 from ._careful import Command
 from ._common import as_json_option, database, refusing, seconds, store_file, unknown

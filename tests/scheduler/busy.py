@@ -40,9 +40,10 @@ from lifecycle.scheduler import (
     handler,
 )
 from lifecycle.scheduler._engine import leftovers
-from lifecycle.scheduler._store import locks, patience
+from lifecycle.scheduler._store import patience
 from lifecycle.scheduler._store.filters import job_filter
-from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.sqlite import locks
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
 TOLD = json.loads(sys.argv[1])
 TAG: str = TOLD["tag"]  # of this process, and never again

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from lifecycle.scheduler._store.files import connect
+from lifecycle.scheduler._store.sqlite.files import connect
 
 PROGRAM = Path(__file__).with_name("busy.py")
 

@@ -14,8 +14,7 @@ from .._ground.text import job_label
 from .._ground.times import seconds_of
 from .._ground.values import to_plain
 from .._store.limits import DEFAULT_QUEUE, check_queue
-from .._store.owners import canonical
-from .._store.records import NewJob, NewRun
+from .._store.records import NewJob, NewRun, canonical
 from .._store.terms import Terms
 from .._work.handlers import Handler, HandlerTable, make_handler, name_of
 from .terms import new_terms

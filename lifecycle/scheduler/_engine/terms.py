@@ -10,7 +10,7 @@ from .._ground.checks import wall_time
 from .._ground.times import seconds_of
 from .._ground.values import to_plain
 from .._store.records import JobStatus
-from .._store.settling import skip_reason
+from .._store.skipping import skip_reason
 from .._store.terms import TWINS, Terms, Twin
 from .job import Job
 

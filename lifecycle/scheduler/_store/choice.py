@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from .memory import MemoryStore
+from .memory.store import MemoryStore
 from .protocol import Store
 from .retention import Retention
-from .sqlite import SqliteStore
+from .sqlite.store import SqliteStore
 
 
 def make_store(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from .._ground.errors import StoreError
+from .admission import Admitted
 from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
@@ -28,11 +29,8 @@ from .records import (
 from .revival import Revived
 from .run_records import RunFilter, RunRecord
 from .schedule_records import NewSchedule, ScheduleRecord, Submitted
+from .upkeep import StoreUpkeep
 from .waiting import LeftWork
-
-if TYPE_CHECKING:
-    from .admission import Admitted
-    from .upkeep import StoreUpkeep
 
 
 class Store(Protocol):

@@ -20,6 +20,7 @@ Those that every job needs are named tuples: they cost a third of what a frozen 
 """
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -347,3 +348,8 @@ class JobRecord:
 
 
 Outputs = Mapping[str, Any]
+
+
+def canonical(params: object) -> str:
+    """Return parameters as the text by which a run is found again."""
+    return json.dumps(params, sort_keys=True, separators=(",", ":"))

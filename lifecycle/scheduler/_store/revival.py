@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from .._ground.text import one_line, shorten
 from .records import JobStatus
-from .settling import skip_reason
+from .skipping import skip_reason
 
 NOTES: Final = 20
 """Lines that are kept of what was done to a job by hand, the newest; each of at most `NOTE_CHARACTERS`."""

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobConflict, JobStatus, RunConflict, Scheduler, handler
-from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
 from ..tools import flow_of
 from .handlers import Make, account_of, calls, fail, note, wait_for_ever

@@ -12,7 +12,7 @@ import pytest
 from lifecycle import Rate
 from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey
-from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
 from ..tools import flow_of
 

@@ -12,7 +12,7 @@ import pytest
 
 from lifecycle.scheduler import Context, JobRecord, JobStatus, Scheduler, handler
 from lifecycle.scheduler._engine import reports
-from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
 from .handlers import Make, wait_for_ever
 

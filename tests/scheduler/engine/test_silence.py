@@ -13,7 +13,7 @@ import pytest
 
 from lifecycle.scheduler import JobRecord, Scheduler
 from lifecycle.scheduler._engine import leftovers, life
-from lifecycle.scheduler._store.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 from lifecycle.scheduler._words import next_of
 from lifecycle.scheduler._work.handlers import Handler, registered_handlers
 

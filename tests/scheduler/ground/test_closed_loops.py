@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from lifecycle.scheduler import handler
-from lifecycle.scheduler._store import thread as store_thread
-from lifecycle.scheduler._store.thread import SqliteThread
+from lifecycle.scheduler._store.sqlite import thread as store_thread
+from lifecycle.scheduler._store.sqlite.thread import SqliteThread
 
 from ...loops import on_every_loop
 from ..tools import wait_until

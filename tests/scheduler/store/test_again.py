@@ -14,13 +14,13 @@ import pytest
 import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler._store import again, claiming, operations, owners
-from lifecycle.scheduler._store.memory import MemoryStore
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.revival import NOTES, Revived
-from lifecycle.scheduler._store.sqlite import SqliteStore
-from lifecycle.scheduler._store.upkeep import StoreUpkeep
+from lifecycle.scheduler._store.sqlite import again, claiming, operations, owners
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
+from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
 from .test_costs import MakeFile, new_file, steps
 
@@ -258,7 +258,7 @@ async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, se
                 for one in both:
                     await one.revive_run(run, SERVED)
             assert await states(sqlite, run) == await states(memory, run)
-            assert StoreUpkeep(sqlite.path).check() == ()
+            assert SqliteUpkeep(sqlite.path).check() == ()
             check_counts(sqlite.path)
     for one in both:
         await one.aclose()

@@ -11,13 +11,13 @@ import pytest
 import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler._store import clock as clock_file
-from lifecycle.scheduler._store.memory import MemoryStore
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Claimed, Ending, NewJob
 from lifecycle.scheduler._store.rules import due_after_set_back
 from lifecycle.scheduler._store.schedule_records import NewSchedule
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite import clock as clock_file
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.scheduler._store import claiming, operations, owners, views
-from lifecycle.scheduler._store.crashes import held_back
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.limits import EVERYTHING
-from lifecycle.scheduler._store.listing import list_jobs
 from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
+from lifecycle.scheduler._store.sqlite import claiming, operations, owners, views
+from lifecycle.scheduler._store.sqlite.crashes import held_back
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.listing import list_jobs
 
 MakeFile = Callable[[], sqlite3.Connection]
 

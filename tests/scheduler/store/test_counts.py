@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler._store import again, claiming, operations, owners
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
-from lifecycle.scheduler._store.retention import Retention, Sweeper
+from lifecycle.scheduler._store.retention import Retention
+from lifecycle.scheduler._store.sqlite import again, claiming, operations, owners
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.sweeping import Sweeper
 
 Pick = Callable[[str], int]
 PAY = {"handler": "h", "args": []}

@@ -12,9 +12,9 @@ import pytest
 
 from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table, handler
 from lifecycle.scheduler._store.filters import JobFilter
-from lifecycle.scheduler._store.outside import StoreFile
 from lifecycle.scheduler._store.records import Claimed, Ending, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 
 @handler("crashes.fine")

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle import Rate
-from lifecycle.scheduler._store import claiming, operations, owners
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.lanes import Head, Shares, choose
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey, Openings
-from lifecycle.scheduler._store.memory import MemoryStore
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.records import Claimed, Ending, JobStatus, NewJob
-from lifecycle.scheduler._store.schema import bring_up_to_date
+from lifecycle.scheduler._store.sqlite import claiming, operations, owners
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 
 MAIL, REPORTS = LimitKey("queue", "mail"), LimitKey("queue", "reports")
 SEND = LimitKey("handler", "send")

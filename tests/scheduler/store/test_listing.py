@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from lifecycle.scheduler import JobRecord, JobStatus
-from lifecycle.scheduler._store import listing, owners
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter, job_filter
-from lifecycle.scheduler._store.listing import list_jobs
-from lifecycle.scheduler._store.memory import MemoryStore
-from lifecycle.scheduler._store.operations import insert_job
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.records import NewJob, NewRun
+from lifecycle.scheduler._store.sqlite import listing, owners
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.listing import list_jobs
+from lifecycle.scheduler._store.sqlite.operations import insert_job
 
 from .test_costs import steps
 

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import JobStatus, Scheduler, handler
-from lifecycle.scheduler._store import claiming, memory, operations, schedules
+from lifecycle.scheduler._store.memory import store as memory
 from lifecycle.scheduler._store.pace import Overlap, Pace
 from lifecycle.scheduler._store.records import Ending, NewJob
 from lifecycle.scheduler._store.rules import first_due, starting_at
 from lifecycle.scheduler._store.schedule_records import NewSchedule, ScheduleRecord
-from lifecycle.scheduler._store.schema import bring_up_to_date
+from lifecycle.scheduler._store.sqlite import claiming, operations, schedules
+from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 
 OK = Ending(JobStatus.SUCCEEDED)
 

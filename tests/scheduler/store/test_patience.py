@@ -14,9 +14,9 @@ import pytest
 
 from lifecycle.scheduler import Event, Scheduler, StoreBusy, StoreError, handler
 from lifecycle.scheduler._store import patience
-from lifecycle.scheduler._store.faults import Fault, fault_of
 from lifecycle.scheduler._store.patience import Patience, Trouble
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite.faults import Fault, fault_of
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 
 @pytest.fixture(autouse=True)

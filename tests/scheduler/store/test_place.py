@@ -14,14 +14,14 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
-from lifecycle.scheduler._store import locks, open_files, owners, place
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
-from lifecycle.scheduler._store.locks import is_alive
-from lifecycle.scheduler._store.outside import StoreFile
-from lifecycle.scheduler._store.place import Place, log_of
 from lifecycle.scheduler._store.records import NewJob
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite import locks, open_files, owners, place
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.locks import is_alive
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.place import Place, log_of
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.asyncio
 

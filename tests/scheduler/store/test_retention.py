@@ -11,10 +11,11 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, Scheduler, handler
-from lifecycle.scheduler._store import claiming, operations, owners
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
-from lifecycle.scheduler._store.retention import PAUSE, REST, ROWS, RUN_GRACE, Retention, Sweeper
+from lifecycle.scheduler._store.retention import Retention
+from lifecycle.scheduler._store.sqlite import claiming, operations, owners
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.sweeping import PAUSE, REST, ROWS, RUN_GRACE, Sweeper
 
 OK = Ending(JobStatus.SUCCEEDED, result="x" * 100)
 

@@ -19,14 +19,14 @@ import pytest
 import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus, Scheduler, StoreError, handler
-from lifecycle.scheduler._store import operations, schedules
-from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.memory import MemoryStore
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob
 from lifecycle.scheduler._store.rules import BURST, due_after, fire, first_due
 from lifecycle.scheduler._store.schedule_records import NewSchedule
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite import operations, schedules
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 ran: Counter[str] = Counter()
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from lifecycle.scheduler import StoreError
-from lifecycle.scheduler._store import schedules
-from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.locks import OwnerLock, lock_path
 from lifecycle.scheduler._store.records import NewJob
 from lifecycle.scheduler._store.schedule_records import NewSchedule
-from lifecycle.scheduler._store.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from lifecycle.scheduler._store.sqlite import schedules
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.locks import OwnerLock, lock_path
+from lifecycle.scheduler._store.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
 
 def file_of_version(path: Path, version: int) -> sqlite3.Connection:

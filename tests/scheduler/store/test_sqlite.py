@@ -18,17 +18,17 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, StoreError
-from lifecycle.scheduler._store import claiming, locks, operations, owners
-from lifecycle.scheduler._store.files import connect
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.limits import LimitKey
-from lifecycle.scheduler._store.locks import Doubts, OwnerLock, is_alive, lock_path
-from lifecycle.scheduler._store.outside import StoreFile
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.schedule_records import NewSchedule
-from lifecycle.scheduler._store.schema import APPLICATION_ID, VERSION
-from lifecycle.scheduler._store.sqlite import SqliteStore
-from lifecycle.scheduler._store.thread import SqliteThread
+from lifecycle.scheduler._store.sqlite import claiming, locks, operations, owners
+from lifecycle.scheduler._store.sqlite.files import connect
+from lifecycle.scheduler._store.sqlite.locks import Doubts, OwnerLock, is_alive, lock_path
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
+from lifecycle.scheduler._store.sqlite.schema import APPLICATION_ID, VERSION
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
+from lifecycle.scheduler._store.sqlite.thread import SqliteThread
 
 
 async def opened(path: Path) -> SqliteStore:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import JobStatus, RunConflict
-from lifecycle.scheduler._store.memory import MemoryStore
+from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.asyncio
 

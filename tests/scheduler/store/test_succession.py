@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, handler
-from lifecycle.scheduler._store import succession
 from lifecycle.scheduler._store.records import NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.schedule_records import NewSchedule
-from lifecycle.scheduler._store.sqlite import SqliteStore
+from lifecycle.scheduler._store.sqlite import succession
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.asyncio
 

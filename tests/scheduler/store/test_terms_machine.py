@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler._store import admission, claiming, memory, operations, owners
 from lifecycle.scheduler._store.admission import Admitted
-from lifecycle.scheduler._store.files import connect
-from lifecycle.scheduler._store.kept import record_of_job
 from lifecycle.scheduler._store.limits import Openings
+from lifecycle.scheduler._store.memory import store as memory
+from lifecycle.scheduler._store.memory.kept import record_of_job
 from lifecycle.scheduler._store.records import Ending, NewJob
+from lifecycle.scheduler._store.sqlite import admission, claiming, operations, owners
+from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.terms import Terms, Twin
 
 from ...properties.at_length import run_lives

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import StoreBusy, StoreError
-from lifecycle.scheduler._store import patience, thread
-from lifecycle.scheduler._store.thread import SqliteThread
+from lifecycle.scheduler._store import patience
+from lifecycle.scheduler._store.sqlite import thread
+from lifecycle.scheduler._store.sqlite.thread import SqliteThread
 
 Kind = Literal["fine", "wrong", "gone"]
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
-from lifecycle.scheduler._store.upkeep import StoreUpkeep
+from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
 from ..tools import flow_of
 
@@ -52,10 +52,10 @@ async def fill(path: Path) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> StoreUpkeep:
+def store(tmp_path: Path) -> SqliteUpkeep:
     """A store with some of everything that no scheduler works on."""
     anyio.run(fill, tmp_path / "jobs.sqlite")
-    return StoreUpkeep(tmp_path / "jobs.sqlite")
+    return SqliteUpkeep(tmp_path / "jobs.sqlite")
 
 
 def names(path: Path) -> list[str]:
@@ -64,7 +64,7 @@ def names(path: Path) -> list[str]:
         return [name for (name,) in db.execute("SELECT name FROM jobs ORDER BY id")]
 
 
-def test_facts_say_what_a_store_holds(store: StoreUpkeep) -> None:
+def test_facts_say_what_a_store_holds(store: SqliteUpkeep) -> None:
     """Counts by state, of every state, and that nobody works on it."""
     facts = store.facts()
     assert {state: count for state, count in facts.jobs.items() if count} == {"pending": 1, "succeeded": 4, "failed": 2}
@@ -76,7 +76,7 @@ def test_facts_say_what_a_store_holds(store: StoreUpkeep) -> None:
 async def test_facts_name_the_schedulers_that_work_on_it(tmp_path: Path) -> None:
     """From the program itself, and from outside."""
     async with Scheduler(tmp_path / "jobs.sqlite", name="mine") as scheduler:
-        inside, outside = await scheduler.upkeep.facts(), StoreUpkeep(tmp_path / "jobs.sqlite").facts()
+        inside, outside = await scheduler.upkeep.facts(), SqliteUpkeep(tmp_path / "jobs.sqlite").facts()
         assert [name for name, _, _ in inside.owners] == [name for name, _, _ in outside.owners] == ["mine"]
 
 
@@ -97,7 +97,7 @@ async def test_facts_name_the_schedulers_that_work_on_it(tmp_path: Path) -> None
     ],
 )
 def test_a_purge_deletes_what_has_ended(
-    store: StoreUpkeep, tmp_path: Path, settings: dict[str, object], left: list[str] | None
+    store: SqliteUpkeep, tmp_path: Path, settings: dict[str, object], left: list[str] | None
 ) -> None:
     """As wide as it is told, runs as a whole, and never what has not ended."""
     before = names(tmp_path / "jobs.sqlite")
@@ -138,7 +138,7 @@ async def test_a_run_that_goes_on_is_not_purged(tmp_path: Path) -> None:
         ("UPDATE jobs SET owner = 99 WHERE state = 'pending'", "belongs to scheduler 99"),
     ],
 )
-def test_a_check_finds_what_does_not_fit(store: StoreUpkeep, tmp_path: Path, damage: str, said: str) -> None:
+def test_a_check_finds_what_does_not_fit(store: SqliteUpkeep, tmp_path: Path, damage: str, said: str) -> None:
     """Rows that contradict each other, each named."""
     assert store.check() == ()
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db, db:
@@ -146,7 +146,7 @@ def test_a_check_finds_what_does_not_fit(store: StoreUpkeep, tmp_path: Path, dam
     assert any(said in line for line in store.check())
 
 
-def test_a_check_finds_a_damaged_file(store: StoreUpkeep, tmp_path: Path) -> None:
+def test_a_check_finds_a_damaged_file(store: SqliteUpkeep, tmp_path: Path) -> None:
     """Pages that were overwritten."""
     path = tmp_path / "jobs.sqlite"
     with path.open("r+b") as file:
@@ -179,14 +179,14 @@ async def test_a_backup_while_it_works_is_a_store_of_one_moment(tmp_path: Path) 
         group.cancel_scope.cancel()
     assert sorted(it.name for it in tmp_path.iterdir()) == sorted(["jobs.sqlite", *(copy.name for copy in copies)])
     for copy in copies:
-        assert StoreUpkeep(copy).check() == ()
+        assert SqliteUpkeep(copy).check() == ()
     async with Scheduler(copies[-1]) as scheduler:
         assert (await (await scheduler.submit(fine, 2)).wait()).result == 2
-        assert StoreUpkeep(copies[-1]).facts().jobs["pending"] == 1
-    assert StoreUpkeep(path).check() == ()
+        assert SqliteUpkeep(copies[-1]).facts().jobs["pending"] == 1
+    assert SqliteUpkeep(path).check() == ()
 
 
-def test_a_backup_replaces_a_file_only_when_told(store: StoreUpkeep, tmp_path: Path) -> None:
+def test_a_backup_replaces_a_file_only_when_told(store: SqliteUpkeep, tmp_path: Path) -> None:
     """And never the store itself; a target that cannot be written is one clear error."""
     (tmp_path / "there").write_text("precious")
     with pytest.raises(FileExistsError):
@@ -224,7 +224,7 @@ def a_log_that_was_left(path: Path) -> None:
 
 @pytest.mark.parametrize("was", ["a store", "gone", "no database"])
 def test_a_backup_is_whole_where_a_killed_process_has_left_its_log(
-    store: StoreUpkeep, tmp_path: Path, was: str
+    store: SqliteUpkeep, tmp_path: Path, was: str
 ) -> None:
     """SQLite would play that log over the copy."""
     target = tmp_path / "copy.sqlite"
@@ -235,13 +235,13 @@ def test_a_backup_is_whole_where_a_killed_process_has_left_its_log(
     elif was == "no database":
         target.write_text("something else, and long enough to be looked at as if it were a header of a database" * 9)
     store.backup(target, overwrite=True)
-    copy = StoreUpkeep(target)
+    copy = SqliteUpkeep(target)
     assert copy.check() == ()
     assert copy.facts().jobs == store.facts().jobs
     assert not target.with_name("copy.sqlite-wal").exists()
 
 
-def test_a_copy_in_the_place_of_a_store_whose_log_is_there_is_refused(store: StoreUpkeep, tmp_path: Path) -> None:
+def test_a_copy_in_the_place_of_a_store_whose_log_is_there_is_refused(store: SqliteUpkeep, tmp_path: Path) -> None:
     """Before anything has read that log; without it, the copy is whole."""
     path = tmp_path / "jobs.sqlite"
     store.backup(tmp_path / "copy.sqlite")
@@ -253,13 +253,13 @@ def test_a_copy_in_the_place_of_a_store_whose_log_is_there_is_refused(store: Sto
         async with Scheduler(path):
             pass
 
-    for use in (lambda: StoreUpkeep(path).check(), lambda: anyio.run(begin)):
+    for use in (lambda: SqliteUpkeep(path).check(), lambda: anyio.run(begin)):
         with pytest.raises(StoreError, match=r"jobs.sqlite-wal beside it belongs to another file.*remove"):
             use()
     assert path.read_bytes() == content
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
-    assert StoreUpkeep(path).check() == ()
+    assert SqliteUpkeep(path).check() == ()
     anyio.run(begin)
 
 
@@ -285,7 +285,7 @@ async def test_a_vacuum_gives_room_back_while_a_scheduler_is_open(tmp_path: Path
         assert (await (await scheduler.submit(fine, 7)).wait()).result == 7
 
 
-def test_an_export_has_every_record(store: StoreUpkeep) -> None:
+def test_an_export_has_every_record(store: SqliteUpkeep) -> None:
     """Runs, then jobs with all that is known of them."""
     records = list(store.export())
     assert [record["record"] for record in records] == ["run"] + ["job"] * 7
@@ -302,7 +302,7 @@ async def test_a_store_in_memory_has_no_file_to_look_after() -> None:
             await scheduler.upkeep.check()
 
 
-def test_wrong_arguments_delete_nothing(store: StoreUpkeep, tmp_path: Path) -> None:
+def test_wrong_arguments_delete_nothing(store: SqliteUpkeep, tmp_path: Path) -> None:
     """They are refused before the file is opened."""
     for settings in ({"older_than": -1.0}, {"older_than": None}, {"keep": -1}, {"keep": 1.5}):
         with pytest.raises((TypeError, ValueError)):

@@ -8,9 +8,9 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from .filters import JobFilter
-from .records import JobRecord, JobStatus
-from .run_records import RunFilter, RunRecord
+from ..filters import JobFilter
+from ..records import JobRecord, JobStatus
+from ..run_records import RunFilter, RunRecord
 from .views import COLUMNS, FROM_JOBS, effective_state, job_record
 from .waiting import owners_of
 

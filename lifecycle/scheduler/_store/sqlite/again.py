@@ -11,9 +11,9 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
+from ..records import JobStatus, flow_key
+from ..revival import DELETED, Revived, note, refusal, refused_for_needs, refused_for_twin
 from .owners import adopt_run
-from .records import JobStatus, flow_key
-from .revival import DELETED, Revived, note, refusal, refused_for_needs, refused_for_twin
 from .settling import notify
 
 _WAIT_AGAIN: Final = """

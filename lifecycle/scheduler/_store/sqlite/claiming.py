@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from lifecycle import Rate
 
+from ..lanes import Head, Shares, choose
+from ..limit_record import LimitRecord
+from ..limits import Limit, LimitKey, Openings, given_back
+from ..records import Claimed, Claims
 from .agenda import LOOK_INTERVAL
-from .lanes import Head, Shares, choose
-from .limit_record import LimitRecord
-from .limits import Limit, LimitKey, Openings, given_back
-from .records import Claimed, Claims
 
 COUNTED: Final = 10_000
 """Ready jobs that are counted one by one, to be shown."""

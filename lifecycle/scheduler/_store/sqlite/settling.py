@@ -15,10 +15,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from .records import ALONE, JobStatus, Settled, Skipped
-
-NOT_NEEDED: Final = "nothing that it needs has failed"
-"""Why a step for failures was skipped."""
+from ..records import ALONE, JobStatus, Settled, Skipped
+from ..skipping import NOT_NEEDED, skip_reason
 
 MAY_FAIL: Final = """(
     EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
@@ -68,12 +66,6 @@ def decide_outside(
             reason = skip_reason(job.name, JobStatus.CANCELLED)
             skipped += _decide_dependants(db, job.id, reason, now, by, "AND jobs.run IS NULL")
     return skipped
-
-
-def skip_reason(name: str, status: JobStatus) -> str | None:
-    """Return why the dependants of a job do not run, None when that is no reason."""
-    verb = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "was cancelled", JobStatus.TIMED_OUT: "timed out"}
-    return f"needs {name!r}, which {verb[status]}" if status in verb else None
 
 
 def _decide_dependants(

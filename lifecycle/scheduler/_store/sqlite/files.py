@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from .._ground.errors import StoreError
+from ..._ground.errors import StoreError
+from ..patience import LOCK_TIMEOUT
 from .open_files import open_database
-from .patience import LOCK_TIMEOUT
 from .schema import bring_up_to_date, check_version
 
 

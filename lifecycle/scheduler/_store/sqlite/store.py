@@ -13,24 +13,17 @@ from typing import TypeVar
 
 import anyio
 
-from .._ground.errors import StoreBusy, StoreError
-from .._ground.limits import LONGEST_WAIT
-from . import admission, again, claiming, operations, owners, schedules, views, waiting
-from .agenda import Agenda
-from .clock import ClockWatch
-from .crashes import MAX_CRASHES, held_back
-from .faults import Fault, fault_of
-from .files import connect, explain
-from .filters import JobFilter
-from .lanes import Shares
-from .limit_record import LimitRecord
-from .limits import Limit, LimitKey
-from .listing import list_jobs, list_runs
-from .locks import DOUBTED_EVERY, Doubts, OwnerLock
-from .messages import Notice, Report
-from .patience import LOCK_SLICE, LONGEST, Trouble
-from .place import Place
-from .records import (
+from ..._ground.errors import StoreBusy, StoreError
+from ..._ground.limits import LONGEST_WAIT
+from ..admission import Admitted
+from ..crashes import MAX_CRASHES
+from ..filters import JobFilter
+from ..lanes import Shares
+from ..limit_record import LimitRecord
+from ..limits import Limit, LimitKey
+from ..messages import Notice, Report
+from ..patience import LOCK_SLICE, LONGEST, Trouble
+from ..records import (
     Cancelling,
     Claimed,
     Claims,
@@ -45,14 +38,24 @@ from .records import (
     Settled,
     StoredRun,
 )
-from .retention import Retention, Sweeper
-from .revival import Revived
-from .run_records import RunFilter, RunRecord
-from .schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..retention import Retention
+from ..revival import Revived
+from ..run_records import RunFilter, RunRecord
+from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..waiting import LeftWork
+from . import admission, again, claiming, operations, owners, schedules, views, waiting
+from .agenda import Agenda
+from .clock import ClockWatch
+from .crashes import held_back
+from .faults import Fault, fault_of
+from .files import connect, explain
+from .listing import list_jobs, list_runs
+from .locks import DOUBTED_EVERY, Doubts, OwnerLock
+from .place import Place
 from .succession import Succession
+from .sweeping import Sweeper
 from .thread import Operation, SqliteThread
-from .upkeep import StoreUpkeep
-from .waiting import LeftWork
+from .upkeep import SqliteUpkeep
 
 T = TypeVar("T")
 
@@ -176,7 +179,7 @@ class SqliteStore:
     async def add_job(self, job: NewJob) -> int:
         return await self._write(lambda db: operations.insert_job(db, job, None, self._owner, time.time()))
 
-    async def admit_job(self, job: NewJob) -> admission.Admitted:
+    async def admit_job(self, job: NewJob) -> Admitted:
         return await self._change_due(lambda db: admission.admit(db, job, self._owner, time.time()))
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
@@ -371,8 +374,8 @@ class SqliteStore:
     async def pause(self, key: LimitKey, *, paused: bool) -> bool:
         return await self._write(lambda db: claiming.pause(db, key, paused=paused))
 
-    def upkeep(self) -> StoreUpkeep | None:
-        return StoreUpkeep(self.path)
+    def upkeep(self) -> SqliteUpkeep:
+        return SqliteUpkeep(self.path)
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the file."""

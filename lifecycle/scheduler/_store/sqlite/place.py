@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .._ground.errors import StoreError
+from ..._ground.errors import StoreError
 from .open_files import has_had_no_log, identity
 
 

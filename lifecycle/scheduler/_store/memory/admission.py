@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from .admission import Admitted, Found, first_lost
+from ..admission import Admitted, Found, first_lost
+from ..records import Cancelling, NewJob
+from ..terms import NO_TERMS, REPLACED
 from .kept import KeptJob
-from .records import Cancelling, NewJob
-from .terms import NO_TERMS, REPLACED
 
 
 class Jobs(Protocol):

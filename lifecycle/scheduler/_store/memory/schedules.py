@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from .pace import OVERTAKEN
-from .records import NewJob, NewRun
-from .rules import after_pause, anchor_of, due_after, due_after_set_back, fire, first_due, starting_at
-from .schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..pace import OVERTAKEN
+from ..records import NewJob, NewRun
+from ..rules import after_pause, anchor_of, due_after, due_after_set_back, fire, first_due, starting_at
+from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
 
 logger = logging.getLogger("lifecycle.scheduler")
 

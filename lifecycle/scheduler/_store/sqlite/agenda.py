@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection
 
-from .._ground.limits import LONGEST_WAIT
+from ..._ground.limits import LONGEST_WAIT
 from .admission import look
 from .schedules import any_known, fire_due
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from .lanes import Head, Shares, choose
-from .limit_record import LimitRecord
-from .limits import Limit, LimitKey, Openings, given_back
+from ..lanes import Head, Shares, choose
+from ..limit_record import LimitRecord
+from ..limits import Limit, LimitKey, Openings, given_back
 from .line import Line
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -11,10 +10,10 @@ from collections.abc import Collection
 from glob import escape
 from pathlib import Path
 
-from .._ground.errors import RunConflict
+from ..._ground.errors import RunConflict
+from ..records import LeftRuns, NewRun, OpenedRun, flow_key
 from . import crashes, operations
 from .locks import HAS_LEFT, Doubts, OwnerLock, is_alive, lock_path, remove_lock
-from .records import LeftRuns, NewRun, OpenedRun, flow_key
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -267,8 +266,3 @@ def insert_run(db: sqlite3.Connection, run: NewRun, owner: int | None, now: floa
     edges = [(ids[needed], ids[job.name], needed in job.tolerates) for job in run.jobs for needed in job.needs]
     db.executemany("INSERT INTO needs (needed, job, tolerant) VALUES (?, ?, ?)", edges)
     return OpenedRun(run_id, False, len(run.jobs), len(run.jobs))
-
-
-def canonical(params: object) -> str:
-    """Return parameters as the text by which a run is found again."""
-    return json.dumps(params, sort_keys=True, separators=(",", ":"))

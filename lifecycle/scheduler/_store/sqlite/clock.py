@@ -10,8 +10,8 @@ import math
 import sqlite3
 import time
 
-from .._ground.limits import LONGEST_WAIT
-from .rules import due_after_set_back
+from ..._ground.limits import LONGEST_WAIT
+from ..rules import due_after_set_back
 
 DOUBT = 30.0
 """Seconds for which the clock is doubted: what was reckoned before it was set back may be written a little later."""

@@ -5,25 +5,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-from .._ground.bridge import Bell
-from .._ground.errors import RunConflict
-from .._ground.limits import LONGEST_WAIT
-from . import memory_views
-from .admission import AT_ONCE, Admitted
-from .filters import JobFilter
-from .kept import KeptJob, KeptRun, record_of_job, skip_of, start, told_of
-from .line import Line
-from .memory_admission import admit
-from .memory_again import revive
-from .memory_limits import MemoryLimits
-from .memory_ready import Place, ReadyJobs
-from .memory_schedules import MemorySchedules
-from .memory_terms import MemoryTerms
-from .messages import Notice, Report
-from .patience import Trouble
-from .records import (
+from ..._ground.bridge import Bell
+from ..._ground.errors import RunConflict
+from ..._ground.limits import LONGEST_WAIT
+from ..admission import AT_ONCE, Admitted
+from ..filters import JobFilter
+from ..limit_record import LimitRecord
+from ..limits import Limit, LimitKey
+from ..messages import Notice, Report
+from ..patience import Trouble
+from ..records import (
     ALONE,
     FINAL,
     Cancelling,
@@ -41,18 +34,23 @@ from .records import (
     Skipped,
     StoredRun,
 )
-from .revival import Revived
-from .run_records import RunFilter, RunRecord
-from .schedule_records import NewSchedule, ScheduleRecord, Submitted
-from .settling import skip_reason
-from .terms import NO_TERMS
-from .waiting import LeftWork
+from ..revival import Revived
+from ..run_records import RunFilter, RunRecord
+from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..skipping import skip_reason
+from ..terms import NO_TERMS
+from ..waiting import LeftWork
+from . import views
+from .admission import admit
+from .again import revive
+from .kept import KeptJob, KeptRun, record_of_job, skip_of, start, told_of
+from .line import Line
+from .ready import Place, ReadyJobs
+from .schedules import MemorySchedules
+from .terms import MemoryTerms
 
-if TYPE_CHECKING:
-    from .upkeep import StoreUpkeep
 
-
-class MemoryStore(MemoryLimits):
+class MemoryStore:
     """Keeps jobs for the life of one scheduler.
 
     A job by itself is forgotten when it has ended. The jobs of a run are kept until `forget`, because those that
@@ -95,7 +93,7 @@ class MemoryStore(MemoryLimits):
         return self.add(job).id
 
     async def admit_job(self, job: NewJob) -> Admitted:
-        needed = {number: memory_views.find(self._jobs, self._runs, number) for number in (job.terms or NO_TERMS).needs}
+        needed = {number: views.find(self._jobs, self._runs, number) for number in (job.terms or NO_TERMS).needs}
         return await admit(self, job, self._jobs.get(self._terms.holder(job)), needed)
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
@@ -113,7 +111,7 @@ class MemoryStore(MemoryLimits):
 
     async def run(self, run_id: int) -> StoredRun | None:
         run = self._runs.get(run_id)
-        return None if run is None else memory_views.stored_run(run)
+        return None if run is None else views.stored_run(run)
 
     async def claim(self, limit: int, now: float) -> Claims:
         while (first := self._delayed.first()) is not None and first[0] <= now:
@@ -201,7 +199,7 @@ class MemoryStore(MemoryLimits):
 
     async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
         """Let jobs wait again that have ended and are not forgotten: those of a run that goes on."""
-        found = {number: memory_views.find(self._jobs, self._runs, number) for number in jobs}
+        found = {number: views.find(self._jobs, self._runs, number) for number in jobs}
         revived, waiting, again = revive(found, force)
         self._jobs = dict(sorted((self._jobs | {job.id: job for job in again}).items()))  # by number, as all are
         for job in again:
@@ -263,10 +261,10 @@ class MemoryStore(MemoryLimits):
             self._make_ready(job)
 
     async def outputs(self, run_id: int, names: Collection[str]) -> Outputs:
-        return memory_views.outputs(self._runs[run_id].jobs, names)
+        return views.outputs(self._runs[run_id].jobs, names)
 
     async def fates(self, run_id: int, names: Collection[str]) -> Mapping[str, tuple[str, str | None]]:
-        return memory_views.fates(self._runs[run_id].jobs, names)
+        return views.fates(self._runs[run_id].jobs, names)
 
     async def notices(self) -> Sequence[Notice]:
         """Return what has expired: no other process can reach this store."""
@@ -287,13 +285,13 @@ class MemoryStore(MemoryLimits):
         return record_of_job(job, self._ready.openings(time.time())) if job is not None else None
 
     async def jobs(self, wanted: JobFilter) -> Sequence[JobRecord]:
-        return memory_views.jobs(self._jobs, self._runs, wanted, self._ready.openings(time.time()))
+        return views.jobs(self._jobs, self._runs, wanted, self._ready.openings(time.time()))
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return {number: None for number in jobs if number not in self._jobs}
 
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
-        return memory_views.runs(self._runs, wanted)
+        return views.runs(self._runs, wanted)
 
     async def ended_runs(self, runs: Collection[int]) -> Collection[int]:
         return [number for number in runs if number not in self._runs]
@@ -321,7 +319,20 @@ class MemoryStore(MemoryLimits):
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return self._schedules.trigger(name, flows)
 
-    def upkeep(self) -> StoreUpkeep | None:
+    async def limits(self) -> Sequence[LimitRecord]:
+        return self._ready.records()
+
+    async def put_limit(self, new: Limit) -> None:
+        self._ready.put_limit(replace(new, paused=self._ready.limit(new.key).paused))
+        self._bell.ring()
+
+    async def pause(self, key: LimitKey, *, paused: bool) -> bool:
+        old = self._ready.limit(key)
+        self._ready.put_limit(replace(old, paused=paused))
+        self._bell.ring()
+        return old.paused != paused
+
+    def upkeep(self) -> None:
         return None
 
     def forget(self, run_id: int) -> None:

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .limits import Openings
-from .memory_ready import Place
-from .messages import Report
-from .records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
-from .revival import whole_log
-from .run_records import RunRecord, run_status
-from .settling import NOT_NEEDED
-from .terms import NO_TERMS, Terms
-from .waiting import NAMED, needs_of, until, worker_or_limit
+from ..limits import Openings
+from ..messages import Report
+from ..records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
+from ..revival import whole_log
+from ..run_records import RunRecord, run_status
+from ..skipping import NOT_NEEDED
+from ..terms import NO_TERMS, Terms
+from ..waiting import NAMED, needs_of, until, worker_or_limit
+from .ready import Place
 
 
 @dataclass(slots=True, eq=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ..messages import Notice
+from ..records import JobStatus, NewJob, Settled
+from ..terms import expiry_reason
 from .kept import KeptJob, told_of
 from .line import Line
-from .messages import Notice
-from .records import JobStatus, NewJob, Settled
-from .terms import expiry_reason
 
 End = Callable[[KeptJob, JobStatus, str, float], Settled]
 

@@ -8,14 +8,14 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from .._ground.values import to_json
+from ..._ground.values import to_json
+from ..pace import OVERTAKEN, Pace
+from ..records import NewJob, NewRun
+from ..rules import after_pause, anchor_of, due_after, fire, first_due, starting_at
+from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..terms import Terms
 from .operations import cancel, cancel_run, insert_job
 from .owners import insert_run
-from .pace import OVERTAKEN, Pace
-from .records import NewJob, NewRun
-from .rules import after_pause, anchor_of, due_after, fire, first_due, starting_at
-from .schedule_records import NewSchedule, ScheduleRecord, Submitted
-from .terms import Terms
 
 logger = logging.getLogger("lifecycle.scheduler")
 

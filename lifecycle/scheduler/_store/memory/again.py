@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from .records import JobStatus
-from .revival import Revived, note, refusal, refused_for_needs
-from .settling import skip_reason
+from ..records import JobStatus
+from ..revival import Revived, note, refusal, refused_for_needs
+from ..skipping import skip_reason
 
 if TYPE_CHECKING:
     from .kept import KeptJob

@@ -9,22 +9,23 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from .._ground.errors import StoreError
-from .._ground.limits import LOG_CHARACTERS
-from .._ground.text import one_line, shorten
+from ..._ground.errors import StoreError
+from ..._ground.limits import LOG_CHARACTERS
+from ..._ground.text import one_line, shorten
+from ..admission import Admitted
+from ..filters import JobFilter
+from ..limit_record import LimitRecord
+from ..limits import Limit, LimitKey
+from ..records import Cancelling, JobRecord, NewJob
+from ..revival import Revived
+from ..run_records import RunFilter, RunRecord
+from ..schedule_records import ScheduleRecord
 from . import again, claiming, operations, owners, schedules, views, waiting
-from .admission import Admitted, admit
+from .admission import admit
 from .files import begin_to_write, connect, explain
-from .filters import JobFilter
-from .limit_record import LimitRecord
-from .limits import Limit, LimitKey
 from .listing import list_jobs, list_runs
 from .locks import Doubts
 from .place import Place
-from .records import Cancelling, JobRecord, NewJob
-from .revival import Revived
-from .run_records import RunFilter, RunRecord
-from .schedule_records import ScheduleRecord
 
 
 class Retried(NamedTuple):

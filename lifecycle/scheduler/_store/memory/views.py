@@ -6,11 +6,11 @@ import heapq
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from .filters import JobFilter
+from ..filters import JobFilter
+from ..limits import Openings
+from ..records import JobRecord, JobStatus, OpenedRun, Outputs, StoredRun, flow_key
+from ..run_records import RunFilter, RunRecord
 from .kept import KeptJob, KeptRun, record_of_job, record_of_run
-from .limits import Openings
-from .records import JobRecord, JobStatus, OpenedRun, Outputs, StoredRun, flow_key
-from .run_records import RunFilter, RunRecord
 
 
 def find(known: dict[int, KeptJob], kept: dict[int, KeptRun], number: int) -> KeptJob | None:

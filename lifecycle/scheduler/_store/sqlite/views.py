@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
+from ..revival import whole_log
+from ..waiting import needs_of
 from . import waiting
-from .records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
-from .revival import whole_log
 from .settling import MAY_FAIL
 
 COLUMNS = f"""
@@ -85,7 +86,7 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
     record = job_record(row, others, **details)
     if record.waits_for is None or not unmet or owner is None or owner in dead:
         return record
-    return replace(record, waits_for=waiting.needs_of(unmet, waiting.unended_needs(db, job_id)))
+    return replace(record, waits_for=needs_of(unmet, waiting.unended_needs(db, job_id)))
 
 
 def exists(db: sqlite3.Connection, job: int) -> bool:

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from .._ground.errors import StoreError
+from ..._ground.errors import StoreError
 from .locks import is_alive
 
 APPLICATION_ID: Final = 0x4C69_6645

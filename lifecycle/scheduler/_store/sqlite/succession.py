@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from .._ground.limits import LONGEST_WAIT
+from ..._ground.limits import LONGEST_WAIT
 from . import owners
 from .locks import DOUBTED_EVERY, Doubts, remove_lock
 

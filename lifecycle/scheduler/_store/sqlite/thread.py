@@ -10,11 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .._ground.bridge import Bridge, Reply
-from .._ground.errors import StoreBusy, StoreError
+from ..._ground.bridge import Bridge, Reply
+from ..._ground.errors import StoreBusy, StoreError
+from ..patience import LONGEST, Patience, Trouble
 from .faults import Fault, fault_of
 from .files import explain
-from .patience import LONGEST, Patience, Trouble
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 
-from .._ground.values import to_json
-from .messages import Notice, Report
-from .records import ALONE, Cancelling, Ending, JobStatus, NewJob, Settled
+from ..._ground.values import to_json
+from ..messages import Notice, Report
+from ..records import ALONE, Cancelling, Ending, JobStatus, NewJob, Settled
+from ..terms import Terms
 from .settling import begin_delay, cancel_open_jobs, count_down, decide_outside, notify, settle
-from .terms import Terms
 
 INSERT_JOB = """
     INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,

@@ -1,0 +1,109 @@
+"""How a job that is submitted on terms gets into an SQLite file: its key, and the jobs that it needs."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..._ground.limits import LONGEST_WAIT
+from ..admission import AT_ONCE, Admitted, Found, first_lost
+from ..records import JobStatus, NewJob
+from ..terms import NO_TERMS, REPLACED, expiry_reason
+from .operations import cancel, insert_job
+
+LOOK_INTERVAL = 1.0
+"""Seconds after which is looked whether what our jobs wait for has ended in another process."""
+
+
+def admit(db: sqlite3.Connection, job: NewJob, owner: int | None, now: float) -> Admitted:
+    """Store a job unless another has its key, or it needs what is not there; all of it in one transaction."""
+    terms = job.terms or NO_TERMS
+    twin = _with_key(db, terms.key)
+    if twin is not None and (terms.on_twin != "replace" or twin.id in terms.needs):
+        return Admitted(twin=twin)
+    numbers = list(dict.fromkeys(terms.needs))
+    if unknown := tuple(number for number in numbers if _found(db, number) is None):
+        return Admitted(unknown=unknown)
+    replaced = ahead = None
+    if twin is not None:
+        ahead = _predecessor(db, twin.id)
+        replaced = cancel(db, twin.id, REPLACED, now, owner)
+        if replaced.settled is None:  # it runs: the key is handed on, and what has it begins when that has ended
+            db.execute("UPDATE jobs SET key = NULL WHERE id = ?", (twin.id,))
+            ahead = twin.id
+    # Only now: what it needs may have needed the twin.
+    needed = [found for number in numbers if (found := _found(db, number)) is not None]
+    lost = terms.lost or first_lost(needed)
+    waits = [(one.id, False) for one in needed if not one.status.final and one.id != ahead]
+    if ahead is not None:
+        waits.append((ahead, True))
+    number = insert_job(db, job, None, owner, now, len(waits))
+    db.executemany(
+        "INSERT INTO needs (needed, job, tolerant) VALUES (?, ?, ?)",
+        [(needed, number, tolerant) for needed, tolerant in waits],
+    )
+    if lost is not None and waits:  # decided when the others have ended, too
+        db.execute("UPDATE jobs SET blocked = ? WHERE id = ?", (lost, number))
+        return Admitted(number, twin, (), replaced)
+    if lost is not None:
+        cancel(db, number, lost, now, owner)
+    return Admitted(number, twin, (), replaced, lost)
+
+
+def _predecessor(db: sqlite3.Connection, twin: int) -> int | None:
+    """Return the job that still runs although the twin has its key; None when there is none."""
+    row = db.execute(
+        """
+        SELECT needed FROM needs JOIN jobs ON jobs.id = needs.needed
+        WHERE needs.job = ? AND needs.tolerant AND jobs.finished IS NULL""",
+        (twin,),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _with_key(db: sqlite3.Connection, key: str | None) -> Found | None:
+    if key is None:
+        return None
+    return _one(db.execute("SELECT id, name, state FROM jobs WHERE key = ? AND finished IS NULL", (key,)))
+
+
+def _found(db: sqlite3.Connection, number: int) -> Found | None:
+    return _one(db.execute("SELECT id, name, state FROM jobs WHERE id = ?", (number,)))
+
+
+def _one(rows: sqlite3.Cursor) -> Found | None:
+    row = rows.fetchone()
+    return None if row is None else Found(row[0], row[1], JobStatus(row[2]))
+
+
+def look(db: sqlite3.Connection, owner: int, now: float) -> tuple[int, float]:
+    """Cancel what has expired; return how many those were, and in how many seconds to look again."""
+    expired = expire(db, now)
+    return expired, 0.0 if expired else next_look_in(db, owner, now)
+
+
+def expire(db: sqlite3.Connection, now: float) -> int:
+    """Cancel the jobs that wait and have expired, whoever owns them, `AT_ONCE` at most; return how many.
+
+    Their owners are notified, this one too, as of what somebody else has cancelled.
+    """
+    rows = db.execute(
+        f"""
+        SELECT id, attempt FROM jobs
+        WHERE expires IS NOT NULL AND state = 'pending' AND expires <= ? ORDER BY expires LIMIT {AT_ONCE}""",
+        (now,),
+    ).fetchall()
+    for number, attempts in rows:
+        cancel(db, number, expiry_reason(attempts), now, None)
+    return len(rows)
+
+
+def next_look_in(db: sqlite3.Connection, owner: int, now: float) -> float:
+    """Return the seconds until a job expires, or one of this owner may begin because another process's has ended."""
+    expiry, awaits = db.execute(
+        """
+        SELECT (SELECT min(expires) FROM jobs WHERE expires IS NOT NULL AND state = 'pending'),
+               EXISTS (SELECT 1 FROM jobs WHERE owner = ? AND run IS NULL AND state = 'pending' AND unmet > 0)""",
+        (owner,),
+    ).fetchone()
+    longest = LOOK_INTERVAL if awaits else LONGEST_WAIT
+    return longest if expiry is None else min(longest, max(0.0, expiry - now))
