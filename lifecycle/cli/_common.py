@@ -17,7 +17,6 @@ from lifecycle import LifecycleError
 from ..scheduler import FlowError, RunConflict, StoreError
 from ..scheduler._ground.checks import LONGEST
 from ..scheduler._ground.text import quote
-from ..scheduler._store.crashes import MAX_CRASHES
 from ..scheduler._store.sqlite.outside import StoreFile
 from .show._display import Display
 from .show._lines import complain
@@ -71,9 +70,6 @@ existing_file = click.Path(path_type=Path)
 
 database = click.option("--db", type=existing_file, required=True, help="The SQLite file.")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
-workers_option = click.option(
-    "--workers", type=click.IntRange(1, 1_000), default=8, show_default=True, help="How many jobs run at once."
-)
 # Both may be paths, in whatever encoding: these are not looked at as texts.
 param_option = click.option(
     "--param",
@@ -88,55 +84,6 @@ handlers_option = click.option(
     type=click.UNPROCESSED,
     metavar="MODULE",
     help="A further handler module: a .py file or a dotted name.",
-)
-drain_option = click.option(
-    "--drain-timeout",
-    type=click.FloatRange(0, 86_400),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time for running jobs to end after SIGTERM or Ctrl-C; the rest is interrupted.",
-)
-cancel_option = click.option(
-    "--cancel-timeout",
-    type=click.FloatRange(0, 86_400),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time for a job that was cancelled or interrupted to come to its end; then it is left behind.",
-)
-
-keep_for_option = click.option(
-    "--keep-for",
-    type=seconds,
-    default="7d",
-    show_default=True,
-    metavar="DURATION",
-    help="How long an ended job is kept: seconds, or 15m, 12h, 7d, 2w; 0 for not at all.",
-)
-keep_jobs_option = click.option(
-    "--keep-jobs",
-    type=click.IntRange(0),
-    default=100_000,
-    show_default=True,
-    metavar="N",
-    help="How many of the newest jobs are kept, whatever their age.",
-)
-store_patience_option = click.option(
-    "--store-patience",
-    type=seconds,
-    default="5m",
-    show_default=True,
-    metavar="DURATION",
-    help="How long a locked database or a full disk is waited for, before it ends.",
-)
-max_crashes_option = click.option(
-    "--max-crashes",
-    type=click.IntRange(1),
-    default=MAX_CRASHES,
-    show_default=True,
-    metavar="N",
-    help="How often the process may die while a job runs, before that job has failed.",
 )
 
 

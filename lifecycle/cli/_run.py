@@ -21,21 +21,15 @@ from ._common import (
     BAD_INPUT,
     INTERRUPTED,
     STUCK_TIME,
-    cancel_option,
-    drain_option,
     existing_file,
     handlers_option,
-    keep_for_option,
-    keep_jobs_option,
     lines_of,
-    max_crashes_option,
     param_option,
     refusing,
-    store_patience_option,
-    workers_option,
 )
 from ._owned import still_owned
 from ._params import values_from_texts
+from ._settings import SchedulerSettings, scheduler_options
 from ._streams import output_for_us
 from .show._display import Display
 from .show._flow import as_table, as_text
@@ -48,15 +42,9 @@ from .show._plain import PlainDisplay
 @click.command(cls=Command)
 @click.argument("flow", type=existing_file)
 @click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed is resumed.")
-@workers_option
+@scheduler_options
 @param_option
 @handlers_option
-@drain_option
-@cancel_option
-@keep_for_option
-@keep_jobs_option
-@store_patience_option
-@max_crashes_option
 @click.option("--fresh", is_flag=True, help="Cancel what is left of an unfinished run and begin a new one.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, in which order; run and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for machines.")
@@ -65,15 +53,9 @@ def run(
     context: click.Context,
     flow: Path,
     db: Path | None,
-    workers: int,
     params: tuple[str, ...],
     handlers: str | None,
-    drain_timeout: float,
-    cancel_timeout: float,
-    keep_for: float,
-    keep_jobs: int,
-    store_patience: float,
-    max_crashes: int,
+    settings: SchedulerSettings,
     fresh: bool,
     dry_run: bool,
     as_json: bool,
@@ -92,19 +74,13 @@ def run(
         return
     scheduler = Scheduler(
         db,
-        workers=workers,
         name=loaded.name,
-        drain_timeout=drain_timeout,
-        cancel_timeout=cancel_timeout,
         on_event=display.event,
         adopt=False,
-        keep_for=keep_for,
-        keep_jobs=keep_jobs,
-        store_patience=store_patience,
-        max_crashes=max_crashes,
+        **settings,
     )
     running = _Running(scheduler, loaded, values, fresh, display)
-    code, problems = running.to_its_end(drain_timeout)
+    code, problems = running.to_its_end(settings["drain_timeout"])
     display.problems(problems)
     owned = still_owned(threads, db)
     display.owned(owned)

@@ -16,19 +16,13 @@ from ._careful import Command
 from ._common import (
     BAD_INPUT,
     STUCK_TIME,
-    cancel_option,
-    drain_option,
     existing_file,
     handlers_option,
-    keep_for_option,
-    keep_jobs_option,
     lines_of,
-    max_crashes_option,
     refusing,
-    store_patience_option,
-    workers_option,
 )
 from ._owned import still_owned
+from ._settings import SchedulerSettings, scheduler_options
 from ._signals import ServiceSignals
 from ._streams import output_for_us
 from .show._display import Display
@@ -58,14 +52,8 @@ if TYPE_CHECKING:
     type=existing_file,
     help="A file with the password that clients must give; needed beyond this machine.",
 )
-@workers_option
+@scheduler_options
 @handlers_option
-@drain_option
-@cancel_option
-@keep_for_option
-@keep_jobs_option
-@store_patience_option
-@max_crashes_option
 @click.option("--json", "as_json", is_flag=True, help="Events on standard output, one JSON object per line.")
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="The lowest level that is logged."
@@ -79,14 +67,8 @@ def serve(
     address: str,
     web: str | None,
     password_file: Path | None,
-    workers: int,
     handlers: str | None,
-    drain_timeout: float,
-    cancel_timeout: float,
-    keep_for: float,
-    keep_jobs: int,
-    store_patience: float,
-    max_crashes: int,
+    settings: SchedulerSettings,
     as_json: bool,
     log_level: str,
     log_json: bool,
@@ -106,17 +88,11 @@ def serve(
         service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(
             db,
-            workers=workers,
             name="lifecycle serve",
-            drain_timeout=drain_timeout,
-            cancel_timeout=cancel_timeout,
             on_event=display.event,
-            keep_for=keep_for,
-            keep_jobs=keep_jobs,
-            store_patience=store_patience,
-            max_crashes=max_crashes,
+            **settings,
         )
-        code = _until_signal(service, scheduler, display, drain_timeout, signals)
+        code = _until_signal(service, scheduler, display, settings["drain_timeout"], signals)
         owned = still_owned(threads, db)
         display.owned(owned)
     context.exit(code or (1 if owned else 0))
