@@ -1,4 +1,4 @@
-"""RunAccess by their numbers: what a scheduler can tell of any run in its store, and do with it, whoever began it."""
+"""Runs by their numbers: what a scheduler can tell of any run in its store, and do with it, whoever began it."""
 
 from __future__ import annotations
 

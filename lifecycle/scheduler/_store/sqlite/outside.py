@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from ..._ground.errors import StoreError
 from ..._ground.limits import LOG_CHARACTERS
 from ..._ground.text import one_line, shorten
 from ..admission import Admitted
@@ -22,10 +20,10 @@ from ..run_records import RunFilter, RunRecord
 from ..schedule_records import ScheduleRecord
 from . import again, claiming, operations, owners, schedules, views, waiting
 from .admission import admit
-from .files import begin_to_write, connect, explain
 from .listing import list_jobs, list_runs
 from .locks import Doubts
 from .place import Place
+from .visit import reading, writing
 
 
 class Retried(NamedTuple):
@@ -63,9 +61,7 @@ class StoreFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._shown = os.fspath(path)
         self._place = Place(path)
-        self._path = self._place.path
 
     def jobs(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the newest jobs that are wanted, the newest last; what a process that has ended ran is interrupted.
@@ -73,7 +69,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return list_jobs(db, wanted or JobFilter(), self._dead(db))
 
     def show(self, job: str) -> JobRecord | None:
@@ -82,7 +78,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             number = _number(job)
             number = views.newest_of(db, job) if number is None else number
             return views.job(db, number, self._dead(db)) if number is not None else None
@@ -99,8 +95,8 @@ class StoreFile:
             StoreError: the store cannot be changed.
         """
         reason = one_line(shorten(reason, LOG_CHARACTERS))
-        with self._transaction("rw") as db:
-            owners.retire_dead_owners(db, self._path)
+        with writing(self._place) as db:
+            owners.retire_dead_owners(db, self._place.path)
             number = _number(job)
             if number is None:
                 number = views.newest_of(db, job, unended=True) or views.newest_of(db, job)
@@ -119,8 +115,8 @@ class StoreFile:
             StoreError: the store cannot be changed.
         """
         reason = one_line(shorten(reason, LOG_CHARACTERS))
-        with self._transaction("rw") as db:
-            owners.retire_dead_owners(db, self._path)
+        with writing(self._place) as db:
+            owners.retire_dead_owners(db, self._place.path)
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:
                 return None
             settled, running = operations.cancel_run(db, run, reason, time.time(), None)
@@ -132,8 +128,8 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
-            owners.retire_dead_owners(db, self._path)
+        with writing(self._place) as db:
+            owners.retire_dead_owners(db, self._place.path)
             numbers = {job: views.newest_of(db, job) if _number(job) is None else _number(job) for job in jobs}
             asked = [number for number in numbers.values() if number is not None]
             revived = again.revive_jobs(db, asked, force=force, by=None, known=(), now=time.time())
@@ -145,7 +141,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             admitted = admit(db, new, None, time.time())
             if admitted.job is not None:
                 again.tell_all(db, None, admitted.job)
@@ -160,7 +156,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             number = _number(job)
             if number is None:
                 number = views.newest_of(db, job, unended=True) or views.newest_of(db, job)
@@ -174,8 +170,8 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
-            owners.retire_dead_owners(db, self._path)
+        with writing(self._place) as db:
+            owners.retire_dead_owners(db, self._place.path)
             return again.revive_run(db, run, by=None, known=(), now=time.time())
 
     def untaken(self, jobs: Collection[int]) -> dict[int, str]:
@@ -184,7 +180,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             dead = self._dead(db)
             alone = views.unowned(db, jobs, dead)
             records = {number: views.job(db, number, dead) for number in alone}
@@ -196,7 +192,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return [job.id for job in views.jobs_of(db, run) if not job.status.final]
 
     def alive(self) -> bool:
@@ -205,7 +201,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return waiting.owners_of(db, self._dead(db)).any_alive
 
     def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
@@ -214,7 +210,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return views.ended_jobs(db, jobs)
 
     def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
@@ -223,7 +219,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return list_runs(db, wanted, self._dead(db))
 
     def run(self, run: int) -> RunRecord | None:
@@ -240,7 +236,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             ended = views.ended_runs(db, runs)
             return {run: next(iter(list_runs(db, RunFilter(run=run, limit=1))), None) for run in ended}
 
@@ -250,7 +246,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return schedules.records(db)
 
     def pause_schedule(self, name: str) -> bool:
@@ -259,7 +255,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             return schedules.pause(db, name)
 
     def resume_schedule(self, name: str) -> bool:
@@ -268,7 +264,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             return schedules.resume(db, name, time.time())
 
     def trigger_schedule(self, name: str) -> bool:
@@ -277,7 +273,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             return schedules.request_run(db, name)
 
     def limits(self) -> Sequence[LimitRecord]:
@@ -286,7 +282,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._transaction("ro") as db:
+        with reading(self._place) as db:
             return claiming.limit_records(db)
 
     def put_limit(self, new: Limit) -> None:
@@ -295,7 +291,7 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             claiming.put_limit(db, new)
 
     def pause(self, key: LimitKey, *, paused: bool) -> bool:
@@ -304,32 +300,11 @@ class StoreFile:
         Raises:
             StoreError: the store cannot be changed.
         """
-        with self._transaction("rw") as db:
+        with writing(self._place) as db:
             return claiming.pause(db, key, paused=paused)
 
     def _dead(self, db: sqlite3.Connection) -> list[int]:
-        return [owner for owner, _ in owners.dead_owners(db, self._path, Doubts())]
-
-    @contextmanager
-    def _transaction(self, mode: Literal["rw", "ro"]) -> Iterator[sqlite3.Connection]:
-        if not self._path.exists():
-            raise StoreError(f"{self._shown}: there is no such file")
-        self._place.check()
-        try:
-            # Also for reading: a connection that may not write leaves the -wal and -shm files behind when it closes.
-            db = connect(self._path, self._shown, mode="rw")
-            try:
-                db.execute(f"PRAGMA query_only = {mode == 'ro'}")
-                if mode == "rw":
-                    begin_to_write(db)
-                else:
-                    db.execute("BEGIN")
-                yield db
-                db.execute("COMMIT")
-            finally:
-                db.close()  # rolls back what was not committed
-        except sqlite3.Error as error:
-            raise StoreError(explain(self._shown, error)) from error
+        return [owner for owner, _ in owners.dead_owners(db, self._place.path, Doubts())]
 
 
 def _number(job: str) -> int | None:

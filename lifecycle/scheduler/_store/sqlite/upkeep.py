@@ -10,8 +10,8 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +21,12 @@ from ..._ground.errors import StoreError
 from ..records import JobStatus
 from ..store_facts import StoreFacts
 from . import owners, schedules, views
-from .files import begin_to_write, connect, explain
+from .files import begin_to_write, explain
 from .locks import Doubts
 from .place import Place, belongs_to, log_of, shared_memory_of
 from .schema import VERSION
 from .sweeping import ROWS, delete_jobs
+from .visit import reading, visit
 
 PROBLEMS: Final = 20
 """Problems of one kind that a check lists."""
@@ -42,7 +43,6 @@ class SqliteUpkeep:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._shown = os.fspath(path)
         self._place = Place(path)
         self._path = self._place.path
 
@@ -52,7 +52,7 @@ class SqliteUpkeep:
         Raises:
             StoreError: it cannot be read.
         """
-        with self._connection() as db, _reading(db):
+        with reading(self._place) as db:
             pages, free, size = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in _PAGES)
             counts = dict(db.execute("SELECT state, jobs FROM counts").fetchall())
             runs, unfinished = db.execute("SELECT count(*), count(*) - count(finished) FROM runs").fetchone()
@@ -60,7 +60,7 @@ class SqliteUpkeep:
             dead = {owner for owner, _ in owners.dead_owners(db, self._path, Doubts())}
             alive = db.execute("SELECT id, name, pid, started FROM owners ORDER BY id").fetchall()
         return StoreFacts(
-            path=self._shown,
+            path=self._place.shown,
             version=VERSION,
             size=pages * size + _size_of(log_of(self._path)),
             free=free * size,
@@ -79,7 +79,7 @@ class SqliteUpkeep:
         Raises:
             StoreError: it cannot be read at all.
         """
-        with self._connection() as db, _reading(db):
+        with reading(self._place) as db:
             answers = db.execute(f"PRAGMA integrity_check({PROBLEMS})").fetchall()
             damage = [f"the file is damaged: {answer}" for (answer,) in answers if answer != "ok"]
             return tuple(damage) or tuple(line for rule in _RULES for line in _broken(db, rule))
@@ -111,7 +111,7 @@ class SqliteUpkeep:
         check_seconds(older_than, "older_than", needed=True)
         if keep is not None:
             check_integer(keep, "keep", 0, 2**53)
-        with self._connection() as db:
+        with visit(self._place) as db:
             newest = db.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
             wanted = {
                 "horizon": time.time() - older_than,
@@ -139,7 +139,7 @@ class SqliteUpkeep:
         Raises:
             StoreError: it cannot be rewritten, or another process did not let go of it in time; it is as it was.
         """
-        with self._connection() as db:
+        with visit(self._place) as db:
             before = _size_of(self._path)
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -162,7 +162,7 @@ class SqliteUpkeep:
             raise FileExistsError(f"{os.fspath(target)}: {kind}")
         partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
-            with self._connection() as db:
+            with visit(self._place) as db:
                 _copy(db, partial, os.fspath(target))
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 _make_independent(copy)
@@ -187,7 +187,7 @@ class SqliteUpkeep:
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._connection() as db, _reading(db):
+        with reading(self._place) as db:
             for row in db.execute("SELECT id, flow, source, digest, params, jobs, created, finished FROM runs"):
                 yield {"record": "run", **dict(zip(_RUN_FIELDS, row, strict=True))}
             last = 0
@@ -199,20 +199,6 @@ class SqliteUpkeep:
                     yield {"record": "job", **record.to_dict()}
             for schedule in schedules.records(db):
                 yield {"record": "schedule", **schedule.to_dict()}
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        if not self._path.exists():
-            raise StoreError(f"{self._shown}: there is no such file")
-        self._place.check()
-        try:
-            db = connect(self._path, self._shown, mode="rw")
-            try:
-                yield db
-            finally:
-                db.close()
-        except sqlite3.Error as error:
-            raise StoreError(explain(self._shown, error)) from error
 
 
 def _copy(db: sqlite3.Connection, target: Path, shown: str) -> None:
@@ -319,15 +305,6 @@ _RULES: Final = (
 def _broken(db: sqlite3.Connection, rule: _Rule) -> Sequence[str]:
     rows = db.execute(f"{rule.query} LIMIT {PROBLEMS}").fetchall()
     return [rule.line.format(*row) for row in rows]
-
-
-@contextmanager
-def _reading(db: sqlite3.Connection) -> Iterator[None]:
-    """See the store as it is now, for the block, whatever is written meanwhile."""
-    db.execute("PRAGMA query_only = true")
-    db.execute("BEGIN")
-    yield
-    db.execute("COMMIT")
 
 
 def _numbers_after(db: sqlite3.Connection, last: int) -> list[int]:
