@@ -45,7 +45,7 @@ async def nothing() -> None:
         ("cron = '* * * *'", "schedule.cron: cron expression '* * * *' cannot be read"),
         ("cron = 3", "schedule.cron: expected a string, got 3"),
         ("cron = '* * * * *'\ntimezone = 'Mars/Base'", "schedule.timezone: time zone 'Mars/Base' is not known"),
-        ("fixed_rate = 1\ntimezone = 'UTC'", "schedule.timezone: is for cron only"),
+        ("fixed_rate = 1\ntimezone = 'UTC'", "schedule.timezone: is for cron, and for starts and ends"),
         ("fixed_rate = 0.001", "schedule.fixed_rate: expected at least 0.01 seconds, got 0.001"),
         ("fixed_delay = true", "schedule.fixed_delay: expected a number of seconds, got True"),
         ("fixed_rate = 1\nmissed = 'all'", "schedule.missed: expected one of 'burst', 'coalesce', 'drop', got 'all'"),

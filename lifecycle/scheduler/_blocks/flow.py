@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ class FlowSchedule:
     max_instances: int | None
     overlap: str
     jitter: float
+    starts: datetime | None
+    ends: datetime | None
     priority: int
     params: Mapping[str, Any]
 

@@ -8,8 +8,9 @@ import math
 import re
 import tomllib
 from collections import Counter
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .._ground.errors import FlowError
 from .._ground.limits import FLOW_BYTES, STRING_CHARACTERS, VALUE_DEPTH
@@ -17,6 +18,10 @@ from .._ground.text import quote
 from .problems import Problems
 
 Table: TypeAlias = dict[str, Any]
+
+MOMENTS: Final = ("schedule.starts", "schedule.ends")
+"""Where a date or a time may stand, which is no part of what a flow does; a datetime is a date."""
+
 _LARGEST_INTEGER = 2**63 - 1
 _MANY_DIGITS = re.compile(r"[0-9_]{4000,}")
 
@@ -110,7 +115,7 @@ def check_plain(value: object, path: str, problems: Problems, depth: int = 0) ->
     elif isinstance(value, list):
         for index, child in enumerate(value):
             check_plain(child, f"{path}[{index}]", problems, depth + 1)
-    else:
+    elif not (path in MOMENTS and isinstance(value, date)):
         message = _scalar_problem(value)
         if message:
             problems.add(path, message)
