@@ -14,6 +14,7 @@ from lifecycle import LifecycleError
 from ..scheduler._engine.submission import call_settings, named_job
 from ..scheduler._store.admission import Admitted
 from ..scheduler._store.records import NewJob
+from ..scheduler._store.skipping import WHEN
 from ..scheduler._store.sqlite.outside import StoreFile
 from ..scheduler._store.terms import TWINS
 from ._careful import Command
@@ -36,7 +37,8 @@ from .show._plain import PlainDisplay
 @click.option("--name", help="For lists, logs and errors.  [default: the handler's]")
 @click.option("--key", help="Of the jobs that have not ended, one has it.")
 @click.option("--on-twin", type=click.Choice(TWINS), help="What becomes of it when another has its key.")
-@click.option("--need", "needs", type=click.IntRange(1), multiple=True, help="A job that must succeed first.")
+@click.option("--need", "needs", type=click.IntRange(1), multiple=True, help="A job that must have ended first.")
+@click.option("--when", type=click.Choice(WHEN), help="How those must have ended.  [default: success]")
 @click.option("--metadata", metavar="JSON", help="An object that travels with it.")
 @database
 @as_json_option
@@ -71,12 +73,13 @@ def _tell(file: StoreFile, admitted: Admitted, as_json: bool) -> None:
             say(f"job {twin.id} {twin.name!r} has the key: {twin.status.value}; nothing was submitted")
         return
     number = admitted.job
-    waits_for = None if admitted.lost else left_waiting(file, [number]).get(number)
-    effect = "cancelled" if admitted.lost else "waits" if waits_for else "taken"
+    unrun = admitted.unrun
+    waits_for = None if unrun else left_waiting(file, [number]).get(number)
+    effect = unrun.status.value if unrun else "waits" if waits_for else "taken"
     if as_json:
-        say_json({"job_id": number, "effect": effect, "reason": admitted.lost or waits_for})
-    elif admitted.lost:
-        say(f"job {number}: cancelled: {admitted.lost}")
+        say_json({"job_id": number, "effect": effect, "reason": unrun.reason if unrun else waits_for})
+    elif unrun:
+        say(f"job {number}: {unrun.status.value}: {unrun.reason}")
     else:
         say(f"job {number}: {'submitted' if waits_for is None else f'submitted; it waits for {waits_for}'}")
 

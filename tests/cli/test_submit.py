@@ -66,6 +66,20 @@ def test_a_key_that_another_has(cli: Cli) -> None:
     assert cli.call("jobs", "list", "--status", "cancelled", "--json", *DB).stdout.count("\n") == 1
 
 
+def test_a_job_that_cleans_up_after_others(cli: Cli) -> None:
+    """It waits for them, or has nothing to do because they have succeeded."""
+    first = json.loads(cli.call("jobs", "submit", "nobody", *DB, "--json").stdout)["job_id"]
+    waits = cli.call("jobs", "submit", "clean", "--need", str(first), "--when", "always", *DB)
+    assert waits.returncode == 0
+    assert cli.call("run", "flow.toml", *DB).returncode == 0
+    ended = str(cli.jobs(cli.directory / "jobs.sqlite")["a"]["id"])
+    skipped = cli.call("jobs", "submit", "repair", "--need", ended, "--when", "failure", *DB)
+    assert (skipped.returncode, skipped.stdout.partition(": ")[2]) == (0, "skipped: nothing that it needs has failed\n")
+    assert cli.call("jobs", "cancel", str(first), *DB).returncode == 0
+    states = {name: job["status"] for name, job in cli.jobs(cli.directory / "jobs.sqlite").items()}
+    assert states == {"nobody": "cancelled", "clean": "pending", "a": "succeeded", "repair": "skipped"}
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -76,6 +90,8 @@ def test_a_key_that_another_has(cli: Cli) -> None:
         ["h", "--metadata", "[1]"],
         ["h", "--metadata", "{"],
         ["h", "--on-twin", "return"],
+        ["h", "--when", "always"],
+        ["h", "--need", "1", "--when", "never"],
         ["h", "--retries", "-1"],
         ["h", "--queue", ""],
         ["h", "--delay", "1h", "--at", "2026-01-01T00:00:00Z"],

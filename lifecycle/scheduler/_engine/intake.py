@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._ground.errors import JobConflict
-from .._store.records import ALONE, Cancelling, JobStatus
+from .._store.records import Settled
 from .._store.terms import NO_TERMS, REPLACED
 from .._work.handlers import registered_handlers
 from .submission import call_settings, find_handler, new_job, new_run
@@ -32,9 +32,9 @@ async def submit_call(
         new = new_job(handler, args, call_settings(given), durable=durable)
         if carried := engine.carry.values():
             new = with_metadata(new, carried)
-        if new.terms is None:
+        if new.terms is None and new.when == "success":
             return engine.handle(await engine.store.add_job(new), new.name)
-        return await _admit(engine, new, new.terms)
+        return await _admit(engine, new, new.terms or NO_TERMS)
 
 
 def with_metadata(new: NewJob, metadata: Mapping[str, Any]) -> NewJob:
@@ -65,8 +65,8 @@ async def _admit(engine: Engine, new: NewJob, terms: Terms) -> Job:
     job = engine.handle(admitted.job, new.name)
     if admitted.replaced is not None and twin is not None:
         await engine.cancelled(twin.id, twin.name, REPLACED, admitted.replaced)
-    if admitted.lost is not None:
-        await engine.cancelled(job.id, job.name, admitted.lost, Cancelling(True, JobStatus.PENDING, ALONE))
+    if admitted.unrun is not None:
+        await engine.settle(Settled(True, None, (admitted.unrun,)))
     return job
 
 

@@ -15,6 +15,7 @@ from .._ground.times import seconds_of
 from .._ground.values import to_plain
 from .._store.limits import DEFAULT_QUEUE, check_queue
 from .._store.records import NewJob, NewRun, canonical
+from .._store.skipping import WHEN
 from .._store.terms import Terms
 from .._work.handlers import Handler, HandlerTable, make_handler, name_of
 from .terms import new_terms
@@ -55,6 +56,7 @@ class CallSettings(NamedTuple):
     timeout: float | None = None
     name: str | None = None
     queue: str = DEFAULT_QUEUE
+    when: str = "success"
     terms: Terms | None = None
 
     def check(self) -> None:
@@ -75,6 +77,9 @@ class CallSettings(NamedTuple):
             check_seconds(pause, "backoff", needed=True)
         if self.backoff[0] > self.backoff[1]:
             raise ValueError(f"backoff: the first pause is longer than the longest, got {self.backoff!r}")
+        if self.when not in WHEN:
+            kind = ValueError if isinstance(self.when, str) else TypeError
+            raise kind(f"when must be one of {', '.join(WHEN)}, got {self.when!r}")
         check_name(self.name)
         check_queue(self.queue)
 
@@ -101,6 +106,8 @@ def call_settings(given: Mapping[str, Any]) -> CallSettings:
     terms = {name: value for name, value in given.items() if name in _TERMS}
     settings = CallSettings(**{name: value for name, value in given.items() if name not in terms})
     settings.check()
+    if settings.when != "success" and not terms.get("needs"):
+        raise TypeError(f"when={settings.when!r} is for a job with needs")
     return settings._replace(terms=new_terms(delay=settings.delay, **terms)) if terms else settings
 
 
@@ -130,10 +137,10 @@ def _payload(handler: str, args: Sequence[Any]) -> dict[str, Any]:
 
 
 def _job(payload: Any, label: str, settings: CallSettings) -> NewJob:
-    priority, delay, retries, backoff, timeout, name, queue, terms = settings
+    priority, delay, retries, backoff, timeout, name, queue, when, terms = settings
     label = label if name is None else job_label(name)
     after = seconds_of(delay, "delay") if delay else 0.0
-    return NewJob(label, "call", (), priority, after, retries, backoff, timeout, payload, queue, terms=terms)
+    return NewJob(label, "call", (), priority, after, retries, backoff, timeout, payload, queue, when, terms=terms)
 
 
 def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:

@@ -46,6 +46,7 @@ class Submitting:
         key: str | None = None,
         on_twin: Literal["refuse", "return", "replace"] = "refuse",
         needs: Collection[Job | int] = (),
+        when: Literal["success", "failure", "always"] = "success",
         metadata: Mapping[str, Any] | None = None,
     ) -> Job: ...
 
@@ -77,8 +78,10 @@ class Submitting:
             on_twin: what becomes of it when another has its key. ``refuse``: a JobConflict; ``return``: the handle on
                 the other is returned, and nothing submitted; ``replace``: the other is cancelled, and if it runs, this
                 one begins when it has ended.
-            needs: handles or numbers of jobs, of any run or of none, that must succeed first. When one does not, this
-                one is *cancelled*.
+            needs: handles or numbers of jobs, of any run or of none, that must have ended first.
+            when: how they must have ended. ``success``: when one does not succeed, this one is *cancelled*;
+                ``failure``: it runs if one of them, or what that needed, did not succeed, and is *skipped* if all did;
+                ``always``: it runs, however they ended.
             metadata: plain data that travels with it, 4 kB at most: it is in its record, its events and its context.
                 For a flow it goes with each job.
             params: values of the flow's parameters.

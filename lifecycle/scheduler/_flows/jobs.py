@@ -20,6 +20,7 @@ from .._language.needs import Needs
 from .._language.params import Param
 from .._language.table import TableReader
 from .._store.limits import DEFAULT_QUEUE, queue_problem
+from .._store.skipping import WHEN
 from .schedule import PRIORITY_BOUND
 
 
@@ -134,7 +135,7 @@ def _no_names() -> Names:
 
 
 def _read_job(name: str, reader: BlockReader, needs: _Needing, *, last: bool) -> JobSpec | None:
-    when = reader.choice("when", ("always", "success", "failure") if last else ("success", "failure", "always"))
+    when = reader.choice("when", ("always", "success", "failure") if last else WHEN)
     priority = reader.integer("priority", 0, minimum=-PRIORITY_BOUND, maximum=PRIORITY_BOUND)
     delay = reader.seconds("delay", 0.0) or 0.0
     retries = reader.integer("retries", 0, minimum=0, maximum=10_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .records import Cancelling, JobStatus
+from .records import Cancelling, JobStatus, Skipped
 from .skipping import skip_reason
 
 AT_ONCE = 100
@@ -18,6 +18,7 @@ class Found(NamedTuple):
     id: int
     name: str
     status: JobStatus
+    trouble: bool = False  #: whether anything above it did not succeed
 
 
 class Admitted(NamedTuple):
@@ -28,14 +29,14 @@ class Admitted(NamedTuple):
         twin: the job that had its key; None when there was none.
         unknown: the numbers among its needs that no job has; it was not stored then.
         replaced: what the request to cancel the twin met; None when there was none.
-        lost: why it was cancelled at once, when one that it needs has not succeeded.
+        unrun: how it has ended at once, when what it needs has ended in a way in which it does not run.
     """
 
     job: int | None = None
     twin: Found | None = None
     unknown: tuple[int, ...] = ()
     replaced: Cancelling | None = None
-    lost: str | None = None
+    unrun: Skipped | None = None
 
 
 def first_lost(needed: Sequence[Found]) -> str | None:

@@ -37,6 +37,7 @@ async def enqueue(session: Session, words: Words) -> bytes:
             b"KEY": text,
             b"ON_TWIN": lambda word: text(word).lower(),
             b"NEEDS": lambda word: plain(word, list, "NEEDS"),
+            b"WHEN": lambda word: text(word).lower(),
             b"METADATA": lambda word: plain(word, dict, "METADATA"),
         },
     )

@@ -49,6 +49,24 @@ async def test_jobs_are_put_in_told_of_and_cancelled(bubble: Bubble) -> None:
 
 
 @virtual
+async def test_a_job_may_run_however_another_one_ends(bubble: Bubble) -> None:
+    """Or only because it failed; a word that is not known is told."""
+    async with served():
+        one = await client()
+        assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[100]") == ["job", 1]
+        assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[0]", "NEEDS", "[1]", "WHEN", "Always") == ["job", 2]
+        assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[0]", "NEEDS", "[1]") == ["job", 3]
+        assert "when must be one of" in str(await one.ask("LC.ENQUEUE", "nap", "NEEDS", "[1]", "WHEN", "never"))
+        assert await one.ask("LC.CANCEL", "1") == 1
+        await asyncio.sleep(1)
+        ended = await one.ask("LC.STATUS")
+        ended = dict(zip(ended[::2], ended[1::2], strict=True))["ended"]
+        ended = dict(zip(ended[::2], ended[1::2], strict=True))
+        assert (ended["succeeded"], ended["cancelled"]) == (1, 2)
+        await one.close()
+
+
+@virtual
 async def test_what_a_client_submits_and_is_refused_is_in_the_log(
     bubble: Bubble, caplog: pytest.LogCaptureFixture
 ) -> None:

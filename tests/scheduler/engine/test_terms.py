@@ -251,6 +251,82 @@ class TestNeeds:
         assert calls == ["after a"]
 
 
+class TestWhen:
+    """Jobs that run however those have ended that they need, or because one failed."""
+
+    @pytest.mark.parametrize("ended", [False, True])
+    @pytest.mark.parametrize(
+        ("when", "after", "status"),
+        [
+            ("success", "note", "succeeded"),
+            ("success", "fail", "cancelled"),
+            ("failure", "note", "skipped"),
+            ("failure", "fail", "succeeded"),
+            ("always", "note", "succeeded"),
+            ("always", "fail", "succeeded"),
+        ],
+    )
+    async def test_how_the_needs_have_ended_decides(
+        self, make: Make, ended: bool, when: Any, after: str, status: str
+    ) -> None:
+        """Whether they had ended before, given by their handles or by their numbers; what needs it sees through it."""
+        async with make() as scheduler:
+            other = await scheduler.submit(note, "other", delay=0.0 if ended else 0.1)
+            need = await scheduler.submit(f"test.{after}", "x", delay=0.0 if ended else 0.1)
+            if ended:
+                await other.wait()
+                await need.wait()
+            job = await scheduler.submit(note, "then", needs=[other, need], when=when)
+            outcome = await job.wait()
+            assert outcome.status.value == status
+            if status == "skipped":
+                assert outcome.error == "nothing that it needs has failed"
+                below = await scheduler.submit(note, "below", needs=[job])
+                assert (await below.wait()).succeeded
+        assert ("then" in calls) == (status == "succeeded")
+
+    async def test_it_waits_until_all_have_ended(self, make: Make) -> None:
+        """One that has failed already does not begin it: what it cleans up after goes on."""
+        async with make() as scheduler:
+            failed = await scheduler.submit(fail, "x")
+            await failed.wait()
+            long = await scheduler.submit(note, "long", delay=0.2)
+            clean = await scheduler.submit(note, "clean", needs=[failed, long], when="always")
+            repair = await scheduler.submit(note, "repair", needs=[failed, long], when="failure")
+            assert (await clean.wait()).succeeded
+            assert (await repair.wait()).succeeded
+        assert calls[0] == "long"
+
+    async def test_a_failure_further_up_counts(self, make: Make) -> None:
+        """Seen through what was skipped because of it, and through what ran anyway."""
+        async with make() as scheduler:
+            failed = await scheduler.submit(fail, "x", delay=0.1)
+            below = await scheduler.submit(note, "below", needs=[failed])
+            anyway = await scheduler.submit(note, "anyway", needs=[below], when="always")
+            tell = await scheduler.submit(note, "tell", needs=[anyway], when="failure")
+            assert (await tell.wait()).succeeded
+            assert (await below.wait()).status is JobStatus.CANCELLED
+        assert calls == ["anyway", "tell"]
+
+    @pytest.mark.parametrize(
+        ("settings", "error", "says"),
+        [
+            ({"when": "always"}, TypeError, "is for a job with needs"),
+            ({"when": "failure", "needs": []}, TypeError, "is for a job with needs"),
+            ({"when": "never", "needs": [1]}, ValueError, "success, failure, always"),
+            ({"when": None, "needs": [1]}, TypeError, "success, failure, always"),
+        ],
+    )
+    async def test_what_is_not_right_is_refused(
+        self, make: Make, settings: dict[str, Any], error: type[Exception], says: str
+    ) -> None:
+        """Before anything is written."""
+        async with make() as scheduler:
+            with pytest.raises(error, match=says):
+                await scheduler.submit(note, "x", **settings)
+            assert await scheduler.jobs() == []
+
+
 class TestMetadata:
     """What travels with a job."""
 

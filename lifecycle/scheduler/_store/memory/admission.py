@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..admission import Admitted, Found, first_lost
-from ..records import Cancelling, NewJob
+from ..records import Cancelling, JobStatus, NewJob, Settled
 from ..terms import NO_TERMS, REPLACED
-from .kept import KeptJob
+from .kept import KeptJob, skip_of
 
 
 class Jobs(Protocol):
@@ -20,6 +20,9 @@ class Jobs(Protocol):
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
         """Cancel a job that does not run."""
+
+    def end(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
+        """End a job."""
 
 
 async def admit(jobs: Jobs, new: NewJob, holder: KeptJob | None, wanted: Mapping[int, KeptJob | None]) -> Admitted:
@@ -44,13 +47,13 @@ async def admit(jobs: Jobs, new: NewJob, holder: KeptJob | None, wanted: Mapping
         kept.needed[one.id] = one
     if ahead is not None:  # the key is handed on, and what has it begins when that has ended
         ahead.successor, kept.predecessor = kept, ahead
-    if lost is not None and kept.unmet:  # decided when the others have ended, too
-        kept.blocked = lost
-        return Admitted(kept.id, twin, (), replaced)
-    if lost is not None:
-        await jobs.cancel(kept.id, lost, time.time())
-    return Admitted(kept.id, twin, (), replaced, lost)
+    kept.blocked = lost
+    kept.trouble = lost is not None or any(one.trouble for one in needed)
+    skip = None if kept.unmet else skip_of(kept)  # else it is decided when the others have ended, too
+    if skip is not None:
+        jobs.end(kept, skip.status, skip.reason, time.time())
+    return Admitted(kept.id, twin, (), replaced, skip)
 
 
 def _found(job: KeptJob) -> Found:
-    return Found(job.id, job.new.name, job.status)
+    return Found(job.id, job.new.name, job.status, job.trouble)

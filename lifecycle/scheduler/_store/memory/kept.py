@@ -12,7 +12,7 @@ from ..messages import Report
 from ..records import FINAL, Claimed, Ending, JobRecord, JobStatus, NewJob, NewRun, Skipped
 from ..revival import whole_log
 from ..run_records import RunRecord, run_status
-from ..skipping import NOT_NEEDED
+from ..skipping import unrun
 from ..terms import NO_TERMS, Terms
 from ..waiting import NAMED, needs_of, until, worker_or_limit
 from .ready import Place
@@ -128,11 +128,8 @@ def record_of_run(run: KeptRun) -> RunRecord:
 
 def skip_of(job: KeptJob) -> Skipped | None:
     """Return how a job ends that is not to run, now that all that it needs has ended; None for one that is."""
-    if job.new.when == "success" and job.blocked is not None:
-        return told_of(job, job.blocked)
-    if job.new.when == "failure" and not job.trouble:
-        return Skipped(job.id, job.new.name, NOT_NEEDED, JobStatus.SKIPPED, job.run_id)
-    return None
+    ending = unrun(job.new.when, job.blocked, job.trouble)
+    return None if ending is None else Skipped(job.id, job.new.name, ending[1], ending[0], job.run_id)
 
 
 def record_of_job(job: KeptJob, openings: Openings) -> JobRecord:

@@ -140,7 +140,7 @@ class MemoryStore:
     def _expire(self, now: float) -> bool:
         """Cancel what has waited for too long, with notices to the engine; return whether there was any."""
         expired = self._terms.expired(now, AT_ONCE)
-        self._terms.call_off([self._jobs[number] for number in expired if number in self._jobs], self._end, now)
+        self._terms.call_off([self._jobs[number] for number in expired if number in self._jobs], self.end, now)
         return bool(expired)
 
     def _shorten_waits(self, now: float) -> None:
@@ -177,7 +177,7 @@ class MemoryStore:
         self._bell.ring()
         job.failures += ending.failed
         job.ending, job.shown = ending, None
-        return self._end(job, ending.status, ending.error, now)
+        return self.end(job, ending.status, ending.error, now)
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         job = self._running(job_id, attempt)
@@ -224,7 +224,7 @@ class MemoryStore:
         before = job.status
         if before.final or before is JobStatus.RUNNING:
             return Cancelling(True, before)
-        return Cancelling(True, before, self._end(job, JobStatus.CANCELLED, reason, now))
+        return Cancelling(True, before, self.end(job, JobStatus.CANCELLED, reason, now))
 
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         if (run := self._runs.get(run_id)) is None:
@@ -346,7 +346,7 @@ class MemoryStore:
 
     def _call_off(self, work: Submitted, reason: str) -> None:
         jobs = [self._jobs[work.job]] if work.job is not None else list(self._runs[work.run or 0].jobs.values())
-        self._terms.call_off(jobs, self._end, time.time(), reason)
+        self._terms.call_off(jobs, self.end, time.time(), reason)
 
     def _add_run(self, new: NewRun) -> KeptRun:
         run = KeptRun(next(self._run_numbers), new, time.time(), unfinished=len(new.jobs))
@@ -414,7 +414,8 @@ class MemoryStore:
                 if not job.run.unfinished:
                     self._schedules.ended(Submitted(run=job.run.id), now)
 
-    def _end(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
+    def end(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
+        """End a job, and settle what follows."""
         self._leave(job, status, error, now)
         if job.run is None and not job.dependants and job.successor is None:
             return ALONE

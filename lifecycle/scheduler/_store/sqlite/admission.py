@@ -6,9 +6,10 @@ import sqlite3
 
 from ..._ground.limits import LONGEST_WAIT
 from ..admission import AT_ONCE, Admitted, Found, first_lost
-from ..records import JobStatus, NewJob
+from ..records import JobStatus, NewJob, Skipped
+from ..skipping import unrun
 from ..terms import NO_TERMS, REPLACED, expiry_reason
-from .operations import cancel, insert_job
+from .operations import cancel, end_unrun, insert_job
 
 LOOK_INTERVAL = 1.0
 """Seconds after which is looked whether what our jobs wait for has ended in another process."""
@@ -41,12 +42,15 @@ def admit(db: sqlite3.Connection, job: NewJob, owner: int | None, now: float) ->
         "INSERT INTO needs (needed, job, tolerant) VALUES (?, ?, ?)",
         [(needed, number, tolerant) for needed, tolerant in waits],
     )
-    if lost is not None and waits:  # decided when the others have ended, too
-        db.execute("UPDATE jobs SET blocked = ? WHERE id = ?", (lost, number))
+    trouble = lost is not None or any(one.trouble for one in needed)
+    if trouble:
+        db.execute("UPDATE jobs SET blocked = ?, trouble = 1 WHERE id = ?", (lost, number))
+    ending = None if waits else unrun(job.when, lost, trouble)  # else it is decided when the others have ended, too
+    if ending is None:
         return Admitted(number, twin, (), replaced)
-    if lost is not None:
-        cancel(db, number, lost, now, owner)
-    return Admitted(number, twin, (), replaced, lost)
+    end_unrun(db, number, job.name, None, None, *ending, now, owner, owner)
+    status, reason = ending
+    return Admitted(number, twin, (), replaced, Skipped(number, job.name, reason, status))
 
 
 def _predecessor(db: sqlite3.Connection, twin: int) -> int | None:
@@ -63,16 +67,16 @@ def _predecessor(db: sqlite3.Connection, twin: int) -> int | None:
 def _with_key(db: sqlite3.Connection, key: str | None) -> Found | None:
     if key is None:
         return None
-    return _one(db.execute("SELECT id, name, state FROM jobs WHERE key = ? AND finished IS NULL", (key,)))
+    return _one(db.execute("SELECT id, name, state, trouble FROM jobs WHERE key = ? AND finished IS NULL", (key,)))
 
 
 def _found(db: sqlite3.Connection, number: int) -> Found | None:
-    return _one(db.execute("SELECT id, name, state FROM jobs WHERE id = ?", (number,)))
+    return _one(db.execute("SELECT id, name, state, trouble FROM jobs WHERE id = ?", (number,)))
 
 
 def _one(rows: sqlite3.Cursor) -> Found | None:
     row = rows.fetchone()
-    return None if row is None else Found(row[0], row[1], JobStatus(row[2]))
+    return None if row is None else Found(row[0], row[1], JobStatus(row[2]), bool(row[3]))
 
 
 def look(db: sqlite3.Connection, owner: int, now: float) -> tuple[int, float]:
