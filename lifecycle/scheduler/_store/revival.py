@@ -21,7 +21,7 @@ class Revived(NamedTuple):
 
     Attributes:
         jobs: the numbers of those asked for that wait again.
-        skipped: how many others wait again that had been skipped because of them.
+        skipped: how many others wait again because of them: what had been skipped, and steps that run anyway.
         missing: the numbers of which there is no job.
         refused: why not, by number.
         ours: the numbers of all that wait again for the scheduler which has asked; others wait for one that knows how.
@@ -49,6 +49,11 @@ def refusal(status: JobStatus, force: bool) -> str | None:
 def refused_for_needs(name: str, status: JobStatus) -> str:
     """Return why a job is not tried again that needs another which did not succeed."""
     return f"it {skip_reason(name, status)}; try that again too, or the whole run"
+
+
+def refused_for_step(name: str) -> str:
+    """Return why a job is not tried again below which a step runs however it ended."""
+    return f"the step {name!r}, which runs when it has ended, is running; wait until that has ended"
 
 
 DELETED: Final = "jobs of its run have been deleted, which it may need; begin a new run"

@@ -211,12 +211,42 @@ async def test_a_run_whose_jobs_are_deleted_is_refused(tmp_path: Path) -> None:
     await store.aclose()
 
 
+async def test_what_is_above_a_step_that_cleans_up_now_is_refused(store: Store) -> None:
+    """It would go on beside what puts in order what it does; afterwards both wait again, one after the other."""
+    clean = NewJob("clean", "call", ("b",), when="always")
+    jobs = await open_run(store, NewJob("a", "call"), NewJob("b", "call", ("a",)), clean)
+    await end(store, a=BAD)
+    cleaning = next(job for job in (await store.claim(9, time.time())).jobs if job.name == "clean")
+    revived = await store.revive_jobs([jobs["a"]], SERVED, force=False)
+    assert (revived.jobs, list(revived.refused)) == ((), [jobs["a"]])
+    assert "the step 'clean'" in revived.refused[jobs["a"]]
+    await store.finish(cleaning.id, cleaning.attempt, OK, time.time())
+    revived = await store.revive_jobs([jobs["a"]], SERVED, force=False)
+    assert (revived.jobs, revived.skipped) == ((jobs["a"],), 2)
+    assert "clean" not in [job.name for job in (await store.claim(9, time.time())).jobs]
+
+
+async def test_what_is_asked_for_and_is_below_another_waits_again_once(store: Store) -> None:
+    """A failure that it tolerates leads to it as well; its run would never end."""
+    below = NewJob("b", "call", ("a",), tolerates=("a",))
+    jobs = await open_run(store, NewJob("a", "call"), below)
+    await end(store, a=BAD, lasts=OK)
+    await end(store, b=BAD)
+    revived = await store.revive_jobs([jobs["a"], jobs["b"]], SERVED, force=False)
+    assert (revived.jobs, revived.skipped) == ((jobs["a"], jobs["b"]), 0)
+    await end(store, a=OK)
+    await end(store, b=OK)
+    assert (await store.ended_runs([1])) == [1] or store.durable is False
+
+
 def random_run(chance: random.Random) -> list[NewJob]:
     """Return jobs of which each may need some before it."""
     jobs: list[NewJob] = []
     for number in range(chance.randrange(1, 9)):
         needs = chance.sample([job.name for job in jobs], chance.randrange(0, min(len(jobs), 3) + 1))
-        jobs.append(NewJob(f"j{number}", "call", tuple(needs)))
+        when = chance.choice(("success", "success", "success", "failure", "always")) if needs else "success"
+        tolerates = tuple(need for need in needs if chance.random() < 0.2)
+        jobs.append(NewJob(f"j{number}", "call", tuple(needs), when=when, tolerates=tolerates))
     return jobs
 
 
@@ -260,6 +290,7 @@ async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, se
             assert await states(sqlite, run) == await states(memory, run)
             assert SqliteUpkeep(sqlite.path).check() == ()
             check_counts(sqlite.path)
+            check_order(sqlite.path)
     for one in both:
         await one.aclose()
 
@@ -272,16 +303,31 @@ def check_counts(path: Path) -> None:
             SELECT jobs.id FROM jobs WHERE jobs.state = 'pending' AND (
                 unmet <> (SELECT count(*) FROM needs JOIN jobs AS need ON need.id = needs.needed
                           WHERE needs.job = jobs.id AND need.finished IS NULL)
-                OR unmet = 0 AND EXISTS (SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed
-                           WHERE needs.job = jobs.id AND need.state IN ('failed', 'timed_out', 'cancelled')))"""
+                OR unmet = 0 AND when_ IS NULL AND EXISTS (
+                    SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed WHERE needs.job = jobs.id
+                    AND NOT tolerant AND need.state IN ('failed', 'timed_out', 'cancelled')))"""
         ).fetchall()
         assert wrong == []
         wrong = db.execute(
             """
             SELECT id FROM runs WHERE unfinished <> (SELECT count(*) FROM jobs WHERE run = runs.id AND state
-                NOT IN ('succeeded', 'failed', 'timed_out', 'cancelled')) OR (finished IS NULL) <> (unfinished > 0)"""
+                NOT IN ('succeeded', 'failed', 'timed_out', 'cancelled', 'skipped'))
+                OR (finished IS NULL) <> (unfinished > 0)"""
         ).fetchall()
         assert wrong == []
+
+
+def check_order(path: Path) -> None:
+    """Check that no step which runs anyway has begun, or ended, before what it needs has: it comes after it."""
+    with closing(sqlite3.connect(path)) as db:
+        early = db.execute(
+            """
+            SELECT jobs.id FROM jobs JOIN needs ON needs.job = jobs.id JOIN jobs AS need ON need.id = needs.needed
+            WHERE jobs.when_ IS NOT NULL
+                AND (jobs.state = 'running' OR jobs.finished IS NOT NULL AND jobs.state <> 'cancelled')
+                AND need.finished IS NULL"""
+        ).fetchall()
+        assert early == []
 
 
 async def test_many_that_were_skipped_cost_in_proportion(new_file: MakeFile) -> None:

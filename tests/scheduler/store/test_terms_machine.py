@@ -53,10 +53,12 @@ class Known:
     status: str = "pending"
     wanted: bool = True
     lost: bool = False
+    trouble: bool = False
+    when: str = "success"
 
     @property
     def ended(self) -> bool:
-        return self.status in {status.value for status in ENDINGS}
+        return self.status == "skipped" or self.status in {status.value for status in ENDINGS}
 
 
 @dataclass
@@ -81,15 +83,18 @@ class Model:
                 other.ahead = None
             if job.id in other.needs:
                 other.needs.discard(job.id)
-                other.lost |= status != "succeeded"
+                other.lost |= status not in ("succeeded", "skipped")
+                other.trouble |= other.lost or job.trouble
             self.look(other)
 
     def look(self, job: Known) -> None:
         """Decide on a job when all that it needs has ended: then it is lost, or its delay begins."""
         if job.needs or job.ahead is not None:
             return
-        if job.lost:
+        if job.when == "success" and job.lost:
             self.end(job, "cancelled")
+        elif job.when == "failure" and not job.trouble:
+            self.end(job, "skipped")
         elif job.delay:
             job.due = self.now + job.delay
 
@@ -221,6 +226,7 @@ class TermsMachine(RuleBasedStateMachine):
         lifetime=st.sampled_from([None, None, None, 20.0]),
         delay=st.sampled_from([0.0, 0.0, 0.0, 0.0, 10.0]),
         at=st.sampled_from([None, None, None, None, -5.0, 15.0]),
+        when=st.sampled_from(["success", "success", "failure", "always"]),
     )
     def submit(
         self,
@@ -232,13 +238,14 @@ class TermsMachine(RuleBasedStateMachine):
         lifetime: float | None,
         delay: float,
         at: float | None,
+        when: str,
     ) -> None:
         """Submit a job, which may need some of the latest."""
         model, owner = self.model, self.owner(owner)
         numbers = tuple(self.one_of(kind, which + place) for place, kind in enumerate(needs))
         instant = None if at is None or delay else model.now + at
         terms = Terms(instant, None, lifetime, key, on_twin, numbers)
-        admitted = self.subject.admit(NewJob("x", "call", delay=delay, payload=PAYLOAD, terms=terms), owner)
+        admitted = self.subject.admit(NewJob("x", "call", delay=delay, payload=PAYLOAD, when=when, terms=terms), owner)
         twin = model.twin(key)
         if twin is not None and (on_twin != "replace" or twin.id in numbers):
             assert (admitted.job, admitted.twin and admitted.twin.id) == (None, twin.id)
@@ -259,9 +266,10 @@ class TermsMachine(RuleBasedStateMachine):
         expires = None if lifetime is None else model.now + lifetime
         job = Known(admitted.job, owner, key, waits, ahead, delay, instant or 0.0, expires)
         model.jobs[job.id] = job
-        job.lost = lost
+        job.lost, job.when = lost, when
+        job.trouble = lost or any(one.trouble for one in needed)
         model.look(job)
-        assert (admitted.lost is not None) is job.ended
+        assert (admitted.unrun is not None) is job.ended
 
     def one_of(self, kind: str, which: int) -> int:
         """Return the number of one of the latest jobs of a kind; one that no job has where there is none."""

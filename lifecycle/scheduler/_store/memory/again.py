@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..records import JobStatus
-from ..revival import Revived, note, refusal, refused_for_needs
+from ..revival import Revived, note, refusal, refused_for_needs, refused_for_step
 from ..skipping import skip_reason
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def revive(
     """
     known = {number: job for number, job in wanted.items() if job is not None}
     refused = {number: why for number, job in known.items() if (why := refusal(job.status, force))}
+    above = {number: refused_for_step(step) for number, job in known.items() if (step := _running_step(job))}
+    refused = {**above, **refused}
     eligible = {number: job for number, job in known.items() if number not in refused}
     again = _reach(eligible)
     for number, job in eligible.items():
@@ -63,13 +65,29 @@ def _reach(eligible: Mapping[int, KeptJob]) -> dict[int, KeptJob]:
     while queue:
         job = queue.popleft()
         reached[job.id] = job
-        if job.status is JobStatus.SUCCEEDED:
-            continue  # nothing was skipped because of it
         for dependant in job.dependants:
             freed = int(dependant.wants_success_of(job))
-            if (dependant.skipped or dependant.id in eligible) and not held_up(dependant, freed):
+            if dependant.id in reached or (dependant.runs_anyway and not dependant.status.final):
+                continue
+            if dependant.runs_anyway:
+                queue.append(dependant)
+            elif job.status is JobStatus.SUCCEEDED:
+                continue  # nothing was skipped because of it
+            elif (dependant.skipped or dependant.id in eligible) and not held_up(dependant, freed):
                 queue.append(dependant)
     return reached
+
+
+def _running_step(job: KeptJob) -> str | None:
+    """Return the name of a step below a job that runs anyway, and runs now; None when there is none."""
+    queue, below = [job], {job.id: job}
+    while queue:
+        for dependant in queue.pop().dependants:
+            if dependant.id not in below:
+                below[dependant.id] = dependant
+                queue.append(dependant)
+    running = [one for one in below.values() if one.runs_anyway and one.status is JobStatus.RUNNING and one is not job]
+    return min(running, key=lambda one: one.id).new.name if running else None
 
 
 def _held_up_by(job: KeptJob) -> Iterator[KeptJob]:

@@ -71,6 +71,11 @@ class KeptJob:
         says_so = any(self.new.name in job.new.tolerates for job in self.dependants)
         return says_so and not any(job.wants_success_of(self) for job in self.dependants)
 
+    @property
+    def runs_anyway(self) -> bool:
+        """Whether it runs although something above it has failed."""
+        return self.new.when != "success"
+
     def wants_success_of(self, need: KeptJob) -> bool:
         """Return whether it does not run when that job does not succeed."""
         return self.new.when == "success" and need.new.name not in self.new.tolerates

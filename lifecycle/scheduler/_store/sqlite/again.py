@@ -1,5 +1,8 @@
 """Again by hand in an SQLite file: jobs that have ended wait once more, and with them what was skipped because of them.
 
+Steps that run anyway, on failure or always, run once more after what they need has: the first time they have put in
+order what is now done again.
+
 The attempts go on counting, so that one which was lost cannot end the new one; the allowance of failures begins anew.
 What an attempt left, its error and its log, stays until the next one has ended; a note of it stays for good.
 """
@@ -12,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from ..records import JobStatus, flow_key
-from ..revival import DELETED, Revived, note, refusal, refused_for_needs, refused_for_twin
+from ..revival import DELETED, Revived, note, refusal, refused_for_needs, refused_for_step, refused_for_twin
 from .owners import adopt_run
 from .settling import notify
 
@@ -88,17 +91,21 @@ class _Revival:
         wanted = list(dict.fromkeys(wanted))
         states = {number: self._state(number) for number in wanted}
         refused = {number: why for number, row in states.items() if row and (why := self._refusal(*row, force))}
+        above = self._above_running_steps()
+        refused = {**{n: refused_for_step(above[n]) for n, row in states.items() if row and n in above}, **refused}
         eligible = {number for number, row in states.items() if row and number not in refused}
         queue = deque(number for number in wanted if number in eligible and not self._held_up(number))
         while queue:
             number = queue.popleft()
+            if number in self._owned:
+                continue  # it was met twice
             if twin := self._twin(number):
                 refused[number] = refused_for_twin(twin)
                 continue
-            if self._wait_again(number) is JobStatus.SUCCEEDED:
-                continue  # nothing was skipped because of it
-            for dependant, skipped, freed in self._dependants(number):
-                if (skipped or dependant in eligible) and not self._held_up(dependant, freed):
+            succeeded = self._wait_again(number) is JobStatus.SUCCEEDED  # then nothing was skipped because of it
+            for dependant, skipped, freed, runs_anyway in self._dependants(number):
+                followed = not succeeded and (skipped or dependant in eligible)
+                if runs_anyway or (followed and not self._held_up(dependant, freed)):
                     queue.append(dependant)
         held_up = eligible - self._owned.keys() - refused.keys()
         refused |= {number: self._needed(number) for number in held_up}
@@ -153,14 +160,27 @@ class _Revival:
         name, state = self._db.execute(query, (number,)).fetchone()
         return refused_for_needs(name, JobStatus(state))
 
-    def _dependants(self, number: int) -> Sequence[tuple[int, int, int]]:
-        """Return those that need a job: their number, whether they were skipped, whether its failure held them up."""
+    def _dependants(self, number: int) -> Sequence[tuple[int, int, int, int]]:
+        """Return those that need a job: number, whether it was skipped, was held up by a failure, is to run anyway."""
         return self._db.execute(
             """
-            SELECT jobs.id, jobs.skipped, NOT tolerant AND when_ IS NULL FROM needs JOIN jobs ON jobs.id = needs.job
-            WHERE needed = ?""",
+            SELECT jobs.id, jobs.skipped, NOT tolerant AND when_ IS NULL, when_ IS NOT NULL AND finished IS NOT NULL
+            FROM needs JOIN jobs ON jobs.id = needs.job WHERE needed = ?""",
             (number,),
         ).fetchall()
+
+    def _above_running_steps(self) -> dict[int, str]:
+        """Return what is above steps that run anyway, and run now: the numbers, each with the name of such a step."""
+        above: dict[int, str] = {}
+        running = "SELECT id, name FROM jobs WHERE state = 'running' AND when_ IS NOT NULL ORDER BY id"
+        for step, name in self._db.execute(running).fetchall():
+            queue = [step]
+            while queue:
+                for (needed,) in self._db.execute("SELECT needed FROM needs WHERE job = ?", (queue.pop(),)).fetchall():
+                    if needed not in above:
+                        above[needed] = name
+                        queue.append(needed)
+        return above
 
     def _wait_again(self, number: int) -> JobStatus:
         """Let one job wait again, and return how it had ended."""
@@ -191,7 +211,7 @@ class _Revival:
 
     def _count_unmet(self) -> None:
         """Find anew for how many of its needs a job waits, and how the others ended: what waits again, and for that."""
-        waiting = {dependant for number in self._owned for dependant, _, _ in self._dependants(number)}
+        waiting = {dependant for number in self._owned for dependant, *_ in self._dependants(number)}
         needs = "FROM needs JOIN jobs AS above ON above.id = needs.needed WHERE needs.job = jobs.id AND above.finished"
         badly = _BADLY.replace("jobs.", "above.")
         self._db.executemany(
