@@ -17,14 +17,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Self
 
 from .cron_syntax import CronSyntax
 from .schedule import MissedPolicy, Occasions, OnRule
 
 DAY = 86400
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = date(1970, 1, 1)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 
 #: Days to look ahead: the calendar's rarest day that any expression can name comes every 40 years.
@@ -59,7 +59,7 @@ class CronRule:
         self._minutes = sorted(hour * 3600 + minute * 60 for hour in syntax.hours for minute in syntax.minutes)
         self._seconds = sorted(syntax.seconds)
         self._day = -1  # the last day that was found to match, in days since the epoch
-        if self._matching_day((date.today() - _EPOCH.date()).days) is None:
+        if self._matching_day((date.today() - _EPOCH).days) is None:
             raise ValueError(f"cron expression {expression!r} names a date that does not exist")
 
     def after(self, instant: float) -> float | None:
@@ -170,11 +170,19 @@ class CronRule:
         return after
 
     def _first_shown(self, wall: int) -> int:
-        """Return the first instant at which the wall clock shows *wall*, or a later time for one that it skips."""
-        shown = (_EPOCH + timedelta(seconds=wall)).replace(tzinfo=self.timezone)
-        first, second = (int(shown.replace(fold=fold).timestamp()) for fold in (0, 1))
-        # Where the clock skips a time, fold=0 reads it with the offset before the gap: as an instant after the change.
-        return self._bisect_change(second, first) if second < first else first
+        """Return the first instant at which the wall clock shows *wall*, or a later time for one that it skips.
+
+        Only the offsets at instants are asked for: a ``tzinfo`` may read a wall time in a way of its own, as those of
+        pytz do, to which it is one of the year 1900.
+        """
+        since = wall - DAY  # no clock is a day ahead: it shows an earlier time
+        while True:
+            offset = self._offset(since)
+            shown = max(since, wall - offset)
+            change = self._first_change(since, shown, offset)
+            if change is None:
+                return shown
+            since = change
 
     def __str__(self) -> str:
         return f"{self.expression!r} in {self.timezone}"

@@ -179,10 +179,26 @@ def _why(place: int, part: str) -> str:
         return "expected a day and 1 to 5, as in MON#2"
     if name == "day of week" and span.endswith("L"):
         return "expected a number before 'L', as in 5L for the last Friday"
+    if dash and last == "L" and name == "day of month":
+        return f"a range ends with a number; write {first}-31{slash}{step}"
     if dash and all(end and _readable(place, end) for end in (first, last)):
-        begin, end = (names[0], names[-1]) if first in names else (least, 6 if names == _DAYS else most)
-        return f"a range that runs backwards; write {first}-{end},{begin}-{last}"
+        return f"a range that runs backwards; write {_forwards(place, first, last, step)}"
     return wanted
+
+
+def _forwards(place: int, first: str, last: str, step: str) -> str:
+    """Return how the same is written that a range means which runs backwards, as from Saturday to Monday."""
+    least, most = _NUMBERS[place]
+    names = _NAMES.get(_FIELDS[place], ())
+    if names == _DAYS:
+        most, first = 6, "0" if first == "7" else first
+    begin, end = (names[0], names[-1]) if first in names else (least, most)
+    if not step:
+        return f"0-{last}" if first == "0" else f"{first}-{end},{begin}-{last}"
+    one, other = (names.index(text) + least if text in names else int(text) for text in (first, last))
+    around = most - least + 1
+    until = other if one <= other else other + around
+    return ",".join(str((number - least) % around + least) for number in range(one, until + 1, int(step)))
 
 
 def _refusal(expression: str, why: str) -> ValueError:

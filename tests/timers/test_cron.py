@@ -1,7 +1,7 @@
 """Cron rules: every occurrence against an independent calculation, clock changes, and what is refused."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -129,6 +129,34 @@ def test_every_hour_means_every_hour_that_passes() -> None:
 def test_a_gap_of_a_whole_day_is_no_loss() -> None:
     """Samoa had no 30 December 2011: what was due that day runs at the next midnight."""
     assert occurrences("0 9 30 12 *", "Pacific/Apia", "2011-12-28T00:00", "2011-12-31T12:00") == ["12-31T00:00+1400"]
+
+
+class ReadsWallTimesAsOfLongAgo(tzinfo):
+    """A zone as other libraries make them: right for instants, and with the local mean time for a wall time."""
+
+    def __init__(self, name: str) -> None:
+        self._zone = ZoneInfo(name)
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        return timedelta(minutes=53)
+
+    def fromutc(self, dt: datetime) -> datetime:
+        there = dt.replace(tzinfo=UTC).astimezone(self._zone)
+        offset = there.utcoffset()
+        assert offset is not None
+        return there.replace(tzinfo=timezone(offset))
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_a_zone_is_only_asked_about_instants(name: str) -> None:
+    """Whatever it makes of wall times: 9:00 in Berlin was 9:00 of the year 1892 there, and ran at 10:07."""
+    for expression in EXPRESSIONS:
+        one, other = CronRule(expression, name), CronRule(expression, ReadsWallTimesAsOfLongAgo(name))
+        instant: float | None = epoch("2023-03-24", name)
+        for _ in range(20):
+            assert instant is not None
+            assert other.after(instant) == one.after(instant)
+            instant = one.after(instant)
 
 
 def test_seconds_come_first_in_six_fields() -> None:

@@ -99,6 +99,11 @@ def test_names_and_numbers_say_the_same(field: str, same: str) -> None:
         ("0 22-3 * * *", "hour '22-3': a range that runs backwards; write 22-23,0-3"),
         ("0 0 * * FRI-MON", "day of week 'FRI-MON': a range that runs backwards; write FRI-SAT,SUN-MON"),
         ("0 0 * * 5-1", "write 5-6,0-1"),
+        ("0 0 * * 7-MON", "day of week '7-MON': a range that runs backwards; write 0-MON"),
+        ("0 22-3/2 * * *", "write 22,0,2"),
+        ("0 0 * NOV-MAR/2 *", "write 11,1,3"),
+        ("0 0 29-L * *", "day of month '29-L': a range ends with a number; write 29-31"),
+        ("0 0 1-L/8 * *", "write 1-31/8"),
         ("-5 * * * *", "minute '-5': expected 0 to 59"),
         ("0 0 L-0 * *", "day of month 'L-0': expected L, LW, or L-1 to L-30"),
         ("0 0 1-5W * *", "day of month '1-5W': expected one day before 'W', as in 15W, or LW"),
@@ -116,6 +121,24 @@ def test_what_is_refused_says_which_part_and_why(expression: str, why: str) -> N
         CronRule(expression, "UTC")
     assert f"cron expression {expression!r} cannot be read: " in str(caught.value)
     assert why in str(caught.value)
+
+
+@given(st.sampled_from([59, 59, 23, 31, 12, 7]), st.integers(0, 59), st.integers(0, 59), st.sampled_from(["", "/2"]))
+def test_what_a_refusal_says_to_write_can_be_read(most: int, first: int, last: int, step: str) -> None:
+    """A range of whichever field; and it begins where the range was to begin."""
+    place = {59: 1, 23: 2, 31: 3, 12: 4, 7: 5}[most]
+    fields = ["0", "0", "0", "*", "*", "*"]
+    fields[place] = f"{min(first, most)}-{min(last, most)}{step}"
+    refusal = ""
+    try:
+        CronRule(" ".join(fields), "UTC")
+    except ValueError as error:
+        refusal = str(error)
+    _, found, other = refusal.partition("; write ")
+    if found:
+        fields[place] = other
+        assert CronRule(" ".join(fields), "UTC").after(0.0) is not None
+        assert other.startswith((str(min(first, most)), "0"))
 
 
 def test_a_day_that_no_month_has_is_refused() -> None:
