@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from lifecycle.types import CronRule, RateRule
 
+from .pace import Pace
 from .records import NewJob, NewRun
 from .schedule_records import NewSchedule
 from .terms import NO_TERMS
@@ -99,13 +101,28 @@ def _fire(new: NewSchedule, anchor: float, due: float, now: float) -> Firing:
 def due_after_set_back(kind: str, rule: str, due: float, now: float, starts: float | None = None) -> float | None:
     """Return when a schedule begins again that is due further away than it can be, since the clock was set back.
 
-    None for one that goes on as it is: one that has not started yet; a cron expression, which names instants, each of
-    them run once, however often the clock shows it; and a fixed rate keeps its phase while that takes no longer than a
-    minute.
+    None for one that goes on as it is: one that has not started yet; a cron expression, see `cron_due`; and a fixed
+    rate keeps its phase while that takes no longer than a minute.
     """
     if kind == "cron" or due == starts or due <= now + float(rule) + (SET_BACK if kind == "fixed_rate" else 0.0):
         return None
     return now + float(rule)
+
+
+def cron_due(rule: str, timezone: str | None, pace: Pace, now: float, was_run: Callable[[float], bool]) -> float | None:
+    """Return when a cron expression is due next, after the clock was set: at the first instant that it was not run for.
+
+    It names instants, each of which is run once, however often the clock shows it. But it does not wait for the years
+    by which the clock has been wrong for a moment, and goes by the time zone as that is known now.
+
+    Raises:
+        ValueError, ImportError: it cannot be read here.
+    """
+    cron = _cron(rule, timezone or "UTC")
+    due = cron.after(now if pace.starts is None else max(now, pace.starts - 0.001))
+    while due is not None and was_run(due):
+        due = cron.after(due)
+    return pace.within(due)
 
 
 def check(new: NewSchedule) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -56,10 +58,10 @@ async def taken(store: Store) -> Claimed:
     return claimed
 
 
-def schedule(kind: str, rule: float) -> NewSchedule:
+def schedule(kind: str, rule: float | str, timezone: str | None = None) -> NewSchedule:
     """Return a schedule."""
     job = NewJob("tick", "call", payload={"handler": "tick", "args": []})
-    return NewSchedule("s", kind, str(rule), None, "coalesce", None, job, "tick")
+    return NewSchedule("s", kind, str(rule), timezone, "coalesce", None, job, "tick")
 
 
 async def test_delays_and_retries_wait_no_longer_than_was_asked_for(store: Store, clock: Clock) -> None:
@@ -101,6 +103,57 @@ async def test_a_fixed_rate_keeps_its_phase_when_the_clock_is_set_back_a_little(
     assert due_after_set_back("fixed_delay", "10.0", 1_010.0, 1_000.0) is None
     assert due_after_set_back("fixed_delay", "10.0", 1_011.0, 1_000.0) == 1_010.0
     assert due_after_set_back("cron", "* * * * *", 99_999.0, 1_000.0) is None
+
+
+@pytest.mark.parametrize("ahead", [HOURS, 10 * 365 * 86_400.0])
+async def test_a_cron_expression_does_not_wait_for_a_time_that_the_clock_has_shown_by_mistake(
+    store: Store, clock: Clock, ahead: float
+) -> None:
+    """It goes on with the next instant for which it was not run, whether that is in an hour or in ten years."""
+    clock.ahead = ahead
+    await store.put_schedule(schedule("cron", "* * * * * *", "UTC"))
+    await taken(store)
+    clock.ahead = 0.0
+    first = (await dues(store, 1))[0]
+    assert time.time() - 5.0 < first <= time.time()
+
+
+async def test_an_instant_that_the_clock_shows_twice_is_run_once(store: Store, clock: Clock) -> None:
+    """It was set back by some seconds, for all of which there was a run."""
+    await store.put_schedule(schedule("cron", "* * * * * *", "UTC"))
+    before = await dues(store, 3)
+    clock.ahead = -3.0
+    assert not set(before) & set(await dues(store, 3))
+
+
+async def dues(store: Store, count: int) -> list[float]:
+    """Return the due times of the next runs."""
+    found = []
+    for _ in range(count):
+        await taken(store)
+        record = await store.schedule("s")
+        assert record is not None
+        assert record.last_due is not None
+        found.append(record.last_due)
+    return found
+
+
+async def test_a_time_zone_that_has_changed_counts_from_the_next_opening_on(tmp_path: Path, clock: Clock) -> None:
+    """What is due later was reckoned by the rules of yesterday."""
+    store = SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    due = (await store.put_schedule(schedule("cron", "0 3 * * *", "Europe/Berlin"))).next_due
+    await store.aclose()
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db, db:
+        db.execute("UPDATE schedules SET next_due = next_due + 3600")
+    store = SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    with anyio.move_on_after(0.2):
+        await store.take(lambda: 1, lambda: ["tick"])
+    record = await store.schedule("s")
+    assert record is not None
+    assert record.next_due == due
+    await store.aclose()
 
 
 async def test_what_was_put_off_is_found_by_the_next_process(tmp_path: Path, clock: Clock) -> None:

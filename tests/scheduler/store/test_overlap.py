@@ -21,6 +21,7 @@ from lifecycle.scheduler._store.rules import first_due, starting_at
 from lifecycle.scheduler._store.schedule_records import NewSchedule, ScheduleRecord
 from lifecycle.scheduler._store.sqlite import claiming, operations, schedules
 from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
+from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
 
 OK = Ending(JobStatus.SUCCEEDED)
 
@@ -49,7 +50,7 @@ class File:
 
     def look(self, now: float) -> None:
         self.turn += 1
-        schedules.fire_due(self.db, 1 + self.turn % 2, ["overlap.nothing"], now)
+        schedules.fire_due(self.db, 1 + self.turn % 2, ["overlap.nothing"], now, Unreadable())
 
     def start(self, now: float) -> list[tuple[int, int]]:
         return [(one.id, one.attempt) for owner in (1, 2) for one in claiming.claim(self.db, owner, 9, now).jobs]

@@ -27,6 +27,7 @@ from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import operations, schedules
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
+from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
 
 ran: Counter[str] = Counter()
 
@@ -201,8 +202,8 @@ def test_two_owners_of_one_file_fire_a_due_time_once(tmp_path: Path) -> None:
     """Who comes second finds the schedule moved on; and the database refuses a second job for one due time."""
     with closing(connect(tmp_path / "jobs.sqlite", "x")) as db:
         schedules.put(db, rate(10.0), 0.0)
-        assert schedules.fire_due(db, 1, ["schedules.tick"], 10.5) == 20.0
-        assert schedules.fire_due(db, 2, ["schedules.tick"], 10.5) == 20.0
+        assert schedules.fire_due(db, 1, ["schedules.tick"], 10.5, Unreadable()) == 20.0
+        assert schedules.fire_due(db, 2, ["schedules.tick"], 10.5, Unreadable()) == 20.0
         assert db.execute("SELECT owner, scheduled FROM jobs").fetchall() == [(1, 10.0)]
         operations.insert_job(db, NewJob("another", "call"), None, 2, 0.0)
         with pytest.raises(sqlite3.IntegrityError):
@@ -213,7 +214,7 @@ def test_a_schedule_whose_handler_is_not_known_here_is_left_alone(tmp_path: Path
     """Another process may know it."""
     with closing(connect(tmp_path / "jobs.sqlite", "x")) as db:
         schedules.put(db, rate(10.0), 0.0)
-        assert schedules.fire_due(db, 1, ["other"], 10.5) is None
+        assert schedules.fire_due(db, 1, ["other"], 10.5, Unreadable()) is None
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
 
 

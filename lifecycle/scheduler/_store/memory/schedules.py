@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..pace import OVERTAKEN
 from ..records import NewJob, NewRun
-from ..rules import after_pause, anchor_of, due_after, due_after_set_back, fire, first_due, starting_at
+from ..rules import after_pause, anchor_of, cron_due, due_after, due_after_set_back, fire, first_due, starting_at
 from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -20,6 +21,7 @@ class _KeptSchedule:
     anchor: float
     record: ScheduleRecord
     unfinished: dict[Submitted, None] = field(default_factory=dict)  # the oldest first
+    run_for: deque[float] = field(default_factory=lambda: deque(maxlen=1000))  # the last due times
 
 
 class MemorySchedules:
@@ -101,7 +103,10 @@ class MemorySchedules:
         """Let none wait for longer than was asked for: the clock was set back."""
         for schedule in self._schedules.values():
             new, due = schedule.new, schedule.record.next_due
-            if due is not None and (at := _set_back(new, due, now)) is not None:
+            if due is not None and due > now and new.kind == "cron":
+                due = cron_due(new.rule, new.timezone, new.pace, now, schedule.run_for.__contains__)
+                schedule.record = replace(schedule.record, next_due=due)
+            elif due is not None and (at := _set_back(new, due, now)) is not None:
                 schedule.anchor, schedule.record = now, replace(schedule.record, next_due=at)
 
     def fire_due(self, now: float) -> float | None:
@@ -141,6 +146,7 @@ class MemorySchedules:
     def _fire(self, schedule: _KeptSchedule, at: float, now: float) -> None:
         last = self._run(schedule, starting_at(schedule.new, at, now))
         record = schedule.record
+        schedule.run_for.append(at)
         last_job, last_run = last.job or record.last_job, last.run or record.last_run
         schedule.record = replace(record, last_due=at, last_job=last_job, last_run=last_run, runs=record.runs + 1)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from ..._ground.limits import LONGEST_WAIT
 from .admission import look
 from .schedules import any_known, fire_due
+from .unreadable import Unreadable
 
 LOOK_INTERVAL = 1.0
 """Seconds after which the schedules are looked at again: another process may have changed or triggered one."""
@@ -24,6 +25,7 @@ class Agenda:
         self._looked_at = 0.0
         self._any_known = False
         self._next_expiry_in = 0.0
+        self._unreadable = Unreadable()
 
     def after_rollback(self) -> None:
         """Look again: what was done in the transaction was undone."""
@@ -42,7 +44,7 @@ class Agenda:
         if due or not 0 <= now - self._looked_at < LOOK_INTERVAL:  # negative when the clock was set back
             self._looked_at = now
             names = known()
-            self._next_due = fire_due(db, owner, names, now)
+            self._next_due = fire_due(db, owner, names, now, self._unreadable)
             self._any_known = self._next_due is not None or any_known(db, names)
         return expired > 0
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
+from contextlib import suppress
+from functools import partial
 
 from ..._ground.limits import LONGEST_WAIT
-from ..rules import due_after_set_back
+from ..pace import Pace
+from ..rules import cron_due, due_after_set_back
 
 DOUBT = 30.0
 """Seconds for which the clock is doubted: what was reckoned before it was set back may be written a little later."""
@@ -28,9 +31,14 @@ class ClockWatch:
     def __init__(self) -> None:
         self._latest = math.inf  # it may have been set before this process looked
         self._doubted_until = self._next_look = -math.inf
+        self._cron_latest = math.inf
+
+    def after_rollback(self) -> None:
+        """Look at everything again: what was changed may be as it was."""
+        self._latest = self._cron_latest = math.inf
 
     def recheck(self) -> None:
-        """Look again: jobs were taken over that nothing had watched, or a transaction was rolled back."""
+        """Look again: jobs were taken over that nothing had watched."""
         self._latest = math.inf
 
     def look(self, db: sqlite3.Connection, owner: int, now: float) -> bool:
@@ -39,6 +47,9 @@ class ClockWatch:
         if now < self._latest:
             self._doubted_until, self._next_look = instant + DOUBT, instant
         self._latest = now
+        if now < self._cron_latest:
+            set_cron(db, now)
+        self._cron_latest = now
         if not self._next_look <= instant < self._doubted_until:
             return False
         self._next_look = instant + INTERVAL
@@ -63,3 +74,28 @@ def shorten_waits(db: sqlite3.Connection, owner: int, now: float) -> None:
     for number, kind, rule, due, starts in rows:
         if (at := due_after_set_back(kind, rule, due, now, starts)) is not None:
             db.execute("UPDATE schedules SET anchor = ?, next_due = ? WHERE id = ?", (now, at, number))
+
+
+def set_cron(db: sqlite3.Connection, now: float) -> None:
+    """Let each cron expression go on with the first instant that it was not run for."""
+    rows = db.execute(
+        """
+        SELECT id, rule, timezone, starts, ends, next_due FROM schedules WHERE kind = 'cron' AND next_due > ?""",
+        (now,),
+    ).fetchall()
+    for number, rule, timezone, starts, ends, due in rows:
+        with suppress(ValueError, ImportError):  # as it is told of when it is due
+            at = cron_due(rule, timezone, Pace(starts=starts, ends=ends), now, partial(_was_run, db, number))
+            if at != due:
+                db.execute("UPDATE schedules SET next_due = ? WHERE id = ?", (at, number))
+
+
+def _was_run(db: sqlite3.Connection, schedule: int, due: float) -> bool:
+    """Return whether there is a job or a run of a schedule for a due time."""
+    row = db.execute(
+        """
+        SELECT EXISTS (SELECT 1 FROM jobs WHERE schedule = :schedule AND scheduled = :due)
+            OR EXISTS (SELECT 1 FROM runs WHERE schedule = :schedule AND scheduled = :due)""",
+        {"schedule": schedule, "due": due},
+    ).fetchone()
+    return bool(row[0])

@@ -11,11 +11,12 @@ from typing import Any
 from ..._ground.values import to_json
 from ..pace import OVERTAKEN, Pace
 from ..records import NewJob, NewRun
-from ..rules import after_pause, anchor_of, due_after, fire, first_due, starting_at
+from ..rules import Firing, after_pause, anchor_of, due_after, fire, first_due, starting_at
 from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
 from ..terms import Terms
 from .operations import cancel, cancel_run, insert_job
 from .owners import insert_run
+from .unreadable import Unreadable
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -30,6 +31,9 @@ _RECORD = (
     f"{_PACE}, waiting, skipped_runs"
 )
 _KNOWN = "handler IN (SELECT value FROM json_each(?))"
+_READABLE = "id NOT IN (SELECT value FROM json_each(?))"
+_HAS_ROOM = """max_instances > (
+    SELECT count(*) FROM {table} WHERE {table}.schedule = schedules.id AND {table}.finished IS NULL)"""
 
 
 def put(db: sqlite3.Connection, new: NewSchedule, now: float) -> ScheduleRecord:
@@ -118,7 +122,9 @@ def any_known(db: sqlite3.Connection, known: Collection[str]) -> bool:
     return bool(row[0])
 
 
-def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: float) -> float | None:
+def fire_due(
+    db: sqlite3.Connection, owner: int, known: Collection[str], now: float, unreadable: Unreadable
+) -> float | None:
     """Submit what is due of the schedules whose handler or flow is known; return when the next is due.
 
     Every scheduler of a store may do so: the second finds that the schedule has moved on.
@@ -128,14 +134,23 @@ def fire_due(db: sqlite3.Connection, owner: int, known: Collection[str], now: fl
     due = db.execute(
         f"""
         SELECT {_NEW}, id, anchor, next_due FROM schedules
-        WHERE paused = 0 AND next_due <= ? AND {_KNOWN} ORDER BY next_due LIMIT {AT_ONCE}""",
-        (now, handlers),
+        WHERE paused = 0 AND next_due <= ? AND {_KNOWN} AND {_READABLE} ORDER BY next_due LIMIT {AT_ONCE}""",
+        (now, handlers, to_json(unreadable.numbers(db))),
     ).fetchall()
     for *fields, number, anchor, at in due:
-        _fire(db, _new(fields), number, anchor, at, owner, now)
+        new = _new(fields)
+        try:
+            firing = fire(new, anchor, at, now)
+        except (ValueError, ImportError) as error:
+            unreadable.add(number, new, error)
+        else:
+            _fire(db, new, number, anchor, firing, owner, now)
     _fire_waiting(db, handlers, owner, now)
     row: tuple[float | None] = db.execute(
-        f"SELECT min(next_due) FROM schedules WHERE paused = 0 AND next_due IS NOT NULL AND {_KNOWN}", (handlers,)
+        f"""
+        SELECT min(next_due) FROM schedules
+        WHERE paused = 0 AND next_due IS NOT NULL AND {_KNOWN} AND {_READABLE}""",
+        (handlers, to_json(unreadable.numbers(db))),
     ).fetchone()
     return row[0]
 
@@ -168,9 +183,8 @@ def _submit(
 
 
 def _fire(
-    db: sqlite3.Connection, new: NewSchedule, number: int, anchor: float, due: float, owner: int, now: float
+    db: sqlite3.Connection, new: NewSchedule, number: int, anchor: float, firing: Firing, owner: int, now: float
 ) -> None:
-    firing = fire(new, anchor, due, now)
     next_due = firing.next_due
     db.execute("UPDATE schedules SET missed_runs = missed_runs + ? WHERE id = ?", (firing.missed, number))
     for at in firing.runs:
@@ -188,14 +202,14 @@ def _fire_waiting(db: sqlite3.Connection, handlers: str, owner: int, now: float)
     rows = db.execute(
         f"""
         SELECT {_NEW}, id, waiting FROM schedules
-        WHERE waiting IS NOT NULL AND paused = 0 AND {_KNOWN} LIMIT {AT_ONCE}""",
+        WHERE waiting IS NOT NULL AND paused = 0 AND {_KNOWN}
+            AND (max_instances IS NULL OR {_HAS_ROOM.format(table="jobs")} AND {_HAS_ROOM.format(table="runs")})
+        LIMIT {AT_ONCE}""",
         (handlers,),
     ).fetchall()
     for *fields, number, at in rows:
-        new = _new(fields)
-        if _has_room(db, new, number):
-            db.execute("UPDATE schedules SET waiting = NULL WHERE id = ?", (number,))
-            _run(db, new, number, at, owner, now)
+        db.execute("UPDATE schedules SET waiting = NULL WHERE id = ?", (number,))
+        _run(db, _new(fields), number, at, owner, now)
 
 
 def _run(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> None:

@@ -258,7 +258,7 @@ class SqliteStore:
     def _after_rollback(self) -> None:
         """Do again what was rolled back."""
         self._agenda.after_rollback()
-        self._clock.recheck()
+        self._clock.after_rollback()
         if self._succession is not None:
             self._succession.after_rollback()
 
