@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from ._careful import Group
-from ._common import as_json_option, database, refusing, store_file, unknown
-from .show._lines import say, say_json
+from ._common import BAD_INPUT, as_json_option, database, refusing, store_file, unknown
+from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 from .show._schedules import print_schedules
 
@@ -62,7 +62,12 @@ def _change(
 ) -> None:
     """Change each schedule, and print the effect; a name that does not exist ends it with exit code 2."""
     for name in names:
-        if not refusing(PlainDisplay(), lambda name=name: change(name)):  # type: ignore[misc]
+        try:
+            known = refusing(PlainDisplay(), lambda name=name: change(name))  # type: ignore[misc]
+        except (ValueError, ImportError) as error:  # when it is due cannot be said on this machine
+            complain(f"schedule {name}: {error}")
+            raise SystemExit(BAD_INPUT) from None
+        if not known:
             unknown(db, f"schedule {name!r}", "schedules")
         if as_json:
             say_json({"schedule": name, "effect": effect})

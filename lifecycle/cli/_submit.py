@@ -89,12 +89,29 @@ def _read(handler: str, args: tuple[str, ...], given: dict[str, Any]) -> NewJob:
     settings = {name: value for name, value in given.items() if value not in (None, ())}
     try:
         if "at" in settings:
-            settings["at"] = datetime.fromisoformat(settings["at"])
+            settings["at"] = _time(settings["at"])
         if "metadata" in settings:
-            settings["metadata"] = json.loads(settings["metadata"])
+            settings["metadata"] = _metadata(settings["metadata"])
         return named_job(handler, [_value(arg) for arg in args], call_settings(settings))
     except (TypeError, ValueError, LifecycleError) as error:
         raise click.UsageError(str(error)) from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+        if at.utcoffset() is not None:
+            return at
+    except ValueError:
+        pass
+    raise ValueError(f"--at: expected a time with its offset, such as 2026-11-30T17:00+01:00, got {text!r}")
+
+
+def _metadata(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--metadata: expected an object in JSON: {error}") from None
 
 
 def _value(text: str) -> Any:

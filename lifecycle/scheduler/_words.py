@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ._ground.text import one_line, plural, shorten
+from ._ground.times import local_time
 
 if TYPE_CHECKING:
     from ._engine.outcome import RunOutcome
@@ -45,7 +45,7 @@ def spaced(status: str) -> str:
 
 def moment(at: float | None) -> str | None:
     """Return a wall-clock time in local time, with its offset: ISO 8601."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
+    return None if at is None else local_time(at)
 
 
 def rows_of(outcome: RunOutcome) -> tuple[Sequence[JobRecord], str]:

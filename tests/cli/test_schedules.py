@@ -132,3 +132,15 @@ def test_a_scheduler_that_idles_hears_a_trigger(cli: Cli) -> None:
 
     asyncio.run(serve())
     assert ran == ["y"]
+
+
+def test_a_schedule_that_this_machine_cannot_read_is_not_resumed(cli: Cli) -> None:
+    """It says why, and leaves it as it is."""
+    with closing(sqlite3.connect(cli.directory / "jobs.db")) as db, db:
+        db.execute("UPDATE schedules SET timezone = 'Europe/Newtown', next_due = 1 WHERE name = 'nights'")
+    assert cli.call("schedules", "pause", "nights", "--db", "jobs.db").returncode == 0
+    ended = cli.call("schedules", "resume", "nights", "--db", "jobs.db")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("schedule nights: time zone 'Europe/Newtown' is not known")
+    assert "Traceback" not in ended.stderr
+    assert listed(cli)["nights"]["paused"]

@@ -125,3 +125,9 @@ def test_the_overlap_of_a_schedule_in_words(settings: dict[str, Any], said: str)
     """What becomes of a run that is due too early, and how often that was."""
     record = ScheduleRecord("s", "fixed_rate", "5", None, "drop", None, False, 1.0, None, None, 0, 0, **settings)
     assert overlap_of(record) == said
+
+
+def test_columns_are_aligned_by_the_cells_of_a_terminal() -> None:
+    """A wide character takes two of them, and a mark on another none."""
+    lines = aligned(("job", "x"), [("日本", "1"), ("e\u0301e\u0301", "2"), ("plain", "3")])
+    assert lines == ["job    x", "日本   1", "e\u0301e\u0301     2", "plain  3"]

@@ -102,3 +102,20 @@ def test_what_is_not_right_is_not_submitted(cli: Cli, words: list[str]) -> None:
     """Exit code 2, and nothing in the store."""
     assert cli.call("jobs", "submit", *words, *DB).returncode == 2
     assert cli.jobs(cli.directory / "jobs.sqlite") == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--at", "2026-11-30T25:00+01:00", "--at: expected a time with its offset, such as 2026-11-30T17:00+01:00"),
+        ("--at", "2026-11-30T17:00", "--at: expected a time with its offset"),
+        ("--metadata", "[" * 100_000, "--metadata: expected an object in JSON"),
+        ("--metadata", "{", "--metadata: expected an object in JSON"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_told_with_its_option(cli: Cli, option: str, value: str, said: str) -> None:
+    """In a line, whatever is wrong with it."""
+    ended = cli.call("jobs", "submit", "x", option, value, *DB)
+    assert ended.returncode == 2
+    assert f"Error: {said}" in ended.stderr
+    assert "Traceback" not in ended.stderr

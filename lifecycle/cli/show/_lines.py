@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from typing import TextIO
+from unicodedata import combining, east_asian_width
 
 from ...scheduler._ground.text import harmless, one_line
 
@@ -34,11 +35,19 @@ def say_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tup
 
 def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
     """Return a table as lines with aligned columns."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    table = [[(text, _cells(text)) for text in row] for row in [head, *rows]]
+    widths = [max(row[column][1] for row in table) for column in range(len(head))]
     return [
         "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+            " " * (width - cells) + text if column in right else text + " " * (width - cells)
+            for column, ((text, cells), width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in [head, *rows]
+        for row in table
     ]
+
+
+def _cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes: two for each wide character, none for a mark on another."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1 for character in text)

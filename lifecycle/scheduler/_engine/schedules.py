@@ -67,6 +67,7 @@ class Schedule:
 
         Raises:
             LookupError: there is no such schedule any more.
+            ValueError: its time zone is not known on this machine.
         """
         self._check(await self._accepting().store.resume_schedule(self.name))
 

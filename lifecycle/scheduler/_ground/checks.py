@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import inspect
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from .text import quote
 
 LONGEST: Final = 36_525 * 86_400.0
 """No duration may be longer where there has to be an end: a century, in seconds, as for the timers of the core."""
+
+LAST_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+"""No point in time may be later: what is shown to people, in whatever zone, is in the calendar."""
 
 
 def is_number(value: object) -> bool:
@@ -64,16 +67,18 @@ def wall_time(value: datetime | float | None, what: str) -> float | None:
 
     Raises:
         TypeError: it is neither a number nor a datetime.
-        ValueError: it is a datetime without a time zone, or not finite.
+        ValueError: it is a datetime without a time zone, not finite, or at the end of the calendar.
     """
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(f"{what} must have a time zone, got {value!r}; .astimezone() gives it the local one")
-        return value.timestamp()
+        value = value.timestamp()
     if value is not None and not is_number(value):
         raise TypeError(f"{what} must be a datetime, or seconds since 1970, got {quote(value)}")
     if value is not None and not math.isfinite(value):
         raise ValueError(f"{what} must be finite, got {quote(value)}")
+    if value is not None and value > LAST_TIME:
+        raise ValueError(f"{what} must be before the end of the year 9999, in seconds since 1970, got {quote(value)}")
     return value
 
 

@@ -43,6 +43,11 @@ def harmless(text: str) -> str:
     return "\n".join(one_line(line.expandtabs()) for line in text.split("\n"))
 
 
+def is_storable(text: str) -> bool:
+    """Return whether a text has a form in UTF-8, as names in a store have: there are no halves of characters in it."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _escape(character: str) -> str:
     if character.isprintable():
         return character

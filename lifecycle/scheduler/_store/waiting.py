@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Final, NamedTuple
 
 from .._ground.text import plural, quote
+from .._ground.times import local_time
 from .limits import Openings
 
 NAMED: Final = 5
@@ -38,7 +38,7 @@ def worker_or_limit(openings: Openings, queue: str, handler: str | None) -> str:
     if limit.paused:
         return f"{what} to be resumed"
     if opens is not None:
-        return f"the rate of {what}, which lets in the next one at {_shown(opens)}"
+        return f"the rate of {what}, which lets in the next one at {local_time(opens)}"
     return f"a place of {what}: {openings.running(limit.key):,} of {limit.at_once:,} are taken"
 
 
@@ -59,8 +59,4 @@ def needs_of(unmet: int, names: Sequence[str] = ()) -> str:
 
 def until(due: float) -> str:
     """Return a time that a job waits for, with its zone."""
-    return f"its time, {_shown(due)}"
-
-
-def _shown(instant: float) -> str:
-    return datetime.fromtimestamp(instant).astimezone().isoformat(timespec="seconds")
+    return f"its time, {local_time(due)}"

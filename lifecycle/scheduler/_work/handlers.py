@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .._ground.text import did_you_mean, job_label, listing, quote
+from .._ground.text import did_you_mean, is_storable, job_label, listing, quote
 from .._language.expressions import Template
 
 if sys.version_info >= (3, 14):
@@ -283,12 +283,14 @@ def handler(name: str) -> Callable[[F], F]:
 
     Raises:
         TypeError: the name is not a string, or what it marks is not callable.
-        ValueError: the name is empty or already another callable's.
+        ValueError: the name is empty, has no form in UTF-8, or is already another callable's.
     """
     if not isinstance(name, str):
         raise TypeError(f"a handler's name is a string, got {quote(name)}; write @handler(NAME)")
     if not name.strip():
         raise ValueError(f"a handler's name is a string that is not empty, got {quote(name)}")
+    if not is_storable(name):
+        raise ValueError(f"a handler's name is text that has a form in UTF-8, got {quote(name)}")
 
     def register(function: F) -> F:
         if not callable(function):

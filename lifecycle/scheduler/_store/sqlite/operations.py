@@ -167,8 +167,11 @@ def cancel_run(
 
     Those that run ``always`` are cancelled by a second request, or when *everything* is meant.
     """
+    row = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()
+    if row is None:
+        return Settled(False), ()
     running, ended = cancel_open_jobs(db, run, reason, now, everything=everything)
-    owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
+    owner = row[0]
     finished = count_down(db, run, len(ended), now) if ended else False
     notify(db, owner, running)
     if owner != by:

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -221,12 +221,8 @@ class SqliteStore:
         return claiming.claim(db, owner, limit, now, self._shares, held)
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
-        try:
-            return (await self._opened_one(self._writer).run_standing(partial(self._claim, room, known)))[0]
-        except StoreError:
-            raise
-        except (sqlite3.Error, OSError) as error:
-            raise self._refused(error) from error
+        claim = partial(self._claim, room, known)
+        return (await self._answer(lambda: self._opened_one(self._writer).run_standing(claim)))[0]
 
     def _claim(
         self, room: Callable[[], int], known: Callable[[], Collection[str]], db: sqlite3.Connection
@@ -409,15 +405,10 @@ class SqliteStore:
             raise StoreError(explain(self._shown, error)) from error
 
     async def _opened(self, thread: SqliteThread) -> None:
-        try:
-            await thread.open()
-        except StoreError:
-            raise
-        except (sqlite3.Error, OSError) as error:
-            raise self._refused(error) from error
+        await self._answer(thread.open)
 
     async def _write(self, operation: Operation[T], *, patient: bool = False) -> T:
-        return await self._answer(self._writer, operation, patient)
+        return await self._answer(lambda: self._opened_one(self._writer).run(operation, patient=patient))
 
     async def _change_due(self, operation: Operation[T]) -> T:
         """Write what may change when a schedule is due."""
@@ -430,13 +421,15 @@ class SqliteStore:
         return await self._write(change)
 
     async def _read(self, operation: Operation[T], *, patient: bool = False) -> T:
-        return await self._answer(self._reader, operation, patient)
+        return await self._answer(lambda: self._opened_one(self._reader).run(operation, patient=patient))
 
-    async def _answer(self, thread: SqliteThread | None, operation: Operation[T], patient: bool) -> T:
+    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await self._opened_one(thread).run(operation, patient=patient)
+            return await ask()
         except StoreError:
             raise  # the very object, however many get it: it is one failure
+        except OverflowError as error:
+            raise LookupError("no job, run or schedule has a number of more than 64 bits") from error
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
 
