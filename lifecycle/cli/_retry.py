@@ -25,7 +25,7 @@ INTERVAL: Final = 0.1
 
 @click.command("retry", cls=Command)
 @click.argument("job", nargs=-1, required=True)
-@click.option("--force", is_flag=True, help="Also a job that has succeeded.")
+@click.option("--force", is_flag=True, help="Also a job that has succeeded, or was skipped for one that is deleted.")
 @database
 @as_json_option
 @click.pass_context

@@ -42,7 +42,8 @@ class JobAccess:
 
         Args:
             job_id: its number.
-            force: also when it has succeeded; what needs it and has run is not run again.
+            force: also when it has succeeded, or needs a job that did not and has been deleted; what needs it and has
+                run is not run again.
 
         Raises:
             LookupError: there is no such job. A store in memory forgets one that has ended, with its run.

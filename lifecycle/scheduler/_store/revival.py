@@ -59,6 +59,9 @@ def refused_for_step(name: str) -> str:
 DELETED: Final = "jobs of its run have been deleted, which it may need; begin a new run"
 
 
+NEED_DELETED: Final = "a job that it needs did not succeed, and has been deleted; it is only tried when that is forced"
+
+
 def refused_for_twin(job: int) -> str:
     """Return why a job is not tried again beside another one with its key."""
     return f"job {job}, which has the same key, has not ended"

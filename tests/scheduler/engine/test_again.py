@@ -213,7 +213,7 @@ async def test_a_flow_that_has_changed_is_refused_by_name(tmp_path: Path) -> Non
 async def test_a_job_is_waited_for_by_its_number(make: Make) -> None:
     """Of this scheduler, before it has ended; afterwards where the store keeps it."""
     async with make(workers=1) as scheduler:
-        first = await scheduler.submit(note, "first", delay=0.05)
+        first = await scheduler.submit(note, "first", delay=0.5)
         found = await scheduler.find(first.id)
         assert found is first
         number = first.id
@@ -339,3 +339,16 @@ async def test_steps_that_run_anyway_run_again_after_what_they_need(tmp_path: Pa
         assert outcome.succeeded
         assert calls[4:] == ["a", "tidies"]
         assert {job.name: job.status.value for job in outcome.jobs}["mends"] == "skipped"
+
+
+async def test_what_was_skipped_for_a_job_that_is_deleted_is_only_tried_when_that_is_forced(tmp_path: Path) -> None:
+    """That the job did not succeed is true all the same; it ran as if it had."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        needed = await scheduler.submit(flaky, "x", delay=0.01)
+        job = await scheduler.submit(note, "after x", needs=[needed])
+        assert (await job.wait()).status is JobStatus.CANCELLED
+        assert await scheduler.upkeep.purge(name="test.flaky") == 1
+        with pytest.raises(JobConflict, match="a job that it needs did not succeed, and has been deleted"):
+            await scheduler.retry(job.id)
+        again = await scheduler.retry(job.id, force=True)
+        assert (await again.wait()).status is JobStatus.SUCCEEDED

@@ -15,7 +15,16 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from ..records import JobStatus, flow_key
-from ..revival import DELETED, Revived, note, refusal, refused_for_needs, refused_for_step, refused_for_twin
+from ..revival import (
+    DELETED,
+    NEED_DELETED,
+    Revived,
+    note,
+    refusal,
+    refused_for_needs,
+    refused_for_step,
+    refused_for_twin,
+)
 from .owners import adopt_run
 from .settling import notify
 
@@ -120,14 +129,16 @@ class _Revival:
             tuple(number for number, owner in self._owned.items() if owner == self._by is not None),
         )
 
-    def _state(self, number: int) -> tuple[JobStatus, int | None] | None:
-        row = self._db.execute("SELECT state, run FROM jobs WHERE id = ?", (number,)).fetchone()
-        return None if row is None else (JobStatus(row[0]), row[1])
+    def _state(self, number: int) -> tuple[JobStatus, int | None, bool] | None:
+        row = self._db.execute("SELECT state, run, skipped FROM jobs WHERE id = ?", (number,)).fetchone()
+        return None if row is None else (JobStatus(row[0]), row[1], bool(row[2]) and not self._held_up(number))
 
-    def _refusal(self, status: JobStatus, run: int | None, force: bool) -> str | None:
+    def _refusal(self, status: JobStatus, run: int | None, orphaned: bool, force: bool) -> str | None:
         if why := refusal(status, force):
             return why
-        return DELETED if run is not None and not self._is_whole(run) else None
+        if run is None:
+            return NEED_DELETED if orphaned and not force else None
+        return None if self._is_whole(run) else DELETED
 
     def _twin(self, number: int) -> int | None:
         """Return the number of a job with the same key that has not ended."""
