@@ -180,7 +180,7 @@ def test_rare_dates_are_found() -> None:
 
 
 def test_day_of_month_or_day_of_week() -> None:
-    """Both restricted: either matches. One a star: the other decides."""
+    """Both restricted: either matches. One a star: the other decides. One a star with a step: both have to match."""
     assert occurrences("0 0 13 * 5", "UTC", "2023-10-10T00:00", "2023-10-21T00:00") == [
         "10-13T00:00+0000",
         "10-20T00:00+0000",
@@ -188,6 +188,10 @@ def test_day_of_month_or_day_of_week() -> None:
     assert occurrences("0 0 13 * *", "UTC", "2023-10-10T00:00", "2023-12-01T00:00") == [
         "10-13T00:00+0000",
         "11-13T00:00+0000",
+    ]
+    assert occurrences("0 0 */2 * 5", "UTC", "2023-10-01T00:00", "2023-11-01T00:00") == [
+        "10-13T00:00+0000",
+        "10-27T00:00+0000",
     ]
 
 
