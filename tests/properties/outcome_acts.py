@@ -21,8 +21,12 @@ LONG = 60.0
 GOOD = frozenset({"fine", "slow", "logs", "spawns", "leaks", "own timeout", "thread fine", "thread logs"})
 """These return their number."""
 
-FORKS = frozenset({"thread forks", "forks"})
-"""These do as well, in the parent."""
+FORKS = {
+    "forks": {0}, "forks, raises": {70}, "forks, exits": {3}, "forks, awaits": {70},
+    "forks in a task": {0, 70},  # an eager one is a part of the handler's step
+    "thread forks": {0}, "thread forks, raises": {70}, "thread forks, exits": {3},
+}  # fmt: skip
+"""These do as well, in the parent, if the child has ended with such an exit code: where the handler's code ended."""
 
 BAD = frozenset({
     "raises", "group", "mute", "cancels itself", "watchdog", "child cancels", "thread cancels", "cancels at the end",
@@ -43,7 +47,8 @@ EITHER = frozenset({"late", "swallows the end"})
 
 
 IN_THREADS = frozenset({
-    "thread fine", "thread logs", "thread forks", "thread raises", "thread raises a cancellation", "thread exits",
+    "thread fine", "thread logs", "thread forks", "thread forks, raises", "thread forks, exits",
+    "thread raises", "thread raises a cancellation", "thread exits",
     "thread interrupts", "thread hangs",
 })  # fmt: skip
 """These are done by worker threads."""
@@ -74,12 +79,14 @@ def _me() -> asyncio.Task[Any]:
 
 async def act(kind: str, number: int, context: Context) -> Any:
     """Do what *kind* says, and return *number* if that is good."""
+    _stray()
     loop, me = asyncio.get_running_loop(), _me()
     match kind:
         case "fine":
             pass
         case "slow":
             await asyncio.sleep(0.001)
+            _stray()
         case "logs":
             context.log("x" * 100)
             context.progress(1, 2)
@@ -100,9 +107,13 @@ async def act(kind: str, number: int, context: Context) -> Any:
                 pass
             with anyio.move_on_after(0.001):
                 await anyio.sleep(LONG)
-        case "forks":
-            if child := os.fork():
-                os.waitpid(child, 0)
+        case "forks" | "forks, raises" | "forks, exits":
+            _fork(kind)
+        case "forks, awaits":
+            if _forked(kind):
+                await asyncio.sleep(0)
+        case "forks in a task":
+            await context.scope.start_soon(_fork_in_a_task, kind)
         case "raises":
             raise ValueError("raised")
         case "group":
@@ -183,6 +194,38 @@ async def act(kind: str, number: int, context: Context) -> Any:
     return number
 
 
+def _stray() -> None:
+    """End a child that has come to what is its parent's."""
+    if os.getpid() != _process:
+        os._exit(99)
+
+
+_process = os.getpid()
+
+
+def _forked(kind: str) -> bool:
+    """Go on in a child as well, and return whether this is the child; in the parent wait for how that ends."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code not in FORKS[kind]:
+            raise ChildProcessError(f"the child ended with {code}")
+    return not child
+
+
+def _fork(kind: str) -> None:
+    if _forked(kind):
+        if kind.endswith("raises"):
+            raise ValueError("raised")
+        if kind.endswith("exits"):
+            sys.exit(3)
+
+
+async def _fork_in_a_task(kind: str) -> None:
+    _fork(kind)
+
+
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
 
@@ -203,14 +246,14 @@ def _cancel_for_ever(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -
 
 def act_in_thread(kind: str, number: int, context: Context) -> int:
     """Do the same in a worker thread."""
+    _stray()
     match kind:
         case "thread fine":
             pass
         case "thread logs":
             context.log("x" * 100)
-        case "thread forks":
-            if child := os.fork():
-                os.waitpid(child, 0)
+        case "thread forks" | "thread forks, raises" | "thread forks, exits":
+            _fork(kind)
         case "thread raises":
             raise ValueError("raised")
         case "thread raises a cancellation":

@@ -70,7 +70,7 @@ def leaves() -> st.SearchStrategy[Any]:
     """Return what handlers do."""
     good, bad = st.sampled_from(sorted(acts.GOOD)), st.sampled_from(sorted(acts.BAD))
     other = st.sampled_from([*sorted(acts.HANGS), *sorted(acts.EITHER), "flaky"])
-    kinds = st.one_of(good, bad, bad, other)
+    kinds = st.one_of(good, bad, bad, other, st.sampled_from(sorted(acts.FORKS)))
     return kinds.map(lambda kind: ("act", kind))
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, Generic, TypeVar
 
+from .last_step import call_when_left
+
 T = TypeVar("T")
 
 #: What a cancelled task meets; also in threads, where anyio cannot be asked.
@@ -195,16 +197,24 @@ def loop_running_here() -> asyncio.AbstractEventLoop | None:
     return loop if loop in _lived_in else None
 
 
+def scheduler_lives() -> bool:
+    """Return whether there is a loop that a scheduler lives in, or has lived in."""
+    return bool(_lived_in)
+
+
 def end_loop_here(loop: asyncio.AbstractEventLoop, instead: Callable[[], object]) -> None:
     """Have *instead* called in a forked child, in place of the next step that the copied *loop* would make.
 
-    A loop that does not show its line makes the steps that are in it already before that.
+    A loop that does not show its line would make the steps that are in it before that: there, when this step ends.
     """
     line = getattr(loop, "_ready", None)
     handle = loop.call_soon(instead)
     if line is not None:
         line.remove(handle)
         line.appendleft(handle)
+        return
+    coroutines = [task.get_coro() for task in asyncio.all_tasks(loop)]
+    call_when_left({getattr(coroutine, "cr_frame", None) for coroutine in coroutines}, instead)
 
 
 def call_after_first_steps(function: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn, Protocol
 
-from .bridge import end_loop_here, loop_running_here
+from .bridge import end_loop_here, loop_running_here, scheduler_lives
 
 FAILED = 70
 """The exit code of a child that its handler's code left with an error: EX_SOFTWARE."""
@@ -55,10 +55,14 @@ def end_child(error: BaseException | None) -> NoReturn:
     if error is not None and not isinstance(error, SystemExit):
         traceback.print_exception(error)
         code = FAILED
-    with contextlib.suppress(BaseException):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    _flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else FAILED)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
 
 
 def _end_instead_of_the_loop() -> None:
@@ -68,6 +72,8 @@ def _end_instead_of_the_loop() -> None:
 
 def _before() -> None:
     _forking.loop = loop_running_here()
+    if scheduler_lives():
+        _flush()  # or the child, which writes what it has printed, would write what is of its parent once more
 
 
 def _in_child() -> None:

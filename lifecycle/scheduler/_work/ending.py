@@ -87,6 +87,23 @@ def not_an_exception(error: BaseException, who: object) -> HandlerError:
     return HandlerError(f"{who} raised {type(error).__name__}, which is not an Exception")
 
 
+async def in_this_process(function: Callable[[], Awaitable[T]]) -> T:
+    """Return what ``await function()`` returns; a child that it has forked ends here, before the scopes around it do.
+
+    Cancellation: passes through.
+    """
+    born = generation()
+    try:
+        result = await function()
+    except BaseException as error:
+        if generation() != born:
+            end_child(error)
+        raise
+    if generation() != born:
+        end_child(None)
+    return result
+
+
 def call_in_thread(function: Callable[[], T], who: object) -> T:
     """Return what *function* returns; raise an ordinary error for what a thread must not hand to the loop."""
     born = generation()

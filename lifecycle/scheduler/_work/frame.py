@@ -18,7 +18,7 @@ from .._ground.errors import BlockTimeout, ExpressionError, HandlerError
 from .._ground.values import to_plain
 from .._language.expressions import resolve
 from .context import Context, JobContext
-from .ending import Asked, call_in_thread, in_one_way
+from .ending import Asked, call_in_thread, in_one_way, in_this_process
 from .failures import abandoned_something, is_final, note_place, without_secrets
 from .handlers import Handler
 from .threads import ThreadCall
@@ -193,7 +193,7 @@ async def _call_in_scope(handler: Handler, args: list[Any], kwargs: dict[str, An
             kwargs = {**kwargs, "context": Context(frame.context, frame.path, scope, stop)}
         function = functools.partial(handler.function, *args, **kwargs)
         if handler.is_async:
-            result = await function()
+            result = await in_this_process(function)
         else:
             # The release's own bound is a little shorter than the scope's, so that its error says what is abandoned.
             end = functools.partial(ThreadCall.end, name=handler.name, timeout=0.9 * scope.close_timeout)
