@@ -13,6 +13,7 @@ from lifecycle import OwnerClosed
 from .._ground.bridge import unbroken
 from .._ground.pauses import pause_before
 from .._store.records import ALONE, Claimed, Ending, JobStatus, Settled
+from .._work.error_text import kind_of
 from .lending import WAIT_OF_A_JOB, Lending
 from .outcome import event_data, outcome_of
 
@@ -92,7 +93,7 @@ class Endings:
             if attempt.stopped() or not isinstance(error, Exception):
                 self._note_interrupted(attempt)
                 raise
-            ending = attempt.lost(type(error).__name__)
+            ending = attempt.lost(kind_of(error))
         else:
             self._owner.free_worker(attempt)
         try:

@@ -15,6 +15,8 @@ from .._ground.bridge import Cancelled, being_cancelled, in_a_task, take_back_ca
 from .._ground.errors import HandlerError
 from .._ground.forks import end_child, generation
 from .._ground.interrupts import from_operator
+from .._ground.text import shorten
+from .error_text import attempt, kind_of
 
 T = TypeVar("T")
 
@@ -81,10 +83,14 @@ def _who_cancelled(who: object, cancelled: bool) -> str:
 def not_an_exception(error: BaseException, who: object) -> HandlerError:
     """Return an ordinary error for one that would end the process, or look like something else."""
     if isinstance(error, SystemExit):
-        return HandlerError(f"{who} called sys.exit({error.code!r})")
+        return HandlerError(f"{who} called sys.exit({_code_of(error)})")
     if isinstance(error, Cancelled):
         return HandlerError(_who_cancelled(who, cancelled=False))
-    return HandlerError(f"{who} raised {type(error).__name__}, which is not an Exception")
+    return HandlerError(f"{who} raised {kind_of(error)}, which is not an Exception")
+
+
+def _code_of(error: SystemExit) -> str:
+    return attempt(lambda: shorten(repr(error.code), 200), lambda _: "...")
 
 
 async def in_this_process(function: Callable[[], Awaitable[T]]) -> T:

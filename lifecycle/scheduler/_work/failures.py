@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import traceback
+from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import lifecycle
@@ -12,7 +13,20 @@ from lifecycle import ReleaseTimeout
 
 from .._ground.errors import HandlerChanged, OutputNotPlain, OutputTooLarge, SecretHidden, ThreadAbandoned
 from .._ground.limits import MESSAGE_CHARACTERS
-from .._ground.text import one_line, shorten
+from .._ground.text import one_line, plural, shorten
+from .error_text import (
+    MOST_ERRORS,
+    MOST_SHOWN,
+    attempt,
+    frames_of,
+    is_group,
+    kind_of,
+    leaves_of,
+    long_kind_of,
+    notes_of,
+    rendered,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from .._ground.secrets import Secrets
@@ -23,9 +37,14 @@ _PACKAGE = os.path.join(os.path.dirname(lifecycle.__file__), "")
 
 def note_place(error: BaseException, path: str, index: int | None) -> None:
     """Note in which block *error* happened; the innermost note stays."""
-    if getattr(error, _PLACE, None) is None and not isinstance(error, BaseExceptionGroup):
-        with contextlib.suppress(Exception):  # an exception type may refuse attributes
-            setattr(error, _PLACE, path if index is None else f"{path} (item {index})")
+    if _place_of(error) is None and not is_group(error):
+        # An exception type may refuse attributes.
+        attempt(lambda: setattr(error, _PLACE, path if index is None else f"{path} (item {index})"), lambda _: None)
+
+
+def _place_of(error: BaseException) -> str | None:
+    place = attempt(lambda: getattr(error, _PLACE, None), lambda _: None)
+    return place if type(place) is str else None
 
 
 def describe(error: BaseException) -> str:
@@ -34,26 +53,32 @@ def describe(error: BaseException) -> str:
 
 
 def _describe(error: BaseException, *, placed: bool = True) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        inner = "; ".join(_describe(child) for child in error.exceptions)
-        return f"{len(error.exceptions)} failures: {inner}"
-    place = getattr(error, _PLACE, None) if placed else None
-    try:
-        text = str(error)
-    except BaseException as broken:  # whatever it raises, which would end the attempt in its place
-        text = f"<its message could not be made: {type(broken).__name__}>"
-    name = type(error).__name__
-    return f"{f'{place}: ' if place else ''}{name}{f': {text}' if text else ''}"
+    if not is_group(error):
+        return _describe_one(error, placed=placed)
+    shown = list(islice(leaves := leaves_of(error), MOST_SHOWN))
+    count = len(shown) + sum(1 for _ in leaves)
+    more = "" if count == len(shown) else f"; and {count - len(shown):,} more"
+    many = "at least " if count == MOST_ERRORS else ""
+    return f"{many}{plural(count, 'failure')}: {'; '.join(map(_describe_one, shown))}{more}"
+
+
+def _describe_one(error: BaseException, *, placed: bool = True) -> str:
+    place = _place_of(error) if placed else None
+    text = text_of(error)
+    return f"{f'{place}: ' if place else ''}{kind_of(error)}{f': {text}' if text else ''}"
 
 
 def without_secrets(error: BaseException, secrets: Secrets) -> BaseException:
-    """Return *error*, or, when its text or its traceback holds a secret, another one that says the same without it."""
+    """Return *error*, or, when its text or its traceback holds a secret, another one that says the same without it.
+
+    Also when not all of it can be looked at.
+    """
     text = _describe(error, placed=False)
-    lines = "".join(traceback.format_exception(error)) if secrets.forms else ""
-    if secrets.hide(text) == text and secrets.hide(lines) == lines:
+    lines = rendered(error) if secrets.forms else ""
+    if lines is not None and secrets.hide(text) == text and secrets.hide(lines) == lines:
         return error
     hidden = _kind_without_secrets(error)(secrets.hide(text))
-    setattr(hidden, _PLACE, getattr(error, _PLACE, None))
+    setattr(hidden, _PLACE, _place_of(error))
     return hidden
 
 
@@ -64,16 +89,23 @@ def _kind_without_secrets(error: BaseException) -> type[Exception]:
     return OutputNotPlain if is_final(error) else SecretHidden
 
 
-def trace(error: BaseException) -> str:
-    """Return the end of the traceback of *error*, bounded, without the frames of the scheduler itself."""
-    try:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-        lines = [*traceback.format_list(frames[-8:]), *traceback.format_exception_only(error)]
-    except BaseException:  # an error whose own __str__ fails, in whatever way
-        return ""
+def trace(error: BaseException, hide: Callable[[str], str] = str) -> str:
+    """Return the end of the traceback of *error*, bounded, without the frames of the scheduler itself.
+
+    Args:
+        error: what was raised.
+        hide: what replaces the secrets in it, before it is shortened.
+    """
+    text = hide(attempt(lambda: _trace(error), lambda _: ""))
     # A file name that is not UTF-8 holds lone surrogates, which SQLite would refuse as text.
-    text = "".join(lines).encode("utf-8", "backslashreplace").decode()
+    text = shorten(text, 2 * MESSAGE_CHARACTERS).encode("utf-8", "backslashreplace").decode()
     return shorten(text, 2 * MESSAGE_CHARACTERS)
+
+
+def _trace(error: BaseException) -> str:
+    # Not the traceback module: it opens every group that the error, its causes and its contexts hold.
+    said = [_describe(error) if is_group(error) else f"{long_kind_of(error)}: {text_of(error)}", *notes_of(error)]
+    return "".join([*traceback.format_list(frames_of(error, _is_ours)), *(f"{line}\n" for line in said)])
 
 
 def _is_ours(filename: str) -> bool:
@@ -82,13 +114,15 @@ def _is_ours(filename: str) -> bool:
 
 def abandoned_something(error: BaseException) -> bool:
     """Return whether *error* says that something could not be stopped and still runs."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(abandoned_something(child) for child in error.exceptions)
-    return isinstance(error, ThreadAbandoned) or (isinstance(error, ReleaseTimeout) and error.abandoned)
+    return any(map(_was_abandoned, leaves_of(error)))
+
+
+def _was_abandoned(error: BaseException) -> bool:
+    kind = type(error)
+    return issubclass(kind, ThreadAbandoned) or (issubclass(kind, ReleaseTimeout) and error.abandoned)  # type: ignore[attr-defined]
 
 
 def is_final(error: BaseException) -> bool:
     """Return whether nothing may be tried again: something of it still runs, or the next attempt would end as well."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(is_final(child) for child in error.exceptions)
-    return isinstance(error, (HandlerChanged, OutputNotPlain, OutputTooLarge)) or abandoned_something(error)
+    final = (HandlerChanged, OutputNotPlain, OutputTooLarge)
+    return any(issubclass(type(leaf), final) or _was_abandoned(leaf) for leaf in leaves_of(error))

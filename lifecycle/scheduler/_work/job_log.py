@@ -53,5 +53,5 @@ def _hide(record: logging.LogRecord, secrets: Secrets) -> None:
         return
     safe = without_secrets(error, secrets)
     if safe is not error:
-        record.exc_text = secrets.hide(trace(error))
+        record.exc_text = trace(error, secrets.hide)
         record.exc_info = (type(safe), safe, None)

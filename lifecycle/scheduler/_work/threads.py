@@ -19,6 +19,15 @@ from .._ground.bridge import Bridge
 from .._ground.errors import ThreadAbandoned
 
 
+class _Raised:
+    """What was raised, as a result: who hands it over may look at it, and an error may break whoever looks at it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class ThreadCall:
     """One call in a worker thread.
 
@@ -41,7 +50,13 @@ class ThreadCall:
 
         Cancellation: the thread goes on; `end` asks it to stop and waits for it.
         """
-        return await anyio.to_thread.run_sync(self._in_thread, abandon_on_cancel=True, limiter=limiter)
+        outcome = await anyio.to_thread.run_sync(self._in_thread, abandon_on_cancel=True, limiter=limiter)
+        if type(outcome) is _Raised:
+            try:
+                raise outcome.error
+            finally:
+                del outcome  # the traceback keeps this frame: a cycle
+        return outcome
 
     async def end(self, name: str, timeout: float) -> None:
         """Ask the function to stop and wait until it has returned; it does not begin after this.
@@ -69,5 +84,7 @@ class ThreadCall:
             self._begun = True
         try:
             return self._function()
+        except BaseException as error:
+            return _Raised(error)
         finally:
             self._bridge.call(self._over.set)
