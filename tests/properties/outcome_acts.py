@@ -54,6 +54,12 @@ IN_THREADS = frozenset({
 """These are done by worker threads."""
 
 
+WITH_CONTEXT = frozenset({
+    "logs", "spawns", "forks in a task", "cancels its scope", "cancels its scope at the end", "scope task fails",
+})  # fmt: skip
+"""These need a context; the others are done with one, and without."""
+
+
 class Odd(BaseException):
     """What is no `Exception`."""
 
@@ -75,6 +81,11 @@ def _me() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task
+
+
+async def act_alone(kind: str, number: int) -> Any:
+    """Do what needs no context, without one: there is no scope around this."""
+    return await act(kind, number, None)  # type: ignore[arg-type]
 
 
 async def act(kind: str, number: int, context: Context) -> Any:
@@ -275,5 +286,6 @@ def handlers() -> HandlerTable:
     """Return both, by the names that flows call them by."""
     table = HandlerTable()
     table.add(make_handler(act, "act"))
+    table.add(make_handler(act_alone, "act alone"))
     table.add(make_handler(act_in_thread, "thread"))
     return table

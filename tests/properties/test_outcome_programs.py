@@ -71,7 +71,7 @@ def leaves() -> st.SearchStrategy[Any]:
     good, bad = st.sampled_from(sorted(acts.GOOD)), st.sampled_from(sorted(acts.BAD))
     other = st.sampled_from([*sorted(acts.HANGS), *sorted(acts.EITHER), "flaky"])
     kinds = st.one_of(good, bad, bad, other, st.sampled_from(sorted(acts.FORKS)))
-    return kinds.map(lambda kind: ("act", kind))
+    return st.tuples(st.just("act"), kinds, st.booleans())
 
 
 def blocks(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -122,9 +122,13 @@ class Writer:
         """Return the table of a block, and its value, BAD or UNKNOWN."""
         return getattr(self, f"_{tree[0]}")(*tree[1:], timed=timed)  # type: ignore[no-any-return]
 
-    def _act(self, kind: str, *, timed: bool) -> tuple[dict[str, Any], Any]:
+    def _act(self, kind: str, alone: bool, *, timed: bool) -> tuple[dict[str, Any], Any]:
         number = next(self._numbers)
-        table = {"call": "thread" if kind in acts.IN_THREADS else "act", "args": [kind, number]}
+        table = {"call": "act alone" if alone else "act", "args": [kind, number]}
+        if kind in acts.IN_THREADS:
+            table["call"] = "thread"
+        elif kind in acts.WITH_CONTEXT:
+            table["call"] = "act"
         if kind in acts.HANGS:
             return table, BAD
         if kind in acts.RETURNS and (timed or self._asked):
