@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from .._ground.checks import wall_time
-from .._ground.text import is_storable, quote
+from .._ground.checks import check_name, wall_time
 from .._ground.times import seconds_of
 from .._ground.values import to_plain
 from .._store.records import JobStatus
@@ -73,12 +72,9 @@ def plain_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | No
 
 
 def _check_key(key: str | None, on_twin: Twin) -> None:
-    if key is not None and not isinstance(key, str):
-        raise TypeError(f"key must be a string or None, got {key!r}")
+    check_name(key, "key")
     if key is not None and not 0 < len(key) <= KEY_CHARACTERS:
         raise ValueError(f"key must have 1 to {KEY_CHARACTERS} characters, got {len(key)}")
-    if key is not None and not is_storable(key):
-        raise ValueError(f"key must be text that has a form in UTF-8, got {quote(key)}")
     if on_twin not in TWINS:
         kind = ValueError if isinstance(on_twin, str) else TypeError
         raise kind(f"on_twin must be one of {', '.join(TWINS)}, got {on_twin!r}")

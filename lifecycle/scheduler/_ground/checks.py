@@ -10,7 +10,7 @@ import math
 from datetime import UTC, datetime
 from typing import Final
 
-from .text import quote
+from .text import is_storable, quote
 
 LONGEST: Final = 36_525 * 86_400.0
 """No duration may be longer where there has to be an end: a century, in seconds, as for the timers of the core."""
@@ -87,9 +87,12 @@ def check_name(name: str | None, what: str = "name") -> None:
 
     Raises:
         TypeError: it is neither a string nor None.
+        ValueError: there is half a character in it, so that no store can have it.
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(f"{what} must be a string or None, got {name!r}")
+    if name is not None and not is_storable(name):
+        raise ValueError(f"{what} must be text that has a form in UTF-8, got {quote(name)}")
 
 
 def check_callable(function: object, what: str) -> None:

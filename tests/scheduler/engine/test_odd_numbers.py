@@ -59,6 +59,15 @@ async def test_a_name_without_a_form_in_utf_8_is_refused(scheduler: Scheduler) -
         handler("odd_numbers.\ud800")
     with pytest.raises(ValueError, match="key must be text that has a form in UTF-8"):
         await scheduler.submit(nothing, key="half of \udcff")
+    for question in (
+        lambda: scheduler.submit(nothing, name="\ud800"),
+        lambda: scheduler.schedule("\ud800", nothing, fixed_rate=60.0),
+        lambda: scheduler.jobs(name="\ud800"),
+        lambda: scheduler.jobs(flow="\ud800"),
+        lambda: scheduler.runs.list(flow="\ud800"),
+    ):
+        with pytest.raises(ValueError, match="must be text that has a form in UTF-8"):
+            await question()
     await (await scheduler.submit(nothing, key="whole \U0001f600 日本 e\u0301")).wait()
 
 

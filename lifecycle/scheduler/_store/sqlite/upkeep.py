@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..._ground.checks import check_integer, check_seconds
+from ..._ground.checks import check_integer, check_name, check_seconds
 from ..._ground.errors import StoreError
 from ..records import JobStatus
 from ..store_facts import StoreFacts
@@ -111,6 +111,7 @@ class SqliteUpkeep:
         check_seconds(older_than, "older_than", needed=True)
         if keep is not None:
             check_integer(keep, "keep", 0, 2**53)
+        check_name(name)
         with visit(self._place) as db:
             newest = db.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
             wanted = {
