@@ -73,7 +73,7 @@ async def _admit(engine: Engine, new: NewJob, terms: Terms) -> Job:
 def _conflict(terms: Terms, twin: Found) -> str:
     one = f"job {twin.id} {twin.name!r}, which is {twin.status.value}, has the key {terms.key!r}"
     if terms.on_twin == "replace":
-        return f"{one}; a job cannot replace one that it needs"
+        return f"{one}; a job cannot replace one that it needs, or that waits for one"
     return f"{one}; wait for it, cancel it, or submit with on_twin='return' or 'replace'"
 
 

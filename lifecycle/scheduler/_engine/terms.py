@@ -42,7 +42,7 @@ def new_terms(
     if at is not None and delay:
         raise TypeError("give delay or at, not both")
     _check_key(key, on_twin)
-    numbers, lost = _needed(needs)
+    numbers, ended = _needed(needs)
     terms = Terms(
         at=wall_time(at, "at"),
         expires=wall_time(expires, "expires") if isinstance(expires, datetime) else None,
@@ -50,7 +50,7 @@ def new_terms(
         key=key,
         on_twin=on_twin,
         needs=numbers,
-        lost=lost,
+        ended=ended,
         metadata=plain_metadata(metadata),
     )
     return None if terms == Terms() else terms
@@ -82,8 +82,8 @@ def _check_key(key: str | None, on_twin: Twin) -> None:
         raise TypeError("on_twin is for a job with a key")
 
 
-def _needed(needs: Collection[Job | int]) -> tuple[tuple[int, ...], str | None]:
-    """Return the numbers of the jobs that are needed and not known to have succeeded, and why it is too late for one.
+def _needed(needs: Collection[Job | int]) -> tuple[tuple[int, ...], tuple[tuple[int, str | None], ...]]:
+    """Return the numbers of the jobs that are needed, and of those that have ended, each with why it is too late.
 
     What a handle knows is not asked of the store, which may have forgotten the job.
     """
@@ -92,16 +92,16 @@ def _needed(needs: Collection[Job | int]) -> tuple[tuple[int, ...], str | None]:
     if len(needs) > NEEDS:
         raise ValueError(f"needs must name at most {NEEDS:,} jobs, got {len(needs):,}")
     numbers: dict[int, None] = {}
-    lost = None
+    ended: dict[int, str | None] = {}
     for one in needs:
         if isinstance(one, Job):
             outcome = one.outcome
             if outcome is None or outcome.status is JobStatus.INTERRUPTED:
                 numbers[one.id] = None
             else:
-                lost = lost or skip_reason(one.name, outcome.status)
+                ended[one.id] = skip_reason(one.name, outcome.status)
         elif isinstance(one, int) and not isinstance(one, bool):
             numbers[one] = None
         else:
             raise TypeError(f"needs must name jobs, or their numbers, got {one!r}")
-    return tuple(numbers), lost
+    return tuple(numbers), tuple(ended.items())

@@ -25,7 +25,8 @@ class Terms(NamedTuple):
         key: of the jobs that have not ended, one has it at most.
         on_twin: what becomes of it when there is one.
         needs: the numbers of jobs, of any run or of none, that must succeed first.
-        lost: why it will not run, when that is known before it is stored.
+        ended: those among its needs that have ended, as their handles know: the number of each, and why it will not
+            run because of that one, None if that has succeeded.
         metadata: plain data that travels with it.
     """
 
@@ -35,8 +36,13 @@ class Terms(NamedTuple):
     key: str | None = None
     on_twin: Twin = "refuse"
     needs: tuple[int, ...] = ()
-    lost: str | None = None
+    ended: tuple[tuple[int, str | None], ...] = ()
     metadata: Mapping[str, Any] | None = None
+
+    @property
+    def lost(self) -> str | None:
+        """Why it will not run, when that is known before it is stored."""
+        return next((why for _, why in self.ended if why is not None), None)
 
     def expiry(self, now: float) -> float | None:
         """Return the wall-clock time from which on a job that is submitted *now* is not begun any more."""

@@ -121,6 +121,32 @@ async def test_a_job_of_a_run_that_goes_on_is_tried_again(make: Make) -> None:
         assert (await scheduler.runs.wait(run.id) if not run.done else await run.wait()).counts()["cancelled"] == 1
 
 
+async def test_a_need_that_had_ended_before_is_a_need_as_any_other(tmp_path: Path) -> None:
+    """It holds up a retry by hand, also when it is deleted, and brings back what was skipped because of it."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        above = await scheduler.submit(flaky, "above")
+        await above.wait()
+        by_number = await scheduler.submit(note, "by number", needs=[above.id])
+        by_handle = await scheduler.submit(note, "by handle", needs=[above])
+        for job in (by_number, by_handle):
+            assert (await job.wait()).error == "needs 'test.flaky', which failed"
+            with pytest.raises(JobConflict, match=r"it needs 'test\.flaky', which failed"):
+                await scheduler.retry(job.id)
+        mended.add("above")
+        await scheduler.retry(above.id)
+        for job in (by_number, by_handle):
+            assert (await (await scheduler.find(job.id)).wait()).succeeded
+        gone = await scheduler.submit(fail, "gone", name="gone")
+        await gone.wait()
+        alone = await scheduler.submit(note, "alone", needs=[gone.id])
+        await alone.wait()
+        assert await scheduler.upkeep.purge(name="gone") == 1
+        with pytest.raises(JobConflict, match="a job that it needs did not succeed, and has been deleted"):
+            await scheduler.retry(alone.id)
+        assert calls.count("alone") == 0
+        assert (await (await scheduler.retry(alone.id, force=True)).wait()).succeeded
+
+
 async def test_one_of_many_who_try_a_job_again_does(tmp_path: Path) -> None:
     """The others are told that it has not ended."""
     async with Scheduler(tmp_path / "jobs.sqlite") as one, Scheduler(tmp_path / "jobs.sqlite") as two:

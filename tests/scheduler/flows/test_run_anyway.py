@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle.scheduler import Flow, FlowRun, JobStatus, RunOutcome, Scheduler
+from lifecycle.scheduler import Flow, FlowRun, JobStatus, RunOutcome, Scheduler, handler
 
 from ..tools import flow_of, problems_of
 
@@ -28,6 +28,7 @@ async def fail(text: str = "no") -> None:
     raise ValueError(text)
 
 
+@handler("anyway.nothing")
 async def nothing() -> None:
     """Do nothing."""
 
@@ -298,6 +299,24 @@ async def test_what_is_not_right_is_named_with_its_place(text: str, problem: str
     """Before anything runs."""
     problems = problems_of(text)
     assert any(problem in line for line in problems), problems
+
+
+async def test_what_needs_a_job_from_outside_changes_nothing_for_its_run(store: Path | None) -> None:
+    """That a job may fail is said in its flow; that one of no run needs it to succeed is that one's affair."""
+    text = """
+        [blocks.first]
+        call = "fail"
+        delay = 0.2
+        [blocks.after]
+        needs = [{block = "first", may_fail = true}]
+        call = "nothing"
+        """
+    async with Scheduler(store) as scheduler:
+        running = await scheduler.submit(of(text))
+        first = next(job.id for job in await scheduler.jobs() if job.name == "first")
+        outside = await scheduler.submit(nothing, needs=[first])
+        assert await end(scheduler, running) == ("succeeded", {"first": "failed", "after": "succeeded"})
+        assert (await outside.wait()).status is JobStatus.CANCELLED
 
 
 async def test_too_many_pairs_of_blocks_and_last_blocks_are_refused() -> None:

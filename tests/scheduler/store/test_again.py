@@ -115,6 +115,19 @@ async def test_a_job_that_needs_two_waits_until_both_wait_again(store: Store) ->
     await end(store, both=OK)
 
 
+async def test_one_that_nothing_holds_up_any_more_waits_again_once(store: Store) -> None:
+    """Although two that it needs wait again, one of which may fail: every count goes up once."""
+    both = NewJob("both", "call", ("a", "b"), tolerates=("b",))
+    needs_x = NewJob("needs x", "call", ("both", "x"))
+    jobs = await open_run(store, NewJob("a", "call"), NewJob("b", "call", ("a",)), both, NewJob("x", "call"), needs_x)
+    await end(store, a=BAD, x=BAD)
+    assert (await store.revive_jobs([jobs["a"]], SERVED, force=False)).skipped == 2
+    assert (await states(store))["needs x"] == "cancelled"
+    run = await store.run(1)
+    assert run is not None
+    assert run.opened.unfinished == 4, "a, b, both, and the one that lasts"
+
+
 async def test_what_was_cancelled_by_somebody_waits_again_only_when_asked_for(store: Store) -> None:
     """With its job, or with the whole run, which keeps what has succeeded."""
     jobs = await open_run(store, NewJob("a", "call"), NewJob("b", "call", ("a",)), NewJob("done", "call"))

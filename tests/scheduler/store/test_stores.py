@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import JobStatus, RunConflict
+from lifecycle.scheduler._store.admission import Admitted
 from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
+from lifecycle.scheduler._store.terms import Terms
 
 pytestmark = pytest.mark.asyncio
 
@@ -348,3 +350,21 @@ async def _compare(store: Store, program: Program) -> None:
             assert settled.accepted
             assert settled.run_finished == all(status not in OPEN for status in model.status)
         assert await statuses(store, run.run_id) == {str(index): status for index, status in enumerate(model.status)}
+
+
+async def test_a_job_cannot_replace_one_that_waits_for_what_it_needs(store: Store) -> None:
+    """It would begin although that was cancelled: the other had only waited for it to end."""
+
+    async def admit(name: str, **terms: Any) -> Admitted:
+        return await store.admit_job(job(name, terms=Terms(key="k", on_twin="replace", **terms)))
+
+    first = (await admit("first")).job
+    assert first is not None
+    assert await names_of_claims(store) == ["first"]
+    second = await admit("second")
+    third = await admit("third", needs=(first,))
+    assert (third.job, third.twin and third.twin.id) == (None, second.job)
+    fourth = await admit("fourth")
+    await store.finish(first, 1, Ending(JobStatus.CANCELLED), time.time())
+    assert await names_of_claims(store) == ["fourth"]
+    assert fourth.job is not None

@@ -247,7 +247,7 @@ class TermsMachine(RuleBasedStateMachine):
         terms = Terms(instant, None, lifetime, key, on_twin, numbers)
         admitted = self.subject.admit(NewJob("x", "call", delay=delay, payload=PAYLOAD, when=when, terms=terms), owner)
         twin = model.twin(key)
-        if twin is not None and (on_twin != "replace" or twin.id in numbers):
+        if twin is not None and (on_twin != "replace" or not {twin.id, twin.ahead}.isdisjoint(numbers)):
             assert (admitted.job, admitted.twin and admitted.twin.id) == (None, twin.id)
             return
         missing = {n for n in numbers if n not in model.jobs or (self.subject.forgets and model.jobs[n].ended)}

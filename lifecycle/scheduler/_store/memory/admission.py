@@ -29,18 +29,19 @@ async def admit(jobs: Jobs, new: NewJob, holder: KeptJob | None, wanted: Mapping
     """Keep a job unless another is the *holder* of its key, or one of the *wanted*, which it needs, is not there."""
     terms = new.terms or NO_TERMS
     twin = None if holder is None else _found(holder)
-    if twin is not None and (terms.on_twin != "replace" or twin.id in terms.needs):
+    ahead = None if holder is None else holder.predecessor
+    if holder is not None and (terms.on_twin != "replace" or {holder, ahead} & {*wanted.values()} - {None}):
         return Admitted(twin=twin)
     if unknown := tuple(number for number, one in wanted.items() if one is None):
         return Admitted(unknown=unknown)
     needed = [one for one in wanted.values() if one is not None]
-    replaced = ahead = None
+    replaced = None
     if holder is not None:
         replaced = await jobs.cancel(holder.id, REPLACED, time.time())
-        ahead = holder if replaced.settled is None else holder.predecessor
+        ahead = holder if replaced.settled is None else ahead
     # Only now: what it needs may have needed the twin.
     lost = terms.lost or first_lost([_found(one) for one in needed])
-    waits = [one for one in needed if not one.status.final and one is not ahead]
+    waits = [one for one in needed if not one.status.final]
     kept = jobs.add(new, len(waits) + (ahead is not None))
     for one in waits:
         one.dependants.append(kept)

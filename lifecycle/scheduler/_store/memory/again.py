@@ -64,6 +64,8 @@ def _reach(eligible: Mapping[int, KeptJob]) -> dict[int, KeptJob]:
     queue = deque(job for job in eligible.values() if not held_up(job))
     while queue:
         job = queue.popleft()
+        if job.id in reached:  # nothing held it up, and two that it needs wait again
+            continue
         reached[job.id] = job
         for dependant in job.dependants:
             freed = int(dependant.wants_success_of(job))

@@ -67,9 +67,10 @@ class KeptJob:
 
     @property
     def may_fail(self) -> bool:
-        """Whether its failure is allowed: some job says so, and none needs it to succeed."""
-        says_so = any(self.new.name in job.new.tolerates for job in self.dependants)
-        return says_so and not any(job.wants_success_of(self) for job in self.dependants)
+        """Whether its failure is allowed: some job of its run says so, and none needs it to succeed."""
+        below = [job for job in self.dependants if job.run is self.run]
+        says_so = any(self.new.name in job.new.tolerates for job in below)
+        return says_so and not any(job.wants_success_of(self) for job in below)
 
     @property
     def runs_anyway(self) -> bool:

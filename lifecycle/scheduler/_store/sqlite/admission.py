@@ -19,14 +19,14 @@ def admit(db: sqlite3.Connection, job: NewJob, owner: int | None, now: float) ->
     """Store a job unless another has its key, or it needs what is not there; all of it in one transaction."""
     terms = job.terms or NO_TERMS
     twin = _with_key(db, terms.key)
-    if twin is not None and (terms.on_twin != "replace" or twin.id in terms.needs):
+    ahead = None if twin is None else _predecessor(db, twin.id)
+    if twin is not None and (terms.on_twin != "replace" or not {twin.id, ahead}.isdisjoint(terms.needs)):
         return Admitted(twin=twin)
     numbers = list(dict.fromkeys(terms.needs))
     if unknown := tuple(number for number in numbers if _found(db, number) is None):
         return Admitted(unknown=unknown)
-    replaced = ahead = None
+    replaced = None
     if twin is not None:
-        ahead = _predecessor(db, twin.id)
         replaced = cancel(db, twin.id, REPLACED, now, owner)
         if replaced.settled is None:  # it runs: the key is handed on, and what has it begins when that has ended
             db.execute("UPDATE jobs SET key = NULL WHERE id = ?", (twin.id,))
@@ -34,13 +34,15 @@ def admit(db: sqlite3.Connection, job: NewJob, owner: int | None, now: float) ->
     # Only now: what it needs may have needed the twin.
     needed = [found for number in numbers if (found := _found(db, number)) is not None]
     lost = terms.lost or first_lost(needed)
-    waits = [(one.id, False) for one in needed if not one.status.final and one.id != ahead]
+    waits = [one.id for one in needed if not one.status.final]
     if ahead is not None:
-        waits.append((ahead, True))
+        waits.append(ahead)
     number = insert_job(db, job, None, owner, now, len(waits))
+    # Those that have ended as well: they decide whether it may be tried again by hand.
+    ended = [one for one, why in terms.ended if why is not None or _found(db, one) is not None]
     db.executemany(
         "INSERT INTO needs (needed, job, tolerant) VALUES (?, ?, ?)",
-        [(needed, number, tolerant) for needed, tolerant in waits],
+        [(one, number, one == ahead) for one in dict.fromkeys([*numbers, *ended, *waits])],
     )
     trouble = lost is not None or any(one.trouble for one in needed)
     if trouble:
@@ -49,6 +51,7 @@ def admit(db: sqlite3.Connection, job: NewJob, owner: int | None, now: float) ->
     if ending is None:
         return Admitted(number, twin, (), replaced)
     end_unrun(db, number, job.name, None, None, *ending, now, owner, owner)
+    db.execute("UPDATE jobs SET skipped = 1 WHERE id = ?", (number,))
     status, reason = ending
     return Admitted(number, twin, (), replaced, Skipped(number, job.name, reason, status))
 

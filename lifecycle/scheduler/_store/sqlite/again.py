@@ -37,9 +37,9 @@ _WAIT_AGAIN: Final = """
 _BADLY: Final = "jobs.state IN ('failed', 'timed_out', 'cancelled')"
 
 _HELD_UP: Final = f"""
-    needs JOIN jobs ON jobs.id = needs.needed JOIN jobs AS own ON own.id = needs.job
-    WHERE needs.job = ? AND {_BADLY} AND NOT needs.tolerant AND own.when_ IS NULL"""
-"""What a job needs to succeed, and did not."""
+    needs LEFT JOIN jobs ON jobs.id = needs.needed JOIN jobs AS own ON own.id = needs.job
+    WHERE needs.job = ? AND ({_BADLY} OR jobs.id IS NULL) AND NOT needs.tolerant AND own.when_ IS NULL"""
+"""What a job needs to succeed, and did not; of what has been deleted only that is known any more."""
 
 
 def revive_jobs(
@@ -103,6 +103,9 @@ class _Revival:
         above = self._above_running_steps()
         refused = {**{n: refused_for_step(above[n]) for n, row in states.items() if row and n in above}, **refused}
         eligible = {number for number, row in states.items() if row and number not in refused}
+        if force:  # what has been deleted is not needed any more
+            gone = "DELETE FROM needs WHERE job = ? AND needed NOT IN (SELECT id FROM jobs)"
+            self._db.executemany(gone, [(number,) for number in eligible])
         queue = deque(number for number in wanted if number in eligible and not self._held_up(number))
         while queue:
             number = queue.popleft()
@@ -129,16 +132,14 @@ class _Revival:
             tuple(number for number, owner in self._owned.items() if owner == self._by is not None),
         )
 
-    def _state(self, number: int) -> tuple[JobStatus, int | None, bool] | None:
-        row = self._db.execute("SELECT state, run, skipped FROM jobs WHERE id = ?", (number,)).fetchone()
-        return None if row is None else (JobStatus(row[0]), row[1], bool(row[2]) and not self._held_up(number))
+    def _state(self, number: int) -> tuple[JobStatus, int | None] | None:
+        row = self._db.execute("SELECT state, run FROM jobs WHERE id = ?", (number,)).fetchone()
+        return None if row is None else (JobStatus(row[0]), row[1])
 
-    def _refusal(self, status: JobStatus, run: int | None, orphaned: bool, force: bool) -> str | None:
+    def _refusal(self, status: JobStatus, run: int | None, force: bool) -> str | None:
         if why := refusal(status, force):
             return why
-        if run is None:
-            return NEED_DELETED if orphaned and not force else None
-        return None if self._is_whole(run) else DELETED
+        return DELETED if run is not None and not self._is_whole(run) else None
 
     def _twin(self, number: int) -> int | None:
         """Return the number of a job with the same key that has not ended."""
@@ -169,7 +170,7 @@ class _Revival:
     def _needed(self, number: int) -> str:
         query = f"SELECT jobs.name, jobs.state FROM {_HELD_UP} ORDER BY jobs.id LIMIT 1"
         name, state = self._db.execute(query, (number,)).fetchone()
-        return refused_for_needs(name, JobStatus(state))
+        return NEED_DELETED if state is None else refused_for_needs(name, JobStatus(state))
 
     def _dependants(self, number: int) -> Sequence[tuple[int, int, int, int]]:
         """Return those that need a job: number, whether it was skipped, was held up by a failure, is to run anyway."""
@@ -221,19 +222,24 @@ class _Revival:
         return self._owners[run]
 
     def _count_unmet(self) -> None:
-        """Find anew for how many of its needs a job waits, and how the others ended: what waits again, and for that."""
+        """Find anew for how many of its needs a job waits, and how the others ended: what waits again, and for that.
+
+        One that runs as well, because its needs are met: each end is counted, and it may have to wait once more itself.
+        """
         waiting = {dependant for number in self._owned for dependant, *_ in self._dependants(number)}
-        needs = "FROM needs JOIN jobs AS above ON above.id = needs.needed WHERE needs.job = jobs.id AND above.finished"
+        those = "FROM needs LEFT JOIN jobs AS above ON above.id = needs.needed WHERE needs.job = jobs.id"
+        needs = f"{those} AND above.id IS NOT NULL AND above.finished"
         badly = _BADLY.replace("jobs.", "above.")
         self._db.executemany(
             f"""
             UPDATE jobs SET unmet = (SELECT count(*) {needs} IS NULL),
                 trouble = EXISTS (SELECT 1 {needs} IS NOT NULL AND (above.trouble OR {badly})),
                 blocked = (
-                    SELECT 'needs ' || char(39) || above.name || char(39) || ', which ' || CASE above.state
-                        WHEN 'failed' THEN 'failed' WHEN 'timed_out' THEN 'timed out' ELSE 'was cancelled' END
-                    {needs} IS NOT NULL AND {badly} AND NOT needs.tolerant LIMIT 1)
-            WHERE id = ? AND state IN ('pending', 'interrupted')""",
+                    SELECT 'needs ' || coalesce(char(39) || above.name || char(39), 'job ' || needed) || ', which ' ||
+                        CASE above.state WHEN 'failed' THEN 'failed' WHEN 'timed_out' THEN 'timed out'
+                        WHEN 'cancelled' THEN 'was cancelled' ELSE 'did not succeed' END
+                    {those} AND coalesce({badly}, TRUE) AND NOT needs.tolerant LIMIT 1)
+            WHERE id = ? AND finished IS NULL""",
             [(number,) for number in self._owned.keys() | waiting],
         )
 

@@ -19,10 +19,10 @@ from ..records import ALONE, JobStatus, Settled, Skipped
 from ..skipping import NOT_NEEDED, skip_reason
 
 MAY_FAIL: Final = """(
-    EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
+    jobs.run IS NOT NULL AND EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
         SELECT 1 FROM needs JOIN jobs AS below ON below.id = job
-        WHERE needed = jobs.id AND NOT tolerant AND below.when_ IS NULL))"""
-"""Whether the failure of a job is allowed: some job says so, and none needs it to succeed."""
+        WHERE needed = jobs.id AND NOT tolerant AND below.when_ IS NULL AND below.run = jobs.run))"""
+"""Whether the failure of a job is allowed: some job of its run says so, and none needs it to succeed."""
 
 RUN_STATUS: Final = f"""
     CASE WHEN NOT EXISTS (
@@ -89,7 +89,8 @@ def _decide_dependants(
         rows = db.execute(
             f"""
             SELECT jobs.id, jobs.name, blocked, run, owner FROM needs JOIN jobs ON jobs.id = needs.job
-            WHERE needed = :ended AND unmet = 0 AND finished IS NULL {of} AND CASE coalesce(when_, 'success')
+            WHERE needed = :ended AND unmet = 0 AND state IN ('pending', 'interrupted') {of}
+                AND CASE coalesce(when_, 'success')
                 WHEN 'success' THEN blocked IS NOT NULL WHEN 'failure' THEN NOT trouble END""",
             values,
         ).fetchall()

@@ -74,12 +74,17 @@ def _may_go(row: tuple[Any, ...], oldest_kept: int, horizon: float, now: float) 
 
 
 def delete_jobs(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
-    """Delete jobs that have ended, each a row that begins with its number and its run, and runs left without a job."""
+    """Delete jobs that have ended, each a row that begins with its number and its run, and runs left without a job.
+
+    That another job needed one which did not succeed stays known until that other one is deleted, too: it cannot be
+    tried again.
+    """
     numbers = [(row[0],) for row in rows]
     runs = {row[1] for row in rows if row[1] is not None}
-    db.executemany("DELETE FROM jobs WHERE id = ?", numbers)
-    db.executemany("DELETE FROM needs WHERE needed = ?", numbers)
+    well = "(SELECT state IN ('succeeded', 'skipped') FROM jobs WHERE id = needed)"
     db.executemany("DELETE FROM needs WHERE job = ?", numbers)
+    db.executemany(f"DELETE FROM needs WHERE needed = ? AND (tolerant OR {well})", numbers)
+    db.executemany("DELETE FROM jobs WHERE id = ?", numbers)
     db.executemany(
         "DELETE FROM runs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE run = runs.id)",
         [(run,) for run in runs],
