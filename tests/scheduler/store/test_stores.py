@@ -368,3 +368,16 @@ async def test_a_job_cannot_replace_one_that_waits_for_what_it_needs(store: Stor
     await store.finish(first, 1, Ending(JobStatus.CANCELLED), time.time())
     assert await names_of_claims(store) == ["fourth"]
     assert fourth.job is not None
+
+
+async def test_that_the_job_which_it_replaces_did_not_succeed_is_no_failure_above(store: Store) -> None:
+    """A job that runs because of a failure means one of those that it needs."""
+    fine, old = await store.add_job(job("fine")), await store.admit_job(job("old", terms=Terms(key="k")))
+    assert await names_of_claims(store) == ["fine", "old"]
+    new = job("new", when="failure", terms=Terms(key="k", on_twin="replace", needs=(fine,)))
+    admitted = await store.admit_job(new)
+    assert admitted.job is not None
+    assert old.job is not None
+    await store.finish(old.job, 1, Ending(JobStatus.CANCELLED), time.time())
+    settled = await store.finish(fine, 1, OK, time.time())
+    assert [(skip.id, skip.status) for skip in settled.skipped] == [(admitted.job, JobStatus.SKIPPED)]

@@ -432,7 +432,8 @@ class MemoryStore:
             above, reason = ended.pop()
             for dependant, tolerant in above.told():
                 dependant.unmet -= 1
-                dependant.trouble |= reason is not None or above.trouble
+                if dependant is not above.successor:  # that one waits for the end of it, and does not need it
+                    dependant.trouble |= reason is not None or above.trouble
                 if not tolerant:
                     dependant.blocked = dependant.blocked or reason
                 if dependant.unmet == 0 and (skip := skip_of(dependant)) is not None:

@@ -233,7 +233,8 @@ class _Revival:
         self._db.executemany(
             f"""
             UPDATE jobs SET unmet = (SELECT count(*) {needs} IS NULL),
-                trouble = EXISTS (SELECT 1 {needs} IS NOT NULL AND (above.trouble OR {badly})),
+                trouble = EXISTS (SELECT 1 {needs} IS NOT NULL AND (above.trouble OR {badly})
+                    AND (jobs.run IS NOT NULL OR NOT tolerant)),
                 blocked = (
                     SELECT 'needs ' || coalesce(char(39) || above.name || char(39), 'job ' || needed) || ', which ' ||
                         CASE above.state WHEN 'failed' THEN 'failed' WHEN 'timed_out' THEN 'timed out'

@@ -80,7 +80,8 @@ def _decide_dependants(
         db.execute(
             f"""
             UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN :now + delay ELSE due END,
-                trouble = trouble OR :reason IS NOT NULL OR (SELECT trouble FROM jobs WHERE id = :ended),
+                trouble = trouble OR (:reason IS NOT NULL OR (SELECT trouble FROM jobs WHERE id = :ended)) AND NOT (
+                    run IS NULL AND (SELECT tolerant FROM needs WHERE needed = :ended AND job = jobs.id)),
                 blocked = coalesce(blocked, CASE WHEN NOT (
                     SELECT tolerant FROM needs WHERE needed = :ended AND job = jobs.id) THEN :reason END)
             WHERE id IN (SELECT job FROM needs WHERE needed = :ended) AND finished IS NULL {of}""",
