@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Final, TextIO
 from unicodedata import combining, east_asian_width
 
 from ...scheduler._ground.text import harmless, one_line
@@ -28,9 +31,35 @@ def complain(text: str) -> None:
 
 
 def say_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:
-    """Print a table with aligned columns, those in *right* to the right; each row is one line, whatever is in it."""
-    for line in aligned(head, [tuple(one_line(cell) for cell in row) for row in rows], right):
+    """Print a table with aligned columns, those in *right* to the right; each row is one line, whatever is in it.
+
+    On a terminal that is narrower, what does not fit stands below its row.
+    """
+    cells = [tuple(one_line(cell) for cell in row) for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in aligned(head, cells, right) if width is None else fitted(head, cells, right, width):
         say(line)
+
+
+def fitted(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...], width: int) -> list[str]:
+    """Return a table as lines of at most *width* characters: the columns that fit, and below each row the others."""
+    widths = [max(_cells(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    fits = max(2, sum(end - 2 <= width for end in itertools.accumulate(size + 2 for size in widths)))
+    top, *lines = aligned(head[:fits], [row[:fits] for row in rows], right)
+    below = [top]
+    for line, row in zip(lines, rows, strict=True):
+        rest = zip(head[fits:], row[fits:], strict=True)
+        text = "  ".join(f"{name} {cell}".lstrip() for name, cell in rest if cell not in ("", "-"))
+        below += [
+            line,
+            *textwrap.wrap(
+                text, max(width, 20), initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
+            ),
+        ]
+    return below
+
+
+_INDENT: Final = "      "
 
 
 def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
