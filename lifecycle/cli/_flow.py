@@ -8,9 +8,9 @@ import click
 
 from ..scheduler import load_flow
 from ._careful import Group
-from ._common import existing_file, handlers_option, refusing
-from .show._flow import as_svg, as_text
-from .show._lines import say
+from ._common import as_json_option, existing_file, handlers_option, refusing
+from .show._flow import as_svg, as_table, as_text
+from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 
 
@@ -23,8 +23,14 @@ def flow() -> None:
 @click.argument("file", type=existing_file)
 @handlers_option
 @click.option("--svg", is_flag=True, help="An SVG image.")
-def show(file: Path, handlers: str | None, svg: bool) -> None:
-    """Draw the flow in FILE: its jobs by levels, each below all that it needs. Nothing is run."""
+@as_json_option
+def show(file: Path, handlers: str | None, svg: bool, as_json: bool) -> None:
+    """Draw the flow in FILE: its parameters, and its jobs by levels, each below all that it needs. Nothing is run."""
+    if svg and as_json:
+        raise click.UsageError("give --svg or --json, not both")
     loaded = refusing(PlainDisplay(), lambda: load_flow(file, handlers=handlers))
+    if as_json:
+        say_json(as_table(loaded))
+        return
     for line in as_svg(loaded).splitlines() if svg else as_text(loaded):
         say(line)

@@ -32,7 +32,7 @@ from ._params import values_from_texts
 from ._settings import SchedulerSettings, scheduler_options
 from ._streams import output_for_us
 from .show._display import Display
-from .show._flow import as_table, as_text
+from .show._flow import as_text, plan_of
 from .show._json import JsonDisplay
 from .show._lines import say, say_json
 from .show._logging import job_log_in_last_resort
@@ -101,7 +101,7 @@ def choose_display(json_to: TextIO | None) -> Display:
 def show_plan(flow: Flow, params: Mapping[str, Any], json_to: TextIO | None) -> None:
     """Print what would run: the jobs by levels, with the values of the parameters."""
     if json_to is not None:
-        say_json(as_table(flow, params), json_to)
+        say_json(plan_of(flow, params), json_to)
         return
     for line in as_text(flow, params):
         say(line)

@@ -140,3 +140,42 @@ def test_a_dry_run_refuses_what_a_run_refuses(tmp_path: Path) -> None:
         dry, real = (command.run("run", flow, *more) for more in (["--dry-run"], []))
         assert (dry.returncode, dry.stderr) == (real.returncode, real.stderr) == (2, real.stderr)
         assert real.stderr
+
+
+DECLARED = """
+name = "declared"
+[params]
+host = { type = "string", help = "where\\nto", choices = ["a", "b"] }
+out = { type = "path", default = "here" }
+parts = 3
+[blocks.a]
+queue = "slow"
+sleep = 0
+"""
+
+
+def test_what_a_flow_is_given_is_shown() -> None:
+    """Type, whether it is required, default, choices and help; and a queue that is not the usual one."""
+    assert as_text(flow_of(DECLARED)) == [
+        "flow declared: 1 job, 3 parameters",
+        r'  host  string  required  one of "a", "b"  where\nto',
+        f'  out  path  default "{Path.cwd()}/here"',
+        "  parts  integer  default 3",
+        "level 1",
+        "  a  sleep  queue slow",
+    ]
+
+
+def test_a_flow_as_json(tmp_path: Path) -> None:
+    """One object, without values for its parameters."""
+    (tmp_path / "declared.toml").write_text(DECLARED)
+    shown = CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "declared.toml"), "--json"])
+    assert shown.exit_code == 0, shown.output
+    table = json.loads(shown.output)
+    assert set(table) == {"flow", "description", "params", "levels"}
+    assert [(param["name"], param["type"], param["required"]) for param in table["params"]] == [
+        ("host", "string", True), ("out", "path", False), ("parts", "integer", False)
+    ]  # fmt: skip
+    assert table["levels"][0][0]["queue"] == "slow"
+    both = CliRunner().invoke(cli, ["flow", "show", str(tmp_path / "declared.toml"), "--json", "--svg"])
+    assert (both.exit_code, "--svg or --json" in both.stderr) == (2, True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from html import escape
 from typing import Any, Final
 
 from ...scheduler import Flow
 from ...scheduler._blocks.flow import JobSpec
-from ...scheduler._ground.text import plural
+from ...scheduler._ground.text import one_line, plural
+from ...scheduler._language.params import Param
+from ...scheduler._store.limits import DEFAULT_QUEUE
 from ...scheduler._words import duration
 
 NAMED: Final = 8
@@ -43,9 +46,12 @@ def levels_of(flow: Flow) -> list[list[JobSpec]]:
 
 
 def as_text(flow: Flow, params: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the lines that show a flow, with the values of its parameters where they are given."""
+    """Return the lines that show a flow, with its parameters: their values where they are given, else what they are."""
     lines = [f"flow {flow.name}: {plural(len(flow.jobs), 'job')}, {plural(len(flow.params), 'parameter')}"]
-    lines += [f"  {name} = {json.dumps(value)}" for name, value in (params or {}).items()]
+    if params is None:
+        lines += [f"  {_declared(param)}" for param in flow.params.values()]
+    else:
+        lines += [f"  {name} = {json.dumps(value)}" for name, value in params.items()]
     width = max(len(name) for name in flow.jobs)
     for number, level in enumerate(levels_of(flow), 1):
         last = any(spec.last for spec in level)
@@ -61,6 +67,7 @@ def _facts(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> list[str]:
     facts = {
         "needs": ", ".join(named + more),
         "when": "" if spec.when == ("always" if spec.last else "success") else spec.when,
+        "queue": "" if spec.queue == DEFAULT_QUEUE else spec.queue,
         "priority": spec.priority or "",
         "delay": duration(spec.delay) if spec.delay else "",
         "retries": spec.retries or "",
@@ -69,10 +76,25 @@ def _facts(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> list[str]:
     return [spec.block.kind, *(f"{what} {said}" for what, said in facts.items() if said)]
 
 
-def as_table(flow: Flow, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same as a plain table."""
-    levels = [[_job(spec, flow.jobs) for spec in level] for level in levels_of(flow)]
-    return {"event": "plan", "flow": flow.name, "params": dict(params), "levels": levels}
+def _declared(param: Param) -> str:
+    value = "required" if param.required else f"default {json.dumps(param.default)}"
+    choices = f"one of {', '.join(json.dumps(choice) for choice in param.choices)}" if param.choices else ""
+    return "  ".join(filter(None, (param.name, param.type, value, choices, one_line(param.help))))
+
+
+def plan_of(flow: Flow, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what would run with these values of the parameters, as a plain table."""
+    return {"event": "plan", "flow": flow.name, "params": dict(params), "levels": _levels(flow)}
+
+
+def as_table(flow: Flow) -> dict[str, Any]:
+    """Return a flow, with its parameters as they are declared, as a plain table."""
+    params = [asdict(param) for param in flow.params.values()]
+    return {"flow": flow.name, "description": flow.description, "params": params, "levels": _levels(flow)}
+
+
+def _levels(flow: Flow) -> list[list[dict[str, Any]]]:
+    return [[_job(spec, flow.jobs) for spec in level] for level in levels_of(flow)]
 
 
 def _job(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> dict[str, Any]:
@@ -83,6 +105,7 @@ def _job(spec: JobSpec, jobs: Mapping[str, JobSpec]) -> dict[str, Any]:
         "may_fail": [name for name in spec.needs if name in spec.tolerates],
         "when": spec.when,
         "finally": spec.last,
+        "queue": spec.queue,
         "priority": spec.priority,
         "delay": spec.delay,
         "retries": spec.retries,
