@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._ground.text import one_line, shorten
 from .._store.records import JobRecord
-from ._arguments import known_statuses, number, options, plain, text, time_of_day
+from ._arguments import known_statuses, number, options, pauses, plain, term, text, time_of_day
 from ._commands import CommandError, CommandTable
 from ._encoder import encode
 from ._parser import Words
@@ -29,11 +29,12 @@ async def enqueue(session: Session, words: Words) -> bytes:
             b"PRIORITY": lambda word: number(word, "PRIORITY"),
             b"DELAY": lambda word: number(word, "DELAY", float),
             b"RETRIES": lambda word: number(word, "RETRIES"),
+            b"BACKOFF": lambda word: pauses(word, "BACKOFF"),
             b"TIMEOUT": lambda word: number(word, "TIMEOUT", float),
             b"NAME": text,
             b"QUEUE": text,
             b"AT": lambda word: time_of_day(word, "AT"),
-            b"EXPIRES": lambda word: time_of_day(word, "EXPIRES"),  # a number: seconds after its submission
+            b"EXPIRES": lambda word: term(word, "EXPIRES"),
             b"KEY": text,
             b"ON_TWIN": lambda word: text(word).lower(),
             b"NEEDS": lambda word: plain(word, list, "NEEDS"),

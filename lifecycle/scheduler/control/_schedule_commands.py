@@ -1,4 +1,4 @@
-"""The commands for schedules: list, pause, resume, trigger."""
+"""The commands for schedules: list, pause, resume, trigger, remove."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def schedules(session: Session, words: Words) -> bytes:
 
 @commands.command("LC.SCHEDULE", 2, 2)
 async def schedule(session: Session, words: Words) -> bytes:
-    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER: change a schedule, or start a run of it now."""
+    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER|REMOVE: change a schedule, or start a run of it now."""
     handle = session.server.scheduler.schedule_named(text(words[1]))
     wish = words[2].upper()
     if wish == b"TRIGGER":
@@ -37,6 +37,8 @@ async def schedule(session: Session, words: Words) -> bytes:
         await handle.pause()
     elif wish == b"RESUME":
         await handle.resume()
+    elif wish == b"REMOVE":
+        await handle.remove()
     else:
-        raise CommandError(f"expected PAUSE, RESUME or TRIGGER, got {shown(words[2])}")
+        raise CommandError(f"expected PAUSE, RESUME, TRIGGER or REMOVE, got {shown(words[2])}")
     return OK

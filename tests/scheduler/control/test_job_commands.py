@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler.control import ControlServer
@@ -147,3 +148,41 @@ def test_events_come_as_they_happen(version: str) -> None:
             await other.close()
 
     scenario()
+
+
+WRONG = {
+    ("LC.ENQUEUE", "x", "PRIORITY", "1", "priority", "2"): "option PRIORITY is given twice",
+    ("LC.ENQUEUE", "x", "PRIORITY", "1.5"): "PRIORITY: expected a whole number, got '1.5'",
+    ("LC.ENQUEUE", "x", "DELAY", "1h"): "DELAY: expected a number, got '1h'",
+    ("LC.ENQUEUE", "x", "BACKOFF", "1,y"): "BACKOFF: expected a number, got 'y'",
+    ("LC.ENQUEUE", "x", "EXPIRES", "1h"): "EXPIRES: expected seconds from now on, or ISO 8601 with an offset, got '1h'",
+    ("LC.ENQUEUE", "x", "AT", "2026-11-30T20:00"): "AT: expected seconds since 1970, or ISO 8601 with an offset, got ",
+    ("LC.LIST", "STATUS", "failed,lost"): "unknown status 'lost'; there are pending, ",
+    (
+        "LC.LIST",
+        "SINCE",
+        "2026-11-30",
+    ): "SINCE: expected seconds since 1970, or ISO 8601 with an offset, got ",
+    ("LC.RUNS", "STATUS", "pending"): "status: a run is never pending; there are cancelled, ",
+    ("LC.RUN", "99", "WAIT"): "there is no run 99 in the store",
+    ("LC.STATUS", "9" * 30): "job_id must be an integer from 0 to ",
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_wrong_words_are_told_in_those_of_the_commands(tmp_path: Path, durable: bool) -> None:
+    """Not in those of Python; and what is not there cannot be cancelled, and is no error."""
+    store = tmp_path / "jobs.sqlite" if durable else None
+    async with (
+        Scheduler(store) as scheduler,
+        ControlServer(scheduler, port=0) as control,
+        redis.asyncio.Redis(port=control.port, decode_responses=True) as plain,
+    ):
+        for words, told in WRONG.items():
+            with pytest.raises(redis.ResponseError) as refused:
+                await plain.execute_command(*words)
+            assert str(refused.value).startswith(told)
+        assert await plain.execute_command("LC.RUN", "99", "CANCEL") == 0
+        assert await plain.execute_command("LC.CANCEL", "99") == 0
+        assert await plain.execute_command("LC.LIST") == []

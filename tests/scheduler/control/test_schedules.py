@@ -39,5 +39,9 @@ async def test_schedules_are_told_of_paused_resumed_and_triggered(tmp_path: Path
             assert await client.execute_command("LC.SCHEDULE", "rounds", "TRIGGER") == {"run": 1}
             with pytest.raises(redis.ResponseError, match="there is no schedule 'lost'"):
                 await client.execute_command("LC.SCHEDULE", "lost", "TRIGGER")
-            with pytest.raises(redis.ResponseError, match="expected PAUSE, RESUME or TRIGGER, got 'STOP'"):
+            with pytest.raises(redis.ResponseError, match="expected PAUSE, RESUME, TRIGGER or REMOVE, got 'STOP'"):
                 await client.execute_command("LC.SCHEDULE", "calls", "STOP")
+            assert await client.execute_command("LC.SCHEDULE", "calls", "REMOVE") == "OK"
+            assert [one["name"] for one in await client.execute_command("LC.SCHEDULES")] == ["rounds"]
+            with pytest.raises(redis.ResponseError, match="there is no schedule 'calls'"):
+                await client.execute_command("LC.SCHEDULE", "calls", "REMOVE")

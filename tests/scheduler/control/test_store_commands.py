@@ -27,12 +27,25 @@ async def test_what_it_holds_is_told_and_what_has_ended_deleted(tmp_path: Path) 
             assert facts["owners"][0]["name"] == "s"
             assert "path" not in facts
             assert await client.execute_command("LC.STORE", "check") == []
-            for words in (["PURGE"], ["PURGE", "KEEP", "1"], ["PURGE", "OLDERTHAN", "-1"], ["CHECK", "it"], ["SELL"]):
+            for words in (
+                ["PURGE"],
+                ["PURGE", "KEEP", "1"],
+                ["PURGE", "OLDERTHAN", "-1"],
+                ["CHECK", "it"],
+                ["SELL"],
+                ["SELL", "it"],
+            ):
                 with pytest.raises(redis.ResponseError):
                     await client.execute_command("LC.STORE", *words)
             assert await client.execute_command("LC.STORE", "PURGE", "OLDERTHAN", "3600") == 0
             assert await client.execute_command("LC.STORE", "PURGE", "OLDERTHAN", "0", "NAME", "other") == 0
-            assert await client.execute_command("LC.STORE", "PURGE", "OLDERTHAN", "0", "SUCCEEDED", "1") == 1
+            for dry_run in ("1", "0"):
+                words = ("OLDERTHAN", "0", "SUCCEEDED", "1", "DRY_RUN", dry_run)
+                assert await client.execute_command("LC.STORE", "PURGE", *words) == 1
+            rewritten = await client.execute_command("LC.STORE", "VACUUM")
+            assert set(rewritten) == {"before", "after"}
+            with pytest.raises(redis.ResponseError, match="SUCCEEDED: expected 1 or 0, got 'yes'"):
+                await client.execute_command("LC.STORE", "PURGE", "OLDERTHAN", "0", "SUCCEEDED", "yes")
 
 
 @pytest.mark.asyncio
