@@ -118,8 +118,11 @@ class Flow:
         """Return the value of every parameter, from what is given and the defaults.
 
         Raises:
+            TypeError: what is given is no mapping.
             FlowError: a value is missing, of a wrong type or not declared; or a secret is not in the environment.
         """
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"params must be a mapping of names to values, got {given!r}")
         problems = Problems(self.source)
         for place, name in self.secrets:
             if message := secret_problem(name):

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._ground.checks import check_flag
 from .._ground.errors import JobConflict
 from .._store.records import Settled
 from .._store.terms import NO_TERMS, REPLACED
 from .._work.handlers import registered_handlers
-from .submission import call_settings, find_handler, new_job, new_run
+from .submission import call_settings, check_flow_settings, find_handler, new_job, new_run
 from .terms import plain_metadata
 
 if TYPE_CHECKING:
@@ -77,17 +78,14 @@ def _conflict(terms: Terms, twin: Found) -> str:
     return f"{one}; wait for it, cancel it, or submit with on_twin='return' or 'replace'"
 
 
-async def submit_flow(
-    engine: Engine,
-    flow: Flow,
-    *,
-    params: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    fresh: bool = False,
-    metadata: Mapping[str, Any] | None = None,
-) -> FlowRun:
+async def submit_flow(engine: Engine, flow: Flow, args: tuple[Any, ...], given: Mapping[str, Any]) -> FlowRun:
     """Start a run of a flow, or take over its unfinished one, and return a handle on it."""
     with engine.refusals:
+        check_flow_settings(flow, args, given, ("params", "resume", "fresh", "metadata"))
+        params, metadata = given.get("params"), given.get("metadata")
+        resume, fresh = given.get("resume", False), given.get("fresh", False)
+        check_flag(resume, "resume")
+        check_flag(fresh, "fresh")
         values = flow.bind(params)
         run = new_run(flow, values)
         if metadata := {**engine.carry.values(), **(plain_metadata(metadata) or {})}:

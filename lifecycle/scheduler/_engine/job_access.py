@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from .._ground.checks import check_integer
+from .._ground.checks import check_flag, check_integer, check_name, check_number
 from .._ground.errors import JobConflict
 from .._store.filters import job_filter
 from .._store.records import JobRecord, JobStatus
@@ -25,9 +25,12 @@ class JobAccess:
         Cancellation: the request may have been noted.
 
         Raises:
+            TypeError, ValueError: the number or the reason is not right.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
+        check_number(job_id, "job_id")
+        check_name(reason, "reason")
         return await self._life.entered().cancel_job(job_id, reason or "cancelled")
 
     async def retry(self, job_id: int, *, force: bool = False) -> Job:
@@ -48,9 +51,12 @@ class JobAccess:
         Raises:
             LookupError: there is no such job. A store in memory forgets one that has ended, with its run.
             JobConflict: it has not ended, has succeeded, or needs a job that did not succeed.
+            TypeError, ValueError: an argument is not right.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
+        check_number(job_id, "job_id")
+        check_flag(force, "force")
         engine = self._life.accepting()
         known = (*registered_handlers(), *engine.runs.flows)
         revived = await engine.store.revive_jobs([job_id], known, force=force)
@@ -71,10 +77,11 @@ class JobAccess:
             priority: higher is first, as for `submit`.
 
         Raises:
-            TypeError, ValueError: the priority is no integer, or out of its range.
+            TypeError, ValueError: the number or the priority is no integer, or out of its range.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
+        check_number(job_id, "job_id")
         check_integer(priority, "priority", -(10**6), 10**6)
         return await self._life.entered().store.set_priority(job_id, priority)
 
@@ -88,9 +95,11 @@ class JobAccess:
 
         Raises:
             LookupError: there is no such job. A store in memory forgets one that has ended, with its run.
+            TypeError, ValueError: the number is not right.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
+        check_number(job_id, "job_id")
         return await self._life.entered().find(job_id)
 
     async def job(self, job_id: int) -> JobRecord | None:
@@ -101,9 +110,11 @@ class JobAccess:
         Cancellation: nothing has happened.
 
         Raises:
+            TypeError, ValueError: the number is not right.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
+        check_number(job_id, "job_id")
         return await self._life.entered().store.job(job_id)
 
     async def jobs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
+from .._ground.checks import check_name, check_number
 from .._ground.errors import RunConflict
 from .._store.records import JobStatus
 from .._store.run_records import RunFilter, RunRecord, run_filter
@@ -17,8 +18,8 @@ from .reconciler import run_outcome
 class RunAccess:
     """The runs of flows in the store of an open scheduler; see ``Scheduler.runs``.
 
-    All raise OwnerClosed when the scheduler is not open, and StoreError when the store cannot be used any more. A store
-    in memory forgets a run that has ended.
+    All raise TypeError or ValueError for an argument that is not right, OwnerClosed when the scheduler is not open, and
+    StoreError when the store cannot be used any more. A store in memory forgets a run that has ended.
     """
 
     def __init__(self, engine: Callable[[], Engine]) -> None:
@@ -55,13 +56,18 @@ class RunAccess:
 
         Cancellation: nothing has happened.
         """
+        check_number(run_id, "run_id")
         return next(iter(await self._engine().store.runs(RunFilter(run=run_id, limit=1))), None)
 
     async def cancel(self, run_id: int, reason: str | None = None) -> bool:
         """Ask all jobs of a run to end, queued or running; return False when there is none that had not ended.
 
+        Also False when there is no such run.
+
         Cancellation: the request may have been noted.
         """
+        check_number(run_id, "run_id")
+        check_name(reason, "reason")
         return await self._engine().cancel_run(run_id, reason or "the run was cancelled")
 
     async def retry(self, run_id: int) -> int:
@@ -76,6 +82,7 @@ class RunAccess:
             LookupError: there is no such run.
             RunConflict: the flow that is served here has changed since, or jobs of the run have been deleted.
         """
+        check_number(run_id, "run_id")
         engine = self._engine()
         stored = await engine.store.run(run_id)
         if stored is None:
@@ -102,6 +109,7 @@ class RunAccess:
         Raises:
             LookupError: there is no such run.
         """
+        check_number(run_id, "run_id")
         engine = self._engine()
         run = engine.runs.open.get(run_id)
         if run is not None and not run.done:

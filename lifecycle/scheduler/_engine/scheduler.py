@@ -13,7 +13,7 @@ import anyio
 from lifecycle import DrainReport
 
 from .._blocks.flow import Flow
-from .._ground.checks import check_integer, check_name, check_seconds, check_synchronous
+from .._ground.checks import check_flag, check_integer, check_name, check_seconds, check_synchronous
 from .._ground.events import Event
 from .._store.choice import make_store
 from .._store.crashes import MAX_CRASHES
@@ -109,6 +109,7 @@ class Scheduler(Submitting, JobAccess):
         if on_event is not None:
             check_synchronous(on_event, "on_event")
         check_name(name)
+        check_flag(adopt, "adopt")
         check_integer(workers, "workers", 1)
         threads = workers + (os.cpu_count() or 1) if threads is None else threads
         check_integer(threads, "threads", 1)
@@ -231,9 +232,12 @@ class Scheduler(Submitting, JobAccess):
         Cancellation: the runs may have been taken over.
 
         Raises:
+            TypeError: it is no flow.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
+        if not isinstance(flow, Flow):
+            raise TypeError(f"expected a flow, as load_flow returns it, got {flow!r}")
         await self._life.accepting().runs.serve(flow)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:

@@ -17,7 +17,7 @@ from .._store.schedule_records import NewSchedule, ScheduleRecord
 from .._work.handlers import registered_handlers
 from .engine import Engine
 from .job import FlowRun, Job
-from .submission import call_settings, find_handler, new_job, new_run
+from .submission import call_settings, check_flow_settings, find_handler, new_job, new_run
 
 Accepting = Callable[[], Engine]
 
@@ -103,7 +103,7 @@ class Schedule:
 
     def _check(self, found: bool) -> None:
         if not found:
-            raise LookupError(f"there is no schedule {self.name!r} in the store any more; make it again")
+            raise LookupError(f"there is no schedule {self.name!r} in the store; it was removed, or never made")
 
     def __repr__(self) -> str:
         return f"<Schedule {self.name!r}>"
@@ -143,7 +143,7 @@ def new_schedule(
     label, zone = one_line(shorten(name, 200)), timezone if kind == "cron" else None
     new: NewJob | NewRun
     if isinstance(work, Flow):
-        new, key = _scheduled_run(work, args, **settings), flow_key(work.name, work.digest)
+        new, key = _scheduled_run(work, args, settings), flow_key(work.name, work.digest)
     else:
         handler = find_handler(work, registered_handlers(), durable=durable)
         new = new_job(handler, args, call_settings({"name": name, **settings}), durable=durable)
@@ -179,11 +179,9 @@ def new_pace(
     return Pace(max_instances, overlap, float(jitter), begins, until)
 
 
-def _scheduled_run(
-    flow: Flow, args: tuple[Any, ...], *, params: Mapping[str, Any] | None = None, priority: int = 0
-) -> NewRun:
-    if args:
-        raise TypeError(f"the flow {flow.name!r} takes params and no arguments")
+def _scheduled_run(flow: Flow, args: tuple[Any, ...], settings: Mapping[str, Any]) -> NewRun:
+    check_flow_settings(flow, args, settings, ("params", "priority"))
+    params, priority = settings.get("params"), settings.get("priority", 0)
     check_integer(priority, "priority", -(10**6), 10**6)
     run = new_run(flow, flow.bind(params))
     jobs = tuple(job._replace(priority=job.priority + priority) for job in run.jobs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +33,7 @@ def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, du
         if known is None:
             raise LookupError(table.unknown(submitted))
         return known
+    _refuse_coroutine(submitted)
     if not callable(submitted):
         raise TypeError(f"expected a function, the name of a handler, or a flow, got {submitted!r}")
     known = table.get(name_of(submitted))
@@ -44,6 +45,12 @@ def find_handler(submitted: Callable[..., Any] | str, table: HandlerTable, *, du
             "mark it with @handler(NAME)"
         )
     return make_handler(submitted)
+
+
+def _refuse_coroutine(submitted: object) -> None:
+    if isinstance(submitted, Coroutine):
+        submitted.close()  # it is refused, and nobody else has it
+        raise TypeError(f"expected a function, got a call of it, {submitted!r}; give the function and its arguments")
 
 
 class CallSettings(NamedTuple):
@@ -81,6 +88,8 @@ class CallSettings(NamedTuple):
             kind = ValueError if isinstance(self.when, str) else TypeError
             raise kind(f"when must be one of {', '.join(WHEN)}, got {self.when!r}")
         check_name(self.name)
+        if self.name == "":
+            raise ValueError("name must not be empty; None stands for the handler's")
         check_queue(self.queue)
 
 
@@ -98,7 +107,7 @@ def call_settings(given: Mapping[str, Any]) -> CallSettings:
     if not given:
         return _PLAIN
     if unknown := [name for name in given if name not in _SETTINGS]:
-        raise TypeError(f"submit() got an unexpected keyword argument {unknown[0]!r}")
+        raise TypeError(f"a call of a handler has no setting {unknown[0]!r}; there are {', '.join(sorted(_SETTINGS))}")
     backoff = given.get("backoff")
     if is_number(backoff):  # as in a flow file
         check_seconds(backoff, "backoff", needed=True)
@@ -141,6 +150,18 @@ def _job(payload: Any, label: str, settings: CallSettings) -> NewJob:
     label = label if name is None else job_label(name)
     after = seconds_of(delay, "delay") if delay else 0.0
     return NewJob(label, "call", (), priority, after, retries, backoff, timeout, payload, queue, when, terms=terms)
+
+
+def check_flow_settings(flow: Flow, args: Sequence[Any], given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Check that a flow is given what a flow takes.
+
+    Raises:
+        TypeError: it is given arguments, or a setting that is none of a flow.
+    """
+    if args:
+        raise TypeError(f"the flow {flow.name!r} takes params and no arguments")
+    if unknown := [name for name in given if name not in known]:
+        raise TypeError(f"the flow {flow.name!r} takes {', '.join(known)}, and no {unknown[0]!r}")
 
 
 def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:

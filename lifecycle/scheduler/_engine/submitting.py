@@ -86,7 +86,7 @@ class Submitting:
                 For a flow it goes with each job.
             params: values of the flow's parameters.
             resume: go on with the unfinished run of the same flow and parameters, if the store has one.
-            fresh: cancel what is left of such a run, and begin a new one.
+            fresh: cancel what is left of such a run, and begin a new one; comes before ``resume``.
 
         Raises:
             OwnerClosed: the scheduler is not open.
@@ -100,7 +100,7 @@ class Submitting:
         """
         engine = self._life.accepting()
         if isinstance(work, Flow):
-            return await submit_flow(engine, work, *args, **settings)
+            return await submit_flow(engine, work, args, settings)
         return await submit_call(engine, work, args, settings)
 
     async def schedule(

@@ -103,6 +103,8 @@ def _read_needs(reader: BlockReader) -> _Needing:
             if "block" not in inner:
                 inner.problem("block", 'missing; expected the name of a block, as in {block = "NAME", may_fail = true}')
             inner.finish()
+            if not name:  # that has been told
+                continue
         if isinstance(name, str):
             names.append(name)
             tolerates += [name] * may_fail

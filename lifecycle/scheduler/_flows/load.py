@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +75,11 @@ def flow_of_table(
         allow_paths: directories outside of the flow's own that its paths may lead to.
 
     Raises:
+        TypeError: it is no table.
         FlowError: the flow is not valid; the error lists all problems found.
     """
+    if not isinstance(document, Mapping):
+        raise TypeError(f"expected the table of a flow, got {document!r}")
     problems = Problems(source)
     origin = Origin(source, directory or Path.cwd(), path)
     flow = _read(document, origin, problems, handlers, tuple(Path(place).absolute() for place in allow_paths))

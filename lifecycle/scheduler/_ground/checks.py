@@ -95,6 +95,26 @@ def check_name(name: str | None, what: str = "name") -> None:
         raise ValueError(f"{what} must be text that has a form in UTF-8, got {quote(name)}")
 
 
+def check_number(value: int, what: str) -> None:
+    """Check the number of a job or a run; whether there is one of that number is the store's to say.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: no store gives such a number.
+    """
+    check_integer(value, what, 0, 2**63 - 1)
+
+
+def check_flag(value: bool, what: str) -> None:
+    """Check a boolean: another value that counts as true is a mistake more often than it is meant.
+
+    Raises:
+        TypeError: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, got {value!r}")
+
+
 def check_callable(function: object, what: str) -> None:
     """Check that *function* can be called.
 

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from .._ground.checks import check_integer, check_name, wall_time
+from .._ground.checks import check_integer, check_name
 from .records import JobRecord, JobStatus
-from .run_records import wanted_statuses
+from .run_records import time_span, wanted_statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,4 @@ def job_filter(
         check_integer(run, "run", 1, 2**53)
     check_name(flow, "flow")
     check_name(name)
-    return JobFilter(
-        wanted_statuses(status), run, flow, name, wall_time(since, "since"), wall_time(until, "until"), limit
-    )
+    return JobFilter(wanted_statuses(status), run, flow, name, *time_span(since, until), limit)

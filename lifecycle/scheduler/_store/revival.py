@@ -69,10 +69,11 @@ def refused_for_twin(job: int) -> str:
 
 def note(history: str | None, now: float, status: JobStatus, attempt: int, error: str | None) -> str:
     """Return the notes on a job with one more: that it waits again, and what it had come to."""
-    had = f"{status.value} in attempt {attempt}" if attempt else f"{status.value} before it began"
+    verb = "was" if status in (JobStatus.CANCELLED, JobStatus.SKIPPED) else "had"
+    had = f"{verb} {status.value.replace('_', ' ')} {f'in attempt {attempt}' if attempt else 'before it began'}"
     why = f": {error}" if error else ""
     at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-    line = one_line(shorten(f"{at} again by hand; it had {had}{why}", NOTE_CHARACTERS))
+    line = one_line(shorten(f"{at} again by hand; it {had}{why}", NOTE_CHARACTERS))
     return "\n".join([*(history or "").split("\n")[-NOTES + 1 :], line]).lstrip("\n")
 
 

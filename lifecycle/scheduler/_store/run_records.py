@@ -59,6 +59,11 @@ def run_status(jobs: Iterable[EndedJob], *, cancelled: bool) -> JobStatus:
     return JobStatus.CANCELLED if cancelled else JobStatus.FAILED
 
 
+RUN_STATES: Final = frozenset(
+    {JobStatus.RUNNING, JobStatus.INTERRUPTED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+)
+"""The states that a run can be in: fewer than a job."""
+
 _GOOD: Final = (JobStatus.SUCCEEDED, JobStatus.SKIPPED)
 _FAILURES: Final = (JobStatus.FAILED, JobStatus.TIMED_OUT)
 
@@ -109,7 +114,22 @@ def run_filter(
     check_integer(limit, "limit", 1, 2**53)
     check_name(flow, "flow")
     statuses = wanted_statuses(status)
-    return RunFilter(statuses, None, flow, wall_time(since, "since"), wall_time(until, "until"), limit)
+    if never := statuses - RUN_STATES:
+        names = ", ".join(sorted(status.value for status in RUN_STATES))
+        raise ValueError(f"status: a run is never {min(never, key=str).value}; there are {names}")
+    return RunFilter(statuses, None, flow, *time_span(since, until), limit)
+
+
+def time_span(since: datetime | float | None, until: datetime | float | None) -> tuple[float | None, float | None]:
+    """Return both ends of a time as seconds since 1970.
+
+    Raises:
+        TypeError, ValueError: one is no time, or the end comes before the beginning.
+    """
+    begins, ends = wall_time(since, "since"), wall_time(until, "until")
+    if begins is not None and ends is not None and ends < begins:
+        raise ValueError("until comes before since, so that nothing is between them")
+    return begins, ends
 
 
 def wanted_statuses(status: JobStatus | Collection[JobStatus] | None) -> frozenset[JobStatus]:

@@ -59,6 +59,9 @@ def _from_name(name: str) -> HandlerTable:
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".")[0]):
+            hint = "a file's name ends in .py" if "/" in name or Path(name).is_file() else "is it installed?"
+            raise HandlerModuleError(f"there is no module {shorten(name, 200)}; {hint}") from error
         raise HandlerModuleError(_failure(name, error)) from error
     return _marked(module)
 

@@ -267,6 +267,15 @@ class StoreFile:
         with writing(self._place) as db:
             return schedules.resume(db, name, time.time())
 
+    def remove_schedule(self, name: str) -> bool:
+        """Remove a schedule; what it has submitted goes on. Return whether there was one.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with writing(self._place) as db:
+            return schedules.remove(db, name)
+
     def trigger_schedule(self, name: str) -> bool:
         """Ask a scheduler that knows what to run for a run; return whether there is such a schedule.
 

@@ -7,6 +7,7 @@ file: none of them holds the write lock for longer than one batch, but `vacuum`,
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -157,7 +158,9 @@ class SqliteUpkeep:
             StoreError: the store cannot be read, or the copy not be written.
         """
         path = Path(target).absolute()
-        if belongs_to(self._path, path) or (path.exists() and not (overwrite and path.is_file())):
+        if belongs_to(self._path, path):
+            raise FileExistsError(f"{os.fspath(target)}: is the store itself, or belongs to it; give another file")
+        if path.exists() and not (overwrite and path.is_file()):
             odd = path.exists() and not path.is_file()
             kind = "is no file, and is not replaced by one" if odd else "there is such a file"
             raise FileExistsError(f"{os.fspath(target)}: {kind}")
@@ -190,7 +193,8 @@ class SqliteUpkeep:
         """
         with reading(self._place) as db:
             for row in db.execute("SELECT id, flow, source, digest, params, jobs, created, finished FROM runs"):
-                yield {"record": "run", **dict(zip(_RUN_FIELDS, row, strict=True))}
+                run = dict(zip(_RUN_FIELDS, row, strict=True))
+                yield {"record": "run", **run, "params": json.loads(run["params"])}
             last = 0
             while found := _numbers_after(db, last):
                 last = found[-1]
