@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Final
 
 import click
@@ -26,10 +27,17 @@ def problem_of(value: object) -> str | None:
 
 
 class Command(click.Command):
-    """A command whose values are all right. What may be a path, in any encoding, is ``click.UNPROCESSED``."""
+    """A command whose values are all right. What may be a path, in any encoding, is ``click.UNPROCESSED``.
+
+    An option with one value is given once: of two, as in ``cancel --run 1 --run 2``, one would be dropped in silence.
+    """
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        order = self.make_parser(ctx).parse_args(list(args))[2]
+        for param, times in Counter(order).items():
+            if times > 1 and isinstance(param, click.Option) and not (param.multiple or param.is_flag or param.count):
+                raise click.UsageError(f"{max(param.opts, key=len)} is given twice", ctx)
         rest = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
             problem = None if param.type is click.UNPROCESSED else problem_of(ctx.params.get(param.name or ""))

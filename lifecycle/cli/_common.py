@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -20,8 +21,10 @@ from ..scheduler._ground.text import quote
 from ..scheduler._store.sqlite.outside import StoreFile
 from .show._display import Display
 from .show._lines import complain
+from .show._plain import PlainDisplay
 
 T = TypeVar("T")
+N = TypeVar("N", int, str)
 
 BAD_INPUT: Final = 2
 """The exit code for bad input and for an environment in which nothing can be done."""
@@ -47,6 +50,33 @@ def seconds(text: str) -> float:
 
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+class _RunNumber(click.ParamType[int]):
+    """The number of a run: flows have names, and their runs have none."""
+
+    name = "run"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number that was written."""
+        if not re.fullmatch(r"[0-9]{1,18}", str(value), re.ASCII):
+            self.fail(f"expected the number of a run, as `lifecycle runs list` has it, got {quote(value)}", param, ctx)
+        return int(value)
+
+
+RUN_NUMBER: Final = _RunNumber()
+
+
+def moment(text: str) -> datetime:
+    """Return a time that is to come: ISO 8601, local where it has no offset; the type of an option.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone()  # local, where it has no offset
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(f"expected a time such as 2026-11-30T17:00, got {quote(text)}") from None
 
 
 def instant(text: str) -> float:
@@ -109,12 +139,28 @@ def refusing(display: Display, step: Callable[[], T]) -> T:
         raise SystemExit(BAD_INPUT) from None
 
 
+def checked(make: Callable[[], T]) -> T:
+    """Return what *make* makes; what is wrong with the options is told as such."""
+    try:
+        return make()
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+
+
 def store_file(db: Path) -> StoreFile:
     """Return the store in the file *db*; end with exit code 2 if there is no such file."""
     if not db.exists():
-        complain(f"{db}: there is no such file; `lifecycle run FLOW --db {db}` makes it")
+        complain(f"{db}: there is no such file; `lifecycle run FLOW --db {db}` or `lifecycle serve --db {db}` makes it")
         raise SystemExit(BAD_INPUT)
     return StoreFile(db)
+
+
+def check_there(db: Path, names: Iterable[N], look: Callable[[N], object], what: str, command: str) -> None:
+    """End with exit code 2 if one of several things is not there, before anything has been done to the others."""
+    display = PlainDisplay()
+    for name in names:
+        if refusing(display, partial(look, name)) is None:
+            unknown(db, f"{what} {name!r}", command)
 
 
 def unknown(db: Path, what: str, command: str) -> NoReturn:

@@ -11,7 +11,7 @@ from ..scheduler import JobStatus
 from ..scheduler._store.filters import job_filter
 from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Group
-from ._common import as_json_option, database, instant, refusing, store_file, unknown
+from ._common import as_json_option, check_there, checked, database, instant, refusing, store_file, unknown
 from ._log import log
 from ._retry import retry_jobs
 from ._runs import cancel_run
@@ -49,7 +49,7 @@ def jobs() -> None:
 )
 def list_jobs(db: Path, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
     """List jobs, the newest last."""
-    which = job_filter(status=[JobStatus(status) for status in statuses], **wanted)
+    which = checked(lambda: job_filter(status=[JobStatus(status) for status in statuses], **wanted))
     records = refusing(PlainDisplay(), lambda: store_file(db).jobs(which))
     print_jobs(records, as_json=as_json)
 
@@ -83,6 +83,8 @@ def cancel(
     if not job and run_id is None:
         raise click.UsageError("name a JOB or give --run")
     file = store_file(db)
+    check_there(db, job, file.show, "job", "jobs")
+    check_there(db, () if run_id is None else (run_id,), file.run, "run", "runs")
     codes = [_cancel_one(file, db, one, reason, as_json) for one in job]
     if run_id is not None:
         codes.append(cancel_run(file, db, run_id, reason, as_json))
@@ -119,6 +121,7 @@ def set_(context: click.Context, job: tuple[str, ...], priority: int, db: Path, 
     Exit code 0 if every one waited, 1 if one does not wait any more, 2 if there is no such job.
     """
     file, codes = store_file(db), []
+    check_there(db, job, file.show, "job", "jobs")
     for one in job:
         found = refusing(PlainDisplay(), lambda one=one: file.set_priority(one, priority))  # type: ignore[misc]
         if found is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
@@ -13,12 +11,10 @@ from lifecycle import Rate
 from ..scheduler._engine.limits import limit_key, new_limit
 from ..scheduler._store.limits import LimitKey
 from ._careful import Group
-from ._common import as_json_option, database, refusing, seconds, store_file
+from ._common import as_json_option, checked, database, refusing, seconds, store_file
 from .show._limits import print_limits
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
-
-T = TypeVar("T")
 
 _queue = click.option("--queue", metavar="NAME", help="Of the queue of this name.")
 _handler = click.option("--handler", metavar="NAME", help="Of the handler of this name.")
@@ -42,8 +38,8 @@ def list_limits(db: Path, as_json: bool) -> None:
 @_handler
 @click.option("--limit", type=click.IntRange(0), help="How many run at once, over all schedulers.")
 @click.option("--rate", type=click.IntRange(1), help="How many begin in the time that --per says.")
-@click.option("--per", type=seconds, default="1s", show_default=True, metavar="DURATION", help="The time of --rate.")
-@click.option("--burst", type=click.IntRange(1), default=1, show_default=True, help="How many may begin at once.")
+@click.option("--per", type=seconds, metavar="DURATION", help="The time of --rate.  [default: 1s]")
+@click.option("--burst", type=click.IntRange(1), help="How many of --rate may begin at once.  [default: 1]")
 @click.option("--weight", type=float, default=1.0, show_default=True, help="Of a queue: its share of the workers.")
 @database
 @as_json_option
@@ -52,8 +48,8 @@ def set_limit(
     handler: str | None,
     limit: int | None,
     rate: int | None,
-    per: float,
-    burst: int,
+    per: float | None,
+    burst: int | None,
     weight: float,
     db: Path,
     as_json: bool,
@@ -63,8 +59,10 @@ def set_limit(
     Without --limit, --rate and --weight it has none any more.
     """
     key = _key(queue, handler)
-    bound = None if rate is None else _checked(lambda: Rate(rate, per=per, burst=burst))
-    new = _checked(lambda: new_limit(key, limit, bound, weight))
+    if rate is None and (per, burst) != (None, None):
+        raise click.UsageError("--per and --burst are of a --rate, and there is none")
+    bound = None if rate is None else checked(lambda: Rate(rate, per=1.0 if per is None else per, burst=burst or 1))
+    new = checked(lambda: new_limit(key, limit, bound, weight))
     refusing(PlainDisplay(), lambda: store_file(db).put_limit(new))
     _tell(key, "unlimited" if new.neutral else "set", as_json)
 
@@ -103,12 +101,4 @@ def _tell(key: LimitKey, effect: str, as_json: bool) -> None:
 
 
 def _key(queue: str | None, handler: str | None) -> LimitKey:
-    return _checked(lambda: limit_key(queue, handler))
-
-
-def _checked(make: Callable[[], T]) -> T:
-    """Return what *make* makes; what is wrong with the options is told as such."""
-    try:
-        return make()
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
+    return checked(lambda: limit_key(queue, handler))

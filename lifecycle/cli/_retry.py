@@ -12,7 +12,7 @@ import click
 from ..scheduler._ground.text import plural
 from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Command
-from ._common import as_json_option, database, refusing, store_file, unknown
+from ._common import RUN_NUMBER, as_json_option, check_there, database, refusing, store_file, unknown
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 
@@ -37,6 +37,7 @@ def retry_jobs(context: click.Context, job: tuple[str, ...], force: bool, db: Pa
     Exit code 0 if every one waits again, 1 if one does not, 2 if there is no such job.
     """
     file = store_file(db)
+    check_there(db, job, file.show, "job", "jobs")
     retried = refusing(PlainDisplay(), lambda: file.retry(job, force=force))
     for one in retried:
         if one.number is None:
@@ -63,6 +64,7 @@ def _retry_runs(context: click.Context, run: tuple[int, ...], db: Path, as_json:
     Exit code 0 if something of every one waits again or is taken up, 1 if not, 2 if there is no such run.
     """
     file = store_file(db)
+    check_there(db, run, file.run, "run", "runs")
     codes = []
     for number in run:
         revived = refusing(PlainDisplay(), lambda number=number: file.retry_run(number))  # type: ignore[misc]
@@ -87,7 +89,7 @@ def _retry_runs(context: click.Context, run: tuple[int, ...], db: Path, as_json:
 
 def runs_command(name: str) -> click.Command:
     """Return the command for runs under one of its names."""
-    run = click.argument("run", nargs=-1, required=True, type=click.IntRange(1))
+    run = click.argument("run", nargs=-1, required=True, type=RUN_NUMBER)
     return click.command(name, cls=Command)(run(database(as_json_option(click.pass_context(_retry_runs)))))
 
 

@@ -10,17 +10,17 @@ import click
 from ..scheduler import JobStatus
 from ..scheduler._ground.text import plural
 from ..scheduler._store.filters import JobFilter
-from ..scheduler._store.run_records import run_filter
+from ..scheduler._store.run_records import RUN_STATES, run_filter
 from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Group
-from ._common import as_json_option, database, instant, refusing, store_file, unknown
+from ._common import RUN_NUMBER, as_json_option, check_there, checked, database, instant, refusing, store_file, unknown
 from ._retry import runs_command
 from ._wait import wait_for_runs
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 from .show._runs import print_run, print_runs
 
-_STATES: Final = [JobStatus.RUNNING, JobStatus.INTERRUPTED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED]
+_STATES: Final = [status for status in JobStatus if status in RUN_STATES]
 
 
 @click.group(cls=Group)
@@ -46,12 +46,12 @@ def runs() -> None:
 )
 def list_runs(db: Path, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
     """List runs, the newest last."""
-    which = run_filter(status=[JobStatus(status) for status in statuses], **wanted)
+    which = checked(lambda: run_filter(status=[JobStatus(status) for status in statuses], **wanted))
     print_runs(refusing(PlainDisplay(), lambda: store_file(db).runs(which)), as_json=as_json)
 
 
 @runs.command()
-@click.argument("run", type=click.IntRange(1))
+@click.argument("run", type=RUN_NUMBER)
 @database
 @as_json_option
 def show(run: int, db: Path, as_json: bool) -> None:
@@ -65,7 +65,7 @@ def show(run: int, db: Path, as_json: bool) -> None:
 
 
 @runs.command()
-@click.argument("run", nargs=-1, required=True, type=click.IntRange(1))
+@click.argument("run", nargs=-1, required=True, type=RUN_NUMBER)
 @click.option("--reason", default="cancelled from the command line", show_default=True, help="Why; it is kept.")
 @database
 @as_json_option
@@ -76,6 +76,7 @@ def cancel(context: click.Context, run: tuple[int, ...], reason: str, db: Path, 
     Exit code 0 if there were some in every one, 1 if one had ended already, 2 if there is no such run.
     """
     file = store_file(db)
+    check_there(db, run, file.run, "run", "runs")
     context.exit(max([cancel_run(file, db, number, reason, as_json) for number in run]))
 
 

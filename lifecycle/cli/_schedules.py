@@ -1,4 +1,4 @@
-"""``lifecycle schedules``: look at the schedules in a database, pause, resume and trigger them."""
+"""``lifecycle schedules``: look at the schedules in a database, pause, resume, trigger and remove them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Group
-from ._common import BAD_INPUT, as_json_option, database, refusing, store_file, unknown
+from ._common import BAD_INPUT, as_json_option, check_there, database, refusing, store_file, unknown
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 from .show._schedules import print_schedules
@@ -33,7 +34,7 @@ def list_schedules(db: Path, as_json: bool) -> None:
 @as_json_option
 def pause(name: tuple[str, ...], db: Path, as_json: bool) -> None:
     """Pause each schedule NAME until it is resumed; what runs goes on."""
-    _change(name, db, store_file(db).pause_schedule, "paused", "paused", as_json)
+    _change(name, db, StoreFile.pause_schedule, "paused", "paused", as_json)
 
 
 @schedules.command()
@@ -42,7 +43,7 @@ def pause(name: tuple[str, ...], db: Path, as_json: bool) -> None:
 @as_json_option
 def resume(name: tuple[str, ...], db: Path, as_json: bool) -> None:
     """End the pause of each schedule NAME; what was due meanwhile is not made up for."""
-    _change(name, db, store_file(db).resume_schedule, "resumed", "resumed", as_json)
+    _change(name, db, StoreFile.resume_schedule, "resumed", "resumed", as_json)
 
 
 @schedules.command()
@@ -54,16 +55,31 @@ def trigger(name: tuple[str, ...], db: Path, as_json: bool) -> None:
 
     A scheduler that serves the flow or handler starts it: within about a second, or when one is started.
     """
-    _change(name, db, store_file(db).trigger_schedule, "triggered", "a run will be started", as_json)
+    _change(name, db, StoreFile.trigger_schedule, "triggered", "a run will be started", as_json)
+
+
+@schedules.command()
+@click.argument("name", nargs=-1, required=True)
+@database
+@as_json_option
+def remove(name: tuple[str, ...], db: Path, as_json: bool) -> None:
+    """Remove each schedule NAME from the database; what it has submitted goes on.
+
+    A scheduler whose program, or whose flow's file, has such a schedule makes it again when it is started.
+    """
+    _change(name, db, StoreFile.remove_schedule, "removed", "removed", as_json)
 
 
 def _change(
-    names: tuple[str, ...], db: Path, change: Callable[[str], bool], effect: str, text: str, as_json: bool
+    names: tuple[str, ...], db: Path, change: Callable[[StoreFile, str], bool], effect: str, text: str, as_json: bool
 ) -> None:
     """Change each schedule, and print the effect; a name that does not exist ends it with exit code 2."""
+    file = store_file(db)
+    there = {record.name: record for record in refusing(PlainDisplay(), file.schedules)}
+    check_there(db, names, there.get, "schedule", "schedules")
     for name in names:
         try:
-            known = refusing(PlainDisplay(), lambda name=name: change(name))  # type: ignore[misc]
+            known = refusing(PlainDisplay(), lambda name=name: change(file, name))  # type: ignore[misc]
         except (ValueError, ImportError) as error:  # when it is due cannot be said on this machine
             complain(f"schedule {name}: {error}")
             raise SystemExit(BAD_INPUT) from None

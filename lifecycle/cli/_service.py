@@ -6,14 +6,14 @@ import gc
 import importlib
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 
-from lifecycle import Scope
+from lifecycle import LifecycleError, Scope
 
 from ..scheduler._engine.scheduler import Scheduler
 from ..scheduler._ground.addresses import is_loopback
@@ -28,6 +28,8 @@ from ._password import PasswordFileError, read_password
 from ._reload import Reload
 from ._signals import ServiceSignals
 from ._timetable import put_schedules
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Service:
         Raises:
             FlowError: a flow has a schedule, and the store one of the same name that is not the flow's.
             StoreError: the store cannot be opened, or not be used any more.
-            OSError: the address cannot be listened on.
+            FlowError: an address cannot be listened on.
         """
         flows = self.files.served
         control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=flows)
@@ -96,7 +98,7 @@ class Service:
             await self._serve(scheduler, control, on_event)
 
     async def _serve(self, scheduler: Scheduler, control: ControlServer, on_event: Callable[[Event], object]) -> None:
-        async with control:
+        async with _at(f"--control {self.host}:{self.port}", control):
             # What has been loaded stays: with it in every full collection, a PING took 350 ms at worst while a thousand
             # clients came and went, without it 13 (benchmarks/serve.py).
             gc.collect()
@@ -118,9 +120,28 @@ class Service:
         from ..scheduler.web import WebServer
 
         host, port = self.web
-        async with WebServer(scheduler, host=host, port=port, password=self.password) as page:
+        server = WebServer(scheduler, host=host, port=port, password=self.password)
+        async with _at(f"--web {host}:{port}", server) as page:
             on_event(Event("page", data={"host": host, "port": page.port}))
             yield
+
+
+@asynccontextmanager
+async def _at(option: str, server: AbstractAsyncContextManager[T, bool | None]) -> AsyncIterator[T]:
+    """Enter a server for the block; that it cannot listen is told with the option that says where.
+
+    Raises:
+        FlowError: it cannot listen there.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            entered = await stack.enter_async_context(server)
+        except OSError as error:
+            if isinstance(error, LifecycleError):
+                raise
+            inner = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            raise FlowError([f"{option}: cannot listen there: {inner.strerror or inner}"]) from error
+        yield entered
 
 
 def _register(module: str, problems: list[str]) -> None:

@@ -76,6 +76,8 @@ def purge(
     """Delete jobs that have ended, and runs as a whole. What has not ended stays."""
     if older_than is None and keep is None and not everything:
         raise click.UsageError("say what may go: --older-than, --keep, or --all")
+    if everything and (older_than is not None or keep is not None):
+        raise click.UsageError("--all is everything that has ended: --older-than and --keep say that something stays")
     deleted = _of(
         db,
         lambda upkeep: upkeep.purge(
@@ -110,7 +112,8 @@ def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
     try:
         written = _of(db, lambda upkeep: upkeep.backup(target, overwrite=overwrite))
     except FileExistsError as error:
-        complain(str(error) if overwrite else f"{error}; --overwrite replaces it")
+        could = target.is_file() and not (overwrite or belongs_to(db, target))
+        complain(f"{error}; --overwrite replaces it" if could else str(error))
         raise SystemExit(BAD_INPUT) from None
     if as_json:
         say_json({"store": str(db), "target": str(target), "bytes": written})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,35 @@ import click
 from lifecycle import LifecycleError
 
 from ..scheduler._engine.submission import call_settings, named_job
+from ..scheduler._ground.text import quote
 from ..scheduler._store.admission import Admitted
 from ..scheduler._store.records import NewJob
 from ..scheduler._store.skipping import WHEN
 from ..scheduler._store.sqlite.outside import StoreFile
 from ..scheduler._store.terms import TWINS
 from ._careful import Command
-from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
+from ._common import BAD_INPUT, as_json_option, database, moment, refusing, seconds, store_file
 from ._retry import left_waiting
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
+
+
+def _json_object(text: str) -> Any:
+    """Return the object that is written as JSON; the type of an option.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    value = _value(text)
+    if not isinstance(value, dict):
+        raise click.BadParameter(f'expected a JSON object such as {{"tenant": "acme"}}, got {quote(text)}')
+    return value
+
+
+def _pauses(text: str) -> float | tuple[float, float]:
+    """Return the first pause before a retry, or the first and the longest; the type of an option."""
+    first, *longest = text.split(",", 1)
+    return (seconds(first), seconds(longest[0])) if longest else seconds(first)
 
 
 @click.command("submit", cls=Command)
@@ -29,9 +47,17 @@ from .show._plain import PlainDisplay
 @click.argument("args", nargs=-1)
 @click.option("--priority", type=int, help="Higher is first.  [default: 0]")
 @click.option("--delay", type=seconds, metavar="DURATION", help="How long it waits before it may begin.")
-@click.option("--at", metavar="TIME", help="When it may begin: ISO 8601, with an offset.")
+@click.option(
+    "--at", type=moment, metavar="TIME", help="When it may begin: ISO 8601, local time where it has no offset."
+)
 @click.option("--expires", type=seconds, metavar="DURATION", help="From when on it is not begun any more.")
 @click.option("--retries", type=int, help="How often it is tried again.  [default: 0]")
+@click.option(
+    "--backoff",
+    type=_pauses,
+    metavar="FIRST[,LONGEST]",
+    help="The pause before a retry, which doubles up to the longest.  [default: 0.1,10]",
+)
 @click.option("--timeout", type=seconds, metavar="DURATION", help="For one attempt.")
 @click.option("--queue", help="The queue that it waits in.  [default: default]")
 @click.option("--name", help="For lists, logs and errors.  [default: the handler's]")
@@ -39,7 +65,7 @@ from .show._plain import PlainDisplay
 @click.option("--on-twin", type=click.Choice(TWINS), help="What becomes of it when another has its key.")
 @click.option("--need", "needs", type=click.IntRange(1), multiple=True, help="A job that must have ended first.")
 @click.option("--when", type=click.Choice(WHEN), help="How those must have ended.  [default: success]")
-@click.option("--metadata", metavar="JSON", help="An object that travels with it.")
+@click.option("--metadata", type=_json_object, metavar="JSON", help="An object that travels with it.")
 @database
 @as_json_option
 @click.pass_context
@@ -49,7 +75,8 @@ def submit_job(
     """Submit a call of the handler HANDLER with the arguments ARGS, each as JSON if it is that, else as text.
 
     It is on disk when this ends. A scheduler that works on the database and knows the handler runs it; which handlers
-    there are, and what they take, is not known here.
+    there are, and what they take, is not known here. Before an ARG that begins with a dash, such as -1, write -- and
+    the options before that: lifecycle jobs submit --db FILE -- HANDLER -1.
 
     Exit code 0 if it was submitted, 1 if another job has its key, 2 if something is not right.
     """
@@ -88,30 +115,9 @@ def _read(handler: str, args: tuple[str, ...], given: dict[str, Any]) -> NewJob:
     """Return the job that the words describe; end with exit code 2 if they describe none."""
     settings = {name: value for name, value in given.items() if value not in (None, ())}
     try:
-        if "at" in settings:
-            settings["at"] = _time(settings["at"])
-        if "metadata" in settings:
-            settings["metadata"] = _metadata(settings["metadata"])
         return named_job(handler, [_value(arg) for arg in args], call_settings(settings))
     except (TypeError, ValueError, LifecycleError) as error:
         raise click.UsageError(str(error)) from None
-
-
-def _time(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-        if at.utcoffset() is not None:
-            return at
-    except ValueError:
-        pass
-    raise ValueError(f"--at: expected a time with its offset, such as 2026-11-30T17:00+01:00, got {text!r}")
-
-
-def _metadata(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"--metadata: expected an object in JSON: {error}") from None
 
 
 def _value(text: str) -> Any:

@@ -13,7 +13,7 @@ from ..scheduler import JobRecord, JobStatus, RunRecord
 from ..scheduler._store.sqlite.outside import StoreFile
 from ..scheduler._words import duration, note_of, spaced
 from ._careful import Command
-from ._common import as_json_option, database, refusing, seconds, store_file, unknown
+from ._common import RUN_NUMBER, as_json_option, check_there, database, refusing, seconds, store_file, unknown
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 
@@ -62,7 +62,7 @@ def wait_for_jobs(context: click.Context, job: tuple[str, ...], timeout: float |
 
 
 @click.command("wait", cls=Command)
-@click.argument("run", nargs=-1, required=True, type=click.IntRange(1))
+@click.argument("run", nargs=-1, required=True, type=RUN_NUMBER)
 @timeout_option
 @database
 @as_json_option
@@ -73,9 +73,7 @@ def wait_for_runs(context: click.Context, run: tuple[int, ...], timeout: float |
     Exit code 0 if all have succeeded, 1 if one did not, 2 if there is no such run, 124 if the time was up before.
     """
     file = store_file(db)
-    for number in run:
-        if refusing(PlainDisplay(), lambda number=number: file.run(number)) is None:  # type: ignore[misc]
-            unknown(db, f"run {number}", "runs")
+    check_there(db, run, file.run, "run", "runs")
 
     def tell(number: int, record: RunRecord | None) -> None:
         if as_json:

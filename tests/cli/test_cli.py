@@ -165,7 +165,7 @@ def test_a_bad_flow_is_one_line_and_nothing_is_written(cli: Cli, name: str) -> N
         (("run", "good.toml", "--param", "needed"), "good.toml: --param 'needed': expected NAME=VALUE"),
         (("run", "good.toml", "--workers", "0"), "Invalid value for '--workers'"),
         (("run", "good.toml", "--drain-timeout", "-1"), "Invalid value for '--drain-timeout'"),
-        (("run", "good.toml", "--handlers", "no.such"), "good.toml: no.such could not be loaded"),
+        (("run", "good.toml", "--handlers", "no.such"), "good.toml: there is no module no.such; is it installed?"),
         (("run", "good.toml", "--db", "no/where/jobs.sqlite"), "the database cannot be opened: there is no directory"),
         (("run", "good.toml", "--db", "."), "the database cannot be opened: it is a directory"),
         (("run", "good.toml", "--db", "good.toml"), "good.toml: is not an SQLite database; give another file"),

@@ -55,6 +55,7 @@ ARGUMENTS = {
     "schedules pause": ["one", "--db", "jobs.sqlite"],
     "schedules resume": ["one", "--db", "jobs.sqlite"],
     "schedules trigger": ["one", "--db", "jobs.sqlite"],
+    "schedules remove": ["one", "--db", "jobs.sqlite"],
     "limits list": ["--db", "jobs.sqlite"],
     "limits set": ["--limit", "1", "--db", "jobs.sqlite"],
     "limits pause": ["--db", "jobs.sqlite"],

@@ -117,5 +117,5 @@ def test_an_address_in_use_is_told(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     told = done.stdout + done.stderr
     assert done.returncode == 2, told
-    assert "cannot listen on" in told
+    assert f"--control {address}: cannot listen there: Address already in use" in told
     assert "still owned: nothing" in told

@@ -86,7 +86,7 @@ def test_a_job_that_cleans_up_after_others(cli: Cli) -> None:
         ["", "1"],
         ["h", "--need", "99"],
         ["h", "--at", "tomorrow"],
-        ["h", "--at", "2026-01-01T00:00:00"],
+        ["h", "--at", "2026-01-01T00:00:00Z[UTC]"],
         ["h", "--metadata", "[1]"],
         ["h", "--metadata", "{"],
         ["h", "--on-twin", "return"],
@@ -107,15 +107,14 @@ def test_what_is_not_right_is_not_submitted(cli: Cli, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--at", "2026-11-30T25:00+01:00", "--at: expected a time with its offset, such as 2026-11-30T17:00+01:00"),
-        ("--at", "2026-11-30T17:00", "--at: expected a time with its offset"),
-        ("--metadata", "[" * 100_000, "--metadata: expected an object in JSON"),
-        ("--metadata", "{", "--metadata: expected an object in JSON"),
+        ("--at", "2026-11-30T25:00+01:00", "'--at': expected a time such as 2026-11-30T17:00, got "),
+        ("--metadata", "[" * 100_000, "'--metadata': expected a JSON object such as "),
+        ("--metadata", "{", "'--metadata': expected a JSON object such as "),
     ],
 )
 def test_a_value_that_cannot_be_read_is_told_with_its_option(cli: Cli, option: str, value: str, said: str) -> None:
     """In a line, whatever is wrong with it."""
     ended = cli.call("jobs", "submit", "x", option, value, *DB)
     assert ended.returncode == 2
-    assert f"Error: {said}" in ended.stderr
+    assert f"Error: Invalid value for {said}" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -9,6 +9,8 @@ from ...scheduler._words import duration
 from ._lines import say_json, say_table
 
 if TYPE_CHECKING:
+    from lifecycle import Rate
+
     from ...scheduler._store.limit_record import LimitRecord
 
 
@@ -22,6 +24,11 @@ def print_limits(limits: Sequence[LimitRecord], *, as_json: bool) -> None:
     say_table(head, [_cells(limit) for limit in limits], right=(3, 4, 5, 6, 7))
 
 
+def _rate(rate: Rate) -> str:
+    at_once = f", {rate.burst} at once" if rate.burst > 1 else ""
+    return f"{rate.number} per {duration(rate.per)}{at_once}"
+
+
 def _cells(limit: LimitRecord) -> tuple[str, ...]:
     return (
         limit.kind,
@@ -29,7 +36,7 @@ def _cells(limit: LimitRecord) -> tuple[str, ...]:
         "paused" if limit.paused else "open",
         str(limit.running),
         "" if limit.limit is None else str(limit.limit),
-        "" if limit.rate is None else f"{limit.rate.number} per {duration(limit.rate.per)}",
+        "" if limit.rate is None else _rate(limit.rate),
         f"{limit.weight:g}" if limit.kind == "queue" else "",
         f"{limit.ready:,}{'+' if limit.ready >= 10_000 else ''}",
     )

@@ -61,7 +61,7 @@ def _extra(event: Event) -> dict[str, Any]:
         "event": event.kind,
         "job": event.job,
         "job_id": event.job_id,
-        "run": event.run_id,
+        "run_id": event.run_id,
         "attempt": event.attempt,
         **more,
     }

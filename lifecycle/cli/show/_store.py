@@ -31,7 +31,8 @@ def print_facts(facts: StoreFacts, *, as_json: bool) -> None:
     say(f"size       {size(facts.size)}, of which {size(facts.free)} are free")
     jobs = ", ".join(f"{count:,} {spaced(state)}" for state, count in facts.jobs.items() if count)
     say(f"jobs       {jobs or 'none'}")
-    say(f"runs       {facts.runs:,}, of which {facts.unfinished_runs:,} have not ended")
+    left = facts.unfinished_runs
+    say(f"runs       {facts.runs:,}, of which {left:,} {'has' if left == 1 else 'have'} not ended")
     say(f"schedules  {facts.schedules:,}")
     for name, pid, started in facts.owners:
         say(f"scheduler  {name}, process {pid}, since {moment(started)}")

@@ -25,7 +25,7 @@ class JobAccess:
         Cancellation: the request may have been noted.
 
         Raises:
-            TypeError, ValueError: the number or the reason is not right.
+            TypeError: the number is no integer, or the reason no string.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
@@ -95,7 +95,7 @@ class JobAccess:
 
         Raises:
             LookupError: there is no such job. A store in memory forgets one that has ended, with its run.
-            TypeError, ValueError: the number is not right.
+            TypeError: the number is no integer.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """
@@ -110,7 +110,7 @@ class JobAccess:
         Cancellation: nothing has happened.
 
         Raises:
-            TypeError, ValueError: the number is not right.
+            TypeError: the number is no integer.
             OwnerClosed: the scheduler is not open.
             StoreError: the store cannot be used any more.
         """

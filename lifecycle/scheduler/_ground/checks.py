@@ -100,9 +100,9 @@ def check_number(value: int, what: str) -> None:
 
     Raises:
         TypeError: it is not an integer.
-        ValueError: no store gives such a number.
     """
-    check_integer(value, what, 0, 2**63 - 1)
+    if not _is_integer(value):
+        raise TypeError(f"{what} must be an integer, got {quote(value)}")
 
 
 def check_flag(value: bool, what: str) -> None:

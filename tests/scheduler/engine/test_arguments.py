@@ -37,16 +37,13 @@ BY_NUMBER: dict[str, Callable[[Scheduler, Any], Awaitable[object]]] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("method", BY_NUMBER)
-async def test_a_number_is_an_integer_that_a_store_can_have(make: Make, method: str) -> None:
-    """Not a text, not a handle, not a boolean, and nothing that SQLite would stumble over."""
+async def test_a_number_is_an_integer(make: Make, method: str) -> None:
+    """Not a text, not a handle, not a boolean: SQLite would have answered to some, and stumbled over others."""
     async with make() as scheduler:
         job = await scheduler.submit(nothing)
         await job.wait()
         for wrong in ("1", 1.0, None, True, job):
             with pytest.raises(TypeError, match=r"^(job|run)_id must be an integer, got "):
-                await BY_NUMBER[method](scheduler, wrong)
-        for wrong in (-1, 2**63):
-            with pytest.raises(ValueError, match=r"^(job|run)_id must be an integer from 0 to "):
                 await BY_NUMBER[method](scheduler, wrong)
 
 
