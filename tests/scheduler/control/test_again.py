@@ -83,7 +83,7 @@ async def test_a_wait_ends_with_its_time_or_with_the_job(bubble: Bubble) -> None
         assert await one.ask("LC.PRIORITY", "2", "5") == 1
         assert (await one.ask("LC.STATUS", "2"))["priority"] == 5
         for words, error in (
-            (["LC.PRIORITY", "2", "urgent"], "priority: expected a number, got 'urgent'"),
+            (["LC.PRIORITY", "2", "urgent"], "priority: expected a whole number, got 'urgent'"),
             (["LC.PRIORITY", "2", "9999999"], "priority must be an integer from -1,000,000 to 1,000,000"),
             (["LC.WAIT", "1"], "there is no job 1"),
             (["LC.WAIT", "1", "soon"], "timeout: expected a number, got 'soon'"),
