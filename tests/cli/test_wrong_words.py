@@ -63,7 +63,6 @@ def states() -> str:
         ("jobs", "set", "later", "nobody", "--priority", "3"),
         ("jobs", "retry", "done", "nobody", "--force"),
         ("schedules", "pause", "nights", "nobody"),
-        ("schedules", "trigger", "nights", "nobody"),
         ("schedules", "remove", "nights", "nobody"),
     ],
     ids=" ".join,
