@@ -42,8 +42,9 @@ def fill(db: sqlite3.Connection, chance: random.Random, jobs: int) -> None:
             insert_job(db, NewJob(chance.choice("abc"), "call"), None, None, float(at))
     numbers = [number for (number,) in db.execute("SELECT id FROM jobs")]
     for number in numbers:
-        state = chance.choice([status.value for status in JobStatus])
-        db.execute("UPDATE jobs SET state = ?, owner = ? WHERE id = ?", (state, chance.choice((7, 8, None)), number))
+        status = chance.choice(list(JobStatus))
+        values = (status.value, chance.choice((7, 8, None)), 100.0 if status.final else None, number)
+        db.execute("UPDATE jobs SET state = ?, owner = ?, finished = ? WHERE id = ?", values)
     db.executemany("DELETE FROM jobs WHERE id = ?", [(number,) for number in chance.sample(numbers, jobs // 4)])
 
 
@@ -119,7 +120,7 @@ def test_a_list_costs_what_it_returns(db: sqlite3.Connection, name: str) -> None
     insert_job(db, NewJob("rare", "call"), None, None, 2.0)
     for at in range(COMMON):
         insert_job(db, NewJob("common", "call"), None, None, float(at))
-    db.execute("UPDATE jobs SET state = 'succeeded'")
+    db.execute("UPDATE jobs SET state = 'succeeded', finished = created")
     db.execute("UPDATE jobs SET state = 'failed' WHERE id % 1000 = 0")
     found: list[JobRecord] = []
     assert steps(db, lambda: found.extend(list_jobs(db, wanted))) < COMMON // 50, name

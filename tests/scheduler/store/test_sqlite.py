@@ -174,6 +174,10 @@ PLANS = {
         "UPDATE jobs SET state = 'interrupted' WHERE owner = ? AND state = 'running'",
         "jobs_running",
     ),
+    "waits for others": (
+        "SELECT 1 FROM jobs WHERE owner = ? AND run IS NULL AND state = 'pending' AND unmet > 0",
+        "jobs_waiting (owner=? AND run=?)",
+    ),
     "output": ("SELECT result FROM jobs WHERE run = ? AND name = ? AND state = 'succeeded'", "jobs_by_name"),
     "notices": ("SELECT id FROM notices WHERE owner = ?", "notices_for"),
 }

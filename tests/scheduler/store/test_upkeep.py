@@ -134,6 +134,7 @@ async def test_a_run_that_goes_on_is_not_purged(tmp_path: Path) -> None:
         ("UPDATE runs SET finished = NULL", "run 1 has 0 jobs to end"),
         ("DELETE FROM runs", "is of run 1, which is not there"),
         ("UPDATE jobs SET state = 'running', owner = NULL WHERE state = 'pending'", "runs, and nobody runs it"),
+        ("UPDATE jobs SET finished = NULL WHERE state = 'failed'", "is failed, and its own end says otherwise"),
         ("UPDATE ended SET jobs = 9 WHERE state = 'failed'", "9 jobs are counted as failed, and 2 are"),
         ("UPDATE jobs SET owner = 99 WHERE state = 'pending'", "belongs to scheduler 99"),
     ],

@@ -93,11 +93,12 @@ def _conditions(wanted: JobFilter, prefix: str = "") -> str:
 
 
 def _in_states(statuses: Collection[JobStatus], dead: Collection[int]) -> Iterator[str]:
-    """Return a condition for each of the states, in the words of the state's index."""
+    """Return a condition for each of the states, in the words of its index."""
     lost = f"jobs.owner IN ({', '.join(str(int(owner)) for owner in dead)})"
     for status in statuses:
         alive = f" AND NOT coalesce({lost}, 0)" if status is JobStatus.RUNNING and dead else ""
-        yield f"jobs.state = '{status.value}'{alive}"
+        ended = " AND jobs.finished IS NOT NULL" if status.final else ""
+        yield f"jobs.state = '{status.value}'{ended}{alive}"
         if status is JobStatus.INTERRUPTED and dead:
             yield f"jobs.state = 'running' AND {lost}"
 

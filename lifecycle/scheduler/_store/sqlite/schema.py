@@ -124,7 +124,6 @@ _DROP: Final = ("UPDATE schedules SET missed = 'drop' WHERE missed = 'skip'",)  
 
 _FINAL: Final = ("succeeded", "failed", "cancelled", "timed_out", "skipped")
 _EVER: Final = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)"
-_STATES: Final = (*_FINAL, "pending", "interrupted")  # and running, which has its index
 
 _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0",  # attempts during which its process died
@@ -149,18 +148,20 @@ _OPERATOR: Final = (
     "ALTER TABLE jobs ADD COLUMN at REAL",  # the wall-clock time that it was asked for, whatever the clock does
     "CREATE UNIQUE INDEX jobs_unique ON jobs (key) WHERE key IS NOT NULL AND finished IS NULL",
     "CREATE INDEX jobs_expiring ON jobs (expires) WHERE expires IS NOT NULL AND state = 'pending'",
-    # What waits for jobs that another process may run.
-    "CREATE INDEX jobs_awaiting ON jobs (owner) WHERE run IS NULL AND state = 'pending' AND unmet > 0",
     # What no owner has, for the next that knows the handler; a job by itself is seldom in it.
     """
     CREATE INDEX jobs_left ON jobs (handler, priority DESC, id)
         WHERE run IS NULL AND owner IS NULL AND finished IS NULL""",
-    # With `jobs_ready` and `jobs_due`, all that an owner has waiting.
-    "CREATE INDEX jobs_waiting ON jobs (owner) WHERE state = 'pending' AND unmet > 0",
+    # With `jobs_ready` and `jobs_due`, all that an owner has waiting; by run, because what is of none may wait for jobs
+    # that another process runs.
+    "CREATE INDEX jobs_waiting ON jobs (owner, run) WHERE unmet > 0 AND state = 'pending'",
     "CREATE INDEX jobs_of_name ON jobs (name)",
     "CREATE INDEX jobs_open ON jobs (name) WHERE finished IS NULL",
-    # One for each state, because what is seldom costs nothing then; `jobs_running` is there already.
-    *(f"CREATE INDEX jobs_{state} ON jobs (id) WHERE state = '{state}'" for state in _STATES),
+    # By state and number. One for all that have ended: every change of a job tries the condition of every index.
+    # Those that run have `jobs_running`.
+    "CREATE INDEX jobs_ended ON jobs (state) WHERE finished IS NOT NULL",
+    "CREATE INDEX jobs_pending ON jobs (id) WHERE state = 'pending'",
+    "CREATE INDEX jobs_interrupted ON jobs (id) WHERE state = 'interrupted'",
     "CREATE INDEX runs_of_flow ON runs (flow)",
     "ALTER TABLE needs ADD COLUMN tolerant INTEGER NOT NULL DEFAULT 0",  # it may fail
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",

@@ -295,6 +295,11 @@ _RULES: Final = (
         "job {0} ({1}) runs, and nobody runs it",
     ),
     _Rule(
+        "SELECT id, state FROM jobs WHERE (finished IS NOT NULL) != "
+        "(state IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'skipped'))",
+        "job {0} is {1}, and its own end says otherwise",
+    ),
+    _Rule(
         "SELECT jobs.id, owner FROM jobs LEFT JOIN owners ON owners.id = owner "
         "WHERE owner IS NOT NULL AND owners.id IS NULL",
         "job {0} belongs to scheduler {1}, which is not there",
