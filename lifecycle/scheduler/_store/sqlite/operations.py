@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from ..._ground.values import to_json
 from ..messages import Notice, Report
@@ -18,6 +19,13 @@ INSERT_JOB = """
     INSERT INTO jobs (run, name, kind, state, owner, priority, unmet, delay, due, retries,
                       backoff_first, backoff_longest, timeout, payload, created, queue, when_)
     VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_FINISH: Final = """
+    UPDATE jobs SET state = ?, result = ?, error = ?, trace = ?, log = ?, seconds = ?, finished = ?,
+                    failures = failures + ?, owner = NULL WHERE id = ?"""
+_FINISH_ALONE: Final = f"""{_FINISH}
+    AND attempt = ? AND state = 'running' AND run IS NULL AND schedule IS NULL AND cancel IS NULL
+    AND NOT EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)"""
 
 
 def insert_job(
@@ -64,6 +72,20 @@ def finish(
 
     Calls *delay_begins* when the job was, or ended, the run of a schedule, whose delay may begin now.
     """
+    _report_last(db, job_id, attempt, ending)
+    values = (
+        ending.status.value,
+        to_json(ending.result) if ending.status is JobStatus.SUCCEEDED else None,
+        ending.error,
+        ending.trace,
+        ending.log,
+        ending.seconds,
+        now,
+        ending.failed,
+        job_id,
+    )
+    if db.execute(_FINISH_ALONE, (*values, attempt)).rowcount:  # most jobs are: one statement is enough
+        return ALONE
     row = db.execute(
         """
         SELECT run, name, schedule, cancel, owner, EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)
@@ -72,23 +94,7 @@ def finish(
     ).fetchone()
     if row is None:
         return Settled(accepted=False)
-    _report_last(db, job_id, attempt, ending)
-    db.execute(
-        """
-        UPDATE jobs SET state = ?, result = ?, error = ?, trace = ?, log = ?, seconds = ?, finished = ?,
-                        failures = failures + ?, owner = NULL WHERE id = ?""",
-        (
-            ending.status.value,
-            to_json(ending.result) if ending.status is JobStatus.SUCCEEDED else None,
-            ending.error,
-            ending.trace,
-            ending.log,
-            ending.seconds,
-            now,
-            ending.failed,
-            job_id,
-        ),
-    )
+    db.execute(_FINISH, values)
     run, name, schedule, unwanted, owner, needed = row
     if unwanted is not None:  # it has ended: there is nothing left to stop
         db.execute("DELETE FROM notices WHERE owner = ? AND job = ?", (owner, job_id))
