@@ -75,6 +75,15 @@ class Endings:
         self._tasks = tasks
         self._close_timeout = close_timeout
 
+    def begin(self, attempt: Attempt) -> bool:
+        """Make the task of an attempt; return whether there is one: the scheduler may just have stopped its jobs."""
+        try:
+            attempt.task = self._tasks.start_soon(self.perform, attempt, name=f"job {attempt.claimed.name}")
+        except OwnerClosed:  # while it was found out that it could not be given back
+            self.note_lost(attempt, "the scheduler had stopped its jobs")
+            return False
+        return True
+
     async def perform(self, attempt: Attempt) -> None:
         """Run an attempt and record how it ended, whatever becomes of this task meanwhile.
 

@@ -323,8 +323,8 @@ class Engine:
             self._note_change()
         if self.feed.heard:
             self.publish(attempt.claimed, "job_started", {})
-        attempt.task = self._tasks.start_soon(self._endings.perform, attempt, name=f"job {attempt.claimed.name}")
-        self._first_steps.watch(attempt)
+        if self._endings.begin(attempt):
+            self._first_steps.watch(attempt)
 
     def free_worker(self, attempt: Attempt) -> None:
         """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""

@@ -125,3 +125,28 @@ async def test_a_drain_fires_no_schedule(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         (after,) = db.execute("SELECT count(*) FROM jobs").fetchone()
     assert after <= counts[0] + 3, "one may just have been put in"
+
+
+async def test_what_was_cancelled_while_it_was_given_back_is_interrupted_by_the_close(tmp_path: Path) -> None:
+    """It cannot begin any more, to be recorded as cancelled: that is no error, and the store has the last word."""
+    async with Scheduler(tmp_path / "jobs.sqlite", workers=1, drain_timeout=0.0) as scheduler:
+        engine = scheduler._life.engine
+        assert engine is not None
+        engine._jobs_to_take = lambda: 5  # type: ignore[method-assign]
+        await scheduler.submit(wait_for_ever)
+        ahead = await scheduler.submit(note, "ahead")
+        with anyio.fail_after(30):
+            while not engine._line:
+                await anyio.sleep(0.001)
+        store = engine.store
+
+        async def late(claimed: object) -> set[int]:
+            await ahead.cancel("no")
+            await engine._tasks.aclose()
+            return set()
+
+        store.give_back = late  # type: ignore[method-assign, assignment]
+    assert (await ahead.wait()).status in (JobStatus.CANCELLED, JobStatus.INTERRUPTED)
+    assert not engine.running
+    assert engine.busy == 0
+    assert calls == []
