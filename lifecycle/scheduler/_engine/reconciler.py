@@ -61,8 +61,9 @@ class Reconciler:
         self._runs: weakref.WeakValueDictionary[int, RunEnd] = weakref.WeakValueDictionary()
 
     def wake(self) -> None:
-        """Look often from now on: there is a job, or a run, to look after."""
-        self._arrived.ring()
+        """Look often from now on: there is a job, or a run, that other processes may change."""
+        if self._store.durable:  # without a file there is nobody else, and each job would cost a turn of the loop
+            self._arrived.ring()
 
     async def look_soon(self) -> None:
         """Look at once, when this task has given way: there are notices.
@@ -76,14 +77,14 @@ class Reconciler:
     def watch_job(self, job: Job) -> None:
         """Give a handle its outcome when the job has ended, in whatever process."""
         self._jobs[job.id] = job
-        self.wake()
+        self._arrived.ring()
 
     def watch_run(self, run_id: int, flow: str, make: type[RunEnd]) -> RunEnd:
         """Return what gets the outcome of a run when it has ended, in whatever process."""
         end = self._runs.get(run_id)
         if end is None or end.done:
             end = self._runs[run_id] = make(run_id, flow)
-        self.wake()
+        self._arrived.ring()
         return end
 
     async def run(self) -> None:
