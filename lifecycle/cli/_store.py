@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ def export(db: Path, output: Path | None) -> None:
     def write() -> int:
         count = 0
         with (
+            _no_more_readers_than(db),
             click.open_file(str(output or "-"), "w", encoding="utf-8", atomic=whole) as file,
             closing(upkeep.export()) as records,
         ):
@@ -150,6 +152,17 @@ def export(db: Path, output: Path | None) -> None:
         raise SystemExit(BAD_INPUT) from None
     if output is not None:
         say(f"{db}: {plural(count, 'record')} written to {output}")
+
+
+@contextmanager
+def _no_more_readers_than(db: Path) -> Iterator[None]:
+    """Make files, during the block, that nobody may read who may not read the database."""
+    usual = os.umask(0o777)
+    os.umask(usual | ~db.stat().st_mode & 0o777)
+    try:
+        yield
+    finally:
+        os.umask(usual)
 
 
 def _of(db: Path, question: Callable[[SqliteUpkeep], Any]) -> Any:

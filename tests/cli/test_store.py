@@ -67,6 +67,9 @@ def test_backup_and_export(cli: Cli) -> None:
     assert [json.loads(line)["record"] for line in lines] == ["run", "job", "job"]
     assert cli.call("store", "export", "--db", "copy.sqlite", "--output", "out.jsonl").returncode == 0
     assert (cli.directory / "out.jsonl").read_text().splitlines() == lines
+    (cli.directory / "copy.sqlite").chmod(0o600)
+    assert cli.call("store", "export", "--db", "copy.sqlite", "--output", "private.jsonl").returncode == 0
+    assert (cli.directory / "private.jsonl").stat().st_mode & 0o777 == 0o600
     assert cli.call("store", "export", "--db", "copy.sqlite", "--output", "no/such").returncode == 2
 
 

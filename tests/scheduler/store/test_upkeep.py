@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
+from lifecycle.scheduler._store.sqlite.partial import partial_beside
 from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
 from ..tools import flow_of
@@ -272,6 +275,57 @@ async def test_a_backup_does_not_replace_a_file_that_is_in_use(tmp_path: Path) -
             await one.upkeep.backup(tmp_path / "b.sqlite", overwrite=True)
         await (await other.submit(fine)).wait()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "b.sqlite"]
+
+
+@pytest.mark.asyncio
+async def test_a_copy_is_for_no_more_readers_than_the_store(tmp_path: Path) -> None:
+    """Arguments and results are in both."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        (tmp_path / "jobs.sqlite").chmod(0o640)
+        await scheduler.upkeep.backup(tmp_path / "copy.sqlite")
+    assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.asyncio
+async def test_several_copies_to_one_target_do_not_touch_each_other(tmp_path: Path) -> None:
+    """The last one stays, and nothing else beside it."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler, anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(partial(scheduler.upkeep.backup, tmp_path / "copy.sqlite", overwrite=True))
+    assert SqliteUpkeep(tmp_path / "copy.sqlite").check() == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.sqlite", "jobs.sqlite"]
+
+
+@pytest.mark.asyncio
+async def test_what_a_killed_copy_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """But what is being written stays. In a container every process has the same number."""
+    target = tmp_path / "copy.sqlite"
+    code = f"""
+import os, pathlib, signal
+from lifecycle.scheduler._store.sqlite.partial import partial_beside
+target = pathlib.Path({str(target)!r})
+with partial_beside(target, pathlib.Path({__file__!r})) as path:
+    path.write_text("half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    await anyio.run_process([sys.executable, "-c", code], check=False)
+    [left] = tmp_path.iterdir()
+    with partial_beside(target, Path(__file__)) as another:
+        assert not left.exists()
+        async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+            await scheduler.upkeep.backup(target)
+        assert another.exists()
+        another.write_bytes(target.read_bytes())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.sqlite", "jobs.sqlite"]
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """With the error that says it of a store, in one line."""
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        for length in (250, 300):
+            with pytest.raises(StoreError, match="File name too long"):
+                await scheduler.upkeep.backup(tmp_path / ("x" * length))
 
 
 @pytest.mark.asyncio

@@ -6,7 +6,6 @@ file: none of them holds the write lock for longer than one batch, but `vacuum`,
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sqlite3
@@ -24,6 +23,7 @@ from ..store_facts import StoreFacts
 from . import owners, schedules, views
 from .files import begin_to_write, explain
 from .locks import Doubts
+from .partial import partial_beside
 from .place import Place, belongs_to, log_of, shared_memory_of
 from .schema import VERSION
 from .sweeping import ROWS, delete_jobs
@@ -150,38 +150,39 @@ class SqliteUpkeep:
     def backup(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Copy the store, as it is at one moment, into the file *target*; return the bytes of the copy.
 
-        Schedulers go on meanwhile. The copy appears under its name when it is whole, and on the disk. What runs now
-        goes on in the copy, when it is opened, as after the end of its process.
+        Schedulers go on meanwhile. The copy appears under its name when it is whole, and on the disk, with the
+        permissions of the store. What runs now goes on in the copy, when it is opened, as after the end of its process.
+        What a process leaves that is killed meanwhile is removed by the next copy to that target.
 
         Raises:
             FileExistsError: *target* is there, and is not to be overwritten, or a process works on it.
             StoreError: the store cannot be read, or the copy not be written.
         """
         path = Path(target).absolute()
-        if belongs_to(self._path, path):
-            raise FileExistsError(f"{os.fspath(target)}: is the store itself, or belongs to it; give another file")
-        if path.exists() and not (overwrite and path.is_file()):
-            odd = path.exists() and not path.is_file()
-            kind = "is no file, and is not replaced by one" if odd else "there is such a file"
-            raise FileExistsError(f"{os.fspath(target)}: {kind}")
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
-            with visit(self._place) as db:
-                _copy(db, partial, os.fspath(target))
-            with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
-                _make_independent(copy)
-            _write_through(partial)
-            _end_log(path, os.fspath(target))
-            os.replace(partial, path)
+            if belongs_to(self._path, path):
+                raise FileExistsError(f"{os.fspath(target)}: is the store itself, or belongs to it; give another file")
+            if path.exists() and not (overwrite and path.is_file()):
+                odd = path.exists() and not path.is_file()
+                kind = "is no file, and is not replaced by one" if odd else "there is such a file"
+                raise FileExistsError(f"{os.fspath(target)}: {kind}")
+            if not path.parent.is_dir():
+                raise StoreError(
+                    f"{os.fspath(target)}: the copy cannot be written: there is no directory {path.parent}"
+                )
+            with partial_beside(path, self._path) as partial:
+                with visit(self._place) as db:
+                    _copy(db, partial, os.fspath(target))
+                with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
+                    _make_independent(copy)
+                _write_through(partial)
+                _end_log(path, os.fspath(target))
             _write_through(path.parent)
-        except FileExistsError:
+            return _size_of(path)
+        except (FileExistsError, StoreError):
             raise
         except (OSError, sqlite3.Error) as error:
             raise StoreError(explain(os.fspath(target), error)) from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-        return _size_of(path)
 
     def export(self) -> Generator[dict[str, Any], None, None]:
         """Return everything that the store knows, as it is at one moment, one table after the other.
@@ -212,13 +213,11 @@ def _copy(db: sqlite3.Connection, target: Path, shown: str) -> None:
         db.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(target),))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY):
-            raise StoreError(f"{shown}: the copy cannot be written: {_why(error, target.parent)}") from error
+            raise StoreError(f"{shown}: the copy cannot be written: {_why(error)}") from error
         raise
 
 
-def _why(error: sqlite3.Error, directory: Path) -> str:
-    if not directory.is_dir():
-        return f"there is no directory {directory}"
+def _why(error: sqlite3.Error) -> str:
     return "the disk is full" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else "it is not allowed"
 
 
