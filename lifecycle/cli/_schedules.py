@@ -12,7 +12,7 @@ from ._careful import Group
 from ._common import BAD_INPUT, as_json_option, check_there, database, refusing, store_file, unknown
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
-from .show._schedules import print_schedules
+from .show._schedules import print_schedule, print_schedules
 
 
 @click.group(cls=Group)
@@ -26,6 +26,18 @@ def schedules() -> None:
 def list_schedules(db: Path, as_json: bool) -> None:
     """List the schedules by name, with their next and last due times."""
     print_schedules(refusing(PlainDisplay(), store_file(db).schedules), as_json=as_json)
+
+
+@schedules.command()
+@click.argument("name")
+@database
+@as_json_option
+def show(name: str, db: Path, as_json: bool) -> None:
+    """Show everything of the schedule NAME."""
+    there = {record.name: record for record in refusing(PlainDisplay(), store_file(db).schedules)}
+    if (record := there.get(name)) is None:
+        unknown(db, f"schedule {name!r}", "schedules")
+    print_schedule(record, as_json=as_json)
 
 
 @schedules.command()

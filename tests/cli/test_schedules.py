@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
     async def fill() -> None:
         async with Scheduler(tmp_path / "jobs.db") as scheduler:
             await scheduler.schedule("clean", "cli_schedules.note", "x", fixed_delay=3600.0, missed="drop")
-            await scheduler.schedule("nights", "cli_schedules.note", "y", cron="0 3 * * *", timezone="Europe/Berlin")
+            nights: dict[str, Any] = {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "jitter": 90.0}
+            nights |= {"starts": datetime(2020, 1, 1, 12, tzinfo=UTC), "misfire_grace": 60.0}
+            nights |= {"max_instances": 2, "overlap": "queue"}
+            await scheduler.schedule("nights", "cli_schedules.note", "y", **nights)
             flow = flow_of("name = 'naps'\n[blocks.one]\nsleep = 0\n")
             await scheduler.schedule("rounds", flow, fixed_rate=1000.0)
 
@@ -49,6 +53,25 @@ def listed(cli: Cli) -> dict[str, dict[str, Any]]:
     return {schedule["name"]: schedule for schedule in map(json.loads, ended.stdout.splitlines())}
 
 
+def test_one_is_shown_with_everything(cli: Cli) -> None:
+    """Also what no list has room for; one that is not there is bad input."""
+    ended = cli.call("schedules", "show", "nights", "--db", "jobs.db")
+    facts = dict(line.split(None, 1) for line in ended.stdout.splitlines())
+    assert facts["schedule"] == "nights"
+    assert facts["jitter"] == "up to 90.0 s"
+    assert facts["starts"].startswith("2020-01-01")
+    assert facts["missed"] == "coalesce, after 60.0 s for good"
+    assert facts["overlap"] == "2 at once, else queue"
+    assert facts["times"] == "0, 0 dropped, 0 skipped"
+    assert "ends" not in facts
+    assert (
+        json.loads(cli.call("schedules", "show", "nights", "--db", "jobs.db", "--json").stdout) == listed(cli)["nights"]
+    )
+    ended = cli.call("schedules", "show", "night", "--db", "jobs.db")
+    assert ended.returncode == 2
+    assert "there is no schedule 'night'" in ended.stderr
+
+
 def test_the_list_is_a_table(cli: Cli) -> None:
     """What each runs, and when."""
     lines = cli.call("schedules", "list", "--db", "jobs.db").stdout.splitlines()
@@ -59,7 +82,7 @@ def test_the_list_is_a_table(cli: Cli) -> None:
         ["nights", "handler cli_schedules.note", "cron 0 3 * * * (Europe/Berlin)", "coalesce"],
         ["rounds", "flow naps", "every 1000 s", "coalesce"],
     ]
-    assert all(row[5:] == ["-", "0", "0", "-"] for row in columns[1:])
+    assert [row[5:] for row in columns[1:]] == [["-", "0", "0", of] for of in ("-", "2 at once, else queue", "-")]
 
 
 def test_json_is_the_record(cli: Cli) -> None:

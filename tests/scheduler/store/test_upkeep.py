@@ -13,6 +13,8 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError, handler
+from lifecycle.scheduler._store.limits import Limit, LimitKey
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 from lifecycle.scheduler._store.sqlite.partial import partial_beside
 from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
@@ -340,10 +342,12 @@ async def test_a_vacuum_gives_room_back_while_a_scheduler_is_open(tmp_path: Path
         assert (await (await scheduler.submit(fine, 7)).wait()).result == 7
 
 
-def test_an_export_has_every_record(store: SqliteUpkeep) -> None:
-    """Runs, then jobs with all that is known of them."""
+def test_an_export_has_every_record(store: SqliteUpkeep, tmp_path: Path) -> None:
+    """Runs, then jobs with all that is known of them, then what holds jobs back."""
+    StoreFile(tmp_path / "jobs.sqlite").put_limit(Limit(LimitKey("queue", "slow"), at_once=2))
     records = list(store.export())
-    assert [record["record"] for record in records] == ["run"] + ["job"] * 7
+    assert [record["record"] for record in records] == ["run"] + ["job"] * 7 + ["limit"]
+    assert records[-1]["limit"] == 2
     failed = next(record for record in records if record.get("name") == "upkeep.bad")
     assert failed["status"] == "failed"
     assert "ValueError" in failed["trace"]

@@ -20,7 +20,7 @@ from ..._ground.checks import check_integer, check_name, check_seconds
 from ..._ground.errors import StoreError
 from ..records import JobStatus
 from ..store_facts import StoreFacts
-from . import owners, schedules, views
+from . import claiming, owners, schedules, views
 from .files import begin_to_write, explain
 from .locks import Doubts
 from .partial import partial_beside
@@ -187,7 +187,7 @@ class SqliteUpkeep:
     def export(self) -> Generator[dict[str, Any], None, None]:
         """Return everything that the store knows, as it is at one moment, one table after the other.
 
-        First runs, then jobs with result, log and traceback, then schedules; the key ``record`` says which it is.
+        First runs, then jobs with result, log and traceback, then schedules and limits; the key ``record`` says which.
 
         Raises:
             StoreError: the store cannot be read.
@@ -205,6 +205,8 @@ class SqliteUpkeep:
                     yield {"record": "job", **record.to_dict()}
             for schedule in schedules.records(db):
                 yield {"record": "schedule", **schedule.to_dict()}
+            for limit in claiming.limit_records(db):
+                yield {"record": "limit", **limit.to_dict()}
 
 
 def _copy(db: sqlite3.Connection, target: Path, shown: str) -> None:
