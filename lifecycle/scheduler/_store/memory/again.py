@@ -21,7 +21,7 @@ def revive(
     """Let jobs wait again that have ended, where nothing speaks against it, and those skipped because of them.
 
     Returns what is to be said of it, the jobs that wait for another number of needs than before, and those that wait
-    again.
+    again. What runs goes on, but were it to begin anew, it would wait for what it needs.
     """
     known = {number: job for number, job in wanted.items() if job is not None}
     refused = {number: why for number, job in known.items() if (why := refusal(job.status, force))}
@@ -36,9 +36,7 @@ def revive(
             refused[number] = refused_for_needs(need.new.name, need.status)
     for job in again.values():
         _wait_again(job)
-    waiting = {
-        job.id: job for one in again.values() for job in (one, *one.dependants) if job.status is JobStatus.PENDING
-    }
+    waiting = {job.id: job for one in again.values() for job in (one, *one.dependants) if not job.status.final}
     for job in waiting.values():
         job.unmet = sum(1 for need in job.needs() if not need.status.final) + (job.predecessor is not None)
         blocking = [need for need in job.needs() if need.ended_badly and need.new.name not in job.new.tolerates]

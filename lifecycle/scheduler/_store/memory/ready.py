@@ -79,10 +79,11 @@ class ReadyJobs:
         """Return what the limits let in."""
         return Openings(self._limits.values(), self._running(), now) if self._limits else _NONE
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: Place, *, ready: bool) -> None:
         """Put a job back that was to start and has not; it has used nothing of a rate."""
         self._limits.update(given_back(self._limits, [(place.queue, place.handler)]))
-        self.add(place)
+        if ready:
+            self.add(place)
 
     def put_limit(self, new: Limit) -> None:
         """Set a limit; one that holds nothing back is dropped."""

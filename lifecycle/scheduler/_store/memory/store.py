@@ -164,7 +164,7 @@ class MemoryStore:
             if job is not None:
                 job.status, job.attempt, job.due = JobStatus.PENDING, job.attempt - 1, 0.0
                 del self._started[job.id]
-                self._ready.give_back(job.place)
+                self._ready.give_back(job.place, ready=not job.unmet)  # what it needs may have been repeated meanwhile
                 self._terms.hold(job.id, None, job.expires)
                 self._bell.ring()
                 given.append(job.id)
@@ -187,7 +187,8 @@ class MemoryStore:
         job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
         job.ending, job.shown = ending, None
         job.failures += 1
-        self._delayed.add((due, job.id))
+        if not job.unmet:  # else what it needs was repeated meanwhile
+            self._delayed.add((due, job.id))
         self._terms.hold(job.id, None, job.expires)
         self._bell.ring()
         return True
@@ -208,7 +209,7 @@ class MemoryStore:
         for job in waiting:
             self._ready.discard(job.place)
             self._delayed.discard((job.due, job.id))
-            if not job.unmet:
+            if not job.unmet and job.status is JobStatus.PENDING:
                 self._make_ready(job)
         return revived
 
@@ -436,11 +437,13 @@ class MemoryStore:
                     dependant.trouble |= reason is not None or above.trouble
                 if not tolerant:
                     dependant.blocked = dependant.blocked or reason
-                if dependant.unmet == 0 and (skip := skip_of(dependant)) is not None:
+                if dependant.unmet or dependant.status is JobStatus.RUNNING:
+                    continue
+                if (skip := skip_of(dependant)) is not None:
                     self._leave(dependant, skip.status, skip.reason, now)
                     dependant.skipped = True
                     skipped.append(skip)
                     ended.append((dependant, dependant.blocked))
-                elif dependant.unmet == 0:
+                else:
                     self._wait_or_ready(dependant, now)
         return tuple(sorted(skipped, key=lambda skip: skip.id))

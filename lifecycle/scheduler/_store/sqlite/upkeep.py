@@ -292,6 +292,13 @@ _RULES: Final = (
         "job {0} is of run {1}, which is not there",
     ),
     _Rule(
+        """
+        SELECT id, unmet, (SELECT count(*) FROM needs JOIN jobs AS above ON above.id = needed
+            WHERE job = jobs.id AND above.finished IS NULL) AS real
+        FROM jobs WHERE finished IS NULL AND unmet != real""",
+        "job {0} says that {1} jobs which it needs have not ended, and {2} have not",
+    ),
+    _Rule(
         "SELECT id, name FROM jobs WHERE state = 'running' AND owner IS NULL",
         "job {0} ({1}) runs, and nobody runs it",
     ),
