@@ -119,9 +119,7 @@ class MemorySchedules:
             if due is not None and due <= now:
                 due = self._look(schedule, due, now)
             if schedule.record.waiting is not None and _has_room(schedule):
-                at = schedule.record.waiting
-                schedule.record = replace(schedule.record, waiting=None)
-                self._fire(schedule, at, now)
+                self._fire_waiting(schedule, schedule.record.waiting, now)
             if due is not None:
                 dues.append(due)
         return min(dues, default=None)
@@ -134,14 +132,29 @@ class MemorySchedules:
         missed = record.missed_runs + firing.missed
         schedule.record = replace(record, next_due=firing.next_due, missed_runs=missed)
         for at in firing.runs:
-            if _has_room(schedule):
-                self._fire(schedule, at, now)
-            else:
-                self._hold(schedule, at)
-                if new.kind == "fixed_delay":
-                    following = new.pace.within(due_after(new, schedule.anchor, now))
-                    schedule.record = replace(schedule.record, next_due=following)
+            if not self._place(schedule, at, now) and new.kind == "fixed_delay":
+                following = new.pace.within(due_after(new, schedule.anchor, now))
+                schedule.record = replace(schedule.record, next_due=following)
         return schedule.record.next_due
+
+    def _place(self, schedule: _KeptSchedule, at: float, now: float) -> bool:
+        """Submit the run for a due time, after the one that waits already; return whether there was room for it."""
+        overlap, waiting = schedule.new.pace.overlap, schedule.record.waiting
+        if waiting is not None and overlap == "queue" and _has_room(schedule):
+            self._fire_waiting(schedule, waiting, now)
+            waiting = None
+        room = _has_room(schedule)
+        if room and waiting is None:
+            self._fire(schedule, at, now)
+            return True
+        if not room and overlap == "cancel_running":
+            self._call_off(next(iter(schedule.unfinished)), OVERTAKEN)
+        self._hold(schedule, at)
+        return False
+
+    def _fire_waiting(self, schedule: _KeptSchedule, at: float, now: float) -> None:
+        schedule.record = replace(schedule.record, waiting=None)
+        self._fire(schedule, at, now)
 
     def _fire(self, schedule: _KeptSchedule, at: float, now: float) -> None:
         last = self._run(schedule, starting_at(schedule.new, at, now))
@@ -159,8 +172,6 @@ class MemorySchedules:
     def _hold(self, schedule: _KeptSchedule, at: float) -> None:
         """Let a due time wait, or skip it, because as many runs as there may be have not ended."""
         pace, record = schedule.new.pace, schedule.record
-        if pace.overlap == "cancel_running":
-            self._call_off(next(iter(schedule.unfinished)), OVERTAKEN)
         held, skips = pace.held(record.waiting, at)
         if skips:
             extra = {"schedule": record.name, "max_instances": pace.max_instances, "overlap": pace.overlap}

@@ -188,13 +188,25 @@ def _fire(
     next_due = firing.next_due
     db.execute("UPDATE schedules SET missed_runs = missed_runs + ? WHERE id = ?", (firing.missed, number))
     for at in firing.runs:
-        if _has_room(db, new, number):
-            _run(db, new, number, at, owner, now)
-        else:
-            _hold(db, new, number, at, now)
-            if new.kind == "fixed_delay":
-                next_due = new.pace.within(due_after(new, anchor, now))
+        if not _place(db, new, number, at, owner, now) and new.kind == "fixed_delay":
+            next_due = new.pace.within(due_after(new, anchor, now))
     db.execute("UPDATE schedules SET next_due = ? WHERE id = ?", (next_due, number))
+
+
+def _place(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> bool:
+    """Submit the run for a due time, after the one that waits already; return whether there was room for it."""
+    waiting = db.execute("SELECT waiting FROM schedules WHERE id = ?", (number,)).fetchone()[0]
+    room = _has_room(db, new, number)
+    if room and waiting is not None and new.pace.overlap == "queue":
+        _run_waiting(db, new, number, waiting, owner, now)
+        waiting, room = None, _has_room(db, new, number)
+    if room and waiting is None:
+        _run(db, new, number, at, owner, now)
+        return True
+    if not room and new.pace.overlap == "cancel_running":
+        _call_off_oldest(db, new, number, now)
+    _hold(db, new, number, waiting, at)
+    return False
 
 
 def _fire_waiting(db: sqlite3.Connection, handlers: str, owner: int, now: float) -> None:
@@ -208,8 +220,12 @@ def _fire_waiting(db: sqlite3.Connection, handlers: str, owner: int, now: float)
         (handlers,),
     ).fetchall()
     for *fields, number, at in rows:
-        db.execute("UPDATE schedules SET waiting = NULL WHERE id = ?", (number,))
-        _run(db, _new(fields), number, at, owner, now)
+        _run_waiting(db, _new(fields), number, at, owner, now)
+
+
+def _run_waiting(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> None:
+    db.execute("UPDATE schedules SET waiting = NULL WHERE id = ?", (number,))
+    _run(db, new, number, at, owner, now)
 
 
 def _run(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> None:
@@ -236,15 +252,16 @@ def _unfinished(db: sqlite3.Connection, new: NewSchedule, number: int) -> list[i
     return [one for (one,) in rows]
 
 
-def _hold(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, now: float) -> None:
+def _call_off_oldest(db: sqlite3.Connection, new: NewSchedule, number: int, now: float) -> None:
+    oldest = _unfinished(db, new, number)[0]
+    if new.flow is None:
+        cancel(db, oldest, OVERTAKEN, now, None)
+    else:
+        cancel_run(db, oldest, OVERTAKEN, now, None)
+
+
+def _hold(db: sqlite3.Connection, new: NewSchedule, number: int, waiting: float | None, at: float) -> None:
     """Let a due time wait, or skip it, because as many runs as there may be have not ended."""
-    waiting = db.execute("SELECT waiting FROM schedules WHERE id = ?", (number,)).fetchone()[0]
-    if new.pace.overlap == "cancel_running":
-        oldest = _unfinished(db, new, number)[0]
-        if new.flow is None:
-            cancel(db, oldest, OVERTAKEN, now, None)
-        else:
-            cancel_run(db, oldest, OVERTAKEN, now, None)
     held, skips = new.pace.held(waiting, at)
     if skips:
         extra = {"schedule": new.name, "max_instances": new.pace.max_instances, "overlap": new.pace.overlap}
