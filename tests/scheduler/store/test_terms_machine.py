@@ -351,7 +351,9 @@ class FileMachine(TermsMachine):
     @rule(owner=st.sampled_from([1, 2]))
     def die(self, owner: int) -> None:
         """A scheduler dies and another takes over what it had."""
-        owners.retire(self.file.db, owner)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owners, "time", SimpleNamespace(time=lambda: self.file.now))
+            owners.retire(self.file.db, owner)
         for job in self.left(owner):
             if job.status == "running" and not job.wanted:
                 self.model.end(job, "cancelled")
