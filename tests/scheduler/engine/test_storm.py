@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ...cli.disks import small_disk
-from ..storm import MANY, Storm
-from ..trouble import full_disk, jumps, lock_files, locks, moves, trouble
+from ..storms.storm import MANY, SCHEDULES, Storm
+from ..storms.trouble import full_disk, jumps, lock_files, locks, moves
 
 MakeStorm = Callable[..., Storm]
 
@@ -44,11 +44,7 @@ def sizes(few: int, storms: int) -> pytest.MarkDecorator:
 def test_kills_under_load_lose_nothing_and_end_every_job_once(storm: MakeStorm, storms: int, kills: int) -> None:
     """SIGKILL at random moments of one or two programs that put in jobs, flows and schedules, on one store."""
     for number in range(storms):
-        one = storm(keep=200 if number % 4 == 3 else None)
-        one.rage(kills)
-        one.calm()
-        print(one.check(), flush=True)
-        one.close()
+        storm(keep=200 if number % 4 == 3 else None).run(kills)
 
 
 @sizes(3, 5)
@@ -62,12 +58,8 @@ def test_kills_by_two_names_and_with_deleted_locks_steal_nothing(
         database = directory / "jobs.sqlite"
         link = tmp_path / f"link{number}.sqlite"
         link.symlink_to(database)
-        one = storm(database=database, names=(database, link), troubled=True, max_crashes=3)
-        with trouble(lock_files(directory), one.seed):
-            one.rage(kills)
-        one.calm()
-        print(one.check(), flush=True)
-        one.close()
+        one = storm(database=database, names=(database, link), troubled=True, max_crashes=3, doubted=True)
+        one.run(kills, lock_files(directory))
 
 
 @sizes(3, 5)
@@ -79,12 +71,8 @@ def test_kills_while_the_directory_moves_lose_nothing(
         directory = tmp_path / f"here{number}" / "store"
         directory.mkdir(parents=True)
         one = storm(database=directory / "jobs.sqlite", troubled=True, may_refuse=True)
-        with trouble(moves(directory), one.seed):
-            one.rage(kills)
-        one.calm()
-        print(one.check(), flush=True)
+        one.run(kills, moves(directory))
         assert one.refusals or kills < MANY, "nobody worked while it moved"
-        one.close()
 
 
 @sizes(3, 5)
@@ -93,12 +81,7 @@ def test_kills_on_a_full_disk_lose_nothing(storm: MakeStorm, storms: int, kills:
     for _ in range(storms):
         with small_disk("64m") as disk:
             # It may end where there is no room to open it.
-            one = storm(database=disk / "jobs.sqlite", troubled=True, may_refuse=True)
-            with trouble(full_disk(disk), one.seed):
-                one.rage(kills)
-            one.calm()
-            print(one.check(), flush=True)
-            one.close()
+            storm(database=disk / "jobs.sqlite", troubled=True, may_refuse=True).run(kills, full_disk(disk))
 
 
 @sizes(3, 5)
@@ -106,11 +89,7 @@ def test_kills_with_a_locked_database_lose_nothing(storm: MakeStorm, storms: int
     """Another process holds the lock for a moment, or for longer than new work waits; who works waits on."""
     for _ in range(storms):
         one = storm(troubled=True, may_refuse=True)  # where it cannot even be opened for so long
-        with trouble(locks(one.database, 0.5), one.seed):
-            one.rage(kills)
-        one.calm()
-        print(one.check(), flush=True)
-        one.close()
+        one.run(kills, locks(one.database, 0.5))
 
 
 @sizes(3, 5)
@@ -120,9 +99,5 @@ def test_kills_with_a_clock_that_jumps_lose_nothing(storm: MakeStorm, storms: in
         clock = tmp_path / "clock"
         make = jumps(clock, hours=3.0)
         # No burst: it makes up for every 20 ms of the three hours that the clock is set forwards by, as it should.
-        one = storm(clock=clock, schedules=("newest", "drop", "delay"))
-        with trouble(make, one.seed):
-            one.rage(kills)
-        one.calm()
-        print(one.check(), flush=True)
-        one.close()
+        schedules = tuple(name for name in SCHEDULES if name != "burst")
+        storm(clock=clock, schedules=schedules).run(kills, make)

@@ -15,9 +15,12 @@ from pathlib import Path
 Wait = Callable[[float], bool]
 """Waits so many seconds; returns whether the trouble is to end."""
 
+Trouble = Callable[[random.Random, Wait], None]
+"""Makes trouble, by chance, until the wait says that it is to end."""
+
 
 @contextmanager
-def trouble(make: Callable[[random.Random, Wait], None], seed: int) -> Iterator[None]:
+def trouble(make: Trouble, seed: int) -> Iterator[None]:
     """Have *make* make trouble in a thread, as long as the block runs."""
     over = threading.Event()
     failures: list[BaseException] = []
@@ -38,7 +41,7 @@ def trouble(make: Callable[[random.Random, Wait], None], seed: int) -> Iterator[
     assert not failures, failures
 
 
-def full_disk(disk: Path) -> Callable[[random.Random, Wait], None]:
+def full_disk(disk: Path) -> Trouble:
     """Fill a file system to the last pages for a moment, and make room again."""
 
     def make(chance: random.Random, wait: Wait) -> None:
@@ -56,7 +59,7 @@ def full_disk(disk: Path) -> Callable[[random.Random, Wait], None]:
     return make
 
 
-def locks(database: Path, lock_timeout: float) -> Callable[[random.Random, Wait], None]:
+def locks(database: Path, lock_timeout: float) -> Trouble:
     """Hold the database locked, mostly for a moment, now and then for longer than anybody waits."""
 
     def make(chance: random.Random, wait: Wait) -> None:
@@ -69,7 +72,7 @@ def locks(database: Path, lock_timeout: float) -> Callable[[random.Random, Wait]
     return make
 
 
-def lock_files(directory: Path) -> Callable[[random.Random, Wait], None]:
+def lock_files(directory: Path) -> Trouble:
     """Delete the locks of the owners, as one who tidies up."""
 
     def make(chance: random.Random, wait: Wait) -> None:
@@ -81,7 +84,7 @@ def lock_files(directory: Path) -> Callable[[random.Random, Wait], None]:
     return make
 
 
-def moves(directory: Path) -> Callable[[random.Random, Wait], None]:
+def moves(directory: Path) -> Trouble:
     """Move the directory of a store away for a moment."""
 
     def make(chance: random.Random, wait: Wait) -> None:
@@ -94,7 +97,7 @@ def moves(directory: Path) -> Callable[[random.Random, Wait], None]:
     return make
 
 
-def jumps(clock: Path, hours: float) -> Callable[[random.Random, Wait], None]:
+def jumps(clock: Path, hours: float) -> Trouble:
     """Set the clock forwards and back, by hours and by fractions of a second."""
     clock.write_bytes(struct.pack("d", 0.0))
 
