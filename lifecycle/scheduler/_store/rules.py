@@ -18,7 +18,6 @@ from lifecycle.types import CronRule, RateRule
 from .pace import Pace
 from .records import NewJob, NewRun
 from .schedule_records import NewSchedule
-from .terms import NO_TERMS
 
 BURST: Final = 100
 """Missed runs that are made up for in one transaction; the others in the next ones."""
@@ -157,14 +156,17 @@ def _passed(new: NewSchedule, anchor: float, due: float, now: float) -> tuple[tu
 
 
 def starting_at(new: NewSchedule, due: float, now: float) -> NewJob | NewRun:
-    """Return what to submit for a due time: with a jitter it starts a little later."""
-    start = new.pace.start_of(new.name, due)
-    if start <= now:
+    """Return what to submit for a due time: with a jitter it starts a little later.
+
+    After a delay, not at a time of day: when the clock is set back, it does not wait until that shows the time again.
+    """
+    seconds = min(new.pace.start_of(new.name, due) - now, new.pace.jitter)
+    if seconds <= 0:
         return new.work
     if isinstance(new.work, NewJob):
-        return _not_before(new.work, start)
-    return replace(new.work, jobs=tuple(job if job.needs else _not_before(job, start) for job in new.work.jobs))
+        return _delayed(new.work, seconds)
+    return replace(new.work, jobs=tuple(job if job.needs else _delayed(job, seconds) for job in new.work.jobs))
 
 
-def _not_before(job: NewJob, start: float) -> NewJob:
-    return job._replace(terms=(job.terms or NO_TERMS)._replace(at=start))
+def _delayed(job: NewJob, seconds: float) -> NewJob:
+    return job._replace(delay=job.delay + seconds)

@@ -164,8 +164,16 @@ def test_a_jitter_is_the_same_for_all_and_within_its_bound() -> None:
     assert starts[5] != new.pace.start_of("other", 5.0) - 5
     work = starting_at(new, 1_000.0, 1_000.0)
     assert isinstance(work, NewJob)
-    assert work.terms is not None
-    assert work.terms.at == new.pace.start_of("s", 1_000.0)
+    assert work.delay == new.pace.start_of("s", 1_000.0) - 1_000.0
+
+
+@pytest.mark.parametrize("jitter", [0.0, 4.0])
+def test_what_has_waited_while_the_clock_was_set_back_waits_no_longer(jitter: float) -> None:
+    """Than for the jitter: its due time is in the future now."""
+    work = starting_at(every(10.0, Pace(1, "queue", jitter)), 9_000.0, 1_000.0)
+    assert isinstance(work, NewJob)
+    assert work.terms is None
+    assert work.delay <= jitter
 
 
 @pytest.mark.parametrize("make", [File, Memory])
