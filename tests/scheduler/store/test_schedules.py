@@ -281,7 +281,7 @@ async def tick():
     pass
 
 async def main():
-    async with Scheduler(sys.argv[1]) as scheduler:
+    async with Scheduler(sys.argv[1], keep_for=None, keep_jobs=None) as scheduler:
         for number in range(3):
             await scheduler.schedule(f"burst{number}", tick, fixed_rate=0.02 + number / 100, missed="burst")
         await scheduler.schedule("newest", tick, fixed_rate=0.03)
