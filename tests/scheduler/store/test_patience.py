@@ -16,6 +16,7 @@ from lifecycle.scheduler import Event, Scheduler, StoreBusy, StoreError, handler
 from lifecycle.scheduler._store import patience
 from lifecycle.scheduler._store.patience import Patience, Trouble
 from lifecycle.scheduler._store.sqlite.faults import Fault, fault_of
+from lifecycle.scheduler._store.sqlite.outside import StoreFile
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 
@@ -124,12 +125,21 @@ async def test_closing_does_not_wait_for_a_lock(
     with locked_later(path) as lock, anyio.fail_after(30), pytest.raises(StoreBusy) if refused else nullcontext():
         async with Scheduler(path, drain_timeout=0.0) as scheduler:
             await scheduler.submit(wait, 600.0)
+            await until(scheduler, "running", 1)  # or the lock may come before it has begun
             lock.execute("BEGIN IMMEDIATE")
             if refused:
                 await scheduler.submit(wait, 0.0)
     assert [record.message for record in caplog.records][-1] == "store left as it is"
-    async with Scheduler(path, workers=1) as heir:
-        assert [job.attempts for job in await heir.jobs()] == [1]
+    assert [(job.status.value, job.attempts) for job in StoreFile(path).jobs()] == [("interrupted", 1)]
+    async with Scheduler(path, drain_timeout=0.0) as heir:
+        with anyio.fail_after(30):
+            await until(heir, "running", 2)
+
+
+async def until(scheduler: Scheduler, status: str, attempts: int) -> None:
+    """Wait until the one job of a scheduler is in this state."""
+    while [(job.status.value, job.attempts) for job in await scheduler.jobs()] != [(status, attempts)]:
+        await anyio.sleep(0.001)
 
 
 def test_what_it_tells_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
