@@ -25,6 +25,8 @@ class Patience:
     speaks as soon as it is connected: a crowd that comes at once is not turned away, and a crowd that says nothing is
     gone before anybody else has to wait.
 
+    Only time in which the loop turns counts: while it stands still, nobody reads what a connection has said long ago.
+
     Args:
         few: how many may take their time.
         seconds: how much time that is.
@@ -41,13 +43,16 @@ class Patience:
         self._start = start
         self._here: dict[object, tuple[float, Callable[[], object]]] = {}  # in the order of their arrival
         self._looking = False
+        self._time = self._looked_at = 0.0  # for how long it has looked, and when it last did
 
     def __len__(self) -> int:
         return len(self._here)
 
     def enter(self, who: object, cut: Callable[[], object]) -> None:
         """Begin to wait for a connection, which *cut* ends: at once when the server is closing already."""
-        self._here[who] = (loop_time(), cut)
+        if not self._looking:
+            self._looked_at = loop_time()
+        self._here[who] = (self._now(), cut)
         if not self._looking:
             try:
                 self._start(self._watch)
@@ -69,9 +74,13 @@ class Patience:
         finally:
             self._looking = False
 
+    def _now(self) -> float:
+        return self._time + min(loop_time() - self._looked_at, LOOK)
+
     def _look(self) -> None:
         """End those whose time is up, the oldest first."""
-        now = loop_time()
+        now = self._time = self._now()
+        self._looked_at = loop_time()
         for who, (since, cut) in list(self._here.items()):
             if now - since < (HURRY if len(self._here) > self._few else self._seconds):
                 return
