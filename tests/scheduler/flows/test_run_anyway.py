@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle.scheduler import Flow, FlowRun, JobStatus, RunOutcome, Scheduler, handler
+from lifecycle.scheduler import Flow, FlowRun, JobRecord, JobStatus, RunOutcome, Scheduler, handler
 
 from ..tools import flow_of, problems_of
 
@@ -178,17 +178,16 @@ async def test_a_cancellation_is_not_allowed_where_a_failure_is(store: Path | No
     text = ALLOWED.format(more="").replace('call = "fail"', 'call = "hold"')
     async with Scheduler(store) as scheduler:
         running = await scheduler.submit(of(text))
-        await cancel_when_it_runs(scheduler, running, "a")
+        await scheduler.cancel((await until_it_runs(scheduler, running, "a")).id)
         assert await end(scheduler, running) == ("failed", {"a": "cancelled", "b": "succeeded"})
 
 
-async def cancel_when_it_runs(scheduler: Scheduler, running: FlowRun, name: str) -> None:
-    """Cancel a job of a run as soon as it runs."""
+async def until_it_runs(scheduler: Scheduler, running: FlowRun, name: str) -> JobRecord:
+    """Return a job of a run as soon as it runs."""
     while True:
         for job in await scheduler.jobs(run=running.id, status=JobStatus.RUNNING):
             if job.name == name:
-                await scheduler.cancel(job.id)
-                return
+                return job
         await anyio.sleep(0.001)
 
 
@@ -235,8 +234,7 @@ async def test_a_cancelled_run_cleans_up(store: Path | None) -> None:
     """The first request stops all but what runs always; the run is a cancelled one."""
     async with Scheduler(store) as scheduler:
         running = await scheduler.submit(of(FINALLY.format(a="hold", long=60)))
-        while not await scheduler.jobs(run=running.id, status=JobStatus.RUNNING):
-            await anyio.sleep(0.001)
+        await until_it_runs(scheduler, running, "a")
         assert await running.cancel()
         status, jobs = await end(scheduler, running)
     assert status == "cancelled"
@@ -253,8 +251,7 @@ async def test_a_second_request_stops_what_runs_always_as_well(store: Path | Non
     async with Scheduler(store) as scheduler:
         running = await scheduler.submit(of(text))
         for name in "ab":
-            while name not in [job.name for job in await scheduler.jobs(run=running.id, status=JobStatus.RUNNING)]:
-                await anyio.sleep(0.001)
+            await until_it_runs(scheduler, running, name)
             assert not running.done
             await running.cancel()
         assert await end(scheduler, running) == ("cancelled", dict.fromkeys("abc", "cancelled"))
@@ -266,8 +263,7 @@ async def test_a_run_that_was_cancelled_goes_on_cleaning_after_a_restart(tmp_pat
     slow = text.replace("call = 'note'\nargs = ['c']", "call = 'note'\nargs = ['c']\ndelay = 0.2")
     async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0) as scheduler:
         running = await scheduler.submit(of(slow))
-        while not await scheduler.jobs(run=running.id, status=JobStatus.RUNNING):
-            await anyio.sleep(0.001)
+        await until_it_runs(scheduler, running, "a")
         await running.cancel()
     assert running.outcome is not None
     assert running.outcome.status is JobStatus.INTERRUPTED
