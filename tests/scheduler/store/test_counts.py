@@ -18,6 +18,8 @@ from lifecycle.scheduler._store.sqlite import again, claiming, operations, owner
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.sweeping import Sweeper
 
+from ...properties.at_length import at_length
+
 Pick = Callable[[str], int]
 PAY = {"handler": "h", "args": []}
 
@@ -75,6 +77,17 @@ def counted(db: sqlite3.Connection) -> dict[str, int]:
 @given(data=st.data())
 def test_the_counters_are_what_one_would_count(data: st.DataObject) -> None:
     """After each step, and after a transaction that was not to be."""
+    count_after_each_step(data)
+
+
+@at_length(2_000, st.data())
+def test_the_counters_are_right_at_length(data: st.DataObject) -> None:
+    """Thousands of programs."""
+    count_after_each_step(data)
+
+
+def count_after_each_step(data: st.DataObject) -> None:
+    """Take random steps."""
 
     def pick(what: str) -> int:
         return data.draw(st.integers(0, 11), label=what)

@@ -24,6 +24,8 @@ from lifecycle.scheduler._store.sqlite import claiming, operations, owners
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 
+from ...properties.at_length import at_length
+
 MAIL, REPORTS = LimitKey("queue", "mail"), LimitKey("queue", "reports")
 SEND = LimitKey("handler", "send")
 
@@ -381,6 +383,18 @@ async def replay(store: Machine, steps: list[Any]) -> None:
 @settings(max_examples=150, deadline=None)
 def test_limits_hold_whatever_is_done(kind: str, steps: list[Any]) -> None:
     """Random jobs, claims, ends, returns, limits and pauses."""
+    follow(kind, steps)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@at_length(3_000, STEPS)
+def test_limits_hold_at_length(kind: str, steps: list[Any]) -> None:
+    """Thousands of programs."""
+    follow(kind, steps)
+
+
+def follow(kind: str, steps: list[Any]) -> None:
+    """Take the steps in a store of that kind."""
     if kind == "memory":
         asyncio.run(replay(InMemory(), steps))
         return

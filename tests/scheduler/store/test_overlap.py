@@ -23,6 +23,8 @@ from lifecycle.scheduler._store.sqlite import claiming, operations, schedules
 from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
 
+from ...properties.at_length import at_length
+
 OK = Ending(JobStatus.SUCCEEDED)
 
 
@@ -111,17 +113,28 @@ class Memory:
         return len(self.store._jobs)
 
 
-@pytest.mark.parametrize("make", [File, Memory])
-@given(
-    limit=st.integers(1, 3),
-    overlap=st.sampled_from(["skip", "queue", "cancel_running"]),
-    steps=st.lists(st.sampled_from(["due", "due", "end", "start", "look"]), min_size=10, max_size=60),
+PROGRAMS = (
+    st.integers(1, 3),  # how many at once
+    st.sampled_from(["skip", "queue", "cancel_running"]),
+    st.lists(st.sampled_from(["due", "due", "end", "start", "look"]), min_size=10, max_size=60),
 )
+
+
+@pytest.mark.parametrize("make", [File, Memory])
+@given(*PROGRAMS)
 @settings(max_examples=40, deadline=None)
 def test_no_more_go_on_at_once_and_every_due_time_is_accounted_for(
     make: type[File | Memory], limit: int, overlap: Overlap, steps: list[str]
 ) -> None:
     """Each due time was run, is waiting, or was skipped; what waits is run when there is room, and first."""
+    with closing(make()) as subject:
+        follow(subject, limit, overlap, steps)
+
+
+@pytest.mark.parametrize("make", [File, Memory])
+@at_length(3_000, *PROGRAMS)
+def test_the_same_at_length(make: type[File | Memory], limit: int, overlap: Overlap, steps: list[str]) -> None:
+    """Thousands of programs."""
     with closing(make()) as subject:
         follow(subject, limit, overlap, steps)
 
