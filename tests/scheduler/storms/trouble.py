@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import sqlite3
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+from lifecycle.scheduler._store.sqlite.open_files import open_database
 
 Wait = Callable[[float], bool]
 """Waits so many seconds; returns whether the trouble is to end."""
@@ -60,10 +61,14 @@ def full_disk(disk: Path) -> Trouble:
 
 
 def locks(database: Path, lock_timeout: float) -> Trouble:
-    """Hold the database locked, mostly for a moment, now and then for longer than anybody waits."""
+    """Hold the database locked, mostly for a moment, now and then for longer than anybody waits.
+
+    With a connection that the store knows of: the storm's own looks at it, from this process, would take its locks away
+    (see `open_files`), and the next program that ends by itself takes the log for its own.
+    """
 
     def make(chance: random.Random, wait: Wait) -> None:
-        with closing(sqlite3.connect(database, isolation_level=None, timeout=60.0)) as db:
+        with closing(open_database(database, "rw", 60.0)) as db:
             while not wait(chance.random() * 0.4):
                 db.execute("BEGIN EXCLUSIVE")
                 wait(chance.random() * 0.2 if chance.random() < 0.85 else lock_timeout + chance.random())
