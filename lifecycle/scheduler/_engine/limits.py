@@ -33,6 +33,7 @@ class Limits:
     ) -> None:
         """Set the limit of a queue, of a handler, or of everything, in place of what it was. A pause stays as it is.
 
+        What a rate has let in counts for the one that takes its place: setting it again does not let in another burst.
         Jobs that run go on, though they may be more than the new limit.
 
         Cancellation: it may be set.

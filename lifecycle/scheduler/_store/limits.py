@@ -6,7 +6,7 @@ many in a time whoever starts them. `Openings` is one look at all limits: it say
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -85,6 +85,13 @@ class Limit:
         """Whether it holds nothing back, so that it need not be kept."""
         return not self.paused and self.at_once is None and self.rate is None and self.weight == 1.0
 
+    def in_place_of(self, old: Limit) -> Limit:
+        """Return what it is in the place of another one: as paused, and with as much used of its rate.
+
+        Who sets its limits at every start would let in a burst with each.
+        """
+        return replace(self, paused=old.paused, whole_at=old.whole_at)
+
 
 class Openings:
     """One look at all limits: where one more may start. What has been let in counts at once.
@@ -97,18 +104,20 @@ class Openings:
     Attributes:
         next_at: the wall-clock time at which a rate lets in more of what it has held back; None if none has.
         held_back: whether something was held back that a change elsewhere may let in.
-        used: the limits whose rate has been used, as they are now.
+        used: the limits of which something has to be kept, as they are now: their rate has been used, or was put right.
     """
 
     def __init__(
-        self, limits: Iterable[Limit], running: Iterable[tuple[str, str | None, int]] = (), now: float = 0.0
+        self, limits: Collection[Limit], running: Iterable[tuple[str, str | None, int]] = (), now: float = 0.0
     ) -> None:
-        self._limits = {limit.key: limit for limit in limits}
+        # What was reckoned before the clock was set back, or for a slower rate, is put right once: reckoned anew at
+        # each look, the end of a wait would move on with the clock.
+        self.used = {limit.key: changed for limit in limits if (changed := _within_burst(limit, now)) is not limit}
+        self._limits = {limit.key: limit for limit in limits} | self.used
         self._running: dict[LimitKey, int] = dict.fromkeys(self._limits, 0)
         self._now = now
         self.next_at: float | None = None
         self.held_back = False
-        self.used: dict[LimitKey, Limit] = {}
         for queue, handler, count in running:
             for key in self._keys(queue, handler):
                 self._running[key] += count
@@ -161,7 +170,7 @@ class Openings:
             self._running[key] += 1
             limit = self._limits[key]
             if limit.rate is not None:
-                whole_at = max(_whole_at(limit, self._now), self._now) + limit.rate.interval
+                whole_at = max(limit.whole_at, self._now) + limit.rate.interval
                 self._limits[key] = self.used[key] = replace(limit, whole_at=whole_at)
 
     def _keys(self, queue: str, handler: str | None) -> list[LimitKey]:
@@ -187,13 +196,14 @@ class Openings:
         """Return when the rate of a limit lets in the next one; in the past where there is none."""
         if limit.rate is None:
             return 0.0
-        return _whole_at(limit, self._now) - limit.rate.interval * (limit.rate.burst - 1)
+        return limit.whole_at - limit.rate.interval * (limit.rate.burst - 1)
 
 
-def _whole_at(limit: Limit, now: float) -> float:
-    """Return when the rate of a limit is whole again: within a burst, or the clock has been set back."""
-    assert limit.rate is not None
-    return min(limit.whole_at, now + limit.rate.interval * limit.rate.burst)
+def _within_burst(limit: Limit, now: float) -> Limit:
+    """Return a limit whose rate is whole again after a burst at the latest; the same one if it is."""
+    if limit.rate is None or limit.whole_at <= (latest := now + limit.rate.interval * limit.rate.burst):
+        return limit
+    return replace(limit, whole_at=latest)
 
 
 def given_back(limits: Mapping[LimitKey, Limit], started: Iterable[tuple[str, str | None]]) -> dict[LimitKey, Limit]:

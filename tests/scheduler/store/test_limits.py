@@ -60,14 +60,6 @@ def test_a_rate_lets_a_burst_in_and_says_when_it_opens() -> None:
         now = 200.0
 
 
-def test_a_clock_that_is_set_back_does_not_close_a_rate_for_long() -> None:
-    """A burst later it is open again."""
-    limit = Limit(SEND, rate=Rate(2, burst=2), whole_at=1e6)
-    openings = Openings([limit], [], 100.0)
-    assert not openings.admits("default", "send")
-    assert openings.next_at == pytest.approx(100.5)
-
-
 # Both stores as one small machine: the same steps, the same picture
 
 
@@ -199,6 +191,33 @@ async def test_a_queue_that_comes_late_gets_no_credit(store: Machine) -> None:
     for _ in range(10):
         await store.add(job("c", "reports"))
     assert Counter(await names(store, 12)) == {"a": 4, "b": 4, "c": 4}
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_is_set_back_does_not_close_a_rate_for_long(store: Machine) -> None:
+    """A burst later it is open again, however often somebody looks, and it is not opened by that either."""
+    await store.put(Limit(SEND, rate=Rate(2, burst=2)))
+    for _ in range(9):
+        await store.add(job("send"))
+    assert await names(store, 9, now=1e6) == "sendsend"
+    begun = [await names(store, 9, now=100.0 + tick / 8) for tick in range(13)]
+    assert [tick / 8 for tick, which in enumerate(begun) if which] == [0.5, 1.0, 1.5]
+    assert "".join(begun) == "send" * 3
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("key", [EVERYTHING, MAIL, SEND])
+async def test_a_rate_that_is_set_again_does_not_let_in_another_burst(store: Machine, key: LimitKey) -> None:
+    """Services set their limits at every start; one that is set anew goes on from what has been used as well."""
+    for _ in range(9):
+        await store.add(job("send", "mail"))
+    pair = Rate(2, per=3600.0, burst=2)
+    for begun, rate in (("sendsend", pair), ("", pair), ("", Rate(1, per=3600.0))):
+        await store.put(Limit(key, rate=rate))
+        assert await names(store, 9) == begun
+    await store.put(Limit(key, rate=Rate(3600, per=3600.0, burst=1)))
+    assert await names(store, 9) == ""
+    assert await names(store, 9, now=2.1) == "send"
 
 
 def test_what_is_held_back_is_looked_at_again_within_a_second() -> None:

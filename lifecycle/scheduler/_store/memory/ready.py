@@ -72,7 +72,7 @@ class ReadyJobs:
         if chosen:
             for key in [key for key, lane in self._lanes.items() if not lane.line]:
                 del self._lanes[key]
-            self._limits.update(openings.used)
+        self._limits.update(openings.used)
         return chosen, openings.next_at
 
     def openings(self, now: float) -> Openings:

@@ -324,7 +324,7 @@ class MemoryStore:
         return self._ready.records()
 
     async def put_limit(self, new: Limit) -> None:
-        self._ready.put_limit(replace(new, paused=self._ready.limit(new.key).paused))
+        self._ready.put_limit(new.in_place_of(self._ready.limit(new.key)))
         self._bell.ring()
 
     async def pause(self, key: LimitKey, *, paused: bool) -> bool:

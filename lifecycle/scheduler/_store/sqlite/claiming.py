@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from lifecycle import Rate
@@ -108,16 +109,14 @@ def read_limits(db: sqlite3.Connection) -> list[Limit]:
 
 
 def put_limit(db: sqlite3.Connection, new: Limit) -> None:
-    """Set a limit, but for its pause, which stays as it is."""
-    paused = db.execute("SELECT paused FROM limits WHERE kind = ? AND name = ?", new.key).fetchone()
-    _set(db, new, paused=bool(paused and paused[0]))
+    """Set a limit, but for its pause and what has been used of its rate, which stay as they are."""
+    _set(db, new.in_place_of(_known(db, new.key)))
 
 
 def pause(db: sqlite3.Connection, key: LimitKey, *, paused: bool) -> bool:
     """Pause what a limit is about, or resume it; return whether that changed anything."""
-    row = db.execute(f"SELECT {_LIMIT} FROM limits WHERE kind = ? AND name = ?", key).fetchone()
-    old = _limit(row) if row is not None else Limit(key)
-    _set(db, old, paused=paused)
+    old = _known(db, key)
+    _set(db, replace(old, paused=paused))
     return old.paused != paused
 
 
@@ -228,9 +227,15 @@ def _limit(row: Sequence[Any]) -> Limit:
     return Limit(LimitKey(kind, name), bool(paused), at_once, rate, weight, whole_at)
 
 
-def _set(db: sqlite3.Connection, limit: Limit, *, paused: bool) -> None:
+def _known(db: sqlite3.Connection, key: LimitKey) -> Limit:
+    """Return the limit of a queue, a handler or all; one that holds nothing back where there is none."""
+    row = db.execute(f"SELECT {_LIMIT} FROM limits WHERE kind = ? AND name = ?", key).fetchone()
+    return _limit(row) if row is not None else Limit(key)
+
+
+def _set(db: sqlite3.Connection, limit: Limit) -> None:
     rate = (limit.rate.number, limit.rate.per, limit.rate.burst) if limit.rate is not None else (None, None, None)
-    values = (*limit.key, paused, limit.at_once, *rate, limit.weight, limit.whole_at)
+    values = (*limit.key, limit.paused, limit.at_once, *rate, limit.weight, limit.whole_at)
     db.execute(f"INSERT OR REPLACE INTO limits ({_LIMIT}) VALUES ({', '.join('?' * len(values))})", values)
     neutral = "NOT paused AND at_once IS NULL AND number IS NULL AND weight = 1.0"
     db.execute(f"DELETE FROM limits WHERE kind = ? AND name = ? AND {neutral}", limit.key)
