@@ -126,6 +126,17 @@ async def test_an_instant_that_the_clock_shows_twice_is_run_once(store: Store, c
     assert not set(before) & set(await dues(store, 3))
 
 
+async def test_an_instant_that_was_run_before_its_time_is_passed_over(store: Store, clock: Clock) -> None:
+    """The clock was ahead for a moment: the instants of that moment come again, and are run for already."""
+    await store.put_schedule(schedule("cron", "* * * * * *", "UTC"))
+    clock.ahead = 2.0
+    (early,) = await dues(store, 1)
+    clock.ahead = 0.0
+    later = await dues(store, 3)
+    assert later[-1] > early
+    assert early not in later
+
+
 async def dues(store: Store, count: int) -> list[float]:
     """Return the due times of the next runs."""
     found = []

@@ -132,7 +132,9 @@ class MemorySchedules:
         missed = record.missed_runs + firing.missed
         schedule.record = replace(record, next_due=firing.next_due, missed_runs=missed)
         for at in firing.runs:
-            if not self._place(schedule, at, now) and new.kind == "fixed_delay":
+            # A clock that has been ahead for a moment shows an instant twice.
+            placed = at not in schedule.run_for and self._place(schedule, at, now)
+            if not placed and new.kind == "fixed_delay":
                 following = new.pace.within(due_after(new, schedule.anchor, now))
                 schedule.record = replace(schedule.record, next_due=following)
         return schedule.record.next_due
@@ -140,6 +142,8 @@ class MemorySchedules:
     def _place(self, schedule: _KeptSchedule, at: float, now: float) -> bool:
         """Submit the run for a due time, after the one that waits already; return whether there was room for it."""
         overlap, waiting = schedule.new.pace.overlap, schedule.record.waiting
+        if waiting == at:
+            return False
         if waiting is not None and overlap == "queue" and _has_room(schedule):
             self._fire_waiting(schedule, waiting, now)
             waiting = None

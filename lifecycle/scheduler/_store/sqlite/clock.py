@@ -85,12 +85,12 @@ def set_cron(db: sqlite3.Connection, now: float) -> None:
     ).fetchall()
     for number, rule, timezone, starts, ends, due in rows:
         with suppress(ValueError, ImportError):  # as it is told of when it is due
-            at = cron_due(rule, timezone, Pace(starts=starts, ends=ends), now, partial(_was_run, db, number))
+            at = cron_due(rule, timezone, Pace(starts=starts, ends=ends), now, partial(was_run, db, number))
             if at != due:
                 db.execute("UPDATE schedules SET next_due = ? WHERE id = ?", (at, number))
 
 
-def _was_run(db: sqlite3.Connection, schedule: int, due: float) -> bool:
+def was_run(db: sqlite3.Connection, schedule: int, due: float) -> bool:
     """Return whether there is a job or a run of a schedule for a due time."""
     row = db.execute(
         """

@@ -14,6 +14,7 @@ from ..records import NewJob, NewRun
 from ..rules import Firing, after_pause, anchor_of, due_after, fire, first_due, starting_at
 from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
 from ..terms import Terms
+from .clock import was_run
 from .operations import cancel, cancel_run, insert_job
 from .owners import insert_run
 from .unreadable import Unreadable
@@ -188,7 +189,9 @@ def _fire(
     next_due = firing.next_due
     db.execute("UPDATE schedules SET missed_runs = missed_runs + ? WHERE id = ?", (firing.missed, number))
     for at in firing.runs:
-        if not _place(db, new, number, at, owner, now) and new.kind == "fixed_delay":
+        # A clock that has been ahead for a moment shows an instant twice.
+        placed = not was_run(db, number, at) and _place(db, new, number, at, owner, now)
+        if not placed and new.kind == "fixed_delay":
             next_due = new.pace.within(due_after(new, anchor, now))
     db.execute("UPDATE schedules SET next_due = ? WHERE id = ?", (next_due, number))
 
@@ -196,6 +199,8 @@ def _fire(
 def _place(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> bool:
     """Submit the run for a due time, after the one that waits already; return whether there was room for it."""
     waiting = db.execute("SELECT waiting FROM schedules WHERE id = ?", (number,)).fetchone()[0]
+    if waiting == at:
+        return False
     room = _has_room(db, new, number)
     if room and waiting is not None and new.pace.overlap == "queue":
         _run_waiting(db, new, number, waiting, owner, now)
