@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import urllib.parse
 from collections.abc import Iterable
@@ -108,9 +109,9 @@ def _forms_of(value: str) -> Iterable[str]:
         yield json.dumps(text, ensure_ascii=False)[1:-1]
         yield repr(text)[1:-1]
         yield shlex.quote(text)
-        yield urllib.parse.quote(text, safe="", errors="surrogatepass")
-        yield urllib.parse.quote(text, errors="surrogatepass")
-        yield urllib.parse.quote_plus(text, errors="surrogatepass")
+        for quoted in _percent_encoded(text):
+            yield quoted
+            yield _ESCAPE.sub(lambda escape: escape[0].lower(), quoted)  # as some peers write it
         encoded = text.encode("utf-8", "surrogateescape")
         yield encoded.hex()
         yield encoded.hex().upper()
@@ -118,6 +119,14 @@ def _forms_of(value: str) -> Iterable[str]:
             yield form
             yield form.translate(_URL_SAFE)
 
+
+def _percent_encoded(text: str) -> Iterable[str]:
+    yield urllib.parse.quote(text, safe="", errors="surrogatepass")
+    yield urllib.parse.quote(text, errors="surrogatepass")
+    yield urllib.parse.quote_plus(text, errors="surrogatepass")
+
+
+_ESCAPE: Final = re.compile("%[0-9A-F]{2}")
 
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -268,3 +269,15 @@ def test_what_a_library_logs_during_a_run_holds_no_secret(cli: Cli, monkeypatch:
     assert ended.returncode == 0, ended.stderr
     assert "POST auth=***" in ended.stderr
     assert "s3cr3t" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "quote", [urllib.parse.quote, urllib.parse.quote_plus, lambda text: urllib.parse.quote(text, "")]
+)
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_percent_encoded_secret_is_hidden_whichever_digits_it_is_written_with(quote: Any, lower: bool) -> None:
+    """Peers write %2f as well as %2F."""
+    secrets = Secrets()
+    secrets.read("CASE_TOKEN")
+    url = re.sub("%..", lambda escape: escape[0].lower() if lower else escape[0], quote(SECRET))
+    assert secrets.hide(f"https://x/?key={url}&n=3") == "https://x/?key=***&n=3"
