@@ -10,7 +10,7 @@ from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.messages import Report
 from lifecycle.scheduler._store.records import JobStatus, NewJob, NewRun
 from lifecycle.scheduler._store.run_records import RunFilter
-from lifecycle.scheduler._store.sqlite import again, owners
+from lifecycle.scheduler._store.sqlite import again, entering
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.listing import list_jobs, list_runs
 from lifecycle.scheduler._store.sqlite.operations import report
@@ -50,7 +50,7 @@ async def a_run_again(n: int, laps: Laps) -> None:
     below = [NewJob(f"below{number}", "call", (f"root{number}",)) for number in range(half)]
     with a_path() as path, closing(connect(path, "jobs.sqlite")) as db:
         db.execute("BEGIN")
-        owners.insert_run(db, NewRun("f", "f", "d", "{}", (*roots, *below)), None, 1.0)
+        entering.insert_run(db, NewRun("f", "f", "d", "{}", (*roots, *below)), None, 1.0)
         db.execute("UPDATE jobs SET state = 'failed', finished = 1.0 WHERE unmet = 0")
         db.execute("UPDATE jobs SET state = 'cancelled', finished = 1.0, skipped = 1, unmet = 0 WHERE unmet > 0")
         db.execute("UPDATE runs SET unfinished = 0, finished = 1.0")
@@ -69,7 +69,7 @@ async def lists(n: int, laps: Laps) -> None:
             db.execute("BEGIN")
             for at in range(n):
                 run = NewRun("f" if at % 2 else "g", "f", "d", "{}", (NewJob("a", "call"),))
-                owners.insert_run(db, run, None, 2.0 + at)
+                entering.insert_run(db, run, None, 2.0 + at)
             filters = {
                 "in a rare state": JobFilter(frozenset({JobStatus.FAILED}), limit=10),
                 "of a name": JobFilter(name="good", limit=10),

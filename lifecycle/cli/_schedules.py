@@ -1,4 +1,4 @@
-"""``lifecycle schedules``: look at the schedules in a database, pause, resume, trigger and remove them."""
+"""``lifecycle schedules``: look at the schedules in a database, pause, resume, trigger, change and remove them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from ..scheduler._store.pace import OVERLAPS, Bound, Overlap
 from ..scheduler._store.sqlite.outside import StoreFile
+from ..scheduler._words import overlap_text
 from ._careful import Group
 from ._common import BAD_INPUT, as_json_option, check_there, database, refusing, store_file, unknown
 from .show._lines import complain, say, say_json
@@ -80,6 +82,23 @@ def remove(name: tuple[str, ...], db: Path, as_json: bool) -> None:
     A scheduler whose program, or whose flow's file, has such a schedule makes it again when it is started.
     """
     _change(name, db, StoreFile.remove_schedule, "removed", "removed", as_json)
+
+
+@schedules.command("set")
+@click.argument("name", nargs=-1, required=True)
+@click.option("--max-instances", type=click.IntRange(1), help="How many of its runs may be unfinished at once.")
+@click.option("--overlap", type=click.Choice(OVERLAPS), default="skip", show_default=True, help="Of one more.")
+@database
+@as_json_option
+def set_overlap(name: tuple[str, ...], max_instances: int | None, overlap: Overlap, db: Path, as_json: bool) -> None:
+    """Set how many runs of each schedule NAME go on at once, and what becomes of one more, in place of what it was.
+
+    Without --max-instances there is no bound. A service that is started again, or reads its flows again, says it anew.
+    """
+    if max_instances is None and overlap != "skip":
+        raise click.UsageError("--overlap is for a schedule with --max-instances")
+    bound, text = Bound(max_instances, overlap), overlap_text(max_instances, overlap)
+    _change(name, db, lambda file, one: file.bound_schedule(one, bound), "set", text, as_json)
 
 
 def _change(

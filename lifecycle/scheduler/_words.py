@@ -104,6 +104,8 @@ def sentence(event: Event) -> str | None:
     if event.kind == "run_started":
         state = f"resumed, {data['unfinished']} of {data['jobs']} jobs left" if data["resumed"] else ""
         return f"{data['flow']}: run {event.run_id} {state or 'started with ' + plural(data['jobs'], 'job')}"
+    if event.kind == "run_waiting":
+        return f"{data['flow']}: run {event.run_id} waits until another run of the flow has ended"
     if event.kind == "job_started":
         return f"{event.job}: started" + (f" (attempt {event.attempt})" if (event.attempt or 1) > 1 else "")
     if event.kind == "job_log":
@@ -148,7 +150,12 @@ def overlap_of(schedule: ScheduleRecord) -> str:
         return "-"
     skipped = f", {schedule.skipped_runs:,} skipped" if schedule.skipped_runs else ""
     waits = ", one waits" if schedule.waiting is not None else ""
-    return f"{schedule.max_instances} at once, else {spaced(schedule.overlap)}{skipped}{waits}"
+    return f"{overlap_text(schedule.max_instances, schedule.overlap)}{skipped}{waits}"
+
+
+def overlap_text(max_instances: int | None, overlap: str) -> str:
+    """Return how many go on at once, and what becomes of one more, in words."""
+    return "any number at once" if max_instances is None else f"{max_instances} at once, else {spaced(overlap)}"
 
 
 def next_of(schedule: ScheduleRecord) -> str:

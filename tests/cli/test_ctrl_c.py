@@ -56,6 +56,8 @@ ARGUMENTS = {
     "schedules resume": ["one", "--db", "jobs.sqlite"],
     "schedules trigger": ["one", "--db", "jobs.sqlite"],
     "schedules remove": ["one", "--db", "jobs.sqlite"],
+    "schedules show": ["one", "--db", "jobs.sqlite"],
+    "schedules set": ["one", "--max-instances", "1", "--db", "jobs.sqlite"],
     "limits list": ["--db", "jobs.sqlite"],
     "limits set": ["--limit", "1", "--db", "jobs.sqlite"],
     "limits pause": ["--db", "jobs.sqlite"],

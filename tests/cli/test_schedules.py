@@ -106,7 +106,18 @@ def test_pause_and_resume(cli: Cli) -> None:
     assert {name for name, schedule in listed(cli).items() if schedule["paused"]} == {"clean"}
 
 
-@pytest.mark.parametrize("command", ["pause", "resume", "trigger"])
+def test_the_overlap_is_set_from_outside(cli: Cli) -> None:
+    """In place of what it was; a word alone, without a number, is told."""
+    ended = cli.call("schedules", "set", "clean", "--max-instances", "1", "--overlap", "queue", "--db", "jobs.db")
+    assert (ended.returncode, ended.stdout) == (0, "schedule clean: 1 at once, else queue\n")
+    assert (listed(cli)["clean"]["max_instances"], listed(cli)["clean"]["overlap"]) == (1, "queue")
+    assert cli.call("schedules", "set", "clean", "--overlap", "queue", "--db", "jobs.db").returncode == 2
+    ended = cli.call("schedules", "set", "clean", "--db", "jobs.db")
+    assert (ended.returncode, ended.stdout) == (0, "schedule clean: any number at once\n")
+    assert (listed(cli)["clean"]["max_instances"], listed(cli)["clean"]["overlap"]) == (None, "skip")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "trigger", "set"])
 def test_a_schedule_that_is_not_there_is_told(cli: Cli, command: str) -> None:
     """With exit code 2, and how to see which there are."""
     ended = cli.call("schedules", command, "cleen", "--db", "jobs.db")

@@ -44,6 +44,7 @@ def print_run(run: RunRecord, jobs: Sequence[JobRecord], *, as_json: bool) -> No
         [
             ("run", f"{run.id} {run.flow}"),
             ("state", spaced(run.status.value)),
+            ("waits for", run.waits_for),
             ("params", json.dumps(dict(run.params), ensure_ascii=False) if run.params else None),
             ("begun", moment(run.created)),
             ("finished", moment(run.finished)),

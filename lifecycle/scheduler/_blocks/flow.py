@@ -10,6 +10,7 @@ from .._ground.secrets import secret_problem
 from .._language.params import Param, bind_params
 from .._language.problems import Problems
 from .._store.limits import DEFAULT_QUEUE
+from .._store.pace import UNBOUNDED, Bound
 from .block import Block
 
 
@@ -101,6 +102,7 @@ class Flow:
         jobs: its jobs by name, in the order of the file.
         secrets: the places that use secrets, and the names of those.
         schedule: when it runs by itself while it is served, None for never; not part of the digest.
+        bound: how many of its runs go on at once, and what becomes of one more; not part of the digest either.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Flow:
     jobs: Mapping[str, JobSpec]
     secrets: tuple[tuple[str, str], ...] = ()
     schedule: FlowSchedule | None = None
+    bound: Bound = UNBOUNDED
 
     def bind(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the value of every parameter, from what is given and the defaults.

@@ -133,8 +133,8 @@ class Engine:
         try:
             for attempt in taken:
                 run = attempt.claimed.run_id
-                if run is not None and run not in self.runs.open:
-                    await self.runs.take_up(run)
+                if run is not None:
+                    await self.runs.begin(run)
         except BaseException:
             self._draining = True  # they are given back, not begun: what they belong to is not known
             raise

@@ -117,9 +117,10 @@ class FlowRun(_Awaited[RunOutcome]):
         jobs: the number of its jobs.
         unfinished: how many of them had not ended when it was opened.
         cancelled: whether the whole run was cancelled.
+        waits: whether it waits until other runs of its flow have ended; false once a job of it has been taken.
     """
 
-    __slots__ = ("_cancel", "_scope", "cancelled", "flow", "id", "jobs", "params", "resumed", "unfinished")
+    __slots__ = ("_cancel", "_scope", "cancelled", "flow", "id", "jobs", "params", "resumed", "unfinished", "waits")
 
     def __init__(
         self, flow: Flow, params: Mapping[str, Any], opened: OpenedRun, scope: Scope, cancel: Canceller
@@ -132,6 +133,7 @@ class FlowRun(_Awaited[RunOutcome]):
         self.jobs: int = opened.jobs
         self.unfinished: int = opened.unfinished
         self.cancelled: bool = False
+        self.waits: bool = opened.waits
         self._scope = scope
         self._cancel = cancel
 

@@ -95,6 +95,13 @@ class Runs:
             await self.end(number)  # it was over before it was looked at
         return run
 
+    async def begin(self, number: int) -> None:
+        """Note that a job of a run has been taken, also of one that waited, or was not known here before."""
+        run = self.open.get(number) or await self.take_up(number)
+        if run is not None and run.waits:
+            run.waits = False
+            self._tell("run_started", run)
+
     async def end(self, number: int) -> None:
         """Close what belongs to a run whose jobs have all ended, and forget it."""
         run = self.open.get(number)
@@ -111,10 +118,13 @@ class Runs:
         self.open[run.id] = run
         scope.callback(self.open.pop, run.id, None)
         scope.push_async_callback(self._close, run)
-        data = {"flow": flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
-        self._feed.publish(Event("run_started", run_id=run.id, data=data))
+        self._tell("run_waiting" if run.waits else "run_started", run)
         self._jobs.wake_reconciler()
         return run
+
+    def _tell(self, kind: str, run: FlowRun) -> None:
+        data = {"flow": run.flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}
+        self._feed.publish(Event(kind, run_id=run.id, data=data))
 
     async def _close(self, run: FlowRun) -> None:
         """Give a run its outcome, as the release of its Scope. Jobs that are left make it *interrupted*."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from .._blocks.flow import Flow
 from .._ground.checks import check_integer, check_seconds, wall_time
 from .._ground.text import one_line, shorten
-from .._store.pace import OVERLAPS, Overlap, Pace
+from .._store.pace import OVERLAPS, Bound, Overlap, Pace
 from .._store.records import NewJob, NewRun, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._store.schedule_records import NewSchedule, ScheduleRecord
@@ -71,6 +71,26 @@ class Schedule:
         """
         self._check(await self._accepting().store.resume_schedule(self.name))
 
+    async def set_overlap(
+        self, max_instances: int | None, overlap: Literal["skip", "queue", "cancel_running"] = "skip"
+    ) -> None:
+        """Change how many of its runs go on at once, and what becomes of one more, as for ``Scheduler.schedule``.
+
+        What runs goes on, and so does what waits. Scheduling the name again says it anew.
+
+        Cancellation: it may be changed or not.
+
+        Args:
+            max_instances: how many of its runs may be unfinished at once; None for no bound.
+            overlap: what becomes of one more.
+
+        Raises:
+            LookupError: there is no such schedule any more.
+            TypeError, ValueError: one of them is not right; nothing was changed.
+        """
+        bound = new_bound(max_instances, overlap)
+        self._check(await self._accepting().store.bound_schedule(self.name, bound))
+
     async def trigger(self) -> Job | FlowRun:
         """Submit a run now, besides those that are due, also during a pause; return its job, or the run of its flow.
 
@@ -78,6 +98,7 @@ class Schedule:
 
         Raises:
             LookupError: there is no such schedule any more, or it is of a flow that is not served here.
+            RunConflict: as many runs of its flow go on as its ``max_instances`` allows, whoever has submitted them.
         """
         engine = self._accepting()
         submitted = await engine.store.trigger_schedule(self.name, tuple(engine.runs.flows))
@@ -165,6 +186,20 @@ def new_pace(
     Raises:
         TypeError, ValueError: something of it is not right.
     """
+    bound = new_bound(max_instances, overlap)
+    check_seconds(jitter, "jitter", needed=True)
+    begins, until = wall_time(starts, "starts"), wall_time(ends, "ends")
+    if begins is not None and until is not None and until < begins:
+        raise ValueError("ends comes before starts")
+    return Pace(*bound, float(jitter), begins, until)
+
+
+def new_bound(max_instances: int | None, overlap: Overlap) -> Bound:
+    """Return how many of a schedule's runs go on at once.
+
+    Raises:
+        TypeError, ValueError: something of it is not right.
+    """
     if max_instances is not None:
         check_integer(max_instances, "max_instances", 1, 1_000_000)
     if overlap not in OVERLAPS:
@@ -172,11 +207,7 @@ def new_pace(
         raise kind(f"overlap must be one of {', '.join(OVERLAPS)}, got {overlap!r}")
     if max_instances is None and overlap != "skip":
         raise TypeError("overlap is for a schedule with max_instances")
-    check_seconds(jitter, "jitter", needed=True)
-    begins, until = wall_time(starts, "starts"), wall_time(ends, "ends")
-    if begins is not None and until is not None and until < begins:
-        raise ValueError("ends comes before starts")
-    return Pace(max_instances, overlap, float(jitter), begins, until)
+    return Bound(max_instances, overlap)
 
 
 def _scheduled_run(flow: Flow, args: tuple[Any, ...], settings: Mapping[str, Any]) -> NewRun:

@@ -167,7 +167,7 @@ def check_flow_settings(flow: Flow, args: Sequence[Any], given: Mapping[str, Any
 def new_run(flow: Flow, params: Mapping[str, Any]) -> NewRun:
     """Return the run of a flow with these values of its parameters."""
     jobs = tuple(_flow_job(spec) for spec in flow.jobs.values())
-    return NewRun(flow.name, flow.source, flow.digest, canonical(params), jobs)
+    return NewRun(flow.name, flow.source, flow.digest, canonical(params), jobs, flow.bound)
 
 
 def _flow_job(spec: JobSpec) -> NewJob:

@@ -20,10 +20,11 @@ from .._language.params import Param, read_params
 from .._language.paths import Boundary
 from .._language.problems import Problems
 from .._language.table import NAME, TableReader
+from .._store.pace import UNBOUNDED, Bound
 from .._work.handlers import HandlerTable, registered_handlers
 from .._work.loading import HandlerModuleError, load_handlers
 from .jobs import read_jobs
-from .schedule import read_schedule
+from .schedule import read_overlap, read_schedule
 
 
 def load_flow(
@@ -130,6 +131,7 @@ def _read(
     reading.chain = chain_of(origin.path, reading.chain)
     jobs = read_jobs(reader, params, reading)
     schedule = read_schedule(reader, params)
+    bound = Bound(*read_overlap(reader, "flow"))
     reader.finish()
     return Flow(
         name=name,
@@ -142,12 +144,13 @@ def _read(
         jobs=jobs,
         secrets=tuple(reading.secrets),
         schedule=schedule,
+        bound=bound,
     )
 
 
 def _digest(document: Table, subflows: list[str]) -> str:
-    # The schedule is left out: an unfinished run may go on when only the time of the next one was changed.
-    does = {key: value for key, value in document.items() if key != "schedule"}
+    # An unfinished run may go on when only the time of the next one was changed, or how many may go on beside it.
+    does = {key: value for key, value in document.items() if key not in ("schedule", "max_instances", "overlap")}
     text = json.dumps(does, sort_keys=True) + "".join(subflows)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -172,6 +175,8 @@ def _load_subflow(reader: BlockReader, name: str) -> Flow | None:
             around=reader,
         )
         problems.raise_if_any()
+        if flow.bound != UNBOUNDED:
+            reader.problem("subflow", f"{path.name} has 'max_instances', which is for a flow that runs by itself")
         if any(spec.last or spec.when != "success" or spec.tolerates for spec in flow.jobs.values()):
             reader.problem(
                 "subflow", f"{path.name} has 'finally', 'when' or 'may_fail', which are for the outermost flow"

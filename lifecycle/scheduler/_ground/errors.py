@@ -39,15 +39,17 @@ class StoreBusy(StoreError):
 
 
 class RunConflict(LifecycleError, RuntimeError):
-    """The same flow has an unfinished run in this store that cannot simply be continued.
+    """The same flow has an unfinished run in this store that cannot simply be continued, or as many as go on at once.
 
     Attributes:
         flow_changed: true when the flow has changed since that run began, so that ``fresh=True`` would begin a new one;
             false when another process, or another caller, works on it.
+        run_ids: the numbers of the runs beside which its ``max_instances`` lets none begin; empty for another reason.
     """
 
-    def __init__(self, message: str, *, flow_changed: bool = False) -> None:
+    def __init__(self, message: str, *, flow_changed: bool = False, run_ids: Sequence[int] = ()) -> None:
         self.flow_changed = flow_changed
+        self.run_ids: tuple[int, ...] = tuple(run_ids)
         super().__init__(message)
 
 

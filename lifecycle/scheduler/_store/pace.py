@@ -1,8 +1,12 @@
-"""How a schedule keeps its pace: how many of its runs go on at once, from when to when it is due, and a jitter."""
+"""How many runs go on at once and what becomes of one more; and how a schedule keeps its pace beside that.
+
+The rule is one, for the runs that a schedule has submitted and for the runs of a flow, whoever has.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 Overlap = Literal["skip", "queue", "cancel_running"]
@@ -11,7 +15,42 @@ OVERLAPS: Final[tuple[Overlap, ...]] = ("skip", "queue", "cancel_running")
 """What may become of a due time that comes while as many runs as there may be have not ended."""
 
 OVERTAKEN: Final = "its schedule was due again"
-"""Why a run is cancelled that the next one replaces."""
+"""Why a run is cancelled that the next one of its schedule replaces."""
+
+REPLACED: Final = "replaced by a newer run of its flow"
+
+
+class Bound(NamedTuple):
+    """How many go on at once, and what becomes of one more.
+
+    Attributes:
+        max_instances: how many may have begun and not ended; None for no bound.
+        overlap: what becomes of one more. ``skip``: there is none; ``queue``: it waits until one has ended;
+            ``cancel_running``: the oldest is cancelled, and it waits until that has ended.
+    """
+
+    max_instances: int | None = None
+    overlap: Overlap = "skip"
+
+    def has_room(self, going: int) -> bool:
+        """Return whether one more may begin beside so many."""
+        return self.max_instances is None or going < self.max_instances
+
+    def to_cancel(self, going: Sequence[tuple[int, bool]]) -> list[int]:
+        """Return which of those that go on are to be cancelled, so that one more has room when they have ended.
+
+        Args:
+            going: their numbers, the oldest first, and whether each has been cancelled: once is enough, a second
+                request would end what cleans up after it.
+        """
+        if self.overlap != "cancel_running" or self.max_instances is None:
+            return []
+        ending = sum(cancelled for _, cancelled in going)
+        wanted = [number for number, cancelled in going if not cancelled]
+        return wanted[: max(0, len(going) + 1 - self.max_instances - ending)]
+
+
+UNBOUNDED: Final = Bound()
 
 
 class Pace(NamedTuple):
@@ -31,6 +70,11 @@ class Pace(NamedTuple):
     jitter: float = 0.0
     starts: float | None = None
     ends: float | None = None
+
+    @property
+    def bound(self) -> Bound:
+        """How many of its runs go on at once."""
+        return Bound(self.max_instances, self.overlap)
 
     def start_of(self, name: str, due: float) -> float:
         """Return when the run for a due time starts: the same whichever scheduler asks."""

@@ -11,6 +11,7 @@ from .filters import JobFilter
 from .limit_record import LimitRecord
 from .limits import Limit, LimitKey
 from .messages import Notice, Report
+from .pace import Bound
 from .patience import Trouble
 from .records import (
     Cancelling,
@@ -190,6 +191,9 @@ class Store(Protocol):
 
     async def resume_schedule(self, name: str) -> bool:
         """End a pause; what was due meanwhile is not made up for. Return whether there is such a schedule."""
+
+    async def bound_schedule(self, name: str, bound: Bound) -> bool:
+        """Change how many of a schedule's runs go on at once; return whether there is one."""
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         """Submit a run now, besides those that are due; return what was submitted.

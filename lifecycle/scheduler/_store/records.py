@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from .limits import DEFAULT_QUEUE
+from .pace import UNBOUNDED, Bound
 from .terms import Terms
 
 
@@ -100,6 +101,7 @@ class NewRun:
         digest: changes with the flow's content.
         params: the parameters' values as JSON text, keys sorted.
         jobs: all its jobs.
+        bound: how many runs of the flow go on at once; of the newest run, it is what counts for those that wait.
     """
 
     flow: str
@@ -107,6 +109,7 @@ class NewRun:
     digest: str
     params: str
     jobs: tuple[NewJob, ...]
+    bound: Bound = UNBOUNDED
 
 
 def flow_key(flow: str, digest: str) -> str:
@@ -123,12 +126,14 @@ class OpenedRun:
         resumed: whether it had begun before.
         jobs: the number of its jobs.
         unfinished: how many of them have not ended.
+        waits: whether it waits until other runs of its flow have ended.
     """
 
     run_id: int
     resumed: bool
     jobs: int
     unfinished: int
+    waits: bool = False
 
 
 class StoredRun(NamedTuple):

@@ -16,11 +16,12 @@ class RunRecord:
     Attributes:
         id: its number.
         flow: the flow's name.
-        status: ``running`` while a scheduler works on it, ``interrupted`` while it is unfinished and none does; then
-            how it ended, as its `RunOutcome` says.
+        status: ``pending`` while it waits for other runs of its flow, ``running`` while a scheduler works on it,
+            ``interrupted`` while it is unfinished and none does; then how it ended, as its `RunOutcome` says.
         params: the values of the flow's parameters.
         jobs: how many of its jobs are in which state, by its value; states without a job are left out.
         created, finished: wall-clock times; None for what has not happened.
+        waits_for: which runs of its flow it waits for, in words; None for one that does not wait.
     """
 
     id: int
@@ -30,6 +31,7 @@ class RunRecord:
     jobs: Mapping[str, int]
     created: float
     finished: float | None
+    waits_for: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a plain table."""
@@ -60,7 +62,14 @@ def run_status(jobs: Iterable[EndedJob], *, cancelled: bool) -> JobStatus:
 
 
 RUN_STATES: Final = frozenset(
-    {JobStatus.RUNNING, JobStatus.INTERRUPTED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+    {
+        JobStatus.PENDING,
+        JobStatus.RUNNING,
+        JobStatus.INTERRUPTED,
+        JobStatus.SUCCEEDED,
+        JobStatus.FAILED,
+        JobStatus.CANCELLED,
+    }
 )
 """The states that a run can be in: fewer than a job."""
 

@@ -17,7 +17,7 @@ of a schedule
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .pace import ANY_PACE, Pace
+from .pace import ANY_PACE, UNBOUNDED, Bound, Pace
 from .records import NewJob, NewRun
 
 
@@ -56,6 +56,11 @@ class NewSchedule:
     def flow(self) -> str | None:
         """The name of the flow that it runs, None when it calls a handler."""
         return self.work.flow if isinstance(self.work, NewRun) else None
+
+    @property
+    def flow_bound(self) -> Bound:
+        """How many runs of its flow go on at once, whoever has submitted them."""
+        return self.work.bound if isinstance(self.work, NewRun) else UNBOUNDED
 
     @property
     def calls(self) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from .._ground.text import plural, quote
 from .._ground.times import local_time
 from .limits import Openings
+from .pace import Bound
 
 NAMED: Final = 5
 """Jobs that are named among those that one waits for."""
@@ -55,6 +56,22 @@ def needs_of(unmet: int, names: Sequence[str] = ()) -> str:
         return f"{plural(unmet, 'job')} that it needs"
     more = f" and {unmet - len(names):,} more" if unmet > len(names) else ""
     return f"{', '.join(quote(name, 100) for name in names)}{more}, which it needs"
+
+
+def ends_of(runs: Sequence[int], unowned: Collection[int] = ()) -> str:
+    """Return the runs of its flow that a run waits for; some of them may be *unowned*: no scheduler works on them."""
+    shown = ", ".join(map(str, runs[:NAMED])) + (f" and {len(runs) - NAMED:,} more" if len(runs) > NAMED else "")
+    what = f"run {shown} of its flow to end" if len(runs) == 1 else f"one of the runs {shown} of its flow to end"
+    left = [str(number) for number in runs if number in unowned][:NAMED]
+    return f"{what}; no scheduler works on {', '.join(left)}" if left else what
+
+
+def refused_beside(flow: str, runs: Sequence[int], bound: Bound) -> str:
+    """Return why one more run of a flow is not begun."""
+    of, limit = f"of flow {quote(flow)}", f"and its max_instances is {bound.max_instances}"
+    if len(runs) == 1:
+        return f"run {runs[0]} {of} goes on, {limit}; wait for it, or cancel it"
+    return f"{len(runs)} runs {of} go on, {limit}; wait for one of them, or cancel it"
 
 
 def until(due: float) -> str:

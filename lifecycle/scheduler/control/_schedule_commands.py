@@ -1,11 +1,11 @@
-"""The commands for schedules: list, pause, resume, trigger, remove."""
+"""The commands for schedules: list, pause, resume, trigger, change, remove."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .._engine.job import FlowRun
-from ._arguments import text
+from ._arguments import number, options, text
 from ._commands import CommandError, CommandTable, shown
 from ._encoder import OK, encode
 from ._parser import Words
@@ -25,11 +25,20 @@ async def schedules(session: Session, words: Words) -> bytes:
     return encode(known, session.resp)
 
 
-@commands.command("LC.SCHEDULE", 2, 2)
+@commands.command("LC.SCHEDULE", 2, None)
 async def schedule(session: Session, words: Words) -> bytes:
-    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER|REMOVE: change a schedule, or start a run of it now."""
+    """LC.SCHEDULE name PAUSE|RESUME|TRIGGER|REMOVE|SET [MAX_INSTANCES n] [OVERLAP word]: change it, start a run."""
     handle = session.server.scheduler.schedule_named(text(words[1]))
     wish = words[2].upper()
+    if wish == b"SET":
+        bound = {
+            b"MAX_INSTANCES": lambda word: number(word, "MAX_INSTANCES"),
+            b"OVERLAP": lambda word: text(word).lower(),
+        }
+        await handle.set_overlap(**{"max_instances": None, **options(words[3:], bound)})
+        return OK
+    if len(words) > 3:
+        raise CommandError(f"unexpected {shown(words[3])}")
     if wish == b"TRIGGER":
         work = await handle.trigger()
         return encode({"run" if isinstance(work, FlowRun) else "job": work.id}, session.resp)
@@ -40,5 +49,5 @@ async def schedule(session: Session, words: Words) -> bytes:
     elif wish == b"REMOVE":
         await handle.remove()
     else:
-        raise CommandError(f"expected PAUSE, RESUME, TRIGGER or REMOVE, got {shown(words[2])}")
+        raise CommandError(f"expected PAUSE, RESUME, TRIGGER, REMOVE or SET, got {shown(words[2])}")
     return OK

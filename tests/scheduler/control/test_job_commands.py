@@ -163,7 +163,7 @@ WRONG = {
         "SINCE",
         "2026-11-30",
     ): "SINCE: expected seconds since 1970, or ISO 8601 with an offset, got ",
-    ("LC.RUNS", "STATUS", "pending"): "status: a run is never pending; there are cancelled, ",
+    ("LC.RUNS", "STATUS", "skipped"): "status: a run is never skipped; there are cancelled, ",
     ("LC.RUN", "99", "WAIT"): "there is no run 99 in the store",
 }
 

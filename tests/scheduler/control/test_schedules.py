@@ -39,8 +39,27 @@ async def test_schedules_are_told_of_paused_resumed_and_triggered(tmp_path: Path
             assert await client.execute_command("LC.SCHEDULE", "rounds", "TRIGGER") == {"run": 1}
             with pytest.raises(redis.ResponseError, match="there is no schedule 'lost'"):
                 await client.execute_command("LC.SCHEDULE", "lost", "TRIGGER")
-            with pytest.raises(redis.ResponseError, match="expected PAUSE, RESUME, TRIGGER or REMOVE, got 'STOP'"):
+            with pytest.raises(redis.ResponseError, match="expected PAUSE, RESUME, TRIGGER, REMOVE or SET, got 'STOP'"):
                 await client.execute_command("LC.SCHEDULE", "calls", "STOP")
+            words = ("MAX_INSTANCES", "2", "overlap", "Queue")
+            assert await client.execute_command("LC.SCHEDULE", "calls", "set", *words) == "OK"
+            calls, _ = await client.execute_command("LC.SCHEDULES")
+            assert (calls["max_instances"], calls["overlap"]) == (2, "queue")
+            for wrong, says in [
+                (("OVERLAP", "queue"), "is for a schedule with max_instances"),
+                (("MAX_INSTANCES", "0"), "max_instances must be an integer from 1"),
+                (("MAX_INSTANCES", "1", "OVERLAP", "both"), "overlap must be one of skip, queue, cancel_running"),
+                (("LIMIT", "1"), "unknown option 'LIMIT'"),
+            ]:
+                with pytest.raises(redis.ResponseError, match=says):
+                    await client.execute_command("LC.SCHEDULE", "calls", "SET", *wrong)
+            assert (await scheduler.schedule_named("calls").record()).max_instances == 2
+            assert await client.execute_command("LC.SCHEDULE", "calls", "SET") == "OK"
+            assert "max_instances" not in (await client.execute_command("LC.SCHEDULES"))[0]
+            with pytest.raises(redis.ResponseError, match="there is no schedule 'lost'"):
+                await client.execute_command("LC.SCHEDULE", "lost", "SET", "MAX_INSTANCES", "1")
+            with pytest.raises(redis.ResponseError, match="unexpected 'NOW'"):
+                await client.execute_command("LC.SCHEDULE", "calls", "PAUSE", "NOW")
             assert await client.execute_command("LC.SCHEDULE", "calls", "REMOVE") == "OK"
             assert [one["name"] for one in await client.execute_command("LC.SCHEDULES")] == ["rounds"]
             with pytest.raises(redis.ResponseError, match="there is no schedule 'calls'"):

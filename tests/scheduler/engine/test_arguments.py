@@ -89,8 +89,8 @@ WRONG: dict[str, tuple[type[Exception], str, Call]] = {
     "time of runs": (ValueError, "until comes before since", lambda s: s.runs.list(since=5.0, until=3.0)),
     "state of a run": (
         ValueError,
-        "a run is never pending; there are cancelled, failed, interrupted, running, succeeded",
-        lambda s: s.runs.list(status=JobStatus.PENDING),
+        "a run is never skipped; there are cancelled, failed, interrupted, pending, running, succeeded",
+        lambda s: s.runs.list(status=JobStatus.SKIPPED),
     ),
 }
 

@@ -102,7 +102,7 @@ def test_a_flow_with_everything_is_right() -> None:
         ('name = "a b"\n[blocks.a]\nsleep = 1', "flow.toml: name: expected letters"),
         ("nam = 'x'\n[blocks.a]\nsleep = 1", "flow.toml: nam: unknown key; did you mean 'name'?"),
         ("handlers = 'x.py'\n[blocks.a]\nsleep = 1", "flow.toml: handlers: there is no file"),
-        ("handlers = 'no.such'\n[blocks.a]\nsleep = 1", "flow.toml: handlers: no.such could not be loaded"),
+        ("handlers = 'no.such'\n[blocks.a]\nsleep = 1", "flow.toml: handlers: there is no module no.such; is it"),
         # blocks
         ("[blocks]\na = 1", "flow.toml: blocks.a: expected a block (a table), got 1"),
         ('[blocks."a b"]\nsleep = 1', "flow.toml: blocks.a b: expected a name"),

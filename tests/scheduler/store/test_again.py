@@ -18,7 +18,7 @@ from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.revival import NOTES, Revived
-from lifecycle.scheduler._store.sqlite import again, claiming, operations, owners
+from lifecycle.scheduler._store.sqlite import again, claiming, entering, operations
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
@@ -370,7 +370,7 @@ async def test_many_that_were_skipped_cost_in_proportion(new_file: MakeFile) -> 
         db = new_file()
         roots = [NewJob(f"root{number}", "call") for number in range(size)]
         below = [NewJob("below", "call", tuple(root.name for root in roots)), NewJob("last", "call", ("below",))]
-        owners.insert_run(db, NewRun("f", "f", "d", "{}", (*roots, *below)), 1, 0.0)
+        entering.insert_run(db, NewRun("f", "f", "d", "{}", (*roots, *below)), 1, 0.0)
         for claimed in claiming.claim(db, 1, size, 1.0).jobs:
             operations.finish(db, claimed.id, claimed.attempt, BAD, 2.0)
         found: list[Revived | None] = []

@@ -17,7 +17,7 @@ import pytest
 
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.records import FINAL, Ending, NewJob, NewRun, flow_key
-from lifecycle.scheduler._store.sqlite import admission, again, claiming, operations, owners, sweeping, upkeep
+from lifecycle.scheduler._store.sqlite import admission, again, claiming, entering, operations, owners, sweeping, upkeep
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.terms import Terms
 
@@ -107,7 +107,7 @@ class Program:
             when = self.random.choice(["success", "success", "always", "failure"]) if needs else "success"
             tolerates = tuple(need for need in needs if self.random.random() < 0.2)
             jobs.append(NewJob(f"j{number}", "call", needs=needs, when=when, tolerates=tolerates))
-        run = owners.insert_run(self.db, NewRun("f", "f", "d", "{}", tuple(jobs)), self.owner(), self.now).run_id
+        run = entering.insert_run(self.db, NewRun("f", "f", "d", "{}", tuple(jobs)), self.owner(), self.now).run_id
         ids = dict(self.db.execute("SELECT name, id FROM jobs WHERE run = ?", (run,)).fetchall())
         for job in jobs:
             needed, tolerated = tuple(ids[need] for need in job.needs), frozenset(ids[need] for need in job.tolerates)

@@ -12,7 +12,7 @@ import pytest
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.limits import EVERYTHING
 from lifecycle.scheduler._store.records import Ending, JobStatus, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite import claiming, operations, owners, views
+from lifecycle.scheduler._store.sqlite import claiming, entering, operations, owners, views
 from lifecycle.scheduler._store.sqlite.crashes import held_back
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.listing import list_jobs
@@ -66,7 +66,7 @@ def test_roots_that_fail_over_one_chain_do_not_each_walk_down_all_of_it(new_file
         roots = [NewJob(f"root{number}", "call") for number in range(size)]
         needs = [tuple(root.name for root in roots), *((f"below{number}",) for number in range(size - 1))]
         chain = [NewJob(f"below{number}", "call", needed) for number, needed in enumerate(needs)]
-        owners.insert_run(db, NewRun("f", "f", "d", "{}", (*roots, *chain)), 1, 0.0)
+        entering.insert_run(db, NewRun("f", "f", "d", "{}", (*roots, *chain)), 1, 0.0)
         taken.append(steps(db, lambda db=db, size=size: fail_all(db, size)))  # type: ignore[misc]
         assert db.execute("SELECT unfinished FROM runs").fetchone() == (0,)
     assert taken[1] < 20 * taken[0], taken

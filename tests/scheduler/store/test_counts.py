@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.retention import Retention
-from lifecycle.scheduler._store.sqlite import again, claiming, operations, owners
+from lifecycle.scheduler._store.sqlite import again, claiming, entering, operations, owners
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.sweeping import Sweeper
 
@@ -27,7 +27,7 @@ PAY = {"handler": "h", "args": []}
 def add_run(db: sqlite3.Connection, pick: Pick) -> None:
     """Put in a run of three jobs, each of which needs the one before."""
     jobs = (NewJob("a", "call"), NewJob("b", "call", ("a",)), NewJob("c", "call", ("b",)))
-    owners.insert_run(db, NewRun("f", "f", "d", "{}", jobs), 1, 0.0)
+    entering.insert_run(db, NewRun("f", "f", "d", "{}", jobs), 1, 0.0)
 
 
 def finish(db: sqlite3.Connection, pick: Pick) -> None:

@@ -15,7 +15,7 @@ from lifecycle.scheduler import JobRecord, JobStatus
 from lifecycle.scheduler._store.filters import JobFilter, job_filter
 from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.records import NewJob, NewRun
-from lifecycle.scheduler._store.sqlite import listing, owners
+from lifecycle.scheduler._store.sqlite import entering, listing
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.listing import list_jobs
 from lifecycle.scheduler._store.sqlite.operations import insert_job
@@ -37,7 +37,7 @@ def fill(db: sqlite3.Connection, chance: random.Random, jobs: int) -> None:
         if chance.random() < 0.2:
             names = chance.sample("abcd", 3)
             run = NewRun(chance.choice("fg"), "f", "d", "{}", tuple(NewJob(name, "call") for name in names))
-            owners.insert_run(db, run, None, float(at))
+            entering.insert_run(db, run, None, float(at))
         else:
             insert_job(db, NewJob(chance.choice("abc"), "call"), None, None, float(at))
     numbers = [number for (number,) in db.execute("SELECT id FROM jobs")]
@@ -116,7 +116,7 @@ MANY: dict[str, tuple[JobFilter, Callable[[JobRecord], bool]]] = {
 def test_a_list_costs_what_it_returns(db: sqlite3.Connection, name: str) -> None:
     """Not what else is in the file: every row takes some ten instructions at least."""
     wanted, right = MANY[name]
-    owners.insert_run(db, NewRun("f", "f", "d", "{}", tuple(NewJob(one, "call") for one in "ab")), None, 1.0)
+    entering.insert_run(db, NewRun("f", "f", "d", "{}", tuple(NewJob(one, "call") for one in "ab")), None, 1.0)
     insert_job(db, NewJob("rare", "call"), None, None, 2.0)
     for at in range(COMMON):
         insert_job(db, NewJob("common", "call"), None, None, float(at))

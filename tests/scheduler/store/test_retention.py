@@ -13,7 +13,7 @@ import pytest
 from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.retention import Retention
-from lifecycle.scheduler._store.sqlite import claiming, operations, owners
+from lifecycle.scheduler._store.sqlite import claiming, entering, operations
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.sweeping import PAUSE, REST, ROWS, RUN_GRACE, Sweeper
 
@@ -91,7 +91,7 @@ def test_what_has_not_ended_stays(db: sqlite3.Connection) -> None:
 def test_the_jobs_of_a_run_go_together_with_it_when_it_has_ended(db: sqlite3.Connection, tmp_path: Path) -> None:
     """Its outputs are needed until then, and by those who waited for it a little longer."""
     run = NewRun("f", "f.toml", "d", "{}", (NewJob("a", "call"), NewJob("b", "call", ("a",))))
-    owners.open_run(db, tmp_path / "jobs.sqlite", run, 1, 0.0, resume=False, fresh=False)
+    entering.open_run(db, tmp_path / "jobs.sqlite", run, 1, 0.0, resume=False, fresh=False)
     (a,) = claiming.claim(db, 1, 9, 0.0).jobs
     operations.finish(db, a.id, 1, OK, 0.0)
     assert Sweeper(Retention(1.0, 0)).turn(db, 1_000.0) == 0

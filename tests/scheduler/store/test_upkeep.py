@@ -142,7 +142,7 @@ async def test_a_run_that_goes_on_is_not_purged(tmp_path: Path) -> None:
         ("UPDATE jobs SET finished = NULL WHERE state = 'failed'", "is failed, and its own end says otherwise"),
         ("UPDATE ended SET jobs = 9 WHERE state = 'failed'", "9 jobs are counted as failed, and 2 are"),
         ("UPDATE jobs SET owner = 99 WHERE state = 'pending'", "belongs to scheduler 99"),
-        ("UPDATE jobs SET unmet = 5 WHERE state = 'pending'", "5 jobs which it needs have not ended, and 0"),
+        ("UPDATE jobs SET unmet = 5 WHERE state = 'pending'", "5 others, and it does for 0"),
     ],
 )
 def test_a_check_finds_what_does_not_fit(store: SqliteUpkeep, tmp_path: Path, damage: str, said: str) -> None:

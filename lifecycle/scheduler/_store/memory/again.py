@@ -38,7 +38,7 @@ def revive(
         _wait_again(job)
     waiting = {job.id: job for one in again.values() for job in (one, *one.dependants) if not job.status.final}
     for job in waiting.values():
-        job.unmet = sum(1 for need in job.needs() if not need.status.final) + (job.predecessor is not None)
+        job.unmet = sum(1 for need in job.needs() if not need.status.final) + (job.predecessor is not None) + job.held
         blocking = [need for need in job.needs() if need.ended_badly and need.new.name not in job.new.tolerates]
         job.blocked = skip_reason(blocking[0].new.name, blocking[0].status) if blocking else None
         job.trouble = any(need.status.final and (need.ended_badly or need.trouble) for need in job.needs())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from ..limits import Openings
@@ -14,7 +14,7 @@ from ..revival import whole_log
 from ..run_records import RunRecord, run_status
 from ..skipping import unrun
 from ..terms import NO_TERMS, Terms
-from ..waiting import NAMED, needs_of, until, worker_or_limit
+from ..waiting import NAMED, ends_of, needs_of, until, worker_or_limit
 from .ready import Place
 
 
@@ -73,6 +73,11 @@ class KeptJob:
         return says_so and not any(job.wants_success_of(self) for job in below)
 
     @property
+    def held(self) -> int:
+        """What it waits for with its whole run: 1, or 0."""
+        return int(self.run is not None and self.run.behind is not None)
+
+    @property
     def runs_anyway(self) -> bool:
         """Whether it runs although something above it has failed."""
         return self.new.when != "success"
@@ -104,6 +109,18 @@ class KeptRun:
     jobs: dict[str, KeptJob] = field(default_factory=dict)
     unfinished: int = 0
     cancelled: bool = False
+    behind: Collection[int] | None = None  # the runs of its flow that it waits for
+
+    def called_off(self, *, once: bool = False) -> list[KeptJob]:
+        """Return which jobs a request to cancel it is about.
+
+        Those that run ``always`` only by the second, which is none if *once* is enough, or when nothing has begun.
+        """
+        if once and self.cancelled:
+            return []
+        everything = self.cancelled or self.behind is not None
+        self.cancelled = True
+        return [job for job in self.jobs.values() if everything or job.new.when != "always"]
 
     @property
     def status(self) -> JobStatus | None:
@@ -127,9 +144,10 @@ def told_of(job: KeptJob, reason: str) -> Skipped:
 
 def record_of_run(run: KeptRun) -> RunRecord:
     counts = Counter(job.status.value for job in run.jobs.values())
-    status = run.status or JobStatus.RUNNING
+    waits_for = None if run.behind is None else ends_of([*run.behind])
+    status = run.status or (JobStatus.RUNNING if run.behind is None else JobStatus.PENDING)
     finished = None if run.unfinished else max(job.finished or 0.0 for job in run.jobs.values())
-    return RunRecord(run.id, run.new.flow, status, json.loads(run.new.params), counts, run.created, finished)
+    return RunRecord(run.id, run.new.flow, status, json.loads(run.new.params), counts, run.created, finished, waits_for)
 
 
 def skip_of(job: KeptJob) -> Skipped | None:
@@ -178,6 +196,8 @@ def record_of_job(job: KeptJob, openings: Openings) -> JobRecord:
 def _waits_for(job: KeptJob, openings: Openings) -> str | None:
     if job.status is not JobStatus.PENDING:
         return None
+    if job.run is not None and job.run.behind is not None:
+        return ends_of([*job.run.behind])
     if job.unmet:
         needed = [need.new.name for need in job.needs() if need.status not in FINAL]
         return needs_of(job.unmet, needed[:NAMED])

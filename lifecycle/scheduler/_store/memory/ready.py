@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..lanes import Head, Shares, choose
@@ -86,6 +87,16 @@ class ReadyJobs:
             self.add(place)
 
     def put_limit(self, new: Limit) -> None:
+        """Set a limit in the place of that which was; see `Limit.in_place_of`."""
+        self._put_limit(new.in_place_of(self.limit(new.key)))
+
+    def pause(self, key: LimitKey, paused: bool) -> bool:
+        """Pause what a limit is about, or resume it; return whether that changed anything."""
+        old = self.limit(key)
+        self._put_limit(replace(old, paused=paused))
+        return old.paused != paused
+
+    def _put_limit(self, new: Limit) -> None:
         """Set a limit; one that holds nothing back is dropped."""
         if new.neutral:
             self._limits.pop(new.key, None)

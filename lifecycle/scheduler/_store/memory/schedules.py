@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..pace import OVERTAKEN
+from ..._ground.errors import RunConflict
+from ..pace import OVERTAKEN, Bound
 from ..records import NewJob, NewRun
 from ..rules import after_pause, anchor_of, cron_due, due_after, due_after_set_back, fire, first_due, starting_at
 from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
@@ -29,12 +30,17 @@ class MemorySchedules:
 
     Args:
         submit: submits a job or a run.
-        call_off: cancels it, now or soon.
+        call_off: cancels it, now or soon; again it does nothing.
+        waits: whether a run waits for others of its flow.
     """
 
     def __init__(
-        self, submit: Callable[[NewJob | NewRun], Submitted], call_off: Callable[[Submitted, str], object]
+        self,
+        submit: Callable[[NewJob | NewRun], Submitted],
+        call_off: Callable[[Submitted, str], object],
+        waits: Callable[[int], bool],
     ) -> None:
+        self._waits = waits
         self._submit = submit
         self._call_off = call_off
         self._schedules: dict[str, _KeptSchedule] = {}
@@ -92,6 +98,15 @@ class MemorySchedules:
         schedule.record = replace(schedule.record, paused=False, next_due=due)
         return True
 
+    def set_bound(self, name: str, bound: Bound) -> bool:
+        """Change how many of its runs go on at once."""
+        schedule = self._schedules.get(name)
+        if schedule is None:
+            return False
+        schedule.new = replace(schedule.new, pace=schedule.new.pace._replace(**bound._asdict()))
+        schedule.record = replace(schedule.record, **bound._asdict())
+        return True
+
     def trigger(self, name: str, flows: Collection[str]) -> Submitted | None:
         """Submit a run now, besides those that are due; none of a flow that is not among the *flows*."""
         schedule = self._schedules.get(name)
@@ -140,19 +155,20 @@ class MemorySchedules:
         return schedule.record.next_due
 
     def _place(self, schedule: _KeptSchedule, at: float, now: float) -> bool:
-        """Submit the run for a due time, after the one that waits already; return whether there was room for it."""
-        overlap, waiting = schedule.new.pace.overlap, schedule.record.waiting
+        """Submit the run for a due time, after the one that waits already; return whether it was submitted."""
+        bound, waiting = schedule.new.pace.bound, schedule.record.waiting
         if waiting == at:
             return False
-        if waiting is not None and overlap == "queue" and _has_room(schedule):
+        if waiting is not None and bound.overlap == "queue" and _has_room(schedule):
             self._fire_waiting(schedule, waiting, now)
             waiting = None
         room = _has_room(schedule)
         if room and waiting is None:
-            self._fire(schedule, at, now)
-            return True
-        if not room and overlap == "cancel_running":
-            self._call_off(next(iter(schedule.unfinished)), OVERTAKEN)
+            return self._fire(schedule, at, now)
+        if not room:
+            unfinished = list(schedule.unfinished)
+            for place in bound.to_cancel([(place, False) for place in range(len(unfinished))]):
+                self._call_off(unfinished[place], OVERTAKEN)
         self._hold(schedule, at)
         return False
 
@@ -160,12 +176,21 @@ class MemorySchedules:
         schedule.record = replace(schedule.record, waiting=None)
         self._fire(schedule, at, now)
 
-    def _fire(self, schedule: _KeptSchedule, at: float, now: float) -> None:
-        last = self._run(schedule, starting_at(schedule.new, at, now))
+    def _fire(self, schedule: _KeptSchedule, at: float, now: float) -> bool:
+        """Submit a run for a due time, and return whether its flow lets it begin, or wait: one of each at most."""
+        try:
+            bound = schedule.new.flow_bound
+            if bound.overlap == "queue" and any(self._waits(one.run) for one in schedule.unfinished if one.run):
+                raise RunConflict("one run of the schedule waits")
+            last = self._run(schedule, starting_at(schedule.new, at, now))
+        except RunConflict:
+            self._skip(schedule, schedule.new.flow_bound)
+            return False
         record = schedule.record
         schedule.run_for.append(at)
         last_job, last_run = last.job or record.last_job, last.run or record.last_run
         schedule.record = replace(record, last_due=at, last_job=last_job, last_run=last_run, runs=record.runs + 1)
+        return True
 
     def _run(self, schedule: _KeptSchedule, work: NewJob | NewRun) -> Submitted:
         submitted = self._submit(work)
@@ -177,10 +202,16 @@ class MemorySchedules:
         """Let a due time wait, or skip it, because as many runs as there may be have not ended."""
         pace, record = schedule.new.pace, schedule.record
         held, skips = pace.held(record.waiting, at)
+        schedule.record = replace(schedule.record, waiting=held)
         if skips:
-            extra = {"schedule": record.name, "max_instances": pace.max_instances, "overlap": pace.overlap}
-            logger.info("run of a schedule skipped", extra=extra)
-        schedule.record = replace(schedule.record, waiting=held, skipped_runs=record.skipped_runs + skips)
+            self._skip(schedule, pace.bound)
+
+    def _skip(self, schedule: _KeptSchedule, bound: Bound) -> None:
+        """Count a run that there is not, because of the bound of the schedule, or of its flow."""
+        record = schedule.record
+        extra = {"schedule": record.name, "max_instances": bound.max_instances, "overlap": bound.overlap}
+        logger.info("run of a schedule skipped", extra=extra)
+        schedule.record = replace(record, skipped_runs=record.skipped_runs + 1)
 
     def ended(self, work: Submitted, now: float) -> bool:
         """Let a fixed delay begin, and make room: what was submitted has ended. Return whether it was a schedule's."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 from ..._ground.bridge import Bell
 from ..._ground.errors import RunConflict
@@ -15,6 +14,7 @@ from ..filters import JobFilter
 from ..limit_record import LimitRecord
 from ..limits import Limit, LimitKey
 from ..messages import Notice, Report
+from ..pace import Bound
 from ..patience import Trouble
 from ..records import (
     ALONE,
@@ -43,6 +43,7 @@ from ..waiting import LeftWork
 from . import views
 from .admission import admit
 from .again import revive
+from .instances import MemoryInstances
 from .kept import KeptJob, KeptRun, record_of_job, skip_of, start, told_of
 from .line import Line
 from .ready import Place, ReadyJobs
@@ -68,7 +69,8 @@ class MemoryStore:
         self._started: dict[int, Place] = {}  # where those stood that run
         self._ready = ReadyJobs(lambda number: self._jobs[number].place, self._started.values)
         self._delayed: Line[tuple[float, int]] = Line()
-        self._schedules = MemorySchedules(self._submit, self._call_off)
+        self._instances = MemoryInstances(self._call_off, self._wait_or_ready)
+        self._schedules = MemorySchedules(self._submit, self._call_off, lambda run: self._runs[run].behind is not None)
         self._terms = MemoryTerms()
         self._bell = Bell()
         self._latest = 0.0  # the wall clock, when it was looked at last
@@ -82,6 +84,7 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Drop everything. Idempotent."""
         self._schedules.clear()
+        self._instances.clear()
         self._jobs.clear()
         self._runs.clear()
         self._started.clear()
@@ -102,9 +105,9 @@ class MemoryStore:
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
         """Store a run; there is never an old one to take over, only one that goes on."""
         same = (other for other in self._runs.values() if (other.new.flow, other.new.params) == (run.flow, run.params))
-        if resume and any(other.unfinished for other in same):
+        if resume and run.bound.max_instances is None and any(other.unfinished for other in same):
             raise RunConflict(f"{run.source}: a run of {run.flow!r} with these parameters is going on; wait for it")
-        return OpenedRun(self._add_run(run).id, False, len(run.jobs), len(run.jobs))
+        return views.stored_run(self._add_run(run)).opened
 
     async def adopt_runs(self, flow: str, digest: str) -> LeftRuns:
         return LeftRuns()
@@ -118,7 +121,8 @@ class MemoryStore:
             self._delayed.pop()
             self._make_ready(self._jobs[first[1]])
         chosen, opens = self._ready.choose(limit, now)
-        claimed = tuple(self._start(self._jobs[number], now) for number in chosen)
+        self._started |= {number: self._jobs[number].place for number in chosen}
+        claimed = tuple(start(self._jobs[number], now) for number in chosen)
         return Claims(claimed, min((at for at in (first and first[0], opens) if at is not None), default=None))
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
@@ -160,8 +164,7 @@ class MemoryStore:
     async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
         given = []
         for claimed in jobs:
-            job = self._running(claimed.id, claimed.attempt)
-            if job is not None:
+            if (job := self._running(claimed.id, claimed.attempt)) is not None:
                 job.status, job.attempt, job.due = JobStatus.PENDING, job.attempt - 1, 0.0
                 del self._started[job.id]
                 self._ready.give_back(job.place, ready=not job.unmet)  # what it needs may have been repeated meanwhile
@@ -200,10 +203,11 @@ class MemoryStore:
 
     async def revive_jobs(self, jobs: Collection[int], known: Collection[str], *, force: bool) -> Revived:
         """Let jobs wait again that have ended and are not forgotten: those of a run that goes on."""
-        found = {number: views.find(self._jobs, self._runs, number) for number in jobs}
+        found = {number: self._instances.revivable(views.find(self._jobs, self._runs, number)) for number in jobs}
         revived, waiting, again = revive(found, force)
         self._jobs = dict(sorted((self._jobs | {job.id: job for job in again}).items()))  # by number, as all are
         for job in again:
+            self._instances.reopened(job.run)
             job.expires = None
             self._terms.hold(job.id, None if job.terms.key in self._terms.keys else job.terms.key, None)
         for job in waiting:
@@ -219,8 +223,7 @@ class MemoryStore:
         return await self.revive_jobs([job.id for job in run.jobs.values() if job.ended_badly], known, force=False)
 
     async def cancel(self, job_id: int, reason: str, now: float) -> Cancelling:
-        job = self._jobs.get(job_id)
-        if job is None:
+        if (job := self._jobs.get(job_id)) is None:
             return Cancelling(found=False)
         before = job.status
         if before.final or before is JobStatus.RUNNING:
@@ -230,8 +233,7 @@ class MemoryStore:
     async def cancel_run(self, run_id: int, reason: str, now: float) -> tuple[Settled, tuple[int, ...]]:
         if (run := self._runs.get(run_id)) is None:
             return Settled(False, run_id), ()
-        wanted = [job for job in run.jobs.values() if run.cancelled or job.new.when != "always"]
-        run.cancelled = True
+        wanted = run.called_off()
         ended = [job for job in wanted if job.status in (JobStatus.PENDING, JobStatus.INTERRUPTED)]
         for job in ended:
             self._leave(job, JobStatus.CANCELLED, reason, now)
@@ -242,8 +244,7 @@ class MemoryStore:
         return Settled(True, run_id, tuple(skipped), bool(ended) and run.unfinished == 0), running
 
     async def set_priority(self, job_id: int, priority: int) -> bool:
-        job = self._jobs.get(job_id)
-        if job is None or job.status is not JobStatus.PENDING:
+        if (job := self._jobs.get(job_id)) is None or job.status is not JobStatus.PENDING:
             return False
         self._place(job, priority)
         return True
@@ -317,6 +318,10 @@ class MemoryStore:
         self._bell.ring()
         return self._schedules.resume(name, time.time())
 
+    async def bound_schedule(self, name: str, bound: Bound) -> bool:
+        self._bell.ring()
+        return self._schedules.set_bound(name, bound)
+
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return self._schedules.trigger(name, flows)
 
@@ -324,14 +329,12 @@ class MemoryStore:
         return self._ready.records()
 
     async def put_limit(self, new: Limit) -> None:
-        self._ready.put_limit(new.in_place_of(self._ready.limit(new.key)))
+        self._ready.put_limit(new)
         self._bell.ring()
 
     async def pause(self, key: LimitKey, *, paused: bool) -> bool:
-        old = self._ready.limit(key)
-        self._ready.put_limit(replace(old, paused=paused))
         self._bell.ring()
-        return old.paused != paused
+        return self._ready.pause(key, paused)
 
     def upkeep(self) -> None:
         return None
@@ -341,30 +344,31 @@ class MemoryStore:
             del self._runs[run_id]
 
     def _submit(self, work: NewJob | NewRun) -> Submitted:
-        if isinstance(work, NewRun):
-            return Submitted(run=self._add_run(work).id)
-        return Submitted(job=self.add(work).id)
+        return Submitted(run=self._add_run(work).id) if isinstance(work, NewRun) else Submitted(self.add(work).id)
 
     def _call_off(self, work: Submitted, reason: str) -> None:
-        jobs = [self._jobs[work.job]] if work.job is not None else list(self._runs[work.run or 0].jobs.values())
+        jobs = [self._jobs[work.job]] if work.job is not None else self._runs[work.run or 0].called_off(once=True)
         self._terms.call_off(jobs, self.end, time.time(), reason)
+        self._bell.ring()  # there are notices
 
     def _add_run(self, new: NewRun) -> KeptRun:
+        self._instances.make_room(new)
         run = KeptRun(next(self._run_numbers), new, time.time(), unfinished=len(new.jobs))
         self._runs[run.id] = run
         for job in new.jobs:
-            run.jobs[job.name] = self.add(job, run=run)
+            run.jobs[job.name] = self.add(job, int(new.bound.max_instances is not None), run)
         for job in new.jobs:
             for needed in job.needs:
                 run.jobs[needed].dependants.append(run.jobs[job.name])
+        self._instances.enter(run)
         return run
 
     def add(self, new: NewJob, unmet: int = 0, run: KeptRun | None = None) -> KeptJob:
-        """Keep a job that waits for so many others."""
+        """Keep a job that waits for so many things beside the jobs of its run."""
         now = time.time()
         number = next(self._numbers)
         place = Place(new.queue, new.handler, (-new.priority, number))
-        job = KeptJob(number, new, place, run, now, unmet or len(new.needs))
+        job = KeptJob(number, new, place, run, now, unmet + len(new.needs))
         self._jobs[job.id] = job
         if new.terms is not None:
             job.expires = new.terms.expiry(now)
@@ -388,10 +392,6 @@ class MemoryStore:
         self._ready.add(job.place)
         self._bell.ring()
 
-    def _start(self, job: KeptJob, now: float) -> Claimed:
-        self._started[job.id] = job.place
-        return start(job, now)
-
     def _running(self, job_id: int, attempt: int) -> KeptJob | None:
         job = self._jobs.get(job_id)
         return job if job is not None and job.status is JobStatus.RUNNING and job.attempt == attempt else None
@@ -414,6 +414,7 @@ class MemoryStore:
                 job.run.unfinished -= 1
                 if not job.run.unfinished:
                     self._schedules.ended(Submitted(run=job.run.id), now)
+                    self._instances.ended(job.run)
 
     def end(self, job: KeptJob, status: JobStatus, error: str | None, now: float) -> Settled:
         """End a job, and settle what follows."""
@@ -437,13 +438,13 @@ class MemoryStore:
                     dependant.trouble |= reason is not None or above.trouble
                 if not tolerant:
                     dependant.blocked = dependant.blocked or reason
-                if dependant.unmet or dependant.status is JobStatus.RUNNING:
+                if dependant.unmet != dependant.held or dependant.status is JobStatus.RUNNING:
                     continue
                 if (skip := skip_of(dependant)) is not None:
                     self._leave(dependant, skip.status, skip.reason, now)
                     dependant.skipped = True
                     skipped.append(skip)
                     ended.append((dependant, dependant.blocked))
-                else:
+                elif not dependant.unmet:
                     self._wait_or_ready(dependant, now)
         return tuple(sorted(skipped, key=lambda skip: skip.id))

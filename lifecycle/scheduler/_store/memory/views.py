@@ -52,7 +52,8 @@ def _newest_first(known: dict[int, KeptJob], kept: dict[int, KeptRun]) -> Iterat
 
 def stored_run(run: KeptRun) -> StoredRun:
     """Return what is known of a run."""
-    new, opened = run.new, OpenedRun(run.id, run.unfinished < len(run.jobs), len(run.jobs), run.unfinished)
+    new, jobs = run.new, len(run.jobs)
+    opened = OpenedRun(run.id, run.unfinished < jobs, jobs, run.unfinished, run.behind is not None)
     return StoredRun(new.flow, flow_key(new.flow, new.digest), new.params, opened, run.cancelled, run.status)
 
 

@@ -25,6 +25,8 @@ from ..revival import (
     refused_for_step,
     refused_for_twin,
 )
+from . import instances
+from .entering import make_room
 from .owners import adopt_run
 from .settling import notify
 
@@ -91,6 +93,7 @@ class _Revival:
         self._by, self._known, self._now = by, known, now
         self._blocks: dict[int, int] = {}  # by how many of its needs a job is held up
         self._owners: dict[int, int | None] = {}  # of the runs
+        self._beside: dict[int, str | None] = {}  # why the runs are not open again, if they are not
         self._whole: dict[int, bool] = {}  # whether the runs have all their jobs
         self._owned: dict[int, int | None] = {}  # what waits again: whose it is
         self._counts: Counter[int] = Counter()  # and how many of each run
@@ -121,8 +124,10 @@ class _Revival:
                     queue.append(dependant)
         held_up = eligible - self._owned.keys() - refused.keys()
         refused |= {number: self._needed(number) for number in held_up}
+        flows = self._open_runs()
         self._count_unmet()
-        self._open_runs()
+        for flow in flows:
+            instances.let_in(self._db, flow, self._now)
         self._tell()
         return Revived(
             tuple(number for number in wanted if number in self._owned),
@@ -139,7 +144,19 @@ class _Revival:
     def _refusal(self, status: JobStatus, run: int | None, force: bool) -> str | None:
         if why := refusal(status, force):
             return why
-        return DELETED if run is not None and not self._is_whole(run) else None
+        if run is None:
+            return None
+        return self._refused_beside(run) or (None if self._is_whole(run) else DELETED)
+
+    def _refused_beside(self, run: int) -> str | None:
+        """Return why a run that has ended is not open again beside others of its flow."""
+        if run not in self._beside:
+            flow, ended = self._db.execute(
+                "SELECT flow, finished IS NOT NULL FROM runs WHERE id = ?", (run,)
+            ).fetchone()
+            refused = instances.refusal(self._db, flow, instances.bound_of(self._db, flow)) if ended else None
+            self._beside[run] = refused and refused[0]
+        return self._beside[run]
 
     def _twin(self, number: int) -> int | None:
         """Return the number of a job with the same key that has not ended."""
@@ -232,7 +249,8 @@ class _Revival:
         badly = _BADLY.replace("jobs.", "above.")
         self._db.executemany(
             f"""
-            UPDATE jobs SET unmet = (SELECT count(*) {needs} IS NULL),
+            UPDATE jobs SET unmet = (SELECT count(*) {needs} IS NULL)
+                    + coalesce((SELECT held FROM runs WHERE runs.id = jobs.run), 0),
                 trouble = EXISTS (SELECT 1 {needs} IS NOT NULL AND (above.trouble OR {badly})
                     AND (jobs.run IS NOT NULL OR NOT tolerant)),
                 blocked = (
@@ -244,13 +262,25 @@ class _Revival:
             [(number,) for number in self._owned.keys() | waiting],
         )
 
-    def _open_runs(self) -> None:
-        self._db.executemany(
-            """
-            UPDATE runs SET unfinished = unfinished + ?, finished = NULL, status = NULL, cancel = NULL, owner = ?
-            WHERE id = ?""",
-            [(count, self._owners[run], run) for run, count in self._counts.items()],
-        )
+    def _open_runs(self) -> set[str]:
+        """Open the runs, those that had ended as if they were new; return the flows of which some may wait now."""
+        flows = set()
+        for run, count in self._counts.items():
+            flow, ended, held = self._db.execute(
+                "SELECT flow, finished IS NOT NULL, held FROM runs WHERE id = ?", (run,)
+            ).fetchone()
+            bound = instances.bound_of(self._db, flow)
+            if ended and bound.max_instances is not None:
+                make_room(self._db, flow, bound, self._now)
+                flows.add(flow)
+                held = True
+            self._db.execute(
+                """
+                UPDATE runs SET unfinished = unfinished + ?, finished = NULL, status = NULL, cancel = NULL, owner = ?,
+                                held = ? WHERE id = ?""",
+                (count, self._owners[run], held, run),
+            )
+        return flows
 
     def _tell(self) -> None:
         """Tell those who may take them that there are jobs; of those that nobody has, everybody."""

@@ -11,8 +11,9 @@ from typing import Any, Final
 from ..filters import JobFilter
 from ..records import JobRecord, JobStatus
 from ..run_records import RunFilter, RunRecord
+from ..waiting import nobody_takes
 from .views import COLUMNS, FROM_JOBS, effective_state, job_record
-from .waiting import owners_of
+from .waiting import Others, owners_of
 
 RARE: Final = 10_000
 """So many jobs in the wanted states, at most, are looked at rather than all of a name or a flow."""
@@ -66,23 +67,31 @@ def list_runs(db: sqlite3.Connection, wanted: RunFilter, dead: Collection[int] =
         where.append(f"(status IN ({ends}) {going})")
     rows = db.execute(
         f"""
-        SELECT id, flow, params, created, finished, owner, status FROM runs
+        SELECT id, flow, params, created, finished, owner, status, held FROM runs
         WHERE {" AND ".join([*where, _in_time(db, wanted, "runs")])} ORDER BY id DESC""",
         {name: getattr(wanted, name) for name in ("run", "flow", "since", "until")},
     )
-    records = (_run_record(db, row, dead) for row in rows)
+    others = owners_of(db, dead)
+    records = (_run_record(db, row, others) for row in rows)
     found = (record for record in records if wanted.accepts(record))
     return list(itertools.islice(found, wanted.limit))[::-1]
 
 
-def _run_record(db: sqlite3.Connection, row: Sequence[Any], dead: Collection[int]) -> RunRecord:
-    number, flow, params, created, finished, owner, ended = row
-    state = effective_state(dead)
+def _run_record(db: sqlite3.Connection, row: Sequence[Any], others: Others) -> RunRecord:
+    number, flow, params, created, finished, owner, ended, held = row
+    state = effective_state(others.dead)
     counts = dict(db.execute(f"SELECT {state}, count(*) FROM jobs WHERE run = ? GROUP BY 1", (number,)).fetchall())
-    owned = owner is not None and owner not in dead
-    going = JobStatus.RUNNING if owned else JobStatus.INTERRUPTED
+    owned = owner is not None and owner not in others.dead
+    going = JobStatus.PENDING if held else JobStatus.RUNNING if owned else JobStatus.INTERRUPTED
     status = going if finished is None else JobStatus(ended)
-    return RunRecord(number, flow, status, json.loads(params), counts, created, finished)
+    waits = (
+        None
+        if status is not JobStatus.PENDING
+        else others.ends(flow)
+        if owned
+        else nobody_takes(flow, None, others.any_alive)
+    )
+    return RunRecord(number, flow, status, json.loads(params), counts, created, finished, waits)
 
 
 def _conditions(wanted: JobFilter, prefix: str = "") -> str:

@@ -13,6 +13,7 @@ from ..._ground.values import to_json
 from ..messages import Notice, Report
 from ..records import ALONE, Cancelling, Ending, JobStatus, NewJob, Settled
 from ..terms import Terms
+from .instances import is_held
 from .settling import begin_delay, cancel_open_jobs, count_down, decide_outside, notify, settle
 
 INSERT_JOB = """
@@ -31,8 +32,8 @@ _FINISH_ALONE: Final = f"""{_FINISH}
 def insert_job(
     db: sqlite3.Connection, job: NewJob, run: int | None, owner: int | None, now: float, unmet: int = 0
 ) -> int:
-    """Store one job and return its number; *unmet* is how many jobs it waits for that are not of its run."""
-    unmet = unmet or len(job.needs)
+    """Store one job and return its number; *unmet* is what it waits for beside the jobs of its run."""
+    unmet += len(job.needs)
     due = now + job.delay if job.delay and not unmet else 0
     values = (run, job.name, job.kind, owner, job.priority, unmet, job.delay, due, job.retries)
     payload = None if job.payload is None else to_json(job.payload)
@@ -163,7 +164,7 @@ def end_unrun(
         notify(db, owner, [job_id])
     if schedule is not None:
         begin_delay(db, schedule, "last_job", job_id, now)
-    return settle(db, job_id, name, run, status, now, by)
+    return settle(db, job_id, name, run, status, now, by, held=is_held(db, run))
 
 
 def cancel_run(

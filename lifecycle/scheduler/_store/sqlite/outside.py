@@ -14,6 +14,7 @@ from ..admission import Admitted
 from ..filters import JobFilter
 from ..limit_record import LimitRecord
 from ..limits import Limit, LimitKey
+from ..pace import Bound
 from ..records import Cancelling, JobRecord, NewJob
 from ..revival import Revived
 from ..run_records import RunFilter, RunRecord
@@ -275,6 +276,15 @@ class StoreFile:
         """
         with writing(self._place) as db:
             return schedules.remove(db, name)
+
+    def bound_schedule(self, name: str, bound: Bound) -> bool:
+        """Change how many of a schedule's runs go on at once; return whether there is one.
+
+        Raises:
+            StoreError: the store cannot be changed.
+        """
+        with writing(self._place) as db:
+            return schedules.set_bound(db, name, bound)
 
     def trigger_schedule(self, name: str) -> bool:
         """Ask a scheduler that knows what to run for a run; return whether there is such a schedule.

@@ -10,9 +10,8 @@ from collections.abc import Collection
 from glob import escape
 from pathlib import Path
 
-from ..._ground.errors import RunConflict
-from ..records import LeftRuns, NewRun, OpenedRun, flow_key
-from . import crashes, operations
+from ..records import LeftRuns, OpenedRun, flow_key
+from . import crashes, instances, operations
 from .locks import HAS_LEFT, Doubts, OwnerLock, is_alive, lock_path, remove_lock
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -184,58 +183,6 @@ def adopt_served_runs(db: sqlite3.Connection, owner: int, served: Collection[str
     return len(ours)
 
 
-def open_run(
-    db: sqlite3.Connection,
-    database: Path,
-    run: NewRun,
-    owner: int | None,
-    now: float,
-    *,
-    resume: bool,
-    fresh: bool,
-    doubts: Doubts | None = None,
-    max_crashes: int | None = None,
-) -> OpenedRun:
-    """Take over the unfinished run of the same flow and parameters, or store a new one."""
-    retire_dead_owners(db, database, doubts, alive=owner)
-    old = _unfinished(db, run) if resume or fresh else None
-    if old is not None:
-        old_id, old_owner, old_digest = old
-        if old_owner is not None:
-            raise RunConflict(_being_run(db, run, old_id, old_owner))
-        if fresh:
-            operations.cancel_run(db, old_id, "a fresh run was begun", now, owner, everything=True)
-        elif old_digest != run.digest:
-            raise RunConflict(_changed(run, old_id), flow_changed=True)
-        else:
-            return adopt_run(db, old_id, owner, max_crashes)
-    return insert_run(db, run, owner, now)
-
-
-def _unfinished(db: sqlite3.Connection, run: NewRun) -> tuple[int, int | None, str] | None:
-    row: tuple[int, int | None, str] | None = db.execute(
-        """
-        SELECT id, owner, digest FROM runs WHERE flow = ? AND params = ? AND finished IS NULL
-        ORDER BY id DESC LIMIT 1""",
-        (run.flow, run.params),
-    ).fetchone()
-    return row
-
-
-def _being_run(db: sqlite3.Connection, run: NewRun, run_id: int, owner: int) -> str:
-    row = db.execute("SELECT pid FROM owners WHERE id = ?", (owner,)).fetchone()
-    who = f"process {row[0]}" if row else "another process"
-    what = f"run {run_id} of {run.flow!r} with these parameters"
-    return f"{run.source}: {what} is being run by {who}; wait for it or stop it"
-
-
-def _changed(run: NewRun, run_id: int) -> str:
-    return (
-        f"{run.source}: the flow has changed since its unfinished run {run_id} began; "
-        "finish that run with the flow as it was, or submit with fresh=True, which cancels what is left of it"
-    )
-
-
 def adopt_run(db: sqlite3.Connection, run_id: int, owner: int | None, max_crashes: int | None = None) -> OpenedRun:
     """Give a run, and what has not ended of it, to an owner; what has crashed its process too often fails instead."""
     crashes.end_crashed(db, owner, max_crashes, time.time(), "run = ?", (run_id,))
@@ -246,23 +193,12 @@ def adopt_run(db: sqlite3.Connection, run_id: int, owner: int | None, max_crashe
         (owner, run_id),
     )
     row = db.execute(
-        "UPDATE runs SET owner = CASE WHEN finished IS NULL THEN ? END WHERE id = ? RETURNING jobs, unfinished",
+        """
+        UPDATE runs SET owner = CASE WHEN finished IS NULL THEN ? END
+        WHERE id = ? RETURNING jobs, unfinished, held, flow""",
         (owner, run_id),
     ).fetchone()
-    return OpenedRun(run_id, True, row[0], row[1])
-
-
-def insert_run(db: sqlite3.Connection, run: NewRun, owner: int | None, now: float) -> OpenedRun:
-    """Store a new run with all its jobs."""
-    cursor = db.execute(
-        """
-        INSERT INTO runs (flow, source, digest, params, owner, jobs, unfinished, created)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (run.flow, run.source, run.digest, run.params, owner, len(run.jobs), len(run.jobs), now),
-    )
-    run_id = cursor.lastrowid
-    assert run_id is not None
-    ids = {job.name: operations.insert_job(db, job, run_id, owner, now) for job in run.jobs}
-    edges = [(ids[needed], ids[job.name], needed in job.tolerates) for job in run.jobs for needed in job.needs]
-    db.executemany("INSERT INTO needs (needed, job, tolerant) VALUES (?, ?, ?)", edges)
-    return OpenedRun(run_id, False, len(run.jobs), len(run.jobs))
+    jobs, unfinished, held, flow = row
+    if held:
+        instances.let_in(db, flow, time.time())
+    return OpenedRun(run_id, True, jobs, unfinished, instances.is_held(db, run_id))

@@ -8,15 +8,16 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ..._ground.errors import RunConflict
 from ..._ground.values import to_json
-from ..pace import OVERTAKEN, Pace
+from ..pace import OVERTAKEN, UNBOUNDED, Bound, Pace
 from ..records import NewJob, NewRun
 from ..rules import Firing, after_pause, anchor_of, due_after, fire, first_due, starting_at
 from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
 from ..terms import Terms
 from .clock import was_run
+from .entering import admit_run
 from .operations import cancel, cancel_run, insert_job
-from .owners import insert_run
 from .unreadable import Unreadable
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -97,6 +98,12 @@ def resume(db: sqlite3.Connection, name: str, now: float) -> bool:
     return True
 
 
+def set_bound(db: sqlite3.Connection, name: str, bound: Bound) -> bool:
+    """Change how many of a schedule's runs go on at once; return whether there is one."""
+    change = "UPDATE schedules SET max_instances = ?, overlap = ? WHERE name = ?"
+    return db.execute(change, (*bound, name)).rowcount == 1
+
+
 def trigger(
     db: sqlite3.Connection, name: str, flows: Collection[str], owner: int | None, now: float
 ) -> Submitted | None:
@@ -163,8 +170,12 @@ def _fire_requested(db: sqlite3.Connection, handlers: str, owner: int, now: floa
     ).fetchall()
     for *fields, number, times in asked:
         times = min(times, AT_ONCE)
+        new = _new(fields)
         for _ in range(times):
-            _submit(db, _new(fields), number, None, owner, now)
+            try:
+                _submit(db, new, number, None, owner, now)
+            except RunConflict:
+                _skip(db, new, number)
         db.execute("UPDATE schedules SET triggered = triggered - ? WHERE id = ?", (times, number))
 
 
@@ -174,7 +185,7 @@ def _submit(
     """Submit a run for a due time, None for one that somebody has asked for; it counts among the schedule's."""
     work = new.work if due is None else starting_at(new, due, now)
     if isinstance(work, NewRun):
-        submitted = Submitted(run=insert_run(db, work, owner, now).run_id)
+        submitted = Submitted(run=admit_run(db, work, owner, now).run_id)
     else:
         submitted = Submitted(job=insert_job(db, work, None, owner, now))
     table = "jobs" if submitted.run is None else "runs"
@@ -197,19 +208,21 @@ def _fire(
 
 
 def _place(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> bool:
-    """Submit the run for a due time, after the one that waits already; return whether there was room for it."""
+    """Submit the run for a due time, after the one that waits already; return whether it was submitted."""
+    bound = new.pace.bound
     waiting = db.execute("SELECT waiting FROM schedules WHERE id = ?", (number,)).fetchone()[0]
     if waiting == at:
         return False
-    room = _has_room(db, new, number)
-    if room and waiting is not None and new.pace.overlap == "queue":
+    unfinished = _unfinished(db, new, number)
+    if waiting is not None and bound.overlap == "queue" and bound.has_room(len(unfinished)):
         _run_waiting(db, new, number, waiting, owner, now)
-        waiting, room = None, _has_room(db, new, number)
+        waiting, unfinished = None, _unfinished(db, new, number)
+    room = bound.has_room(len(unfinished))
     if room and waiting is None:
-        _run(db, new, number, at, owner, now)
-        return True
-    if not room and new.pace.overlap == "cancel_running":
-        _call_off_oldest(db, new, number, now)
+        return _run(db, new, number, at, owner, now)
+    if not room:
+        for oldest in bound.to_cancel(unfinished):
+            (cancel if new.flow is None else cancel_run)(db, oldest, OVERTAKEN, now, None)
     _hold(db, new, number, waiting, at)
     return False
 
@@ -233,47 +246,57 @@ def _run_waiting(db: sqlite3.Connection, new: NewSchedule, number: int, at: floa
     _run(db, new, number, at, owner, now)
 
 
-def _run(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> None:
-    last = _submit(db, new, number, at, owner, now)
+def _run(db: sqlite3.Connection, new: NewSchedule, number: int, at: float, owner: int, now: float) -> bool:
+    """Submit a run for a due time, and return whether its flow lets it begin, or wait: one of each schedule at most."""
+    try:
+        if _waits_already(db, new, number):
+            raise RunConflict("one run of the schedule waits")
+        last = _submit(db, new, number, at, owner, now)
+    except RunConflict:
+        _skip(db, new, number)
+        return False
     db.execute(
         """
         UPDATE schedules SET last_due = ?, last_job = coalesce(?, last_job), last_run = coalesce(?, last_run),
                              runs = runs + 1 WHERE id = ?""",
         (at, last.job, last.run, number),
     )
+    return True
 
 
-def _has_room(db: sqlite3.Connection, new: NewSchedule, number: int) -> bool:
-    return new.pace.max_instances is None or len(_unfinished(db, new, number)) < new.pace.max_instances
+def _waits_already(db: sqlite3.Connection, new: NewSchedule, number: int) -> bool:
+    """Return whether a run of a schedule waits for others of its flow, which is not to be replaced by the next."""
+    if new.flow_bound.overlap != "queue":
+        return False
+    held = "SELECT EXISTS (SELECT 1 FROM runs WHERE schedule = ? AND finished IS NULL AND held)"
+    return bool(db.execute(held, (number,)).fetchone()[0])
 
 
-def _unfinished(db: sqlite3.Connection, new: NewSchedule, number: int) -> list[int]:
-    """Return what a schedule has submitted and has not ended, the oldest first."""
+def _unfinished(db: sqlite3.Connection, new: NewSchedule, number: int) -> list[tuple[int, bool]]:
+    """Return what a schedule has submitted and has not ended, the oldest first, and whether it was cancelled."""
+    if new.pace.max_instances is None:
+        return []
     table = "jobs" if new.flow is None else "runs"
     rows = db.execute(
-        f"SELECT id FROM {table} WHERE schedule = ? AND finished IS NULL ORDER BY id LIMIT ?",
-        (number, new.pace.max_instances),
+        f"SELECT id, cancel IS NOT NULL FROM {table} WHERE schedule = ? AND finished IS NULL ORDER BY id", (number,)
     )
-    return [one for (one,) in rows]
-
-
-def _call_off_oldest(db: sqlite3.Connection, new: NewSchedule, number: int, now: float) -> None:
-    oldest = _unfinished(db, new, number)[0]
-    if new.flow is None:
-        cancel(db, oldest, OVERTAKEN, now, None)
-    else:
-        cancel_run(db, oldest, OVERTAKEN, now, None)
+    return [(one, bool(cancelled)) for one, cancelled in rows]
 
 
 def _hold(db: sqlite3.Connection, new: NewSchedule, number: int, waiting: float | None, at: float) -> None:
     """Let a due time wait, or skip it, because as many runs as there may be have not ended."""
     held, skips = new.pace.held(waiting, at)
+    db.execute("UPDATE schedules SET waiting = ? WHERE id = ?", (held, number))
     if skips:
-        extra = {"schedule": new.name, "max_instances": new.pace.max_instances, "overlap": new.pace.overlap}
-        logger.info("run of a schedule skipped", extra=extra)
-    db.execute(
-        "UPDATE schedules SET waiting = ?, skipped_runs = skipped_runs + ? WHERE id = ?", (held, int(skips), number)
-    )
+        _skip(db, new, number, new.pace.bound)
+
+
+def _skip(db: sqlite3.Connection, new: NewSchedule, number: int, bound: Bound | None = None) -> None:
+    """Count a run that there is not, because of the schedule's own *bound*, or that of its flow."""
+    bound = bound or new.flow_bound
+    extra = {"schedule": new.name, "max_instances": bound.max_instances, "overlap": bound.overlap}
+    logger.info("run of a schedule skipped", extra=extra)
+    db.execute("UPDATE schedules SET skipped_runs = skipped_runs + 1 WHERE id = ?", (number,))
 
 
 def _begin_anew(db: sqlite3.Connection, new: NewSchedule, now: float) -> None:
@@ -283,7 +306,9 @@ def _begin_anew(db: sqlite3.Connection, new: NewSchedule, now: float) -> None:
 
 def _work_text(work: NewJob | NewRun) -> str:
     if isinstance(work, NewRun):
-        facts = {"flow": work.flow, "source": work.source, "digest": work.digest, "params": work.params}
+        facts: dict[str, Any] = {"flow": work.flow, "source": work.source, "digest": work.digest, "params": work.params}
+        if work.bound != UNBOUNDED:
+            facts["bound"] = work.bound
         return to_json({**facts, "jobs": [_said_of(job) for job in work.jobs]})
     return to_json({"job": _said_of(work)})
 
@@ -295,7 +320,8 @@ def _work(text: str) -> NewJob | NewRun:
         return _job([label, kind, [], settings[0], 0.0, *settings[1:]])
     if "job" in kept:
         return _job(kept["job"])
-    return NewRun(**{**kept, "jobs": tuple(map(_job, kept["jobs"]))})
+    bound = Bound(*kept.pop("bound", ()))
+    return NewRun(**{**kept, "jobs": tuple(map(_job, kept["jobs"])), "bound": bound})
 
 
 def _said_of(job: NewJob) -> dict[str, Any]:

@@ -163,6 +163,12 @@ _OPERATOR: Final = (
     "CREATE INDEX jobs_pending ON jobs (id) WHERE state = 'pending'",
     "CREATE INDEX jobs_interrupted ON jobs (id) WHERE state = 'interrupted'",
     "CREATE INDEX runs_of_flow ON runs (flow)",
+    "ALTER TABLE runs ADD COLUMN max_instances INTEGER",
+    "ALTER TABLE runs ADD COLUMN overlap TEXT",
+    # Whether it waits for other runs of its flow: for each of its jobs that has not ended that is one more unmet need.
+    "ALTER TABLE runs ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX runs_unfinished",
+    "CREATE INDEX runs_unfinished ON runs (flow, held) WHERE finished IS NULL",
     "ALTER TABLE needs ADD COLUMN tolerant INTEGER NOT NULL DEFAULT 0",  # it may fail
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "INSERT INTO facts VALUES ('token', lower(hex(randomblob(16))))",  # which store this is, wherever it lies

@@ -17,6 +17,7 @@ from typing import Final
 
 from ..records import ALONE, JobStatus, Settled, Skipped
 from ..skipping import NOT_NEEDED, skip_reason
+from .instances import let_in
 
 MAY_FAIL: Final = """(
     jobs.run IS NOT NULL AND EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id AND tolerant) AND NOT EXISTS (
@@ -33,15 +34,23 @@ RUN_STATUS: Final = f"""
 
 
 def settle(
-    db: sqlite3.Connection, job_id: int, name: str, run: int | None, status: JobStatus, now: float, by: int | None
+    db: sqlite3.Connection,
+    job_id: int,
+    name: str,
+    run: int | None,
+    status: JobStatus,
+    now: float,
+    by: int | None,
+    *,
+    held: bool = False,
 ) -> Settled:
-    """Let the dependants of a job go on, or skip them, and count it in its run.
+    """Let the dependants of a job go on, or skip them, and count it in its run, which may be *held*.
 
     Of those that are not of its run the owners are notified, but for *by*, which is told by what is returned.
     """
     if not status.final:
         return Settled(accepted=True, run_id=run)
-    skipped = _decide_dependants(db, job_id, skip_reason(name, status), now, by)
+    skipped = _decide_dependants(db, job_id, skip_reason(name, status), now, by, held=run if held else None)
     if run is None:
         return Settled(True, None, skipped) if skipped else ALONE
     ended = 1 + sum(skip.run_id == run for skip in skipped)
@@ -69,14 +78,23 @@ def decide_outside(
 
 
 def _decide_dependants(
-    db: sqlite3.Connection, job_id: int, reason: str | None, now: float, by: int | None, of: str = ""
+    db: sqlite3.Connection,
+    job_id: int,
+    reason: str | None,
+    now: float,
+    by: int | None,
+    of: str = "",
+    held: int | None = None,
 ) -> tuple[Skipped, ...]:
-    """Tell those that need a job that it has ended, and skip those that are not to run, and so on."""
+    """Tell those that need a job that it has ended, and skip those that are not to run, and so on.
+
+    Those of the run *held*, which waits for other runs, are decided nevertheless.
+    """
     ended = [(job_id, reason)]
     skipped: list[Skipped] = []
     while ended:
         number, reason = ended.pop()
-        values = {"ended": number, "reason": reason, "now": now}
+        values = {"ended": number, "reason": reason, "now": now, "held": held or -1}
         db.execute(
             f"""
             UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN :now + delay ELSE due END,
@@ -90,7 +108,7 @@ def _decide_dependants(
         rows = db.execute(
             f"""
             SELECT jobs.id, jobs.name, blocked, run, owner FROM needs JOIN jobs ON jobs.id = needs.job
-            WHERE needed = :ended AND unmet = 0 AND state IN ('pending', 'interrupted') {of}
+            WHERE needed = :ended AND unmet = (run IS :held) AND state IN ('pending', 'interrupted') {of}
                 AND CASE coalesce(when_, 'success')
                 WHEN 'success' THEN blocked IS NOT NULL WHEN 'failure' THEN NOT trouble END""",
             values,
@@ -116,13 +134,14 @@ def cancel_open_jobs(
 ) -> tuple[list[int], list[Skipped]]:
     """Cancel the jobs of a run that do not run, and note the request for those that do.
 
-    Those that run ``always`` are left alone, unless *everything* is meant, or the run was cancelled before.
+    Those that run ``always`` are left alone, unless *everything* is meant, or the run was cancelled before, or has done
+    nothing yet, since it waits for other runs.
 
     Returns:
         The numbers of those that run, and what was cancelled.
     """
-    row = db.execute("SELECT cancel FROM runs WHERE id = ?", (run,)).fetchone()
-    wanted = "1" if everything or row[0] is not None else "coalesce(when_, 'success') <> 'always'"
+    cancelled, held = db.execute("SELECT cancel IS NOT NULL, held FROM runs WHERE id = ?", (run,)).fetchone()
+    wanted = "1" if everything or cancelled or held else "coalesce(when_, 'success') <> 'always'"
     db.execute("UPDATE runs SET cancel = coalesce(cancel, ?) WHERE id = ?", (reason, run))
     running = db.execute(
         f"UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE run = ? AND state = 'running' AND {wanted} RETURNING id",
@@ -161,12 +180,13 @@ def count_down(db: sqlite3.Connection, run: int, ended: int, now: float) -> bool
         """
         UPDATE runs SET unfinished = unfinished - ?, finished = CASE WHEN unfinished = ? THEN ? ELSE finished END,
                         owner = CASE WHEN unfinished = ? THEN NULL ELSE owner END
-        WHERE id = ? RETURNING unfinished, schedule""",
+        WHERE id = ? RETURNING unfinished, schedule, flow""",
         (ended, ended, now, ended, run),
     ).fetchone()
     finished = bool(row and row[0] == 0)
     if finished:
         db.execute(f"UPDATE runs SET status = {RUN_STATUS} WHERE id = ?", (run,))
+        let_in(db, row[2], now)
     if finished and row[1] is not None:
         begin_delay(db, row[1], "last_run", run, now)
     return finished

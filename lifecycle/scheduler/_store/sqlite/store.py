@@ -22,6 +22,7 @@ from ..lanes import Shares
 from ..limit_record import LimitRecord
 from ..limits import Limit, LimitKey
 from ..messages import Notice, Report
+from ..pace import Bound
 from ..patience import LOCK_SLICE, LONGEST, Trouble
 from ..records import (
     Cancelling,
@@ -43,7 +44,7 @@ from ..revival import Revived
 from ..run_records import RunFilter, RunRecord
 from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
 from ..waiting import LeftWork
-from . import admission, again, claiming, operations, owners, schedules, views, waiting
+from . import admission, again, claiming, entering, operations, owners, schedules, views, waiting
 from .agenda import Agenda
 from .clock import ClockWatch
 from .crashes import held_back
@@ -184,7 +185,7 @@ class SqliteStore:
 
     async def open_run(self, run: NewRun, *, resume: bool, fresh: bool) -> OpenedRun:
         opened = await self._write(
-            lambda db: owners.open_run(
+            lambda db: entering.open_run(
                 db,
                 self.path,
                 run,
@@ -201,7 +202,6 @@ class SqliteStore:
         return opened
 
     async def adopt_jobs(self, handlers: Collection[str]) -> int:
-        """Take over what a process has left, if its handler is known: the most urgent now, more when `take` stands."""
         if self._succession is None:
             self._succession = Succession(self.path, self._doubts, self._max_crashes, self._name)
         return await self._write(lambda db: owners.adopt_jobs(db, self._owner, handlers, self._max_crashes))
@@ -217,8 +217,7 @@ class SqliteStore:
         return await self._write(lambda db: self._claimed(db, self._owner, limit, now))
 
     def _claimed(self, db: sqlite3.Connection, owner: int | None, limit: int, now: float) -> Claims:
-        held = held_back(db, owner, self._max_crashes)
-        return claiming.claim(db, owner, limit, now, self._shares, held)
+        return claiming.claim(db, owner, limit, now, self._shares, held_back(db, owner, self._max_crashes))
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         claim = partial(self._claim, room, known)
@@ -358,6 +357,9 @@ class SqliteStore:
     async def resume_schedule(self, name: str) -> bool:
         return await self._change_due(lambda db: schedules.resume(db, name, time.time()))
 
+    async def bound_schedule(self, name: str, bound: Bound) -> bool:
+        return await self._change_due(lambda db: schedules.set_bound(db, name, bound))
+
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
         return await self._write(lambda db: schedules.trigger(db, name, flows, self._owner, time.time()))
 
@@ -381,8 +383,7 @@ class SqliteStore:
         lock = self._lock = self._lock_file()
         if lock is None:
             return None
-        pid, now = os.getpid(), time.time()
-        number = await self._write(lambda db: self._registered(db, lock, pid, now))
+        number = await self._write(lambda db: self._registered(db, lock, os.getpid(), time.time()))
         if number is None:
             self._lock = None
             lock.release()
@@ -439,5 +440,4 @@ class SqliteStore:
         return thread
 
     def _refused(self, error: Exception) -> StoreError:
-        busy = fault_of(error) is Fault.PASSING
-        return (StoreBusy if busy else StoreError)(explain(self._shown, error))
+        return (StoreBusy if fault_of(error) is Fault.PASSING else StoreError)(explain(self._shown, error))

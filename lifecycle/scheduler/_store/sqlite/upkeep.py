@@ -294,9 +294,10 @@ _RULES: Final = (
     _Rule(
         """
         SELECT id, unmet, (SELECT count(*) FROM needs JOIN jobs AS above ON above.id = needed
-            WHERE job = jobs.id AND above.finished IS NULL) AS real
+            WHERE job = jobs.id AND above.finished IS NULL)
+            + coalesce((SELECT held FROM runs WHERE runs.id = jobs.run), 0) AS real
         FROM jobs WHERE finished IS NULL AND unmet != real""",
-        "job {0} says that {1} jobs which it needs have not ended, and {2} have not",
+        "job {0} says that it waits for {1} others, and it does for {2}",
     ),
     _Rule(
         "SELECT id, name FROM jobs WHERE state = 'running' AND owner IS NULL",

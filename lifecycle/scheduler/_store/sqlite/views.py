@@ -42,14 +42,14 @@ def run(db: sqlite3.Connection, run_id: int) -> StoredRun | None:
         """
         SELECT flow, digest, params, jobs, unfinished,
                unfinished < jobs OR EXISTS (SELECT 1 FROM jobs WHERE run = runs.id AND attempt > 1), cancel IS NOT NULL,
-               CASE WHEN finished IS NOT NULL THEN status END
+               CASE WHEN finished IS NOT NULL THEN status END, held
         FROM runs WHERE id = ?""",
         (run_id,),
     ).fetchone()
     if row is None:
         return None
-    flow, digest, params, jobs, unfinished, begun, cancelled, status = row
-    opened = OpenedRun(run_id, bool(begun), jobs, unfinished)
+    flow, digest, params, jobs, unfinished, begun, cancelled, status, held = row
+    opened = OpenedRun(run_id, bool(begun), jobs, unfinished, bool(held))
     return StoredRun(
         flow, flow_key(flow, digest), params, opened, bool(cancelled), None if status is None else JobStatus(status)
     )
@@ -74,7 +74,7 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
         "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
         (job_id,),
     )
-    unmet, owner, _, _, result, trace, log, history = row[len(_FIELDS) :]
+    unmet, owner, _, _, held, result, trace, log, history = row[len(_FIELDS) :]
     result = None if result is None else json.loads(result)
     others = waiting.owners_of(db, dead)
     details = {
@@ -84,7 +84,7 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
         "needs": tuple(name for (name,) in needs),
     }
     record = job_record(row, others, **details)
-    if record.waits_for is None or not unmet or owner is None or owner in dead:
+    if record.waits_for is None or not unmet or held or owner is None or owner in dead:
         return record
     return replace(record, waits_for=needs_of(unmet, waiting.unended_needs(db, job_id)))
 
@@ -141,7 +141,7 @@ def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> Jo
     fields = dict(zip(_FIELDS, row, strict=False))
     status, due, metadata = JobStatus(fields.pop("status")), fields.pop("due") or None, fields.pop("metadata")
     fields["may_fail"] = bool(fields["may_fail"])
-    waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 4], others)
+    waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 5], others)
     done, total = fields.pop("done"), fields.pop("total")
     progress, more = None if done is None else (done, total), {} if metadata is None else json.loads(metadata)
     return JobRecord(**fields, status=status, due=due, waits_for=waits_for, progress=progress, metadata=more, **details)
