@@ -158,7 +158,10 @@ def test_a_bad_flow_is_one_line_and_nothing_is_written(cli: Cli, name: str) -> N
     ("arguments", "message"),
     [
         (("run", "missing.toml"), "missing.toml: cannot be read: No such file or directory"),
-        (("run", "."), "cannot be read: Is a directory"),
+        (("run", "."), "cannot be read: it is a directory"),
+        (("run", "/dev/zero"), "zero: cannot be read: it is a device"),
+        (("run", "good.toml", "--db", "/dev/null"), "/dev/null: the database cannot be opened: it is a device"),
+        (("store", "check", "--db", "/dev/null"), "/dev/null: the database cannot be opened: it is a device"),
         (("run", "good.toml", "--param", "zzz=1"), "good.toml: params.zzz: unknown parameter; there are"),
         (("run", "good.toml", "--param", "wrd=1"), "good.toml: params.wrd: unknown parameter; did you mean 'word'?"),
         (("run", "good.toml", "--param", "needed=x"), "good.toml: params.needed: expected an integer, got 'x'"),

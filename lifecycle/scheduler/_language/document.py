@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from .._ground.errors import FlowError
 from .._ground.limits import FLOW_BYTES, STRING_CHARACTERS, VALUE_DEPTH
+from .._ground.odd_files import odd_kind
 from .._ground.text import quote
 from .problems import Problems
 
@@ -45,13 +46,18 @@ def read_document(path: Path) -> Table:
 
 
 def _read_text(path: Path, problems: Problems) -> str:
+    content = b""
     try:
-        with path.open("rb") as file:
-            content = file.read(FLOW_BYTES + 1)
+        kind = odd_kind(path)
+        if kind is None:
+            with path.open("rb") as file:
+                content = file.read(FLOW_BYTES + 1)
     except OSError as error:
         raise _refusal(problems, f"cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a null character in the name
         raise _refusal(problems, f"cannot be read: {error}") from None
+    if kind is not None:
+        raise _refusal(problems, f"cannot be read: it is {kind}")
     if len(content) > FLOW_BYTES:
         raise _refusal(problems, f"is larger than {FLOW_BYTES:,} bytes")
     if not content.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,12 @@ def test_a_key_of_ten_megabytes_is_refused_in_a_short_line(tmp_path: Path) -> No
     assert len(line) < 500
 
 
-def test_a_file_that_is_too_large_is_not_read_to_its_end() -> None:
-    """A file without an end is refused as too large."""
-    assert "is larger than 16,777,216 bytes" in refusal(Path("/dev/zero"))
+def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """One of a terabyte, nearly all of it a hole, is refused as too large."""
+    path = tmp_path / "a.toml"
+    path.touch()
+    os.truncate(path, 2**40)
+    assert "is larger than 16,777,216 bytes" in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["missing.toml", ".", "missing/a.toml", "a\0b.toml"])
@@ -112,6 +116,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> Non
         read_document(tmp_path / name)
     assert "cannot be read" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write into it; and a device may never end."""
+    os.mkfifo(tmp_path / "flow.toml")
+    for path, kind in ((tmp_path / "flow.toml", "a pipe"), (Path("/dev/zero"), "a device"), (tmp_path, "a directory")):
+        assert f"cannot be read: it is {kind}" in refusal(path)
 
 
 @settings(max_examples=200)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
 from ..._ground.errors import StoreError
+from ..._ground.odd_files import odd_kind
 from .open_files import has_had_no_log, identity
 
 
@@ -43,8 +45,14 @@ class Place:
         """Check that the file can be used from here, before it is opened; one that is not there can.
 
         Raises:
-            StoreError: it has more than one name, is mounted alone, or the log beside it is that of another file.
+            StoreError: it is no file but a device or the like, has more than one name, is mounted alone, or the log
+                beside it is that of another file.
         """
+        kind = None
+        with contextlib.suppress(OSError):  # SQLite says what is wrong
+            kind = odd_kind(self.path)
+        if kind is not None:
+            raise StoreError(f"{self.shown}: the database cannot be opened: it is {kind}")
         names = self.path.stat().st_nlink if self.path.is_file() else 1
         if names > 1:
             raise StoreError(
