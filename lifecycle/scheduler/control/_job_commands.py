@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._ground.text import one_line, shorten
@@ -10,6 +11,7 @@ from .._store.records import JobRecord
 from ._arguments import known_statuses, number, options, pauses, plain, term, text, time_of_day
 from ._commands import CommandError, CommandTable
 from ._encoder import encode
+from ._long_lists import encode_list
 from ._parser import Words
 
 if TYPE_CHECKING:
@@ -124,8 +126,9 @@ async def list_(session: Session, words: Words) -> bytes:
         },
     )
     limit = check_limit(session, wanted.pop("limit", 100))
-    records = await session.server.scheduler.jobs(limit=limit, **wanted)
-    return encode([facts_of(record, details=False) for record in records], session.resp)
+    async with session.server.long_list(limit):
+        records = await session.server.scheduler.jobs(limit=limit, **wanted)
+        return await encode_list(records, partial(facts_of, details=False), session.resp)
 
 
 def check_limit(session: Session, limit: int) -> int:

@@ -20,6 +20,8 @@ class Limits:
         command: how many bytes all arguments of a command may have.
         inline: how many bytes an inline command may have.
         output: how many bytes may wait for a client that watches events and does not read; with more it is cut off.
+        output_in_all: how many bytes may wait for all clients together that do not read; with more, those for which
+            most waits are cut off.
         output_timeout: seconds that a client may leave its replies waiting before it is cut off; None for no
             bound.
         listed: how many jobs ``LC.LIST`` returns at most.
@@ -34,6 +36,7 @@ class Limits:
     command: int = 1_024 * 1_024
     inline: int = 64 * 1_024
     output: int = 1_024 * 1_024
+    output_in_all: int = 64 * 1_024 * 1_024
     output_timeout: float | None = 10.0
     listed: int = 10_000
     strangers: int = 256

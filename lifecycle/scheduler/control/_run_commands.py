@@ -11,6 +11,7 @@ from ._arguments import known_statuses, number, options, text, time_of_day
 from ._commands import CommandError, CommandTable, shown
 from ._encoder import encode
 from ._job_commands import check_limit, show_job
+from ._long_lists import encode_list
 from ._parser import Words
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ async def runs(session: Session, words: Words) -> bytes:
         },
     )
     limit = check_limit(session, wanted.pop("limit", 100))
-    records = await session.server.scheduler.runs.list(limit=limit, **wanted)
-    return encode([_facts_of(record) for record in records], session.resp)
+    async with session.server.long_list(limit):
+        records = await session.server.scheduler.runs.list(limit=limit, **wanted)
+        return await encode_list(records, _facts_of, session.resp)
 
 
 @commands.command("LC.RUN", 1, 3)

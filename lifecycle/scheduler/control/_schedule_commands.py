@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._engine.job import FlowRun
+from .._store.schedule_records import ScheduleRecord
 from ._arguments import number, options, text
 from ._commands import CommandError, CommandTable, shown
 from ._encoder import OK, encode
+from ._long_lists import encode_list
 from ._parser import Words
 
 if TYPE_CHECKING:
@@ -20,9 +22,11 @@ commands: CommandTable[Session] = CommandTable()
 async def schedules(session: Session, words: Words) -> bytes:
     """LC.SCHEDULES: list all schedules, by name."""
     records = await session.server.scheduler.schedules()
-    tables = (record.to_dict() for record in records)
-    known = [{name: value for name, value in table.items() if value is not None} for table in tables]
-    return encode(known, session.resp)
+    return await encode_list(records, _facts_of, session.resp)
+
+
+def _facts_of(record: ScheduleRecord) -> dict[str, object]:
+    return {name: value for name, value in record.to_dict().items() if value is not None}
 
 
 @commands.command("LC.SCHEDULE", 2, None)

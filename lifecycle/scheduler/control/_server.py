@@ -10,11 +10,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
+import anyio
 from anyio.abc import SocketAttribute
 
 from lifecycle import DrainReport, ReaderWorker, Registry, Scope, ServedStream, TaskHandle, __version__, serve_tcp
@@ -30,11 +32,13 @@ from .._ground.forks import close_in_children
 from .._ground.opening import enter_and_open
 from .._ground.patience import Patience
 from ._commands import CommandTable
-from ._encoder import Push
+from ._encoder import Push, encode
 from ._event_commands import CHANNEL
 from ._limits import Limits
+from ._long_lists import AT_ONCE, SHORT
 from ._session import Session
 from ._table import COMMANDS
+from ._unread import Unread
 
 DEFAULT_PORT = 6480
 
@@ -147,7 +151,9 @@ class ControlServer:
         self._strangers = Patience(few, self.limits.stranger_timeout, self._scope.start_soon)
         self._alarms = Alarms(self.name)
         self._counts: Counter[str] = Counter()
-        self._watchers = 0
+        self._watching: set[Session] = set()
+        self._long_lists = anyio.Semaphore(AT_ONCE)
+        self.unread: Unread[Session] = Unread(self.limits.output_in_all)
         self._pump: TaskHandle[None] | None = None
         self._began = time.monotonic()
 
@@ -240,7 +246,7 @@ class ControlServer:
             name=self.name,
             state=under.state,
             clients=len(self._sessions),
-            watching=self._watchers,
+            watching=len(self._watching),
             connections=under.accepted,
             protocol_errors=self._counts["protocol_errors"],
             slow=self._counts["slow"],
@@ -272,9 +278,13 @@ class ControlServer:
         if session.watching is on:
             return
         session.watching = on
-        self._watchers += 1 if on else -1
+        (self._watching.add if on else self._watching.discard)(session)
         if on and (self._pump is None or self._pump.done()):
             self._pump = self._scope.start_soon(self._tell_watchers, name="events for clients")
+
+    def long_list(self, length: int) -> AbstractAsyncContextManager[object]:
+        """Wait for a turn to have a list of so many entries in memory."""
+        return self._long_lists if length > SHORT else contextlib.nullcontext()
 
     def facts(self) -> dict[str, dict[str, object]]:
         """Return the facts of INFO, by section."""
@@ -315,6 +325,7 @@ class ControlServer:
         async with Scope(f"client {session.id}") as scope:
             scope.callback(self._sessions.put(session.id, session).remove)
             scope.callback(self.watch, session, on=False)
+            scope.callback(self.unread.discard, session)
             self._strangers.enter(session.id, functools.partial(self._cut_stranger, session))
             scope.callback(self._strangers.leave, session.id)
             if (connection := stream.extra(SocketAttribute.raw_socket, None)) is not None:
@@ -342,9 +353,9 @@ class ControlServer:
     async def _tell_watchers(self) -> None:
         async with contextlib.aclosing(self.scheduler.events()) as events:  # type: ignore[type-var]
             async for event in events:
-                if not self._watchers:
+                if not self._watching:
                     return
                 message = Push(["message", CHANNEL, json.dumps(event.to_dict(), default=repr)])
-                for session in self.sessions():
-                    if session.watching:
-                        session.push(message)
+                encoded = {resp: encode(message, resp) for resp in (2, 3)}
+                for session in tuple(self._watching):
+                    session.push(encoded[session.resp])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -14,9 +15,10 @@ import anyio.lowlevel
 from lifecycle import LifecycleError, ServedStream
 
 from ._commands import CommandError, CommandTable
-from ._encoder import encode, error
+from ._encoder import error
 from ._limits import Limits
 from ._parser import HttpError, Parser, Words
+from ._unread import Unread
 
 if TYPE_CHECKING:
     from .._blocks.flow import Flow
@@ -51,6 +53,7 @@ class SessionOwner(Protocol):
         password: what clients have to give, None for nothing.
         limit: how many clients there may be at once.
         limits: what each may send, and how much may wait for it.
+        unread: those for which much waits.
     """
 
     name: str
@@ -60,6 +63,7 @@ class SessionOwner(Protocol):
     password: str | None
     limit: int
     limits: Limits
+    unread: Unread[Session]
 
     def sessions(self) -> list[Session]:
         """Return the clients that are connected, the oldest first."""
@@ -75,6 +79,9 @@ class SessionOwner(Protocol):
 
     def watch(self, session: Session, *, on: bool) -> None:
         """Start or stop sending events to a client."""
+
+    def long_list(self, length: int) -> AbstractAsyncContextManager[object]:
+        """Wait for a turn to have a list of so many entries in memory."""
 
     def facts(self) -> dict[str, dict[str, object]]:
         """Return the facts of INFO, by section."""
@@ -273,18 +280,28 @@ class Session:
         stream.send_nowait(data)
         if stream.unsent > SOFT:
             self._replying = len(data)
+            self._make_room()
             with anyio.move_on_after(self.server.limits.output_timeout):
                 await stream.send(b"")
                 self._replying = 0
+                self.server.unread.discard(self)
                 return
             self.server.count("slow")
             self.cut("it does not read its replies")
 
-    def push(self, message: Any) -> None:
+    def push(self, message: bytes) -> None:
         """Send something that was not asked for; a client that reads too little of it is cut off."""
         if self.stream.closed:
             return
-        self.stream.send_nowait(encode(message, self.resp))
+        self.stream.send_nowait(message)
         if self.stream.unsent - self._replying > self.server.limits.output:
             self.server.count("slow")
             self.cut("it does not read its events")
+        elif self.stream.unsent > SOFT:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Bound what waits for all clients together."""
+        for session in self.server.unread.add(self):
+            self.server.count("slow")
+            session.cut("too much waits for clients that do not read")

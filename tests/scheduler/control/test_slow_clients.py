@@ -14,6 +14,8 @@ from lifecycle import TaskGroup, take_snapshot
 from lifecycle.scheduler import Scheduler
 from lifecycle.scheduler.control import ControlServer, Limits
 from lifecycle.scheduler.control._commands import CommandSpec
+from lifecycle.scheduler.control._encoder import encode
+from lifecycle.scheduler.control._long_lists import IN_A_TURN, encode_list
 from lifecycle.scheduler.control._table import COMMANDS
 from lifecycle.testing import Bubble, explore_cancellation, no_busy_loop
 
@@ -49,6 +51,44 @@ async def test_a_watcher_that_takes_nothing_is_cut_off(bubble: Bubble) -> None:
         await asyncio.wait([counting])
         await lazy.close()
         await eager.close()
+
+
+@virtual
+async def test_what_waits_for_all_clients_together_is_bounded(bubble: Bubble) -> None:
+    """Those for which most waits are cut off; one that reads gets its list."""
+    async with served(limits=Limits(output_in_all=3_000_000)) as (control, scheduler):
+        for _ in range(1_000):
+            await scheduler.submit(nap, 1_000, name="x" * 1_000)
+        lazy = [await client() for _ in range(8)]
+        for one in lazy:
+            one.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            one.say("LC.LIST", "LIMIT", "1000")
+        await asyncio.sleep(0.1)
+        reads = await client()
+        assert len(await reads.ask("LC.LIST", "LIMIT", "1000")) == 1_000
+        assert sum(session.stream.unsent for session in control.sessions()) <= 3_000_000
+        assert control.statistics().slow > 0
+        for one in (*lazy, reads):
+            await one.close()
+
+
+@virtual
+async def test_a_long_list_holds_nobody_up(bubble: Bubble) -> None:
+    """While it is put together others have their turn, again and again; it is the same list."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(count())
+    numbers = list(range(20 * IN_A_TURN + 1))
+    assert await encode_list(numbers, str, 2) == encode([*map(str, numbers)], 2)
+    assert turns >= 20
+    others.cancel()
+    await asyncio.wait([others])
 
 
 @virtual
