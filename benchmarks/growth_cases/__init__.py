@@ -24,6 +24,7 @@ from . import (
     scopes,
     servers,
     stores,
+    terms,
     timers,
 )
 from ._kinds import CASES, Case, Laps, silence
@@ -31,5 +32,5 @@ from ._kinds import CASES, Case, Laps, silence
 __all__ = [
     "CASES", "Case", "Laps", "again", "broadcasts", "connects", "flows", "groups", "held_back", "kept", "lenders",
     "limits", "mailboxes", "managers", "nesting", "others", "process", "scopes", "servers", "silence", "stores",
-    "timers",
+    "terms", "timers",
 ]  # fmt: skip
