@@ -7,6 +7,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -219,3 +221,32 @@ def test_a_forked_child_keeps_neither_ports_nor_connections(tmp_path: Path) -> N
             socket.create_server(("127.0.0.1", port)).close()
     finally:
         (tmp_path / "go").touch()
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
+def test_neither_ends_a_service_that_is_being_started_or_has_ended(name: str) -> None:
+    """Before the command line is imported, and when its block is over; both ended the process."""
+    program = f"""
+import atexit, importlib.abc, os, signal, sys
+import lifecycle.__main__
+
+def send():
+    sent.append(os.kill(os.getpid(), signal.{name}))
+
+class Early(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path, target=None):
+        if fullname == "lifecycle.cli":
+            send()
+
+sent = []
+sys.meta_path.insert(0, Early())
+atexit.register(send)
+sys.argv = ["lifecycle", "serve", "--help"]
+try:
+    lifecycle.__main__.main()
+finally:
+    print(len(sent), "sent")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("1 sent\n")

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from lifecycle import DrainReport, OwnerClosed, Scope, TaskHandle, TaskManager
+from lifecycle import DrainReport, OwnerClosed, Scope, TaskHandle, TaskManager, WrongLoop
 
-from .._ground.bridge import being_cancelled, cancel_again
+from .._ground.bridge import being_cancelled, cancel_again, running_loop
 from .._ground.errors import StoreBusy
 from .._ground.events import Event
 from .._ground.opening import enter_and_open
@@ -24,6 +24,9 @@ from .engine import Engine
 from .feed import Feed
 from .stalls import StallWatch
 from .troubles import StoreWatch
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -93,6 +96,7 @@ class Life:
         self._scope = Scope(name, close_timeout=close_timeout)
         self._tasks = TaskManager(f"jobs of {name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
         self._dispatcher: TaskHandle[None] | None = None
+        self._loop: AbstractEventLoop | None = None  # in which it was opened
         self._over: anyio.Event | None = None  # made by the first `aclose`
         self._report = DrainReport()
 
@@ -114,8 +118,10 @@ class Life:
 
         Raises:
             OwnerClosed: it does not.
+            WrongLoop: it was opened in another event loop, or thread.
         """
         if self.state is State.OPEN and self.engine is not None and self._dispatcher and not self._dispatcher.done():
+            self._check_loop()
             return self.engine
         self.entered()
         # Also where it is open without its dispatcher: the store cannot be used any more.
@@ -126,10 +132,20 @@ class Life:
 
         Raises:
             OwnerClosed: it has not been entered, or is closed.
+            WrongLoop: it was opened in another event loop, or thread.
         """
         if self.engine is None or self.state is State.CLOSED:
             raise self._refusal(self.state)
+        self._check_loop()
         return self.engine
+
+    def _check_loop(self) -> None:
+        """Refuse what comes from elsewhere: nothing here is locked, and nobody there would be woken."""
+        if running_loop() is not self._loop and self._loop is not None:
+            raise WrongLoop(
+                f"scheduler {self.name!r} was opened in another event loop; from another thread use "
+                "asyncio.run_coroutine_threadsafe(coroutine, loop) with the loop in which it is open"
+            )
 
     def _refusal(self, state: State) -> OwnerClosed:
         return OwnerClosed(f"scheduler {self.name!r} {state.value}; use it inside of its async with block")
@@ -145,7 +161,7 @@ class Life:
         """
         if self.state is not State.NEW:
             raise OwnerClosed(f"scheduler {self.name!r} {self.state.value}; make another one")
-        self.state = State.OPENING
+        self.state, self._loop = State.OPENING, running_loop()
         try:
             await enter_and_open(self._scope, self._open)
         except BaseException:
@@ -249,7 +265,12 @@ class Life:
         """End, and return what became of the jobs that ran. Idempotent; a second caller waits for the first.
 
         Cancellation: ends the draining; everything is released before it is raised.
+
+        Raises:
+            WrongLoop: it was opened in another event loop, or thread.
         """
+        if not self.closed:
+            self._check_loop()
         if self._over is not None:  # not through a second draining: a cancellation of one must not end the other's
             await self._over.wait()
             return self._report

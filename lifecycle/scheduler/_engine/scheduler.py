@@ -207,6 +207,7 @@ class Scheduler(Submitting, JobAccess):
         Raises:
             StoreError: the store could not be used any more.
             ReleaseTimeout: jobs ignored their cancellation and were abandoned; it names them.
+            WrongLoop: it was opened in another event loop, or thread.
         """
         return await self._life.aclose()
 

@@ -52,6 +52,11 @@ class Bridge:
             self._loop.call_soon_threadsafe(function, *args)
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, None when none does."""
+    return asyncio._get_running_loop()
+
+
 def loop_time() -> float:
     """Return the time of the running loop, also outside of tasks, in seconds."""
     return asyncio.get_running_loop().time()
