@@ -175,7 +175,7 @@ class Engine:
         self._line.clear()
         self._ahead.reset()
         try:
-            given = await self.store.give_back([attempt.claimed for attempt in late])
+            given = await self.store.give_back([attempt.claimed for attempt in late], time.time())
         except StoreError as error:
             self.fail(error)
             return

@@ -206,12 +206,19 @@ def _within_burst(limit: Limit, now: float) -> Limit:
     return replace(limit, whole_at=latest)
 
 
-def given_back(limits: Mapping[LimitKey, Limit], started: Iterable[tuple[str, str | None]]) -> dict[LimitKey, Limit]:
-    """Return the limits with a rate that change when jobs of these queues and handlers have not started after all."""
+def given_back(
+    limits: Mapping[LimitKey, Limit], started: Iterable[tuple[str, str | None, float]], now: float
+) -> dict[LimitKey, Limit]:
+    """Return the limits with a rate that change when jobs of these queues and handlers have not started after all.
+
+    Of what each has used only that is given back which time has not made up for since it was claimed: else others that
+    came in its place would not count.
+    """
     changed = dict(limits)
-    for queue, handler in started:
+    for queue, handler, claimed in started:
         for key in (EVERYTHING, LimitKey("queue", queue), LimitKey("handler", handler or "")):
             limit = changed.get(key)
             if limit is not None and limit.rate is not None:
-                changed[key] = replace(limit, whole_at=limit.whole_at - limit.rate.interval)
+                left = max(0.0, limit.rate.interval - max(0.0, now - claimed))
+                changed[key] = replace(limit, whole_at=limit.whole_at - left)
     return {key: limit for key, limit in changed.items() if limit is not limits[key]}

@@ -102,7 +102,7 @@ class Store(Protocol):
     def look_again(self) -> None:
         """Have `take` see that there is more room."""
 
-    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+    async def give_back(self, jobs: Sequence[Claimed], now: float) -> Collection[int]:
         """Make jobs that were taken and not begun pending again, as if they had not been taken.
 
         Returns the numbers of those that are; of one that was cancelled meanwhile, its end has to be recorded.

@@ -140,7 +140,7 @@ async def test_what_was_cancelled_while_it_was_given_back_is_interrupted_by_the_
                 await anyio.sleep(0.001)
         store = engine.store
 
-        async def late(claimed: object) -> set[int]:
+        async def late(claimed: object, now: float) -> set[int]:
             await ahead.cancel("no")
             await engine._tasks.aclose()
             return set()

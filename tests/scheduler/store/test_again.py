@@ -55,7 +55,7 @@ async def end(store: Store, **endings: Ending) -> None:
     """Claim whatever is ready, end what is named, and give the others back."""
     claims = (await store.claim(1_000, time.time())).jobs
     ended = [claimed for claimed in claims if claimed.name in endings]
-    await store.give_back([claimed for claimed in claims if claimed not in ended])
+    await store.give_back([claimed for claimed in claims if claimed not in ended], 1.0)
     for claimed in ended:
         settled = await store.finish(claimed.id, claimed.attempt, endings[claimed.name], time.time())
         assert settled.accepted
@@ -191,12 +191,12 @@ async def test_what_runs_goes_on_and_waits_for_what_is_repeated_only_to_begin_an
     assert (await store.revive_jobs([jobs["a"]], SERVED, force=False)).jobs == (jobs["a"],)
     if ends_first:
         await end(store, a=BAD)
-        await store.give_back([b])
+        await store.give_back([b], 1.0)
     else:
-        await store.give_back([b])
+        await store.give_back([b], 1.0)
         ready = (await store.claim(9, time.time())).jobs
         assert "b" not in [claimed.name for claimed in ready]
-        await store.give_back(ready)
+        await store.give_back(ready, 1.0)
         await end(store, a=BAD)
     await end(store, b=OK)
 
@@ -306,7 +306,7 @@ async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, se
                 for one, claims in zip(both, taken, strict=True):
                     for claimed in claims:
                         if claimed.name == "lasts":
-                            await one.give_back([claimed])
+                            await one.give_back([claimed], 1.0)
                         else:
                             await one.finish(claimed.id, claimed.attempt, ending, time.time())
             elif what < 0.65:

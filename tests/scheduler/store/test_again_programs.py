@@ -186,7 +186,7 @@ class Program:
 
     def give_back(self) -> None:
         for job in self.some_of(lambda state: state == "running"):
-            claiming.give_back(self.db, [(job, self.attempts[job])])
+            claiming.give_back(self.db, [(job, self.attempts[job])], 1.0)
 
     def wait(self) -> None:
         self.now += self.random.choice([1.0, 5.0, 20.0])

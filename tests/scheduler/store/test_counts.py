@@ -41,7 +41,7 @@ def give_up(db: sqlite3.Connection, pick: Pick) -> None:
     """Try what runs again later, or give it back."""
     for number, attempt in db.execute("SELECT id, attempt FROM jobs WHERE state = 'running'").fetchall():
         if pick("back") % 2:
-            claiming.give_back(db, [(number, attempt)])
+            claiming.give_back(db, [(number, attempt)], 1.0)
         else:
             operations.retry(db, number, attempt, Ending(JobStatus.FAILED, failed=True), 3.0)
 

@@ -79,8 +79,8 @@ class OnFile:
     async def finish(self, claimed: Claimed) -> None:
         operations.finish(self.db, claimed.id, claimed.attempt, Ending(JobStatus.SUCCEEDED), 0.0)
 
-    async def give_back(self, claimed: Claimed) -> None:
-        claiming.give_back(self.db, [(claimed.id, claimed.attempt)])
+    async def give_back(self, claimed: Claimed, now: float = 1.0) -> None:
+        claiming.give_back(self.db, [(claimed.id, claimed.attempt)], now)
 
     async def put(self, limit: Limit) -> None:
         claiming.put_limit(self.db, limit)
@@ -107,8 +107,8 @@ class InMemory:
     async def finish(self, claimed: Claimed) -> None:
         await self.store.finish(claimed.id, claimed.attempt, Ending(JobStatus.SUCCEEDED), 0.0)
 
-    async def give_back(self, claimed: Claimed) -> None:
-        await self.store.give_back([claimed])
+    async def give_back(self, claimed: Claimed, now: float = 1.0) -> None:
+        await self.store.give_back([claimed], now)
 
     async def put(self, limit: Limit) -> None:
         await self.store.put_limit(limit)
@@ -274,6 +274,20 @@ async def test_what_is_given_back_has_used_nothing(store: Machine) -> None:
     await store.add(job("send"))
     assert await names(store, 1, 1.5) == ""
     assert await names(store, 1, 61.5) == "send"
+
+
+@pytest.mark.asyncio
+async def test_what_is_given_back_late_gives_nothing_back_that_time_has(store: Machine) -> None:
+    """The rate was whole again: what has begun since counts, and had not counted any more."""
+    await store.put(Limit(SEND, rate=Rate(1, per=60.0)))
+    for _ in range(3):
+        await store.add(job("send"))
+    (late,) = await store.claim(1, 1.0)
+    assert await names(store, 1, 100.0) == "send"
+    await store.give_back(late, 101.0)
+    assert await names(store, 1, 102.0) == ""
+    assert await names(store, 1, 160.0) == "send"
+    assert await names(store, 1, 219.0) == ""
 
 
 @pytest.mark.asyncio

@@ -80,9 +80,9 @@ class ReadyJobs:
         """Return what the limits let in."""
         return Openings(self._limits.values(), self._running(), now) if self._limits else _NONE
 
-    def give_back(self, place: Place, *, ready: bool) -> None:
-        """Put a job back that was to start and has not; it has used nothing of a rate."""
-        self._limits.update(given_back(self._limits, [(place.queue, place.handler)]))
+    def give_back(self, place: Place, claimed: float, now: float, *, ready: bool) -> None:
+        """Put a job back that was *claimed* and has not started, unless what it needs was repeated meanwhile."""
+        self._limits.update(given_back(self._limits, [(place.queue, place.handler, claimed)], now))
         if ready:
             self.add(place)
 

@@ -161,13 +161,13 @@ class MemoryStore:
     def look_again(self) -> None:
         self._bell.ring()
 
-    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+    async def give_back(self, jobs: Sequence[Claimed], now: float) -> Collection[int]:
         given = []
         for claimed in jobs:
             if (job := self._running(claimed.id, claimed.attempt)) is not None:
                 job.status, job.attempt, job.due = JobStatus.PENDING, job.attempt - 1, 0.0
                 del self._started[job.id]
-                self._ready.give_back(job.place, ready=not job.unmet)  # what it needs may have been repeated meanwhile
+                self._ready.give_back(job.place, job.started or now, now, ready=not job.unmet)
                 self._terms.hold(job.id, None, job.expires)
                 self._bell.ring()
                 given.append(job.id)

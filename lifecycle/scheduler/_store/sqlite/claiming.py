@@ -81,7 +81,7 @@ def claim(
     return Claims(tuple(map(_claimed, rows)), min(looks, default=None))
 
 
-def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]]) -> Collection[int]:
+def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]], now: float) -> Collection[int]:
     """Make jobs of these attempts pending again; return the numbers of those that were not cancelled meanwhile."""
     given = []
     for job_id, attempt in attempts:
@@ -93,7 +93,7 @@ def give_back(db: sqlite3.Connection, attempts: Sequence[tuple[int, int]]) -> Co
         )
         if cursor.rowcount:
             given.append(job_id)
-    _return_starts(db, given)
+    _return_starts(db, given, now)
     return given
 
 
@@ -144,13 +144,13 @@ def limit_records(db: sqlite3.Connection) -> list[LimitRecord]:
     ]
 
 
-def _return_starts(db: sqlite3.Connection, jobs: Sequence[int]) -> None:
+def _return_starts(db: sqlite3.Connection, jobs: Sequence[int], now: float) -> None:
     """Give the limits back what jobs have used that have not started after all."""
     limits = {limit.key: limit for limit in read_limits(db) if limit.rate is not None}
     if limits and jobs:
         marks = ", ".join("?" * len(jobs))
-        started = db.execute(f"SELECT queue, handler FROM jobs WHERE id IN ({marks})", list(jobs)).fetchall()
-        _keep(db, given_back(limits, started).values())
+        started = db.execute(f"SELECT queue, handler, started FROM jobs WHERE id IN ({marks})", list(jobs)).fetchall()
+        _keep(db, given_back(limits, started, now).values())
 
 
 class _Lane:

@@ -261,9 +261,9 @@ class SqliteStore:
         if self._writer is not None:
             self._writer.try_standing()
 
-    async def give_back(self, jobs: Sequence[Claimed]) -> Collection[int]:
+    async def give_back(self, jobs: Sequence[Claimed], now: float) -> Collection[int]:
         attempts = [(claimed.id, claimed.attempt) for claimed in jobs]
-        return await self._write(lambda db: claiming.give_back(db, attempts), patient=True)
+        return await self._write(lambda db: claiming.give_back(db, attempts, now), patient=True)
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         return await self._write(
