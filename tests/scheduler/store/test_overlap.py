@@ -223,7 +223,7 @@ async def test_a_scheduler_replaces_what_runs_for_too_long(tmp_path: Path, durab
             at_once -= 1
             ended += 1
 
-    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None) as scheduler:
+    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None, drain_timeout=0.0) as scheduler:
         schedule = await scheduler.schedule(
             "slow", slow, fixed_rate=0.3, max_instances=1, overlap="cancel_running", jitter=0.01
         )
