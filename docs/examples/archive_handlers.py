@@ -67,7 +67,7 @@ def hash_files(root: str, files: list[str], listing: str) -> str:
 def compress(root: str, files: list[str], part: str) -> dict[str, Any]:
     """Write the files into one compressed part of the archive."""
     draft = Path(part).with_suffix(".draft")
-    with tarfile.open(draft, "w:xz", preset=3) as archive:
+    with tarfile.open(draft, "w:xz", preset=3, dereference=True) as archive:  # a link may lead out of the tree
         for name in files:
             archive.add(Path(root) / name, arcname=name, recursive=False)
     draft.replace(part)  # a part that is there is whole, whatever happened to an earlier attempt

@@ -381,11 +381,16 @@ def test_a_database_that_stays_locked_is_told(cli: Cli) -> None:
 
 
 def test_the_demo_archives_a_directory(cli: Cli) -> None:
-    """The example of the repository on some real files: every block succeeds, one of them at its third attempt."""
+    """The example of the repository on some real files: every block succeeds, one of them at its third attempt.
+
+    One is a link that leads out of the directory, as Debian's standard library has.
+    """
     source = cli.directory / "source"
     source.mkdir()
     for number in range(30):
         (source / f"file{number}.py").write_text(f"# file {number % 25}\n" * 50)
+    (source / "file7.py").replace(cli.directory / "elsewhere.py")
+    (source / "file7.py").symlink_to(cli.directory / "elsewhere.py")
     flow = ROOT / "docs" / "examples" / "archive.toml"
     out = cli.directory / "out"
     ended = cli.run("run", flow, "--param", f"directory={source}", "--param", f"out={out}", "--json")
