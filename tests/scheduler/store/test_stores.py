@@ -381,3 +381,29 @@ async def test_that_the_job_which_it_replaces_did_not_succeed_is_no_failure_abov
     await store.finish(old.job, 1, Ending(JobStatus.CANCELLED), time.time())
     settled = await store.finish(fine, 1, OK, time.time())
     assert [(skip.id, skip.status) for skip in settled.skipped] == [(admitted.job, JobStatus.SKIPPED)]
+
+
+async def test_a_key_goes_back_to_who_still_runs_when_its_successor_has_ended(store: Store) -> None:
+    """A third job would run beside it: of the two that have had the key one has ended, and the other has not."""
+
+    async def admit(name: str, on_twin: Any = "refuse") -> Admitted:
+        return await store.admit_job(job(name, terms=Terms(key="k", on_twin=on_twin)))
+
+    first, second = (await admit("first")).job, None
+    assert first is not None
+    assert await names_of_claims(store) == ["first"]
+    for _ in range(2):
+        second = (await admit("second", "replace")).job
+        assert second is not None
+    assert second is not None
+    await store.cancel(second, "why", time.time())
+    third = await admit("third")
+    assert (third.job, third.twin and third.twin.id) == (None, first)
+    fourth = (await admit("fourth", "replace")).job
+    assert await names_of_claims(store) == []
+    await store.finish(first, 1, Ending(JobStatus.CANCELLED), time.time())
+    assert await names_of_claims(store) == ["fourth"]
+    assert (await admit("fifth")).twin is not None
+    assert fourth is not None
+    await store.finish(fourth, 1, OK, time.time())
+    assert (await admit("sixth")).twin is None

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.admission import Admitted
 from lifecycle.scheduler._store.limits import Openings
+from lifecycle.scheduler._store.memory import admission as memory_admission
 from lifecycle.scheduler._store.memory import store as memory
 from lifecycle.scheduler._store.memory.kept import record_of_job
 from lifecycle.scheduler._store.records import Ending, NewJob
@@ -76,6 +77,8 @@ class Model:
 
     def end(self, job: Known, status: str) -> None:
         job.status = status
+        if job.ahead is not None:  # that still runs, and has its key again
+            self.jobs[job.ahead].key = job.key
         for other in self.jobs.values():
             if other.ended or not (other.ahead == job.id or job.id in other.needs):
                 continue
@@ -196,7 +199,8 @@ class Memory:
     def _do(self, step: Coroutine[Any, Any, Any]) -> Any:
         """Run what never waits."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory, "time", SimpleNamespace(time=lambda: self.now))
+            for module in (memory, memory_admission):
+                patch.setattr(module, "time", SimpleNamespace(time=lambda: self.now))
             try:
                 step.send(None)
             except StopIteration as returned:
@@ -260,6 +264,8 @@ class TermsMachine(RuleBasedStateMachine):
             ahead = twin.id if twin.status == "running" else twin.ahead
             model.cancel(twin)
             twin.key = None
+            if ahead is not None:
+                model.jobs[ahead].key = None
         needed = [model.jobs[number] for number in numbers]
         lost = any(one.ended and one.status not in ("succeeded", "skipped") for one in needed)
         waits = {one.id for one in needed if not one.ended} - {ahead}

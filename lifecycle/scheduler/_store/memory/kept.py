@@ -186,7 +186,7 @@ def record_of_job(job: KeptJob, openings: Openings) -> JobRecord:
         needs=tuple(need.new.name for need in job.needs()),
         queue=job.new.queue,
         expires=job.expires,
-        key=job.terms.key if job.successor is None else None,
+        key=job.terms.key if job.successor is None or job.successor.status.final else None,
         metadata=job.terms.metadata or {},
         waits_for=_waits_for(job, openings),
         may_fail=job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT) and job.may_fail,

@@ -407,7 +407,7 @@ class MemoryStore:
         if status in FINAL:
             del self._jobs[job.id]
             if job.new.terms is not None:
-                self._terms.drop(job.id, job.new.terms.key, job.expires)
+                self._terms.leave(job)
             if self._schedules.ended(Submitted(job=job.id), now):
                 self._bell.ring()
             if job.run is not None:

@@ -43,6 +43,12 @@ class MemoryTerms:
         if expires is not None:
             self._expiring.discard((expires, number))
 
+    def leave(self, job: KeptJob) -> None:
+        """Forget a job that has ended; one that still runs, and that it was to replace, has the key again."""
+        self.drop(job.id, job.terms.key, job.expires)
+        if job.predecessor is not None:  # no other job with the key is to run beside it
+            self.hold(job.predecessor.id, job.terms.key, None)
+
     def expired(self, now: float, most: int) -> list[int]:
         """Return the numbers of jobs whose time has passed, *most* at most, and forget it."""
         numbers: list[int] = []

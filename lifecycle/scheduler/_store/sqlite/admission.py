@@ -28,9 +28,10 @@ def admit(db: sqlite3.Connection, job: NewJob, owner: int | None, now: float) ->
     replaced = None
     if twin is not None:
         replaced = cancel(db, twin.id, REPLACED, now, owner)
-        if replaced.settled is None:  # it runs: the key is handed on, and what has it begins when that has ended
-            db.execute("UPDATE jobs SET key = NULL WHERE id = ?", (twin.id,))
+        if replaced.settled is None:
             ahead = twin.id
+        if ahead is not None:  # it runs: the key is handed on, and what has it begins when that has ended
+            db.execute("UPDATE jobs SET key = NULL WHERE id = ?", (ahead,))
     # Only now: what it needs may have needed the twin.
     needed = [found for number in numbers if (found := _found(db, number)) is not None]
     lost = terms.lost or first_lost(needed)

@@ -160,11 +160,23 @@ def end_unrun(
                         cancel = CASE WHEN :state = 'cancelled' THEN :reason ELSE cancel END WHERE id = :id""",
         {"state": status.value, "reason": reason, "now": now, "id": job_id},
     )
+    if run is None:
+        _give_key_back(db, job_id)
     if owner != by:
         notify(db, owner, [job_id])
     if schedule is not None:
         begin_delay(db, schedule, "last_job", job_id, now)
     return settle(db, job_id, name, run, status, now, by, held=is_held(db, run))
+
+
+def _give_key_back(db: sqlite3.Connection, job_id: int) -> None:
+    """Let the job have its key again that still runs, and that this one was to replace: none is to run beside it."""
+    db.execute(
+        """
+        UPDATE jobs SET key = ended.key FROM jobs AS ended JOIN needs ON needs.job = ended.id
+        WHERE ended.id = ? AND ended.key IS NOT NULL AND tolerant AND jobs.id = needed AND jobs.finished IS NULL""",
+        (job_id,),
+    )
 
 
 def cancel_run(
