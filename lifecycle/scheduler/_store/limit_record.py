@@ -1,8 +1,11 @@
 """A limit as it is shown."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lifecycle import Rate
+
+from .limits import Limit, LimitKey, Openings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,23 @@ class LimitRecord:
         if self.rate is not None:
             table["rate"] = {"number": self.rate.number, "per": self.rate.per, "burst": self.rate.burst}
         return table
+
+
+def records_of(
+    limits: Sequence[Limit], running: Iterable[tuple[str, str | None, int]], ready: Callable[[LimitKey], int]
+) -> list[LimitRecord]:
+    """Return the records of limits, with how many run of each queue and handler, and how many *ready* says could."""
+    openings = Openings(limits, running)
+    return [
+        LimitRecord(
+            limit.key.kind,
+            limit.key.name,
+            limit.paused,
+            limit.at_once,
+            limit.rate,
+            limit.weight,
+            openings.running(limit.key),
+            ready(limit.key),
+        )
+        for limit in limits
+    ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..lanes import Head, Shares, choose
-from ..limit_record import LimitRecord
+from ..limit_record import LimitRecord, records_of
 from ..limits import Limit, LimitKey, Openings, given_back
 from .line import Line
 
@@ -115,20 +115,7 @@ class ReadyJobs:
         running = self._running()
         in_use = {LimitKey("queue", queue) for queue in (*(it[0] for it in self._lanes), *(it[0] for it in running))}
         limits = [self.limit(key) for key in sorted({*self._limits, *in_use})]
-        openings = Openings(limits, running)
-        return [
-            LimitRecord(
-                limit.key.kind,
-                limit.key.name,
-                limit.paused,
-                limit.at_once,
-                limit.rate,
-                limit.weight,
-                openings.running(limit.key),
-                self._count_ready(limit.key),
-            )
-            for limit in limits
-        ]
+        return records_of(limits, running, self._count_ready)
 
     def clear(self) -> None:
         """Drop everything."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from lifecycle import Rate
 
 from ..lanes import Head, Shares, choose
-from ..limit_record import LimitRecord
+from ..limit_record import LimitRecord, records_of
 from ..limits import Limit, LimitKey, Openings, given_back
 from ..records import Claimed, Claims
 from .agenda import LOOK_INTERVAL
@@ -128,20 +128,7 @@ def limit_records(db: sqlite3.Connection) -> list[LimitRecord]:
     for owner in owners:
         in_use |= {LimitKey("queue", queue) for queue in _distinct(db, "queue", owner)}
     limits = [known.get(key) or Limit(key) for key in sorted({*known, *in_use})]
-    openings = Openings(limits, _running(db))
-    return [
-        LimitRecord(
-            limit.key.kind,
-            limit.key.name,
-            limit.paused,
-            limit.at_once,
-            limit.rate,
-            limit.weight,
-            openings.running(limit.key),
-            _count_ready(db, limit.key, owners),
-        )
-        for limit in limits
-    ]
+    return records_of(limits, _running(db), lambda key: _count_ready(db, key, owners))
 
 
 def _return_starts(db: sqlite3.Connection, jobs: Sequence[int], now: float) -> None:
