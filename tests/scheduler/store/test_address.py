@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from hypothesis import example, given
@@ -250,6 +250,14 @@ def test_ports_of_several_hosts_may_stand_in_a_parameter() -> None:
     """One for each, or one for all, as libpq has it."""
     assert Address.parse("postgresql://h,i/db?port=5,6").arguments()["port"] == [5, 6]
     assert Address.parse("postgresql:///db?host=h,i&port=5").arguments()["port"] == [5, 5]
+
+
+def test_certificates_reach_the_driver_as_they_are_written() -> None:
+    """It has no argument for them, and reads a URL by other rules: a plus is a blank to it."""
+    address = Address.parse("postgresql://h/db?sslcert=/a+b,c%20d&sslpassword=%26=")
+    driven = urlsplit(address.arguments()["dsn"])
+    assert (driven.netloc, driven.path) == ("", "")
+    assert parse_qs(driven.query, strict_parsing=True) == {"sslcert": ["/a+b,c d"], "sslpassword": ["&="]}
 
 
 def test_of_several_hosts_the_one_is_taken_that_can_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
