@@ -1,7 +1,7 @@
 -- Cancelling, and other ends of jobs that do not run.
 
 -- Cancels a job that does not run, or notes the request for one that does.
-CREATE FUNCTION cancel(of_job bigint, reason text, moment double precision, by_owner bigint) RETURNS jsonb
+CREATE OR REPLACE FUNCTION cancel(of_job bigint, reason text, moment double precision, by_owner bigint) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     job jobs;
@@ -24,7 +24,7 @@ BEGIN
 END $$;
 
 -- Ends a job that does not run, and settles what follows; the senders of all that are told, but for the one that asks.
-CREATE FUNCTION end_unrun(of_job bigint, how text, reason text, moment double precision, by_owner bigint) RETURNS jsonb
+CREATE OR REPLACE FUNCTION end_unrun(of_job bigint, how text, reason text, moment double precision, by_owner bigint) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     job jobs;
@@ -50,7 +50,7 @@ END $$;
 -- Cancels the jobs of a run that do not run, and notes the request for those that do. Those that run always are left
 -- alone, unless everything is meant, or the run was cancelled before, or has done nothing yet since it waits for others.
 -- Returns what was skipped, the numbers of those that run, and whether that was the end of the run; NULL for no such run.
-CREATE FUNCTION cancel_run(
+CREATE OR REPLACE FUNCTION cancel_run(
     of_run bigint, reason text, moment double precision, by_owner bigint, everything boolean DEFAULT false
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -120,7 +120,7 @@ BEGIN
 END $$;
 
 -- Cancels the jobs that wait and have expired, a hundred at most; returns how many. Their senders are told, whoever asks.
-CREATE FUNCTION expire(moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION expire(moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     one record;
     found integer := 0;
@@ -138,7 +138,7 @@ BEGIN
 END $$;
 
 -- Gives a job that waits another priority; returns whether it does.
-CREATE FUNCTION set_priority(of_job bigint, its_priority bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION set_priority(of_job bigint, its_priority bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM need_alone();
     UPDATE jobs SET priority = its_priority WHERE id = of_job AND state IN ('pending', 'interrupted');
@@ -146,7 +146,7 @@ BEGIN
 END $$;
 
 -- Makes a job that does not run more urgent than another one, if it is not already.
-CREATE FUNCTION put_ahead(of_job bigint, other bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION put_ahead(of_job bigint, other bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM need_alone();
     UPDATE jobs SET priority = 1 + before.priority FROM jobs AS before

@@ -1,7 +1,7 @@
 -- Claiming: which ready jobs a scheduler starts now.
 
 -- The queues with ready jobs: one step in the index for each.
-CREATE FUNCTION ready_queues() RETURNS SETOF text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION ready_queues() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     WITH RECURSIVE found AS (
         (SELECT queue FROM jobs WHERE state = 'pending' AND unmet = 0 AND due = 0 ORDER BY queue LIMIT 1)
         UNION ALL
@@ -12,7 +12,7 @@ CREATE FUNCTION ready_queues() RETURNS SETOF text LANGUAGE sql STABLE AS $$
 $$;
 
 -- What there is to do in one queue, whoever can.
-CREATE FUNCTION doers_in(of_queue text) RETURNS SETOF text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION doers_in(of_queue text) RETURNS SETOF text LANGUAGE sql STABLE AS $$
     WITH RECURSIVE found AS (
         (SELECT doer FROM jobs WHERE state = 'pending' AND unmet = 0 AND due = 0 AND queue = of_queue ORDER BY doer LIMIT 1)
         UNION ALL
@@ -27,7 +27,7 @@ $$;
 -- names: the handlers and flows that it knows; NULL for all. In what is returned, jobs are arrays of their columns, the
 -- most urgent first; next_due is when a delayed job is ready, expires when one is not begun any more; adopt says whether
 -- there is something that an owner has left.
-CREATE FUNCTION claim(by_owner bigint, room integer, names text[], shares jsonb, max_crashes integer, moment double precision)
+CREATE OR REPLACE FUNCTION claim(by_owner bigint, room integer, names text[], shares jsonb, max_crashes integer, moment double precision)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     queues text[];
@@ -61,7 +61,7 @@ BEGIN
 END $$;
 
 -- The most urgent jobs of a queue, locked; those that another scheduler is about to take are passed over.
-CREATE FUNCTION first_in(of_queue text, room integer, names text[], held bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION first_in(of_queue text, room integer, names text[], held bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     picked bigint[];
     doers text[] := coalesce(names, ARRAY(SELECT doers_in(of_queue)));
@@ -81,7 +81,7 @@ BEGIN
 END $$;
 
 -- Starts an attempt of each of these jobs, and returns their columns in this order.
-CREATE FUNCTION start_attempts(picked bigint[], by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION start_attempts(picked bigint[], by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE sql AS $$
     WITH taken AS (
         UPDATE jobs SET state = 'running', owner = by_owner, attempt = attempt + 1, started = moment,
             logged = 0, progress_done = NULL, progress_total = NULL
@@ -94,7 +94,7 @@ $$;
 
 -- Jobs that have crashed their process so often that the next time would be the last, but for one that may run now: a
 -- process runs several jobs at once, and only one of them has killed it. The guilty one is to be alone when it is told.
-CREATE FUNCTION held_back(by_owner bigint, names text[], max_crashes integer) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION held_back(by_owner bigint, names text[], max_crashes integer) RETURNS bigint[] LANGUAGE sql STABLE AS $$
     SELECT coalesce(array_agg(id), '{}') FROM (
         SELECT id, state, row_number() OVER (
             ORDER BY (unmet = 0 AND due = 0 OR state = 'running') DESC, state = 'running' DESC, priority DESC, id) AS place
@@ -102,4 +102,13 @@ CREATE FUNCTION held_back(by_owner bigint, names text[], max_crashes integer) RE
         WHERE crashes > 0 AND finished IS NULL AND crashes >= max_crashes - 1 AND (names IS NULL OR doer = ANY(names))
             AND (state = 'pending' OR owner = by_owner)) AS suspected
     WHERE place > 1 AND state = 'pending'
+$$;
+
+-- The attempts that a scheduler is to make and does not know of: the answer in which they were is lost.
+CREATE OR REPLACE FUNCTION missed(by_owner bigint, ids bigint[]) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = lifecycle, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array(
+        id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload, expires, metadata)
+        ORDER BY priority DESC, id), '[]')
+    FROM jobs WHERE state = 'running' AND owner = by_owner AND id <> ALL(ids)
 $$;

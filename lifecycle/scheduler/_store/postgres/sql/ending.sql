@@ -1,7 +1,7 @@
 -- How attempts end. An end is accepted only of the attempt that the job is in, from the scheduler that runs it.
 
 -- Ends many jobs by themselves of which nothing follows: as nearly all. Returns the numbers of those that it was.
-CREATE FUNCTION finish_plain(endings jsonb, by_owner bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION finish_plain(endings jsonb, by_owner bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     done bigint[];
     one bigint;
@@ -28,7 +28,7 @@ BEGIN
 END $$;
 
 -- Ends a running job, and settles what follows.
-CREATE FUNCTION finish(said jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION finish(said jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     job jobs;
     settled jsonb;
@@ -61,7 +61,7 @@ BEGIN
 END $$;
 
 -- Makes a running job pending again, one failure older, unless it was cancelled; returns whether it is.
-CREATE FUNCTION retry(said jsonb, by_owner bigint, its_due double precision) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION retry(said jsonb, by_owner bigint, its_due double precision) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM keep_report(said, by_owner);
     UPDATE jobs SET
@@ -76,7 +76,7 @@ BEGIN
 END $$;
 
 -- Keeps what a running attempt shows of itself.
-CREATE FUNCTION keep_report(said jsonb, by_owner bigint) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION keep_report(said jsonb, by_owner bigint) RETURNS void LANGUAGE sql AS $$
     UPDATE jobs SET
         log = said->>'log', logged = (said->>'logged')::bigint, progress_done = (said->>'done')::double precision,
         progress_total = (said->>'total')::double precision
@@ -86,7 +86,7 @@ $$;
 
 -- Makes jobs of these attempts pending again, as if they had not been taken: pairs of a number and an attempt. Returns
 -- the numbers of those that were not cancelled meanwhile. The limits get back what time has not made up for since.
-CREATE FUNCTION give_back(attempts jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION give_back(attempts jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     given jsonb;
     places jsonb;

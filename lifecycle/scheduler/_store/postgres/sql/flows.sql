@@ -2,7 +2,7 @@
 -- one that is continued.
 
 -- Takes over the unfinished run of the same flow and parameters, or stores a new one.
-CREATE FUNCTION open_run(new jsonb, resume boolean, fresh boolean, by_owner bigint, max_crashes integer, moment double precision)
+CREATE OR REPLACE FUNCTION open_run(new jsonb, resume boolean, fresh boolean, by_owner bigint, max_crashes integer, moment double precision)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     old runs;
@@ -38,7 +38,7 @@ BEGIN
 END $$;
 
 -- Stores a new run, unless as many of its flow go on as may; it may wait for those, or take the place of the oldest.
-CREATE FUNCTION admit_run(new jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION admit_run(new jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     opened jsonb;
     refused jsonb;
@@ -60,7 +60,7 @@ BEGIN
 END $$;
 
 -- Why one more run of a flow is not begun, and which are in its way; NULL when it begins, or waits.
-CREATE FUNCTION refused_beside(of_flow text, most integer, its_overlap text) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION refused_beside(of_flow text, most integer, its_overlap text) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
     others bigint[];
 BEGIN
@@ -77,7 +77,7 @@ BEGIN
 END $$;
 
 -- Cancels what one more run of a flow replaces: those that wait, and so many of the oldest as have to end for it.
-CREATE FUNCTION make_room(of_flow text, most integer, its_overlap text, moment double precision) RETURNS void
+CREATE OR REPLACE FUNCTION make_room(of_flow text, most integer, its_overlap text, moment double precision) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     one bigint;
@@ -102,7 +102,7 @@ BEGIN
 END $$;
 
 -- Stores a new run with all its jobs; one that is held waits until it is let in.
-CREATE FUNCTION insert_run(new jsonb, is_held boolean, by_owner bigint, moment double precision) RETURNS jsonb
+CREATE OR REPLACE FUNCTION insert_run(new jsonb, is_held boolean, by_owner bigint, moment double precision) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     number bigint;
@@ -140,7 +140,7 @@ BEGIN
 END $$;
 
 -- Gives a run to a scheduler, whose handle gets its outcome; what has crashed its process too often fails instead.
-CREATE FUNCTION adopt_run(of_run bigint, by_owner bigint, max_crashes integer, moment double precision) RETURNS jsonb
+CREATE OR REPLACE FUNCTION adopt_run(of_run bigint, by_owner bigint, max_crashes integer, moment double precision) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     run runs;

@@ -1,6 +1,6 @@
 -- How jobs get in. What each is to be comes as JSON; what a job does not say has its default.
 
-CREATE FUNCTION put_job(
+CREATE OR REPLACE FUNCTION put_job(
     new jsonb, of_run bigint, its_doer text, more_unmet integer, by_owner bigint, moment double precision
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -26,7 +26,7 @@ BEGIN
 END $$;
 
 -- Many jobs by themselves at once that need nothing and have no key: as nearly all.
-CREATE FUNCTION put_plain_jobs(new jsonb, by_owner bigint) RETURNS jsonb LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION put_plain_jobs(new jsonb, by_owner bigint) RETURNS jsonb LANGUAGE sql AS $$
     WITH stored AS (
         INSERT INTO jobs (
             name, kind, state, doer, handler, queue, sender, priority, unmet, delay, due, at, expires, retries,
@@ -46,7 +46,7 @@ $$;
 
 -- Stores a job unless another has its key, or it needs what is not there. A key is had by one job at most of those that
 -- have not ended: the index refuses a second one that comes in the same moment, and the turn is sent again.
-CREATE FUNCTION admit(new jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION admit(new jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     wanted bigint[] := ARRAY(SELECT value::bigint FROM jsonb_array_elements_text(coalesce(new->'awaits', '[]')));
     twin jobs;

@@ -3,9 +3,7 @@
 -- Start-time fair queueing (Goyal, Vin and Cheng, 1996), as lanes.py has it for the other stores; rates by GCRA, as
 -- limits.py. The schedulers of a store that has limits take turns here: the limits are locked until the turn is over.
 
-CREATE TYPE candidate AS (queue text, handler text, id bigint, priority bigint);
-
-CREATE FUNCTION choose(
+CREATE OR REPLACE FUNCTION choose(
     queues text[], room integer, names text[], held bigint[], shares jsonb, moment double precision
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -139,7 +137,7 @@ BEGIN
 END $$;
 
 -- Which of the limits hold for a queue and a handler.
-CREATE FUNCTION limits_on(keys text[], of_queue text, of_handler text) RETURNS integer[] LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION limits_on(keys text[], of_queue text, of_handler text) RETURNS integer[] LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(array_agg(place), '{}') FROM (
         SELECT array_position(keys, key) AS place
         FROM unnest(ARRAY['all ', 'queue ' || of_queue, 'handler ' || coalesce(of_handler, '')]) AS key) AS found

@@ -5,7 +5,7 @@
 -- * What goes further (jobs that need jobs of elsewhere, keys that change hands, schedules, owners that have died) takes
 --   the gate alone. A turn that finds on its way that it has to goes back, and is sent again so: `need_alone`.
 
-CREATE FUNCTION share_gate(runs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION share_gate(runs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     one bigint;
 BEGIN
@@ -15,13 +15,13 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION have_gate_alone() RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION have_gate_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(7811887835453254);
     PERFORM set_config('lifecycle.alone', 'yes', true);
 END $$;
 
-CREATE FUNCTION need_alone() RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION need_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF coalesce(current_setting('lifecycle.alone', true), '') <> 'yes' THEN
         RAISE EXCEPTION USING ERRCODE = 'LC001', MESSAGE = 'this has to be done while nobody else changes anything';
@@ -31,9 +31,9 @@ END $$;
 -- Messages to whoever listens: there is work; a scheduler has notices; something that a scheduler may wait for has ended.
 -- The database keeps one of each in a transaction.
 
-CREATE FUNCTION tell_of_work() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('lifecycle', 'work') $$;
+CREATE OR REPLACE FUNCTION tell_of_work() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('lifecycle', 'work') $$;
 
-CREATE FUNCTION tell_of_end(scheduler bigint, by_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tell_of_end(scheduler bigint, by_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF scheduler IS DISTINCT FROM by_owner AND scheduler IS NOT NULL THEN
         PERFORM pg_notify('lifecycle', 'ended ' || scheduler);
@@ -41,7 +41,7 @@ BEGIN
 END $$;
 
 -- Leaves a scheduler a notice of a job that somebody else has changed.
-CREATE FUNCTION notify_owner(scheduler bigint, of_job bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION notify_owner(scheduler bigint, of_job bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF scheduler IS NOT NULL THEN
         INSERT INTO notices (owner, job) VALUES (scheduler, of_job);
@@ -49,4 +49,4 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION clock() RETURNS double precision LANGUAGE sql AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
+CREATE OR REPLACE FUNCTION clock() RETURNS double precision LANGUAGE sql AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;

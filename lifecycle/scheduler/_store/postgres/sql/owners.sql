@@ -1,7 +1,7 @@
 -- The schedulers that work on the store: coming, being heard of, leaving, and what those leave that have died.
 
 -- Registers a scheduler and returns its number.
-CREATE FUNCTION enter(its_name text, its_host text, its_pid integer, its_lease double precision) RETURNS bigint
+CREATE OR REPLACE FUNCTION enter(its_name text, its_host text, its_pid integer, its_lease double precision) RETURNS bigint
 LANGUAGE sql SET search_path = lifecycle, pg_temp AS $$
     INSERT INTO owners (name, host, pid, started, seen, contact, lease)
     VALUES (its_name, its_host, its_pid, clock(), clock(), clock(), its_lease) RETURNING id
@@ -10,7 +10,7 @@ $$;
 -- Says that a scheduler lives. Returns whether it is still registered, the time, whether it has notices, and whether
 -- another one is to be buried. Only who has been heard of without a gap for as long as a lease judges others: after an
 -- hour without the database all of them come back at the same time.
-CREATE FUNCTION beat(by_owner bigint) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
+CREATE OR REPLACE FUNCTION beat(by_owner bigint) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
 DECLARE
     me owners;
     moment double precision := clock();
@@ -26,7 +26,7 @@ BEGIN
 END $$;
 
 -- Removes the schedulers that have not been heard of for as long as their leases; returns how many.
-CREATE FUNCTION bury(by_owner bigint, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION bury(by_owner bigint, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     one record;
     found integer := 0;
@@ -41,7 +41,7 @@ END $$;
 
 -- Removes a scheduler: what it ran is interrupted. What was cancelled is not left to the next one, which would run it: it
 -- has ended with this one. With *crashed* its process has died, and that counts for each job that it ran.
-CREATE FUNCTION retire(scheduler bigint, crashed boolean, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION retire(scheduler bigint, crashed boolean, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     one record;
     many integer;
@@ -62,7 +62,7 @@ BEGIN
 END $$;
 
 -- Lets a job fail that has crashed its process so often.
-CREATE FUNCTION end_crashed(of_job bigint, moment double precision, by_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION end_crashed(of_job bigint, moment double precision, by_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     often integer;
 BEGIN
@@ -73,7 +73,7 @@ END $$;
 
 -- Lets the jobs wait again, two thousand at most, that were interrupted and that a scheduler can do, and gives it the
 -- runs that nobody has. Returns how many jobs those were.
-CREATE FUNCTION adopt(names text[], by_owner bigint, max_crashes integer, moment double precision) RETURNS integer
+CREATE OR REPLACE FUNCTION adopt(names text[], by_owner bigint, max_crashes integer, moment double precision) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
     many integer;
@@ -91,6 +91,6 @@ BEGIN
 END $$;
 
 -- Says what a scheduler can do.
-CREATE FUNCTION learn(names text[], by_owner bigint) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION learn(names text[], by_owner bigint) RETURNS void LANGUAGE sql AS $$
     UPDATE owners SET known = names WHERE id = by_owner
 $$;

@@ -5,25 +5,25 @@
 -- succeeded; one that runs always runs.
 
 -- A name as messages have it.
-CREATE FUNCTION quoted(name text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION quoted(name text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN name LIKE '%''%' AND name NOT LIKE '%"%' THEN '"' || replace(name, '\', '\\') || '"'
            ELSE '''' || replace(replace(name, '\', '\\'), '''', '\''') || '''' END
 $$;
 
 -- Why the dependants of a job do not run, NULL when that is no reason.
-CREATE FUNCTION skip_reason(name text, state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION skip_reason(name text, state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT 'needs ' || quoted(name) || ', which ' || CASE state
         WHEN 'failed' THEN 'failed' WHEN 'cancelled' THEN 'was cancelled' WHEN 'timed_out' THEN 'timed out' END
 $$;
 
 -- Whether the failure of a job is allowed: some job of its run says so, and none needs it to succeed.
-CREATE FUNCTION may_fail(of_job bigint, of_run bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION may_fail(of_job bigint, of_run bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT of_run IS NOT NULL AND EXISTS (SELECT 1 FROM needs WHERE needed = of_job AND tolerant) AND NOT EXISTS (
         SELECT 1 FROM needs JOIN jobs AS below ON below.id = needs.job
         WHERE needs.needed = of_job AND NOT tolerant AND below.when_ IS NULL AND below.run = of_run)
 $$;
 
-CREATE FUNCTION run_status(of_run bigint, why text) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION run_status(of_run bigint, why text) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN NOT EXISTS (
             SELECT 1 FROM jobs WHERE run = of_run
             AND (state = 'cancelled' OR (state IN ('failed', 'timed_out') AND NOT may_fail(id, run)))) THEN 'succeeded'
@@ -31,7 +31,7 @@ CREATE FUNCTION run_status(of_run bigint, why text) RETURNS text LANGUAGE sql ST
 $$;
 
 -- Lets the dependants of a job go on, or skips them, and counts it in its run. NULL when nothing followed from its end.
-CREATE FUNCTION settle(
+CREATE OR REPLACE FUNCTION settle(
     of_job bigint, job_name text, of_run bigint, how text, moment double precision, by_owner bigint,
     is_held boolean DEFAULT false
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -51,7 +51,7 @@ END $$;
 
 -- Tells those that need a job that it has ended, skips those that are not to run, and so on. Returns what was skipped:
 -- number, name, reason, state, run. Those of the run that is held are decided nevertheless.
-CREATE FUNCTION decide_dependants(
+CREATE OR REPLACE FUNCTION decide_dependants(
     of_job bigint, of_run bigint, why text, moment double precision, by_owner bigint, held_run bigint DEFAULT NULL,
     outside_only boolean DEFAULT false
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -116,7 +116,7 @@ BEGIN
 END $$;
 
 -- Notes that so many jobs of a run have ended; returns whether these were the last.
-CREATE FUNCTION count_down(of_run bigint, ended integer, moment double precision, by_owner bigint) RETURNS boolean
+CREATE OR REPLACE FUNCTION count_down(of_run bigint, ended integer, moment double precision, by_owner bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     run runs;
@@ -136,7 +136,7 @@ BEGIN
 END $$;
 
 -- Lets the delay of a schedule begin, if that is what it goes by: its last job or run has ended.
-CREATE FUNCTION begin_delay(of_schedule bigint, of_job bigint, of_run bigint, moment double precision) RETURNS void
+CREATE OR REPLACE FUNCTION begin_delay(of_schedule bigint, of_job bigint, of_run bigint, moment double precision) RETURNS void
 LANGUAGE sql AS $$
     UPDATE schedules SET next_due = moment + rule::double precision
     WHERE id = of_schedule AND kind = 'fixed_delay' AND next_due IS NULL AND (last_job = of_job OR last_run = of_run)
@@ -144,7 +144,7 @@ $$;
 
 -- Lets the oldest runs of a flow begin that wait and for which there is room. Not those that nobody has: they would take
 -- the place of others and do nothing. Whoever takes one over asks again.
-CREATE FUNCTION let_in(of_flow text, moment double precision) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION let_in(of_flow text, moment double precision) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     most integer;
     room bigint;

@@ -2,7 +2,7 @@
 
 -- Looks at some jobs by their numbers, from the one after *last* on, and deletes those that need not be kept; returns
 -- from where to go on, 0 when everything has been looked at, and how many those were.
-CREATE FUNCTION sweep(last bigint, keep_for double precision, keep_jobs bigint, moment double precision) RETURNS jsonb
+CREATE OR REPLACE FUNCTION sweep(last bigint, keep_for double precision, keep_jobs bigint, moment double precision) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     oldest_kept bigint := CASE WHEN keep_jobs IS NULL THEN 0 ELSE coalesce((SELECT max(id) FROM jobs), 0) - keep_jobs + 1 END;
@@ -28,7 +28,7 @@ END $$;
 
 -- Deletes jobs that have ended, and runs left without a job. That another job needed one which did not succeed stays
 -- known until that other one is deleted, too: it cannot be tried again.
-CREATE FUNCTION delete_jobs(numbers bigint[], of_runs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION delete_jobs(numbers bigint[], of_runs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF numbers IS NULL THEN
         RETURN;

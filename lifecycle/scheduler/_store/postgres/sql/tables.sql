@@ -172,6 +172,9 @@ CREATE TABLE limits (
     PRIMARY KEY (kind, name)
 );
 
+-- A job that may be next, for `choose`.
+CREATE TYPE candidate AS (queue text, handler text, id bigint, priority bigint);
+
 -- Rows of these change several times and are gone soon: what is dead is to be swept before it is many.
 ALTER TABLE jobs SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, fillfactor = 85);
 ALTER TABLE owners SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, fillfactor = 50);

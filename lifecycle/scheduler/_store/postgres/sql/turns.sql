@@ -7,8 +7,8 @@
 -- alone: whether it takes the gate alone; else it is refused with LC001 where it has to.
 -- runs: the runs whose jobs it ends.
 -- plain, endings, others: jobs to be stored, ends of attempts, and everything else, in this order.
--- asked: for a claim: room, names (NULL in it: all), shares, max_crashes, now; NULL for none.
-CREATE FUNCTION turn(
+-- asked: for a claim: room, everything (whoever knows it), shares, max_crashes, now; NULL for none.
+CREATE OR REPLACE FUNCTION turn(
     by_owner bigint, number bigint, alone boolean, runs bigint[], plain jsonb, endings jsonb, others jsonb, asked jsonb
 ) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
 DECLARE
@@ -48,7 +48,7 @@ BEGIN
     IF asked IS NOT NULL THEN
         claims := claim(
             by_owner, (asked->>'room')::integer,
-            CASE WHEN asked ? 'names' THEN ARRAY(SELECT jsonb_array_elements_text(asked->'names')) ELSE me.known END,
+            CASE WHEN (asked->>'everything')::boolean THEN NULL ELSE me.known END,
             asked->'shares', (asked->>'max_crashes')::integer, (asked->>'now')::double precision);
     END IF;
     IF busy THEN
@@ -61,7 +61,7 @@ BEGIN
 END $$;
 
 -- Ends attempts; of each is returned what followed, true for nothing.
-CREATE FUNCTION finish_all(endings jsonb, by_owner bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION finish_all(endings jsonb, by_owner bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     plain bigint[] := finish_plain(endings, by_owner);
     said jsonb;
@@ -74,7 +74,7 @@ BEGIN
     RETURN answers;
 END $$;
 
-CREATE FUNCTION do_all(others jsonb, by_owner bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION do_all(others jsonb, by_owner bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     said jsonb;
     answers jsonb := '[]';
@@ -86,7 +86,7 @@ BEGIN
 END $$;
 
 -- Does one thing, which *said* names, and returns its answer.
-CREATE FUNCTION carry_out(said jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION carry_out(said jsonb, by_owner bigint, moment double precision) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
     CASE said->>'do'
     WHEN 'admit' THEN RETURN admit(said->'job', by_owner, moment);
@@ -130,7 +130,7 @@ BEGIN
 END $$;
 
 -- Does one thing for somebody who is no scheduler: the command line. Alone.
-CREATE FUNCTION visit(said jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
+CREATE OR REPLACE FUNCTION visit(said jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
 BEGIN
     PERFORM have_gate_alone();
     PERFORM bury(NULL, clock());

@@ -1,0 +1,69 @@
+"""Connections to the database, each opened as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from lifecycle import ConnectError, connect
+
+from ..._ground.errors import StoreError
+from .address import Address
+from .driver import load_driver
+from .faults import Fault, explain, fault_of
+
+if TYPE_CHECKING:
+    from lifecycle.types import Stages
+
+Connection: TypeAlias = Any  #: one of asyncpg's, which is not imported where no database is used
+
+STATEMENTS: Final = 32
+"""Prepared statements that a connection keeps at most; we have about as many."""
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds for the server to take leave."""
+
+
+async def open_connection(address: Address, application: str, *, prepared: bool = True) -> Connection:
+    """Return a new connection to the database.
+
+    Cancellation: what was half open is closed again.
+
+    Args:
+        address: where it is.
+        application: what the server calls the connection, for people.
+        prepared: keep prepared statements, which saves a round trip each; not behind a pooler that does not know them.
+
+    Raises:
+        StoreError: the driver is not installed, or the password file cannot be used.
+        OSError, asyncpg.PostgresError: there is no connection now, or it is refused.
+    """
+    driver = load_driver()
+    arguments = address.arguments(application)
+    arguments["statement_cache_size"] = STATEMENTS if prepared else 0
+
+    async def connector(stages: Stages) -> Connection:
+        return await stages.acquire(lambda: driver.connect(**arguments), release=close_connection, stage="connect")
+
+    try:
+        return await connect(connector, timeout=arguments["timeout"] + CLOSE_TIMEOUT, name=address.shown)
+    except ConnectError as error:
+        # What the driver has met says more than where it was, and what may pass is seen by it.
+        raise (error.__cause__ or error) from None
+
+
+async def close_connection(connection: Connection) -> None:
+    """Close a connection, in a moment, whatever the server does."""
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT)
+    except Exception:
+        with contextlib.suppress(Exception):
+            connection.terminate()
+
+
+def refused(address: Address, error: Exception) -> StoreError:
+    """Return the error for a database that cannot be used; those that may pass say so."""
+    hint = ""
+    if fault_of(error) is Fault.FINAL and getattr(error, "sqlstate", "").startswith("28"):
+        hint = "; the password comes from PGPASSWORD, a password file, or the address"
+    return StoreError(explain(address.shown, error) + hint)

@@ -1,0 +1,119 @@
+"""The lifeline of a scheduler: a connection of its own that says it lives, and hears what others tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+
+from ..._ground.bridge import Bell
+from .connections import Connection, close_connection
+from .faults import Fault, fault_of
+
+logger = logging.getLogger("lifecycle.scheduler")
+
+BEATS: Final = 5
+"""Times that it says so during a lease."""
+
+PAUSES: Final = (0.1, 0.25, 0.5, 1.0)
+"""Seconds before it connects again; the last one from then on."""
+
+DEAF: Final = 2.0
+"""Seconds after which a connection that has not heard its own voice is known to hear nothing, as behind some poolers."""
+
+
+class Lifeline:
+    """Beats several times during a lease, and hears messages; it connects again for as long as it lives.
+
+    A connection that listens is never lent to anybody: what comes would pile up in it.
+
+    Args:
+        connect: opens a connection.
+        number: returns our number, None when we are not registered.
+        lease: seconds for which we are taken for alive without a beat.
+        heard: called with each message; with an empty one after each beat, and when there was no connection for a
+            time: what was told meanwhile is to be looked for.
+        beaten: called with what each beat was answered, and how long that took.
+        silent: called when there has been no answer for so long that the connections are of no use any more.
+
+    Attributes:
+        deaf: whether messages do not arrive, so that the others have to be looked at more often.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        number: Callable[[], int | None],
+        lease: float,
+        *,
+        heard: Callable[[str], object],
+        beaten: Callable[[dict[str, Any], float], object],
+        silent: Callable[[], object],
+    ) -> None:
+        self.deaf = False
+        self._connect = connect
+        self._number = number
+        self._lease = lease
+        self._heard = heard
+        self._beaten = beaten
+        self._silent = silent
+        self._bell = Bell()
+        self._voice = ""  # what the present connection has said, and is to hear
+
+    async def run(self) -> None:
+        """Live until it is cancelled.
+
+        Cancellation: ends it; the connection is closed.
+        """
+        tries = 0
+        while True:
+            try:
+                connection = await self._connect()
+            except Exception as error:
+                if fault_of(error) is Fault.OWN:
+                    logger.warning("no lifeline to the database", extra={"reason": str(error)})
+                await anyio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+                tries += 1
+                continue
+            try:
+                tries = 0
+                await self._live(connection)
+            except Exception:
+                self._silent()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await close_connection(connection)
+
+    async def _live(self, connection: Connection) -> None:
+        timeout = max(1.0, self._lease / BEATS)
+        self._voice = f"voice {secrets.token_hex(8)}"
+        await connection.add_listener("lifecycle", self._hear)
+        await connection.execute(f"SELECT pg_notify('lifecycle', '{self._voice}')", timeout=timeout)
+        self._heard("")
+        listening = time.monotonic()
+        while True:
+            number = self._number()
+            if number is not None:
+                began = time.monotonic()
+                answer = await connection.fetchval("SELECT lifecycle.beat($1)", number, timeout=timeout)
+                self._beaten(json.loads(answer), time.monotonic() - began)
+                self._heard("")
+            if self._voice and time.monotonic() - listening > DEAF:
+                self.deaf = True
+            await self._bell.wait(self._lease / BEATS)
+
+    def beat_now(self) -> None:
+        """Say so at once."""
+        self._bell.ring()
+
+    def _hear(self, connection: Connection, pid: int, channel: str, message: str) -> None:
+        if message.startswith("voice "):
+            if message == self._voice:
+                self._voice, self.deaf = "", False
+            return
+        self._heard(message)
