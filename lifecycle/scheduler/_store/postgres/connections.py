@@ -43,7 +43,7 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
     arguments["statement_cache_size"] = STATEMENTS if prepared else 0
 
     async def connector(stages: Stages) -> Connection:
-        return await stages.acquire(lambda: driver.connect(**arguments), release=close_connection, stage="connect")
+        return await stages.acquire(lambda: driver.connect(**arguments), release=close_connection, name="connect")
 
     try:
         return await connect(connector, timeout=arguments["timeout"] + CLOSE_TIMEOUT, name=address.shown)
