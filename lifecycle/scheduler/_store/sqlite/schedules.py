@@ -13,7 +13,7 @@ from ..._ground.values import to_json
 from ..pace import OVERTAKEN, UNBOUNDED, Bound, Pace
 from ..records import NewJob, NewRun
 from ..rules import Firing, after_pause, anchor_of, due_after, fire, first_due, starting_at
-from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..schedule_records import NewSchedule, ScheduleRecord, Submitted, record_of
 from ..terms import Terms
 from .clock import was_run
 from .entering import admit_run
@@ -68,12 +68,12 @@ def put(db: sqlite3.Connection, new: NewSchedule, now: float) -> ScheduleRecord:
 def record(db: sqlite3.Connection, name: str) -> ScheduleRecord | None:
     """Return one schedule."""
     row = db.execute(f"SELECT {_RECORD} FROM schedules WHERE name = ?", (name,)).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 def records(db: sqlite3.Connection) -> Sequence[ScheduleRecord]:
     """Return all schedules by name."""
-    return [_record(row) for row in db.execute(f"SELECT {_RECORD} FROM schedules ORDER BY name")]
+    return [record_of(row) for row in db.execute(f"SELECT {_RECORD} FROM schedules ORDER BY name")]
 
 
 def remove(db: sqlite3.Connection, name: str) -> bool:
@@ -344,10 +344,3 @@ def _new(row: Sequence[Any]) -> NewSchedule:
     name, kind, rule, timezone, missed, grace, text, handler, limit, overlap, jitter, starts, ends = row
     pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)
     return NewSchedule(name, kind, rule, timezone, missed, grace, _work(text), handler, pace)
-
-
-def _record(row: Sequence[Any]) -> ScheduleRecord:
-    name, kind, rule, timezone, missed, grace, paused, *times, limit, overlap, jitter, starts, ends, held, skipped = row
-    pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)._asdict()
-    more = {**pace, "waiting": held, "skipped_runs": skipped}
-    return ScheduleRecord(name, kind, rule, timezone, missed, grace, bool(paused), *times, **more)

@@ -137,7 +137,7 @@ CREATE TABLE schedules (
     missed text NOT NULL,
     misfire_grace double precision,
     handler text NOT NULL,              -- what a scheduler must know to run it
-    job text NOT NULL,                  -- JSON: the settings and the payload of its jobs
+    job jsonb NOT NULL,                 -- what is submitted, as `put_job` or `admit_run` takes it
     paused boolean NOT NULL DEFAULT false,
     anchor double precision NOT NULL,   -- the time at which a fixed rate began
     next_due double precision,
