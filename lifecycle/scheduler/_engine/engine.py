@@ -236,6 +236,8 @@ class Engine:
         """Return the handle on a job that has not ended; it gets the job's outcome for as long as it is kept."""
         if (job := self.jobs.get(job_id)) is None or job.done:
             job = self.jobs[job_id] = Job(job_id, name, self.cancel_job)
+            if self.store.shared:
+                self.reconciler.watch_job(job)
         self.wake_reconciler()
         return job
 
@@ -395,6 +397,15 @@ class Engine:
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
         return bool(self.running or self.runs.open or self.jobs or self._changed)
+
+    def open_runs(self) -> Collection[int]:
+        """Return the numbers of the runs whose end is waited for here."""
+        return list(self.runs.open)
+
+    async def end_run(self, run_id: int) -> None:
+        """Close what belongs to a run that has ended elsewhere."""
+        await self.runs.end(run_id)
+        self._note_change()
 
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -33,6 +34,12 @@ FORGOTTEN: Final = "the store did not keep it until its end was seen"
 class Listener(Protocol):
     """What the reconciler needs of the engine that it works for."""
 
+    def open_runs(self) -> Collection[int]:
+        """Return the numbers of the runs whose end is waited for here."""
+
+    async def end_run(self, run_id: int) -> None:
+        """Close what belongs to a run that has ended elsewhere."""
+
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
 
@@ -55,6 +62,7 @@ class Reconciler:
         self._store = store
         self._listener = listener
         self._arrived = Bell()
+        self._noticed = Bell()
         self._expected = False
         # Weak: who has dropped a handle waits no more.
         self._jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
@@ -65,13 +73,18 @@ class Reconciler:
         if self._store.durable:  # without a file there is nobody else, and each job would cost a turn of the loop
             self._arrived.ring()
 
+    def notice(self) -> None:
+        """Look soon: the store says that others have changed something."""
+        self._expected = True
+        self._arrived.ring()
+        self._noticed.ring()
+
     async def look_soon(self) -> None:
         """Look at once, when this task has given way: there are notices.
 
         Cancellation: it looks nevertheless.
         """
-        self._expected = True
-        self._arrived.ring()
+        self.notice()
         await anyio.lowlevel.checkpoint()
 
     def watch_job(self, job: Job) -> None:
@@ -99,7 +112,7 @@ class Reconciler:
             if not self._expected:
                 if not (self._store.durable or self._watches()):
                     continue  # without a file nobody else can have done anything
-                await anyio.sleep(INTERVAL)
+                await self._noticed.wait(INTERVAL)
             self._expected = False
             try:
                 for notice in await self._store.notices():
@@ -113,11 +126,15 @@ class Reconciler:
         return bool(self._jobs or self._runs or (self._store.durable and self._listener.has_jobs()))
 
     async def _look_for_ends(self) -> None:
+        if self._store.shared and (open_runs := self._listener.open_runs()):
+            for number in await self._store.ended_runs(open_runs):
+                await self._listener.end_run(number)
         if jobs := _next(self._jobs):
             for number, record in (await self._store.ended_jobs(jobs)).items():
                 job = self._jobs.pop(number, None)
                 if job is not None:
-                    job._end(outcome_of_record(record, job.name))
+                    if not job.done:
+                        job._end(outcome_of_record(record, job.name))
         if runs := _next(self._runs):
             for number in await self._store.ended_runs(runs):
                 end = self._runs.pop(number, None)
@@ -127,7 +144,7 @@ class Reconciler:
 
 def _next(watched: weakref.WeakValueDictionary[int, Job] | weakref.WeakValueDictionary[int, RunEnd]) -> list[int]:
     """Return what is to be asked about now; of very many, those that were not asked about for the longest time."""
-    numbers = list(watched)[:AT_ONCE]
+    numbers = [number for number, handle in list(watched.items()) if not handle.done][:AT_ONCE]
     if len(watched) > AT_ONCE:
         for number in numbers:
             if (handle := watched.pop(number, None)) is not None:

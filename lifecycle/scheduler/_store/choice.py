@@ -1,10 +1,12 @@
-"""Which store a scheduler works on: the one it was given, one in memory, or an SQLite file for a path."""
+"""Which store a scheduler works on: one it was given, one in memory, a PostgreSQL database, or an SQLite file."""
 
 from __future__ import annotations
 
 import os
 
 from .memory.store import MemoryStore
+from .postgres.address import is_postgres
+from .postgres.store import PostgresStore
 from .protocol import Store
 from .retention import Retention
 from .sqlite.store import SqliteStore
@@ -17,15 +19,21 @@ def make_store(
     patience: float | None,
     max_crashes: int | None,
 ) -> Store:
-    """Return the store that a scheduler was given, or one in memory, or one for a path.
+    """Return the store that a scheduler was given, or one in memory, or one for an address or a path.
 
     Raises:
-        TypeError: it is neither a path nor a store.
+        TypeError: it is neither an address, nor a path, nor a store.
+        ValueError: it is an address, and wrong.
     """
     if store is None:
         return MemoryStore()
+    if is_postgres(store):
+        assert isinstance(store, (str, os.PathLike))
+        return PostgresStore(
+            os.fspath(store), name=name, retention=retention, patience=patience, max_crashes=max_crashes
+        )
     if isinstance(store, (str, os.PathLike)):
         return SqliteStore(store, name=name, retention=retention, patience=patience, max_crashes=max_crashes)
     if not callable(getattr(store, "take", None)):
-        raise TypeError(f"store must be a path, a store or None, got {store!r}")
+        raise TypeError(f"store must be a path, an address, a store or None, got {store!r}")
     return store

@@ -58,7 +58,7 @@ class MemoryStore:
     come later need the outputs of those that came before. A method without a docstring does what `Store` says.
     """
 
-    durable = False
+    durable = shared = False
     failure = None
 
     def __init__(self) -> None:
@@ -77,6 +77,9 @@ class MemoryStore:
 
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         """Do nothing: this store waits for nobody."""
+
+    def attend(self, look: Callable[[], object]) -> None:
+        """Do nothing: nobody else changes anything."""
 
     async def open(self) -> None:
         """Do nothing."""

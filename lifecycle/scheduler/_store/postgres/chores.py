@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from ..._ground.limits import LONGEST_WAIT
@@ -13,6 +13,7 @@ from ..retention import Retention
 from .wishes import Wish
 
 if TYPE_CHECKING:
+    from .agenda import Agenda
     from .turns import Looks, Turns
 
 logger = logging.getLogger("lifecycle.scheduler")
@@ -42,6 +43,7 @@ class Chores:
         self._retention = retention
         self._max_crashes = max_crashes
         self._turns: Turns | None = None
+        self._agenda: Agenda | None = None
         self._now: Callable[[], float] = time.time
         self._known: tuple[str, ...] | None = None
         self._expired_at = 0.0
@@ -50,9 +52,10 @@ class Chores:
         self._next_sweep = 0.0
         self._sweeping = False
 
-    def attach(self, turns: Turns, reading: Callable[..., Awaitable[Any]], now: Callable[[], float]) -> None:
-        """Have the wishes granted by these turns."""
+    def attach(self, turns: Turns, agenda: Agenda, now: Callable[[], float]) -> None:
+        """Have the wishes granted by these turns, and the schedules looked at by this agenda."""
         self._turns = turns
+        self._agenda = agenda
         self._now = now
 
     def begin_anew(self) -> None:
@@ -71,6 +74,8 @@ class Chores:
         known = tuple(sorted(names))
         if known != self._known:
             self._known = known
+            if self._agenda is not None:
+                self._agenda.know(known)
             wishes.append(self._wish({"do": "learn", "names": known}, lambda _: self._turns_now().look()))
         if self.bury:
             self.bury = False

@@ -18,7 +18,7 @@ MIGRATIONS: Final[tuple[str, ...]] = ("tables",)
 
 FUNCTIONS: Final = (
     *("locks", "settling", "jobs", "ending", "cancelling", "flows", "owners", "claiming", "lanes", "sweeping"),
-    *("again", "schedules", "limits", "turns"),
+    *("again", "schedules", "clock", "limits", "turns"),
 )
 """The scripts of the functions, which are all replaced when the version changes."""
 
@@ -46,6 +46,7 @@ async def bring_up_to_date(db: Connection, shown: str) -> None:
             return
         await db.execute("CREATE SCHEMA IF NOT EXISTS lifecycle")
         await db.execute("SET LOCAL search_path TO lifecycle, pg_temp")
+        await db.execute("SET LOCAL check_function_bodies TO off")  # they call each other, in whatever order
         for name in (*MIGRATIONS[version:], *FUNCTIONS):
             await db.execute(script(name))
         await db.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -48,6 +49,7 @@ from ..upkeep import StoreUpkeep
 from ..waiting import LeftWork
 from . import views, waiting
 from .address import Address
+from .agenda import Agenda
 from .chores import Chores
 from .connections import Connection, close_connection, open_connection, refused
 from .driver import load_driver
@@ -62,8 +64,10 @@ from .heard import (
     settled_of,
 )
 from .lifeline import Lifeline
+from .limits import COUNTED, limit_records
 from .listing import list_jobs, list_runs
 from .said import admission_said, ending_said, is_plain, job_said, limit_said, report_said, run_said, storable
+from .schedules import due_after_pause, schedule_of, schedule_said, submitted_of
 from .schema import bring_up_to_date
 from .thread import LoopThread
 from .turns import PAUSES, TURN, TURN_TIMEOUT, Owner, Standing, Turns
@@ -139,6 +143,8 @@ class PostgresStore:
         self._turns: Turns | None = None
         self._pool: Pool[Connection] | None = None
         self._lifeline: Lifeline | None = None
+        self._agenda: Agenda | None = None
+        self._clock = 0.0  # what the clock of the database has shown last
 
     # Its life
 
@@ -153,7 +159,7 @@ class PostgresStore:
         load_driver()
         self._outer = Bridge()
         self._patience = Patience(self._longest, lambda trouble: self._call_out(self._tell, trouble))
-        self._thread = LoopThread(self._serve, "lifecycle-store")
+        self._thread = LoopThread(self._serve, self._fail, "lifecycle-store")
         await self._answer(self._thread.open)
 
     async def _serve(self, scope: Scope) -> None:
@@ -178,7 +184,8 @@ class PostgresStore:
             settings=lambda: {"max_crashes": self._max_crashes},
             internal=self._chores.wanted,
         )
-        self._chores.attach(self._turns, self._reading, self._now)
+        self._agenda = Agenda(self._reading, self._turns.ask, self._now)
+        self._chores.attach(self._turns, self._agenda, self._now)
         self._lifeline = Lifeline(
             self._connected,
             lambda: self._owner.known,
@@ -191,6 +198,14 @@ class PostgresStore:
         await self._reading(lambda db: self._owner.number())
         scope.start_soon(self._turns.run, name="turns")
         scope.start_soon(self._lifeline.run, name="lifeline")
+        scope.start_soon(self._agenda.run, name="agenda")
+
+    def _fail(self, error: BaseException) -> None:
+        """Refuse everything from now on: what does the work has failed, which is a fault of ours."""
+        if self._turns is not None:
+            failure = StoreError(f"{self._shown}: {explain(type(error).__name__, error)}")
+            failure.__cause__ = error
+            self._turns.drop(failure)
 
     @property
     def failure(self) -> StoreError | None:
@@ -380,31 +395,51 @@ class PostgresStore:
     # Schedules and limits
 
     async def put_schedule(self, new: NewSchedule) -> ScheduleRecord:
-        raise NotImplementedError
+        said = {"do": "put_schedule", "schedule": schedule_said(new, self._now())}
+        record = schedule_of(await self._wish("other", said, alone=True))
+        self._touch_agenda()
+        return record
 
     async def schedule(self, name: str) -> ScheduleRecord | None:
-        raise NotImplementedError
+        return next(iter(await self._schedules(name)), None)
 
     async def schedules(self) -> Sequence[ScheduleRecord]:
-        raise NotImplementedError
+        return await self._schedules(None)
+
+    async def _schedules(self, name: str | None) -> Sequence[ScheduleRecord]:
+        rows = await self._read(lambda db: db.fetchval("SELECT lifecycle.schedule_records($1)", name))
+        return [schedule_of(row) for row in json.loads(rows)]
 
     async def remove_schedule(self, name: str) -> bool:
-        raise NotImplementedError
+        return await self._change_schedule({"do": "remove_schedule", "name": name})
 
     async def pause_schedule(self, name: str) -> bool:
-        raise NotImplementedError
+        return await self._change_schedule({"do": "pause_schedule", "name": name})
 
     async def resume_schedule(self, name: str) -> bool:
-        raise NotImplementedError
+        row = await self._read(
+            lambda db: db.fetchval("SELECT to_jsonb(schedules) FROM lifecycle.schedules WHERE name = $1", name)
+        )
+        if row is None:
+            return False
+        due = due_after_pause(json.loads(row), self._now())
+        return await self._change_schedule({"do": "resume_schedule", "name": name, "due": due})
 
     async def bound_schedule(self, name: str, bound: Bound) -> bool:
-        raise NotImplementedError
+        return await self._change_schedule({"do": "bound_schedule", "name": name, **bound._asdict()})
+
+    async def _change_schedule(self, said: dict[str, Any]) -> bool:
+        found: bool = await self._wish("other", said, alone=True)
+        self._touch_agenda()
+        return found
 
     async def trigger_schedule(self, name: str, flows: Collection[str] = ()) -> Submitted | None:
-        raise NotImplementedError
+        said = {"do": "trigger_schedule", "name": name, "flows": list(flows)}
+        return submitted_of(await self._wish("other", said, alone=True))
 
     async def limits(self) -> Sequence[LimitRecord]:
-        raise NotImplementedError
+        facts = await self._read(lambda db: db.fetchval("SELECT lifecycle.limit_facts($1)", COUNTED))
+        return limit_records(json.loads(facts))
 
     async def put_limit(self, new: Limit) -> None:
         await self._wish("other", {"do": "put_limit", "limit": limit_said(new)}, alone=True)
@@ -457,6 +492,10 @@ class PostgresStore:
         )
         thread.call(lambda: self._turns_now().ask(wish))
         return reply
+
+    def _touch_agenda(self) -> None:
+        if self._thread is not None and self._agenda is not None:
+            self._thread.call(self._agenda.touch)
 
     def _forget(self, jobs: Collection[int]) -> None:
         """Note that attempts have ended."""
@@ -545,8 +584,6 @@ class PostgresStore:
 
     async def _find_missed(self, known: Collection[int]) -> list[Claimed]:
         owner, ids = self._owner.known, list(known)
-        import json
-
         text = await self._reading(lambda db: db.fetchval("SELECT lifecycle.missed($1, $2)", owner, ids))
         return [claimed_of(row) for row in json.loads(text)]
 
@@ -573,14 +610,21 @@ class PostgresStore:
     def _hear(self, message: str) -> None:
         """Act on a message of others, or on an empty one: something may have been missed."""
         what, _, whom = message.partition(" ")
+        assert self._agenda is not None
         if what in ("work", ""):
             self._turns_now().look()
+            self._agenda.hint()
+        if what == "schedule":
+            self._agenda.touch()
         if what in ("run", "") or whom == str(self._owner.known):
             self._call_out(self._attend)
 
     def _note_beat(self, answer: dict[str, Any], took: float) -> None:
         ended = time.time()
         self._note_clock(answer["clock"], ended - took, ended)
+        if answer["clock"] < self._clock and self._agenda is not None:
+            self._agenda.note_clock_set_back()
+        self._clock = answer["clock"]
         if not answer["registered"]:
             self._turns_now().look()  # the next turn finds it out as well
         if answer["dead"]:

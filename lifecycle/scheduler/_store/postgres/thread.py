@@ -26,11 +26,15 @@ class LoopThread:
 
     Args:
         serve: awaited in the thread with the scope that owns what is done there; what it raises, `open` raises.
+        failed: called in the thread when something in the scope fails that nobody expects to: then the thread ends.
         name: the thread's name.
     """
 
-    def __init__(self, serve: Callable[[Scope], Awaitable[None]], name: str) -> None:
+    def __init__(
+        self, serve: Callable[[Scope], Awaitable[None]], failed: Callable[[BaseException], object], name: str
+    ) -> None:
         self._serve = serve
+        self._failed = failed
         self._name = name
         self._outer = Bridge()
         self._opened: Reply[None] = Reply()
@@ -99,6 +103,7 @@ class LoopThread:
         try:
             anyio.run(self._live)
         except BaseException as error:
+            self._failed(error)
             self._outer.call(self._opened.fail, error)
         finally:
             self._outer.call(self._opened.give, None)

@@ -102,7 +102,8 @@ class Turns:
         self._bell = Bell()
         self._standing: Standing | None = None
         self._looks = Looks()
-        self._look_at = 0.0  # the time, of this machine's steady clock, of the next claim
+        self._look_soon = False
+        self._look_at = 0.0  # the time, of this machine's steady clock, of the next claim without a reason
         self._number = 0
         self._doubtful = False  # whether a claim may have been granted whose answer is lost
         self._hurried = False
@@ -129,7 +130,7 @@ class Turns:
 
     def look(self) -> None:
         """Claim again at the next opportunity: there is work, or room."""
-        self._look_at = 0.0
+        self._look_soon = True
         self._bell.ring()
 
     def hurry(self) -> None:
@@ -163,9 +164,7 @@ class Turns:
             await self._grant(batch, asked)
 
     def _pause(self) -> float | None:
-        if self._standing is None:
-            return None
-        return max(0.0, self._look_at - time.monotonic())
+        return None if self._standing is None else max(0.0, self._look_at - time.monotonic())
 
     def _next_batch(self) -> Batch:
         if self._standing is not None:
@@ -184,8 +183,9 @@ class Turns:
 
     def _asked(self, busy: bool) -> dict[str, Any] | None:
         """Return what to ask for, None when it is not time."""
-        if self._standing is None or not (busy or time.monotonic() >= self._look_at):
+        if self._standing is None or not (busy or self._look_soon or time.monotonic() >= self._look_at):
             return None
+        self._look_soon = False
         asked = {**self._settings(), "room": max(0, self._standing.room()), "now": self._now()}
         return asked if self._shares is None else {**asked, "shares": self._shares}
 

@@ -75,6 +75,7 @@ class SqliteStore:
     """
 
     durable = True
+    shared = False
 
     def __init__(
         self,
@@ -147,6 +148,9 @@ class SqliteStore:
 
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         self._tell = tell
+
+    def attend(self, look: Callable[[], object]) -> None:
+        """Do nothing: a file tells nobody that it was changed."""
 
     def _verify(self) -> None:
         self._place.verify()

@@ -138,6 +138,7 @@ END $$;
 -- Lets the delay of a schedule begin, if that is what it goes by: its last job or run has ended.
 CREATE OR REPLACE FUNCTION begin_delay(of_schedule bigint, of_job bigint, of_run bigint, moment double precision) RETURNS void
 LANGUAGE sql AS $$
+    SELECT pg_notify('lifecycle', 'schedule'); -- it may have been waited for, too
     UPDATE schedules SET next_due = moment + rule::double precision
     WHERE id = of_schedule AND kind = 'fixed_delay' AND next_due IS NULL AND (last_job = of_job OR last_run = of_run)
 $$;

@@ -48,7 +48,7 @@ BEGIN
     IF asked IS NOT NULL THEN
         claims := claim(
             by_owner, (asked->>'room')::integer,
-            CASE WHEN (asked->>'everything')::boolean THEN NULL ELSE me.known END,
+            CASE WHEN (asked->>'everything')::boolean THEN NULL ELSE (SELECT known FROM owners WHERE id = by_owner) END,
             asked->'shares', (asked->>'max_crashes')::integer, (asked->>'now')::double precision);
     END IF;
     IF busy THEN
@@ -122,6 +122,9 @@ BEGIN
     WHEN 'request_run' THEN RETURN to_jsonb(request_run(said->>'name'));
     WHEN 'fire' THEN RETURN fire(
         (said->>'schedule')::bigint, (said->>'was_due')::double precision, said->'firing', by_owner, moment);
+    WHEN 'shorten_waits' THEN PERFORM shorten_waits(moment); RETURN NULL;
+    WHEN 'set_due' THEN RETURN to_jsonb(set_due(
+        (said->>'schedule')::bigint, said->>'seen', (said->>'due')::double precision));
     WHEN 'put_limit' THEN PERFORM put_limit(said->'limit'); RETURN NULL;
     WHEN 'pause_limit' THEN RETURN to_jsonb(pause_limit(said->>'kind', said->>'name', (said->>'paused')::boolean));
     WHEN 'sweep' THEN RETURN sweep(
