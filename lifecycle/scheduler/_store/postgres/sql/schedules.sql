@@ -124,7 +124,7 @@ END $$;
 CREATE OR REPLACE FUNCTION look_at_schedules(names text[], unreadable jsonb, moment double precision) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = lifecycle, pg_temp AS $$
     WITH known AS MATERIALIZED (
-        SELECT id, xmin::text AS seen, triggered > 0 AS asked,
+        SELECT id, schedules.xmin::text AS seen, triggered > 0 AS asked,
             (NOT paused AND next_due <= moment AND readable) IS TRUE AS is_due,
             NOT paused AND waiting IS NOT NULL AND (max_instances IS NULL OR max_instances > greatest(
                 (SELECT count(*) FROM jobs WHERE schedule = schedules.id AND finished IS NULL),
