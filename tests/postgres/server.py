@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import asyncpg
 import psutil
 import pytest
 
@@ -143,7 +144,13 @@ class Postgres:
 
 async def _install(url: str) -> None:
     """Install our schema in a database."""
-    raise NotImplementedError
+    from lifecycle.scheduler._store.postgres.schema import bring_up_to_date
+
+    connection = await asyncpg.connect(url)
+    try:
+        await bring_up_to_date(connection, "the database of the tests")
+    finally:
+        await connection.close()
 
 
 def _programs() -> Path:

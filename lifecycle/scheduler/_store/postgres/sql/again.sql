@@ -78,7 +78,9 @@ BEGIN
         'refused', refused,
         'ours', ARRAY(
             SELECT id FROM unnest(again) WITH ORDINALITY AS w(id, place) JOIN jobs USING (id)
-            WHERE by_owner IS NOT NULL AND doer = ANY(known) ORDER BY place));
+            WHERE by_owner IS NOT NULL AND (
+                doer = ANY(known) OR EXISTS (SELECT 1 FROM runs WHERE runs.id = jobs.run AND runs.owner = by_owner))
+            ORDER BY place));
 END $$;
 
 -- Lets all jobs of a run wait again that have ended and did not succeed; NULL when there is no such run. An unfinished run

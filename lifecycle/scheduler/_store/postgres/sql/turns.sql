@@ -122,9 +122,6 @@ BEGIN
     WHEN 'request_run' THEN RETURN to_jsonb(request_run(said->>'name'));
     WHEN 'fire' THEN RETURN fire(
         (said->>'schedule')::bigint, (said->>'was_due')::double precision, said->'firing', by_owner, moment);
-    WHEN 'set_due' THEN RETURN to_jsonb(set_due(
-        (said->>'schedule')::bigint, said->>'seen', (said->>'due')::double precision));
-    WHEN 'shorten_waits' THEN PERFORM shorten_waits(moment); RETURN NULL;
     WHEN 'put_limit' THEN PERFORM put_limit(said->'limit'); RETURN NULL;
     WHEN 'pause_limit' THEN RETURN to_jsonb(pause_limit(said->>'kind', said->>'name', (said->>'paused')::boolean));
     WHEN 'sweep' THEN RETURN sweep(
