@@ -4,10 +4,13 @@ A test may also carry ``pytest.mark.slow`` itself; what stands here was measured
 """
 
 import gc
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
+
+from .postgres import Postgres, own, shared
 
 # No example has failed because the machine was busy with something else.
 settings.register_profile("whatever the machine does", settings(deadline=None))
@@ -70,3 +73,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_strangers() -> None:
     """Let go what other tests have left in reference cycles, such as owners never opened: a snapshot sees it."""
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The PostgreSQL server of this test run, which all its workers share; nothing on it outlives a crash."""
+    ours = tmp_path_factory.getbasetemp()
+    server = shared(ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The address of a new PostgreSQL database that has our schema, and that nobody else uses."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for this test alone, with every commit on disk: it may be stopped, paused and started."""
+    server = own()
+    yield server
+    server.close()

@@ -78,7 +78,9 @@ BEGIN
         'refused', refused,
         'ours', ARRAY(
             SELECT id FROM unnest(again) WITH ORDINALITY AS w(id, place) JOIN jobs USING (id)
-            WHERE by_owner IS NOT NULL AND doer = ANY(known) ORDER BY place));
+            WHERE by_owner IS NOT NULL AND (
+                doer = ANY(known) OR EXISTS (SELECT 1 FROM runs WHERE runs.id = jobs.run AND runs.owner = by_owner))
+            ORDER BY place));
 END $$;
 
 -- Lets all jobs of a run wait again that have ended and did not succeed; NULL when there is no such run. An unfinished run
@@ -103,6 +105,11 @@ BEGIN
         ARRAY(SELECT id FROM jobs WHERE jobs.run = of_run AND state IN ('failed', 'timed_out', 'cancelled') ORDER BY id),
         false, known, by_owner, moment);
 END $$;
+
+-- How many runs of a flow go on at once, as its newest run says.
+CREATE OR REPLACE FUNCTION bound_of(of_flow text, OUT max_instances integer, OUT overlap text) LANGUAGE sql STABLE AS $$
+    SELECT max_instances, overlap FROM runs WHERE flow = of_flow ORDER BY id DESC LIMIT 1
+$$;
 
 -- Why jobs are not tried again, by number: they have not ended, or have succeeded; their runs may not be open beside others
 -- of the flow, or have lost jobs; or a step below them runs now that cleans up after them.
@@ -134,11 +141,6 @@ CREATE OR REPLACE FUNCTION refused_again(asked bigint[], force boolean) RETURNS 
             LEFT JOIN (SELECT needed, min(step) AS step FROM above GROUP BY needed) AS steps ON steps.needed = jobs.id
         WHERE jobs.id = ANY(asked)) AS all_of_them
     WHERE why IS NOT NULL
-$$;
-
--- How many runs of a flow go on at once, as its newest run says.
-CREATE OR REPLACE FUNCTION bound_of(of_flow text, OUT max_instances integer, OUT overlap text) LANGUAGE sql STABLE AS $$
-    SELECT max_instances, overlap FROM runs WHERE flow = of_flow ORDER BY id DESC LIMIT 1
 $$;
 
 -- Whether something has ended badly that a job needs to succeed; of what has been deleted only that is known any more.
@@ -231,7 +233,7 @@ BEGIN
             AND below.id IN (SELECT unnest(again) UNION SELECT needs.job FROM needs WHERE needed = ANY(again))
         GROUP BY below.id, runs.held) AS found
     WHERE jobs.id = found.id;
-    PERFORM let_in(flow, moment) FROM (SELECT DISTINCT unnest(flows) AS flow ORDER BY flow) AS some;
+    PERFORM let_in(flow, moment) FROM (SELECT DISTINCT unnest(flows) AS flow ORDER BY flow) AS its;
 END $$;
 
 -- The notes on a job with one more, the newest twenty: that it waits again, and what it had come to.

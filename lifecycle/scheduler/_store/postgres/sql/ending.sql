@@ -47,7 +47,7 @@ BEGIN
         failures = failures + (said->>'failed')::boolean::integer, owner = NULL
     WHERE id = job.id;
     IF job.cancel IS NOT NULL THEN -- it has ended: there is nothing left to stop
-        DELETE FROM notices WHERE owner = by_owner AND notices.job = finish.job.id;
+        DELETE FROM notices WHERE owner = by_owner AND notices.job = (said->>'id')::bigint;
     END IF;
     IF NOT final THEN
         RETURN jsonb_build_object('run', job.run);

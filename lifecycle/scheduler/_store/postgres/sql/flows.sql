@@ -117,12 +117,12 @@ BEGIN
     INSERT INTO jobs (
         run, name, kind, state, doer, handler, queue, sender, priority, unmet, delay, due, at, expires, retries,
         backoff_first, backoff_longest, timeout, payload, metadata, when_, created)
-    SELECT number, name, kind, 'pending', new->>'doer', handler, queue, by_owner, priority, waits, delay,
+    SELECT number, name, kind, 'pending', new->>'doer', handler, queue, by_owner, priority, waits, coalesce(delay, 0),
         CASE WHEN at > moment THEN at WHEN delay > 0 AND waits = 0 THEN moment + delay ELSE 0 END, at,
         coalesce(moment + lifetime, expires), retries, (backoff->>0)::double precision, (backoff->>1)::double precision,
         timeout, payload, metadata, "when", moment
     FROM (
-        SELECT said.*, ordinality, jsonb_array_length(coalesce(needs, '[]')) + is_held::integer AS waits
+        SELECT said.*, jsonb_array_length(coalesce(needs, '[]')) + is_held::integer AS waits
         FROM ROWS FROM (jsonb_to_recordset(new->'jobs') AS (
             name text, kind text, handler text, queue text, priority bigint, delay double precision, at double precision,
             expires double precision, lifetime double precision, retries bigint, backoff jsonb,

@@ -37,6 +37,21 @@ BEGIN
     PERFORM tell_of_work();
 END $$;
 
+-- Counts what could begin of a queue, of a handler, or of all where both are NULL: by the index, and no further than
+-- people can tell apart. A job that calls a handler is done by whoever knows that, or by whoever knows its flow.
+CREATE OR REPLACE FUNCTION count_ready(of_queue text, of_handler text, counted integer) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT count(*) FROM (
+        SELECT 1 FROM ready_queues() AS its_queue CROSS JOIN LATERAL doers_in(its_queue) AS its_doer
+            CROSS JOIN LATERAL (
+                SELECT 1 FROM jobs
+                WHERE state = 'pending' AND unmet = 0 AND due = 0 AND queue = its_queue AND doer = its_doer
+                    AND (of_handler IS NULL OR coalesce(handler, '') = of_handler)
+                LIMIT counted) AS jobs
+        WHERE (of_queue IS NULL OR its_queue = of_queue)
+            AND (of_handler IS NULL OR its_doer = of_handler OR its_doer LIKE 'flow:%')
+        LIMIT counted) AS found
+$$;
+
 -- All limits, as arrays of their columns; how many jobs run of each queue and handler; and for what has a limit, or has
 -- jobs, how many of it could begin, *counted* at most.
 CREATE OR REPLACE FUNCTION limit_facts(counted integer) RETURNS jsonb LANGUAGE sql STABLE
@@ -56,19 +71,4 @@ SET search_path = lifecycle, pg_temp AS $$
         'running', (SELECT coalesce(jsonb_agg(jsonb_build_array(queue, handler, many)), '[]') FROM running),
         'ready', (SELECT coalesce(jsonb_agg(jsonb_build_array(kind, name, count_ready(
             CASE WHEN kind = 'queue' THEN name END, CASE WHEN kind = 'handler' THEN name END, counted))), '[]') FROM keys))
-$$;
-
--- Counts what could begin of a queue, of a handler, or of all where both are NULL: by the index, and no further than
--- people can tell apart. A job that calls a handler is done by whoever knows that, or by whoever knows its flow.
-CREATE OR REPLACE FUNCTION count_ready(of_queue text, of_handler text, counted integer) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT count(*) FROM (
-        SELECT 1 FROM ready_queues() AS its_queue CROSS JOIN LATERAL doers_in(its_queue) AS its_doer
-            CROSS JOIN LATERAL (
-                SELECT 1 FROM jobs
-                WHERE state = 'pending' AND unmet = 0 AND due = 0 AND queue = its_queue AND doer = its_doer
-                    AND (of_handler IS NULL OR coalesce(handler, '') = of_handler)
-                LIMIT counted) AS jobs
-        WHERE (of_queue IS NULL OR its_queue = of_queue)
-            AND (of_handler IS NULL OR its_doer = of_handler OR its_doer LIKE 'flow:%')
-        LIMIT counted) AS some
 $$;

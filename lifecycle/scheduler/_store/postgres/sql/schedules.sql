@@ -30,7 +30,7 @@ BEGIN
             IS DISTINCT FROM (said.kind, said.rule, said.timezone, said.starts, said.ends) THEN
         UPDATE schedules SET anchor = said.anchor, next_due = said.next_due, waiting = NULL WHERE name = said.name;
     END IF;
-    PERFORM tell_of_work();
+    PERFORM pg_notify('lifecycle', 'schedule');
     RETURN schedule_records(said.name)->0;
 END $$;
 
@@ -69,7 +69,7 @@ BEGIN
     UPDATE schedules SET paused = false, next_due = CASE WHEN paused AND next_due <= moment THEN due ELSE next_due END
     WHERE name = its_name;
     IF FOUND THEN
-        PERFORM tell_of_work();
+        PERFORM pg_notify('lifecycle', 'schedule');
         RETURN true;
     END IF;
     RETURN false;
@@ -82,7 +82,7 @@ BEGIN
     PERFORM need_alone();
     UPDATE schedules SET max_instances = most, overlap = its_overlap WHERE name = its_name;
     IF FOUND THEN
-        PERFORM tell_of_work(); -- one that waits may have room now
+        PERFORM pg_notify('lifecycle', 'schedule'); -- one that waits may have room now
         RETURN true;
     END IF;
     RETURN false;
@@ -94,7 +94,7 @@ BEGIN
     PERFORM need_alone();
     UPDATE schedules SET triggered = triggered + 1 WHERE name = its_name;
     IF FOUND THEN
-        PERFORM tell_of_work();
+        PERFORM pg_notify('lifecycle', 'schedule');
         RETURN true;
     END IF;
     RETURN false;
@@ -124,7 +124,7 @@ END $$;
 CREATE OR REPLACE FUNCTION look_at_schedules(names text[], unreadable jsonb, moment double precision) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = lifecycle, pg_temp AS $$
     WITH known AS MATERIALIZED (
-        SELECT id, xmin::text AS seen, triggered > 0 AS asked,
+        SELECT id, schedules.xmin::text AS seen, triggered > 0 AS asked,
             (NOT paused AND next_due <= moment AND readable) IS TRUE AS is_due,
             NOT paused AND waiting IS NOT NULL AND (max_instances IS NULL OR max_instances > greatest(
                 (SELECT count(*) FROM jobs WHERE schedule = schedules.id AND finished IS NULL),
