@@ -17,7 +17,8 @@ CREATE OR REPLACE FUNCTION skip_reason(name text, state text) RETURNS text LANGU
 $$;
 
 -- Whether the failure of a job is allowed: some job of its run says so, and none needs it to succeed.
-CREATE OR REPLACE FUNCTION may_fail(of_job bigint, of_run bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION may_fail(of_job bigint, of_run bigint) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = lifecycle, pg_temp AS $$
     SELECT of_run IS NOT NULL AND EXISTS (SELECT 1 FROM needs WHERE needed = of_job AND tolerant) AND NOT EXISTS (
         SELECT 1 FROM needs JOIN jobs AS below ON below.id = needs.job
         WHERE needs.needed = of_job AND NOT tolerant AND below.when_ IS NULL AND below.run = of_run)
