@@ -132,9 +132,8 @@ class Reconciler:
         if jobs := _next(self._jobs):
             for number, record in (await self._store.ended_jobs(jobs)).items():
                 job = self._jobs.pop(number, None)
-                if job is not None:
-                    if not job.done:
-                        job._end(outcome_of_record(record, job.name))
+                if job is not None and not job.done:
+                    job._end(outcome_of_record(record, job.name))
         if runs := _next(self._runs):
             for number in await self._store.ended_runs(runs):
                 end = self._runs.pop(number, None)
@@ -144,7 +143,7 @@ class Reconciler:
 
 def _next(watched: weakref.WeakValueDictionary[int, Job] | weakref.WeakValueDictionary[int, RunEnd]) -> list[int]:
     """Return what is to be asked about now; of very many, those that were not asked about for the longest time."""
-    numbers = [number for number, handle in list(watched.items()) if not handle.done][:AT_ONCE]
+    numbers = [number for number in list(watched) if not watched[number].done][:AT_ONCE]
     if len(watched) > AT_ONCE:
         for number in numbers:
             if (handle := watched.pop(number, None)) is not None:

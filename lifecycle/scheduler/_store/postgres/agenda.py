@@ -117,4 +117,3 @@ class Agenda:
             self._ask(Wish("other", text, give, give, alone=True, patient=True))
         if wanted:
             await done.wait()
-

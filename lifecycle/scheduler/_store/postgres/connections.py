@@ -13,7 +13,7 @@ from .driver import load_driver
 from .faults import Fault, explain, fault_of
 
 if TYPE_CHECKING:
-    from lifecycle.types import Stages
+    from lifecycle import Stages
 
 Connection: TypeAlias = Any  #: one of asyncpg's, which is not imported where no database is used
 

@@ -26,4 +26,6 @@ def limit_records(facts: Mapping[str, Any]) -> list[LimitRecord]:
     known = {limit.key: limit for limit in map(limit_of, facts["limits"])}
     ready = {LimitKey(kind, name): count for kind, name, count in facts["ready"]}
     limits = [known.get(key) or Limit(key) for key in sorted(ready)]
-    return records_of(limits, [(queue, handler, count) for queue, handler, count in facts["running"]], ready.__getitem__)
+    return records_of(
+        limits, [(queue, handler, count) for queue, handler, count in facts["running"]], ready.__getitem__
+    )

@@ -13,7 +13,7 @@ from ..terms import NO_TERMS
 
 
 def job_said(job: NewJob) -> dict[str, Any]:
-    """Return what is to be stored of a job; payload and metadata as JSON texts: they may hold what the database refuses."""
+    """Return what is to be stored of a job; payload and metadata as texts: they may hold what jsonb refuses."""
     said: dict[str, Any] = {
         "name": job.name,
         "kind": job.kind,

@@ -1,7 +1,8 @@
 """Schedules in the database, as far as they are reckoned outside of it: when they are due, and what is said of them.
 
-The rules of cron are not in the database. So a scheduler looks at what is due, reckons what follows (`firing_said`), and
-says so; whether that still holds, and what is submitted, the database decides (``sql/schedules.sql``).
+The rules of cron are not in the database. So a scheduler looks at what is due, reckons what follows, see
+`firing_said`, and says so; whether that still holds, and what is submitted, the database decides: see
+``sql/schedules.sql``.
 """
 
 from __future__ import annotations

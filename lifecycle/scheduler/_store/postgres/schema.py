@@ -1,8 +1,8 @@
 """The schema of the store in a database: installed, brought up to date, and checked.
 
 The tables are only ever added to, and the functions of a newer version keep what those of an older one did for whoever
-calls them: so schedulers of an older version go on working while a newer one brings the schema up to date, and from then
-on all of them go by the same rules.
+calls them: so schedulers of an older version go on working while a newer one brings the schema up to date, and all of
+them go by the same rules from then on.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ class LoopThread:
         self.call(self._end)
         if self._thread.is_alive():
             await self._ended
+            self._thread.join(1.0)  # it has nothing left to do
 
     def _end(self) -> None:
         if self._over is not None:

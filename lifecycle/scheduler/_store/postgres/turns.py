@@ -1,4 +1,4 @@
-"""Turns: everything that a scheduler wants of the database at one moment goes there in one call, with the next claim."""
+"""Turns: all that a scheduler wants of the database at one moment goes there in one call, with the next claim."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from ..patience import Patience
 from ..records import Claimed
 from .faults import Fault, explain, fault_of, is_twin
 from .heard import claimed_of
+from .traffic import PAUSES
 from .wishes import LONGEST_TURN, MOST, Batch, Wish, answer_of
 
 TURN: Final = "SELECT lifecycle.turn($1, $2, $3, $4, $5, $6, $7, $8)"
 
 TURN_TIMEOUT: Final = 120.0
 """Seconds for one turn; the lifeline notices sooner that there is no connection any more."""
-
-PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds before it is tried again, while a fault may pass; the last one from then on."""
 
 HELD_BACK_FOR: Final = 1.0
 """Seconds after which is looked again at what a limit held back: others do not tell when they make room."""
@@ -69,8 +67,9 @@ class Turns:
         patience: waits for faults that may pass.
         shown: what messages call the database.
         now: returns the time by the clock of the database.
-        settings: what a claim is asked with, beside its room.
-        internal: returns what the store itself wants done, such as what expires; asked with what the last claim has said.
+        max_crashes: crashes of its process after which a job has failed; None for never.
+        internal: returns what the store itself wants done, such as what expires; asked with what the last claim said.
+        tell: called with the messages to others that a turn has led to.
 
     Attributes:
         failure: why the database cannot be used any more; None while it can.
@@ -85,8 +84,9 @@ class Turns:
         *,
         shown: str,
         now: Callable[[], float],
-        settings: Callable[[], dict[str, Any]],
+        max_crashes: int | None,
         internal: Callable[[Looks, Collection[str]], tuple[list[Wish], float]],
+        tell: Callable[[list[str]], object],
     ) -> None:
         self.failure: StoreError | None = None
         self.running: dict[int, int] = {}  # the attempts that we know of, by job
@@ -96,8 +96,9 @@ class Turns:
         self._patience = patience
         self._shown = shown
         self._now = now
-        self._settings = settings
+        self._max_crashes = max_crashes
         self._internal = internal
+        self._tell = tell
         self._wishes: deque[Wish] = deque()
         self._bell = Bell()
         self._standing: Standing | None = None
@@ -186,7 +187,8 @@ class Turns:
         if self._standing is None or not (busy or self._look_soon or time.monotonic() >= self._look_at):
             return None
         self._look_soon = False
-        asked = {**self._settings(), "room": max(0, self._standing.room()), "now": self._now()}
+        room = max(0, self._standing.room())
+        asked = {"room": room, "max_crashes": self._max_crashes, "now": self._now()}
         return asked if self._shares is None else {**asked, "shares": self._shares}
 
     async def _grant(self, batch: Batch, asked: dict[str, Any] | None) -> None:
@@ -205,6 +207,11 @@ class Turns:
                 self._patience.passed()
                 self._tries = 0
                 batch.deliver(answer)
+                for one in batch.wishes:
+                    if one.job is not None:
+                        self.running.pop(one.job, None)
+                if messages := answer.get("messages"):
+                    self._tell(messages)
                 if asked is not None and answer["claims"] is not None:
                     self._take(answer["claims"])
                 return
@@ -222,10 +229,10 @@ class Turns:
                 return answer
             self._lost()
 
-    async def claim(self, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    async def claim(self, asked: str) -> dict[str, Any]:
         """Claim at once, in a turn of its own."""
-        answer = answer_of(await self._send_turn(arguments, lambda: None))
-        claims: dict[str, Any] = answer["claims"]
+        arguments: tuple[Any, ...] = (await self._owner.number(), 0, False, [], None, None, None, asked)
+        claims: dict[str, Any] = answer_of(await self._send_turn(arguments, lambda: None))["claims"]
         return claims
 
     def _lost(self) -> None:

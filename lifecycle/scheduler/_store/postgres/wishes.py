@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-
 Kind = Literal["plain", "ending", "other"]
 
 
@@ -22,6 +21,7 @@ class Wish:
         alone: whether it is known that it has to be done while nobody else changes anything.
         patient: whether it waits for as long as the store does, instead of being refused.
         run: the run whose job it ends.
+        job: the job whose attempt has ended, or goes back, when it is granted.
     """
 
     kind: Kind
@@ -31,6 +31,7 @@ class Wish:
     alone: bool = False
     patient: bool = False
     run: int | None = None
+    job: int | None = None
 
 
 LONGEST_TURN: Final = 4_000_000

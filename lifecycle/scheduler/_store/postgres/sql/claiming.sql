@@ -61,23 +61,30 @@ BEGIN
 END $$;
 
 -- The most urgent jobs of a queue, locked; those that another scheduler is about to take are passed over.
-CREATE OR REPLACE FUNCTION first_in(of_queue text, room integer, names text[], held bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION first_in(of_queue text, room integer, names text[], held bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql AS $$
 DECLARE
     picked bigint[];
+    candidates bigint[];
     doers text[] := coalesce(names, ARRAY(SELECT doers_in(of_queue)));
+    far integer := room + cardinality(held) + 4;
 BEGIN
-    SELECT array_agg(id) INTO picked FROM (
-        SELECT jobs.id FROM (
-            SELECT next.id, next.priority FROM unnest(doers) AS lane(doer) CROSS JOIN LATERAL (
+    LOOP
+        candidates := ARRAY(
+            SELECT next.id FROM unnest(doers) AS lane(doer) CROSS JOIN LATERAL (
                 SELECT jobs.id, jobs.priority FROM jobs
                 WHERE state = 'pending' AND unmet = 0 AND due = 0 AND queue = of_queue AND jobs.doer = lane.doer
-                ORDER BY jobs.priority DESC, jobs.id LIMIT room * 4 + 100) AS next
-            ORDER BY next.priority DESC, next.id) AS candidate
-            JOIN jobs ON jobs.id = candidate.id
-        WHERE state = 'pending' AND unmet = 0 AND due = 0 AND jobs.id <> ALL(held)
-        ORDER BY candidate.priority DESC, candidate.id
-        LIMIT room FOR UPDATE OF jobs SKIP LOCKED) AS locked;
-    RETURN coalesce(picked, '{}');
+                ORDER BY jobs.priority DESC, jobs.id LIMIT far) AS next
+            ORDER BY next.priority DESC, next.id LIMIT far);
+        picked := ARRAY(
+            SELECT id FROM jobs
+            WHERE id = ANY(candidates) AND id <> ALL(held) AND state = 'pending' AND unmet = 0 AND due = 0
+            ORDER BY priority DESC, id LIMIT room FOR UPDATE SKIP LOCKED);
+        -- Look further when others hold what is nearest.
+        EXIT WHEN cardinality(picked) = room OR cardinality(candidates) < far OR far > room * 100 + 1000;
+        far := far * 8;
+    END LOOP;
+    RETURN picked;
 END $$;
 
 -- Starts an attempt of each of these jobs, and returns their columns in this order.

@@ -28,19 +28,32 @@ BEGIN
     END IF;
 END $$;
 
--- Messages to whoever listens: there is work; a scheduler has notices; something that a scheduler may wait for has ended.
--- The database keeps one of each in a transaction.
+-- Messages to whoever listens: there is work; something that a scheduler may wait for has ended; a run has; a schedule has
+-- changed. They are told by whoever did it, when that is done, see `turn`: told in the transaction itself, each commit would
+-- wait for the ones before it until those are on the disk. One that is lost is made up for by the next beat of the others.
+CREATE OR REPLACE FUNCTION tell(message text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    before text := coalesce(current_setting('lifecycle.messages', true), '');
+BEGIN
+    IF position(message || E'\n' IN before) = 0 THEN
+        PERFORM set_config('lifecycle.messages', before || message || E'\n', true);
+    END IF;
+END $$;
 
-CREATE OR REPLACE FUNCTION tell_of_work() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('lifecycle', 'work') $$;
+CREATE OR REPLACE FUNCTION messages() RETURNS jsonb LANGUAGE sql AS $$
+    SELECT to_jsonb(string_to_array(rtrim(current_setting('lifecycle.messages', true), E'\n'), E'\n'))
+$$;
+
+CREATE OR REPLACE FUNCTION tell_of_work() RETURNS void LANGUAGE sql AS $$ SELECT tell('work') $$;
 
 CREATE OR REPLACE FUNCTION tell_of_end(scheduler bigint, by_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF scheduler IS DISTINCT FROM by_owner AND scheduler IS NOT NULL THEN
-        PERFORM pg_notify('lifecycle', 'ended ' || scheduler);
+        PERFORM tell('ended ' || scheduler);
     END IF;
 END $$;
 
--- Leaves a scheduler a notice of a job that somebody else has changed.
+-- Leaves a scheduler a notice of a job that somebody else has changed; that is told at once, there are few.
 CREATE OR REPLACE FUNCTION notify_owner(scheduler bigint, of_job bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF scheduler IS NOT NULL THEN

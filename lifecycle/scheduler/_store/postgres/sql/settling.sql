@@ -127,7 +127,7 @@ BEGIN
         RETURN false;
     END IF;
     UPDATE runs SET finished = moment, owner = NULL, status = run_status(id, run.cancel) WHERE id = of_run;
-    PERFORM pg_notify('lifecycle', 'run ' || of_run);
+    PERFORM tell('run ' || of_run);
     PERFORM let_in(run.flow, moment);
     IF run.schedule IS NOT NULL THEN
         PERFORM need_alone();
@@ -139,7 +139,7 @@ END $$;
 -- Lets the delay of a schedule begin, if that is what it goes by: its last job or run has ended.
 CREATE OR REPLACE FUNCTION begin_delay(of_schedule bigint, of_job bigint, of_run bigint, moment double precision) RETURNS void
 LANGUAGE sql AS $$
-    SELECT pg_notify('lifecycle', 'schedule'); -- it may have been waited for, too
+    SELECT tell('schedule'); -- it may have been waited for, too
     UPDATE schedules SET next_due = moment + rule::double precision
     WHERE id = of_schedule AND kind = 'fixed_delay' AND next_due IS NULL AND (last_job = of_job OR last_run = of_run)
 $$;

@@ -105,7 +105,6 @@ CREATE INDEX jobs_interrupted ON jobs (doer) WHERE state = 'interrupted';
 CREATE INDEX jobs_expiring ON jobs (expires) WHERE expires IS NOT NULL AND state = 'pending';
 CREATE INDEX jobs_suspected ON jobs (doer) WHERE crashes > 0 AND finished IS NULL;
 CREATE INDEX jobs_ended ON jobs (state, id) WHERE finished IS NOT NULL;
-CREATE INDEX jobs_open ON jobs (name) WHERE finished IS NULL;
 CREATE INDEX jobs_of_name ON jobs (name);
 CREATE UNIQUE INDEX jobs_by_name ON jobs (run, name) WHERE run IS NOT NULL;
 CREATE UNIQUE INDEX jobs_unique ON jobs (key) WHERE key IS NOT NULL AND finished IS NULL;

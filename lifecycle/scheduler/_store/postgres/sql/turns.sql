@@ -57,7 +57,7 @@ BEGIN
         ON CONFLICT (owner) DO UPDATE SET number = excluded.number, answers = excluded.answers;
     END IF;
     RETURN jsonb_build_object(
-        'registered', true, 'stored', stored, 'ended', ended, 'answers', answers, 'claims', claims);
+        'registered', true, 'stored', stored, 'ended', ended, 'answers', answers, 'claims', claims, 'messages', messages());
 END $$;
 
 -- Ends attempts; of each is returned what followed, true for nothing.
@@ -134,8 +134,12 @@ END $$;
 
 -- Does one thing for somebody who is no scheduler: the command line. Alone.
 CREATE OR REPLACE FUNCTION visit(said jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
+DECLARE
+    answer jsonb;
 BEGIN
     PERFORM have_gate_alone();
     PERFORM bury(NULL, clock());
-    RETURN carry_out(said, NULL, clock());
+    answer := carry_out(said, NULL, clock());
+    PERFORM pg_notify('lifecycle', message) FROM jsonb_array_elements_text(messages()) AS message;
+    RETURN answer;
 END $$;
