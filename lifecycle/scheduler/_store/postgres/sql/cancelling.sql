@@ -128,7 +128,7 @@ BEGIN
     PERFORM need_alone();
     FOR one IN
         SELECT id, attempt FROM jobs WHERE expires IS NOT NULL AND state = 'pending' AND expires <= moment
-        ORDER BY expires LIMIT 100
+        ORDER BY expires, id LIMIT 100
     LOOP
         PERFORM cancel(one.id, CASE WHEN one.attempt > 0 THEN 'expired before it began again'
             ELSE 'expired before it began' END, moment, NULL);

@@ -51,7 +51,7 @@ BEGIN
     WHERE owner = scheduler AND state = 'running';
     GET DIAGNOSTICS many = ROW_COUNT;
     UPDATE runs SET owner = NULL WHERE owner = scheduler AND finished IS NULL;
-    FOR one IN SELECT id, cancel FROM jobs WHERE state = 'interrupted' AND owner IS NULL AND cancel IS NOT NULL LOOP
+    FOR one IN SELECT id, cancel FROM jobs WHERE state = 'interrupted' AND owner IS NULL AND cancel IS NOT NULL ORDER BY id LOOP
         PERFORM cancel(one.id, one.cancel, moment, NULL);
     END LOOP;
     DELETE FROM notices WHERE owner = scheduler;

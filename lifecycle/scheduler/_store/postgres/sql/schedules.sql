@@ -158,7 +158,7 @@ CREATE OR REPLACE FUNCTION fire(
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     schedule schedules;
-    at double precision;
+    its_due double precision;
     placed boolean;
     coming double precision := (firing->>'next_due')::double precision;
     many integer := 0;
@@ -182,10 +182,10 @@ BEGIN
         missed_runs = missed_runs + CASE WHEN was_due IS NULL THEN 0 ELSE coalesce((firing->>'missed')::bigint, 0) END
     WHERE id = of_schedule;
     IF was_due IS NOT NULL THEN
-        FOR at IN SELECT value::double precision FROM jsonb_array_elements_text(firing->'runs') LOOP
+        FOR its_due IN SELECT value::double precision FROM jsonb_array_elements_text(firing->'runs') LOOP
             placed := false;
-            IF NOT was_run(of_schedule, at) THEN -- a clock that has been ahead for a moment shows an instant twice
-                done := place_run(of_schedule, at, firing->'later', by_owner, moment);
+            IF NOT was_run(of_schedule, its_due) THEN -- a clock that has been ahead for a moment shows an instant twice
+                done := place_run(of_schedule, its_due, firing->'later', by_owner, moment);
                 placed := (done->>'placed')::boolean;
                 many := many + (done->>'many')::integer;
                 skips := skips || (done->'skips');
@@ -210,7 +210,7 @@ END $$;
 
 -- Submits the run for a due time, after the one that waits already, or lets it wait, or skips it: others have not ended.
 CREATE OR REPLACE FUNCTION place_run(
-    of_schedule bigint, at double precision, later jsonb, by_owner bigint, moment double precision
+    of_schedule bigint, its_due double precision, later jsonb, by_owner bigint, moment double precision
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     schedule schedules;
@@ -222,7 +222,7 @@ DECLARE
     done jsonb;
 BEGIN
     SELECT * INTO schedule FROM schedules WHERE id = of_schedule;
-    IF schedule.waiting = at THEN
+    IF schedule.waiting = its_due THEN
         RETURN before || '{"placed": false}';
     END IF;
     going := unfinished_of(schedule);
@@ -234,7 +234,7 @@ BEGIN
             OR cardinality(unfinished_of(schedule)) < schedule.max_instances;
     END IF;
     IF has_room AND schedule.waiting IS NULL THEN
-        done := run_due(schedule, at, later, by_owner, moment);
+        done := run_due(schedule, its_due, later, by_owner, moment);
         RETURN jsonb_build_object(
             'placed', done->'many' = '1', 'many', (before->>'many')::integer + (done->>'many')::integer,
             'skips', (before->'skips') || (done->'skips'));
@@ -260,7 +260,7 @@ BEGIN
     END IF;
     UPDATE schedules SET waiting = CASE
         WHEN coalesce(schedule.overlap, 'skip') = 'skip' THEN schedule.waiting
-        WHEN schedule.waiting IS NULL OR schedule.overlap = 'cancel_running' THEN at ELSE schedule.waiting END
+        WHEN schedule.waiting IS NULL OR schedule.overlap = 'cancel_running' THEN its_due ELSE schedule.waiting END
     WHERE id = of_schedule;
     RETURN before || '{"placed": false}';
 END $$;
@@ -276,25 +276,25 @@ END $$;
 -- Submits a run for a due time, unless its flow neither lets it begin, nor wait: one of each schedule waits at most.
 -- Returns how many were submitted, one or none, and why it was skipped.
 CREATE OR REPLACE FUNCTION run_due(
-    schedule schedules, at double precision, later jsonb, by_owner bigint, moment double precision
+    schedule schedules, its_due double precision, later jsonb, by_owner bigint, moment double precision
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     done jsonb;
     seconds double precision := coalesce(
         (SELECT (pair->>1)::double precision FROM jsonb_array_elements(later) AS pair
-         WHERE (pair->>0)::double precision = at LIMIT 1), 0);
+         WHERE (pair->>0)::double precision = its_due LIMIT 1), 0);
 BEGIN
     IF schedule.job->'bound'->>1 = 'queue' AND EXISTS ( -- it is not to be replaced by the next
         SELECT 1 FROM runs WHERE runs.schedule = run_due.schedule.id AND finished IS NULL AND held
     ) THEN
         done := '{"conflict": true}';
     ELSE
-        done := submit_scheduled(schedule, at, seconds, by_owner, moment);
+        done := submit_scheduled(schedule, its_due, seconds, by_owner, moment);
     END IF;
     IF done ? 'conflict' THEN
         RETURN jsonb_build_object('many', 0, 'skips', jsonb_build_array(schedule.job->'bound'));
     END IF;
-    UPDATE schedules SET last_due = at, last_job = coalesce((done->>'job')::bigint, last_job),
+    UPDATE schedules SET last_due = its_due, last_job = coalesce((done->>'job')::bigint, last_job),
         last_run = coalesce((done->>'run')::bigint, last_run), runs = runs + 1
     WHERE id = schedule.id;
     RETURN '{"many": 1, "skips": []}';
@@ -302,7 +302,7 @@ END $$;
 
 -- Submits a run for a due time, NULL for one that somebody has asked for; it counts among the schedule's.
 CREATE OR REPLACE FUNCTION submit_scheduled(
-    schedule schedules, at double precision, seconds double precision, by_owner bigint, moment double precision
+    schedule schedules, its_due double precision, seconds double precision, by_owner bigint, moment double precision
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     work jsonb := starting_later(schedule.job, seconds);
@@ -312,11 +312,11 @@ BEGIN
     IF work ? 'flow' THEN
         opened := admit_run(work, by_owner, moment);
         number := (opened->>'run')::bigint;
-        UPDATE runs SET schedule = submit_scheduled.schedule.id, scheduled = at WHERE id = number;
+        UPDATE runs SET schedule = submit_scheduled.schedule.id, scheduled = its_due WHERE id = number;
         RETURN opened;
     END IF;
     number := put_job(work, NULL, coalesce(work->>'handler', ''), 0, by_owner, moment);
-    UPDATE jobs SET schedule = submit_scheduled.schedule.id, scheduled = at WHERE id = number;
+    UPDATE jobs SET schedule = submit_scheduled.schedule.id, scheduled = its_due WHERE id = number;
     RETURN jsonb_build_object('job', number);
 END $$;
 

@@ -162,7 +162,7 @@ BEGIN
     SELECT most - count(*) INTO room FROM runs WHERE flow = of_flow AND NOT held AND finished IS NULL;
     FOR one IN
         SELECT id FROM runs WHERE flow = of_flow AND held AND finished IS NULL AND owner IS NOT NULL
-        ORDER BY id LIMIT greatest(room, 0)
+        ORDER BY id LIMIT CASE WHEN most IS NOT NULL THEN greatest(room, 0) END -- NULL: without a bound
     LOOP
         UPDATE runs SET held = false WHERE id = one;
         UPDATE jobs SET unmet = unmet - 1, due = CASE WHEN unmet = 1 AND delay > 0 THEN moment + delay ELSE due END
