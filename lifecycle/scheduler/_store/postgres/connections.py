@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from lifecycle import ConnectError, connect
@@ -42,14 +43,30 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
     arguments = address.arguments(application)
     arguments["statement_cache_size"] = STATEMENTS if prepared else 0
 
+    places = _places(arguments)
+
     async def connector(stages: Stages) -> Connection:
-        return await stages.acquire(lambda: driver.connect(**arguments), release=close_connection, name="connect")
+        """Try one host after the other: the driver would let the first that is silent use up the time of all."""
+        for place in places[:-1]:
+            with contextlib.suppress(OSError, TimeoutError, driver.PostgresError, driver.InterfaceError):
+                return await stages.acquire(partial(driver.connect, **arguments | place), release=close_connection)
+        return await stages.acquire(partial(driver.connect, **arguments | places[-1]), release=close_connection)
 
     try:
-        return await connect(connector, timeout=arguments["timeout"] + CLOSE_TIMEOUT, name=address.shown)
+        return await connect(connector, timeout=arguments["timeout"] * len(places) + CLOSE_TIMEOUT, name=address.shown)
     except ConnectError as error:
         # What the driver has met says more than where it was, and what may pass is seen by it.
         raise (error.__cause__ or error) from None
+
+
+def _places(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the hosts to be tried, each with its port; nothing for the usual one."""
+    hosts, ports = arguments.get("host"), arguments.get("port")
+    if not isinstance(hosts, list):
+        return [{}]
+    each = ports if isinstance(ports, list) else [ports] * len(hosts)
+    pairs = zip(hosts, each, strict=True)
+    return [{"host": host} if port is None else {"host": host, "port": port} for host, port in pairs]
 
 
 async def close_connection(connection: Connection) -> None:

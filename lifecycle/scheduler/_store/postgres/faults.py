@@ -18,10 +18,13 @@ class Fault(enum.Enum):
 
 NEEDS_ALONE: Final = "LC001"
 
+POOLED: Final = ("26000", "42P05")
+"""A prepared statement is not there, or there already: a pooler has given us another connection in between."""
+
 _AGAIN: Final = ("40",)  # serialization failures and deadlocks
 # Connections, resources, the operator (who ends the server, or a statement), the system, and a server that only reads:
 # one that is about to become the first.
-_PASSING: Final = ("08", "53", "57", "58", "25006", "55P03", "XX")
+_PASSING: Final = ("08", "53", "57", "58", "25006", "55000", "55P03", "XX", *POOLED)
 _FINAL: Final = ("28", "3D", "3F", "42", "0A")  # not let in, no such database, schema, table or function
 
 

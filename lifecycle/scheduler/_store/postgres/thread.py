@@ -42,6 +42,8 @@ class LoopThread:
         self._inner: Bridge | None = None  # made in the thread, before `open` returns
         self._scope: Scope | None = None
         self._over: anyio.Event | None = None
+        self._opening: anyio.CancelScope | None = None
+        self._ending = False
         # A daemon: a store that was not closed must not keep the process from ending.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -77,6 +79,7 @@ class LoopThread:
 
         Cancellation: ends the waiting; the thread ends nevertheless.
         """
+        self._ending = True
         if self._thread.ident is None:
             return
         self.call(self._end)
@@ -87,6 +90,8 @@ class LoopThread:
     def _end(self) -> None:
         if self._over is not None:
             self._over.set()
+        if self._opening is not None:
+            self._opening.cancel()
 
     def _begin(self, function: Callable[[], Awaitable[T]], reply: Reply[T]) -> None:
         assert self._scope is not None
@@ -111,10 +116,17 @@ class LoopThread:
             self._outer.call(self._ended.give, None)
 
     async def _live(self) -> None:
-        self._inner = Bridge()
         self._over = anyio.Event()
+        self._opening = anyio.CancelScope()
+        self._inner = Bridge()
+        if self._ending:  # before it could be called here
+            return
         async with Scope(self._name) as scope:
-            await self._serve(scope)
+            with self._opening as opening:
+                await self._serve(scope)
+            self._opening = None
+            if opening.cancelled_caught:
+                return
             self._scope = scope
             self._outer.call(self._opened.give, None)
             while not self._outer.closed and not self._over.is_set():

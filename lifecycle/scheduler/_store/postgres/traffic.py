@@ -14,7 +14,7 @@ from ..._ground.errors import StoreError
 from ..patience import Patience
 from .address import Address
 from .connections import Connection, close_connection, open_connection
-from .faults import Fault, explain, fault_of
+from .faults import POOLED, Fault, explain, fault_of
 
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ class Traffic:
             name=f"connections to {address.shown}",
         )
         self._in_use: set[Connection] = set()
+        self._prepared = True  # until it is seen that a pooler is between, which does not know prepared statements
 
     async def open(self, scope: Scope) -> None:
         """Have the connections closed with *scope*."""
@@ -56,7 +57,7 @@ class Traffic:
 
     async def connect(self) -> Connection:
         """Return a connection of its own, which is not lent."""
-        return await open_connection(self._address, self._application)
+        return await open_connection(self._address, self._application, prepared=self._prepared)
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Connection]:
@@ -65,6 +66,10 @@ class Traffic:
             self._in_use.add(db)
             try:
                 yield db
+            except Exception as error:
+                if getattr(error, "sqlstate", None) in POOLED:
+                    self._prepared = False
+                raise
             finally:
                 self._in_use.discard(db)
 
