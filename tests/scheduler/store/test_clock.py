@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
-import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Claimed, Ending, NewJob
 from lifecycle.scheduler._store.rules import due_after_set_back
@@ -40,15 +37,6 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that can be set."""
     return Clock(monkeypatch)
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind."""
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 async def taken(store: Store) -> Claimed:

@@ -1,4 +1,4 @@
-"""How many runs of a flow go on at once: in both stores alike, beside what may begin, wait, or is refused."""
+"""How many runs of a flow go on at once: in all stores alike, beside what may begin, wait, or is refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.run_records import RunFilter
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
-from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
-from .test_again import check_counts
+from ..stores import Address, check, store_at
 
 pytestmark = pytest.mark.asyncio
 
@@ -63,19 +62,19 @@ async def submit(store: Store, bound: Bound) -> tuple[bool, bool] | None:
 @pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_more_go_on_than_may_whatever_ends_and_is_cancelled(
-    tmp_path: Path, overlap: Overlap, seed: int
+    durable: Address, overlap: Overlap, seed: int
 ) -> None:
     """Never more at once, none waits while there is room, those that wait begin in their order, and all end at last."""
     chance = random.Random(f"{overlap} {seed}")
     limit = chance.randrange(1, 4)
     bound = Bound(limit, overlap)
-    sqlite, memory = SqliteStore(tmp_path / "jobs.sqlite"), MemoryStore()
-    both: tuple[Store, Store] = (sqlite, memory)
+    kept, memory = store_at(durable), MemoryStore()
+    both: tuple[Store, Store] = (kept, memory)
     for one in both:
         await one.open()
     for step in range(70):
         what = chance.random() if step < 50 else 0.6
-        before, waited = await going(sqlite), await waiting(sqlite)
+        before, waited = await going(kept), await waiting(kept)
         if what < 0.4:
             told = [await submit(one, bound) for one in both]
             assert told[0] == told[1]
@@ -92,28 +91,28 @@ async def test_no_more_go_on_than_may_whatever_ends_and_is_cancelled(
             run = chance.choice([*before, *waited])
             for one in both:
                 await one.cancel_run(run, "no", time.time())
-        assert await going(sqlite) == await going(memory)
-        assert await waiting(sqlite) == await waiting(memory)
-        assert len(await going(sqlite)) <= limit
-        assert not await waiting(sqlite) or len(await going(sqlite)) == limit
-        begun = [run for run in waited if run not in await waiting(sqlite)]
+        assert await going(kept) == await going(memory)
+        assert await waiting(kept) == await waiting(memory)
+        assert len(await going(kept)) <= limit
+        assert not await waiting(kept) or len(await going(kept)) == limit
+        begun = [run for run in waited if run not in await waiting(kept)]
         assert begun == waited[: len(begun)] or what >= 0.85 or overlap == "cancel_running"
-        assert overlap != "skip" or not await waiting(sqlite)
-        assert overlap != "cancel_running" or len(await waiting(sqlite)) <= 1
-        assert SqliteUpkeep(sqlite.path).check() == ()
+        assert overlap != "skip" or not await waiting(kept)
+        assert overlap != "cancel_running" or len(await waiting(kept)) <= 1
+        check(durable)
         for run in before:
             if run not in await going(memory):
                 memory.forget(run)
-    assert await going(sqlite) == await waiting(sqlite) == []
+    assert await going(kept) == await waiting(kept) == []
     for one in both:
         await one.aclose()
-    check_counts(sqlite.path)
+    check(durable)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture
+def make(address: Address | None) -> Store:
     """A store of each kind, not open."""
-    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
+    return store_at(address)
 
 
 async def take(store: Store) -> list[str]:
@@ -226,9 +225,9 @@ async def test_what_a_process_leaves_counts_and_what_waits_has_to_be_taken_over(
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
-async def test_a_run_that_is_tried_again_counts_like_a_new_one(tmp_path: Path, overlap: Overlap) -> None:
+async def test_a_run_that_is_tried_again_counts_like_a_new_one(durable: Address, overlap: Overlap) -> None:
     """It is refused beside others, waits for them, or takes their place; by itself it begins at once."""
-    store, bound = SqliteStore(tmp_path / "jobs.sqlite"), Bound(1, overlap)
+    store, bound = store_at(durable), Bound(1, overlap)
     await store.open()
     await store.open_run(a_run(bound), resume=False, fresh=False)
     await store.cancel_run(1, "no", time.time())
@@ -262,5 +261,5 @@ async def test_a_run_that_is_tried_again_counts_like_a_new_one(tmp_path: Path, o
         assert (clean.run_id, clean.name) == (2, "clean")
         await store.finish(clean.id, 1, OK, time.time())
         assert await take(store) == ["1a"]
-    assert SqliteUpkeep(store.path).check() == ()
+    check(durable)
     await store.aclose()

@@ -1,39 +1,27 @@
-"""What every store does, in memory and in SQLite: one contract, the same tests."""
+"""What every store does: one contract, the same tests."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import JobStatus, RunConflict
 from lifecycle.scheduler._store.admission import Admitted
-from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.terms import Terms
+
+from ..stores import STORES, Fresh, store_at
 
 pytestmark = pytest.mark.asyncio
 
 OK = Ending(JobStatus.SUCCEEDED, result={"x": 1}, seconds=0.5)
 BAD = Ending(JobStatus.FAILED, error="it failed", trace="where", log="a\nb", failed=True)
 INTERRUPTED = Ending(JobStatus.INTERRUPTED)
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind."""
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 def a_run(*jobs: NewJob, digest: str = "d", params: str = "{}") -> NewRun:
@@ -296,18 +284,18 @@ def programs(draw: st.DrawFn) -> Program:
     return Program(needs, when, priorities, draw(st.lists(st.tuples(ends, st.integers(0, 11)), max_size=40)))
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", STORES)
 @settings(max_examples=100, deadline=None)
 @given(program=programs())
-async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, tmp_path_factory: Any) -> None:
+async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, fresh: Fresh) -> None:
     """Random needs, priorities, ends and cancellations: the same jobs are ready in the same order, at every step."""
-    path = tmp_path_factory.mktemp("model") / "jobs.sqlite"
-    store: Store = MemoryStore() if kind == "memory" else SqliteStore(path)
-    await store.open()
-    try:
-        await _compare(store, program)
-    finally:
-        await store.aclose()
+    with fresh(kind) as address:
+        store = store_at(address)
+        await store.open()
+        try:
+            await _compare(store, program)
+        finally:
+            await store.aclose()
 
 
 async def _compare(store: Store, program: Program) -> None:
