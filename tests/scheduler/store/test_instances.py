@@ -16,6 +16,7 @@ from lifecycle.scheduler._store.pace import OVERLAPS, Bound, Overlap
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.run_records import RunFilter
+from lifecycle.scheduler._store.sqlite import locks
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
 from ..stores import Address, check, store_at
@@ -192,8 +193,11 @@ async def crash(path: Path, store: SqliteStore) -> None:
     await store.aclose()
 
 
-async def test_what_a_process_leaves_counts_and_what_waits_has_to_be_taken_over(tmp_path: Path) -> None:
+async def test_what_a_process_leaves_counts_and_what_waits_has_to_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An interrupted run goes on before others begin; one that waits and nobody has takes no place of theirs."""
+    monkeypatch.setattr(locks, "DOUBT", 0.1)  # its lock file is gone, and nobody makes it anew
     path, bound = tmp_path / "jobs.sqlite", Bound(1, "queue")
     dead, alive = SqliteStore(path), SqliteStore(path)
     await dead.open()

@@ -285,7 +285,7 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(8, marks=pytest.mark.slow),
+        pytest.param(5, marks=pytest.mark.slow),
         pytest.param(300, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
     ],
 )
