@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,7 +16,7 @@ from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.terms import Terms
 
-from ..stores import STORES, Fresh, store_at
+from ..stores import Address, Fresh, store_at
 
 pytestmark = pytest.mark.asyncio
 
@@ -284,12 +285,24 @@ def programs(draw: st.DrawFn) -> Program:
     return Program(needs, when, priorities, draw(st.lists(st.tuples(ends, st.integers(0, 11)), max_size=40)))
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(max_examples=100, deadline=None)
 @given(program=programs())
 async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, fresh: Fresh) -> None:
     """Random needs, priorities, ends and cancellations: the same jobs are ready in the same order, at every step."""
-    with fresh(kind) as address:
+    await _run(fresh(kind), program)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(program=programs())
+async def test_any_graph_is_run_on_postgres_as_the_model_says(program: Program, fresh: Fresh) -> None:
+    """The same, less often: each step goes to a server and back."""
+    await _run(fresh("postgres"), program)
+
+
+async def _run(lent: AbstractContextManager[Address | None], program: Program) -> None:
+    with lent as address:
         store = store_at(address)
         await store.open()
         try:
