@@ -18,8 +18,10 @@ import pytest
 from lifecycle.scheduler._store import choice
 from lifecycle.scheduler._store.crashes import MAX_CRASHES
 from lifecycle.scheduler._store.patience import LONGEST
+from lifecycle.scheduler._store.postgres.store import PostgresStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.retention import Retention
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
 from ..postgres import Postgres, ask
@@ -30,11 +32,8 @@ Address = Path | str
 NewAddress = Callable[[str], Address | None]
 Fresh = Callable[[str], AbstractContextManager[Address | None]]
 
-POSTGRES = Path(choice.__file__).with_name("postgres").joinpath("store.py").exists()
-
 #: What is done there is done by the server, and is the same under each version of Python.
-_postgres = (pytest.param("postgres", marks=pytest.mark.slow),) if POSTGRES else ()
-DURABLE = ("sqlite", *_postgres)
+DURABLE = ("sqlite", pytest.param("postgres", marks=pytest.mark.slow))
 STORES = ("memory", *DURABLE)
 
 
@@ -86,6 +85,21 @@ def rename_handler(address: Address, job: int, old: str, new: str) -> None:
     """Let a job be of another handler, as if that had been renamed since."""
     more = f", doer = '{new}', handler = '{new}'" if isinstance(address, str) else ""
     rows_at(address, f"UPDATE jobs SET payload = replace(payload, '{old}', '{new}'){more} WHERE id = {job}")
+
+
+async def let_die(store: Store, address: Address) -> None:
+    """End a store as a kill does: it tells nobody, and the others know it as soon as they would."""
+    if isinstance(store, PostgresStore):
+        number, thread = store._owner.known, store._thread
+        store._thread = None
+        assert thread is not None
+        await thread.aclose()
+        # What a living one does when its lease is over.
+        rows_at(address, f"DO $$ BEGIN PERFORM have_gate_alone(); PERFORM retire({number}, true, clock()); END $$")
+    else:
+        assert isinstance(store, SqliteStore)
+        assert store._lock is not None
+        store._lock.close()
 
 
 def check(address: Address) -> None:
