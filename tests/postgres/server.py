@@ -15,14 +15,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-import asyncpg
 import psutil
 import pytest
 
@@ -119,10 +118,8 @@ class Postgres:
         """Make the database that others are copied from."""
         ask(self.url(), f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
         if importlib.util.find_spec("lifecycle.scheduler._store.postgres") is not None:
-            # In a thread: this thread may have a loop that runs.
-            thread = threading.Thread(target=lambda: asyncio.run(_install(self.url(TEMPLATE))))
-            thread.start()
-            thread.join()
+            with ThreadPoolExecutor(1) as thread:  # this one may have a loop that runs
+                thread.submit(asyncio.run, _install(self.url(TEMPLATE))).result()
         ask(self.url(), f"ALTER DATABASE {TEMPLATE} WITH IS_TEMPLATE true ALLOW_CONNECTIONS false")
 
     def _ask(self, words: str) -> None:
@@ -144,11 +141,13 @@ class Postgres:
 
 async def _install(url: str) -> None:
     """Install our schema in a database."""
+    import asyncpg
+
     from lifecycle.scheduler._store.postgres.schema import bring_up_to_date
 
     connection = await asyncpg.connect(url)
     try:
-        await bring_up_to_date(connection, "the database of the tests")
+        await bring_up_to_date(connection, "the template of the tests")
     finally:
         await connection.close()
 

@@ -15,6 +15,7 @@ from lifecycle.scheduler.control import ControlServer
 from lifecycle.testing import Bubble
 
 from ...loops import virtual
+from ..stores import Address
 from ..tools import flow_of
 from .clients import Client, client, served
 
@@ -169,10 +170,9 @@ WRONG = {
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_wrong_words_are_told_in_those_of_the_commands(tmp_path: Path, durable: bool) -> None:
+async def test_wrong_words_are_told_in_those_of_the_commands(address: Address | None) -> None:
     """Not in those of Python; and what is not there cannot be cancelled, and is no error."""
-    store = tmp_path / "jobs.sqlite" if durable else None
+    store = address
     async with (
         Scheduler(store) as scheduler,
         ControlServer(scheduler, port=0) as control,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from lifecycle.scheduler import JobConflict, JobStatus, RunConflict, Scheduler, handler
 from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
+from ..stores import Address, rename_handler, rows_at
 from ..tools import flow_of
 from .handlers import Make, account_of, calls, fail, note, wait_for_ever
 
@@ -52,9 +51,9 @@ args = ["after ${blocks.a.output} and ${blocks.before.output}"]
 """
 
 
-async def test_a_job_that_failed_is_tried_again_with_its_whole_allowance(tmp_path: Path) -> None:
+async def test_a_job_that_failed_is_tried_again_with_its_whole_allowance(durable: Address) -> None:
     """Its attempts go on counting; the handle that comes back is on the new attempts."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         job = await scheduler.submit(flaky, "x", retries=1, backoff=(0.0, 0.0), delay=0.01, priority=3)
         assert (await job.wait()).attempts == 2
         again = await scheduler.retry(job.id)
@@ -81,9 +80,9 @@ async def test_a_job_that_failed_is_tried_again_with_its_whole_allowance(tmp_pat
         await account_of(scheduler)
 
 
-async def test_a_run_goes_on_from_what_failed_and_keeps_what_succeeded(tmp_path: Path) -> None:
+async def test_a_run_goes_on_from_what_failed_and_keeps_what_succeeded(durable: Address) -> None:
     """It is open again, and has an outcome of its own for those who wait anew."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         flow = flow_of(FLOW)
         await scheduler.serve_flow(flow)
         run = await scheduler.submit(flow)
@@ -121,9 +120,9 @@ async def test_a_job_of_a_run_that_goes_on_is_tried_again(make: Make) -> None:
         assert (await scheduler.runs.wait(run.id) if not run.done else await run.wait()).counts()["cancelled"] == 1
 
 
-async def test_a_need_that_had_ended_before_is_a_need_as_any_other(tmp_path: Path) -> None:
+async def test_a_need_that_had_ended_before_is_a_need_as_any_other(durable: Address) -> None:
     """It holds up a retry by hand, also when it is deleted, and brings back what was skipped because of it."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         above = await scheduler.submit(flaky, "above")
         await above.wait()
         by_number = await scheduler.submit(note, "by number", needs=[above.id])
@@ -147,9 +146,9 @@ async def test_a_need_that_had_ended_before_is_a_need_as_any_other(tmp_path: Pat
         assert (await (await scheduler.retry(alone.id, force=True)).wait()).succeeded
 
 
-async def test_one_of_many_who_try_a_job_again_does(tmp_path: Path) -> None:
+async def test_one_of_many_who_try_a_job_again_does(durable: Address) -> None:
     """The others are told that it has not ended."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as one, Scheduler(tmp_path / "jobs.sqlite") as two:
+    async with Scheduler(durable) as one, Scheduler(durable) as two:
         job = await one.submit(fail, "x")
         await job.wait()
         told: list[Any] = []
@@ -191,15 +190,14 @@ async def test_an_idle_scheduler_takes_what_another_process_lets_wait_again(tmp_
             assert (await scheduler.runs.wait(run_id)).succeeded
 
 
-async def test_a_scheduler_that_does_not_know_the_handler_leaves_it_to_one_that_does(tmp_path: Path) -> None:
+async def test_a_scheduler_that_does_not_know_the_handler_leaves_it_to_one_that_does(durable: Address) -> None:
     """The one that lets it wait again learns of its end nevertheless."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path, adopt=False) as asks, Scheduler(path) as knows:
         job = await knows.submit(flaky, "x")
         await job.wait()
         mended.add("x")
-        with closing(sqlite3.connect(path)) as db, db:
-            db.execute("""UPDATE jobs SET payload = '{"handler": "test.other", "args": ["x"]}'""")
+        rename_handler(path, job.id, "test.flaky", "test.other")
         handle = await asks.retry(job.id)
         await anyio.sleep(0.3)
         assert not handle.done
@@ -213,9 +211,9 @@ async def test_a_scheduler_that_does_not_know_the_handler_leaves_it_to_one_that_
         assert (await (await asks.retry(job.id)).wait()).result == "other x"
 
 
-async def test_a_flow_that_has_changed_is_refused_by_name(tmp_path: Path) -> None:
+async def test_a_flow_that_has_changed_is_refused_by_name(durable: Address) -> None:
     """Where it is served in another version; where it is not served at all the run waits for somebody who does."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         flow = flow_of(FLOW)
         run = await scheduler.submit(flow)
         await run.wait()
@@ -227,7 +225,7 @@ async def test_a_flow_that_has_changed_is_refused_by_name(tmp_path: Path) -> Non
         record = await scheduler.runs.show(run.id)
         assert record is not None
         assert record.status is JobStatus.FAILED
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         assert await scheduler.runs.retry(run.id) == 2
         record = await scheduler.runs.show(run.id)
         assert record is not None
@@ -253,10 +251,10 @@ async def test_a_job_is_waited_for_by_its_number(make: Make) -> None:
 
 
 async def test_jobs_and_runs_of_another_process_are_waited_for_with_one_question(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    durable: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are; what the store has deleted meanwhile is waited for no longer."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path, workers=1) as works, Scheduler(path) as waits:
         jobs = [await works.submit(note, str(number), delay=0.4) for number in range(20)]
         run = await works.submit(flow_of("[blocks.a]\nsleep = 0.4"))
@@ -277,17 +275,16 @@ async def test_jobs_and_runs_of_another_process_are_waited_for_with_one_question
         assert len(asked) < 20
         gone = await works.submit(note, "gone", delay=60.0)
         handle = await waits.find(gone.id)
-        with closing(sqlite3.connect(path)) as db, db:
-            db.execute("DELETE FROM jobs WHERE id = ?", (gone.id,))
+        rows_at(path, f"DELETE FROM jobs WHERE id = {gone.id}")
         outcome = await handle.wait()
         assert (outcome.status, outcome.error) == (
             JobStatus.INTERRUPTED, "the store did not keep it until its end was seen",
         )  # fmt: skip
 
 
-async def test_the_end_of_a_job_of_before_a_restart_is_still_told(tmp_path: Path) -> None:
+async def test_the_end_of_a_job_of_before_a_restart_is_still_told(durable: Address) -> None:
     """By its number, from the store."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path) as scheduler:
         number = (await scheduler.submit(note, "x")).id
         await scheduler.drain()
@@ -297,12 +294,12 @@ async def test_the_end_of_a_job_of_before_a_restart_is_still_told(tmp_path: Path
 
 
 async def test_very_many_that_are_waited_for_are_asked_about_in_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    durable: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bounded number in each look, each of them some time."""
     monkeypatch.setattr("lifecycle.scheduler._engine.reconciler.AT_ONCE", 3)
     monkeypatch.setattr("lifecycle.scheduler._engine.reconciler.INTERVAL", 0.01)
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path) as works, Scheduler(path) as waits:
         jobs = [await works.submit(note, str(number), delay=0.1) for number in range(10)]
         handles = [await waits.find(job.id) for job in jobs]
@@ -348,9 +345,9 @@ args = ["after"]
 """
 
 
-async def test_steps_that_run_anyway_run_again_after_what_they_need(tmp_path: Path) -> None:
+async def test_steps_that_run_anyway_run_again_after_what_they_need(durable: Address) -> None:
     """A failure that may be is none of the run, in its record as in its outcome; what has tolerated it is kept."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         flow = flow_of(STEPS)
         await scheduler.serve_flow(flow)
         run = await scheduler.submit(flow)
@@ -367,9 +364,9 @@ async def test_steps_that_run_anyway_run_again_after_what_they_need(tmp_path: Pa
         assert {job.name: job.status.value for job in outcome.jobs}["mends"] == "skipped"
 
 
-async def test_what_was_skipped_for_a_job_that_is_deleted_is_only_tried_when_that_is_forced(tmp_path: Path) -> None:
+async def test_what_was_skipped_for_a_job_that_is_deleted_is_only_tried_when_that_is_forced(durable: Address) -> None:
     """That the job did not succeed is true all the same; it ran as if it had."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         needed = await scheduler.submit(flaky, "x", delay=0.01)
         job = await scheduler.submit(note, "after x", needs=[needed])
         assert (await job.wait()).status is JobStatus.CANCELLED

@@ -17,6 +17,7 @@ from lifecycle.scheduler._store.sqlite.outside import StoreFile
 from lifecycle.scheduler._words import next_of
 from lifecycle.scheduler._work.handlers import Handler, registered_handlers
 
+from ..stores import Address
 from ..tools import flow_of
 from .handlers import Make, add_async, wait_for_ever
 
@@ -128,11 +129,11 @@ async def test_what_is_refused_is_counted(make: Make) -> None:
 
 
 async def test_a_long_opening_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    durable: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Again and again while it lasts, and not any more afterwards."""
     monkeypatch.setattr(life, "SLOW_OPENING", 0.01)
-    scheduler = Scheduler(tmp_path / "jobs.sqlite")
+    scheduler = Scheduler(durable)
     adopt = scheduler._store.adopt_jobs
 
     async def slowly(handlers: Any) -> int:
@@ -147,9 +148,9 @@ async def test_a_long_opening_is_told_of(
         assert len(told(caplog, "scheduler is still being opened")) == before >= 2
 
 
-async def test_an_overdue_schedule_is_said_to_be(tmp_path: Path) -> None:
+async def test_an_overdue_schedule_is_said_to_be(durable: Address) -> None:
     """Its next run is in the past: no living scheduler has its handler."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         record = await (await scheduler.schedule("s", add_async, 1, fixed_rate=100)).record()
     assert record.next_due is not None
     assert not next_of(record).startswith("overdue")

@@ -1,17 +1,12 @@
-"""Jobs that have ended wait again by hand: in both stores alike, whatever ended before, and every count stays right."""
+"""Jobs that have ended wait again by hand: in all stores alike, whatever ended before, and every count stays right."""
 
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.memory.store import MemoryStore
@@ -19,9 +14,8 @@ from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.revival import NOTES, Revived
 from lifecycle.scheduler._store.sqlite import again, claiming, entering, operations
-from lifecycle.scheduler._store.sqlite.store import SqliteStore
-from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
+from ..stores import Address, check, rows_at, store_at
 from .test_costs import MakeFile, new_file, steps
 
 __all__ = ["new_file"]
@@ -33,15 +27,6 @@ OK = Ending(JobStatus.SUCCEEDED, result=1)
 BAD = Ending(JobStatus.FAILED, error="it failed", failed=True)
 STOPPED = Ending(JobStatus.CANCELLED, error="stopped")
 LATE = Ending(JobStatus.TIMED_OUT, error="late", failed=True)
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind."""
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 async def open_run(store: Store, *jobs: NewJob) -> dict[str, int]:
@@ -201,9 +186,9 @@ async def test_what_runs_goes_on_and_waits_for_what_is_repeated_only_to_begin_an
     await end(store, b=OK)
 
 
-async def test_notes_are_bounded_and_nothing_else_grows(tmp_path: Path) -> None:
+async def test_notes_are_bounded_and_nothing_else_grows(durable: Address) -> None:
     """A job that is tried again and again keeps the newest of them."""
-    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store = store_at(durable)
     await store.open()
     number = await store.add_job(NewJob("a", "call", payload={"handler": "h"}))
     for _ in range(NOTES + 5):
@@ -217,29 +202,27 @@ async def test_notes_are_bounded_and_nothing_else_grows(tmp_path: Path) -> None:
     await store.aclose()
 
 
-async def test_a_twin_that_has_not_ended_is_not_doubled(tmp_path: Path) -> None:
+async def test_a_twin_that_has_not_ended_is_not_doubled(durable: Address) -> None:
     """Of jobs with one key one at most has not ended, also when both are asked for."""
-    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store = store_at(durable)
     await store.open()
     numbers = [await store.add_job(NewJob(name, "call", payload={"handler": "h"})) for name in "ab"]
     await end(store, a=BAD, b=BAD)
-    with closing(sqlite3.connect(store.path)) as db, db:
-        db.execute("UPDATE jobs SET key = 'one'")
+    rows_at(durable, "UPDATE jobs SET key = 'one'")
     revived = await store.revive_jobs(numbers, ("h",), force=False)
     assert revived.jobs == (numbers[0],)
     assert dict(revived.refused) == {numbers[1]: f"job {numbers[0]}, which has the same key, has not ended"}
     await store.aclose()
 
 
-async def test_a_run_whose_jobs_are_deleted_is_refused(tmp_path: Path) -> None:
+async def test_a_run_whose_jobs_are_deleted_is_refused(durable: Address) -> None:
     """It might need their outputs."""
-    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store = store_at(durable)
     await store.open()
     jobs = await open_run(store, NewJob("a", "call"), NewJob("b", "call", ("a",)))
     await end(store, a=OK, lasts=OK)
     await end(store, b=BAD)
-    with closing(sqlite3.connect(store.path)) as db, db:
-        db.execute("DELETE FROM jobs WHERE id = ?", (jobs["a"],))
+    rows_at(durable, f"DELETE FROM jobs WHERE id = {jobs['a']}")
     revived = await store.revive_jobs([jobs["b"]], SERVED, force=False)
     assert dict(revived.refused) == {jobs["b"]: "jobs of its run have been deleted, which it may need; begin a new run"}
     await store.aclose()
@@ -285,11 +268,11 @@ def random_run(chance: random.Random) -> list[NewJob]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, seed: int) -> None:
+async def test_any_program_leaves_both_stores_alike_and_sound(durable: Address, seed: int) -> None:
     """Ends, cancels and repeats in any order: states, refusals and what is ready agree, and each job ends at last."""
     chance = random.Random(seed)
-    sqlite, memory = SqliteStore(tmp_path / "jobs.sqlite"), MemoryStore()
-    both: tuple[Store, Store] = (sqlite, memory)
+    kept, memory = store_at(durable), MemoryStore()
+    both: tuple[Store, Store] = (kept, memory)
     for one in both:
         await one.open()
     for run in range(1, 5):
@@ -321,46 +304,10 @@ async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, se
             else:
                 for one in both:
                     await one.revive_run(run, SERVED)
-            assert await states(sqlite, run) == await states(memory, run)
-            assert SqliteUpkeep(sqlite.path).check() == ()
-            check_counts(sqlite.path)
-            check_order(sqlite.path)
+            assert await states(kept, run) == await states(memory, run)
+            check(durable)
     for one in both:
         await one.aclose()
-
-
-def check_counts(path: Path) -> None:
-    """Check that each waiting job waits for exactly what has not ended, and is decided when nothing is left."""
-    with closing(sqlite3.connect(path)) as db:
-        wrong = db.execute(
-            """
-            SELECT jobs.id FROM jobs WHERE jobs.finished IS NULL AND (
-                unmet <> (SELECT count(*) FROM needs JOIN jobs AS need ON need.id = needs.needed
-                          WHERE needs.job = jobs.id AND need.finished IS NULL)
-                OR state = 'pending' AND unmet = 0 AND when_ IS NULL AND EXISTS (
-                    SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed WHERE needs.job = jobs.id
-                    AND NOT tolerant AND need.state IN ('failed', 'timed_out', 'cancelled')))"""
-        ).fetchall()
-        assert wrong == []
-        wrong = db.execute(
-            """
-            SELECT id FROM runs WHERE (finished IS NULL) <> (unfinished > 0)
-            OR unfinished <> (SELECT count(*) FROM jobs WHERE run = runs.id AND finished IS NULL)"""
-        ).fetchall()
-        assert wrong == []
-
-
-def check_order(path: Path) -> None:
-    """Check that no step which runs anyway has begun, or ended, before what it needs has: it comes after it."""
-    with closing(sqlite3.connect(path)) as db:
-        early = db.execute(
-            """
-            SELECT jobs.id FROM jobs JOIN needs ON needs.job = jobs.id JOIN jobs AS need ON need.id = needs.needed
-            WHERE jobs.when_ IS NOT NULL
-                AND (jobs.state = 'running' OR jobs.finished IS NOT NULL AND jobs.state <> 'cancelled')
-                AND need.finished IS NULL"""
-        ).fetchall()
-        assert early == []
 
 
 async def test_many_that_were_skipped_cost_in_proportion(new_file: MakeFile) -> None:

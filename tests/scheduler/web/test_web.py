@@ -24,6 +24,7 @@ from lifecycle.scheduler.web import WebServer
 from lifecycle.scheduler.web._page import LINES, _tree
 
 from ...cli.service import serving
+from ..stores import Address
 from ..tools import flow_of
 
 NASTY = "<script>alert('x')</script>"
@@ -131,9 +132,9 @@ async def test_with_a_password_it_has_to_be_given(scheduler: Scheduler) -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_shows_while_it_drains_and_says_when_there_is_nothing_to_show(tmp_path: Path) -> None:
+async def test_it_shows_while_it_drains_and_says_when_there_is_nothing_to_show(durable: Address) -> None:
     """Until the block of the scheduler is left."""
-    async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0.0) as scheduler:
+    async with Scheduler(durable, drain_timeout=0.0) as scheduler:
         server = WebServer(scheduler, password=None)
         await server.__aenter__()
         scheduler.close()

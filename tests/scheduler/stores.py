@@ -1,0 +1,127 @@
+"""Which kinds of store there are for a test, and one of each: in memory, in an SQLite file, in a PostgreSQL database.
+
+A test that is about what every store does takes the fixture `address`; one that needs a store which outlives its
+scheduler takes `durable`; `new_address` gives one of the kind that the test names. See `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle.scheduler._store import choice
+from lifecycle.scheduler._store.crashes import MAX_CRASHES
+from lifecycle.scheduler._store.patience import LONGEST
+from lifecycle.scheduler._store.postgres.store import PostgresStore
+from lifecycle.scheduler._store.protocol import Store
+from lifecycle.scheduler._store.retention import Retention
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
+from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
+
+from ..postgres import Postgres, ask
+
+Address = Path | str
+"""Of a store that lasts: a file, or a PostgreSQL database. There is none of a store in memory."""
+
+NewAddress = Callable[[str], Address | None]
+Fresh = Callable[[str], AbstractContextManager[Address | None]]
+
+#: What is done there is done by the server, and is the same under each version of Python.
+DURABLE = ("sqlite", pytest.param("postgres", marks=pytest.mark.slow))
+STORES = ("memory", *DURABLE)
+
+
+#: Jobs that do not wait for exactly what has not ended (and for their run to begin), or are not decided then.
+WRONG_NEEDS = """
+    SELECT jobs.id FROM jobs WHERE jobs.finished IS NULL AND (
+        unmet <> (SELECT count(*) FROM needs JOIN jobs AS need ON need.id = needs.needed
+                  WHERE needs.job = jobs.id AND need.finished IS NULL)
+            + (SELECT count(*) FROM runs WHERE runs.id = jobs.run AND CAST(held AS integer) = 1)
+        OR state = 'pending' AND unmet = 0 AND when_ IS NULL AND EXISTS (
+            SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed WHERE needs.job = jobs.id
+            AND NOT tolerant AND need.state IN ('failed', 'timed_out', 'cancelled')))"""
+WRONG_RUNS = """
+    SELECT id FROM runs WHERE (finished IS NULL) <> (unfinished > 0)
+    OR unfinished <> (SELECT count(*) FROM jobs WHERE run = runs.id AND finished IS NULL)"""
+#: Steps that run anyway and have begun, or ended, before what they need has: they come after it.
+TOO_EARLY = """
+    SELECT jobs.id FROM jobs JOIN needs ON needs.job = jobs.id JOIN jobs AS need ON need.id = needs.needed
+    WHERE jobs.when_ IS NOT NULL
+        AND (jobs.state = 'running' OR jobs.finished IS NOT NULL AND jobs.state <> 'cancelled')
+        AND need.finished IS NULL"""
+
+
+def store_at(address: Address | None, **settings: Any) -> Store:
+    """Return a store that is not open yet.
+
+    Args:
+        address: where it is; in memory for None.
+        settings: of it, instead of the usual ones.
+    """
+    usual = {"name": "scheduler", "retention": Retention(), "patience": LONGEST, "max_crashes": MAX_CRASHES}
+    return choice.make_store(address, **{**usual, **settings})
+
+
+def rows_at(address: Address, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements on the tables of a store, behind its back, and return the rows of the last.
+
+    Args:
+        address: where the store is.
+        statements: SQL that both databases understand, with everything written out.
+    """
+    if isinstance(address, str):
+        return ask(address, "SET search_path TO lifecycle", *statements)
+    with closing(sqlite3.connect(address, isolation_level=None)) as connection:
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+
+def rename_handler(address: Address, job: int, old: str, new: str) -> None:
+    """Let a job be of another handler, as if that had been renamed since."""
+    more = f", doer = '{new}', handler = '{new}'" if isinstance(address, str) else ""
+    rows_at(address, f"UPDATE jobs SET payload = replace(payload, '{old}', '{new}'){more} WHERE id = {job}")
+
+
+async def let_die(store: Store, address: Address) -> None:
+    """End a store as a kill does: it tells nobody, and the others know it as soon as they would."""
+    if isinstance(store, PostgresStore):
+        number, thread = store._owner.known, store._thread
+        store._thread = None
+        assert thread is not None
+        await thread.aclose()
+        # What a living one does when its lease is over.
+        rows_at(address, f"DO $$ BEGIN PERFORM have_gate_alone(); PERFORM retire({number}, true, clock()); END $$")
+    else:
+        assert isinstance(store, SqliteStore)
+        assert store._lock is not None
+        store._lock.close()
+
+
+def check(address: Address) -> None:
+    """Check that what is kept of jobs and runs fits together: what is counted, and what waits for what."""
+    if not isinstance(address, str):
+        assert SqliteUpkeep(address).check() == ()
+    assert rows_at(address, WRONG_NEEDS) == []
+    assert rows_at(address, WRONG_RUNS) == []
+    assert rows_at(address, TOO_EARLY) == []
+
+
+@contextlib.contextmanager
+def fresh_address(kind: str, directory: Path, postgres: Callable[[], Postgres]) -> Iterator[Address | None]:
+    """Give the address of a new store of a kind, which is nowhere afterwards.
+
+    Args:
+        kind: one of those in `STORES`.
+        directory: where a file is to be.
+        postgres: what gives the server, where one is needed.
+    """
+    if kind == "postgres":
+        with postgres().database() as url:
+            yield url
+    else:
+        yield directory / "jobs.sqlite" if kind == "sqlite" else None
