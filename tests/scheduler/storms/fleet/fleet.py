@@ -319,11 +319,11 @@ class Fleet:
         unseen = [name for name, tag in self.hit.items() if name not in noted and tag not in self.dead | self.doubted]
         assert not unseen, f"cancelled while they ran, and did not see it: {unseen}"
         seen = self._delays(ledger)
-        latest = f"{statistics.median(seen) * 1e3:.0f} ms in the middle, {max(seen) * 1e3:.0f} at most" if seen else "-"
+        middle, most = (statistics.median(seen) * 1e3, max(seen) * 1e3) if seen else (0.0, 0.0)
         return (
-            f"seed {self.seed}: {len(self.wanted)} jobs, {len(self.unwanted)} cancelled, of them {len(seen)} while they "
-            f"ran (seen after {latest}), {again} begun again; " + "; ".join(self.said)
-        )
+            f"seed {self.seed}: {len(self.wanted)} jobs, {len(self.unwanted)} cancelled, {len(seen)} of them saw it "
+            f"while they ran, after {middle:.0f} ms (median) and {most:.0f} ms (most), {again} begun again; "
+        ) + "; ".join(self.said)
 
     def check_first_starts(self, names: Sequence[str], urgent: Sequence[str]) -> None:
         """Check that of these jobs, submitted before anybody worked, the urgent ones were begun first."""

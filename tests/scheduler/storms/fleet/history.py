@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 FINAL = ("succeeded", "failed", "cancelled", "timed_out", "skipped")
@@ -79,9 +80,8 @@ class Ledger:
                     again += 1
                     assert before.tag in doubted, f"{line.name} begun again, though {before.tag} lived: {before} {line}"
                 last[line.name] = line
-            elif line.word in ("end", "cancelled", "left") and line.name in last:
-                if last[line.name].tag == line.tag:
-                    last[line.name] = line
+            elif line.word in ("end", "cancelled", "left") and line.name in last and last[line.name].tag == line.tag:
+                last[line.name] = line
         return again
 
 
@@ -106,9 +106,7 @@ def check_moves(moves: list[Move]) -> dict[int, Move]:
         final = [move for move in its if move.new in FINAL]
         assert len(final) == 1, f"job {job} has ended {len(final)} times: {its}"
         assert its[-1] is final[0], f"job {job} went on after its end: {its}"
-        numbers = [move.attempt for move in its]
-        back = [(a, b) for a, b in zip(its, its[1:], strict=False) if b.attempt < a.attempt and b.new != "pending"]
-        assert not back, f"job {job}: {back}"
-        assert max(numbers) - min(numbers) >= 0
+        back = [move for before, move in pairwise(its) if move.attempt < before.attempt and move.new != "pending"]
+        assert not back, f"job {job} went back to an earlier attempt: {its}"
         ends[job] = final[0]
     return ends

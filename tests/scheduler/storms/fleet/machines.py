@@ -1,7 +1,7 @@
 """Where the workers of a fleet run: each on a machine of its own, with a cable to the database.
 
-A machine is a network namespace where there are such (Linux, as root), with a bridge that joins them; its link can be taken
-down, which is what a pulled plug looks like. Elsewhere all are this machine, and only the cable is each one's own.
+A machine is a network namespace where there are such (Linux, as root), with a bridge that joins them; its link can be
+taken down, which is what a pulled plug looks like. Elsewhere all are this machine, and only the cable is each its own.
 """
 
 from __future__ import annotations
