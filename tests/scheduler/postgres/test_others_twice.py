@@ -106,10 +106,10 @@ def test_a_handler_that_lets_nothing_else_run_is_run_once(database: str) -> None
     async def main() -> None:
         begun.clear()
         async with open_sender(database) as sender:
-            stores = [store_for(database, f"s{number}", 0.6) for number in range(2)]
+            stores = [store_for(database, f"s{number}", 1.0) for number in range(2)]
             async with Scheduler(stores[0], workers=1, stall_threshold=None), Scheduler(stores[1], workers=1):
-                await asyncio.sleep(0.7)  # long enough for each to be believed when it says that others are dead
-                await ended_well([await sender.submit(blocks, "stalled", 2.5)])
+                await asyncio.sleep(1.1)  # long enough for each to be believed when it says that others are dead
+                await ended_well([await sender.submit(blocks, "stalled", 3.5)])
                 assert begun["stalled"] == 1
 
     asyncio.run(main())
@@ -139,7 +139,7 @@ def test_a_job_that_ends_as_its_worker_is_given_up_ends_once(database: str, tmp_
 
     async def main() -> None:
         ledger = tmp_path / "ledger"
-        with program(database, ledger, lease=0.6) as one, program(database, ledger, lease=0.6) as two:
+        with program(database, ledger, lease=1.0) as one, program(database, ledger, lease=1.0) as two:
             async with open_sender(database) as sender:
                 await one.up()
                 await two.up()
@@ -147,7 +147,7 @@ def test_a_job_that_ends_as_its_worker_is_given_up_ends_once(database: str, tmp_
                 for victim in (one, two, one):
                     await asyncio.sleep(0.4)
                     victim.process.send_signal(signal.SIGSTOP)
-                    await asyncio.sleep(1.0)
+                    await asyncio.sleep(1.6)
                     victim.process.send_signal(signal.SIGCONT)
                 results = await ended_well(jobs)
                 assert [result[0] for result in results] == [f"job{number}" for number in range(120)]
