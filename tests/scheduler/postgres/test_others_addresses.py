@@ -1,0 +1,174 @@
+"""Addresses that others' drivers and queues have not understood, or have told everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from lifecycle.scheduler import Scheduler, StoreError
+
+from ...postgres import Postgres, ask
+from ..storms.fleet.machines import Machine
+from .tools import ended_well, name_of, value
+
+
+async def works(url: str) -> None:
+    """Check that a job runs there."""
+    async with asyncio.timeout(30), Scheduler(url, workers=1) as scheduler:
+        assert await ended_well([await scheduler.submit(value, 1)]) == [1]
+
+
+@pytest.fixture
+def at_port(database: str) -> Iterator[Machine]:
+    """The database at a TCP port."""
+    machine = Machine(database, 0.0)
+    yield machine
+    machine.close()
+
+
+ODD_NAMES = ["with space", "a/b", "a@b", "a:b", "a#b", "100%", "Ünïcode", 'quo"te', "a?b&c=d", "UPPER", "a+b", "[x]"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_may_be_anything_when_they_are_encoded(postgres: Postgres, name: str) -> None:
+    """Of a user and of a database: asyncpg#436, #593, #598, #637."""
+    quoted = name.replace('"', '""')
+    ask(postgres.url(), f'CREATE DATABASE "{quoted}" TEMPLATE template0', f'CREATE ROLE "{quoted}" SUPERUSER LOGIN')
+    try:
+        place = quote(str(postgres.directory / "data"), safe="")
+        written = quote(name, safe="")
+        asyncio.run(works(f"postgresql://{written}@/{written}?host={place}"))
+    finally:
+        ask(postgres.url(), f'DROP DATABASE "{quoted}" WITH (FORCE)', f'DROP ROLE "{quoted}"')
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:sec/ret@127.0.0.1:1/db",
+        "postgresql://user:sec#ret@127.0.0.1:1/db",
+        "postgresql://user:sec@ret@127.0.0.1:1/db",
+        "postgresql://user:sec?ret@127.0.0.1:1/db",
+        "postgresql://user:sec[ret]@127.0.0.1:1/db",
+        "postgresql://user:sec%ret@127.0.0.1:1/db",
+        "postgresql://user:secret@127.0.0.1:port/db",
+        "postgresql://user:secret@127.0.0.1:99999/db",
+        "postgresql://user:secret@[::1/db",
+        "postgresql://user:secret@127.0.0.1:1/db?sslmode=maybe",
+        "postgresql://user:secret@127.0.0.1:1/db?password=secret2&password=secret3",
+        "postgresql+asyncpg://user:secret@127.0.0.1:1/db",
+        "postgresql://user:secret@no-such-host.invalid/db",
+        "postgresql://user:secret@127.0.0.1:1/db",
+    ],
+)
+def test_an_error_about_an_address_tells_no_secret(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A piece of the password was "an invalid port": asyncpg#1151, PR 1159."""
+
+    async def main() -> BaseException:
+        with pytest.raises((ValueError, TypeError, StoreError)) as wrong:
+            async with asyncio.timeout(60), Scheduler(url, store_patience=0.2):
+                pass
+        return wrong.value
+
+    error: BaseException | None = asyncio.run(main())
+    said = [record.getMessage() for record in caplog.records]
+    while error is not None:
+        said += [str(error), repr(error)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    for text in said:
+        assert "sec" not in text.replace("second", ""), text
+        assert "ret@" not in text, text
+
+
+def test_of_several_hosts_the_one_that_is_there_is_taken(at_port: Machine, database: str) -> None:
+    """The first is away: asyncpg#352, pg-boss#447."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    asyncio.run(works(f"postgresql://postgres@127.0.0.1:{port},127.0.0.1:{at_port.cable.port}/{name_of(database)}"))
+
+
+def test_of_several_hosts_one_that_says_nothing_is_passed_over(at_port: Machine, database: str) -> None:
+    """It takes the connection, and no more: porsager/postgres#815."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{at_port.cable.port}"
+        asyncio.run(works(f"postgresql://postgres@{hosts}/{name_of(database)}?connect_timeout=1"))
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_taken(
+    at_port: Machine, database: str, postgres: Postgres
+) -> None:
+    """A standby comes first: pg-boss#447, porsager/postgres#815."""
+    ask(
+        postgres.url(),
+        "CREATE ROLE standby SUPERUSER LOGIN",
+        "ALTER ROLE standby SET default_transaction_read_only = on",
+    )
+    try:
+        with pytest.raises(StoreError):
+            asyncio.run(
+                works(f"postgresql://standby@127.0.0.1:{at_port.cable.port}/{name_of(database)}?connect_timeout=2")
+            )
+    finally:
+        ask(postgres.url(), "DROP ROLE standby")
+
+
+def test_the_other_host_is_used_when_the_first_goes_away(database: str) -> None:
+    """A failover: both lead to the data, as they do where a standby has become the primary."""
+    first, second = Machine(database, 0.0), Machine(database, 0.0)
+    try:
+        hosts = f"127.0.0.1:{first.cable.port},127.0.0.1:{second.cable.port}"
+
+        async def main() -> None:
+            async with Scheduler(f"postgresql://postgres@{hosts}/{name_of(database)}", workers=2) as scheduler:
+                for gone, back in ((first, second), (second, first)):
+                    await ended_well([await scheduler.submit(value, number) for number in range(10)])
+                    back.cable.mend()
+                    gone.cable.tear()
+                    await ended_well([await scheduler.submit(value, number) for number in range(10)])
+
+        asyncio.run(main())
+    finally:
+        first.close()
+        second.close()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
+def test_an_ipv6_address_is_one(database: str) -> None:
+    """In brackets, with a port."""
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    machine = Machine(database, 0.0)
+    threading.Thread(target=_forward, args=(listener, machine.cable.port), daemon=True).start()
+    try:
+        asyncio.run(works(f"postgresql://postgres@[::1]:{listener.getsockname()[1]}/{name_of(database)}"))
+    finally:
+        listener.close()
+        machine.close()
+
+
+def _forward(listener: socket.socket, port: int) -> None:
+    """Carry each connection to a port of this machine."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65_536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        server = socket.create_connection(("127.0.0.1", port))
+        for pair in ((client, server), (server, client)):
+            threading.Thread(target=pump, args=pair, daemon=True).start()
