@@ -21,6 +21,7 @@ from ._common import (
     lines_of,
     refusing,
 )
+from ._database import Database, file_of, for_scheduler, option_for, optional_database
 from ._owned import still_owned
 from ._settings import SchedulerSettings, scheduler_options
 from ._signals import ServiceSignals
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("flows", nargs=-1, type=existing_file)
-@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; what was interrupted is resumed.")
+@optional_database("what was interrupted is resumed.")
 @click.option(
     "--control",
     "address",
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 def serve(
     context: click.Context,
     flows: tuple[Path, ...],
-    db: Path | None,
+    db: Database | None,
     address: str,
     web: str | None,
     password_file: Path | None,
@@ -83,17 +84,17 @@ def serve(
     stream = context.with_resource(output_for_us()) if as_json else None
     display = LogDisplay() if stream is None else JsonDisplay(stream)
     threads = frozenset(threading.enumerate())
-    with logging_to_stderr(log_level, as_json=log_json, db=db), ServiceSignals() as signals:
+    with logging_to_stderr(log_level, as_json=log_json, db=option_for(db)), ServiceSignals() as signals:
         refusals = PlainDisplay() if stream is None else display
         service = refusing(refusals, lambda: Service.read(flows, handlers, address, password_file, web))
         scheduler = Scheduler(
-            db,
+            for_scheduler(db),
             name="lifecycle serve",
             on_event=display.event,
             **settings,
         )
         code = _until_signal(service, scheduler, display, settings["drain_timeout"], signals)
-        owned = still_owned(threads, db)
+        owned = still_owned(threads, file_of(db))
         display.owned(owned)
     context.exit(code or (1 if owned else 0))
 
