@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
+from .._ground.errors import StoreError
 from .memory.store import MemoryStore
-from .postgres.address import is_postgres
+from .outside import OutsideStore
+from .postgres.address import Address, is_postgres
 from .postgres.store import PostgresStore
 from .protocol import Store
 from .retention import Retention
+from .sqlite.outside import StoreFile
 from .sqlite.store import SqliteStore
+from .sqlite.upkeep import SqliteUpkeep
+from .upkeep import OutsideUpkeep
 
 
 def make_store(
@@ -37,3 +42,25 @@ def make_store(
     if not callable(getattr(store, "take", None)):
         raise TypeError(f"store must be a path, an address, a store or None, got {store!r}")
     return store
+
+
+def open_outside(store: str | os.PathLike[str] | Address) -> OutsideStore:
+    """Return a store to be looked at and changed from outside; a file has to be there.
+
+    Raises:
+        StoreError: what it needs is not installed.
+    """
+    if isinstance(store, Address):
+        raise StoreError(f"{store}: a database on a server cannot be looked at yet")
+    return StoreFile(store)
+
+
+def open_upkeep(store: str | os.PathLike[str] | Address) -> OutsideUpkeep:
+    """Return what looks after a store from outside; a file has to be there.
+
+    Raises:
+        StoreError: what it needs is not installed.
+    """
+    if isinstance(store, Address):
+        raise StoreError(f"{store}: a database on a server cannot be looked after yet")
+    return SqliteUpkeep(store)

@@ -83,6 +83,11 @@ class Address:
         return join(self.hosts, {name: value for name, value in self._values if name not in SECRETS})
 
     @property
+    def revealed(self) -> str:
+        """The address with its secrets: for what connects, not for anybody to see."""
+        return join(self.hosts, dict(self._values))
+
+    @property
     def has_password(self) -> bool:
         """Whether there is a secret in it, so that it must not stand where others can read it."""
         return any(name in SECRETS for name, _ in self._values)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from ..._ground.checks import check_integer, check_name, check_seconds
 from ..._ground.errors import StoreError
 from ..records import JobStatus
-from ..store_facts import StoreFacts
+from ..store_facts import StoreFacts, StoreOwner
 from . import claiming, owners, schedules, views
 from .files import begin_to_write, explain
 from .locks import Doubts
@@ -69,7 +69,7 @@ class SqliteUpkeep:
             runs=runs,
             unfinished_runs=unfinished,
             schedules=scheduled,
-            owners=tuple((name, pid, started) for owner, name, pid, started in alive if owner not in dead),
+            owners=tuple(StoreOwner(name, pid, started) for owner, name, pid, started in alive if owner not in dead),
         )
 
     def check(self) -> tuple[str, ...]:
