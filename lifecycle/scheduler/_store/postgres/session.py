@@ -242,7 +242,7 @@ class Session:
         skew = clock - (began + ended) / 2
         self._skew = skew if abs(skew) > 0.25 + (ended - began) / 2 else 0.0
 
-    def _note_lost(self, running: dict[int, int]) -> None:
+    def _note_lost(self, running: list[int]) -> None:
         self._lost += [Notice(0, job, None, str(job), LOST, JobStatus.RUNNING, False) for job in running]
         self._chores.begin_anew()
         self._outer.call(self._attend)
@@ -289,5 +289,6 @@ class Session:
         self._clock = answer["clock"]
         if answer["dead"]:
             self._chores.bury = True
-        if answer["dead"] or not answer["registered"]:
-            self._turns.look()  # the next turn finds out that we are not
+            self._turns.look()
+        if not answer["registered"]:
+            self._turns.note_lost(answer["owner"])

@@ -89,7 +89,7 @@ class Turns:
         tell: Callable[[list[str]], object],
     ) -> None:
         self.failure: StoreError | None = None
-        self.running: dict[int, int] = {}  # the attempts that we know of, by job
+        self.running: dict[int, int | None] = {}  # what we run, as far as we know: the run of each job
         self._send_turn = send
         self._find_missed = missed
         self._owner = owner
@@ -118,6 +118,8 @@ class Turns:
         if self.failure is not None:
             wish.fail(self.failure)
             return
+        if wish.job is not None:
+            wish.run = self.running.get(wish.job)
         self._wishes.append(wish)
         self._bell.ring()
 
@@ -227,7 +229,7 @@ class Turns:
             if answer["registered"]:
                 self._doubtful = self._doubtful and bool(answer.get("again"))
                 return answer
-            self._lost()
+            self.note_lost(owner)
 
     async def claim(self, asked: str) -> dict[str, Any]:
         """Claim at once, in a turn of its own."""
@@ -235,10 +237,12 @@ class Turns:
         claims: dict[str, Any] = answer_of(await self._send_turn(arguments, lambda: None))["claims"]
         return claims
 
-    def _lost(self) -> None:
-        """Note that others have taken us for dead: what we run is theirs."""
-        self._owner.lost(dict(self.running))
-        self.running.clear()
+    def note_lost(self, owner: int) -> None:
+        """Note that others have taken us for dead under this number: what we run is theirs."""
+        if owner == self._owner.known:
+            self._owner.lost(list(self.running))
+            self.running.clear()
+            self.look()
 
     async def _take_missed(self) -> None:
         owner = self._owner.known
@@ -311,7 +315,7 @@ class Turns:
             self._hand_over([claimed_of(row) for row in claims["jobs"]])
 
     def _hand_over(self, jobs: list[Claimed]) -> None:
-        self.running.update((job.id, job.attempt) for job in jobs)
+        self.running.update((job.id, job.run_id) for job in jobs)
         assert self._standing is not None
         standing, self._standing = self._standing, None
         standing.give(jobs)
@@ -328,13 +332,13 @@ class Owner:
 
     Args:
         enter: registers us and returns our number.
-        tell: called with the attempts that we have lost, by job, when others have taken us for dead.
+        tell: called with the jobs that we have lost when others have taken us for dead.
 
     Attributes:
         known: our number; None when we are not registered.
     """
 
-    def __init__(self, enter: Callable[[], Awaitable[int]], tell: Callable[[dict[int, int]], object]) -> None:
+    def __init__(self, enter: Callable[[], Awaitable[int]], tell: Callable[[list[int]], object]) -> None:
         self.known: int | None = None
         self._enter = enter
         self._tell = tell
@@ -345,7 +349,7 @@ class Owner:
             self.known = await self._enter()
         return self.known
 
-    def lost(self, running: dict[int, int]) -> None:
+    def lost(self, running: list[int]) -> None:
         """Note that we are not registered any more; what we ran is not ours."""
         self.known = None
         self._tell(running)

@@ -34,6 +34,7 @@ DECLARE
     settled jsonb;
     final boolean := said->>'status' <> 'interrupted';
 BEGIN
+    PERFORM have_run(jobs.run) FROM jobs WHERE id = (said->>'id')::bigint AND jobs.run IS NOT NULL;
     SELECT * INTO job FROM jobs
     WHERE id = (said->>'id')::bigint AND attempt = (said->>'attempt')::bigint AND owner = by_owner
         AND state = 'running' FOR UPDATE;

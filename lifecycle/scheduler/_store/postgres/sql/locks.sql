@@ -11,9 +11,13 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(7811887835453254);
     FOR one IN SELECT DISTINCT run FROM unnest(runs) AS run ORDER BY run LOOP
-        PERFORM pg_advisory_xact_lock(78118878, (one % 2147483647)::integer);
+        PERFORM have_run(one);
     END LOOP;
 END $$;
+
+CREATE OR REPLACE FUNCTION have_run(of_run bigint) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_advisory_xact_lock(78118878, (of_run % 2147483647)::integer)
+$$;
 
 CREATE OR REPLACE FUNCTION have_gate_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

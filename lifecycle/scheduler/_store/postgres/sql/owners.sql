@@ -17,13 +17,25 @@ DECLARE
 BEGIN
     UPDATE owners SET seen = moment, contact = CASE WHEN moment - seen BETWEEN -lease AND lease / 2 THEN contact ELSE moment END
     WHERE id = by_owner RETURNING * INTO me;
+    IF moment - me.contact >= me.lease THEN
+        PERFORM end_stuck_sessions(me.lease);
+    END IF;
     RETURN jsonb_build_object(
+        'owner', by_owner,
         'registered', me.id IS NOT NULL,
         'clock', moment,
         'notices', EXISTS (SELECT 1 FROM notices WHERE owner = by_owner),
         'dead', coalesce(moment - me.contact >= me.lease, false) AND EXISTS (
             SELECT 1 FROM owners WHERE moment - seen > lease AND id <> by_owner));
 END $$;
+
+-- Ends the connections of schedulers that have been stopped and do not read what the database wants to say: it would keep
+-- its locks until they do.
+CREATE OR REPLACE FUNCTION end_stuck_sessions(its_lease double precision) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'lifecycle %' AND wait_event = 'ClientWrite'
+        AND usename = current_user AND query_start < clock_timestamp() - make_interval(secs => its_lease)
+$$;
 
 -- Removes the schedulers that have not been heard of for as long as their leases; returns how many.
 CREATE OR REPLACE FUNCTION bury(by_owner bigint, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
