@@ -214,7 +214,7 @@ class Turns:
                         self.running.pop(one.job, None)
                 if messages := answer.get("messages"):
                     self._tell(messages)
-                if asked is not None and answer["claims"] is not None:
+                if asked is not None and answer.get("claims") is not None:
                     self._take(answer["claims"])
                 return
 
