@@ -122,7 +122,7 @@ class Session:
         try:
             if self._thread.running and self.owner.known is not None and self.failure is None:
                 self._thread.call(self._turns.hurry)
-                await self.wish("other", {"do": "leave"}, alone=True, patient=True)
+                await self.wish("other", {"do": "leave"}, alone=True, patient=True, last=True)
         finally:
             await self._thread.aclose()
 
@@ -136,11 +136,12 @@ class Session:
         patient: bool = False,
         run: int | None = None,
         job: int | None = None,
+        last: bool = False,
     ) -> Awaitable[Any]:
         """Have a wish granted with the next turn; *now* is by our clock."""
         reply: Reply[Any] = Reply()
         said["now"] = (time.time() if now is None else now) + self._skew
-        wish = Wish(kind, to_json(said), *self._answering(reply), alone, patient, run, job)
+        wish = Wish(kind, to_json(said), *self._answering(reply), alone, patient, run, job, last)
         self._inbox.append(wish)
         if not self._rung:  # one call of the other thread for all that is wanted in this moment
             self._rung = True

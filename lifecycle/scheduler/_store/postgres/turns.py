@@ -105,9 +105,10 @@ class Turns:
         self._looks = Looks()
         self._look_soon = False
         self._look_at = 0.0  # the time, of this machine's steady clock, of the next claim without a reason
+        self._kept: list[Claimed] = []  # what was claimed when nobody waited any more
         self._number = 0
         self._doubtful = False  # whether a claim may have been granted whose answer is lost
-        self._hurried = False
+        self._hurried = self._left = False
         self._tries = 0
         self._shares: dict[str, Any] | None = None
 
@@ -129,6 +130,8 @@ class Turns:
             standing.fail(self.failure)
             return
         self._standing = standing
+        if self._kept:
+            self._hand_over([])
         self.look()
 
     def look(self) -> None:
@@ -154,11 +157,11 @@ class Turns:
     # The loop
 
     async def run(self) -> None:
-        """Send turns until the database cannot be used any more.
+        """Send turns until the database cannot be used any more, or we have left.
 
         Cancellation: what is under way may be done or not.
         """
-        while self.failure is None:
+        while self.failure is None and not self._left:
             batch = self._next_batch()
             asked = self._asked(bool(batch.wishes))
             if not batch.wishes and asked is None:
@@ -199,6 +202,7 @@ class Turns:
             try:
                 if self._doubtful:
                     await self._take_missed()
+                    asked = asked if self._standing is not None else None
                 answer = await self._send(batch, asked)
             except Exception as error:
                 if not await self._go_on(batch, error):
@@ -210,6 +214,7 @@ class Turns:
                 self._tries = 0
                 batch.deliver(answer)
                 for one in batch.wishes:
+                    self._left = self._left or one.last
                     if one.job is not None:
                         self.running.pop(one.job, None)
                 if messages := answer.get("messages"):
@@ -242,11 +247,12 @@ class Turns:
         if owner == self._owner.known:
             self._owner.lost(list(self.running))
             self.running.clear()
+            self._kept.clear()
             self.look()
 
     async def _take_missed(self) -> None:
         owner = self._owner.known
-        if owner is not None and self._standing is not None:
+        if owner is not None:
             jobs = await self._find_missed(list(self.running))
             if jobs:
                 self._hand_over(jobs)
@@ -315,10 +321,13 @@ class Turns:
             self._hand_over([claimed_of(row) for row in claims["jobs"]])
 
     def _hand_over(self, jobs: list[Claimed]) -> None:
+        """Give jobs to whoever waits for some, or to the next who does."""
         self.running.update((job.id, job.run_id) for job in jobs)
-        assert self._standing is not None
-        standing, self._standing = self._standing, None
-        standing.give(jobs)
+        self._kept += jobs
+        if self._standing is not None:
+            standing, self._standing = self._standing, None
+            jobs, self._kept = self._kept, []
+            standing.give(jobs)
 
     def answer_nothing(self) -> None:
         """Answer whoever waits for jobs with none: there are notices to be looked at."""

@@ -21,7 +21,8 @@ class Wish:
         alone: whether it is known that it has to be done while nobody else changes anything.
         patient: whether it waits for as long as the store does, instead of being refused.
         run: the run whose job it ends.
-        job: the job whose attempt has ended, or goes back, when it is granted.
+        job: the job whose attempt has ended when it is granted.
+        last: whether nothing is wanted after it.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Wish:
     patient: bool = False
     run: int | None = None
     job: int | None = None
+    last: bool = False
 
 
 LONGEST_TURN: Final = 4_000_000
