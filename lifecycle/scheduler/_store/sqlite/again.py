@@ -265,7 +265,12 @@ class _Revival:
     def _open_runs(self) -> set[str]:
         """Open the runs, those that had ended as if they were new; return the flows of which some may wait now."""
         flows = set()
-        for run, count in self._counts.items():
+        # All are counted before the first makes room: it may cancel others of them, with what waits again.
+        self._db.executemany(
+            "UPDATE runs SET unfinished = unfinished + ?, status = NULL, cancel = NULL, owner = ? WHERE id = ?",
+            [(count, self._owners[run], run) for run, count in self._counts.items()],
+        )
+        for run in self._counts:
             flow, ended, held = self._db.execute(
                 "SELECT flow, finished IS NOT NULL, held FROM runs WHERE id = ?", (run,)
             ).fetchone()
@@ -274,12 +279,8 @@ class _Revival:
                 make_room(self._db, flow, bound, self._now)
                 flows.add(flow)
                 held = True
-            self._db.execute(
-                """
-                UPDATE runs SET unfinished = unfinished + ?, finished = NULL, status = NULL, cancel = NULL, owner = ?,
-                                held = ? WHERE id = ?""",
-                (count, self._owners[run], held, run),
-            )
+            if ended:
+                self._db.execute("UPDATE runs SET finished = NULL, held = ? WHERE id = ?", (held, run))
         return flows
 
     def _tell(self) -> None:
