@@ -238,3 +238,11 @@ def test_the_same_programs_leave_the_same_rows(
     """What is said of it, the states, the counts, the reasons, and the notes."""
     for seed in range(60):
         follow(functions, file, monkeypatch, seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_the_same_at_length(functions: Functions, file: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a night."""
+    for seed in range(1_000, 11_000):
+        follow(functions, file, monkeypatch, seed)

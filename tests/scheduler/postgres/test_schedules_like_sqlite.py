@@ -218,3 +218,11 @@ def test_the_same_programs_leave_the_same_rows(functions: Functions, file: sqlit
     """What was submitted and when it begins, what waits, what was skipped, and when it is due next."""
     for seed in range(60):
         follow(functions, file, seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_the_same_at_length(functions: Functions, file: sqlite3.Connection) -> None:
+    """The same for a night."""
+    for seed in range(1_000, 11_000):
+        follow(functions, file, seed)

@@ -10,9 +10,11 @@ import pytest
 
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.memory.store import MemoryStore
+from lifecycle.scheduler._store.pace import Bound
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.revival import NOTES, Revived
+from lifecycle.scheduler._store.run_records import RunFilter
 from lifecycle.scheduler._store.sqlite import again, claiming, entering, operations
 
 from ..stores import Address, check, rows_at, store_at
@@ -98,6 +100,19 @@ async def test_a_job_that_needs_two_waits_until_both_wait_again(store: Store) ->
     assert (await store.revive_jobs([jobs["b"]], SERVED, force=False)).skipped == 1
     await end(store, a=OK, b=OK)
     await end(store, both=OK)
+
+
+async def test_a_step_that_was_not_needed_does_not_free_what_needs_it(store: Store) -> None:
+    """It held nobody up, so that what else did not succeed still does."""
+    step = NewJob("step", "call", ("good",), when="failure")
+    jobs = await open_run(
+        store, NewJob("good", "call"), NewJob("bad", "call"), step, NewJob("both", "call", ("bad", "step"))
+    )
+    await end(store, good=OK, bad=BAD)
+    assert (await states(store))["step"] == "skipped"
+    revived = await store.revive_jobs([jobs["step"], jobs["both"]], SERVED, force=False)
+    assert revived.jobs == (jobs["step"],)
+    assert dict(revived.refused) == {jobs["both"]: "it needs 'bad', which failed; try that again too, or the whole run"}
 
 
 async def test_one_that_nothing_holds_up_any_more_waits_again_once(store: Store) -> None:
@@ -225,6 +240,21 @@ async def test_a_run_whose_jobs_are_deleted_is_refused(durable: Address) -> None
     rows_at(durable, f"DELETE FROM jobs WHERE id = {jobs['a']}")
     revived = await store.revive_jobs([jobs["b"]], SERVED, force=False)
     assert dict(revived.refused) == {jobs["b"]: "jobs of its run have been deleted, which it may need; begin a new run"}
+    await store.aclose()
+
+
+async def test_a_run_that_is_replaced_by_one_that_is_opened_again_ends(tmp_path: Path) -> None:
+    """Also when jobs of both were to wait again: they are counted before they are cancelled."""
+    store = SqliteStore(tmp_path / "jobs.sqlite")
+    await store.open()
+    for jobs in ([NewJob("a", "call")], [NewJob("b", "call"), NewJob("c", "call", delay=60.0)]):
+        run = NewRun("f", "f", "d", "{}", tuple(jobs), Bound(1, "cancel_running"))
+        await store.open_run(run, resume=False, fresh=False)
+        await end(store, **{jobs[0].name: BAD})
+    revived = await store.revive_jobs([1, 2], SERVED, force=False)
+    assert (revived.jobs, dict(revived.refused)) == ((1, 2), {})
+    assert {**await states(store, 1), **await states(store, 2)} == {"a": "pending", "b": "cancelled", "c": "cancelled"}
+    assert [run.status for run in await store.runs(RunFilter())] == [JobStatus.RUNNING, JobStatus.CANCELLED]
     await store.aclose()
 
 

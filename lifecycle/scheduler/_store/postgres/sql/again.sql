@@ -187,7 +187,7 @@ $$;
 CREATE OR REPLACE FUNCTION open_again(again bigint[], known text[], by_owner bigint, moment double precision) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    opened bigint[];
+    ended bigint[];
     number bigint;
     run runs;
     bound record;
@@ -201,18 +201,18 @@ BEGIN
             owner = CASE
                 WHEN EXISTS (SELECT 1 FROM owners WHERE owners.id = runs.owner) THEN owner
                 WHEN doer = ANY(known) THEN by_owner END
-        FROM counted WHERE runs.id = counted.run RETURNING runs.id, place)
-    SELECT array_agg(id ORDER BY place) INTO opened FROM changed;
-    FOREACH number IN ARRAY coalesce(opened, '{}') LOOP
+        FROM counted WHERE runs.id = counted.run RETURNING runs.id, runs.finished, place)
+    SELECT array_agg(id ORDER BY place) INTO ended FROM changed WHERE finished IS NOT NULL;
+    -- Those that had ended are open as if they were new. All are counted before the first makes room: it may cancel others
+    -- of them, with what waits again.
+    FOREACH number IN ARRAY coalesce(ended, '{}') LOOP
         SELECT * INTO run FROM runs WHERE id = number;
-        IF run.finished IS NOT NULL THEN -- it is open as if it were new
-            SELECT * INTO bound FROM bound_of(run.flow);
-            IF bound.max_instances IS NOT NULL THEN
-                PERFORM make_room(run.flow, bound.max_instances, bound.overlap, moment);
-                flows := flows || run.flow;
-            END IF;
-            UPDATE runs SET finished = NULL, held = held OR bound.max_instances IS NOT NULL WHERE id = number;
+        SELECT * INTO bound FROM bound_of(run.flow);
+        IF bound.max_instances IS NOT NULL THEN
+            PERFORM make_room(run.flow, bound.max_instances, bound.overlap, moment);
+            flows := flows || run.flow;
         END IF;
+        UPDATE runs SET finished = NULL, held = held OR bound.max_instances IS NOT NULL WHERE id = number;
     END LOOP;
     -- What waits again, and what waits for that; one that runs as well, because its needs are met: each end is counted,
     -- and it may have to wait once more itself.

@@ -126,9 +126,7 @@ LANGUAGE sql STABLE SET search_path = lifecycle, pg_temp AS $$
     WITH known AS MATERIALIZED (
         SELECT id, schedules.xmin::text AS seen, triggered > 0 AS asked,
             (NOT paused AND next_due <= moment AND readable) IS TRUE AS is_due,
-            NOT paused AND waiting IS NOT NULL AND (max_instances IS NULL OR max_instances > greatest(
-                (SELECT count(*) FROM jobs WHERE schedule = schedules.id AND finished IS NULL),
-                (SELECT count(*) FROM runs WHERE schedule = schedules.id AND finished IS NULL))) AS has_room,
+            waiting IS NOT NULL AND NOT paused AND may_go_on(schedules) AS has_room,
             name, kind, rule, timezone, missed, misfire_grace, max_instances, overlap, jitter, starts, ends, anchor,
             next_due, waiting,
             CASE WHEN NOT paused AND readable THEN next_due END AS coming
@@ -198,8 +196,7 @@ BEGIN
         UPDATE schedules SET next_due = coming WHERE id = of_schedule;
     END IF;
     SELECT * INTO schedule FROM schedules WHERE id = of_schedule;
-    IF schedule.waiting IS NOT NULL AND NOT schedule.paused
-            AND (schedule.max_instances IS NULL OR cardinality(unfinished_of(schedule)) < schedule.max_instances) THEN
+    IF schedule.waiting IS NOT NULL AND NOT schedule.paused AND may_go_on(schedule) THEN
         done := run_waiting(schedule, firing->'later', by_owner, moment);
         many := many + (done->>'many')::integer;
         skips := skips || (done->'skips');
@@ -349,4 +346,11 @@ LANGUAGE sql STABLE AS $$
         ELSE ARRAY(
             SELECT id FROM jobs WHERE schedule = its.id AND finished IS NULL AND NOT (uncancelled AND cancel IS NOT NULL)
             ORDER BY id) END
+$$;
+
+-- Whether there is room for what has waited, also beside what the schedule submitted when it called something else.
+CREATE OR REPLACE FUNCTION may_go_on(its schedules) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT its.max_instances IS NULL OR its.max_instances > greatest(
+        (SELECT count(*) FROM jobs WHERE schedule = its.id AND finished IS NULL),
+        (SELECT count(*) FROM runs WHERE schedule = its.id AND finished IS NULL))
 $$;
