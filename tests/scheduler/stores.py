@@ -17,7 +17,9 @@ import pytest
 
 from lifecycle.scheduler._store import choice
 from lifecycle.scheduler._store.crashes import MAX_CRASHES
+from lifecycle.scheduler._store.outside import OutsideStore
 from lifecycle.scheduler._store.patience import LONGEST
+from lifecycle.scheduler._store.postgres import address as postgres
 from lifecycle.scheduler._store.postgres.store import PostgresStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.retention import Retention
@@ -68,6 +70,11 @@ def store_at(address: Address | None, **settings: Any) -> Store:
     return choice.make_store(address, **{**usual, **settings})
 
 
+def outside_of(address: Address) -> OutsideStore:
+    """Return a store as the command line sees it."""
+    return choice.open_outside(postgres.Address.parse(address) if isinstance(address, str) else address)
+
+
 def rows_at(address: Address, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements on the tables of a store, behind its back, and return the rows of the last.
 
@@ -112,16 +119,16 @@ def check(address: Address) -> None:
 
 
 @contextlib.contextmanager
-def fresh_address(kind: str, directory: Path, postgres: Callable[[], Postgres]) -> Iterator[Address | None]:
+def fresh_address(kind: str, directory: Path, server: Callable[[], Postgres]) -> Iterator[Address | None]:
     """Give the address of a new store of a kind, which is nowhere afterwards.
 
     Args:
         kind: one of those in `STORES`.
         directory: where a file is to be.
-        postgres: what gives the server, where one is needed.
+        server: what gives one, where one is needed.
     """
     if kind == "postgres":
-        with postgres().database() as url:
+        with server().database() as url:
             yield url
     else:
         yield directory / "jobs.sqlite" if kind == "sqlite" else None

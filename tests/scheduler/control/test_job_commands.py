@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -86,11 +85,11 @@ async def test_what_a_client_submits_and_is_refused_is_in_the_log(
     assert record.error.startswith("unknown handler 'map'; did you mean 'nap'?")  # type: ignore[attr-defined]
 
 
-def test_a_durable_store_tells_of_what_has_ended(tmp_path: Path) -> None:
+def test_a_durable_store_tells_of_what_has_ended(durable: Address) -> None:
     """With its result."""
 
     async def main() -> None:
-        async with Scheduler(tmp_path / "jobs.db") as scheduler, ControlServer(scheduler, port=0) as control:
+        async with Scheduler(durable) as scheduler, ControlServer(scheduler, port=0) as control:
             one = Client(*await asyncio.open_connection("127.0.0.1", control.port))
             await one.ask("HELLO", "3")
             assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[0.01]") == {"job": 1}

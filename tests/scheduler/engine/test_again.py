@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from lifecycle.scheduler import JobConflict, JobStatus, RunConflict, Scheduler, handler
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
-from ..stores import Address, rename_handler, rows_at
+from ..stores import Address, outside_of, rename_handler, rows_at
 from ..tools import flow_of
 from .handlers import Make, account_of, calls, fail, note, wait_for_ever
 
@@ -168,9 +166,9 @@ async def test_one_of_many_who_try_a_job_again_does(durable: Address) -> None:
         assert max(attempts) == 1 + len(handles)
 
 
-async def test_an_idle_scheduler_takes_what_another_process_lets_wait_again(tmp_path: Path) -> None:
+async def test_an_idle_scheduler_takes_what_another_process_lets_wait_again(durable: Address) -> None:
     """A job by itself and a run, both of which have ended, and nothing else happens there."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path) as scheduler:
         flow = flow_of(FLOW)
         await scheduler.serve_flow(flow)
@@ -181,8 +179,8 @@ async def test_an_idle_scheduler_takes_what_another_process_lets_wait_again(tmp_
         del job, run
         mended.update("xa")
         await anyio.sleep(0.05)
-        assert StoreFile(path).retry([str(number)], force=False)[0].effect == "waits"
-        revived = StoreFile(path).retry_run(run_id)
+        assert outside_of(path).retry([str(number)], force=False)[0].effect == "waits"
+        revived = outside_of(path).retry_run(run_id)
         assert revived is not None
         assert (len(revived.jobs), revived.skipped) == (2, 0)
         with anyio.fail_after(5):

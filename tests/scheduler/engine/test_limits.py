@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,9 +11,8 @@ import pytest
 from lifecycle import Rate
 from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
-from ..stores import Address
+from ..stores import Address, outside_of
 from ..tools import flow_of
 
 at_work: Counter[str] = Counter()
@@ -85,11 +83,11 @@ async def test_a_full_queue_leaves_the_workers_to_others(address: Address | None
 
 
 @pytest.mark.asyncio
-async def test_a_pause_from_outside_is_seen_and_ends(tmp_path: Path) -> None:
+async def test_a_pause_from_outside_is_seen_and_ends(durable: Address) -> None:
     """Within about a second, by a scheduler that does nothing else."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path) as scheduler:
-        outside = StoreFile(path)
+        outside = outside_of(path)
         assert outside.pause(EVERYTHING, paused=True)
         job = await scheduler.submit(work, "x")
         await anyio.sleep(0.1)
@@ -161,7 +159,7 @@ async def test_a_job_says_which_limit_it_waits_for(address: Address | None, key:
             assert shown is not None
             assert [one.waits_for for one in await scheduler.jobs(status=JobStatus.PENDING)] == [shown.waits_for]
             if path is not None:
-                assert shown.waits_for in [one.waits_for for one in StoreFile(path).jobs()]
+                assert shown.waits_for in [one.waits_for for one in outside_of(path).jobs()]
             assert shown.waits_for is not None
             return shown.waits_for
 

@@ -14,9 +14,8 @@ from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table, hand
 from lifecycle.scheduler._store.filters import JobFilter
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Claimed, Ending, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
-from ..stores import Address, let_die, store_at
+from ..stores import Address, let_die, outside_of, store_at
 
 
 @handler("crashes.fine")
@@ -175,14 +174,14 @@ async def test_what_needs_a_job_that_crashed_too_often_is_settled_as_for_a_failu
 
 
 @pytest.mark.asyncio
-async def test_a_job_that_crashes_can_be_cancelled_between_two_crashes(tmp_path: Path) -> None:
+async def test_a_job_that_crashes_can_be_cancelled_between_two_crashes(durable: Address) -> None:
     """Whether it runs, or waits to be taken over: it is not begun again."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     store = await opened(path)
     await store.add_job(job("a"))
     await claimed(store)
     await let_die(store, path)
-    assert StoreFile(path).cancel("a", "enough") is not None
+    assert outside_of(path).cancel("a", "enough") is not None
     heir = await opened(path)
     assert await states(heir) == {"a": ("cancelled", 1, "enough")}
     await heir.aclose()

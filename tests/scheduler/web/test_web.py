@@ -41,9 +41,9 @@ async def fail() -> None:
 
 
 @pytest_asyncio.fixture
-async def scheduler(tmp_path: Path) -> AsyncIterator[Scheduler]:
+async def scheduler(durable: Address) -> AsyncIterator[Scheduler]:
     """A scheduler with a running job, a failed one and a schedule, all with nasty names."""
-    async with Scheduler(tmp_path / "jobs.sqlite", name=f"all {NASTY}", drain_timeout=0.0) as scheduler:
+    async with Scheduler(durable, name=f"all {NASTY}", drain_timeout=0.0) as scheduler:
         await scheduler.submit("web.sleep", 600.0, name=f"long {NASTY}")
         await (await scheduler.submit("web.fail", name=f"bad {NASTY}")).wait()
         await scheduler.schedule(f"often {NASTY}", "web.sleep", 0.0, fixed_rate=1e6)
