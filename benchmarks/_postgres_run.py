@@ -185,6 +185,25 @@ async def draining(name: str, address: str, workers: int, backlog: int, count: i
         return (running.tally.total() - first) / (ended - begin)
 
 
+async def under_a_snapshot(name: str, address: str, workers: int, count: int) -> tuple[float, float]:
+    """Return jobs per second of the first and of the last fifth, while a stranger keeps an old snapshot.
+
+    What is dead cannot be swept then, and whoever looks for the next job goes over it.
+    """
+    import asyncpg
+
+    async with bench(name, address) as running:
+        await running.start_workers(workers)
+        await running.loop(OUTSTANDING)
+        stranger = await asyncpg.connect(running.address)
+        try:
+            await stranger.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
+            rates = [await running.loop(max(1, count // 5)) for _ in range(5)]
+        finally:
+            await stranger.close()
+        return rates[0], rates[-1]
+
+
 async def memory(name: str, address: str, count: int) -> Growth:
     """Return how one worker grows over so many jobs of the failing mix."""
     half = count // 2

@@ -10,6 +10,8 @@ eight workers each run them. The candidates take turns, so that what else the ma
 - ``latency``: single jobs on an idle queue, from the call that submits one to its first line;
 - ``workers``: a backlog, drained by 1, 2, 4 and 8 worker processes;
 - ``backlog``: how fast one worker process takes jobs while 100 to 100,000 others wait;
+- ``snapshot``: the first and the last fifth of five times as many jobs while a stranger keeps an old snapshot, so that
+  what is dead cannot be swept;
 - ``memory``: one worker process over 200,000 jobs, of which every fifth raises while its frame holds 20 kB.
 
 The floor is no queue: pgqueuer's own statements (enqueue 50, dequeue 50, log 50) one after the other, and no job. It
@@ -30,7 +32,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from benchmarks._postgres_queues import QUEUES
-from benchmarks._postgres_run import Growth, draining, latency, memory, throughput
+from benchmarks._postgres_run import Growth, draining, latency, memory, throughput, under_a_snapshot
 from benchmarks._postgres_server import database, durability, server
 from benchmarks._sizes import sized
 
@@ -134,6 +136,15 @@ async def part_backlog(address: str, names: list[str], options: argparse.Namespa
             print(f"  {name:38} {statistics.median(values):>9,.0f}", flush=True)
 
 
+async def part_snapshot(address: str, names: list[str], options: argparse.Namespace) -> None:
+    """Print how the rate falls while nothing can be swept."""
+    title(f"1 worker process, {5 * options.count:,} jobs under an old snapshot [jobs/s]    first     last")
+    measure = partial(under_a_snapshot, address=address, workers=1, count=5 * options.count)
+    found = await in_turn(names, 1, measure)
+    for name, ((first, last), *_) in found.items():
+        print(f"  {name:58} {first:>8,.0f} {last:>8,.0f}", flush=True)
+
+
 async def part_memory(address: str, names: list[str], options: argparse.Namespace) -> None:
     """Print how a worker grows."""
     title(f"a worker over {options.jobs:,} jobs of the failing mix            jobs/s    B/job  MB at the end")
@@ -148,6 +159,7 @@ PARTS = {
     "latency": part_latency,
     "workers": part_workers,
     "backlog": part_backlog,
+    "snapshot": part_snapshot,
     "memory": part_memory,
 }
 

@@ -144,10 +144,10 @@ class Program:
         wanted = [*self.some_of(lambda state: True, 3), *self.random.choice([[], [], [999]])]
         self.random.shuffle(wanted)
         force, by, known = self.random.random() < 0.4, self.random.choice([1, 1, None]), self.random.choice([KNOWN, ()])
-        theirs = again.revive_jobs(
-            self.file, wanted, force=force, by=by, known=known if by else (), now=self.now
+        theirs = again.revive_jobs(self.file, wanted, force=force, by=by, known=known if by else (), now=self.now)
+        said = self.base.value(
+            "revive_jobs($1, $2, $3, $4, $5)", wanted, force, list(known if by else ()), by, self.now
         )
-        said = self.base.value("revive_jobs($1, $2, $3, $4, $5)", wanted, force, list(known if by else ()), by, self.now)
         self.compare(said, theirs)
 
     def again_run(self) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from lifecycle.scheduler import Scheduler, StoreError
 
 from ...postgres import Postgres, ask
+from ..storms.fleet.cable import Cable
 from ..storms.fleet.machines import Machine
 from .tools import ended_well, name_of, value
 
@@ -137,38 +137,13 @@ def test_the_other_host_is_used_when_the_first_goes_away(database: str) -> None:
         second.close()
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
 def test_an_ipv6_address_is_one(database: str) -> None:
     """In brackets, with a port."""
     try:
-        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        cable = Cable(f"{parse_qs(urlsplit(database).query)['host'][0]}/.s.PGSQL.5432", "::1")
     except OSError:
         pytest.skip("there is no IPv6 here")
-    machine = Machine(database, 0.0)
-    threading.Thread(target=_forward, args=(listener, machine.cable.port), daemon=True).start()
     try:
-        asyncio.run(works(f"postgresql://postgres@[::1]:{listener.getsockname()[1]}/{name_of(database)}"))
+        asyncio.run(works(f"postgresql://postgres@[::1]:{cable.port}/{name_of(database)}"))
     finally:
-        listener.close()
-        machine.close()
-
-
-def _forward(listener: socket.socket, port: int) -> None:
-    """Carry each connection to a port of this machine."""
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    while True:
-        try:
-            client, _ = listener.accept()
-        except OSError:
-            return
-        server = socket.create_connection(("127.0.0.1", port))
-        for pair in ((client, server), (server, client)):
-            threading.Thread(target=pump, args=pair, daemon=True).start()
+        cable.close()

@@ -30,7 +30,7 @@ class Cable:
     def __init__(self, target: str, host: str = "127.0.0.1", delay: float = 0.0) -> None:
         self.host, self.delay, self.carried = host, delay, 0
         self._target = target
-        self._listener = socket.create_server((host, 0))
+        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.port: int = self._listener.getsockname()[1]
         self._torn = False
         self._loop = asyncio.new_event_loop()
