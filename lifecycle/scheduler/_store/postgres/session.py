@@ -88,7 +88,7 @@ class Session:
             internal=self._chores.wanted,
             tell=self._tell_others,
         )
-        self._agenda = Agenda(self._traffic.ask, self._turns.ask, self.now)
+        self._agenda = Agenda(partial(self._traffic.ask, patient=True), self._turns.ask, self.now)
         self._chores.attach(self._turns, self._agenda, self.now)
         self._lifeline = Lifeline(
             self._traffic.connect,

@@ -94,6 +94,7 @@ class Traffic:
                 await anyio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
                 tries += 1
             else:
+                self.patience.passed()
                 return answer
 
     def hang_up(self) -> None:
