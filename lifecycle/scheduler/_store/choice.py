@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .._ground.errors import StoreError
+from .lease import LEASE
 from .memory.store import MemoryStore
 from .outside import OutsideStore
 from .postgres.address import Address, is_postgres
@@ -23,6 +24,7 @@ def make_store(
     retention: Retention,
     patience: float | None,
     max_crashes: int | None,
+    lease: float = LEASE,
 ) -> Store:
     """Return the store that a scheduler was given, or one in memory, or one for an address or a path.
 
@@ -35,7 +37,12 @@ def make_store(
     if is_postgres(store):
         assert isinstance(store, (str, os.PathLike))
         return PostgresStore(
-            os.fspath(store), name=name, retention=retention, patience=patience, max_crashes=max_crashes
+            os.fspath(store),
+            name=name,
+            retention=retention,
+            patience=patience,
+            max_crashes=max_crashes,
+            lease=lease,
         )
     if isinstance(store, (str, os.PathLike)):
         return SqliteStore(store, name=name, retention=retention, patience=patience, max_crashes=max_crashes)

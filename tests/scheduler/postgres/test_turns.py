@@ -19,6 +19,8 @@ from .tools import begun, named
 
 pytestmark = pytest.mark.slow
 
+COUNT = 120
+
 OURS = "pid <> pg_backend_pid() AND application_name LIKE 'lifecycle %' AND datname = current_database()"
 
 
@@ -38,20 +40,20 @@ async def break_connections(url: str, chance: float, seed: int) -> None:
 
 
 async def submit_and_run_all(url: str, disturbing: Coroutine[Any, Any, None] | None) -> None:
-    """Submit four hundred jobs and run them while something disturbs that; each is stored, and run, once."""
+    """Submit jobs and run them while something disturbs that; each is stored, and run, once."""
     async with Scheduler(PostgresStore(url, lease=5.0), workers=20) as scheduler:
         trouble = None if disturbing is None else asyncio.create_task(disturbing)
         async with asyncio.timeout(90):
-            jobs = await asyncio.gather(*(scheduler.submit(named, f"t{number}") for number in range(400)))
+            jobs = await asyncio.gather(*(scheduler.submit(named, f"t{number}") for number in range(COUNT)))
             outcomes = [await job.wait() for job in jobs]
         if trouble is not None:
             trouble.cancel()
             await asyncio.wait([trouble])
         assert {outcome.status for outcome in outcomes} == {JobStatus.SUCCEEDED}
-        assert len({job.id for job in jobs}) == 400
+        assert len({job.id for job in jobs}) == COUNT
         listed = await scheduler.jobs(limit=1000)
-        assert len(listed) == 400, "one was stored twice"
-        assert Counter(record.attempts for record in listed) == {1: 400}
+        assert len(listed) == COUNT, "one was stored twice"
+        assert Counter(record.attempts for record in listed) == {1: COUNT}
     assert set(begun.values()) == {1}
 
 
