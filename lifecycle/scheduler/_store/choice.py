@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from .._ground.errors import StoreError
 from .memory.store import MemoryStore
 from .outside import OutsideStore
 from .postgres.address import Address, is_postgres
+from .postgres.outside import PostgresOutside
 from .postgres.store import PostgresStore
+from .postgres.upkeep import PostgresUpkeep
 from .protocol import Store
 from .retention import Retention
 from .sqlite.outside import StoreFile
@@ -45,22 +46,14 @@ def make_store(
 
 
 def open_outside(store: str | os.PathLike[str] | Address) -> OutsideStore:
-    """Return a store to be looked at and changed from outside; a file has to be there.
-
-    Raises:
-        StoreError: what it needs is not installed.
-    """
+    """Return a store to be looked at and changed from outside; a file has to be there."""
     if isinstance(store, Address):
-        raise StoreError(f"{store}: a database on a server cannot be looked at yet")
+        return PostgresOutside(store)
     return StoreFile(store)
 
 
 def open_upkeep(store: str | os.PathLike[str] | Address) -> OutsideUpkeep:
-    """Return what looks after a store from outside; a file has to be there.
-
-    Raises:
-        StoreError: what it needs is not installed.
-    """
+    """Return what looks after a store from outside; a file has to be there."""
     if isinstance(store, Address):
-        raise StoreError(f"{store}: a database on a server cannot be looked after yet")
+        return PostgresUpkeep(store)
     return SqliteUpkeep(store)
