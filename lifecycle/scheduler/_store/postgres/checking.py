@@ -32,7 +32,8 @@ _RULES: Final = (
     _Rule(
         """
         SELECT * FROM (
-            SELECT id, unfinished, (SELECT count(*) FROM lifecycle.jobs WHERE run = runs.id AND finished IS NULL) AS real
+            SELECT id, unfinished, (
+                SELECT count(*) FROM lifecycle.jobs WHERE run = runs.id AND finished IS NULL) AS real
             FROM lifecycle.runs) AS counted
         WHERE unfinished <> real""",
         "run {0} says that {1} of its jobs have not ended, and {2} have not",

@@ -146,7 +146,7 @@ class PostgresUpkeep:
 
         async def vacuum() -> None:
             db = await visits.connection()
-            db.add_log_listener(lambda _, message: refused.append(str(message)))
+            db.add_log_listener(lambda _, message: refused.append(message.message))
             for table in TABLES:
                 await db.execute(f"VACUUM (ANALYZE) lifecycle.{table}")
 
