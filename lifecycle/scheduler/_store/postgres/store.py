@@ -58,6 +58,7 @@ from .listing import list_jobs, list_runs
 from .said import admission_said, ending_said, is_plain, job_said, limit_said, report_said, run_said, storable
 from .schedules import due_after_pause, schedule_of, schedule_said, submitted_of
 from .session import Session, Settings
+from .upkeep import PostgresUpkeep
 from .wishes import Kind
 
 T = TypeVar("T")
@@ -348,7 +349,7 @@ class PostgresStore:
         return changed
 
     def upkeep(self) -> StoreUpkeep:
-        raise NotImplementedError
+        return PostgresUpkeep(self._settings.address)
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the database."""
