@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,12 @@ TOO_EARLY = """
         AND need.finished IS NULL"""
 
 
+def more_often_in_a_file(values: Sequence[Any], others: int) -> list[Any]:
+    """Return a kind of store and a value, for a test to be run on a file with all values, and elsewhere with some."""
+    ours = [pytest.param("postgres", value, marks=pytest.mark.slow) for value in values[:others]]
+    return [*(("sqlite", value) for value in values), *ours]
+
+
 def store_at(address: Address | None, **settings: Any) -> Store:
     """Return a store that is not open yet.
 
@@ -97,10 +103,10 @@ def rename_handler(address: Address, job: int, old: str, new: str) -> None:
 async def let_die(store: Store, address: Address) -> None:
     """End a store as a kill does: it tells nobody, and the others know it as soon as they would."""
     if isinstance(store, PostgresStore):
-        number, thread = store._owner.known, store._thread
-        store._thread = None
-        assert thread is not None
-        await thread.aclose()
+        session, store._session = store._session, None
+        assert session is not None
+        number = session.owner.known
+        await session._thread.aclose()
         # What a living one does when its lease is over.
         rows_at(address, f"DO $$ BEGIN PERFORM have_gate_alone(); PERFORM retire({number}, true, clock()); END $$")
     else:
@@ -128,7 +134,7 @@ def fresh_address(kind: str, directory: Path, server: Callable[[], Postgres]) ->
         server: what gives one, where one is needed.
     """
     if kind == "postgres":
-        with server().database() as url:
+        with server().emptied_database() as url:
             yield url
     else:
         yield directory / "jobs.sqlite" if kind == "sqlite" else None

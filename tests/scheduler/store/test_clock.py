@@ -18,6 +18,8 @@ from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import clock as clock_file
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
+from ..stores import Address, NewAddress
+
 pytestmark = pytest.mark.asyncio
 
 HOURS = 3 * 3600.0
@@ -37,6 +39,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that can be set."""
     return Clock(monkeypatch)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def address(request: pytest.FixtureRequest, new_address: NewAddress) -> Address | None:
+    """The address of a new store of each kind that goes by the clock of this process."""
+    return new_address(request.param)
 
 
 async def taken(store: Store) -> Claimed:
