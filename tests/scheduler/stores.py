@@ -10,8 +10,9 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +28,7 @@ from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
 from ..postgres import Postgres, ask
+from .tools import in_a_thread
 
 Address = Path | str
 """Of a store that lasts: a file, or a PostgreSQL database. There is none of a store in memory."""
@@ -77,8 +79,20 @@ def store_at(address: Address | None, **settings: Any) -> Store:
 
 
 def outside_of(address: Address) -> OutsideStore:
-    """Return a store as the command line sees it."""
-    return choice.open_outside(postgres.Address.parse(address) if isinstance(address, str) else address)
+    """Return a store as the command line sees it; each of its methods blocks, also inside of a loop that runs."""
+    if isinstance(address, str):
+        return cast(OutsideStore, Elsewhere(choice.open_outside(postgres.Address.parse(address))))
+    return choice.open_outside(address)
+
+
+class Elsewhere:
+    """Calls the methods of something in a thread, because they run a loop of their own."""
+
+    def __init__(self, subject: object) -> None:
+        self._subject = subject
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(in_a_thread, getattr(self._subject, name))
 
 
 def rows_at(address: Address, *statements: str) -> list[tuple[Any, ...]]:
