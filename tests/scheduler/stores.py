@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +28,7 @@ from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
 from ..postgres import Postgres, ask
+from .tools import in_a_thread
 
 Address = Path | str
 """Of a store that lasts: a file, or a PostgreSQL database. There is none of a store in memory."""
@@ -59,6 +61,12 @@ TOO_EARLY = """
         AND need.finished IS NULL"""
 
 
+def more_often_in_a_file(values: Sequence[Any], others: int) -> list[Any]:
+    """Return a kind of store and a value, for a test to be run on a file with all values, and elsewhere with some."""
+    ours = [pytest.param("postgres", value, marks=pytest.mark.slow) for value in values[:others]]
+    return [*(("sqlite", value) for value in values), *ours]
+
+
 def store_at(address: Address | None, **settings: Any) -> Store:
     """Return a store that is not open yet.
 
@@ -71,8 +79,20 @@ def store_at(address: Address | None, **settings: Any) -> Store:
 
 
 def outside_of(address: Address) -> OutsideStore:
-    """Return a store as the command line sees it."""
-    return choice.open_outside(postgres.Address.parse(address) if isinstance(address, str) else address)
+    """Return a store as the command line sees it; each of its methods blocks, also inside of a loop that runs."""
+    if isinstance(address, str):
+        return cast(OutsideStore, Elsewhere(choice.open_outside(postgres.Address.parse(address))))
+    return choice.open_outside(address)
+
+
+class Elsewhere:
+    """Calls the methods of something in a thread, because they run a loop of their own."""
+
+    def __init__(self, subject: object) -> None:
+        self._subject = subject
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(in_a_thread, getattr(self._subject, name))
 
 
 def rows_at(address: Address, *statements: str) -> list[tuple[Any, ...]]:
@@ -97,10 +117,10 @@ def rename_handler(address: Address, job: int, old: str, new: str) -> None:
 async def let_die(store: Store, address: Address) -> None:
     """End a store as a kill does: it tells nobody, and the others know it as soon as they would."""
     if isinstance(store, PostgresStore):
-        number, thread = store._owner.known, store._thread
-        store._thread = None
-        assert thread is not None
-        await thread.aclose()
+        session, store._session = store._session, None
+        assert session is not None
+        number = session.owner.known
+        await session._thread.aclose()
         # What a living one does when its lease is over.
         rows_at(address, f"DO $$ BEGIN PERFORM have_gate_alone(); PERFORM retire({number}, true, clock()); END $$")
     else:
@@ -128,7 +148,7 @@ def fresh_address(kind: str, directory: Path, server: Callable[[], Postgres]) ->
         server: what gives one, where one is needed.
     """
     if kind == "postgres":
-        with server().database() as url:
+        with server().emptied_database() as url:
             yield url
     else:
         yield directory / "jobs.sqlite" if kind == "sqlite" else None

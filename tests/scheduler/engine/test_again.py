@@ -254,8 +254,8 @@ async def test_jobs_and_runs_of_another_process_are_waited_for_with_one_question
     """However many there are; what the store has deleted meanwhile is waited for no longer."""
     path = durable
     async with Scheduler(path, workers=1) as works, Scheduler(path) as waits:
-        jobs = [await works.submit(note, str(number), delay=0.4) for number in range(20)]
-        run = await works.submit(flow_of("[blocks.a]\nsleep = 0.4"))
+        jobs = [await works.submit(note, str(number), delay=1.0) for number in range(20)]
+        run = await works.submit(flow_of("[blocks.a]\nsleep = 1.0"))
         asked: list[int] = []
         ended_jobs = waits._store.ended_jobs
 
@@ -269,7 +269,7 @@ async def test_jobs_and_runs_of_another_process_are_waited_for_with_one_question
         assert not await works.cancel(99)
         assert (await waits.runs.wait(run.id)).succeeded
         assert [(await handle.wait()).result for handle in handles] == [str(number) for number in range(20)]
-        assert asked[0] == 20
+        assert max(asked) == 20
         assert len(asked) < 20
         gone = await works.submit(note, "gone", delay=60.0)
         handle = await waits.find(gone.id)

@@ -34,7 +34,7 @@ async def work(name: str) -> None:
     begun.append(name)
     at_work[name] += 1
     most[name] = max(most[name], at_work[name])
-    await anyio.sleep(0.01)
+    await anyio.sleep(0.03)
     at_work[name] -= 1
 
 

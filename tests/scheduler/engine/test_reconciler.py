@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,14 +11,13 @@ from lifecycle.scheduler import Scheduler
 from lifecycle.testing import Bubble
 
 from ...loops import virtual
-from ..stores import Address
 from .handlers import wait_for_ever
 
 
 @virtual
-async def test_the_reconciler_asks_once_for_all_jobs_and_seldom_for_none(bubble: Bubble, durable: Address) -> None:
+async def test_the_reconciler_asks_once_for_all_jobs_and_seldom_for_none(bubble: Bubble, tmp_path: Path) -> None:
     """One query per interval for all jobs, and a third of that when there are none (casebook C4)."""
-    async with Scheduler(durable) as scheduler:
+    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
         asked: list[float] = []
         notices = scheduler._store.notices
 

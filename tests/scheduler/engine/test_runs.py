@@ -111,7 +111,7 @@ async def test_an_interrupted_run_goes_on_where_it_was(durable: Address) -> None
     assert [job.status.value for job in outcome.jobs] == ["succeeded", "interrupted", "pending"]
     assert outcome.status is JobStatus.INTERRUPTED
     calls.clear()
-    async with Scheduler(store) as scheduler:
+    async with Scheduler(store, adopt=False) as scheduler:
         other = await scheduler.submit(flow, params={"n": 0}, resume=True)
         assert not other.resumed
         await other.wait()

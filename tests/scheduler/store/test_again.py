@@ -17,7 +17,7 @@ from lifecycle.scheduler._store.revival import NOTES, Revived
 from lifecycle.scheduler._store.run_records import RunFilter
 from lifecycle.scheduler._store.sqlite import again, claiming, entering, operations
 
-from ..stores import Address, check, rows_at, store_at
+from ..stores import Address, NewAddress, check, more_often_in_a_file, rows_at, store_at
 from .test_costs import MakeFile, new_file, steps
 
 __all__ = ["new_file"]
@@ -297,10 +297,12 @@ def random_run(chance: random.Random) -> list[NewJob]:
     return jobs
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_any_program_leaves_both_stores_alike_and_sound(durable: Address, seed: int) -> None:
+@pytest.mark.parametrize(("kind", "seed"), more_often_in_a_file(range(6), 2))
+async def test_any_program_leaves_both_stores_alike_and_sound(new_address: NewAddress, kind: str, seed: int) -> None:
     """Ends, cancels and repeats in any order: states, refusals and what is ready agree, and each job ends at last."""
     chance = random.Random(seed)
+    durable = new_address(kind)
+    assert durable is not None
     kept, memory = store_at(durable), MemoryStore()
     both: tuple[Store, Store] = (kept, memory)
     for one in both:

@@ -18,7 +18,7 @@ from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import clock as clock_file
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
-from ..stores import rows_at
+from ..stores import Address, NewAddress
 
 pytestmark = pytest.mark.asyncio
 
@@ -26,36 +26,25 @@ HOURS = 3 * 3600.0
 BAD = Ending(JobStatus.FAILED, error="it failed", failed=True)
 
 
-SHOWN = """
-    CREATE OR REPLACE FUNCTION clock() RETURNS double precision LANGUAGE sql AS $$
-        SELECT extract(epoch FROM clock_timestamp())::double precision + {ahead} $$"""
-
-
 class Clock:
-    """The wall clock of this process, as much ahead of the real one as the test says; and that of a database."""
+    """The wall clock of this process, as much ahead of the real one as the test says."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, database: str | None = None) -> None:
-        self._ahead = 0.0
-        self._database = database
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
         really = time.time
         monkeypatch.setattr(time, "time", lambda: really() + self.ahead)
 
-    @property
-    def ahead(self) -> float:
-        return self._ahead
-
-    @ahead.setter
-    def ahead(self, seconds: float) -> None:
-        self._ahead = seconds
-        if self._database is not None:
-            rows_at(self._database, SHOWN.format(ahead=seconds))
-
 
 @pytest.fixture
-def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that can be set."""
-    address = request.getfixturevalue("address") if "address" in request.fixturenames else None
-    return Clock(monkeypatch, address if isinstance(address, str) else None)
+    return Clock(monkeypatch)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def address(request: pytest.FixtureRequest, new_address: NewAddress) -> Address | None:
+    """The address of a new store of each kind that goes by the clock of this process."""
+    return new_address(request.param)
 
 
 async def taken(store: Store) -> Claimed:

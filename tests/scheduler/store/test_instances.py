@@ -20,7 +20,7 @@ from lifecycle.scheduler._store.run_records import RunFilter
 from lifecycle.scheduler._store.sqlite import locks
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
 
-from ..stores import Address, check, store_at
+from ..stores import Address, NewAddress, check, more_often_in_a_file, store_at
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,12 +62,14 @@ async def submit(store: Store, bound: Bound) -> tuple[bool, bool] | None:
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("kind", "seed"), more_often_in_a_file(range(5), 1))
 async def test_no_more_go_on_than_may_whatever_ends_and_is_cancelled(
-    durable: Address, overlap: Overlap, seed: int
+    new_address: NewAddress, kind: str, overlap: Overlap, seed: int
 ) -> None:
     """Never more at once, none waits while there is room, those that wait begin in their order, and all end at last."""
     chance = random.Random(f"{overlap} {seed}")
+    durable = new_address(kind)
+    assert durable is not None
     limit = chance.randrange(1, 4)
     bound = Bound(limit, overlap)
     kept, memory = store_at(durable), MemoryStore()
