@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 
-from .._ground.errors import StoreError
 from .copying import Copied, Source, Target, copy
 from .lease import LEASE
 from .memory.store import MemoryStore

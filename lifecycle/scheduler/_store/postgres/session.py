@@ -70,8 +70,8 @@ class Session:
         self._outer = Bridge()
         self._attend = attend
         self._lost: list[Notice] = []
-        # Seconds by which the clock of the database is ahead of our steady one. Our wall clock may be set: what we said by
-        # that would be hours off for all others.
+        # Seconds by which the clock of the database is ahead of our steady one. Our wall clock may be set: what we said
+        # by that would be hours off for all others.
         self._ahead = time.time() - time.monotonic()
         self._clock = 0.0  # what it has shown last
         # Between the threads; both ends of a deque may be used at once.
@@ -245,7 +245,7 @@ class Session:
         return int(number)
 
     def _note_clock(self, clock: float, began: float, ended: float) -> None:
-        """Note how far the clock of the database is ahead, where that has changed by more than the way there and back."""
+        """Note how far the clock of the database is ahead, where it has changed by more than the way there and back."""
         ahead = clock - (began + ended) / 2
         if abs(ahead - self._ahead) > NOTICED + (ended - began) / 2:
             self._ahead = ahead
