@@ -33,7 +33,10 @@ _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 
 
 class _DatabaseType(click.ParamType[Database]):
-    """An SQLite file, or ``postgresql://...``; a password is not taken from where others can read it."""
+    """An SQLite file, or ``postgresql://...``; a password is not taken from where others can read it.
+
+    For an argument ``-`` is the database of the environment.
+    """
 
     name = "database"
 
@@ -46,12 +49,17 @@ class _DatabaseType(click.ParamType[Database]):
         """Return the database that was written."""
         if isinstance(value, (Path, Address)):
             return value
+        hidden = _is_from_environment(param, ctx)
+        if value == "-" and isinstance(param, click.Argument):
+            value, hidden = os.environ.get(VARIABLE), True
+            if not value:
+                self.fail(f"- is the database of the variable {VARIABLE}, which is not set", param, ctx)
         if isinstance(value, str) and is_postgres(value):
             try:
                 address = Address.parse(value)
             except ValueError as error:
                 self.fail(str(error), param, ctx)
-            if address.has_password and not _from_environment(param, ctx):
+            if address.has_password and not hidden:
                 self.fail(
                     f"{address}: a password on the command line can be read by everybody on this machine, with ps; "
                     f"leave it out, and put it into the variable PGPASSWORD, into ~/.pgpass, or put the whole address "
@@ -66,8 +74,8 @@ class _DatabaseType(click.ParamType[Database]):
         return Path(os.fsdecode(value))
 
 
-def _from_environment(param: click.Parameter | None, ctx: click.Context | None) -> bool:
-    if param is None or ctx is None or param.name is None:
+def _is_from_environment(param: click.Parameter | None, ctx: click.Context | None) -> bool:
+    if param is None or param.name is None or ctx is None:
         return False
     return ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT
 
@@ -111,9 +119,11 @@ def option_for(db: Database | None) -> str:
 
 
 def store_at(db: Database) -> OutsideStore:
-    """Return the store in a database; end with exit code 2 if there is no such file."""
+    """Return the store in a database, to be closed with the command; end with exit code 2 if there is no such file."""
     check_file(db)
-    return refusing(PlainDisplay(), lambda: open_outside(db))
+    store = open_outside(db)
+    click.get_current_context().call_on_close(store.close)
+    return store
 
 
 def check_file(db: Database) -> None:

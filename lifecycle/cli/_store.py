@@ -17,6 +17,7 @@ from ..scheduler._store.sqlite.place import belongs_to
 from ..scheduler._store.upkeep import OutsideUpkeep
 from ._careful import Group
 from ._common import BAD_INPUT, as_json_option, refusing, seconds
+from ._copy import copy
 from ._database import Database, check_file, database, file_of
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
@@ -159,6 +160,9 @@ def export(db: Database, output: Path | None) -> None:
         say(f"{db}: {plural(count, 'record')} written to {output}")
 
 
+store.add_command(copy)
+
+
 @contextmanager
 def _no_more_readers_than(db: Database) -> Iterator[None]:
     """Make files, during the block, that nobody may read who may not read the database; of a server, nobody else."""
@@ -184,4 +188,4 @@ def _of(db: Database, question: Callable[[OutsideUpkeep], Any]) -> Any:
 
 def _upkeep_of(db: Database) -> OutsideUpkeep:
     check_file(db)
-    return refusing(PlainDisplay(), lambda: open_upkeep(db))
+    return open_upkeep(db)

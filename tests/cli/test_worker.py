@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..postgres.wire import ask
 from ..scheduler.tools import Cli, end_of, wait_until
 
 HANDLERS = """
@@ -117,3 +118,30 @@ def test_bad_input_is_told_before_anything_runs(cli: Cli, words: list[str], why:
     refused = cli.call("worker", *words)
     assert refused.returncode == 2
     assert why in refused.stdout + refused.stderr
+
+
+@pytest.mark.slow
+def test_workers_on_a_server_share_the_jobs_of_one_handler(cli: Cli, database: str) -> None:
+    """Each has room for one, and two run at once; a third one takes over what a killed one has left."""
+    for _ in range(2):
+        assert cli.call("jobs", "submit", "worker.meet", "place", "2", "--db", database).returncode == 0
+    words = ("worker", "--db", database, "--handlers", "handlers.py", "--workers", "1", "--json")
+    first, second = (cli.start(*words) for _ in range(2))
+    met(cli, 2)
+    owners = json.loads(cli.call("store", "show", "--db", database, "--json").stdout)["owners"]
+    assert {owner["pid"] for owner in owners} == {first.pid, second.pid}
+    first.kill()
+    second.send_signal(signal.SIGTERM)
+    (cli.directory / "gate").touch()
+    told = end_of(second)
+    assert (told.returncode, json.loads(told.stdout.splitlines()[-1])["nothing"]) == (0, True)
+    third = cli.start(*words)
+    ask(database, f"UPDATE lifecycle.owners SET seen = seen - 60 WHERE pid = {first.pid}")  # its lease is over
+    cli.call("jobs", "set", "1", "--priority", "1", "--db", database)  # whoever changes something sees it
+    waited = cli.run("jobs", "wait", "1", "2", "--db", database)
+    assert waited.returncode == 0, waited.stdout
+    listed = cli.call("jobs", "list", "--db", database, "--json").stdout.splitlines()
+    crashes = [json.loads(line)["crashes"] for line in listed]
+    assert sorted(crashes) == [0, 1]
+    third.send_signal(signal.SIGTERM)
+    assert end_of(third).returncode == 0

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 
-from .._ground.errors import StoreError
+import anyio
+
+from .copying import Copied, Source, Target, copy
+from .lease import LEASE
 from .memory.store import MemoryStore
 from .outside import OutsideStore
 from .postgres.address import Address, is_postgres
+from .postgres.copying import PostgresSource, PostgresTarget
+from .postgres.outside import PostgresOutside
 from .postgres.store import PostgresStore
+from .postgres.upkeep import PostgresUpkeep
 from .protocol import Store
 from .retention import Retention
+from .sqlite.copying import SqliteSource, SqliteTarget
 from .sqlite.outside import StoreFile
 from .sqlite.store import SqliteStore
 from .sqlite.upkeep import SqliteUpkeep
@@ -23,6 +33,7 @@ def make_store(
     retention: Retention,
     patience: float | None,
     max_crashes: int | None,
+    lease: float = LEASE,
 ) -> Store:
     """Return the store that a scheduler was given, or one in memory, or one for an address or a path.
 
@@ -35,7 +46,12 @@ def make_store(
     if is_postgres(store):
         assert isinstance(store, (str, os.PathLike))
         return PostgresStore(
-            os.fspath(store), name=name, retention=retention, patience=patience, max_crashes=max_crashes
+            os.fspath(store),
+            name=name,
+            retention=retention,
+            patience=patience,
+            max_crashes=max_crashes,
+            lease=lease,
         )
     if isinstance(store, (str, os.PathLike)):
         return SqliteStore(store, name=name, retention=retention, patience=patience, max_crashes=max_crashes)
@@ -45,22 +61,51 @@ def make_store(
 
 
 def open_outside(store: str | os.PathLike[str] | Address) -> OutsideStore:
-    """Return a store to be looked at and changed from outside; a file has to be there.
-
-    Raises:
-        StoreError: what it needs is not installed.
-    """
+    """Return a store to be looked at and changed from outside; a file has to be there."""
     if isinstance(store, Address):
-        raise StoreError(f"{store}: a database on a server cannot be looked at yet")
+        return PostgresOutside(store)
     return StoreFile(store)
 
 
 def open_upkeep(store: str | os.PathLike[str] | Address) -> OutsideUpkeep:
-    """Return what looks after a store from outside; a file has to be there.
+    """Return what looks after a store from outside; a file has to be there."""
+    if isinstance(store, Address):
+        return PostgresUpkeep(store)
+    return SqliteUpkeep(store)
+
+
+def copy_store(
+    source: str | os.PathLike[str] | Address,
+    target: str | os.PathLike[str] | Address,
+    *,
+    live: bool = False,
+    progress: Callable[[int, int], object] = lambda copied, total: None,
+) -> Copied:
+    """Copy all that a store knows into an empty one, of either kind, under the same numbers; or nothing when it fails.
+
+    It blocks, in an event loop of its own. What ran is interrupted in the copy. The source stays as it is.
+
+    Args:
+        source: what is copied; a file has to be there.
+        target: what is filled; a file that is not there is made.
+        live: also while schedulers work on the source: as it is at one moment.
+        progress: called now and then with how many rows have been copied, of how many.
 
     Raises:
-        StoreError: what it needs is not installed.
+        StoreError: a scheduler works on one of them, the target is not empty, or one cannot be used.
     """
-    if isinstance(store, Address):
-        raise StoreError(f"{store}: a database on a server cannot be looked after yet")
-    return SqliteUpkeep(store)
+
+    async def both() -> Copied:
+        like = None if isinstance(source, Address) else Path(source)
+        async with AsyncExitStack() as stack:
+            if isinstance(source, Address):
+                read: Source = await stack.enter_async_context(PostgresSource.opened(source))
+            else:
+                read = stack.enter_context(SqliteSource.opened(source))
+            if isinstance(target, Address):
+                write: Target = await stack.enter_async_context(PostgresTarget.opened(target))
+            else:
+                write = stack.enter_context(SqliteTarget.opened(target, like))
+            return await copy(read, write, live=live, progress=progress)
+
+    return anyio.run(both)

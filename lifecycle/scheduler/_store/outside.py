@@ -53,6 +53,9 @@ class OutsideStore(Protocol):
     Every method blocks, and is one transaction; all raise StoreError when the store cannot be used.
     """
 
+    def close(self) -> None:
+        """Close what is open between two calls. Idempotent."""
+
     def jobs(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the newest jobs that are wanted, the newest last; what a process that has ended ran is interrupted."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +15,12 @@ SEQUENCES = ("owners", "runs", "jobs", "schedules", "notices")
 
 
 class Functions:
-    """A connection to a database with our schema, for tests that have no loop; used by one thread."""
+    """A connection to a database with our schema, for tests whose loop, if they have one, may wait."""
 
     def __init__(self, address: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="functions", daemon=True)
+        self._thread.start()
         self._db: asyncpg.Connection[Any] = self._await(asyncpg.connect(address))
         codec = {"encoder": json.dumps, "decoder": json.loads, "schema": "pg_catalog"}
         self._await(self._db.set_type_codec("jsonb", **codec))
@@ -26,6 +29,8 @@ class Functions:
     def close(self) -> None:
         """Close the connection."""
         self._await(self._db.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
 
     @contextmanager
@@ -52,9 +57,5 @@ class Functions:
         """Execute a statement."""
         self._await(self._db.execute(statement, *values))
 
-    def many(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
-        """Execute a statement for each of these."""
-        self._await(self._db.executemany(statement, values))
-
     def _await(self, awaitable: Any) -> Any:
-        return self._loop.run_until_complete(awaitable)
+        return asyncio.run_coroutine_threadsafe(awaitable, self._loop).result()

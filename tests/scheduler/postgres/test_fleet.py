@@ -74,4 +74,4 @@ def test_nothing_is_lost_in_a_long_storm(own_server: Postgres, tmp_path: Path, a
     if apart and not have_namespaces():
         pytest.skip("no network namespaces here")
     with own_server.database() as url:
-        run(url, own_server, tmp_path, lease=3.0, apart=apart, rounds=10, jobs=200)
+        run(url, own_server, tmp_path, lease=3.0, apart=apart, rounds=5, jobs=100)

@@ -18,7 +18,7 @@ MIGRATIONS: Final[tuple[str, ...]] = ("tables",)
 
 FUNCTIONS: Final = (
     *("locks", "settling", "jobs", "ending", "cancelling", "flows", "owners", "claiming", "lanes", "sweeping"),
-    *("again", "schedules", "clock", "limits", "turns"),
+    *("again", "schedules", "clock", "limits", "turns", "purging"),
 )
 """The scripts of the functions, which are all replaced when the version changes."""
 

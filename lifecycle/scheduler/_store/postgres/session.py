@@ -37,6 +37,9 @@ from .wishes import Kind, Wish
 
 T = TypeVar("T")
 
+NOTICED: Final = 0.25
+"""Seconds by which clocks may be apart and are taken for the same."""
+
 LOST: Final = "it was taken over: its scheduler had not been heard of for its lease"
 
 
@@ -67,7 +70,9 @@ class Session:
         self._outer = Bridge()
         self._attend = attend
         self._lost: list[Notice] = []
-        self._skew = 0.0  # seconds by which the clock of the database is ahead of ours
+        # Seconds by which the clock of the database is ahead of our steady one. Our wall clock may be set: what we said
+        # by that would be hours off for all others.
+        self._ahead = time.time() - time.monotonic()
         self._clock = 0.0  # what it has shown last
         # Between the threads; both ends of a deque may be used at once.
         self._inbox: deque[Wish] = deque()
@@ -88,7 +93,7 @@ class Session:
             internal=self._chores.wanted,
             tell=self._tell_others,
         )
-        self._agenda = Agenda(self._traffic.ask, self._turns.ask, self.now)
+        self._agenda = Agenda(partial(self._traffic.ask, patient=True), self._turns.ask, self.now)
         self._chores.attach(self._turns, self._agenda, self.now)
         self._lifeline = Lifeline(
             self._traffic.connect,
@@ -140,7 +145,7 @@ class Session:
     ) -> Awaitable[Any]:
         """Have a wish granted with the next turn; *now* is by our clock."""
         reply: Reply[Any] = Reply()
-        said["now"] = (time.time() if now is None else now) + self._skew
+        said["now"] = self.now() if now is None else self.by_its_clock(now)
         wish = Wish(kind, to_json(said), *self._answering(reply), alone, patient, run, job, last)
         self._inbox.append(wish)
         if not self._rung:  # one call of the other thread for all that is wanted in this moment
@@ -193,11 +198,12 @@ class Session:
 
     def now(self) -> float:
         """Return the time by the clock of the database."""
-        return time.time() + self._skew
+        return time.monotonic() + self._ahead
 
     def by_its_clock(self, instant: float) -> float:
         """Return what the clock of the database shows at an instant of ours."""
-        return instant + self._skew
+        skew = self.now() - time.time()
+        return instant + skew if abs(skew) > NOTICED else instant
 
     def _answering(self, reply: Reply[Any]) -> tuple[Callable[[Any], object], Callable[[BaseException], object]]:
         return partial(self._hand_out, reply.give), partial(self._hand_out, reply.fail)
@@ -233,15 +239,16 @@ class Session:
         question = "SELECT lifecycle.enter($1, $2, $3, $4), lifecycle.clock()"
         who = (storable(settings.name), socket.gethostname(), os.getpid(), settings.lease)
         async with self._traffic.lent() as db:
-            began = time.time()
+            began = time.monotonic()
             number, clock = await db.fetchrow(question, *who)
-            self._note_clock(clock, began, time.time())
+            self._note_clock(clock, began, time.monotonic())
         return int(number)
 
     def _note_clock(self, clock: float, began: float, ended: float) -> None:
-        """Note how far the clocks are apart, where that is more than the way there and back."""
-        skew = clock - (began + ended) / 2
-        self._skew = skew if abs(skew) > 0.25 + (ended - began) / 2 else 0.0
+        """Note how far the clock of the database is ahead, where it has changed by more than the way there and back."""
+        ahead = clock - (began + ended) / 2
+        if abs(ahead - self._ahead) > NOTICED + (ended - began) / 2:
+            self._ahead = ahead
 
     def _note_lost(self, running: list[int]) -> None:
         self._lost += [Notice(0, job, None, str(job), LOST, JobStatus.RUNNING, False) for job in running]
@@ -283,7 +290,7 @@ class Session:
             self._outer.call(self._attend)
 
     def _note_beat(self, answer: dict[str, Any], took: float) -> None:
-        ended = time.time()
+        ended = time.monotonic()
         self._note_clock(answer["clock"], ended - took, ended)
         if answer["clock"] < self._clock:
             self._agenda.note_clock_set_back()

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from ..._ground.checks import check_integer, check_seconds
+from ..._ground.checks import check_integer
 from ..._ground.errors import StoreBusy, StoreError
 from ..admission import Admitted
 from ..crashes import MAX_CRASHES
 from ..filters import JobFilter
+from ..lease import LEASE, check_lease
 from ..limit_record import LimitRecord
 from ..limits import Limit, LimitKey
 from ..messages import Notice, Report
@@ -57,14 +58,10 @@ from .listing import list_jobs, list_runs
 from .said import admission_said, ending_said, is_plain, job_said, limit_said, report_said, run_said, storable
 from .schedules import due_after_pause, schedule_of, schedule_said, submitted_of
 from .session import Session, Settings
+from .upkeep import PostgresUpkeep
 from .wishes import Kind
 
 T = TypeVar("T")
-
-LEASE: Final = 15.0
-"""Seconds for which a scheduler is taken for alive that is not heard of."""
-
-SHORTEST_LEASE: Final = 1.0
 
 CONNECTIONS: Final = 3
 """Connections beside the lifeline: one for turns, the others for looking."""
@@ -104,9 +101,7 @@ class PostgresStore:
         lease: float = LEASE,
         connections: int = CONNECTIONS,
     ) -> None:
-        check_seconds(lease, "lease")
-        if lease < SHORTEST_LEASE:
-            raise ValueError(f"lease must be at least {SHORTEST_LEASE:g} second, got {lease}")
+        check_lease(lease)
         check_integer(connections, "connections", 1)
         self._settings = Settings(
             Address.parse(address), name, retention or Retention(), patience, max_crashes, lease, connections
@@ -354,7 +349,7 @@ class PostgresStore:
         return changed
 
     def upkeep(self) -> StoreUpkeep:
-        raise NotImplementedError
+        return PostgresUpkeep(self._settings.address)
 
     def forget(self, run_id: int) -> None:
         """Do nothing: what is finished stays in the database."""

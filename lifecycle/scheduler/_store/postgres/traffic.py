@@ -44,6 +44,7 @@ class Traffic:
             self.connect,
             close_connection,
             max_size=most,
+            max_creating=1,  # where there is no server, one attempt tells as much as several
             max_idle=MAX_IDLE,
             max_lifetime=MAX_LIFETIME,
             name=f"connections to {address.shown}",
@@ -94,6 +95,7 @@ class Traffic:
                 await anyio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
                 tries += 1
             else:
+                self.patience.passed()
                 return answer
 
     def hang_up(self) -> None:

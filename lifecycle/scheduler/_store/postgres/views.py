@@ -66,10 +66,10 @@ async def run(db: Connection, run_id: int) -> StoredRun | None:
 
 async def job(db: Connection, job_id: int) -> JobRecord | None:
     """Return one job with everything."""
-    return (await _jobs(db, [job_id])).get(job_id)
+    return (await whole_jobs(db, [job_id])).get(job_id)
 
 
-async def _jobs(db: Connection, numbers: Sequence[int]) -> dict[int, JobRecord]:
+async def whole_jobs(db: Connection, numbers: Sequence[int]) -> dict[int, JobRecord]:
     """Return jobs with everything, by number."""
     others = await waiting.others_of(db)
     rows = await db.fetch(
@@ -112,7 +112,7 @@ async def ended_jobs(db: Connection, jobs: Collection[int]) -> dict[int, JobReco
     rows = await db.fetch("SELECT id, finished IS NOT NULL FROM lifecycle.jobs WHERE id = ANY($1)", numbers)
     states = dict(map(tuple, rows))
     ended = [number for number in numbers if states.get(number)]
-    records = await _jobs(db, ended) if ended else {}
+    records = await whole_jobs(db, ended) if ended else {}
     return {number: records.get(number) for number in jobs if states.get(number, True)}
 
 

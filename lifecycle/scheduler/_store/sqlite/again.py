@@ -118,10 +118,10 @@ class _Revival:
                 refused[number] = refused_for_twin(twin)
                 continue
             before = self._wait_again(number)
-            for dependant, skipped, held_up, runs_anyway in self._dependants(number):
+            for dependant, skipped, by_this, runs_anyway in self._dependants(number):
                 # Because of what has succeeded nothing was skipped, and what was not needed held nobody up.
                 followed = before is not JobStatus.SUCCEEDED and (skipped or dependant in eligible)
-                freed = held_up if before is not JobStatus.SKIPPED else 0
+                freed = by_this if before is not JobStatus.SKIPPED else 0
                 if runs_anyway or (followed and not self._held_up(dependant, freed)):
                     queue.append(dependant)
         held_up = eligible - self._owned.keys() - refused.keys()

@@ -39,6 +39,9 @@ class StoreFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._place = Place(path)
 
+    def close(self) -> None:
+        """Do nothing: nothing is open between two calls."""
+
     def jobs(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the newest jobs that are wanted, the newest last; what a process that has ended ran is interrupted.
 

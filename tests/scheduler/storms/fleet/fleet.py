@@ -273,8 +273,8 @@ class Fleet:
         self.said.append(text)
 
     def messages(self) -> str:
-        """Return what the workers have said on stderr."""
-        return self.ledger.with_name("messages").read_text()
+        """Return the last that the workers have said on stderr."""
+        return self.ledger.with_name("messages").read_text()[-2_000:]
 
     async def until_all_have_ended(self, timeout: float = 120.0) -> None:
         """Wait until no job is left."""
@@ -284,7 +284,10 @@ class Fleet:
             left = [job for job in left if job.name in self.wanted]
             if not left:
                 return
-            assert time.monotonic() < ends, f"jobs do not end: {left[:10]} {self.messages()}"
+            if time.monotonic() > ends:
+                known = {line.name for line in self.look().lines}
+                which = [(job.name, job.status.value, job.attempts, job.name in known) for job in left]
+                raise AssertionError(f"{len(left)} jobs do not end (whether they were ever begun): {which[:20]}")
             await asyncio.sleep(0.05)
 
     async def check(self, moves: list[Move] | None = None) -> str:

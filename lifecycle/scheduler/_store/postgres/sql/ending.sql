@@ -41,11 +41,13 @@ BEGIN
     IF job.id IS NULL THEN
         RETURN '{"accepted": false}';
     END IF;
-    PERFORM keep_report(said, by_owner);
     UPDATE jobs SET
         state = said->>'status', result = said->>'result', error = said->>'error', trace = said->>'trace',
         log = said->>'log', seconds = (said->>'seconds')::double precision, finished = CASE WHEN final THEN moment END,
-        failures = failures + (said->>'failed')::boolean::integer, owner = NULL
+        failures = failures + (said->>'failed')::boolean::integer, owner = NULL,
+        logged = coalesce((said->>'logged')::bigint, logged),
+        progress_done = coalesce((said->>'done')::double precision, progress_done),
+        progress_total = CASE WHEN said ? 'done' THEN (said->>'total')::double precision ELSE progress_total END
     WHERE id = job.id;
     IF job.cancel IS NOT NULL THEN -- it has ended: there is nothing left to stop
         DELETE FROM notices WHERE owner = by_owner AND notices.job = (said->>'id')::bigint;

@@ -17,6 +17,7 @@ DECLARE
     running bigint[] := '{}';
     used boolean[] := '{}';
     weights jsonb := '{}';
+    closed text[]; -- the handlers of which nothing may begin
     -- The candidates, the most urgent of each queue first; where each queue begins, is, and ends.
     line candidate[];
     next_of integer[];
@@ -58,15 +59,25 @@ BEGIN
         END LOOP;
     END IF;
 
+    closed := ARRAY(
+        SELECT substr(keys[place], 9) FROM generate_subscripts(keys, 1) AS place
+        WHERE keys[place] LIKE 'handler %' AND (paused[place] OR running[place] >= at_once[place]
+            OR whole[place] - step[place] * (burst[place] - 1) > moment));
     line := ARRAY(
         SELECT (lane.queue, next.handler, next.id, next.priority)::candidate
         FROM (SELECT queue, doer FROM unnest(queues) AS queue
               CROSS JOIN LATERAL (SELECT unnest(coalesce(names, ARRAY(SELECT doers_in(queue)))) AS doer) AS known) AS lane
         CROSS JOIN LATERAL (
-            SELECT jobs.id, jobs.priority, jobs.handler FROM jobs
+            (SELECT jobs.id, jobs.priority, jobs.handler FROM jobs
             WHERE state = 'pending' AND unmet = 0 AND due = 0 AND jobs.queue = lane.queue AND jobs.doer = lane.doer
                 AND jobs.id <> ALL(held)
-            ORDER BY jobs.priority DESC, jobs.id LIMIT room * 4 + 100) AS next
+            ORDER BY jobs.priority DESC, jobs.id LIMIT room * 4 + 100)
+            UNION -- however many of a handler that has no place stand before them in their flow
+            (SELECT jobs.id, jobs.priority, jobs.handler FROM jobs
+            WHERE state = 'pending' AND unmet = 0 AND due = 0 AND jobs.queue = lane.queue AND jobs.doer = lane.doer
+                AND jobs.id <> ALL(held) AND closed <> '{}' AND lane.doer LIKE 'flow:%'
+                AND coalesce(jobs.handler, '') <> ALL(closed)
+            ORDER BY jobs.priority DESC, jobs.id LIMIT room)) AS next
         ORDER BY lane.queue, next.priority DESC, next.id);
     queues := '{}';
     FOR n IN 1 .. cardinality(line) LOOP

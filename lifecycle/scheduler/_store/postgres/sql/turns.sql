@@ -10,7 +10,9 @@
 -- asked: for a claim: room, everything (whoever knows it), shares, max_crashes, now; NULL for none.
 CREATE OR REPLACE FUNCTION turn(
     by_owner bigint, number bigint, alone boolean, runs bigint[], plain jsonb, endings jsonb, others jsonb, asked jsonb
-) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
+) RETURNS jsonb LANGUAGE plpgsql
+-- A session keeps its plans, and makes them when the tables are nearly empty: by the indexes, whatever they seem to cost.
+SET search_path = lifecycle, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     me owners;
     before turns;

@@ -1,0 +1,87 @@
+"""Turns whose connection breaks: what was sent is done once, and what was claimed in a lost answer is run once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import asyncpg
+import pytest
+
+from lifecycle.scheduler import JobStatus, Scheduler
+from lifecycle.scheduler._store.postgres.session import Session
+from lifecycle.scheduler._store.postgres.store import PostgresStore
+
+from .tools import begun, named
+
+pytestmark = pytest.mark.slow
+
+COUNT = 120
+
+OURS = "pid <> pg_backend_pid() AND application_name LIKE 'lifecycle %' AND datname = current_database()"
+
+
+async def break_connections(url: str, chance: float, seed: int) -> None:
+    """End the connections of schedulers again and again, in whatever they are doing."""
+    chosen = random.Random(seed)
+    connection = await asyncpg.connect(url)
+    try:
+        while True:
+            await asyncio.sleep(chosen.uniform(0.0, 0.02))
+            await connection.execute(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS} AND state = 'active' "
+                f"AND random() < {chance}"
+            )
+    finally:
+        await connection.close()
+
+
+async def submit_and_run_all(url: str, disturbing: Coroutine[Any, Any, None] | None) -> None:
+    """Submit jobs and run them while something disturbs that; each is stored, and run, once."""
+    async with Scheduler(PostgresStore(url, lease=5.0), workers=20) as scheduler:
+        trouble = None if disturbing is None else asyncio.create_task(disturbing)
+        async with asyncio.timeout(90):
+            jobs = await asyncio.gather(*(scheduler.submit(named, f"t{number}") for number in range(COUNT)))
+            outcomes = [await job.wait() for job in jobs]
+        if trouble is not None:
+            trouble.cancel()
+            await asyncio.wait([trouble])
+        assert {outcome.status for outcome in outcomes} == {JobStatus.SUCCEEDED}
+        assert len({job.id for job in jobs}) == COUNT
+        listed = await scheduler.jobs(limit=1000)
+        assert len(listed) == COUNT, "one was stored twice"
+        assert Counter(record.attempts for record in listed) == {1: COUNT}
+    assert set(begun.values()) == {1}
+
+
+@pytest.fixture(autouse=True)
+def nothing_has_begun() -> None:
+    """Begin with an empty note."""
+    begun.clear()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_under_way_when_a_connection_breaks_is_done_once(database: str, seed: int) -> None:
+    """Its transaction is rolled back, and it is sent again."""
+    asyncio.run(submit_and_run_all(database, break_connections(database, 0.5, seed)))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_was_done_is_not_done_again_when_the_answer_is_lost(
+    database: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent again under the same number, and answered as the first time; what was claimed is found."""
+    chosen = random.Random(seed)
+    send = Session._send_turn
+
+    async def lose_some(session: Session, arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
+        text = await send(session, arguments, sent)
+        if chosen.random() < 0.4:
+            raise ConnectionResetError("the answer is lost")
+        return text
+
+    monkeypatch.setattr(Session, "_send_turn", lose_some)
+    asyncio.run(submit_and_run_all(database, None))
