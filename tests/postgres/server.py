@@ -26,7 +26,7 @@ import psutil
 import pytest
 
 from . import keeper
-from .wire import Row, ask
+from .wire import ask
 
 TEMPLATE = "schema"
 """The database that others are copied from; it has our schema."""
@@ -68,9 +68,9 @@ class Postgres:
 
     def drop_database(self, url: str) -> None:
         """Drop a database; nobody must have a connection to it any more."""
-        left = self._connections_left(url)
-        ask(self.url(), f"DROP DATABASE IF EXISTS {_name_in(url)} WITH (FORCE)")
-        assert not left, f"connections that nobody has closed: {left}"
+        with self._dropped_after_an_error(url):
+            self._wait_until_left(url)
+        ask(self.url(), f"DROP DATABASE {_name_in(url)}")
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
@@ -89,8 +89,7 @@ class Postgres:
         url = self._emptied.pop() if self._emptied else self.new_database()
         with self._dropped_after_an_error(url):
             yield url
-        if self._connections_left(url):
-            self.drop_database(url)  # which says so
+            self._wait_until_left(url)
         tables = ask(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'lifecycle' AND tablename <> 'facts'")
         ask(url, f"TRUNCATE {', '.join(f'lifecycle.{table}' for (table,) in tables)} RESTART IDENTITY")
         self._emptied.append(url)
@@ -100,16 +99,16 @@ class Postgres:
         try:
             yield
         except BaseException:
-            ask(self.url(), f"DROP DATABASE IF EXISTS {_name_in(url)} WITH (FORCE)")
+            ask(self.url(), f"DROP DATABASE {_name_in(url)} WITH (FORCE)")
             raise
 
-    def _connections_left(self, url: str) -> list[Row]:
-        """Return the connections to a database that are still there; the server may need a moment to notice an end."""
+    def _wait_until_left(self, url: str) -> None:
+        """Check that nobody has a connection to a database; the server may need a moment to notice an end."""
         question = f"SELECT application_name, state, query FROM pg_stat_activity WHERE datname = '{_name_in(url)}'"
         until = time.monotonic() + 10.0
-        while (left := ask(self.url(), question)) and time.monotonic() < until:
+        while left := ask(self.url(), question):
+            assert time.monotonic() < until, f"connections that nobody has closed: {left}"
             time.sleep(0.005)
-        return left
 
     def stop(self, manner: str = "fast") -> None:
         """End the server: ``fast`` tells its clients, ``immediate`` is a crash that it recovers from."""

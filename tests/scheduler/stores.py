@@ -80,19 +80,21 @@ def store_at(address: Address | None, **settings: Any) -> Store:
 
 def outside_of(address: Address) -> OutsideStore:
     """Return a store as the command line sees it; each of its methods blocks, also inside of a loop that runs."""
-    if isinstance(address, str):
-        return cast(OutsideStore, Elsewhere(choice.open_outside(postgres.Address.parse(address))))
-    return choice.open_outside(address)
+    return cast(OutsideStore, Elsewhere(address)) if isinstance(address, str) else choice.open_outside(address)
 
 
 class Elsewhere:
-    """Calls the methods of something in a thread, because they run a loop of their own."""
+    """Looks at a database from outside, each time in a thread and with a connection of its own: that runs a loop."""
 
-    def __init__(self, subject: object) -> None:
-        self._subject = subject
+    def __init__(self, address: str) -> None:
+        self._address = postgres.Address.parse(address)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return partial(in_a_thread, getattr(self._subject, name))
+        return partial(in_a_thread, self._ask, name)
+
+    def _ask(self, name: str, *args: Any, **more: Any) -> Any:
+        with closing(choice.open_outside(self._address)) as store:
+            return getattr(store, name)(*args, **more)
 
 
 def rows_at(address: Address, *statements: str) -> list[tuple[Any, ...]]:
