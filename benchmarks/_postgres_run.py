@@ -39,13 +39,13 @@ class Growth:
         rate: jobs per second.
         slope: bytes by which the worker grew with each job, over the second half.
         grown: the types with the most additional live objects, from the middle to the end.
-        size: its resident memory at the end, in MB.
+        sizes: its resident memory at each tenth of the run, in MB.
     """
 
     rate: float
     slope: float
     grown: Sequence[tuple[str, int]]
-    size: float
+    sizes: Sequence[float]
 
 
 @dataclass
@@ -222,7 +222,8 @@ async def memory(name: str, address: str, count: int) -> Growth:
             rate = await running.loop(count)
         finally:
             sampling.cancel()
-        later = [point for point in points if point[0] >= half]
+        # Not the first moments: counting what is alive takes room.
+        later = [point for point in points if point[0] >= half + count // 20]
         slope = statistics.linear_regression(*zip(*later, strict=True)).slope if len(later) > 2 else 0.0
         paths = [running.path.with_name(f"{running.path.name}.0.{jobs}") for jobs in (half, count)]
         async with asyncio.timeout(10):
@@ -230,4 +231,5 @@ async def memory(name: str, address: str, count: int) -> Growth:
                 await asyncio.sleep(0.05)
         before, after = (Counter(json.loads(path.read_text())) for path in paths)
         gc.collect()
-        return Growth(rate, slope, (after - before).most_common(4), process.memory_info().rss / 1e6)
+        tenths = [max(size for jobs, size in points if jobs <= count * tenth // 10) for tenth in range(1, 11)]
+        return Growth(rate, slope, (after - before).most_common(4), [size / 1e6 for size in tenths])

@@ -150,7 +150,8 @@ async def part_memory(address: str, names: list[str], options: argparse.Namespac
     title(f"a worker over {options.jobs:,} jobs of the failing mix            jobs/s    B/job  MB at the end")
     found: dict[str, list[Growth]] = await in_turn(names, 1, lambda name: memory(name, address, options.jobs))
     for name, (growth, *_) in found.items():
-        print(f"  {name:48} {growth.rate:>9,.0f} {growth.slope:>8.1f} {growth.size:>8.1f}", flush=True)
+        print(f"  {name:48} {growth.rate:>9,.0f} {growth.slope:>8.1f} {growth.sizes[-1]:>8.1f}", flush=True)
+        print(f"    MB at each tenth: {' '.join(f'{size:.1f}' for size in growth.sizes)}")
         print(f"    more objects than in the middle: {dict(growth.grown)}")
 
 
