@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import pytest
 
 from lifecycle.scheduler import JobStatus, Scheduler, StoreError, handler
 from lifecycle.scheduler._store.filters import JobFilter
+from lifecycle.scheduler._store.postgres import visiting
 from lifecycle.scheduler._store.postgres.address import Address
 from lifecycle.scheduler._store.postgres.checking import _RULES
 from lifecycle.scheduler._store.postgres.outside import PostgresOutside
@@ -128,6 +130,24 @@ def _end_connections(database: str) -> None:
     while ask(database, "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
               " AND pid <> pg_backend_pid() AND application_name LIKE 'lifecycle%'"):  # fmt: skip
         pass
+
+
+def test_a_server_that_is_started_again_is_waited_for(own_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By who had reached it before: such as one that waits until a job has ended. Else it is told at once."""
+    with own_server.database() as url, closing(PostgresOutside(Address.parse(url))) as store:
+        store.submit(job())
+        own_server.stop()
+        with pytest.raises(StoreError, match=r"No such file|refused|closed"):
+            _jobs_of(Address.parse(url))()
+        starting = threading.Thread(target=own_server.start)
+        starting.start()
+        assert len(store.jobs()) == 1
+        starting.join()
+        own_server.stop()
+        monkeypatch.setattr(visiting, "PATIENCE", 0.0)
+        with pytest.raises(StoreError, match=r"No such file|refused|closed"):
+            store.jobs()
+        own_server.start()
 
 
 def test_closed_twice_and_used_again(outside: PostgresOutside) -> None:

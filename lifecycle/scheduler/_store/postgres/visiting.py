@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
+
+import anyio
 
 from ..._ground.errors import StoreError
 from ..._ground.values import to_json
@@ -18,6 +21,12 @@ T = TypeVar("T")
 
 TRIES: Final = 5
 """How often something is tried that comes across what others do."""
+
+PATIENCE: Final = 60.0
+"""Seconds for which a server is waited for that could be reached before."""
+
+PAUSE: Final = 0.2
+"""Seconds before it is tried again."""
 
 
 class Visits:
@@ -37,6 +46,7 @@ class Visits:
         self._what = what
         self._runner: asyncio.Runner | None = None
         self._connection: Connection | None = None
+        self._reached = False  # whether there has ever been a connection
 
     def close(self) -> None:
         """Close the connection and the loop. Idempotent; another call opens them again."""
@@ -52,7 +62,8 @@ class Visits:
     def look(self, question: Callable[[Connection], Awaitable[T]]) -> T:
         """Return the answer to a question about the store as it is at one moment.
 
-        A connection that has been lost since the last call is opened anew.
+        A connection that has been lost since the last call is opened anew; a server that is started again meanwhile is
+        waited for.
 
         Raises:
             StoreError: the database cannot be reached or used, or there is no store in it.
@@ -99,19 +110,20 @@ class Visits:
             except BaseException:
                 await close_connection(opened)
                 raise
-            self._connection = opened
+            self._connection, self._reached = opened, True
         return self._connection
 
     async def _look(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        known = self._connection
-        db = await self.connection()
-        try:
-            return await self._at_one_moment(db, question)
-        except Exception as error:
-            if fault_of(error) is not Fault.PASSING or db is not known:
-                raise
-        await self._hang_up()  # it was lost meanwhile
-        return await self._at_one_moment(await self.connection(), question)
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await self._at_one_moment(await self.connection(), question)
+            except Exception as error:
+                passing = fault_of(error) is Fault.PASSING and not isinstance(error, StoreError)
+                if not (passing and self._reached) or time.monotonic() > until:
+                    raise
+            await self._hang_up()
+            await anyio.sleep(PAUSE)
 
     @staticmethod
     async def _at_one_moment(db: Connection, question: Callable[[Connection], Awaitable[T]]) -> T:
