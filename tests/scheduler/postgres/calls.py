@@ -45,6 +45,18 @@ class Functions:
         finally:
             self.execute("ROLLBACK")
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Do all that is done meanwhile in one transaction, with the gate alone."""
+        self.execute("BEGIN")
+        try:
+            self.execute("SELECT have_gate_alone()")
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
     def value(self, expression: str, *values: Any) -> Any:
         """Return what an expression gives, as the call of a function."""
         return self._await(self._db.fetchval(f"SELECT {expression}", *values))

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 
 from lifecycle import Rate
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey
-from lifecycle.scheduler._store.pace import UNBOUNDED
 from lifecycle.scheduler._store.postgres.heard import claimed_of
 from lifecycle.scheduler._store.postgres.limits import COUNTED, limit_records
 from lifecycle.scheduler._store.postgres.said import ending_said, job_said, limit_said, run_said
@@ -89,15 +88,21 @@ def test_a_rate_that_is_set_again_does_not_let_in_another_burst(store: Any, key:
     asyncio.run(limits.test_a_rate_that_is_set_again_does_not_let_in_another_burst(store, key))
 
 
+def put_run(store: InDatabase, *jobs: NewJob) -> None:
+    """Store a run of a flow with these jobs."""
+    store.base.value("insert_run($1, false, 1, 1)", run_said(NewRun("f", "f", "d", "{}", jobs)))
+
+
 def test_a_full_handler_holds_up_no_other_job_of_the_same_flow(store: InDatabase) -> None:
     """However many of it wait in front."""
     jobs = [*(job("send", priority=1)._replace(name=f"send {number}") for number in range(300)), job("x")]
     asyncio.run(store.put(Limit(SEND, at_once=2)))
-    store.base.value("insert_run($1, false, 1, 1)", run_said(NewRun("f", "f", "d", "{}", tuple(jobs), UNBOUNDED)))
+    put_run(store, *jobs)
     names = [claimed.name for _ in range(3) for claimed in asyncio.run(store.claim(2, 1.0))]
     assert names == ["send 0", "send 1", "x"]
     asyncio.run(store.pause(EVERYTHING, paused=True))
-    assert {record.name: record.ready for record in asyncio.run(store.records())} == {"": 298, "default": 298, "send": 298}
+    ready = {record.name: record.ready for record in asyncio.run(store.records())}
+    assert ready == {"": 298, "default": 298, "send": 298}
 
 
 def test_ready_jobs_are_counted_as_far_as_people_can_tell_them_apart(store: InDatabase) -> None:
@@ -105,7 +110,7 @@ def test_ready_jobs_are_counted_as_far_as_people_can_tell_them_apart(store: InDa
     asyncio.run(store.put(Limit(SEND, rate=Rate(1))))
     new = [{**job_said(job("send", queue)), "now": 0.0} for queue in ("a", "b") for _ in range(3)]
     store.base.value("put_plain_jobs($1, 1)", new)
-    store.base.value("insert_run($1, false, 1, 1)", run_said(NewRun("f", "f", "d", "{}", (job("send", "a"),), UNBOUNDED)))
+    put_run(store, job("send", "a"))
     ready = {(kind, name): count for kind, name, count in store.base.value("limit_facts(5)")["ready"]}
     assert ready == {("queue", "a"): 4, ("queue", "b"): 3, ("handler", "send"): 5}
 

@@ -331,9 +331,9 @@ CREATE OR REPLACE FUNCTION starting_later(work jsonb, seconds double precision) 
 $$;
 
 -- Whether there is a job or a run of a schedule for a due time.
-CREATE OR REPLACE FUNCTION was_run(of_schedule bigint, due double precision) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT 1 FROM jobs WHERE schedule = of_schedule AND scheduled = due)
-        OR EXISTS (SELECT 1 FROM runs WHERE schedule = of_schedule AND scheduled = due)
+CREATE OR REPLACE FUNCTION was_run(of_schedule bigint, its_due double precision) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE schedule = of_schedule AND scheduled = its_due)
+        OR EXISTS (SELECT 1 FROM runs WHERE schedule = of_schedule AND scheduled = its_due)
 $$;
 
 -- What a schedule has submitted and has not ended, the oldest first; also without what was cancelled.
