@@ -385,9 +385,9 @@ class Engine:
         await self.settle(settled)
         return bool(running or settled.skipped)
 
-    def _stop(self, job_id: int, reason: str) -> None:
+    def _stop(self, job_id: int, reason: str, number: int | None = None) -> None:
         attempt = self.running.get(job_id)
-        if attempt is None:
+        if attempt is None or number not in (None, attempt.claimed.attempt):
             return
         attempt.cancel(reason)
         if attempt in self._line:  # it needs no worker to end before it begins
@@ -410,7 +410,7 @@ class Engine:
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""
         if notice.status is JobStatus.RUNNING:
-            self._stop(notice.job_id, notice.reason)
+            self._stop(notice.job_id, notice.reason, notice.attempt)
         else:
             self._note_unrun(notice.job_id, notice.run_id, notice.name, notice.status, notice.reason)
         if notice.run_finished and notice.run_id is not None:

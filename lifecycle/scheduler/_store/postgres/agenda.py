@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -30,24 +30,26 @@ class Agenda:
     Args:
         reading: asks the database a question.
         ask: has a wish granted.
+        names: returns which handlers and flows there are; none while nothing is to begin.
         now: returns the time by the clock of the database.
     """
 
-    def __init__(self, reading: Reading, ask: Callable[[Wish], object], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        ask: Callable[[Wish], object],
+        names: Callable[[], tuple[str, ...]],
+        now: Callable[[], float],
+    ) -> None:
         self._reading = reading
         self._ask = ask
+        self._names = names
         self._now = now
-        self._known: tuple[str, ...] = ()
         self._bell = Bell()
         self._looked_at = 0.0
         self._waiting = 0  # so many wishes have no answer yet
         self._clock_went_back = False
         self._unreadable = Unreadable()
-
-    def know(self, names: Collection[str]) -> None:
-        """Look for schedules of these handlers and flows."""
-        self._known = tuple(names)
-        self.touch()
 
     def touch(self) -> None:
         """Look at once: a schedule has changed, or its last run has ended."""
@@ -76,17 +78,18 @@ class Agenda:
             if self._clock_went_back:
                 self._clock_went_back = False
                 await self._set_clock()
-            pause = await self._look() if self._known else LONGEST_WAIT
+            names = self._names()
+            pause = await self._look(names) if names else LONGEST_WAIT
 
-    async def _look(self) -> float:
+    async def _look(self, names: tuple[str, ...]) -> float:
         """Fire what is due; return in how many seconds to look again."""
         self._looked_at, now = time.monotonic(), self._now()
         question = "SELECT lifecycle.look_at_schedules($1, $2, $3)"
         unreadable = to_json(unreadable_said(self._unreadable))
-        look = json.loads(await self._reading(lambda db: db.fetchval(question, list(self._known), unreadable, now)))
+        look = json.loads(await self._reading(lambda db: db.fetchval(question, list(names), unreadable, now)))
         asked = firings_said(look, now, self._unreadable)
-        names = {row["id"]: row["name"] for row in look["found"]}
-        await self._have_done([(said, names[said["schedule"]]) for said in asked])
+        titles = {row["id"]: row["name"] for row in look["found"]}
+        await self._have_done([(said, titles[said["schedule"]]) for said in asked])
         if asked:
             return 0.0  # there may be more
         longest = LOOK_INTERVAL if look["any_known"] else LONGEST_WAIT

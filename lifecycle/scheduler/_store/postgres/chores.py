@@ -71,11 +71,11 @@ class Chores:
         """
         wishes: list[Wish] = []
         now, wait = self._now(), LONGEST_WAIT
-        known = tuple(sorted(names))
+        known = tuple(names)
         if known != self._known:
             self._known = known
             if self._agenda is not None:
-                self._agenda.know(known)
+                self._agenda.touch()
             wishes.append(self._wish({"do": "learn", "names": known}, lambda _: self._turns_now().look()))
         if self.bury:
             self.bury = False

@@ -44,7 +44,8 @@ class Lifeline:
         heard: called with each message; with an empty one after each beat, and when there was no connection for a
             time: what was told meanwhile is to be looked for.
         beaten: called with what each beat was answered, and how long that took.
-        silent: called when there has been no answer for a lease: the other connections are of no use any more.
+        silent: called when there has been no answer for a lease, and when there is one again: the other connections are
+            of no use any more.
 
     Attributes:
         deaf: whether messages do not arrive, so that the others have to be looked at more often.
@@ -69,6 +70,7 @@ class Lifeline:
         self._silent = silent
         self._bell = Bell()
         self._last_beat = time.monotonic()
+        self._broken = False  # whether the last connection was
         self._messages: dict[str, None] = {}  # to be told, each once
         self._voice = ""  # what the present connection has said, and is to hear
 
@@ -90,11 +92,14 @@ class Lifeline:
                 await anyio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
                 tries += 1
                 continue
+            if self._broken:  # so are the others, maybe without having been told
+                self._silent()
+            tries, self._broken = 0, False
             try:
-                tries = 0
                 await self._live(connection)
             except Exception:
                 logger.debug("lifeline to the database is lost", exc_info=True)
+                self._broken = True
             finally:
                 with anyio.CancelScope(shield=True):
                     await close_connection(connection)

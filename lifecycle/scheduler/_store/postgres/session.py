@@ -93,7 +93,7 @@ class Session:
             internal=self._chores.wanted,
             tell=self._tell_others,
         )
-        self._agenda = Agenda(partial(self._traffic.ask, patient=True), self._turns.ask, self.now)
+        self._agenda = Agenda(partial(self._traffic.ask, patient=True), self._turns.ask, self._turns.names, self.now)
         self._chores.attach(self._turns, self._agenda, self.now)
         self._lifeline = Lifeline(
             self._traffic.connect,
@@ -250,8 +250,10 @@ class Session:
         if abs(ahead - self._ahead) > NOTICED + (ended - began) / 2:
             self._ahead = ahead
 
-    def _note_lost(self, running: list[int]) -> None:
-        self._lost += [Notice(0, job, None, str(job), LOST, JobStatus.RUNNING, False) for job in running]
+    def _note_lost(self, running: list[Claimed]) -> None:
+        self._lost += [
+            Notice(0, job.id, job.run_id, job.name, LOST, JobStatus.RUNNING, False, job.attempt) for job in running
+        ]
         self._chores.begin_anew()
         self._outer.call(self._attend)
 

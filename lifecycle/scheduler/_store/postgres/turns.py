@@ -24,7 +24,7 @@ from .wishes import LONGEST_TURN, MOST, Batch, Wish, answer_of
 
 TURN: Final = "SELECT lifecycle.turn($1, $2, $3, $4, $5, $6, $7, $8)"
 
-TURN_TIMEOUT: Final = 120.0
+TURN_TIMEOUT: Final = 60.0
 """Seconds for one turn; the lifeline notices sooner that there is no connection any more."""
 
 HELD_BACK_FOR: Final = 1.0
@@ -89,7 +89,7 @@ class Turns:
         tell: Callable[[list[str]], object],
     ) -> None:
         self.failure: StoreError | None = None
-        self.running: dict[int, int | None] = {}  # what we run, as far as we know: the run of each job
+        self.running: dict[int, Claimed] = {}  # what we run, as far as we know
         self._send_turn = send
         self._find_missed = missed
         self._owner = owner
@@ -102,6 +102,7 @@ class Turns:
         self._wishes: deque[Wish] = deque()
         self._bell = Bell()
         self._standing: Standing | None = None
+        self._known: Callable[[], Collection[str]] = tuple
         self._looks = Looks()
         self._look_soon = False
         self._look_at = 0.0  # the time, of this machine's steady clock, of the next claim without a reason
@@ -120,7 +121,8 @@ class Turns:
             wish.fail(self.failure)
             return
         if wish.job is not None:
-            wish.run = self.running.get(wish.job)
+            known = self.running.get(wish.job)
+            wish.run = None if known is None else known.run_id
         self._wishes.append(wish)
         self._bell.ring()
 
@@ -129,10 +131,14 @@ class Turns:
         if self.failure is not None:
             standing.fail(self.failure)
             return
-        self._standing = standing
+        self._standing, self._known = standing, standing.known
         if self._kept:
             self._hand_over([])
         self.look()
+
+    def names(self) -> tuple[str, ...]:
+        """Return what we know: names of handlers, keys of flows; nothing before jobs are taken, and when none are."""
+        return tuple(sorted(self._known()))
 
     def look(self) -> None:
         """Claim again at the next opportunity: there is work, or room."""
@@ -174,8 +180,7 @@ class Turns:
 
     def _next_batch(self) -> Batch:
         if self._standing is not None:
-            names = self._standing.known()
-            wanted, pause = self._internal(self._looks, names)
+            wanted, pause = self._internal(self._looks, self.names())
             self._wishes.extend(wanted)
             self._look_at = min(self._look_at, time.monotonic() + pause)
         taken: list[Wish] = []
@@ -245,7 +250,7 @@ class Turns:
     def note_lost(self, owner: int) -> None:
         """Note that others have taken us for dead under this number: what we run is theirs."""
         if owner == self._owner.known:
-            self._owner.lost(list(self.running))
+            self._owner.lost(list(self.running.values()))
             self.running.clear()
             self._kept.clear()
             self.look()
@@ -322,7 +327,7 @@ class Turns:
 
     def _hand_over(self, jobs: list[Claimed]) -> None:
         """Give jobs to whoever waits for some, or to the next who does."""
-        self.running.update((job.id, job.run_id) for job in jobs)
+        self.running.update((job.id, job) for job in jobs)
         self._kept += jobs
         if self._standing is not None:
             standing, self._standing = self._standing, None
@@ -341,13 +346,13 @@ class Owner:
 
     Args:
         enter: registers us and returns our number.
-        tell: called with the jobs that we have lost when others have taken us for dead.
+        tell: called with the attempts that we have lost when others have taken us for dead.
 
     Attributes:
         known: our number; None when we are not registered.
     """
 
-    def __init__(self, enter: Callable[[], Awaitable[int]], tell: Callable[[list[int]], object]) -> None:
+    def __init__(self, enter: Callable[[], Awaitable[int]], tell: Callable[[list[Claimed]], object]) -> None:
         self.known: int | None = None
         self._enter = enter
         self._tell = tell
@@ -358,7 +363,7 @@ class Owner:
             self.known = await self._enter()
         return self.known
 
-    def lost(self, running: list[int]) -> None:
+    def lost(self, running: list[Claimed]) -> None:
         """Note that we are not registered any more; what we ran is not ours."""
         self.known = None
         self._tell(running)

@@ -46,7 +46,7 @@ BEGIN
             chosen := choose(queues, room, names, held, shares, moment);
             picked := ARRAY(SELECT jsonb_array_elements_text(chosen->'picked')::bigint);
         ELSIF cardinality(queues) = 1 THEN
-            picked := first_in(queues[1], room, names, held);
+            picked := first_in(queues[1], room, names, held, moment);
         END IF;
         IF cardinality(picked) > 0 THEN
             taken := start_attempts(picked, by_owner, moment);
@@ -61,8 +61,9 @@ BEGIN
 END $$;
 
 -- The most urgent jobs of a queue, locked; those that another scheduler is about to take are passed over.
-CREATE OR REPLACE FUNCTION first_in(of_queue text, room integer, names text[], held bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION first_in(
+    of_queue text, room integer, names text[], held bigint[], moment double precision
+) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     picked bigint[];
     candidates bigint[];
@@ -74,6 +75,7 @@ BEGIN
             SELECT next.id FROM unnest(doers) AS lane(doer) CROSS JOIN LATERAL (
                 SELECT jobs.id, jobs.priority FROM jobs
                 WHERE state = 'pending' AND unmet = 0 AND due = 0 AND queue = of_queue AND jobs.doer = lane.doer
+                    AND (expires IS NULL OR expires > moment)
                 ORDER BY jobs.priority DESC, jobs.id LIMIT far) AS next
             ORDER BY next.priority DESC, next.id LIMIT far);
         picked := ARRAY(

@@ -70,11 +70,13 @@ BEGIN
         CROSS JOIN LATERAL (
             (SELECT jobs.id, jobs.priority, jobs.handler FROM jobs
             WHERE state = 'pending' AND unmet = 0 AND due = 0 AND jobs.queue = lane.queue AND jobs.doer = lane.doer
+                AND (jobs.expires IS NULL OR jobs.expires > moment)
                 AND jobs.id <> ALL(held)
             ORDER BY jobs.priority DESC, jobs.id LIMIT room * 4 + 100)
             UNION -- however many of a handler that has no place stand before them in their flow
             (SELECT jobs.id, jobs.priority, jobs.handler FROM jobs
             WHERE state = 'pending' AND unmet = 0 AND due = 0 AND jobs.queue = lane.queue AND jobs.doer = lane.doer
+                AND (jobs.expires IS NULL OR jobs.expires > moment)
                 AND jobs.id <> ALL(held) AND closed <> '{}' AND lane.doer LIKE 'flow:%'
                 AND coalesce(jobs.handler, '') <> ALL(closed)
             ORDER BY jobs.priority DESC, jobs.id LIMIT room)) AS next
