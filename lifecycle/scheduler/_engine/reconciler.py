@@ -25,6 +25,9 @@ INTERVAL: Final = 0.25
 IDLE_INTERVAL: Final = 0.5
 """Seconds that are waited longer before the next look while there are no jobs here."""
 
+TOLD_INTERVAL: Final = 5.0
+"""Seconds between two looks at a store that says when others have changed something: in case that it could not."""
+
 AT_ONCE: Final = 5_000
 """Jobs, and runs, that are asked about in one look; the others in the next ones."""
 
@@ -51,7 +54,8 @@ class Listener(Protocol):
 
 
 class Reconciler:
-    """Looks at the store a few times a second: one question for what was asked of us, one for all that is waited for.
+    """Looks at the store a few times a second, or when that says so: one question for what was asked of us, one for all
+    that is waited for.
 
     Args:
         store: what is looked at.
@@ -67,6 +71,12 @@ class Reconciler:
         # Weak: who has dropped a handle waits no more.
         self._jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._runs: weakref.WeakValueDictionary[int, RunEnd] = weakref.WeakValueDictionary()
+
+    @property
+    def _idle_interval(self) -> float | None:
+        if self._store.shared:
+            return TOLD_INTERVAL
+        return IDLE_INTERVAL if self._store.durable else None
 
     def wake(self) -> None:
         """Look often from now on: there is a job, or a run, that other processes may change."""
@@ -108,11 +118,11 @@ class Reconciler:
         while True:
             if not (self._expected or self._watches()):
                 # Of a file, what has ended may wait again, and be for us.
-                await self._arrived.wait(IDLE_INTERVAL if self._store.durable else None)
+                await self._arrived.wait(self._idle_interval)
             if not self._expected:
                 if not (self._store.durable or self._watches()):
                     continue  # without a file nobody else can have done anything
-                await self._noticed.wait(INTERVAL)
+                await self._noticed.wait(TOLD_INTERVAL if self._store.shared else INTERVAL)
             self._expected = False
             try:
                 for notice in await self._store.notices():

@@ -72,7 +72,12 @@ def test_a_version_that_this_one_cannot_work_with_is_refused(database: str) -> N
 
 def test_the_schema_of_another_program_is_left_alone(database: str) -> None:
     """Its name is ours by chance: nothing of it is touched."""
-    ask(database, "DROP SCHEMA lifecycle CASCADE", "CREATE SCHEMA lifecycle", "CREATE TABLE lifecycle.stages (name text)")
+    ask(
+        database,
+        "DROP SCHEMA lifecycle CASCADE",
+        "CREATE SCHEMA lifecycle",
+        "CREATE TABLE lifecycle.stages (name text)",
+    )
 
     async def main() -> None:
         with pytest.raises(StoreError, match="its schema lifecycle is of another program; use another database"):

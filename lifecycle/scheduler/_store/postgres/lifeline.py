@@ -20,6 +20,9 @@ logger = logging.getLogger("lifecycle.scheduler")
 BEATS: Final = 5
 """Times that it says so during a lease."""
 
+UNHEARD: Final = 0.5
+"""Seconds between two looks for what others have done, where they are not heard."""
+
 TELL: Final = """
     SELECT pg_notify('lifecycle', message)
     FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick, unnest($1::text[]) AS message"""
@@ -124,7 +127,11 @@ class Lifeline:
                 self._heard("")
             if self._voice and time.monotonic() - listening > DEAF:
                 self.deaf = True
-            await self._bell.wait(max(0.001, next_beat - time.monotonic()) if number else self._lease / BEATS)
+            wait = max(0.001, next_beat - time.monotonic()) if number else self._lease / BEATS
+            if self.deaf:
+                wait = min(wait, UNHEARD)
+                self._heard("")
+            await self._bell.wait(wait)
 
     def tell(self, messages: list[str]) -> None:
         """Tell the others something; what cannot be told now they find out by themselves."""
