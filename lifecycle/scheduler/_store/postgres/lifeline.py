@@ -103,6 +103,7 @@ class Lifeline:
             except Exception:
                 logger.debug("lifeline to the database is lost", exc_info=True)
                 self._broken = True
+                connection.terminate()  # no leave is taken of who does not answer: a lease is short
             finally:
                 with anyio.CancelScope(shield=True):
                     await close_connection(connection)

@@ -264,7 +264,7 @@ class Session:
             try:
                 text: str = await db.fetchval(TURN, *arguments, timeout=TURN_TIMEOUT)
             except Exception as error:
-                if fault_of(error) is Fault.PASSING:
+                if db.is_closed() or fault_of(error) is Fault.PASSING:
                     raise  # which makes an end of the connection
                 failure = error
         if failure is not None:

@@ -41,8 +41,8 @@ class Traffic:
         self._address = address
         self._application = application
         self._pool: Pool[Connection] = Pool(
-            self.connect,
-            close_connection,
+            self._create,
+            self._destroy,
             max_size=most,
             max_creating=1,  # where there is no server, one attempt tells as much as several
             max_idle=MAX_IDLE,
@@ -50,6 +50,9 @@ class Traffic:
             name=f"connections to {address.shown}",
         )
         self._in_use: set[Connection] = set()
+        # How often all have been given up, and had been when each was opened: an idle one may be as dead as the others.
+        self._age = 0
+        self._ages: dict[Connection, int] = {}
         self._prepared = True  # until it is seen that a pooler is between, which does not know prepared statements
 
     async def open(self, scope: Scope) -> None:
@@ -60,19 +63,37 @@ class Traffic:
         """Return a connection of its own, which is not lent."""
         return await open_connection(self._address, self._application, prepared=self._prepared)
 
+    async def _create(self) -> Connection:
+        age = self._age
+        connection = await self.connect()
+        self._ages[connection] = age
+        return connection
+
+    async def _destroy(self, connection: Connection) -> None:
+        self._ages.pop(connection, None)
+        await close_connection(connection)
+
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Connection]:
         """Lend a connection; one in whose use an error was raised is not used again."""
-        async with self._pool.acquire() as db:
-            self._in_use.add(db)
-            try:
-                yield db
-            except Exception as error:
-                if getattr(error, "sqlstate", None) in POOLED:
-                    self._prepared = False
-                raise
-            finally:
-                self._in_use.discard(db)
+        while True:
+            loan = self._pool.acquire()
+            async with loan as db:
+                if self._ages[db] < self._age:
+                    loan.discard()
+                    continue
+                self._in_use.add(db)
+                try:
+                    yield db
+                except Exception as error:
+                    if getattr(error, "sqlstate", None) in POOLED:
+                        self._prepared = False
+                    if db.is_closed() and fault_of(error) is Fault.OWN:  # the driver has lost its footing
+                        raise ConnectionResetError("the connection was given up") from error
+                    raise
+                finally:
+                    self._in_use.discard(db)
+                return
 
     async def ask(self, question: Callable[[Connection], Awaitable[T]], *, patient: bool = False) -> T:
         """Return what *question* answers; asked again and again while there is a fault that may pass.
@@ -99,6 +120,7 @@ class Traffic:
                 return answer
 
     def hang_up(self) -> None:
-        """Give up the connections that somebody waits at: there has been no answer for too long."""
+        """Give up all connections: there has been no answer, or one has died without a word, and so may the others."""
+        self._age += 1
         for connection in list(self._in_use):
             connection.terminate()
