@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,22 +134,32 @@ def test_a_signal_that_finds_nothing_to_interrupt_is_no_failure(cli: Cli) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("handler", ["stubborn", "blocking"])
-def test_what_is_stuck_is_named_and_does_not_hold_the_process(cli: Cli, handler: str) -> None:
+def test_what_is_stuck_is_named_and_does_not_hold_the_process(tmp_path: Path) -> None:
     """A handler that swallows its cancellation, or a thread that never returns: told on stderr, interrupted, left."""
+    with contextlib.ExitStack() as stack:
+        begun = [(handler, *begin_stuck(tmp_path / handler, handler, stack)) for handler in ("stubborn", "blocking")]
+        for handler, cli, process in begun:  # at the same time: each takes a while to give up
+            ended = end_of(process, timeout=60)
+            assert ended.returncode == 143, ended.stdout + ended.stderr
+            assert "job mule" in ended.stderr, ended.stderr
+            assert handler in ended.stderr or "thread" in ended.stderr, ended.stderr
+            assert cli.jobs(cli.directory / "jobs.sqlite")["mule"]["status"] == "interrupted", ended.stdout
+
+
+def begin_stuck(directory: Path, handler: str, stack: contextlib.ExitStack) -> tuple[Cli, subprocess.Popen[str]]:
+    """Start a process with a job that does not end, and tell it to end, twice."""
+    directory.mkdir()
+    cli = Cli(directory)
+    stack.callback(cli.close)
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", f"handlers = 'handlers.py'\n[blocks.mule]\ncall = '{handler}'\n")
-    db = cli.directory / "jobs.sqlite"
+    db = directory / "jobs.sqlite"
     process = cli.start("run", flow, "--db", db, "--drain-timeout", 0.1, "--cancel-timeout", 0.3)
-    wait_until(lambda: bool(lines_in(cli.directory / "notes")))
+    wait_until(lambda: bool(lines_in(directory / "notes")))
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)  # two at once would be one
     process.send_signal(signal.SIGTERM)
-    ended = end_of(process, timeout=60)
-    assert ended.returncode == 143, ended.stdout + ended.stderr
-    assert "job mule" in ended.stderr, ended.stderr
-    assert handler in ended.stderr or "thread" in ended.stderr, ended.stderr
-    assert cli.jobs(db)["mule"]["status"] == "interrupted", ended.stdout
+    return cli, process
 
 
 def test_a_reader_that_goes_away_does_not_end_the_run(cli: Cli) -> None:
