@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ..stores import Address
 from ..tools import Cli, end_of, group_lives, lines_in, wait_until
 
 HANDLERS = """
@@ -66,11 +67,13 @@ def events_of(stdout: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_drains_and_the_run_goes_on_later(cli: Cli, number: signal.Signals, code: int) -> None:
+def test_a_signal_drains_and_the_run_goes_on_later(
+    cli: Cli, durable: Address, number: signal.Signals, code: int
+) -> None:
     """What ends in time ends well; the rest is interrupted, keeps its retries, and is resumed by the next start."""
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", FLOW)
-    db, notes, group = cli.directory / "jobs.sqlite", cli.directory / "notes", cli.directory / "group"
+    db, notes, group = durable, cli.directory / "notes", cli.directory / "group"
     process = cli.start("run", flow, "--db", db, "--drain-timeout", 1.5, "--json")
     wait_until(lambda: len(lines_in(notes)) == 2 and bool(lines_in(group)))
     process.send_signal(number)
@@ -103,11 +106,11 @@ def test_a_signal_drains_and_the_run_goes_on_later(cli: Cli, number: signal.Sign
     assert (shown["attempts"], shown["failures"]) == (2, 0)
 
 
-def test_a_second_signal_does_not_wait(cli: Cli) -> None:
+def test_a_second_signal_does_not_wait(cli: Cli, durable: Address) -> None:
     """The drain ends at once; what ran is interrupted, and the exit code is that of the first signal."""
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", FLOW)
-    db = cli.directory / "jobs.sqlite"
+    db = durable
     process = cli.start("run", flow, "--db", db, "--drain-timeout", 600)
     wait_until(lambda: bool(lines_in(cli.directory / "group")))
     process.send_signal(signal.SIGTERM)
@@ -179,7 +182,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(cli: Cli) -> None:
     assert lines_in(cli.directory / "notes") == ["done"]
 
 
-def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> None:
+def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli, durable: Address) -> None:
     """While a scheduler works on them: a running job is stopped, a waiting one never starts, a whole run ends."""
     flow = cli.write(
         "flow.toml",
@@ -187,7 +190,7 @@ def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> N
         "[blocks.later]\ndelay = 60\nsleep = 0\n[blocks.below]\nneeds = ['later']\nsleep = 0\n"
         "[blocks.long]\nsleep = 600\n",
     )
-    db = cli.directory / "jobs.sqlite"
+    db = durable
     process = cli.start("run", flow, "--db", db, "--json")
     wait_until(lambda: bool(lines_in(cli.directory / "group")))
     jobs = cli.jobs(db)
