@@ -39,7 +39,8 @@ Fresh = Callable[[str], AbstractContextManager[Address | None]]
 #: What is done there is done by the server, and is the same under each version of Python.
 DURABLE = ("sqlite", pytest.param("postgres", marks=pytest.mark.slow))
 STORES = ("memory", *DURABLE)
-
+#: For the few tests that show that each version of Python comes to terms with the driver.
+EVERYWHERE = ("memory", "sqlite", "postgres")
 
 #: Jobs that do not wait for exactly what has not ended (and for their run to begin), or are not decided then.
 WRONG_NEEDS = """

@@ -128,7 +128,7 @@ class Cli:
             raise result.exception
         return subprocess.CompletedProcess(args, result.exit_code, result.stdout, result.stderr)
 
-    def jobs(self, db: Path) -> dict[str, dict[str, Any]]:
+    def jobs(self, db: Path | str) -> dict[str, dict[str, Any]]:
         """Return the jobs in a store by name, as another process sees them."""
         listed = self.call("jobs", "list", "--db", db, "--json")
         assert listed.returncode == 0, listed.stderr

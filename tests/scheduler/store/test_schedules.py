@@ -25,7 +25,7 @@ from lifecycle.scheduler._store.sqlite import operations, schedules
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
 
-from ..stores import Address, rows_at
+from ..stores import Address, NewAddress, rows_at
 
 ran: Counter[str] = Counter()
 
@@ -283,18 +283,21 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    "kills",
+    ("kind", "kills"),
     [
-        pytest.param(5, marks=pytest.mark.slow),
-        pytest.param(300, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
+        pytest.param("sqlite", 5, marks=pytest.mark.slow),
+        pytest.param("postgres", 2, marks=pytest.mark.slow),
+        pytest.param("sqlite", 300, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
+        pytest.param("postgres", 100, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
     ],
 )
-def test_kills_neither_skip_nor_double_a_due_time(durable: Address, kills: int) -> None:
+def test_kills_neither_skip_nor_double_a_due_time(new_address: NewAddress, kind: str, kills: int) -> None:
     """SIGKILL at random moments of a process that fires schedules; every due time has exactly one job."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    database = durable
+    database = new_address(kind)
+    assert database is not None
     for _ in range(kills):
         process = start(database, 60.0)
         time.sleep(chance.random() * 0.3)

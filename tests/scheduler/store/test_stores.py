@@ -16,13 +16,19 @@ from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.terms import Terms
 
-from ..stores import Address, Fresh, store_at
+from ..stores import EVERYWHERE, Address, Fresh, NewAddress, store_at
 
 pytestmark = pytest.mark.asyncio
 
 OK = Ending(JobStatus.SUCCEEDED, result={"x": 1}, seconds=0.5)
 BAD = Ending(JobStatus.FAILED, error="it failed", trace="where", log="a\nb", failed=True)
 INTERRUPTED = Ending(JobStatus.INTERRUPTED)
+
+
+@pytest.fixture(params=EVERYWHERE)
+def address(request: pytest.FixtureRequest, new_address: NewAddress) -> Address | None:
+    """The address of a new store of each kind."""
+    return new_address(request.param)
 
 
 def a_run(*jobs: NewJob, digest: str = "d", params: str = "{}") -> NewRun:
