@@ -16,6 +16,8 @@ from ...postgres import Postgres, ask
 from ..storms.fleet.history import LOOK, Ledger, Move, check_moves
 from .tools import Gate, begun, blocks, ended_well, gated, named, open_sender, open_several, program, until, value
 
+pytestmark = pytest.mark.slow
+
 
 async def submit_to_fleet(sender: Scheduler, name: str, seconds: float) -> Job:
     """Submit what a worker process runs."""
