@@ -20,6 +20,8 @@ from ...postgres import Postgres, ask
 from ..storms.fleet.machines import Machine
 from .tools import Gate, connections, end_connections, ended_well, gated, name_of, named, open_sender, program, until
 
+pytestmark = pytest.mark.slow
+
 
 @contextlib.contextmanager
 def cabled(url: str) -> Iterator[Machine]:

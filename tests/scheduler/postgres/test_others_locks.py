@@ -15,6 +15,8 @@ from lifecycle.scheduler import JobConflict, Scheduler, StoreBusy, flow_of_table
 from ...postgres import Postgres, ask
 from .tools import connections, ended_well, failing, name_of, named, open_sender, open_several, until, value
 
+pytestmark = pytest.mark.slow
+
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 

@@ -15,6 +15,8 @@ from lifecycle.scheduler import Scheduler, StoreBusy, StoreError
 from ...postgres import Postgres, ask
 from .tools import connections, end_connections, ended_well, name_of, named, open_sender, until, value
 
+pytestmark = pytest.mark.slow
+
 
 def settings_of(url: str, **settings: str) -> None:
     """Set what every new session of a database begins with."""

@@ -16,6 +16,8 @@ from ...postgres import Postgres
 from ..storms.fleet.machines import Machine
 from .tools import Gate, ended_well, gated, named, open_sender
 
+pytestmark = pytest.mark.slow
+
 Ask = Callable[[Scheduler], Awaitable[object]]
 
 QUESTIONS: dict[str, Ask] = {

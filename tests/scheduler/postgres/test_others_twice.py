@@ -16,6 +16,8 @@ from ...postgres import Postgres, ask
 from ..storms.fleet.history import LOOK, Ledger, Move, check_moves
 from .tools import Gate, begun, blocks, ended_well, gated, named, open_sender, open_several, program, until, value
 
+pytestmark = pytest.mark.slow
+
 
 async def submit_to_fleet(sender: Scheduler, name: str, seconds: float) -> Job:
     """Submit what a worker process runs."""
@@ -201,3 +203,29 @@ def test_a_server_that_restarts_makes_nobody_run_a_job_again(
 
     with caplog.at_level(logging.CRITICAL), own_server.database() as url:
         asyncio.run(main(url))
+
+
+JUDGED = {
+    "the command line": """SELECT lifecycle.visit('{"do": "set_priority", "id": 1, "priority": 1, "now": 0}')""",
+    "a scheduler": """SELECT lifecycle.turn((SELECT min(id) FROM lifecycle.owners), 0, true, '{}', NULL, NULL,
+        '[{"do": "bury", "now": 0}]', NULL)""",
+}
+
+
+@pytest.mark.parametrize("by", JUDGED)
+def test_nobody_is_judged_after_an_outage_before_all_could_be_heard(database: str, by: str) -> None:
+    """The database stood still for longer than any lease; who comes first must not take the others for dead."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with open_sender(database) as sender, Scheduler(database, workers=1):
+            job = await sender.submit(gated, gate.name)
+            await gate.reached()
+            # What an outage of a hundred seconds looks like to whoever is first, in the moment that it is over.
+            ask(database, "UPDATE lifecycle.owners SET seen = seen - 100", JUDGED[by])
+            await asyncio.sleep(1.0)
+            gate.open()
+            await ended_well([job])
+            assert gate.begun == 1
+
+    asyncio.run(main())
