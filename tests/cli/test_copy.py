@@ -49,6 +49,7 @@ def test_a_store_goes_to_a_server_and_back(cli: Cli, database: str) -> None:
     assert exports[0] == exports[1] == exports[2]
     assert cli.call("jobs", "cancel", "wait", "--db", "back.db").returncode == 0
     assert len(cli.call("store", "copy", "back.db", "again.db").stdout.splitlines()) == 1
+    assert len(cli.call("store", "copy", "jobs.db", "live.db", "--live").stdout.splitlines()) == 1
 
 
 def test_the_database_of_the_environment_is_written_as_a_dash(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,10 +16,15 @@ import pytest
 
 from lifecycle import Rate
 from lifecycle.scheduler import JobConflict, JobStatus, Scheduler, StoreError, handler
+from lifecycle.scheduler._ground.values import to_json
 from lifecycle.scheduler._store import copying
 from lifecycle.scheduler._store.choice import copy_store, open_outside, open_upkeep
+from lifecycle.scheduler._store.pace import Bound
 from lifecycle.scheduler._store.postgres.address import Address
-from lifecycle.scheduler._store.records import NewJob
+from lifecycle.scheduler._store.postgres.said import job_said, run_said
+from lifecycle.scheduler._store.postgres.work import work_of
+from lifecycle.scheduler._store.records import NewJob, NewRun
+from lifecycle.scheduler._store.terms import Terms
 
 from ...postgres import Postgres
 from ...postgres.wire import ask
@@ -65,6 +71,22 @@ FLOW = flow_of(
     """,
     copying__echo=echo,
     copying__fail=fail,
+)
+
+
+OPEN: list[int] = []
+
+
+@handler("copying.wait")
+async def wait_once() -> None:
+    """Run until it is stopped, as long as it is not open."""
+    if not OPEN:
+        await anyio.sleep_forever()
+
+
+UNFINISHED = flow_of(
+    'name = "unfinished"\n[blocks.a]\ncall = "copying.wait"\n[blocks.b]\nneeds = ["a"]\nsleep = 0\n',
+    copying__wait=wait_once,
 )
 
 
@@ -183,6 +205,46 @@ def test_a_scheduler_goes_on_with_the_copy(places: Places, kind: str, other: str
     with closing(open_outside(target)) as store:
         store.pause_schedule("flows")
     anyio.run(go_on)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "other"), KINDS)
+def test_an_unfinished_run_is_resumed_in_the_copy(
+    places: Places, kind: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a scheduler that serves its flow; what has not begun follows."""
+    source, target = places.new(kind), places.new(other)
+
+    async def begin() -> None:
+        async with scheduler_on(source, drain_timeout=0.0) as scheduler:
+            await scheduler.submit(UNFINISHED)
+            while not scheduler.statistics().running:
+                await anyio.sleep(0.01)
+
+    async def go_on() -> None:
+        async with scheduler_on(target) as scheduler:
+            await scheduler.serve_flow(UNFINISHED)
+            with anyio.fail_after(60):
+                await scheduler.drain()
+
+    anyio.run(begin)
+    copy_store(source, target)
+    assert [(job["name"], job["status"]) for job in open_all(target)] == [("a", "interrupted"), ("b", "pending")]
+    monkeypatch.setattr(sys.modules[__name__], "OPEN", [1])
+    anyio.run(go_on)
+    assert [job["status"] for job in open_all(target)] == ["succeeded", "succeeded"]
+
+
+def test_what_a_schedule_submits_is_read_back_as_it_was() -> None:
+    """From the form in which a database keeps it: a job, and a run with all that its jobs may say."""
+    plain = NewJob("a", "call", payload={"handler": "h", "args": [1]})
+    rich = NewJob(
+        *("b", "call", ("a",), 3, 1.5, 2, (0.5, 7.0), 9.0, {"handler": "h"}, "slow", "failure", ("a",)),
+        Terms(lifetime=60.0, metadata={"x": "\u00fc"}),
+    )
+    run = NewRun("flow", "flow.toml", "digest", '{"n":1}', (plain, rich), Bound(2, "queue"))
+    for work, said in ((plain, job_said(plain)), (rich, job_said(rich)), (run, run_said(run))):
+        assert work_of(json.loads(to_json(said))) == work
 
 
 @pytest.mark.slow
