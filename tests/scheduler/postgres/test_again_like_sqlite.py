@@ -163,8 +163,8 @@ class Program:
     def compare(self, said: Any, theirs: again.Revived) -> None:
         ours = revived_of(said)
         assert ours._replace(ours=()) == theirs._replace(ours=())
-        # In the file, what is of a run that another has is not ours; here it is whoever can do it. But what was cancelled
-        # at once, with its run, is nobody's.
+        # In the file, what is of a run that another has is not ours; here it is whoever can do it. But what was
+        # cancelled at once, with its run, is nobody's.
         states = dict(self.file.execute("SELECT id, state FROM jobs").fetchall())
         assert {job for job in theirs.ours if states[job] not in ENDED} <= set(ours.ours)
         self.adopt()

@@ -99,18 +99,18 @@ def test_of_many_that_fire_at_once_one_does(postgres: Postgres) -> None:
 def test_a_run_that_somebody_asks_for_does_not_wait_for_the_end_of_a_pause(functions: Functions) -> None:
     """What waits does."""
     with functions.undone():
-        functions.value("put_schedule($1, 0)", schedule_said(every(10.0, Pace(1, "queue")), 0.0))
-        for now in (11.0, 21.0):
+        functions.value("put_schedule($1, 0)", schedule_said(every(10.0, Pace(2, "queue")), 0.0))
+        for now in (11.0, 21.0, 31.0):
             (row,) = look(functions, now)["found"]
             assert fire(functions, firing_said(row, now), now) is not None
-        assert functions.rows("SELECT waiting, skipped_runs FROM schedules") == [(20.0, 0)]
+        assert functions.rows("SELECT waiting, skipped_runs FROM schedules") == [(30.0, 0)]
         assert functions.value("pause_schedule('s')")
-        functions.execute("UPDATE jobs SET finished = 22, state = 'succeeded'")
-        assert look(functions, 35.0)["found"] == []
+        functions.execute("UPDATE jobs SET finished = 32, state = 'succeeded'")
+        assert look(functions, 36.0)["found"] == []
         assert functions.value("request_run('s')")
-        (row,) = look(functions, 35.0)["found"]
-        assert fire(functions, firing_said(row, 35.0), 35.0) == {"submitted": 1, "skipped": []}
-        assert functions.rows("SELECT waiting, triggered FROM schedules") == [(20.0, 0)]
+        (row,) = look(functions, 36.0)["found"]
+        assert fire(functions, firing_said(row, 36.0), 36.0) == {"submitted": 1, "skipped": []}
+        assert functions.rows("SELECT waiting, triggered FROM schedules") == [(30.0, 0)]
 
 
 def test_one_that_cannot_be_read_here_is_left_alone_until_it_is_changed(functions: Functions) -> None:
