@@ -48,6 +48,7 @@ class Chores:
         self._known: tuple[str, ...] | None = None
         self._expired_at = 0.0
         self._adopting = False
+        self._survived: list[int] = []
         self._sweep_from = 0
         self._next_sweep = 0.0
         self._sweeping = False
@@ -58,9 +59,10 @@ class Chores:
         self._agenda = agenda
         self._now = now
 
-    def begin_anew(self) -> None:
-        """Say again what is known: we are registered under another number."""
+    def begin_anew(self, lost: list[int]) -> None:
+        """Say again what is known: we have another number. And that these jobs have not crashed."""
         self._known = None
+        self._survived += lost
 
     def wanted(self, looks: Looks, names: Collection[str]) -> tuple[list[Wish], float]:
         """Return what is to be done now, and in how many seconds to ask again.
@@ -77,6 +79,9 @@ class Chores:
             if self._agenda is not None:
                 self._agenda.touch()
             wishes.append(self._wish({"do": "learn", "names": known}, lambda _: self._turns_now().look()))
+        if self._survived:
+            wishes.append(self._wish({"do": "survived", "ids": self._survived}, lambda _: None, alone=True))
+            self._survived = []
         if self.bury:
             self.bury = False
             wishes.append(self._wish({"do": "bury"}, self._note_buried, alone=True))

@@ -254,7 +254,7 @@ class Session:
         self._lost += [
             Notice(0, job.id, job.run_id, job.name, LOST, JobStatus.RUNNING, False, job.attempt) for job in running
         ]
-        self._chores.begin_anew()
+        self._chores.begin_anew([job.id for job in running])
         self._outer.call(self._attend)
 
     async def _send_turn(self, arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:

@@ -37,22 +37,37 @@ CREATE OR REPLACE FUNCTION end_stuck_sessions(its_lease double precision) RETURN
         AND usename = current_user AND query_start < clock_timestamp() - make_interval(secs => its_lease)
 $$;
 
--- Removes the schedulers that have not been heard of for as long as their leases; returns how many.
+-- Removes the schedulers that have not been heard of for as long as their leases; returns how many. Who asks has to have
+-- been heard of without a gap for as long, up to this moment: else it may be the database that was away, for all.
 CREATE OR REPLACE FUNCTION bury(by_owner bigint, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
+    me owners;
     one record;
     found integer := 0;
 BEGIN
     PERFORM need_alone();
-    FOR one IN SELECT id FROM owners WHERE clock() - seen > lease AND id IS DISTINCT FROM by_owner FOR UPDATE LOOP
+    SELECT * INTO me FROM owners WHERE id = by_owner;
+    FOR one IN
+        SELECT id FROM owners
+        WHERE clock() - seen > lease AND id <> by_owner
+            AND clock() - me.seen <= me.lease / 2 AND clock() - me.contact >= lease
+        FOR UPDATE
+    LOOP
         PERFORM retire(one.id, true, moment);
         found := found + 1;
     END LOOP;
     RETURN found;
 END $$;
 
+-- Notes that a scheduler was taken for dead and lives: that was no crash of the jobs that it ran.
+CREATE OR REPLACE FUNCTION survived(ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM need_alone();
+    UPDATE jobs SET crashes = crashes - 1 WHERE id = ANY(ids) AND crashes > 0 AND finished IS NULL;
+END $$;
+
 -- Removes a scheduler: what it ran is interrupted. What was cancelled is not left to the next one, which would run it: it
--- has ended with this one. With *crashed* its process has died, and that counts for each job that it ran.
+-- has ended with this one. With *crashed* its process seems to have died, and that counts for each job that it ran.
 CREATE OR REPLACE FUNCTION retire(scheduler bigint, crashed boolean, moment double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     one record;

@@ -107,6 +107,8 @@ BEGIN
         ARRAY(SELECT jsonb_array_elements_text(said->'names')), by_owner, (said->>'max_crashes')::integer, moment));
     WHEN 'adopt_run' THEN RETURN adopt_run((said->>'id')::bigint, by_owner, (said->>'max_crashes')::integer, moment);
     WHEN 'bury' THEN RETURN to_jsonb(bury(by_owner, moment));
+    WHEN 'survived' THEN
+        PERFORM survived(ARRAY(SELECT jsonb_array_elements_text(said->'ids')::bigint)); RETURN NULL;
     WHEN 'leave' THEN RETURN to_jsonb(retire(by_owner, false, moment));
     WHEN 'forget_notices' THEN DELETE FROM notices WHERE owner = by_owner AND id <= (said->>'last')::bigint; RETURN NULL;
     WHEN 'revive_jobs' THEN RETURN revive_jobs(
@@ -140,7 +142,6 @@ DECLARE
     answer jsonb;
 BEGIN
     PERFORM have_gate_alone();
-    PERFORM bury(NULL, clock());
     answer := carry_out(said, NULL, clock());
     PERFORM pg_notify('lifecycle', message) FROM jsonb_array_elements_text(messages()) AS message;
     RETURN answer;
