@@ -35,4 +35,6 @@ def worker(
     """
     if not flows and not serving["handlers"]:
         raise click.UsageError("it would run nothing: name FLOWS, or give --handlers")
+    if serving["password_file"] is not None and address is None and serving["web"] is None:
+        raise click.UsageError("--password-file is for the clients of --control and --web, and there are none")
     serve_until_signal(context, "lifecycle worker", flows, db, address, serving)

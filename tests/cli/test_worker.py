@@ -108,6 +108,7 @@ def test_a_worker_goes_on_with_a_run_and_takes_no_clients_unless_told_to(cli: Cl
         (["--db", "jobs.db"], "it would run nothing: name FLOWS, or give --handlers"),
         (["--db", "jobs.db", "--handlers="], "it would run nothing"),
         (["flow.toml"], "Missing option '--db'"),
+        (["flow.toml", "--db", "jobs.db", "--password-file", "none"], "for the clients of --control and --web"),
         (["flow.toml", "--db", "jobs.db", "--control", "nowhere"], "--control: expected HOST:PORT, got 'nowhere'"),
         (["flow.toml", "--db", "jobs.db", "--web", "0.0.0.0:1"], "only with --password-file beyond this machine"),
         (["none.toml", "--db", "jobs.db"], "none.toml"),

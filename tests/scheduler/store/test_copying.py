@@ -377,6 +377,18 @@ def test_nobody_reads_the_copy_who_may_not_read_the_store(places: Places, kind: 
     assert os.stat(str(target)).st_mode & 0o777 == (0o640 if kind == "sqlite" else 0o600)
 
 
+def test_a_file_with_nothing_in_it_is_as_good_as_none(tmp_path: Path) -> None:
+    """Such as one of ``mktemp``; one with something in it is not replaced."""
+    anyio.run(_one_job, tmp_path / "one.db")
+    (tmp_path / "new.db").touch()
+    copy_store(tmp_path / "one.db", tmp_path / "new.db")
+    assert everything(tmp_path / "new.db") == everything(tmp_path / "one.db")
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(StoreError, match="is not an SQLite database"):
+        copy_store(tmp_path / "one.db", tmp_path / "text")
+    assert (tmp_path / "text").read_text() == "text"
+
+
 def test_what_cannot_be_copied_is_told(tmp_path: Path) -> None:
     """And nothing is made."""
     with pytest.raises(StoreError, match=r"none\.db: there is no such file"):

@@ -20,7 +20,7 @@ from . import operations, owners
 from .files import explain
 from .locks import Doubts
 from .partial import partial_beside, write_through
-from .place import Place
+from .place import Place, log_of
 from .schedules import work_of, work_text
 from .schema import bring_up_to_date
 from .visit import reading, writing
@@ -111,7 +111,7 @@ class SqliteTarget:
     def opened(cls, path: str | os.PathLike[str], like: Path | None) -> Iterator[SqliteTarget]:
         """Write a file in the block: all that is done there, or nothing when it fails.
 
-        A file that is not there appears when it is whole, and on the disk.
+        A file that is not there, or has nothing in it, appears when it is whole, and on the disk.
 
         Args:
             path: of the file.
@@ -121,7 +121,7 @@ class SqliteTarget:
             StoreError: it cannot be written.
         """
         place = Place(path)
-        if place.path.exists():
+        if place.path.exists() and not _is_bare(place.path):
             with writing(place) as db:
                 yield cls(place.shown, db, place.path)
             return
@@ -184,6 +184,11 @@ class SqliteTarget:
         stopped = "SELECT id, cancel FROM jobs WHERE state = 'interrupted' AND cancel IS NOT NULL ORDER BY id"
         for number, reason in db.execute(stopped).fetchall():
             operations.cancel(db, number, reason, time.time(), None)
+
+
+def _is_bare(path: Path) -> bool:
+    """Return whether a file has nothing in it, as one that somebody has made to have its name."""
+    return path.is_file() and path.stat().st_size == 0 and not log_of(path).exists()
 
 
 def _alive(db: sqlite3.Connection, path: Path) -> list[StoreOwner]:
