@@ -223,9 +223,7 @@ class Engine:
         record = await self.store.job(job_id)
         if record is None:
             raise LookupError(f"there is no job {job_id} in the store")
-        job = self.jobs.get(job_id)
-        if job is None or job.done:
-            job = self.handle(job_id, record.name)
+        job = self.handle(job_id, record.name)
         if record.status.final:
             job._end(outcome_of_record(record, record.name))
         else:
@@ -397,15 +395,6 @@ class Engine:
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
         return bool(self.running or self.runs.open or self.jobs or self._changed)
-
-    def open_runs(self) -> Collection[int]:
-        """Return the numbers of the runs whose end is waited for here."""
-        return list(self.runs.open)
-
-    async def end_run(self, run_id: int) -> None:
-        """Close what belongs to a run that has ended elsewhere."""
-        await self.runs.end(run_id)
-        self._note_change()
 
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""

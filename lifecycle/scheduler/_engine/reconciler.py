@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -11,13 +10,14 @@ import anyio.lowlevel
 
 from .._ground.bridge import Bell
 from .._ground.errors import StoreError
-from .._store.records import JobRecord, JobStatus
+from .._store.records import JobRecord, JobStatus, Settled
 from .outcome import JobOutcome, RunOutcome
 
 if TYPE_CHECKING:
     from .._store.messages import Notice
     from .._store.protocol import Store
     from .job import Job, RunEnd
+    from .runs import Runs
 
 INTERVAL: Final = 0.25
 """Seconds between two looks."""
@@ -37,11 +37,10 @@ FORGOTTEN: Final = "the store did not keep it until its end was seen"
 class Listener(Protocol):
     """What the reconciler needs of the engine that it works for."""
 
-    def open_runs(self) -> Collection[int]:
-        """Return the numbers of the runs whose end is waited for here."""
+    runs: Runs  #: those that are open here; in a shared store they may end elsewhere
 
-    async def end_run(self, run_id: int) -> None:
-        """Close what belongs to a run that has ended elsewhere."""
+    async def settle(self, settled: Settled) -> None:
+        """See to what follows from an end."""
 
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
@@ -136,9 +135,9 @@ class Reconciler:
         return bool(self._jobs or self._runs or (self._store.durable and self._listener.has_jobs()))
 
     async def _look_for_ends(self) -> None:
-        if self._store.shared and (open_runs := self._listener.open_runs()):
+        if self._store.shared and (open_runs := list(self._listener.runs.open)):
             for number in await self._store.ended_runs(open_runs):
-                await self._listener.end_run(number)
+                await self._listener.settle(Settled(True, number, run_finished=True))
         if jobs := _next(self._jobs):
             for number, record in (await self._store.ended_jobs(jobs)).items():
                 job = self._jobs.pop(number, None)

@@ -86,12 +86,8 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Drop everything. Idempotent."""
-        self._schedules.clear()
-        self._instances.clear()
-        self._jobs.clear()
-        self._runs.clear()
-        self._started.clear()
-        self._ready.clear()
+        for kept in (self._schedules, self._instances, self._jobs, self._runs, self._started, self._ready):
+            kept.clear()
         self._delayed = Line()
         self._terms = MemoryTerms()
 
