@@ -23,6 +23,7 @@ SLOW = (
     "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/reference/flows.md",
     "tests/scheduler/flows/test_validation.py::test_a_long_chain",
     "tests/scheduler/flows/test_validation.py::test_no_document",
+    "tests/scheduler/postgres/",
     "tests/cli/test_cli.py::test_a_database_that_stays_locked",
     "tests/cli/test_cli.py::test_a_disk_that_fills_up",
     "tests/cli/test_cli.py::test_a_file_that_may_not_grow",
