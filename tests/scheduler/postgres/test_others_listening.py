@@ -33,7 +33,7 @@ def cabled(url: str) -> Iterator[Machine]:
         machine.close()
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.nightly)])
 def test_work_goes_on_when_the_server_has_ended_all_connections(database: str, times: int) -> None:
     """Again and again: graphile/worker#541, bullmq#4729, hatchet#2771."""
 

@@ -30,6 +30,7 @@ def moves_in(url: str, names: str) -> list[Move]:
     return [Move(*row) for row in ask(url, f"{columns} WHERE name LIKE '{names}' ORDER BY n")]
 
 
+@pytest.mark.nightly
 def test_what_a_dead_worker_has_left_is_taken_over_once(database: str, tmp_path: Path) -> None:
     """By four that find it at the same time: crontabber#69, asyncmq 105, graphile/worker#449."""
     ask(database, LOOK)
@@ -181,6 +182,7 @@ def test_a_key_whose_holder_has_died_stops_nobody(database: str, tmp_path: Path)
     asyncio.run(main())
 
 
+@pytest.mark.nightly
 def test_a_server_that_restarts_makes_nobody_run_a_job_again(
     own_server: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
