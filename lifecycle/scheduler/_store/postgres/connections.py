@@ -48,7 +48,7 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
     async def connector(stages: Stages) -> Connection:
         """Try one host after the other: the driver would let the first that is silent use up the time of all."""
         for place in places[:-1]:
-            with contextlib.suppress(OSError, TimeoutError, driver.PostgresError, driver.InterfaceError):
+            with contextlib.suppress(OSError, driver.PostgresError, driver.InterfaceError, driver.InternalClientError):
                 return await stages.acquire(partial(driver.connect, **arguments | place), release=close_connection)
         return await stages.acquire(partial(driver.connect, **arguments | places[-1]), release=close_connection)
 

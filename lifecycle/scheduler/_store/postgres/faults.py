@@ -49,7 +49,10 @@ def is_twin(error: BaseException) -> bool:
 
 
 def _is_of_connection(error: BaseException) -> bool:
-    return type(error).__name__ in ("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError")
+    return type(error).__name__ in (
+        *("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError"),
+        "TargetServerAttributeNotMatched",  # one that only reads: it may be about to become the first
+    )
 
 
 def explain(shown: str, error: BaseException) -> str:

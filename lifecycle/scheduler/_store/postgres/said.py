@@ -35,7 +35,8 @@ def job_said(job: NewJob) -> dict[str, Any]:
         said["needs"], said["tolerates"] = job.needs, job.tolerates
     if job.terms is not None:
         terms = job.terms
-        known = {"at": terms.at, "expires": terms.expires, "lifetime": terms.lifetime, "key": terms.key}
+        key = terms.key and storable(terms.key)
+        known = {"at": terms.at, "expires": terms.expires, "lifetime": terms.lifetime, "key": key}
         said |= {name: value for name, value in known.items() if value is not None}
         if terms.metadata:
             said["metadata"] = to_json(terms.metadata)
