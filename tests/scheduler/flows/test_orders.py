@@ -50,7 +50,7 @@ def test_any_flow_is_run_in_order(fresh: Fresh, document: dict[str, Any], worker
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(flows(), st.integers(1, 4))
 def test_any_flow_is_run_in_order_on_postgres(fresh: Fresh, document: dict[str, Any], workers: int) -> None:
     """The same, less often."""

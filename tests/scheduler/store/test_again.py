@@ -297,7 +297,7 @@ def random_run(chance: random.Random) -> list[NewJob]:
     return jobs
 
 
-@pytest.mark.parametrize(("kind", "seed"), more_often_in_a_file(range(6), 2))
+@pytest.mark.parametrize(("kind", "seed"), more_often_in_a_file(range(6), 1))
 async def test_any_program_leaves_both_stores_alike_and_sound(new_address: NewAddress, kind: str, seed: int) -> None:
     """Ends, cancels and repeats in any order: states, refusals and what is ready agree, and each job ends at last."""
     chance = random.Random(seed)

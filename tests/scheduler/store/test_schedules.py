@@ -286,7 +286,6 @@ asyncio.run(main())
     ("kind", "kills"),
     [
         pytest.param("sqlite", 5, marks=pytest.mark.slow),
-        pytest.param("postgres", 2, marks=pytest.mark.slow),
         pytest.param("sqlite", 300, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
         pytest.param("postgres", 100, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
     ],

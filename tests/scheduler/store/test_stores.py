@@ -300,7 +300,7 @@ async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, f
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(program=programs())
 async def test_any_graph_is_run_on_postgres_as_the_model_says(program: Program, fresh: Fresh) -> None:
     """The same, less often: each step goes to a server and back."""
