@@ -75,7 +75,7 @@ async def as_text(scheduler: Scheduler, it: Any) -> Any:
             await job.wait()
             record = await scheduler.job(job.id)
             assert record is not None
-            # What a text of the database cannot hold is shown by its symbol: in a key, the only one that is taken as it is.
+            # In a key, the only one that is taken as it is, what the database cannot hold is shown by its symbol.
             said.append((record.name, record.queue, record.key and storable(record.key), record.metadata))
     job = await scheduler.submit(value, 1, delay=3600.0)
     try:
