@@ -15,6 +15,7 @@ from lifecycle.scheduler import JobStatus, Scheduler
 from lifecycle.scheduler._store.postgres.session import Session
 from lifecycle.scheduler._store.postgres.store import PostgresStore
 
+from ...postgres import ask
 from .tools import begun, named
 
 pytestmark = pytest.mark.slow
@@ -85,3 +86,47 @@ def test_what_was_done_is_not_done_again_when_the_answer_is_lost(
 
     monkeypatch.setattr(Session, "_send_turn", lose_some)
     asyncio.run(submit_and_run_all(database, None))
+
+
+def test_what_was_done_before_others_took_us_for_dead_is_not_done_again(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost, and meanwhile we are buried: under our new number it is asked what became of the old turn."""
+    send = Session._send_turn
+
+    async def lose_one(session: Session, arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
+        text = await send(session, arguments, sent)
+        if arguments[4] is not None and not lost:  # plain jobs
+            lost.append(arguments[0])
+            ask(
+                database,
+                f"UPDATE lifecycle.owners SET seen = 0 WHERE id = {arguments[0]}",
+                "INSERT INTO lifecycle.owners (name, host, pid, started, seen, contact, lease) "
+                "VALUES ('judge', '', 1, 0, lifecycle.clock(), 0, 60)",
+                BURY,
+            )
+            raise ConnectionResetError("the answer is lost")
+        return text
+
+    lost: list[int] = []
+    monkeypatch.setattr(Session, "_send_turn", lose_one)
+    begun.clear()
+
+    async def main() -> None:
+        async with Scheduler(PostgresStore(database, lease=60.0), workers=2) as scheduler, asyncio.timeout(30):
+            job = await scheduler.submit(named, "once")
+            assert (await job.wait()).status is JobStatus.SUCCEEDED
+            assert [record.id for record in await scheduler.jobs()] == [job.id]
+        ask(database, "DELETE FROM lifecycle.owners")
+
+    asyncio.run(main())
+    assert lost
+    assert begun["once"] == 1
+
+
+BURY = """
+    DO $$ BEGIN
+        SET LOCAL search_path = lifecycle, pg_temp;
+        PERFORM have_gate_alone();
+        IF bury((SELECT id FROM owners WHERE name = 'judge'), clock()) <> 1 THEN RAISE 'nobody was buried'; END IF;
+    END $$"""

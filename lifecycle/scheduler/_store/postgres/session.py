@@ -85,6 +85,7 @@ class Session:
         self._turns = Turns(
             self._send_turn,
             self._find_missed,
+            self._recall,
             self.owner,
             patience,
             shown=settings.address.shown,
@@ -276,6 +277,11 @@ class Session:
         question = "SELECT lifecycle.missed($1, $2)"
         text = await self._traffic.ask(lambda db: db.fetchval(question, owner, ids), patient=True)
         return [claimed_of(row) for row in json.loads(text)]
+
+    async def _recall(self, owner: int, number: int) -> str | None:
+        question = "SELECT answers FROM lifecycle.turns WHERE owner = $1 AND number = $2"
+        answer: str | None = await self._traffic.ask(lambda db: db.fetchval(question, owner, number), patient=True)
+        return answer
 
     def _tell_others(self, messages: list[str]) -> None:
         self._lifeline.tell(messages)

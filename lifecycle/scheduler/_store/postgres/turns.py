@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -63,6 +64,8 @@ class Turns:
         send: calls the function ``turn`` with the given arguments; returns its answer. Calls its second argument when
             it has a connection: from then on nobody knows whether the turn was done, until there is an answer.
         missed: returns the attempts that the database has started for us beside these, which we know of.
+        recall: returns what a turn was answered that was sent under a number which is not ours any more; None if it was
+            not done.
         owner: returns our number; registers us again, when others have taken us for dead.
         patience: waits for faults that may pass.
         shown: what messages call the database.
@@ -79,6 +82,7 @@ class Turns:
         self,
         send: Callable[[tuple[Any, ...], Callable[[], object]], Awaitable[str]],
         missed: Callable[[Collection[int]], Awaitable[list[Claimed]]],
+        recall: Callable[[int, int], Awaitable[str | None]],
         owner: Owner,
         patience: Patience,
         *,
@@ -92,6 +96,7 @@ class Turns:
         self.running: dict[int, Claimed] = {}  # what we run, as far as we know
         self._send_turn = send
         self._find_missed = missed
+        self._recall = recall
         self._owner = owner
         self._patience = patience
         self._shown = shown
@@ -232,9 +237,13 @@ class Turns:
         while True:
             owner = await self._owner.number()
             self._doubtful = self._doubtful or asked is not None
+            if batch.sent_by not in (None, owner):  # we have another number since then: was it done under the old one?
+                done = await self._recall(batch.sent_by, batch.number)
+                if done is not None:
+                    return answer_of(done)
             request = None if asked is None else to_json(asked)
             arguments = (owner, batch.number, batch.alone, *batch.arguments(), request)
-            text = await self._send_turn(arguments, batch.note_sent)
+            text = await self._send_turn(arguments, partial(setattr, batch, "sent_by", owner))
             answer = answer_of(text)
             if answer["registered"]:
                 self._doubtful = self._doubtful and bool(answer.get("again"))
@@ -307,7 +316,7 @@ class Turns:
         if self._patience.refuses:
             text = f"{reason} (for {self._patience.seconds:.0f} s now); nothing was written"
             # What has been sent may have been done: it waits until that is known.
-            batch.wishes[:] = _without_impatient(batch.wishes, text) if not batch.sent else batch.wishes
+            batch.wishes[:] = _without_impatient(batch.wishes, text) if batch.sent_by is None else batch.wishes
             self._wishes = deque(_without_impatient(self._wishes, text))
             if not batch.wishes:
                 return False

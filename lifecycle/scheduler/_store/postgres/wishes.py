@@ -51,20 +51,16 @@ class Batch:
         wishes: what is wanted.
         number: which turn of its owner it is; the same when it has to be sent again.
         alone: whether it takes the gate alone.
-        sent: whether it may have been done already.
+        sent_by: the number under which it was sent last, so that it may have been done; None before that.
     """
 
     wishes: list[Wish]
     number: int
     alone: bool = field(init=False)
-    sent: bool = False
+    sent_by: int | None = None
 
     def __post_init__(self) -> None:
         self.alone = any(wish.alone for wish in self.wishes)
-
-    def note_sent(self) -> None:
-        """Note that it may be done from now on."""
-        self.sent = True
 
     def arguments(self) -> tuple[list[int], str | None, str | None, str | None]:
         """Return what the function ``turn`` is called with: runs, plain jobs, endings, everything else."""

@@ -56,6 +56,7 @@ BEGIN
         PERFORM retire(one.id, true, moment);
         found := found + 1;
     END LOOP;
+    DELETE FROM turns WHERE at < clock() - 86400 AND owner NOT IN (SELECT id FROM owners);
     RETURN found;
 END $$;
 
@@ -82,7 +83,7 @@ BEGIN
         PERFORM cancel(one.id, one.cancel, moment, NULL);
     END LOOP;
     DELETE FROM notices WHERE owner = scheduler;
-    DELETE FROM turns WHERE owner = scheduler;
+    DELETE FROM turns WHERE owner = scheduler AND NOT crashed;
     DELETE FROM owners WHERE id = scheduler;
     PERFORM tell_of_work();
     RETURN many;

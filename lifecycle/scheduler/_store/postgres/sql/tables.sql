@@ -17,11 +17,12 @@ CREATE TABLE owners (
 );
 
 -- What the last turn of each scheduler was answered: when the connection is lost, nobody knows whether it was done, and
--- the same turn is sent again.
+-- the same turn is sent again. It is kept for a day when its scheduler is taken for dead: that may live, and ask.
 CREATE TABLE turns (
     owner bigint PRIMARY KEY,
     number bigint NOT NULL,
-    answers jsonb NOT NULL
+    answers jsonb NOT NULL,
+    at double precision NOT NULL
 );
 
 CREATE TABLE runs (

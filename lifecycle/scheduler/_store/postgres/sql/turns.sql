@@ -55,8 +55,8 @@ BEGIN
     END IF;
     IF busy THEN
         INSERT INTO turns VALUES (
-            by_owner, turn.number, jsonb_build_object('stored', stored, 'ended', ended, 'answers', answers))
-        ON CONFLICT (owner) DO UPDATE SET number = excluded.number, answers = excluded.answers;
+            by_owner, turn.number, jsonb_build_object('stored', stored, 'ended', ended, 'answers', answers), clock())
+        ON CONFLICT (owner) DO UPDATE SET number = excluded.number, answers = excluded.answers, at = excluded.at;
     END IF;
     RETURN jsonb_build_object(
         'registered', true, 'stored', stored, 'ended', ended, 'answers', answers, 'claims', claims, 'messages', messages());
