@@ -52,6 +52,7 @@ class Postgres:
         self.directory = directory
         self._lease = lease
         self._emptied: list[str] = []
+        self._paused = False
         self._await_ready()
 
     def url(self, database: str = "postgres") -> str:
@@ -99,6 +100,8 @@ class Postgres:
         try:
             yield
         except BaseException:
+            if self._paused:
+                self.resume()
             ask(self.url(), f"DROP DATABASE {_name_in(url)} WITH (FORCE)")
             raise
 
@@ -130,14 +133,18 @@ class Postgres:
 
     def pause(self) -> None:
         """Stop all of it where it is; the kernel goes on taking connections for it."""
+        self._paused = True
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let all of it go on."""
         self._signal(signal.SIGCONT)
+        self._paused = False
 
     def close(self) -> None:
         """Leave it; wait until it is gone, unless somebody else uses it."""
+        if self._paused:
+            self.resume()
         with self._lease, contextlib.suppress(OSError):
             self._lease.shutdown(socket.SHUT_WR)
             self._lease.recv(1)
