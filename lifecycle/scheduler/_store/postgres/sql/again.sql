@@ -63,15 +63,17 @@ BEGIN
             WHERE when_ IS NOT NULL OR NOT held_up(id) ORDER BY place);
     END LOOP;
     refused := refused || (
-        SELECT coalesce(jsonb_object_agg(id, held_up_by(id)), '{}') FROM unnest(eligible) AS id
-        WHERE id <> ALL(again) AND NOT refused ? id::text);
+        SELECT coalesce(jsonb_object_agg(id, held_up_by(id)), '{}')
+        FROM (SELECT unnest(eligible) AS id EXCEPT SELECT unnest(again)) AS others WHERE NOT refused ? id::text);
     PERFORM open_again(again, known, by_owner, moment);
     IF cardinality(again) > 0 THEN
         PERFORM tell_of_work();
     END IF;
     RETURN jsonb_build_object(
-        'jobs', ARRAY(SELECT id FROM unnest(asked) WITH ORDINALITY AS w(id, place) WHERE id = ANY(again) ORDER BY place),
-        'skipped', (SELECT count(*) FROM unnest(again) AS id WHERE id <> ALL(eligible)),
+        'jobs', ARRAY(
+            SELECT id FROM unnest(asked) WITH ORDINALITY AS w(id, place) JOIN unnest(again) AS done(id) USING (id)
+            ORDER BY place),
+        'skipped', (SELECT count(*) FROM (SELECT unnest(again) EXCEPT SELECT unnest(eligible)) AS others),
         'missing', ARRAY(
             SELECT id FROM unnest(asked) WITH ORDINALITY AS w(id, place)
             WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = w.id) ORDER BY place),
@@ -216,9 +218,13 @@ BEGIN
     END LOOP;
     -- What waits again, and what waits for that; one that runs as well, because its needs are met: each end is counted,
     -- and it may have to wait once more itself.
-    UPDATE jobs SET unmet = found.unmet, trouble = found.trouble, blocked = found.blocked
-    FROM (SELECT below.id,
-            count(above.id) FILTER (WHERE above.finished IS NULL) + coalesce(runs.held, false)::integer AS unmet,
+    UPDATE jobs SET
+        unmet = found.unmet + coalesce((SELECT held FROM runs WHERE runs.id = jobs.run), false)::integer,
+        trouble = found.trouble, blocked = found.blocked
+    FROM (
+        SELECT unnest(again) AS id UNION SELECT needs.job FROM unnest(again) AS w(id) JOIN needs ON needed = w.id
+    ) AS those JOIN jobs AS below ON below.id = those.id CROSS JOIN LATERAL (
+        SELECT count(above.id) FILTER (WHERE above.finished IS NULL) AS unmet,
             coalesce(bool_or(
                 above.finished IS NOT NULL AND (above.trouble OR above.state IN ('failed', 'timed_out', 'cancelled'))
                 AND (below.run IS NOT NULL OR NOT tolerant)), false) AS trouble,
@@ -227,12 +233,8 @@ BEGIN
                 ORDER BY needed) FILTER (
                 WHERE NOT tolerant AND (above.id IS NULL OR above.state IN ('failed', 'timed_out', 'cancelled'))))[1]
                 AS blocked
-        FROM jobs AS below LEFT JOIN runs ON runs.id = below.run
-            LEFT JOIN needs ON needs.job = below.id LEFT JOIN jobs AS above ON above.id = needed
-        WHERE below.finished IS NULL
-            AND below.id IN (SELECT unnest(again) UNION SELECT needs.job FROM needs WHERE needed = ANY(again))
-        GROUP BY below.id, runs.held) AS found
-    WHERE jobs.id = found.id;
+        FROM needs LEFT JOIN jobs AS above ON above.id = needed WHERE needs.job = below.id) AS found
+    WHERE jobs.id = below.id AND below.finished IS NULL;
     PERFORM let_in(flow, moment) FROM (SELECT DISTINCT unnest(flows) AS flow ORDER BY flow) AS its;
 END $$;
 

@@ -64,13 +64,13 @@ DECLARE
     dependant record;
     told integer;
     elsewhere integer;
-    skipped jsonb := '[]';
+    top integer := 1; -- of the stack that both are
+    skipped jsonb[] := '{}';
 BEGIN
-    WHILE cardinality(ended) > 0 LOOP
-        number := ended[cardinality(ended)];
-        reason := reasons[cardinality(reasons)];
-        ended := trim_array(ended, 1);
-        reasons := trim_array(reasons, 1);
+    WHILE top > 0 LOOP
+        number := ended[top];
+        reason := reasons[top];
+        top := top - 1;
         WITH moved AS (
             UPDATE jobs SET
                 unmet = unmet - 1,
@@ -105,15 +105,16 @@ BEGIN
                 IF dependant.sender IS DISTINCT FROM by_owner THEN
                     PERFORM notify_owner(dependant.sender, dependant.id);
                 END IF;
-                skipped := skipped || jsonb_build_array(jsonb_build_array(
+                skipped := array_append(skipped, jsonb_build_array(
                     dependant.id, dependant.name, reason,
                     CASE WHEN dependant.blocked IS NULL THEN 'skipped' ELSE 'cancelled' END, dependant.run));
-                ended := ended || dependant.id;
-                reasons := reasons || dependant.blocked;
+                top := top + 1;
+                ended[top] := dependant.id;
+                reasons[top] := dependant.blocked;
             END LOOP;
         END IF;
     END LOOP;
-    RETURN skipped;
+    RETURN to_jsonb(skipped);
 END $$;
 
 -- Notes that so many jobs of a run have ended; returns whether these were the last.
