@@ -137,7 +137,8 @@ BEGIN
 END $$;
 
 -- Does one thing for somebody who is no scheduler: the command line. Alone.
-CREATE OR REPLACE FUNCTION visit(said jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
+CREATE OR REPLACE FUNCTION visit(said jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET search_path = lifecycle, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     answer jsonb;
 BEGIN
