@@ -44,7 +44,7 @@ def moves_in(url: str) -> list[Move]:
 
 
 def run(
-    url: str, server: Postgres | None, directory: Path, *, lease: float, apart: bool, rounds: int, jobs: int
+    url: str, server: Postgres | None, directory: Path, *, lease: float, count: int, apart: bool, rounds: int, jobs: int
 ) -> None:
     """Let the chaos rage."""
 
@@ -53,7 +53,7 @@ def run(
             assert server is not None
             await asyncio.to_thread(server.restart, manner)
 
-        async with a_fleet(url, directory, lease=lease, count=3 if apart else 2, apart=apart) as fleet:
+        async with a_fleet(url, directory, lease=lease, count=count, apart=apart) as fleet:
             await rage(fleet, restart if server is not None else None, rounds=rounds, long=lease / 2, jobs=jobs)
 
     asyncio.run(main())
@@ -63,15 +63,15 @@ def run(
 def test_nothing_is_lost_and_nothing_is_recorded_twice(own_server: Postgres, tmp_path: Path) -> None:
     """Kills, stops past the lease, a silent network, restarts of the database, a drain, and a roll-out."""
     with own_server.database() as url:
-        run(url, own_server, tmp_path, lease=1.0, apart=False, rounds=1, jobs=20)
+        run(url, own_server, tmp_path, lease=1.0, count=2, apart=False, rounds=1, jobs=20)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("apart", [False, True], ids=["one machine", "three machines"])
 def test_nothing_is_lost_in_a_long_storm(own_server: Postgres, tmp_path: Path, apart: bool) -> None:
-    """The same for longer; with a network of its own for each machine, where the kernel has such."""
+    """The same for longer, with ten thousand jobs: five workers, or three on machines with a network of their own each."""
     if apart and not have_namespaces():
         pytest.skip("no network namespaces here")
     with own_server.database() as url:
-        run(url, own_server, tmp_path, lease=3.0, apart=apart, rounds=5, jobs=100)
+        run(url, own_server, tmp_path, lease=3.0, count=3 if apart else 5, apart=apart, rounds=5, jobs=250)

@@ -89,14 +89,18 @@ BEGIN
     RETURN many;
 END $$;
 
--- Lets a job fail that has crashed its process so often.
-CREATE OR REPLACE FUNCTION end_crashed(of_job bigint, moment double precision, by_owner bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Lets a job fail that has crashed its process so often; its heir is told as well as its sender.
+CREATE OR REPLACE FUNCTION end_crashed(of_job bigint, moment double precision, by_owner bigint) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
-    often integer;
+    job jobs;
 BEGIN
-    SELECT crashes INTO often FROM jobs WHERE id = of_job;
-    PERFORM end_unrun(of_job, 'failed', CASE WHEN often > 1 THEN format('crashed the process %s times', often)
+    SELECT * INTO job FROM jobs WHERE id = of_job;
+    PERFORM end_unrun(of_job, 'failed', CASE WHEN job.crashes > 1 THEN format('crashed the process %s times', job.crashes)
         ELSE 'crashed the process' END, moment, NULL);
+    IF by_owner IS DISTINCT FROM job.sender THEN
+        PERFORM notify_owner(by_owner, of_job);
+    END IF;
 END $$;
 
 -- Lets the jobs wait again, two thousand at most, that were interrupted and that a scheduler can do, and gives it the
