@@ -70,7 +70,7 @@ def test_nothing_is_lost_and_nothing_is_recorded_twice(own_server: Postgres, tmp
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("apart", [False, True], ids=["one machine", "three machines"])
 def test_nothing_is_lost_in_a_long_storm(own_server: Postgres, tmp_path: Path, apart: bool) -> None:
-    """The same for longer, with ten thousand jobs: five workers, or three on machines with a network of their own each."""
+    """The same with ten thousand jobs: five workers, or three machines, each with a network of its own."""
     if apart and not have_namespaces():
         pytest.skip("no network namespaces here")
     with own_server.database() as url:
