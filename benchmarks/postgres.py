@@ -97,8 +97,9 @@ async def part_throughput(address: str, names: list[str], options: argparse.Name
         measure = partial(throughput, address=address, workers=workers, count=options.count)
         found = await in_turn(names, options.rounds, measure)
         rates = {name: statistics.median(values) for name, values in found.items()}
-        floors = [await floor(address, options.count) for _ in range(options.rounds)]
-        print(f"  {'FLOOR pgqueuer statements, 50 at once':38} {statistics.median(floors):>9,.0f}")
+        if importlib.util.find_spec("pgqueuer") is not None:
+            floors = [await floor(address, options.count) for _ in range(options.rounds)]
+            print(f"  {'FLOOR pgqueuer statements, 50 at once':38} {statistics.median(floors):>9,.0f}")
         for name, rate in rates.items():
             print(f"  {name:38} {rate:>9,.0f}   {[round(value) for value in found[name]]}", flush=True)
         best = max((rate for name, rate in rates.items() if not name.startswith("lifecycle")), default=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,9 @@ async def flaky(name: str) -> str:
     if name not in mended:
         raise ValueError(f"{name} is broken")
     return name
+
+
+numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -195,12 +199,13 @@ async def test_a_scheduler_that_does_not_know_the_handler_leaves_it_to_one_that_
         job = await knows.submit(flaky, "x")
         await job.wait()
         mended.add("x")
-        rename_handler(path, job.id, "test.flaky", "test.other")
+        renamed = f"test.other{next(numbers)}"  # one that no test before this has registered
+        rename_handler(path, job.id, "test.flaky", renamed)
         handle = await asks.retry(job.id)
         await anyio.sleep(0.3)
         assert not handle.done
 
-        @handler("test.other")
+        @handler(renamed)
         async def other(name: str) -> str:
             return f"other {name}"
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from lifecycle.scheduler import JobStatus, Scheduler
+from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.postgres.session import Session
 from lifecycle.scheduler._store.postgres.store import PostgresStore
 
@@ -86,6 +86,42 @@ def test_what_was_done_is_not_done_again_when_the_answer_is_lost(
 
     monkeypatch.setattr(Session, "_send_turn", lose_some)
     asyncio.run(submit_and_run_all(database, None))
+
+
+@handler("turns.paced")
+async def paced(name: str, seconds: float) -> None:
+    """Take so long."""
+    begun[name] += 1
+    await asyncio.sleep(seconds)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_was_given_back_and_taken_again_is_begun_once(
+    database: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one and the same turn, and also when an answer is lost afterwards, and what was claimed is looked for."""
+    chosen = random.Random(seed)
+    send = Session._send_turn
+
+    async def lose_some(session: Session, arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
+        text = await send(session, arguments, sent)
+        if chosen.random() < 0.3:
+            raise ConnectionResetError("the answer is lost")
+        return text
+
+    monkeypatch.setattr(Session, "_send_turn", lose_some)
+
+    async def main() -> None:
+        async with Scheduler(PostgresStore(database, lease=5.0), workers=2) as scheduler, asyncio.timeout(60):
+            jobs = []
+            for number in range(120):  # many quick ones, so that some are taken ahead, and then a slow one
+                seconds = 0.15 if number % 12 > 9 else 0.0
+                jobs.append(await scheduler.submit(paced, f"paced{number}", seconds))
+            for job in jobs:
+                assert (await job.wait()).status is JobStatus.SUCCEEDED
+
+    asyncio.run(main())
+    assert {name: times for name, times in begun.items() if times != 1} == {}
 
 
 def test_what_was_done_before_others_took_us_for_dead_is_not_done_again(

@@ -142,12 +142,13 @@ class Session:
         patient: bool = False,
         run: int | None = None,
         job: int | None = None,
+        released: Callable[[Any], Collection[int]] = lambda answer: (),
         last: bool = False,
     ) -> Awaitable[Any]:
         """Have a wish granted with the next turn; *now* is by our clock."""
         reply: Reply[Any] = Reply()
         said["now"] = self.now() if now is None else self.by_its_clock(now)
-        wish = Wish(kind, to_json(said), *self._answering(reply), alone, patient, run, job, last)
+        wish = Wish(kind, to_json(said), *self._answering(reply), alone, patient, run, job, released, last)
         self._inbox.append(wish)
         if not self._rung:  # one call of the other thread for all that is wanted in this moment
             self._rung = True
@@ -182,11 +183,6 @@ class Session:
     def look_at_schedules(self) -> None:
         """Look at the schedules at once."""
         self._thread.call(self._agenda.touch)
-
-    def forget(self, jobs: Collection[int]) -> None:
-        """Note that attempts have ended."""
-        running = self._turns.running
-        self._thread.call(lambda: [running.pop(job, None) for job in jobs])
 
     def adopt(self) -> None:
         """Take over what others leave, from now on."""

@@ -199,19 +199,18 @@ class PostgresStore:
 
     async def give_back(self, jobs: Sequence[Claimed], now: float) -> Collection[int]:
         attempts = [[claimed.id, claimed.attempt] for claimed in jobs]
-        given: list[int] = await self._wish("other", {"do": "give_back", "attempts": attempts}, now, patient=True)
-        self._opened().forget(given)
+        said = {"do": "give_back", "attempts": attempts}
+        given: list[int] = await self._wish("other", said, now, patient=True, released=lambda jobs: jobs)
         return given
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
         said = ending_said(job_id, attempt, ending)
-        return settled_of(await self._wish("ending", said, now, patient=True, job=job_id))
+        return settled_of(await self._wish("ending", said, now, patient=True, job=job_id, released=lambda _: (job_id,)))
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         said = {**ending_said(job_id, attempt, ending), "do": "retry", "due": self._opened().by_its_clock(due)}
-        done: bool = await self._wish("other", said, patient=True)
-        if done:
-            self._opened().forget([job_id])
+        released = partial(_if_done, job_id)
+        done: bool = await self._wish("other", said, patient=True, job=job_id, released=released)
         return done
 
     async def report(self, reports: Sequence[Report]) -> None:
@@ -383,6 +382,10 @@ class PostgresStore:
         if fault_of(error) is Fault.PASSING:
             return StoreBusy(explain(self._shown, error))
         return refused(self._settings.address, error)
+
+
+def _if_done(job: int, done: bool) -> Collection[int]:
+    return (job,) if done else ()
 
 
 async def _orphans(db: Connection, flow: str) -> list[tuple[int, str]]:

@@ -222,11 +222,10 @@ class Turns:
             else:
                 self._patience.passed()
                 self._tries = 0
-                batch.deliver(answer)
-                for one in batch.wishes:
-                    self._left = self._left or one.last
-                    if one.job is not None:
-                        self.running.pop(one.job, None)
+                # Before the claim is looked at, which may have brought one of them again.
+                for job in batch.deliver(answer):
+                    self.running.pop(job, None)
+                self._left = any(one.last for one in batch.wishes)
                 if messages := answer.get("messages"):
                     self._tell(messages)
                 if asked is not None and answer.get("claims") is not None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Kind = Literal["plain", "ending", "other"]
+
+
+def _nothing(answer: Any) -> Collection[int]:
+    return ()
 
 
 @dataclass(eq=False, slots=True)
@@ -21,7 +25,8 @@ class Wish:
         alone: whether it is known that it has to be done while nobody else changes anything.
         patient: whether it waits for as long as the store does, instead of being refused.
         run: the run whose job it ends.
-        job: the job whose attempt has ended when it is granted.
+        job: the job whose attempt it ends.
+        released: of the answer, the jobs that we do not run any more.
         last: whether nothing is wanted after it.
     """
 
@@ -33,6 +38,7 @@ class Wish:
     patient: bool = False
     run: int | None = None
     job: int | None = None
+    released: Callable[[Any], Collection[int]] = _nothing
     last: bool = False
 
 
@@ -71,16 +77,20 @@ class Batch:
         texts = [wish.said for wish in self.wishes if wish.kind == kind]
         return f"[{','.join(texts)}]" if texts else None
 
-    def deliver(self, answer: dict[str, Any]) -> None:
-        """Give each wish its answer."""
+    def deliver(self, answer: dict[str, Any]) -> list[int]:
+        """Give each wish its answer; return the jobs that we do not run any more."""
         of: dict[Kind, Sequence[Any]] = {
             "plain": answer["stored"],
             "ending": answer["ended"],
             "other": answer["answers"],
         }
         answers = {kind: iter(found) for kind, found in of.items()}
+        released: list[int] = []
         for one in self.wishes:
-            one.give(next(answers[one.kind]))
+            its_answer = next(answers[one.kind])
+            released += one.released(its_answer)
+            one.give(its_answer)
+        return released
 
 
 def answer_of(text: str) -> dict[str, Any]:
