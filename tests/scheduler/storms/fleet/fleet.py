@@ -297,13 +297,11 @@ class Fleet:
             moves: what the database saw of every job.
         """
         ledger = self.look()
-        records = {job.name: job for job in await self.scheduler.jobs(limit=10_000)}
         ends = {(line.name, line.attempt): line.tag for line in ledger.of("end")}
-        for name in self.wanted:
-            assert name in records, f"{name} is lost"
-            job = records[name]
-            full = await self.scheduler.job(job.id)
-            assert full is not None
+        for name, number in self.wanted.items():
+            full = await self.scheduler.job(number)
+            assert full is not None, f"{name} is lost"
+            assert full.name == name
             if full.status.value == "cancelled":
                 assert name in self.unwanted, f"{name} was cancelled, and nobody wanted that"
                 continue
