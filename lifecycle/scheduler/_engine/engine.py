@@ -181,10 +181,14 @@ class Engine:
             return
         for attempt in late:
             if attempt.claimed.id in given:
-                self.running.pop(attempt.claimed.id, None)
+                self._forget(attempt)
             else:  # it was cancelled meanwhile: it ends before it begins, and is recorded
                 self._begin(attempt)
         self.store.look_again()
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self.running.get(attempt.claimed.id) is attempt:  # else the next one of its job is here already
+            del self.running[attempt.claimed.id]
 
     async def raise_failure(self) -> None:
         """Wait until the store fails, and raise what it failed with.
@@ -267,10 +271,6 @@ class Engine:
             # Not in what the handler that has ended, or waits, made of its context.
             self._context.copy().run(self._fill_workers)
 
-    async def put_ahead(self, job_id: int, of: int) -> None:
-        """Make one waiting job more urgent than another job."""
-        await self.store.put_ahead(job_id, of)
-
     @property
     def ended(self) -> int:
         """How many attempts and jobs have ended, in any way."""
@@ -328,7 +328,7 @@ class Engine:
 
     def free_worker(self, attempt: Attempt) -> None:
         """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
-        self.running.pop(attempt.claimed.id, None)
+        self._forget(attempt)
         self._ahead.turned += 1
         if self.lending.ended(attempt):
             self._free_one()

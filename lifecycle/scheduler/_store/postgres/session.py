@@ -33,7 +33,7 @@ from .schema import bring_up_to_date
 from .thread import LoopThread
 from .traffic import Traffic
 from .turns import TURN, TURN_TIMEOUT, Owner, Standing, Turns
-from .wishes import Kind, Wish
+from .wishes import Kind, Released, Wish
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ class Session:
         patient: bool = False,
         run: int | None = None,
         job: int | None = None,
-        released: Callable[[Any], Collection[int]] = lambda answer: (),
+        released: Callable[[Any], Released] = lambda answer: (),
         last: bool = False,
     ) -> Awaitable[Any]:
         """Have a wish granted with the next turn; *now* is by our clock."""
@@ -191,7 +191,16 @@ class Session:
     def lost(self) -> list[Notice]:
         """Return and forget the notices of attempts that others have taken over."""
         lost, self._lost = self._lost, []
+        if lost:
+            self._attend()  # ask once more when these have been stopped
+        elif self.owner.replaced:
+            self._thread.call(self._go_on)
         return lost
+
+    def _go_on(self) -> None:
+        """Claim again: what others have taken over is stopped here, so that a job of it may be ours once more."""
+        self.owner.replaced = False
+        self._turns.look()
 
     def now(self) -> float:
         """Return the time by the clock of the database."""

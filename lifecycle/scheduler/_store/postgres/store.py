@@ -59,7 +59,7 @@ from .said import admission_said, ending_said, is_plain, job_said, limit_said, r
 from .schedules import due_after_pause, schedule_of, schedule_said, submitted_of
 from .session import Session, Settings
 from .upkeep import PostgresUpkeep
-from .wishes import Kind
+from .wishes import Kind, Released
 
 T = TypeVar("T")
 
@@ -198,18 +198,18 @@ class PostgresStore:
             self._session.look()
 
     async def give_back(self, jobs: Sequence[Claimed], now: float) -> Collection[int]:
-        attempts = [[claimed.id, claimed.attempt] for claimed in jobs]
+        attempts = [(claimed.id, claimed.attempt) for claimed in jobs]
         said = {"do": "give_back", "attempts": attempts}
-        given: list[int] = await self._wish("other", said, now, patient=True, released=lambda jobs: jobs)
+        given: list[int] = await self._wish("other", said, now, patient=True, released=partial(_given, dict(attempts)))
         return given
 
     async def finish(self, job_id: int, attempt: int, ending: Ending, now: float) -> Settled:
-        said = ending_said(job_id, attempt, ending)
-        return settled_of(await self._wish("ending", said, now, patient=True, job=job_id, released=lambda _: (job_id,)))
+        said, one = ending_said(job_id, attempt, ending), [(job_id, attempt)]
+        return settled_of(await self._wish("ending", said, now, patient=True, job=job_id, released=lambda _: one))
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:
         said = {**ending_said(job_id, attempt, ending), "do": "retry", "due": self._opened().by_its_clock(due)}
-        released = partial(_if_done, job_id)
+        released = partial(_if_done, (job_id, attempt))
         done: bool = await self._wish("other", said, patient=True, job=job_id, released=released)
         return done
 
@@ -254,16 +254,18 @@ class PostgresStore:
 
     async def notices(self) -> Sequence[Notice]:
         session = self._opened()
-        lost, owner = session.lost(), session.owner.known
-        if owner is None:
+        if lost := session.lost():
             return lost
+        owner = session.owner.known
+        if owner is None:
+            return []
         found = await self._read(lambda db: views.notices(db, owner), patient=True)
         if found:
             await self._wish("other", {"do": "forget_notices", "last": found[-1].id}, patient=True)
         stopped = [notice for notice in found if notice.status.final or notice.status is JobStatus.RUNNING]
         if len(stopped) < len(found):
             self.look_again()
-        return [*lost, *stopped]
+        return stopped
 
     async def jobs_of(self, run_id: int) -> Sequence[JobRecord]:
         return await self._read(lambda db: views.jobs_of(db, run_id), patient=True)
@@ -384,8 +386,12 @@ class PostgresStore:
         return refused(self._settings.address, error)
 
 
-def _if_done(job: int, done: bool) -> Collection[int]:
-    return (job,) if done else ()
+def _if_done(attempt: tuple[int, int], done: bool) -> Released:
+    return [attempt] if done else []
+
+
+def _given(attempts: Mapping[int, int], jobs: Collection[int]) -> Released:
+    return [(job, attempts[job]) for job in jobs]
 
 
 async def _orphans(db: Connection, flow: str) -> list[tuple[int, str]]:

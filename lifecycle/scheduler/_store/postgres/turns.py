@@ -199,7 +199,9 @@ class Turns:
 
     def _asked(self, busy: bool) -> dict[str, Any] | None:
         """Return what to ask for, None when it is not time."""
-        if self._standing is None or not (busy or self._look_soon or time.monotonic() >= self._look_at):
+        if self._standing is None or self._owner.replaced:
+            return None
+        if not (busy or self._look_soon or time.monotonic() >= self._look_at):
             return None
         self._look_soon = False
         room = max(0, self._standing.room())
@@ -223,8 +225,9 @@ class Turns:
                 self._patience.passed()
                 self._tries = 0
                 # Before the claim is looked at, which may have brought one of them again.
-                for job in batch.deliver(answer):
-                    self.running.pop(job, None)
+                for job, attempt in batch.deliver(answer):
+                    if job in self.running and self.running[job].attempt == attempt:
+                        del self.running[job]
                 self._left = any(one.last for one in batch.wishes)
                 if messages := answer.get("messages"):
                     self._tell(messages)
@@ -358,10 +361,12 @@ class Owner:
 
     Attributes:
         known: our number; None when we are not registered.
+        replaced: whether we have another number, and nobody has stopped yet what we ran under the old one.
     """
 
     def __init__(self, enter: Callable[[], Awaitable[int]], tell: Callable[[list[Claimed]], object]) -> None:
         self.known: int | None = None
+        self.replaced = False
         self._enter = enter
         self._tell = tell
 
@@ -373,7 +378,7 @@ class Owner:
 
     def lost(self, running: list[Claimed]) -> None:
         """Note that we are not registered any more; what we ran is not ours."""
-        self.known = None
+        self.known, self.replaced = None, True
         self._tell(running)
 
 

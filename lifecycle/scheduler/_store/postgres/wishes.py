@@ -9,8 +9,11 @@ from typing import Any, Final, Literal
 
 Kind = Literal["plain", "ending", "other"]
 
+Released = Collection[tuple[int, int]]
+"""Jobs, each with the attempt that we do not make any more; another one of the same job may be ours."""
 
-def _nothing(answer: Any) -> Collection[int]:
+
+def _nothing(answer: Any) -> Released:
     return ()
 
 
@@ -26,7 +29,7 @@ class Wish:
         patient: whether it waits for as long as the store does, instead of being refused.
         run: the run whose job it ends.
         job: the job whose attempt it ends.
-        released: of the answer, the jobs that we do not run any more.
+        released: of the answer, the jobs, with their attempts, that we do not run any more.
         last: whether nothing is wanted after it.
     """
 
@@ -38,7 +41,7 @@ class Wish:
     patient: bool = False
     run: int | None = None
     job: int | None = None
-    released: Callable[[Any], Collection[int]] = _nothing
+    released: Callable[[Any], Released] = _nothing
     last: bool = False
 
 
@@ -77,15 +80,15 @@ class Batch:
         texts = [wish.said for wish in self.wishes if wish.kind == kind]
         return f"[{','.join(texts)}]" if texts else None
 
-    def deliver(self, answer: dict[str, Any]) -> list[int]:
-        """Give each wish its answer; return the jobs that we do not run any more."""
+    def deliver(self, answer: dict[str, Any]) -> list[tuple[int, int]]:
+        """Give each wish its answer; return the attempts that we do not make any more."""
         of: dict[Kind, Sequence[Any]] = {
             "plain": answer["stored"],
             "ending": answer["ended"],
             "other": answer["answers"],
         }
         answers = {kind: iter(found) for kind, found in of.items()}
-        released: list[int] = []
+        released: list[tuple[int, int]] = []
         for one in self.wishes:
             its_answer = next(answers[one.kind])
             released += one.released(its_answer)
