@@ -15,7 +15,7 @@ import pytest
 from lifecycle.scheduler import JobStatus, Scheduler
 from lifecycle.scheduler._store.postgres.session import Session
 from lifecycle.scheduler._store.postgres.store import PostgresStore
-from lifecycle.scheduler._store.records import NewJob
+from lifecycle.scheduler._store.records import Ending, NewJob
 
 from ...postgres import ask
 from .tools import begun, named
@@ -171,3 +171,55 @@ BURY = """
         PERFORM have_gate_alone();
         IF bury((SELECT id FROM owners WHERE name = 'judge'), clock()) <> 1 THEN RAISE 'nobody was buried'; END IF;
     END $$"""
+
+
+def test_an_attempt_that_was_lost_is_not_confused_with_the_next_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped before anything is claimed, and its end makes nobody forget that the next one is ours as well."""
+    send = Session._send_turn
+    losing = False
+
+    async def lose_one(session: Session, arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
+        nonlocal losing
+        text = await send(session, arguments, sent)
+        if losing:
+            losing = False
+            raise ConnectionResetError("the answer is lost")
+        return text
+
+    monkeypatch.setattr(Session, "_send_turn", lose_one)
+    over = Ending(JobStatus.CANCELLED)
+
+    async def main() -> None:
+        nonlocal losing
+        store = PostgresStore(database, lease=60.0)
+        await store.open()
+        try:
+            first = await store.add_job(NewJob("first", "call", payload={"handler": "pg.named"}))
+            assert [job.attempt for job in await store.take(lambda: 1, lambda: ["pg.named"])] == [1]
+            ask(
+                database,
+                "UPDATE lifecycle.owners SET seen = 0",
+                "INSERT INTO lifecycle.owners (name, host, pid, started, seen, contact, lease) "
+                "VALUES ('judge', '', 1, 0, lifecycle.clock(), 0, 60)",
+                BURY,
+                "UPDATE lifecycle.jobs SET state = 'pending'",
+            )
+            again = asyncio.create_task(store.take(lambda: 1, lambda: ["pg.named"]))
+            assert not (await store.finish(first, 1, over, time.time())).accepted
+            await asyncio.sleep(0.1)
+            assert not again.done(), "it was claimed before the lost attempt was stopped"
+            assert [(notice.job_id, notice.attempt) for notice in await store.notices()] == [(first, 1)]
+            assert await store.notices() == []
+            assert [(job.id, job.attempt) for job in await again] == [(first, 2)]
+            assert not (await store.finish(first, 1, over, time.time())).accepted
+            losing = True
+            other = asyncio.create_task(store.take(lambda: 1, lambda: ["pg.named"]))
+            number = await store.add_job(NewJob("other", "call", payload={"handler": "pg.named"}))
+            assert [job.id for job in await other] == [number]
+        finally:
+            await store.aclose()
+            ask(database, "DELETE FROM lifecycle.owners")
+
+    asyncio.run(main())
