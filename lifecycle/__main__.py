@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line, or say what to install for it."""
-    if sys.argv[1:2] == ["serve"]:
+    if sys.argv[1:2] in (["serve"], ["worker"]):
         _ignore_service_signals()
     try:
         from .cli import main as command_line

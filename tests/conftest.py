@@ -4,10 +4,13 @@ A test may also carry ``pytest.mark.slow`` itself; what stands here was measured
 """
 
 import gc
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
+
+from .postgres import Postgres, own, shared
 
 # No example has failed because the machine was busy with something else.
 settings.register_profile("whatever the machine does", settings(deadline=None))
@@ -20,6 +23,7 @@ SLOW = (
     "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/reference/flows.md",
     "tests/scheduler/flows/test_validation.py::test_a_long_chain",
     "tests/scheduler/flows/test_validation.py::test_no_document",
+    "tests/scheduler/postgres/",
     "tests/cli/test_cli.py::test_a_database_that_stays_locked",
     "tests/cli/test_cli.py::test_a_disk_that_fills_up",
     "tests/cli/test_cli.py::test_a_file_that_may_not_grow",
@@ -70,3 +74,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_strangers() -> None:
     """Let go what other tests have left in reference cycles, such as owners never opened: a snapshot sees it."""
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The PostgreSQL server of this test run, which all its workers share; nothing on it outlives a crash."""
+    ours = tmp_path_factory.getbasetemp()
+    server = shared(ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The address of a new PostgreSQL database that has our schema, and that nobody else uses."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for this test alone, with every commit on disk: it may be stopped, paused and started."""
+    server = own()
+    yield server
+    server.close()

@@ -1,4 +1,4 @@
-"""The command line: ``lifecycle run``, ``serve``, ``validate``, ``jobs``, ``runs``, ``schedules`` and others."""
+"""The command line: ``lifecycle run``, ``serve``, ``worker``, ``jobs``, ``runs``, ``schedules`` and others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from ._schedules import schedules
 from ._serve import serve
 from ._store import store
 from ._validate import validate
+from ._worker import worker
 
 cli.add_command(run)
 cli.add_command(serve)
+cli.add_command(worker)
 cli.add_command(validate)
 cli.add_command(flow)
 cli.add_command(jobs)

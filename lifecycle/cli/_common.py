@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -18,13 +17,9 @@ from lifecycle import LifecycleError
 from ..scheduler import FlowError, RunConflict, StoreError
 from ..scheduler._ground.checks import LONGEST
 from ..scheduler._ground.text import quote
-from ..scheduler._store.sqlite.outside import StoreFile
 from .show._display import Display
-from .show._lines import complain
-from .show._plain import PlainDisplay
 
 T = TypeVar("T")
-N = TypeVar("N", int, str)
 
 BAD_INPUT: Final = 2
 """The exit code for bad input and for an environment in which nothing can be done."""
@@ -98,7 +93,6 @@ def instant(text: str) -> float:
 
 existing_file = click.Path(path_type=Path)
 
-database = click.option("--db", type=existing_file, required=True, help="The SQLite file.")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 # Both may be paths, in whatever encoding: these are not looked at as texts.
 param_option = click.option(
@@ -145,25 +139,3 @@ def checked(make: Callable[[], T]) -> T:
         return make()
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-
-
-def store_file(db: Path) -> StoreFile:
-    """Return the store in the file *db*; end with exit code 2 if there is no such file."""
-    if not db.exists():
-        complain(f"{db}: there is no such file; `lifecycle run FLOW --db {db}` or `lifecycle serve --db {db}` makes it")
-        raise SystemExit(BAD_INPUT)
-    return StoreFile(db)
-
-
-def check_there(db: Path, names: Iterable[N], look: Callable[[N], object], what: str, command: str) -> None:
-    """End with exit code 2 if one of several things is not there, before anything has been done to the others."""
-    display = PlainDisplay()
-    for name in names:
-        if refusing(display, partial(look, name)) is None:
-            unknown(db, f"{what} {name!r}", command)
-
-
-def unknown(db: Path, what: str, command: str) -> NoReturn:
-    """End with exit code 2: there is nothing of that name or number."""
-    complain(f"{db}: there is no {what}; `lifecycle {command} list --db {db}` shows what there is")
-    raise SystemExit(BAD_INPUT)

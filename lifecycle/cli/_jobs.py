@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..scheduler import JobStatus
 from ..scheduler._store.filters import job_filter
-from ..scheduler._store.sqlite.outside import StoreFile
+from ..scheduler._store.outside import OutsideStore
 from ._careful import Group
-from ._common import as_json_option, check_there, checked, database, instant, refusing, store_file, unknown
+from ._common import as_json_option, checked, instant, refusing
+from ._database import Database, check_there, database, store_at, unknown
 from ._log import log
 from ._retry import retry_jobs
 from ._runs import cancel_run
@@ -47,10 +47,10 @@ def jobs() -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="How many of the newest."
 )
-def list_jobs(db: Path, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
+def list_jobs(db: Database, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
     """List jobs, the newest last."""
     which = checked(lambda: job_filter(status=[JobStatus(status) for status in statuses], **wanted))
-    records = refusing(PlainDisplay(), lambda: store_file(db).jobs(which))
+    records = refusing(PlainDisplay(), lambda: store_at(db).jobs(which))
     print_jobs(records, as_json=as_json)
 
 
@@ -58,9 +58,9 @@ def list_jobs(db: Path, as_json: bool, statuses: tuple[str, ...], **wanted: Any)
 @click.argument("job")
 @database
 @as_json_option
-def show(job: str, db: Path, as_json: bool) -> None:
+def show(job: str, db: Database, as_json: bool) -> None:
     """Show everything of JOB: a number, or a name (then the newest)."""
-    record = refusing(PlainDisplay(), lambda: store_file(db).show(job))
+    record = refusing(PlainDisplay(), lambda: store_at(db).show(job))
     if record is None:
         unknown(db, f"job {job!r}", "jobs")
     print_job(record, as_json=as_json)
@@ -74,7 +74,7 @@ def show(job: str, db: Path, as_json: bool) -> None:
 @as_json_option
 @click.pass_context
 def cancel(
-    context: click.Context, job: tuple[str, ...], run_id: int | None, reason: str, db: Path, as_json: bool
+    context: click.Context, job: tuple[str, ...], run_id: int | None, reason: str, db: Database, as_json: bool
 ) -> None:
     """Cancel each JOB: a number, or a name (then the newest that has not ended).
 
@@ -82,17 +82,17 @@ def cancel(
     """
     if not job and run_id is None:
         raise click.UsageError("name a JOB or give --run")
-    file = store_file(db)
-    check_there(db, job, file.show, "job", "jobs")
-    check_there(db, () if run_id is None else (run_id,), file.run, "run", "runs")
-    codes = [_cancel_one(file, db, one, reason, as_json) for one in job]
+    store = store_at(db)
+    check_there(db, job, store.show, "job", "jobs")
+    check_there(db, () if run_id is None else (run_id,), store.run, "run", "runs")
+    codes = [_cancel_one(store, db, one, reason, as_json) for one in job]
     if run_id is not None:
-        codes.append(cancel_run(file, db, run_id, reason, as_json))
+        codes.append(cancel_run(store, db, run_id, reason, as_json))
     context.exit(max(codes))
 
 
-def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool) -> int:
-    found = refusing(PlainDisplay(), lambda: file.cancel(job, reason))
+def _cancel_one(store: OutsideStore, db: Database, job: str, reason: str, as_json: bool) -> int:
+    found = refusing(PlainDisplay(), lambda: store.cancel(job, reason))
     if found is None:
         unknown(db, f"job {job!r}", "jobs")
     number, cancelling = found
@@ -115,15 +115,15 @@ def _cancel_one(file: StoreFile, db: Path, job: str, reason: str, as_json: bool)
 @database
 @as_json_option
 @click.pass_context
-def set_(context: click.Context, job: tuple[str, ...], priority: int, db: Path, as_json: bool) -> None:
+def set_(context: click.Context, job: tuple[str, ...], priority: int, db: Database, as_json: bool) -> None:
     """Change each JOB that waits: a number, or a name (then the newest that has not ended).
 
     Exit code 0 if every one waited, 1 if one does not wait any more, 2 if there is no such job.
     """
-    file, codes = store_file(db), []
-    check_there(db, job, file.show, "job", "jobs")
+    store, codes = store_at(db), []
+    check_there(db, job, store.show, "job", "jobs")
     for one in job:
-        found = refusing(PlainDisplay(), lambda one=one: file.set_priority(one, priority))  # type: ignore[misc]
+        found = refusing(PlainDisplay(), lambda one=one: store.set_priority(one, priority))  # type: ignore[misc]
         if found is None:
             unknown(db, f"job {one!r}", "jobs")
         number, waits = found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from lifecycle import Rate
@@ -11,7 +9,8 @@ from lifecycle import Rate
 from ..scheduler._engine.limits import limit_key, new_limit
 from ..scheduler._store.limits import LimitKey
 from ._careful import Group
-from ._common import as_json_option, checked, database, refusing, seconds, store_file
+from ._common import as_json_option, checked, refusing, seconds
+from ._database import Database, database, store_at
 from .show._limits import print_limits
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
@@ -28,9 +27,9 @@ def limits() -> None:
 @limits.command("list")
 @database
 @as_json_option
-def list_limits(db: Path, as_json: bool) -> None:
+def list_limits(db: Database, as_json: bool) -> None:
     """List all limits and pauses, and the queues that have jobs."""
-    print_limits(refusing(PlainDisplay(), store_file(db).limits), as_json=as_json)
+    print_limits(refusing(PlainDisplay(), store_at(db).limits), as_json=as_json)
 
 
 @limits.command("set")
@@ -51,7 +50,7 @@ def set_limit(
     per: float | None,
     burst: int | None,
     weight: float,
-    db: Path,
+    db: Database,
     as_json: bool,
 ) -> None:
     """Set the limit of a queue, of a handler, or of everything, in place of what it was. A pause stays.
@@ -63,7 +62,7 @@ def set_limit(
         raise click.UsageError("--per and --burst are of a --rate, and there is none")
     bound = None if rate is None else checked(lambda: Rate(rate, per=1.0 if per is None else per, burst=burst or 1))
     new = checked(lambda: new_limit(key, limit, bound, weight))
-    refusing(PlainDisplay(), lambda: store_file(db).put_limit(new))
+    refusing(PlainDisplay(), lambda: store_at(db).put_limit(new))
     _tell(key, "unlimited" if new.neutral else "set", as_json)
 
 
@@ -72,7 +71,7 @@ def set_limit(
 @_handler
 @database
 @as_json_option
-def pause(queue: str | None, handler: str | None, db: Path, as_json: bool) -> None:
+def pause(queue: str | None, handler: str | None, db: Database, as_json: bool) -> None:
     """Let no more jobs of a queue, of a handler, or at all, begin; what runs goes on."""
     _pause(_key(queue, handler), db, as_json, paused=True)
 
@@ -82,13 +81,13 @@ def pause(queue: str | None, handler: str | None, db: Path, as_json: bool) -> No
 @_handler
 @database
 @as_json_option
-def resume(queue: str | None, handler: str | None, db: Path, as_json: bool) -> None:
+def resume(queue: str | None, handler: str | None, db: Database, as_json: bool) -> None:
     """End a pause. Of everything: a queue that was paused by itself still is."""
     _pause(_key(queue, handler), db, as_json, paused=False)
 
 
-def _pause(key: LimitKey, db: Path, as_json: bool, *, paused: bool) -> None:
-    changed = refusing(PlainDisplay(), lambda: store_file(db).pause(key, paused=paused))
+def _pause(key: LimitKey, db: Database, as_json: bool, *, paused: bool) -> None:
+    changed = refusing(PlainDisplay(), lambda: store_at(db).pause(key, paused=paused))
     effect = "paused" if paused else "resumed"
     _tell(key, effect if changed else f"was {effect}" if paused else "was not paused", as_json)
 

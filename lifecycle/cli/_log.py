@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Final
 
 import click
@@ -11,9 +10,10 @@ import click
 from ..scheduler import JobRecord
 from ..scheduler._ground.limits import LOG_LINES
 from ..scheduler._ground.text import plural
-from ..scheduler._store.sqlite.outside import StoreFile
+from ..scheduler._store.outside import OutsideStore
 from ._careful import Command
-from ._common import database, refusing, store_file, unknown
+from ._common import refusing
+from ._database import Database, database, store_at, unknown
 from .show._lines import complain, say
 from .show._plain import PlainDisplay
 
@@ -25,10 +25,10 @@ INTERVAL: Final = 0.5
 @click.argument("job")
 @click.option("-f", "--follow", is_flag=True, help="Print what is logged from now on as well, until the job has ended.")
 @database
-def log(job: str, follow: bool, db: Path) -> None:
+def log(job: str, follow: bool, db: Database) -> None:
     """Print the last lines of the log of JOB: a number, or a name (then the newest). One that runs is a second late."""
-    file = store_file(db)
-    record = _record(file, db, job)
+    store = store_at(db)
+    record = _record(store, db, job)
     if record.log:
         say(record.log)
     if not follow:
@@ -36,7 +36,7 @@ def log(job: str, follow: bool, db: Path) -> None:
     seen = Seen(record)
     while not record.status.final:
         time.sleep(INTERVAL)
-        record = _record(file, db, str(record.id))
+        record = _record(store, db, str(record.id))
         lost, lines = seen.new_of(record)
         if lost:
             complain(f"{plural(lost, 'line')} not kept")
@@ -63,8 +63,8 @@ class Seen:
         return (new - kept, (record.log or "").split("\n")[-kept:]) if new > 0 else (0, [])
 
 
-def _record(file: StoreFile, db: Path, job: str) -> JobRecord:
-    record = refusing(PlainDisplay(), lambda: file.show(job))
+def _record(store: OutsideStore, db: Database, job: str) -> JobRecord:
+    record = refusing(PlainDisplay(), lambda: store.show(job))
     if record is None:
         unknown(db, f"job {job!r}", "jobs")
     return record

@@ -26,10 +26,10 @@ class Reload:
     Args:
         files: the flows as they were read last.
         scheduler: runs them.
-        control: lets clients run them.
+        control: lets clients run them; None where there are none.
     """
 
-    def __init__(self, files: FlowFiles, scheduler: Scheduler, control: ControlServer) -> None:
+    def __init__(self, files: FlowFiles, scheduler: Scheduler, control: ControlServer | None) -> None:
         self._files = files
         self._scheduler = scheduler
         self._control = control
@@ -51,8 +51,10 @@ class Reload:
             logger.error("flow not read again", exc_info=error, extra={"owner": self._scheduler.name})
         else:
             self._files = files
-            self._control.flows = {flow.name: flow for flow in files.served}
-            extra = {"owner": self._scheduler.name, "flows": sorted(self._control.flows)}
+            served = {flow.name: flow for flow in files.served}
+            if self._control is not None:
+                self._control.flows = served
+            extra = {"owner": self._scheduler.name, "flows": sorted(served)}
             logger.info("flows read again", extra=extra)
 
     def _refused(self, problems: Iterable[str]) -> None:

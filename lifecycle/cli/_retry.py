@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from pathlib import Path
 from typing import Final
 
 import click
 
 from ..scheduler._ground.text import plural
-from ..scheduler._store.sqlite.outside import StoreFile
+from ..scheduler._store.outside import OutsideStore
 from ._careful import Command
-from ._common import RUN_NUMBER, as_json_option, check_there, database, refusing, store_file, unknown
+from ._common import RUN_NUMBER, as_json_option, refusing
+from ._database import Database, check_there, database, store_at, unknown
 from .show._lines import say, say_json
 from .show._plain import PlainDisplay
 
@@ -29,21 +29,21 @@ INTERVAL: Final = 0.1
 @database
 @as_json_option
 @click.pass_context
-def retry_jobs(context: click.Context, job: tuple[str, ...], force: bool, db: Path, as_json: bool) -> None:
+def retry_jobs(context: click.Context, job: tuple[str, ...], force: bool, db: Database, as_json: bool) -> None:
     """Let each JOB wait again that has ended and did not succeed: a number, or a name (then the newest).
 
     With it waits what was skipped because of it. A scheduler that knows the handler, or serves the flow, runs it.
 
     Exit code 0 if every one waits again, 1 if one does not, 2 if there is no such job.
     """
-    file = store_file(db)
-    check_there(db, job, file.show, "job", "jobs")
-    retried = refusing(PlainDisplay(), lambda: file.retry(job, force=force))
+    store = store_at(db)
+    check_there(db, job, store.show, "job", "jobs")
+    retried = refusing(PlainDisplay(), lambda: store.retry(job, force=force))
     for one in retried:
         if one.number is None:
             unknown(db, f"job {one.job!r}", "jobs")
     waiting = [one.number for one in retried if one.number is not None and one.refused is None]
-    left = left_waiting(file, waiting)
+    left = left_waiting(store, waiting)
     for one in retried:
         assert one.number is not None
         effect = "refused" if one.refused else "waits" if one.number in left else "taken"
@@ -55,7 +55,7 @@ def retry_jobs(context: click.Context, job: tuple[str, ...], force: bool, db: Pa
     context.exit(1 if len(waiting) < len(retried) else 0)
 
 
-def _retry_runs(context: click.Context, run: tuple[int, ...], db: Path, as_json: bool) -> None:
+def _retry_runs(context: click.Context, run: tuple[int, ...], db: Database, as_json: bool) -> None:
     """Let everything of each RUN wait again that did not succeed; what has succeeded is kept.
 
     A scheduler that serves that version of the flow goes on with it; so does `lifecycle run` with the same file and
@@ -63,17 +63,17 @@ def _retry_runs(context: click.Context, run: tuple[int, ...], db: Path, as_json:
 
     Exit code 0 if something of every one waits again or is taken up, 1 if not, 2 if there is no such run.
     """
-    file = store_file(db)
-    check_there(db, run, file.run, "run", "runs")
+    store = store_at(db)
+    check_there(db, run, store.run, "run", "runs")
     codes = []
     for number in run:
-        revived = refusing(PlainDisplay(), lambda number=number: file.retry_run(number))  # type: ignore[misc]
+        revived = refusing(PlainDisplay(), lambda number=number: store.retry_run(number))  # type: ignore[misc]
         if revived is None:
             unknown(db, f"run {number}", "runs")
         jobs = len(revived.jobs) + revived.skipped
         refused = next(iter(revived.refused.values()), None)
-        unfinished = file.unfinished_jobs(number)
-        left = next(iter(left_waiting(file, unfinished[:1]).values()), None)
+        unfinished = store.unfinished_jobs(number)
+        left = next(iter(left_waiting(store, unfinished[:1]).values()), None)
         codes.append(0 if unfinished and not refused else 1)
         if as_json:
             reason = refused or left
@@ -93,11 +93,11 @@ def runs_command(name: str) -> click.Command:
     return click.command(name, cls=Command)(run(database(as_json_option(click.pass_context(_retry_runs)))))
 
 
-def left_waiting(file: StoreFile, numbers: Collection[int]) -> dict[int, str]:
+def left_waiting(store: OutsideStore, numbers: Collection[int]) -> dict[int, str]:
     """Wait a moment for schedulers to take these jobs; return what those wait for that none has taken."""
     deadline = time.monotonic() + PATIENCE
-    while left := refusing(PlainDisplay(), lambda: file.untaken(numbers)):
-        if time.monotonic() > deadline or not file.alive():
+    while left := refusing(PlainDisplay(), lambda: store.untaken(numbers)):
+        if time.monotonic() > deadline or not store.alive():
             return left
         time.sleep(INTERVAL)
     return {}

@@ -27,6 +27,7 @@ from ._common import (
     param_option,
     refusing,
 )
+from ._database import Database, file_of, for_scheduler, optional_database
 from ._owned import still_owned
 from ._params import values_from_texts
 from ._settings import SchedulerSettings, scheduler_options
@@ -41,7 +42,7 @@ from .show._plain import PlainDisplay
 
 @click.command(cls=Command)
 @click.argument("flow", type=existing_file)
-@click.option("--db", type=existing_file, help="Keep the jobs in this SQLite file; a run that was killed is resumed.")
+@optional_database("a run that was killed is resumed.")
 @scheduler_options
 @param_option
 @handlers_option
@@ -52,7 +53,7 @@ from .show._plain import PlainDisplay
 def run(
     context: click.Context,
     flow: Path,
-    db: Path | None,
+    db: Database | None,
     params: tuple[str, ...],
     handlers: str | None,
     settings: SchedulerSettings,
@@ -73,7 +74,7 @@ def run(
         show_plan(loaded, refusing(display, lambda: loaded.bind(values)), json_to)
         return
     scheduler = Scheduler(
-        db,
+        for_scheduler(db),
         name=loaded.name,
         on_event=display.event,
         adopt=False,
@@ -82,7 +83,7 @@ def run(
     running = _Running(scheduler, loaded, values, fresh, display)
     code, problems = running.to_its_end(settings["drain_timeout"])
     display.problems(problems)
-    owned = still_owned(threads, db)
+    owned = still_owned(threads, file_of(db))
     display.owned(owned)
     context.exit(code or (1 if owned else 0))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -10,10 +9,11 @@ import click
 from ..scheduler import JobStatus
 from ..scheduler._ground.text import plural
 from ..scheduler._store.filters import JobFilter
+from ..scheduler._store.outside import OutsideStore
 from ..scheduler._store.run_records import RUN_STATES, run_filter
-from ..scheduler._store.sqlite.outside import StoreFile
 from ._careful import Group
-from ._common import RUN_NUMBER, as_json_option, check_there, checked, database, instant, refusing, store_file, unknown
+from ._common import RUN_NUMBER, as_json_option, checked, instant, refusing
+from ._database import Database, check_there, database, store_at, unknown
 from ._retry import runs_command
 from ._wait import wait_for_runs
 from .show._lines import say, say_json
@@ -44,23 +44,23 @@ def runs() -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many of the newest."
 )
-def list_runs(db: Path, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
+def list_runs(db: Database, as_json: bool, statuses: tuple[str, ...], **wanted: Any) -> None:
     """List runs, the newest last."""
     which = checked(lambda: run_filter(status=[JobStatus(status) for status in statuses], **wanted))
-    print_runs(refusing(PlainDisplay(), lambda: store_file(db).runs(which)), as_json=as_json)
+    print_runs(refusing(PlainDisplay(), lambda: store_at(db).runs(which)), as_json=as_json)
 
 
 @runs.command()
 @click.argument("run", type=RUN_NUMBER)
 @database
 @as_json_option
-def show(run: int, db: Path, as_json: bool) -> None:
+def show(run: int, db: Database, as_json: bool) -> None:
     """Show everything of RUN, a number, and its jobs."""
-    file = store_file(db)
-    record = refusing(PlainDisplay(), lambda: file.run(run))
+    store = store_at(db)
+    record = refusing(PlainDisplay(), lambda: store.run(run))
     if record is None:
         unknown(db, f"run {run}", "runs")
-    jobs = refusing(PlainDisplay(), lambda: file.jobs(JobFilter(run=run, limit=1_000_000)))
+    jobs = refusing(PlainDisplay(), lambda: store.jobs(JobFilter(run=run, limit=1_000_000)))
     print_run(record, jobs, as_json=as_json)
 
 
@@ -70,19 +70,19 @@ def show(run: int, db: Path, as_json: bool) -> None:
 @database
 @as_json_option
 @click.pass_context
-def cancel(context: click.Context, run: tuple[int, ...], reason: str, db: Path, as_json: bool) -> None:
+def cancel(context: click.Context, run: tuple[int, ...], reason: str, db: Database, as_json: bool) -> None:
     """Cancel all jobs of each RUN that have not ended.
 
     Exit code 0 if there were some in every one, 1 if one had ended already, 2 if there is no such run.
     """
-    file = store_file(db)
-    check_there(db, run, file.run, "run", "runs")
-    context.exit(max([cancel_run(file, db, number, reason, as_json) for number in run]))
+    store = store_at(db)
+    check_there(db, run, store.run, "run", "runs")
+    context.exit(max([cancel_run(store, db, number, reason, as_json) for number in run]))
 
 
-def cancel_run(file: StoreFile, db: Path, run: int, reason: str, as_json: bool) -> int:
+def cancel_run(store: OutsideStore, db: Database, run: int, reason: str, as_json: bool) -> int:
     """Cancel a run, print what came of it, and return the exit code."""
-    found = refusing(PlainDisplay(), lambda: file.cancel_run(run, reason))
+    found = refusing(PlainDisplay(), lambda: store.cancel_run(run, reason))
     if found is None:
         unknown(db, f"run {run}", "runs")
     cancelled, stopping = found

@@ -1,4 +1,4 @@
-"""Service: what ``lifecycle serve`` runs: a scheduler with a control server and a page, until it is stopped."""
+"""Service: what ``lifecycle serve`` and ``worker`` run: a scheduler, with a control server and a page or not."""
 
 from __future__ import annotations
 
@@ -38,14 +38,13 @@ class Service:
 
     Attributes:
         files: the flows that clients may run, and that run by themselves when they have a schedule.
-        host, port: where the control server listens.
-        web: host and port of the page, None for none.
+        control: host and port of the control server, None for none.
         password: what clients have to give.
+        web: host and port of the page, None for none.
     """
 
     files: FlowFiles
-    host: str
-    port: int
+    control: tuple[str, int] | None = None
     password: str | None = field(default=None, repr=False)
     web: tuple[str, int] | None = None
 
@@ -54,7 +53,7 @@ class Service:
         cls,
         flows: Sequence[Path],
         handlers: str | None,
-        address: str,
+        address: str | None,
         password_file: Path | None,
         web: str | None = None,
     ) -> Service:
@@ -69,13 +68,13 @@ class Service:
         files, wrong = FlowFiles(flows, handlers).read()
         problems += wrong
         password = _read_password(password_file, problems)
-        host, port = _read_address("--control", address, password, problems)
+        control = None if address is None else _read_address("--control", address, password, problems)
         page = None if web is None else _read_address("--web", web, password, problems)
         if page is not None:
             _check_extra(problems)
         if problems:
             raise FlowError(problems)
-        return cls(files, host, port, password, page)
+        return cls(files, control, password, page)
 
     async def run(
         self, scheduler: Scheduler, on_event: Callable[[Event], object], signals: ServiceSignals | None = None
@@ -89,27 +88,49 @@ class Service:
             StoreError: the store cannot be opened, or not be used any more.
             FlowError: an address cannot be listened on.
         """
-        flows = self.files.served
-        control = ControlServer(scheduler, host=self.host, port=self.port, password=self.password, flows=flows)
+        control = self._control_of(scheduler)
         async with scheduler, Scope("signals") as scope:
-            await put_schedules(scheduler, flows)
+            await put_schedules(scheduler, self.files.served)
             if signals is not None:
                 scope.start_soon(signals.on_hang_up, Reload(self.files, scheduler, control), name="reload")
             await self._serve(scheduler, control, on_event)
 
-    async def _serve(self, scheduler: Scheduler, control: ControlServer, on_event: Callable[[Event], object]) -> None:
-        async with _at(f"--control {self.host}:{self.port}", control):
+    def _control_of(self, scheduler: Scheduler) -> ControlServer | None:
+        if self.control is None:
+            return None
+        host, port = self.control
+        return ControlServer(scheduler, host=host, port=port, password=self.password, flows=self.files.served)
+
+    async def _serve(
+        self, scheduler: Scheduler, control: ControlServer | None, on_event: Callable[[Event], object]
+    ) -> None:
+        async with self._clients(control, on_event):
             # What has been loaded stays: with it in every full collection, a PING took 350 ms at worst while a thousand
             # clients came and went, without it 13 (benchmarks/serve.py).
             gc.collect()
             gc.freeze()
-            on_event(Event("listening", data={"host": self.host, "port": control.port}))
             async with self._page(scheduler, on_event):
                 try:
                     await anyio.sleep_forever()
                 finally:
                     # Not only when its block is left: clients can look and cancel until the last job is out.
                     await scheduler.aclose()
+
+    @asynccontextmanager
+    async def _clients(self, control: ControlServer | None, on_event: Callable[[Event], object]) -> AsyncIterator[None]:
+        """Serve clients for the block, or say what is worked on where there are none."""
+        if self.control is None or control is None:
+            known = {
+                "handlers": sorted(registered_handlers()),
+                "flows": sorted(flow.name for flow in self.files.served),
+            }
+            on_event(Event("working", data=known))
+            yield
+            return
+        host, port = self.control
+        async with _at(f"--control {host}:{port}", control):
+            on_event(Event("listening", data={"host": host, "port": control.port}))
+            yield
 
     @asynccontextmanager
     async def _page(self, scheduler: Scheduler, on_event: Callable[[Event], object]) -> AsyncIterator[None]:

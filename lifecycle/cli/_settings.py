@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict
 import click
 
 from ..scheduler._store.crashes import MAX_CRASHES
+from ..scheduler._store.lease import LEASE
 from ._common import seconds
 
 
@@ -22,6 +23,7 @@ class SchedulerSettings(TypedDict):
     keep_jobs: int
     store_patience: float
     max_crashes: int
+    lease: float
 
 
 def scheduler_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -88,5 +90,13 @@ _OPTIONS: Final = (
         show_default=True,
         metavar="N",
         help="How often the process may die while a job runs, before that job has failed.",
+    ),
+    click.option(
+        "--lease",
+        type=seconds,
+        default=f"{LEASE:g}s",
+        show_default=True,
+        metavar="DURATION",
+        help="With a PostgreSQL database: time without a sign of life after which others run what this one ran.",
     ),
 )

@@ -12,10 +12,13 @@ from typing import Any
 import click
 
 from ..scheduler._ground.text import plural
+from ..scheduler._store.choice import open_upkeep
 from ..scheduler._store.sqlite.place import belongs_to
-from ..scheduler._store.sqlite.upkeep import SqliteUpkeep
+from ..scheduler._store.upkeep import OutsideUpkeep
 from ._careful import Group
-from ._common import BAD_INPUT, as_json_option, database, refusing, seconds, store_file
+from ._common import BAD_INPUT, as_json_option, refusing, seconds
+from ._copy import copy
+from ._database import Database, check_file, database, file_of
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 from .show._store import print_facts, size
@@ -29,9 +32,9 @@ def store() -> None:
 @store.command()
 @database
 @as_json_option
-def show(db: Path, as_json: bool) -> None:
+def show(db: Database, as_json: bool) -> None:
     """Show how large it is, how many jobs it has in which state, and which schedulers work on it."""
-    facts = _of(db, SqliteUpkeep.facts)
+    facts = _of(db, lambda upkeep: upkeep.facts())
     print_facts(facts, as_json=as_json)
 
 
@@ -39,9 +42,9 @@ def show(db: Path, as_json: bool) -> None:
 @database
 @as_json_option
 @click.pass_context
-def check(context: click.Context, db: Path, as_json: bool) -> None:
-    """Look for damage, in the file and in what its rows say of each other. Exit code 1 if there is any."""
-    problems = _of(db, SqliteUpkeep.check)
+def check(context: click.Context, db: Database, as_json: bool) -> None:
+    """Look for damage, in an SQLite file and in what the rows say of each other. Exit code 1 if there is any."""
+    problems = _of(db, lambda upkeep: upkeep.check())
     if as_json:
         say_json({"store": str(db), "sound": not problems, "problems": problems})
     else:
@@ -65,7 +68,7 @@ def check(context: click.Context, db: Path, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Delete nothing, and say how many jobs that would be.")
 @as_json_option
 def purge(
-    db: Path,
+    db: Database,
     older_than: float | None,
     keep: int | None,
     name: str | None,
@@ -94,9 +97,9 @@ def purge(
 @store.command()
 @database
 @as_json_option
-def vacuum(db: Path, as_json: bool) -> None:
-    """Rewrite the file without what is free in it. Schedulers that work on it wait meanwhile."""
-    before, after = _of(db, SqliteUpkeep.vacuum)
+def vacuum(db: Database, as_json: bool) -> None:
+    """Give back what is free. Schedulers that work on a file wait meanwhile; those on a server go on."""
+    before, after = _of(db, lambda upkeep: upkeep.vacuum())
     if as_json:
         say_json({"store": str(db), "before": before, "after": after})
     else:
@@ -108,12 +111,15 @@ def vacuum(db: Path, as_json: bool) -> None:
 @database
 @click.option("--overwrite", is_flag=True, help="Replace TARGET when it is there.")
 @as_json_option
-def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
-    """Copy the database, as it is at one moment, into the file TARGET, while schedulers go on."""
+def backup(target: Path, db: Database, overwrite: bool, as_json: bool) -> None:
+    """Copy an SQLite file, as it is at one moment, into the file TARGET, while schedulers go on.
+
+    A database on a server is backed up with pg_dump, or copied into a file with `lifecycle store copy`.
+    """
     try:
         written = _of(db, lambda upkeep: upkeep.backup(target, overwrite=overwrite))
     except FileExistsError as error:
-        could = target.is_file() and not (overwrite or belongs_to(db, target))
+        could = target.is_file() and not (overwrite or _belongs_to(db, target))
         complain(f"{error}; --overwrite replaces it" if could else str(error))
         raise SystemExit(BAD_INPUT) from None
     if as_json:
@@ -125,10 +131,10 @@ def backup(target: Path, db: Path, overwrite: bool, as_json: bool) -> None:
 @store.command()
 @database
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
-def export(db: Path, output: Path | None) -> None:
+def export(db: Database, output: Path | None) -> None:
     """Write everything that it knows as JSON, one object for each run, job and schedule, one a line."""
-    upkeep = SqliteUpkeep(_existing(db))
-    if output is not None and belongs_to(db, output):
+    upkeep = _upkeep_of(db)
+    if output is not None and _belongs_to(db, output):
         complain(f"{output}: is the database, or belongs to it; give another file")
         raise SystemExit(BAD_INPUT)
     whole = output is not None and (output.is_file() or not output.exists())  # not in the place of a pipe or a device
@@ -154,23 +160,32 @@ def export(db: Path, output: Path | None) -> None:
         say(f"{db}: {plural(count, 'record')} written to {output}")
 
 
+store.add_command(copy)
+
+
 @contextmanager
-def _no_more_readers_than(db: Path) -> Iterator[None]:
-    """Make files, during the block, that nobody may read who may not read the database."""
+def _no_more_readers_than(db: Database) -> Iterator[None]:
+    """Make files, during the block, that nobody may read who may not read the database; of a server, nobody else."""
+    file = file_of(db)
+    readers = 0o700 if file is None else file.stat().st_mode & 0o777
     usual = os.umask(0o777)
-    os.umask(usual | ~db.stat().st_mode & 0o777)
+    os.umask(usual | ~readers & 0o777)
     try:
         yield
     finally:
         os.umask(usual)
 
 
-def _of(db: Path, question: Callable[[SqliteUpkeep], Any]) -> Any:
-    """Return the answer to a question about the store in the file *db*; end with exit code 2 if it cannot be had."""
-    upkeep = SqliteUpkeep(_existing(db))
+def _belongs_to(db: Database, path: Path) -> bool:
+    return isinstance(db, Path) and belongs_to(db, path)
+
+
+def _of(db: Database, question: Callable[[OutsideUpkeep], Any]) -> Any:
+    """Return the answer to a question about the store in *db*; end with exit code 2 if it cannot be had."""
+    upkeep = _upkeep_of(db)
     return refusing(PlainDisplay(), lambda: question(upkeep))
 
 
-def _existing(db: Path) -> Path:
-    store_file(db)
-    return db
+def _upkeep_of(db: Database) -> OutsideUpkeep:
+    check_file(db)
+    return open_upkeep(db)

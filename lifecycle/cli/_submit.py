@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,12 +12,13 @@ from lifecycle import LifecycleError
 from ..scheduler._engine.submission import call_settings, named_job
 from ..scheduler._ground.text import quote
 from ..scheduler._store.admission import Admitted
+from ..scheduler._store.outside import OutsideStore
 from ..scheduler._store.records import NewJob
 from ..scheduler._store.skipping import WHEN
-from ..scheduler._store.sqlite.outside import StoreFile
 from ..scheduler._store.terms import TWINS
 from ._careful import Command
-from ._common import BAD_INPUT, as_json_option, database, moment, refusing, seconds, store_file
+from ._common import BAD_INPUT, as_json_option, moment, refusing, seconds
+from ._database import Database, database, store_at
 from ._retry import left_waiting
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
@@ -70,7 +70,7 @@ def _pauses(text: str) -> float | tuple[float, float]:
 @as_json_option
 @click.pass_context
 def submit_job(
-    context: click.Context, /, handler: str, args: tuple[str, ...], db: Path, as_json: bool, **given: Any
+    context: click.Context, /, handler: str, args: tuple[str, ...], db: Database, as_json: bool, **given: Any
 ) -> None:
     """Submit a call of the handler HANDLER with the arguments ARGS, each as JSON if it is that, else as text.
 
@@ -81,16 +81,16 @@ def submit_job(
     Exit code 0 if it was submitted, 1 if another job has its key, 2 if something is not right.
     """
     new = _read(handler, args, given)
-    file = store_file(db)
-    admitted = refusing(PlainDisplay(), lambda: file.submit(new))
+    store = store_at(db)
+    admitted = refusing(PlainDisplay(), lambda: store.submit(new))
     if admitted.unknown:
         complain(f"{db}: there is no job {', '.join(map(str, admitted.unknown))}, which it needs")
         raise SystemExit(BAD_INPUT)
-    _tell(file, admitted, as_json)
+    _tell(store, admitted, as_json)
     context.exit(0 if admitted.job is not None or given["on_twin"] == "return" else 1)
 
 
-def _tell(file: StoreFile, admitted: Admitted, as_json: bool) -> None:
+def _tell(store: OutsideStore, admitted: Admitted, as_json: bool) -> None:
     twin = admitted.twin
     if admitted.job is None:
         assert twin is not None
@@ -101,7 +101,7 @@ def _tell(file: StoreFile, admitted: Admitted, as_json: bool) -> None:
         return
     number = admitted.job
     unrun = admitted.unrun
-    waits_for = None if unrun else left_waiting(file, [number]).get(number)
+    waits_for = None if unrun else left_waiting(store, [number]).get(number)
     effect = unrun.status.value if unrun else "waits" if waits_for else "taken"
     if as_json:
         say_json({"job_id": number, "effect": effect, "reason": unrun.reason if unrun else waits_for})

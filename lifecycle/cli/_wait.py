@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Final, TypeVar
 
 import click
 
 from ..scheduler import JobRecord, JobStatus, RunRecord
-from ..scheduler._store.sqlite.outside import StoreFile
+from ..scheduler._store.outside import OutsideStore
 from ..scheduler._words import duration, note_of, spaced
 from ._careful import Command
-from ._common import RUN_NUMBER, as_json_option, check_there, database, refusing, seconds, store_file, unknown
+from ._common import RUN_NUMBER, as_json_option, refusing, seconds
+from ._database import Database, check_there, database, store_at, unknown
 from .show._lines import complain, say, say_json
 from .show._plain import PlainDisplay
 
@@ -36,15 +36,17 @@ timeout_option = click.option(
 @database
 @as_json_option
 @click.pass_context
-def wait_for_jobs(context: click.Context, job: tuple[str, ...], timeout: float | None, db: Path, as_json: bool) -> None:
+def wait_for_jobs(
+    context: click.Context, job: tuple[str, ...], timeout: float | None, db: Database, as_json: bool
+) -> None:
     """Wait until each JOB has ended: a number, or a name (then the newest); print how, in the order of the ends.
 
     Exit code 0 if all have succeeded, 1 if one did not, 2 if there is no such job, 124 if the time was up before.
     """
-    file = store_file(db)
+    store = store_at(db)
     numbers = []
     for one in job:
-        record = refusing(PlainDisplay(), lambda one=one: file.show(one))  # type: ignore[misc]
+        record = refusing(PlainDisplay(), lambda one=one: store.show(one))  # type: ignore[misc]
         if record is None:
             unknown(db, f"job {one!r}", "jobs")
         numbers.append(record.id)
@@ -58,7 +60,7 @@ def wait_for_jobs(context: click.Context, job: tuple[str, ...], timeout: float |
             note = f": {note_of(record)}" if note_of(record) else ""
             say(f"job {number}: {spaced(record.status.value)} in {duration(record.seconds or 0.0)}{note}")
 
-    context.exit(_wait(file, db, numbers, timeout, file.ended_jobs, tell))
+    context.exit(_wait(store, db, numbers, timeout, store.ended_jobs, tell))
 
 
 @click.command("wait", cls=Command)
@@ -67,13 +69,15 @@ def wait_for_jobs(context: click.Context, job: tuple[str, ...], timeout: float |
 @database
 @as_json_option
 @click.pass_context
-def wait_for_runs(context: click.Context, run: tuple[int, ...], timeout: float | None, db: Path, as_json: bool) -> None:
+def wait_for_runs(
+    context: click.Context, run: tuple[int, ...], timeout: float | None, db: Database, as_json: bool
+) -> None:
     """Wait until each RUN has ended; print how, in the order of the ends.
 
     Exit code 0 if all have succeeded, 1 if one did not, 2 if there is no such run, 124 if the time was up before.
     """
-    file = store_file(db)
-    check_there(db, run, file.run, "run", "runs")
+    store = store_at(db)
+    check_there(db, run, store.run, "run", "runs")
 
     def tell(number: int, record: RunRecord | None) -> None:
         if as_json:
@@ -81,12 +85,12 @@ def wait_for_runs(context: click.Context, run: tuple[int, ...], timeout: float |
         else:
             say(f"run {number}: {'has been deleted' if record is None else spaced(record.status.value)}")
 
-    context.exit(_wait(file, db, run, timeout, file.ended_runs, tell))
+    context.exit(_wait(store, db, run, timeout, store.ended_runs, tell))
 
 
 def _wait(
-    file: StoreFile,
-    db: Path,
+    store: OutsideStore,
+    db: Database,
     numbers: Sequence[int],
     timeout: float | None,
     ended: Callable[[Collection[int]], Mapping[int, T | None]],
@@ -107,7 +111,7 @@ def _wait(
         if deadline is not None and time.monotonic() >= deadline:
             complain(f"{db}: not ended in time: {', '.join(map(str, waiting))}")
             return TIME_IS_UP
-        if not warned and not file.alive():
+        if not warned and not store.alive():
             warned = True
             complain(f"{db}: no scheduler works on it")
         left = INTERVAL if deadline is None else min(INTERVAL, deadline - time.monotonic())

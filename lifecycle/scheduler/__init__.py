@@ -18,7 +18,7 @@ from ._store.limit_record import LimitRecord
 from ._store.records import JobRecord, JobStatus
 from ._store.run_records import RunRecord
 from ._store.schedule_records import ScheduleRecord
-from ._store.store_facts import StoreFacts
+from ._store.store_facts import StoreFacts, StoreOwner
 from ._work.context import Context
 from ._work.current import CurrentJob, current_job
 from ._work.handlers import handler
@@ -52,6 +52,7 @@ __all__ = [
     "StoreBusy",
     "StoreError",
     "StoreFacts",
+    "StoreOwner",
     "Upkeep",
     "current_job",
     "flow_of_table",

@@ -118,6 +118,8 @@ def sentence(event: Event) -> str | None:
         return f"{event.job}: {spaced(data['status'])}{took}{why}"
     if event.kind == "listening":
         return f"control server: redis-cli -h {data['host']} -p {data['port']}"
+    if event.kind == "working":
+        return f"works on jobs of {plural(len(data['handlers']), 'handler')} and {plural(len(data['flows']), 'flow')}"
     if event.kind == "page":
         return f"web page: http://{url_host(data['host'])}:{data['port']}/"
     if event.kind == "loop_blocked":

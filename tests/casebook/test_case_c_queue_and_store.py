@@ -7,10 +7,12 @@ One look, the same for both, finds its leak and none of ours.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import os
 import sqlite3
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -203,11 +205,13 @@ async def test_c3_our_retries_are_no_tasks_and_survive_a_restart(tmp_path: Path)
     async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0) as scheduler:
         before = len(asyncio.all_tasks())
         for name in names:
-            await scheduler.submit(flaky, name, retries=1, backoff=(5.0, 5.0))
+            await scheduler.submit(flaky, name, retries=1, backoff=(600.0, 600.0))
         with anyio.fail_after(60):
             while len(_tried) < JOBS or len(asyncio.all_tasks()) > before:
                 await anyio.sleep(0.005)
     assert sorted(_tried) == sorted(names)  # all tasks were gone before a retry was due
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db, db:
+        db.execute("UPDATE jobs SET due = ? WHERE due > 0", (time.time(),))  # ten minutes later
     async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
         with anyio.fail_after(60):
             while scheduler.statistics().ended["succeeded"] < JOBS:

@@ -35,6 +35,7 @@ FLOW = "handlers = 'hanging.py'\n[blocks.a]\ncall = 'a'\n"
 ARGUMENTS = {
     "run": ["flow.toml"],
     "serve": [],
+    "worker": ["flow.toml", "--db", "jobs.sqlite"],
     "validate": ["flow.toml"],
     "jobs list": ["--db", "jobs.sqlite"],
     "jobs show": ["1", "--db", "jobs.sqlite"],
@@ -68,6 +69,7 @@ ARGUMENTS = {
     "store vacuum": ["--db", "jobs.sqlite"],
     "store backup": ["copy.sqlite", "--db", "jobs.sqlite"],
     "store export": ["--db", "jobs.sqlite"],
+    "store copy": ["jobs.sqlite", "copy.sqlite"],
 }
 
 

@@ -8,11 +8,15 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
+from lifecycle.cli import _owned
 from lifecycle.cli._owned import still_owned
 
 
-def test_what_is_left_is_found(tmp_path: Path) -> None:
+def test_what_is_left_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task of a closed loop, a thread, a child that runs, one that was not reaped, an open file of the store."""
+    monkeypatch.setattr(_owned, "THREAD_TIME", 0.05)
     threads = frozenset(threading.enumerate())
     store = tmp_path / "jobs.sqlite"
     before = still_owned(threads, store)
@@ -43,7 +47,7 @@ def test_what_is_left_is_found(tmp_path: Path) -> None:
         task.cancel()
         loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
         loop.close()
-    thread.join()
+    monkeypatch.undo()  # it ends in its own time
     after = still_owned(threads, store)
     assert (after.threads, after.processes, after.files) == ((), (), ())
     assert "forgotten" not in after.tasks

@@ -192,7 +192,7 @@ def test_a_run_of_another_version_is_logged_with_the_command_that_ends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The library says what can be done, the command line which command does it; other records are left alone."""
-    with logging_to_stderr("info", as_json=True, db=tmp_path / "jobs.db"):
+    with logging_to_stderr("info", as_json=True, db=f" --db {tmp_path / 'jobs.db'}"):
         event = "unfinished run of another version of the flow left alone"
         logging.getLogger("lifecycle.scheduler").warning(event, extra={"run": 7})
         logging.getLogger("lifecycle.scheduler").warning(["not", "a", "string"])

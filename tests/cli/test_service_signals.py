@@ -223,8 +223,8 @@ def test_a_forked_child_keeps_neither_ports_nor_connections(tmp_path: Path) -> N
         (tmp_path / "go").touch()
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
-def test_neither_ends_a_service_that_is_being_started_or_has_ended(name: str) -> None:
+@pytest.mark.parametrize(("command", "name"), [("serve", "SIGHUP"), ("serve", "SIGUSR1"), ("worker", "SIGHUP")])
+def test_neither_ends_a_service_that_is_being_started_or_has_ended(command: str, name: str) -> None:
     """Before the command line is imported, and when its block is over; both ended the process."""
     program = f"""
 import atexit, importlib.abc, os, signal, sys
@@ -241,7 +241,7 @@ class Early(importlib.abc.MetaPathFinder):
 sent = []
 sys.meta_path.insert(0, Early())
 atexit.register(send)
-sys.argv = ["lifecycle", "serve", "--help"]
+sys.argv = ["lifecycle", "{command}", "--help"]
 try:
     lifecycle.__main__.main()
 finally:

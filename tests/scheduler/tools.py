@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,9 +12,11 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from click.testing import CliRunner
@@ -21,6 +24,8 @@ from click.testing import CliRunner
 from lifecycle.cli import cli as main
 from lifecycle.scheduler import Event, Flow, FlowError, JobRecord, Scheduler, flow_of_table
 from lifecycle.scheduler._work.handlers import HandlerTable, make_handler
+
+T = TypeVar("T")
 
 
 def table_of(**handlers: Callable[..., Any]) -> HandlerTable:
@@ -116,17 +121,24 @@ class Cli:
 
     def call(self, *args: object) -> subprocess.CompletedProcess[str]:
         """Run a command to its end in this process, which is faster where a process of its own does not matter."""
+        command = partial(CliRunner().invoke, main, [str(arg) for arg in args], prog_name="lifecycle")
         with contextlib.chdir(self.directory):
-            result = CliRunner().invoke(main, [str(arg) for arg in args], prog_name="lifecycle")
+            result = in_a_thread(command) if asyncio._get_running_loop() else command()
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return subprocess.CompletedProcess(args, result.exit_code, result.stdout, result.stderr)
 
-    def jobs(self, db: Path) -> dict[str, dict[str, Any]]:
+    def jobs(self, db: Path | str) -> dict[str, dict[str, Any]]:
         """Return the jobs in a store by name, as another process sees them."""
         listed = self.call("jobs", "list", "--db", db, "--json")
         assert listed.returncode == 0, listed.stderr
         return {job["name"]: job for job in map(json.loads, listed.stdout.splitlines())}
+
+
+def in_a_thread(function: Callable[..., T], *args: Any, **more: Any) -> T:
+    """Return what a function returns that runs a loop of its own, to somebody in a loop that runs: that is held up."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *args, **more).result()
 
 
 def end_of(process: subprocess.Popen[str], timeout: float = 60.0) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from ...scheduler import JobLogFilter
@@ -27,15 +26,19 @@ _IN_THE_SENTENCE: Final = frozenset({"event", "job", "status", "seconds", "error
 """Extra fields of a job's events, whose message is a sentence that has them already."""
 
 
-COMMANDS: Final = {
-    "unfinished run of another version of the flow left alone": "lifecycle jobs cancel --run {run} --db {db}"
-}
+COMMANDS: Final = {"unfinished run of another version of the flow left alone": "lifecycle jobs cancel --run {run}{db}"}
 """By event: the command that does what the record's ``advice`` says, which the library does not know."""
 
 
 @contextmanager
-def logging_to_stderr(level: str, *, as_json: bool, db: Path | None = None) -> Iterator[None]:
-    """Send what this process logs to standard error meanwhile, from *level* on; *db* is for the commands it names."""
+def logging_to_stderr(level: str, *, as_json: bool, db: str = "") -> Iterator[None]:
+    """Send what this process logs to standard error meanwhile, from *level* on.
+
+    Args:
+        level: the lowest that is sent.
+        as_json: as objects for machines.
+        db: the option ``--db`` of the commands that it names.
+    """
     root = logging.getLogger()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines())
@@ -70,7 +73,7 @@ def job_log_in_last_resort() -> Iterator[None]:
             handler.removeFilter(added)
 
 
-def _name_command(record: logging.LogRecord, *, db: Path | None) -> bool:
+def _name_command(record: logging.LogRecord, *, db: str) -> bool:
     if isinstance(record.msg, str) and (command := COMMANDS.get(record.msg)):
         record.command = command.format(db=db, **extra_of(record))
     return True

@@ -24,17 +24,18 @@ def size(count: float) -> str:
 def print_facts(facts: StoreFacts, *, as_json: bool) -> None:
     """Print what a store holds."""
     if as_json:
-        owners = [dict(zip(("name", "pid", "started"), owner, strict=True)) for owner in facts.owners]
+        owners = [owner._asdict() for owner in facts.owners]
         say_json({**asdict(facts), "owners": owners})
         return
     say(f"store      {facts.path}, version {facts.version}")
-    say(f"size       {size(facts.size)}, of which {size(facts.free)} are free")
+    say(f"size       {size(facts.size)}{'' if facts.free is None else f', of which {size(facts.free)} are free'}")
     jobs = ", ".join(f"{count:,} {spaced(state)}" for state, count in facts.jobs.items() if count)
     say(f"jobs       {jobs or 'none'}")
     left = facts.unfinished_runs
     say(f"runs       {facts.runs:,}, of which {left:,} {'has' if left == 1 else 'have'} not ended")
     say(f"schedules  {facts.schedules:,}")
-    for name, pid, started in facts.owners:
-        say(f"scheduler  {name}, process {pid}, since {moment(started)}")
+    for owner in facts.owners:
+        where = f" on {owner.host}" if owner.host else ""
+        say(f"scheduler  {owner.name}, process {owner.pid}{where}, since {moment(owner.started)}")
     if not facts.owners:
         say("scheduler  none works on it now")

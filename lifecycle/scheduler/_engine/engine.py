@@ -181,10 +181,14 @@ class Engine:
             return
         for attempt in late:
             if attempt.claimed.id in given:
-                self.running.pop(attempt.claimed.id, None)
+                self._forget(attempt)
             else:  # it was cancelled meanwhile: it ends before it begins, and is recorded
                 self._begin(attempt)
         self.store.look_again()
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self.running.get(attempt.claimed.id) is attempt:  # else the next one of its job is here already
+            del self.running[attempt.claimed.id]
 
     async def raise_failure(self) -> None:
         """Wait until the store fails, and raise what it failed with.
@@ -223,9 +227,7 @@ class Engine:
         record = await self.store.job(job_id)
         if record is None:
             raise LookupError(f"there is no job {job_id} in the store")
-        job = self.jobs.get(job_id)
-        if job is None or job.done:
-            job = self.handle(job_id, record.name)
+        job = self.handle(job_id, record.name)
         if record.status.final:
             job._end(outcome_of_record(record, record.name))
         else:
@@ -236,6 +238,8 @@ class Engine:
         """Return the handle on a job that has not ended; it gets the job's outcome for as long as it is kept."""
         if (job := self.jobs.get(job_id)) is None or job.done:
             job = self.jobs[job_id] = Job(job_id, name, self.cancel_job)
+            if self.store.shared:
+                self.reconciler.watch_job(job)
         self.wake_reconciler()
         return job
 
@@ -266,10 +270,6 @@ class Engine:
         if self._line and not self._draining:
             # Not in what the handler that has ended, or waits, made of its context.
             self._context.copy().run(self._fill_workers)
-
-    async def put_ahead(self, job_id: int, of: int) -> None:
-        """Make one waiting job more urgent than another job."""
-        await self.store.put_ahead(job_id, of)
 
     @property
     def ended(self) -> int:
@@ -328,7 +328,7 @@ class Engine:
 
     def free_worker(self, attempt: Attempt) -> None:
         """Note that an attempt has released everything: its worker is free, and the next claim joins its record."""
-        self.running.pop(attempt.claimed.id, None)
+        self._forget(attempt)
         self._ahead.turned += 1
         if self.lending.ended(attempt):
             self._free_one()
@@ -383,9 +383,9 @@ class Engine:
         await self.settle(settled)
         return bool(running or settled.skipped)
 
-    def _stop(self, job_id: int, reason: str) -> None:
+    def _stop(self, job_id: int, reason: str, number: int | None = None) -> None:
         attempt = self.running.get(job_id)
-        if attempt is None:
+        if attempt is None or number not in (None, attempt.claimed.attempt):
             return
         attempt.cancel(reason)
         if attempt in self._line:  # it needs no worker to end before it begins
@@ -399,7 +399,7 @@ class Engine:
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""
         if notice.status is JobStatus.RUNNING:
-            self._stop(notice.job_id, notice.reason)
+            self._stop(notice.job_id, notice.reason, notice.attempt)
         else:
             self._note_unrun(notice.job_id, notice.run_id, notice.name, notice.status, notice.reason)
         if notice.run_finished and notice.run_id is not None:

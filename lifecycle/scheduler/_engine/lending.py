@@ -21,6 +21,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
+    from .._store.protocol import Store
     from .._store.records import Claimed
     from .attempt import Attempt
 
@@ -44,6 +45,7 @@ class Workers(Protocol):
     """What lending needs of the engine whose workers are lent."""
 
     name: str  #: the scheduler's, for logs
+    store: Store  #: where the jobs are
 
     @property
     def running(self) -> Mapping[int, Attempt]:
@@ -61,9 +63,6 @@ class Workers(Protocol):
 
     def lend_worker(self) -> None:
         """Count one worker as free, and let a job that comes back, or the next one, have it."""
-
-    async def put_ahead(self, job_id: int, of: int) -> None:
-        """Make one waiting job more urgent than another job."""
 
 
 class _Away:
@@ -162,7 +161,7 @@ class Lending:
             logger.warning("jobs wait for each other", extra=extra)
         ours = self._workers.jobs.get(awaited.id) is awaited
         if ours and awaited.id not in self._workers.running:
-            await self._workers.put_ahead(awaited.id, claimed.id)
+            await self._workers.store.put_ahead(awaited.id, claimed.id)
 
     def _leave(self, away: _Away) -> None:
         if away.turn is not None:  # another of its tasks comes back, which needs no worker while this one waits

@@ -178,6 +178,7 @@ class Life:
         # Registered before it is opened: a half-opened store is closed as well.
         self._scope.push_async_callback(self._close_store)
         store.watch(self.store_watch.tell)
+        store.attend(self._note_others)
         await store.open()
         engine = self.engine = Engine(
             store,
@@ -209,6 +210,10 @@ class Life:
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
         slow.cancel("it is open")
+
+    def _note_others(self) -> None:
+        if self.engine is not None:
+            self.engine.reconciler.notice()
 
     async def _tell_of_slow_opening(self) -> None:
         """Log that opening takes long, and how long: a large file is brought up to date, or much is taken over."""

@@ -10,19 +10,23 @@ import anyio.lowlevel
 
 from .._ground.bridge import Bell
 from .._ground.errors import StoreError
-from .._store.records import JobRecord, JobStatus
+from .._store.records import JobRecord, JobStatus, Settled
 from .outcome import JobOutcome, RunOutcome
 
 if TYPE_CHECKING:
     from .._store.messages import Notice
     from .._store.protocol import Store
     from .job import Job, RunEnd
+    from .runs import Runs
 
 INTERVAL: Final = 0.25
 """Seconds between two looks."""
 
 IDLE_INTERVAL: Final = 0.5
 """Seconds that are waited longer before the next look while there are no jobs here."""
+
+TOLD_INTERVAL: Final = 5.0
+"""Seconds between two looks at a store that says when others have changed something: in case that it could not."""
 
 AT_ONCE: Final = 5_000
 """Jobs, and runs, that are asked about in one look; the others in the next ones."""
@@ -32,6 +36,11 @@ FORGOTTEN: Final = "the store did not keep it until its end was seen"
 
 class Listener(Protocol):
     """What the reconciler needs of the engine that it works for."""
+
+    runs: Runs  #: those that are open here; in a shared store they may end elsewhere
+
+    async def settle(self, settled: Settled) -> None:
+        """See to what follows from an end."""
 
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
@@ -44,7 +53,8 @@ class Listener(Protocol):
 
 
 class Reconciler:
-    """Looks at the store a few times a second: one question for what was asked of us, one for all that is waited for.
+    """Looks at the store a few times a second, or when that says so: one question for what was asked of us, one for all
+    that is waited for.
 
     Args:
         store: what is looked at.
@@ -55,23 +65,35 @@ class Reconciler:
         self._store = store
         self._listener = listener
         self._arrived = Bell()
+        self._noticed = Bell()
         self._expected = False
         # Weak: who has dropped a handle waits no more.
         self._jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._runs: weakref.WeakValueDictionary[int, RunEnd] = weakref.WeakValueDictionary()
+
+    @property
+    def _idle_interval(self) -> float | None:
+        if self._store.shared:
+            return TOLD_INTERVAL
+        return IDLE_INTERVAL if self._store.durable else None
 
     def wake(self) -> None:
         """Look often from now on: there is a job, or a run, that other processes may change."""
         if self._store.durable:  # without a file there is nobody else, and each job would cost a turn of the loop
             self._arrived.ring()
 
+    def notice(self) -> None:
+        """Look soon: the store says that others have changed something."""
+        self._expected = True
+        self._arrived.ring()
+        self._noticed.ring()
+
     async def look_soon(self) -> None:
         """Look at once, when this task has given way: there are notices.
 
         Cancellation: it looks nevertheless.
         """
-        self._expected = True
-        self._arrived.ring()
+        self.notice()
         await anyio.lowlevel.checkpoint()
 
     def watch_job(self, job: Job) -> None:
@@ -95,11 +117,11 @@ class Reconciler:
         while True:
             if not (self._expected or self._watches()):
                 # Of a file, what has ended may wait again, and be for us.
-                await self._arrived.wait(IDLE_INTERVAL if self._store.durable else None)
+                await self._arrived.wait(self._idle_interval)
             if not self._expected:
                 if not (self._store.durable or self._watches()):
                     continue  # without a file nobody else can have done anything
-                await anyio.sleep(INTERVAL)
+                await self._noticed.wait(TOLD_INTERVAL if self._store.shared else INTERVAL)
             self._expected = False
             try:
                 for notice in await self._store.notices():
@@ -113,10 +135,13 @@ class Reconciler:
         return bool(self._jobs or self._runs or (self._store.durable and self._listener.has_jobs()))
 
     async def _look_for_ends(self) -> None:
+        if self._store.shared and (open_runs := list(self._listener.runs.open)):
+            for number in await self._store.ended_runs(open_runs):
+                await self._listener.settle(Settled(True, number, run_finished=True))
         if jobs := _next(self._jobs):
             for number, record in (await self._store.ended_jobs(jobs)).items():
                 job = self._jobs.pop(number, None)
-                if job is not None:
+                if job is not None and not job.done:
                     job._end(outcome_of_record(record, job.name))
         if runs := _next(self._runs):
             for number in await self._store.ended_runs(runs):
@@ -127,7 +152,7 @@ class Reconciler:
 
 def _next(watched: weakref.WeakValueDictionary[int, Job] | weakref.WeakValueDictionary[int, RunEnd]) -> list[int]:
     """Return what is to be asked about now; of very many, those that were not asked about for the longest time."""
-    numbers = list(watched)[:AT_ONCE]
+    numbers = [number for number in list(watched) if not watched[number].done][:AT_ONCE]
     if len(watched) > AT_ONCE:
         for number in numbers:
             if (handle := watched.pop(number, None)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -58,6 +59,8 @@ class Runs:
     def __init__(self, store: Store, scope: Scope, feed: Feed, jobs: JobsOwner) -> None:
         self.open: dict[int, FlowRun] = {}
         self.flows: Mapping[str, Flow] = {}
+        self._served: set[str] = set()  # the keys of those that are served, whether a run of them is open or not
+        self._counts: Counter[str] = Counter()  # the open runs of each
         self._store = store
         self._scope = scope
         self._feed = feed
@@ -73,7 +76,9 @@ class Runs:
 
     async def serve(self, flow: Flow) -> None:
         """Let schedules start runs of a flow, and continue those that no process works on."""
-        self.flows = {**self.flows, flow_key(flow.name, flow.digest): flow}
+        key = flow_key(flow.name, flow.digest)
+        self._served.add(key)
+        self.flows = {**self.flows, key: flow}
         left = await self._store.adopt_runs(flow.name, flow.digest)
         for run in left.changed:
             advice = "finish it with that version of the flow, or cancel its jobs"
@@ -116,11 +121,31 @@ class Runs:
         scope = self._scope.child(f"run {opened.run_id} of {flow.name}")
         run = FlowRun(flow, params, opened, scope, self._jobs.cancel_run)
         self.open[run.id] = run
-        scope.callback(self.open.pop, run.id, None)
+        scope.callback(self._drop, run)
+        self._know(flow)
         scope.push_async_callback(self._close, run)
         self._tell("run_waiting" if run.waits else "run_started", run)
         self._jobs.wake_reconciler()
         return run
+
+    def _know(self, flow: Flow) -> None:
+        """Let the store give us jobs of a flow as long as a run of it is open, where any process does what it knows."""
+        if self._store.shared:
+            key = flow_key(flow.name, flow.digest)
+            self._counts[key] += 1
+            if key not in self.flows:
+                self.flows = {**self.flows, key: flow}
+                self._store.look_again()
+
+    def _drop(self, run: FlowRun) -> None:
+        del self.open[run.id]
+        key = flow_key(run.flow.name, run.flow.digest)
+        if self._store.shared and self._counts[key] == 1:
+            del self._counts[key]
+            if key not in self._served:
+                self.flows = {name: flow for name, flow in self.flows.items() if name != key}
+        elif self._store.shared:
+            self._counts[key] -= 1
 
     def _tell(self, kind: str, run: FlowRun) -> None:
         data = {"flow": run.flow.name, "jobs": run.jobs, "unfinished": run.unfinished, "resumed": run.resumed}

@@ -17,6 +17,7 @@ from .._ground.checks import check_flag, check_integer, check_name, check_second
 from .._ground.events import Event
 from .._store.choice import make_store
 from .._store.crashes import MAX_CRASHES
+from .._store.lease import LEASE, check_lease
 from .._store.protocol import Store
 from .._store.records import JobStatus
 from .._store.retention import Retention
@@ -54,7 +55,9 @@ class Scheduler(Submitting, JobAccess):
             outcome = await job.wait()
 
     Args:
-        store: None keeps jobs in memory; a path keeps them in that SQLite file.
+        store: None keeps jobs in memory; a path keeps them in that SQLite file; an address such as
+            ``postgresql://user@host/database`` in a database that any number of schedulers share, each of which takes
+            the jobs whose handlers it has registered, and the steps of flows that it serves.
         name: for logs and statistics.
         workers: how many jobs run at once, at least 1.
         drain_timeout: seconds that running jobs have to end when it is closed; None for no bound.
@@ -74,6 +77,8 @@ class Scheduler(Submitting, JobAccess):
             the ends of jobs wait to be recorded, and after ten seconds new work is refused with StoreBusy.
         max_crashes: how often the process may have died while a job of a durable store ran, before that job has failed
             instead of being taken over once more; at least 1, None for no bound.
+        lease: with a PostgreSQL database, seconds for which this scheduler is taken for alive when nothing is heard of
+            it; then what it ran is run by another. At least 1.
         carry: context variables whose values, plain data, travel with each job from whoever submits it, in its metadata
             under these names, and are set while it runs.
 
@@ -98,6 +103,7 @@ class Scheduler(Submitting, JobAccess):
         keep_jobs: int | None = 100_000,
         store_patience: float | None = 300.0,
         max_crashes: int | None = MAX_CRASHES,
+        lease: float = LEASE,
         carry: Mapping[str, ContextVar[Any]] | None = None,
     ) -> None:
         for what, seconds in [("drain", drain_timeout), ("cancel", cancel_timeout), ("close", close_timeout)]:
@@ -106,6 +112,7 @@ class Scheduler(Submitting, JobAccess):
         check_seconds(store_patience, "store_patience")
         if max_crashes is not None:
             check_integer(max_crashes, "max_crashes", 1)
+        check_lease(lease)
         if on_event is not None:
             check_synchronous(on_event, "on_event")
         check_name(name)
@@ -115,7 +122,8 @@ class Scheduler(Submitting, JobAccess):
         check_integer(threads, "threads", 1)
         self.name: str = name or "scheduler"
         self.workers: int = workers
-        self._store = make_store(store, self.name, Retention(keep_for, keep_jobs), store_patience, max_crashes)
+        retention = Retention(keep_for, keep_jobs)
+        self._store = make_store(store, self.name, retention, store_patience, max_crashes, lease)
         self._feed = Feed(on_event, self.name)
         self._life = Life(
             self.name,

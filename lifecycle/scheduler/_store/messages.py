@@ -36,6 +36,7 @@ class Notice:
         reason: why.
         status: where it is.
         run_finished: whether its run has no unfinished job left.
+        attempt: the attempt that has to be stopped; None for whichever runs.
     """
 
     id: int
@@ -45,3 +46,4 @@ class Notice:
     reason: str
     status: JobStatus
     run_finished: bool
+    attempt: int | None = None

@@ -43,6 +43,7 @@ class Store(Protocol):
     """
 
     durable: bool
+    shared: bool  #: whether schedulers of other processes run the jobs that this one was given
 
     @property
     def failure(self) -> StoreError | None:
@@ -52,6 +53,12 @@ class Store(Protocol):
         """Have *tell* called in the loop when the store waits for a fault that may pass, and when that has passed.
 
         Called before `open`. Meanwhile what has to be recorded waits; new work is refused with StoreBusy after a while.
+        """
+
+    def attend(self, look: Callable[[], object]) -> None:
+        """Have *look* called in the loop when others have changed something that may concern us.
+
+        Called before `open`. A store that is not told of it calls it never: who wants to know looks from time to time.
         """
 
     async def open(self) -> None:

@@ -14,6 +14,7 @@ of a schedule
 ============================  ====================================================================================
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -134,3 +135,11 @@ class ScheduleRecord:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a plain table."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def record_of(row: Sequence[Any]) -> ScheduleRecord:
+    """Return a schedule as it is shown, from its columns as the databases give them: those of its pace are the last."""
+    name, kind, rule, timezone, missed, grace, paused, *times, limit, overlap, jitter, starts, ends, held, skipped = row
+    pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)._asdict()
+    more = {**pace, "waiting": held, "skipped_runs": skipped}
+    return ScheduleRecord(name, kind, rule, timezone, missed, grace, bool(paused), *times, **more)

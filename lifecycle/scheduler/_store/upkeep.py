@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from collections.abc import Generator
+from typing import Any, Protocol
 
 from .store_facts import StoreFacts
 
@@ -33,3 +34,10 @@ class StoreUpkeep(Protocol):
 
     def backup(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Copy the store as it is at one moment; return the bytes of the copy."""
+
+
+class OutsideUpkeep(StoreUpkeep, Protocol):
+    """Looks after a store from outside, as the command line does."""
+
+    def export(self) -> Generator[dict[str, Any], None, None]:
+        """Return everything that the store knows, as it is at one moment."""

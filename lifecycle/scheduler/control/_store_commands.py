@@ -46,5 +46,5 @@ async def store(session: Session, words: Words) -> bytes:
         return encode(list(await upkeep.check()), session.resp)
     facts = asdict(await upkeep.facts())
     del facts["path"]  # of the machine's directories a client need not know
-    owners = [dict(zip(("name", "pid", "started"), owner, strict=True)) for owner in facts.pop("owners")]
+    owners = [owner._asdict() for owner in facts.pop("owners")]
     return encode({**facts, "owners": owners}, session.resp)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from lifecycle.scheduler import Event, JobRecord, JobStatus, Scheduler
 
+from ..stores import Address
 from ..tools import flow_of, group_lives, wait_until
 
 pytestmark = pytest.mark.asyncio
@@ -403,12 +403,14 @@ async def test_many_commands_leave_no_descriptor_and_no_thread() -> None:
     assert children() == []
 
 
-async def test_a_command_gets_no_descriptor_of_ours(tmp_path: Path) -> None:
-    """Neither the store nor its lock: a command that outlives us must not keep our ownership alive."""
+async def test_a_command_gets_no_descriptor_of_ours(durable: Address, tmp_path: Path) -> None:
+    """Neither store, lock nor connection: a command that outlives us must not keep our ownership alive."""
     flow = flow_of("[blocks.a]\nshell = 'ls -l /proc/self/fd'")
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         run = await scheduler.submit(flow)
         await run.wait()
         output = (await scheduler._store.outputs(run.id, ["a"]))["a"]["stdout"]
     assert "jobs.sqlite" not in output
-    assert subprocess.run(["ls", str(tmp_path)], capture_output=True, text=True, check=True).stdout == "jobs.sqlite\n"
+    assert "socket" not in output
+    left = ["jobs.sqlite"] if isinstance(durable, Path) else []
+    assert [path.name for path in tmp_path.iterdir()] == left

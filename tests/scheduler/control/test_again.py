@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from lifecycle.scheduler.control import ControlServer
 from lifecycle.testing import Bubble
 
 from ...loops import virtual
+from ..stores import Address
 from ..tools import flow_of
 from .clients import Client, client, served
 
@@ -37,11 +37,11 @@ sleep = 0
 
 
 @pytest.mark.asyncio
-async def test_jobs_and_runs_are_tried_again_and_waited_for(tmp_path: Path) -> None:
+async def test_jobs_and_runs_are_tried_again_and_waited_for(durable: Address) -> None:
     """With what there is to say of them, and the reason where it is refused."""
     mended.clear()
     flow = flow_of(FLOW)
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         await scheduler.serve_flow(flow)
         async with ControlServer(scheduler, host="127.0.0.1", port=0, flows=[flow], password=None) as control:
             one = Client(*await asyncio.open_connection("127.0.0.1", control.port))

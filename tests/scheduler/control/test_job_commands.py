@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -15,6 +14,7 @@ from lifecycle.scheduler.control import ControlServer
 from lifecycle.testing import Bubble
 
 from ...loops import virtual
+from ..stores import Address
 from ..tools import flow_of
 from .clients import Client, client, served
 
@@ -85,11 +85,11 @@ async def test_what_a_client_submits_and_is_refused_is_in_the_log(
     assert record.error.startswith("unknown handler 'map'; did you mean 'nap'?")  # type: ignore[attr-defined]
 
 
-def test_a_durable_store_tells_of_what_has_ended(tmp_path: Path) -> None:
+def test_a_durable_store_tells_of_what_has_ended(durable: Address) -> None:
     """With its result."""
 
     async def main() -> None:
-        async with Scheduler(tmp_path / "jobs.db") as scheduler, ControlServer(scheduler, port=0) as control:
+        async with Scheduler(durable) as scheduler, ControlServer(scheduler, port=0) as control:
             one = Client(*await asyncio.open_connection("127.0.0.1", control.port))
             await one.ask("HELLO", "3")
             assert await one.ask("LC.ENQUEUE", "nap", "ARGS", "[0.01]") == {"job": 1}
@@ -169,10 +169,9 @@ WRONG = {
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_wrong_words_are_told_in_those_of_the_commands(tmp_path: Path, durable: bool) -> None:
+async def test_wrong_words_are_told_in_those_of_the_commands(address: Address | None) -> None:
     """Not in those of Python; and what is not there cannot be cancelled, and is no error."""
-    store = tmp_path / "jobs.sqlite" if durable else None
+    store = address
     async with (
         Scheduler(store) as scheduler,
         ControlServer(scheduler, port=0) as control,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import redis.asyncio
 
 from lifecycle.scheduler import Scheduler, handler
 from lifecycle.scheduler.control import ControlServer
+
+from ..stores import Address
 
 
 @handler("control_limits.nothing")
@@ -17,10 +17,9 @@ async def nothing() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_limits_are_set_told_paused_and_resumed(tmp_path: Path, durable: bool) -> None:
+async def test_limits_are_set_told_paused_and_resumed(address: Address | None) -> None:
     """Of a queue, a handler, and everything; what is wrong changes nothing."""
-    store = tmp_path / "jobs.sqlite" if durable else None
+    store = address
     async with (
         Scheduler(store, drain_timeout=0.0) as scheduler,
         ControlServer(scheduler, port=0) as control,

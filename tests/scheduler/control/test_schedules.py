@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import redis.asyncio
 
 from lifecycle.scheduler import Scheduler, handler
 from lifecycle.scheduler.control import ControlServer
 
+from ..stores import Address
 from ..tools import flow_of
 
 
@@ -19,10 +18,9 @@ async def nothing() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_schedules_are_told_of_paused_resumed_and_triggered(tmp_path: Path, durable: bool) -> None:
+async def test_schedules_are_told_of_paused_resumed_and_triggered(address: Address | None) -> None:
     """Of handlers and of flows; what is not there, or no wish, is told."""
-    store = tmp_path / "jobs.sqlite" if durable else None
+    store = address
     async with Scheduler(store) as scheduler, ControlServer(scheduler, port=0) as control:
         await scheduler.schedule("calls", "control_schedules.nothing", fixed_delay=1e6)
         await scheduler.schedule("rounds", flow_of("name = 'naps'\n[blocks.a]\nsleep = 0\n"), cron="0 3 * * *")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import redis.asyncio
 
 from lifecycle.scheduler import Scheduler, handler
 from lifecycle.scheduler.control import ControlServer
+
+from ..stores import Address
 
 
 @handler("control_store.nothing")
@@ -17,9 +17,9 @@ async def nothing() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_it_holds_is_told_and_what_has_ended_deleted(tmp_path: Path) -> None:
+async def test_what_it_holds_is_told_and_what_has_ended_deleted(durable: Address) -> None:
     """Without the path of the file; wrong wishes change nothing."""
-    async with Scheduler(tmp_path / "jobs.sqlite", name="s") as scheduler, ControlServer(scheduler, port=0) as control:
+    async with Scheduler(durable, name="s") as scheduler, ControlServer(scheduler, port=0) as control:
         await (await scheduler.submit(nothing)).wait()
         async with redis.asyncio.Redis(port=control.port, protocol=3, decode_responses=True) as client:
             facts = await client.execute_command("LC.STORE")

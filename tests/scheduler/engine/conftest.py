@@ -13,15 +13,15 @@ import pytest_asyncio
 
 from lifecycle.scheduler import Scheduler
 
+from ..stores import Address
 from .handlers import Make, calls
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
+@pytest_asyncio.fixture
+async def make(address: Address | None, tmp_path: Path) -> AsyncIterator[Make]:
     """Make schedulers on one store of each kind; afterwards no task, no thread and no file of theirs is left."""
     threads = set(threading.enumerate())
-    store = None if request.param == "memory" else tmp_path / "jobs.sqlite"
-    yield functools.partial(Scheduler, store)
+    yield functools.partial(Scheduler, address)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     ours = [thread.name for thread in set(threading.enumerate()) - threads if "AnyIO" not in thread.name]
     assert ours == []

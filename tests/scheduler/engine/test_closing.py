@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,6 +9,8 @@ import pytest
 
 from lifecycle import OwnerClosed, TaskGroup
 from lifecycle.scheduler import JobStatus, Scheduler, handler
+
+from ..stores import Address
 
 pytestmark = pytest.mark.asyncio
 
@@ -26,13 +27,13 @@ async def running(scheduler: Scheduler, count: int = 1) -> None:
             await anyio.sleep(0.01)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+@pytest.fixture
+def store(address: Address | None) -> Address | None:
     """A store of each kind."""
-    return tmp_path / "jobs.sqlite" if request.param == "sqlite" else None
+    return address
 
 
-async def test_while_it_drains_jobs_are_looked_at_and_cancelled(store: Path | None) -> None:
+async def test_while_it_drains_jobs_are_looked_at_and_cancelled(store: Address | None) -> None:
     """And nothing is submitted; closing and draining again is nothing."""
     scheduler = Scheduler(store, workers=1, drain_timeout=20.0)
     async with scheduler:
@@ -82,7 +83,7 @@ async def test_an_end_that_is_cancelled_stops_the_rest_at_once() -> None:
     assert job.outcome.status is JobStatus.INTERRUPTED
 
 
-async def test_a_drain_waits_for_all_that_was_submitted_and_leaves_it_open(store: Path | None) -> None:
+async def test_a_drain_waits_for_all_that_was_submitted_and_leaves_it_open(store: Address | None) -> None:
     """Also for what waits for a worker or its time, and for what is submitted meanwhile."""
     async with Scheduler(store, workers=1) as scheduler:
         jobs = [await scheduler.submit("draining.sleep", 0.2) for _ in range(3)]
@@ -94,7 +95,7 @@ async def test_a_drain_waits_for_all_that_was_submitted_and_leaves_it_open(store
         assert (await (await scheduler.submit("draining.sleep", 0.0)).wait()).succeeded
 
 
-async def test_a_drain_whose_time_is_up_names_what_has_not_ended(store: Path | None) -> None:
+async def test_a_drain_whose_time_is_up_names_what_has_not_ended(store: Address | None) -> None:
     """And touches nothing."""
     async with Scheduler(store, workers=1, drain_timeout=0.0) as scheduler:
         await scheduler.submit("draining.sleep", 600.0, name="long")
@@ -108,7 +109,7 @@ async def test_a_drain_whose_time_is_up_names_what_has_not_ended(store: Path | N
         assert scheduler.statistics().running == 1
 
 
-async def test_a_drain_sees_what_is_cancelled_before_it_begins(store: Path | None) -> None:
+async def test_a_drain_sees_what_is_cancelled_before_it_begins(store: Address | None) -> None:
     """There is no attempt whose end it could wait for."""
     async with Scheduler(store) as scheduler:
         job = await scheduler.submit("draining.sleep", 0.0, delay=600.0)
@@ -121,7 +122,7 @@ async def test_a_drain_sees_what_is_cancelled_before_it_begins(store: Path | Non
                 await draining.wait()
 
 
-async def test_closing_is_idempotent_and_may_come_first(store: Path | None) -> None:
+async def test_closing_is_idempotent_and_may_come_first(store: Address | None) -> None:
     """In the block, at its end, after it, twice at once, and before it was entered."""
     async with Scheduler(store, drain_timeout=0.0) as scheduler:
         job = await scheduler.submit("draining.sleep", 600.0)

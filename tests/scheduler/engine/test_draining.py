@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 
 import anyio
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from lifecycle import OwnerClosed
 from lifecycle.scheduler import Event, JobStatus, Scheduler, handler
 
+from ..stores import Address, rows_at
 from .handlers import Make, add, add_async, calls, note, released, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -90,9 +88,9 @@ async def test_a_cancellation_while_the_block_is_left_is_passed_on(make: Make) -
         await task
 
 
-async def test_a_drain_takes_no_more_jobs_from_the_store(tmp_path: Path) -> None:
+async def test_a_drain_takes_no_more_jobs_from_the_store(durable: Address) -> None:
     """What has not begun is left as it was: it does not look as if it ran, and no attempt of it is counted."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     released.clear()
     async with Scheduler(path, workers=2, on_event=lambda event: event.kind == "draining" and released.add("")) as one:
         for _ in range(2):
@@ -100,21 +98,19 @@ async def test_a_drain_takes_no_more_jobs_from_the_store(tmp_path: Path) -> None
         while one.statistics().running < 2:
             await anyio.sleep(0.001)
         waiting = [(await one.submit("test.held")).id for _ in range(20)]
-    with closing(sqlite3.connect(path)) as db:
-        states = db.execute("SELECT state, attempt FROM jobs WHERE id >= ?", (waiting[0],)).fetchall()
+    states = rows_at(path, f"SELECT state, attempt FROM jobs WHERE id >= {waiting[0]}")
     assert states == [("pending", 0)] * 20
 
 
-async def test_a_drain_fires_no_schedule(tmp_path: Path) -> None:
+async def test_a_drain_fires_no_schedule(durable: Address) -> None:
     """What is due meanwhile is left to the next start, and to the schedule's policy for what was missed."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     counts: list[int] = []
     released.clear()
 
     def count(event: Event) -> None:
         if event.kind == "draining":
-            with closing(sqlite3.connect(path)) as db:
-                counts.extend(db.execute("SELECT count(*) FROM jobs").fetchone())
+            counts.extend(rows_at(path, "SELECT count(*) FROM jobs")[0])
             asyncio.get_running_loop().call_later(0.2, released.add, "")
 
     async with Scheduler(path, on_event=count) as scheduler:
@@ -122,14 +118,13 @@ async def test_a_drain_fires_no_schedule(tmp_path: Path) -> None:
         await scheduler.schedule("often", "test.add", 1, fixed_rate=0.01)
         while scheduler.statistics().ended["succeeded"] < 2:
             await anyio.sleep(0.001)
-    with closing(sqlite3.connect(path)) as db:
-        (after,) = db.execute("SELECT count(*) FROM jobs").fetchone()
+    ((after,),) = rows_at(path, "SELECT count(*) FROM jobs")
     assert after <= counts[0] + 3, "one may just have been put in"
 
 
-async def test_what_was_cancelled_while_it_was_given_back_is_interrupted_by_the_close(tmp_path: Path) -> None:
+async def test_what_was_cancelled_while_it_was_given_back_is_interrupted_by_the_close(durable: Address) -> None:
     """It cannot begin any more, to be recorded as cancelled: that is no error, and the store has the last word."""
-    async with Scheduler(tmp_path / "jobs.sqlite", workers=1, drain_timeout=0.0) as scheduler:
+    async with Scheduler(durable, workers=1, drain_timeout=0.0) as scheduler:
         engine = scheduler._life.engine
         assert engine is not None
         engine._jobs_to_take = lambda: 5  # type: ignore[method-assign]

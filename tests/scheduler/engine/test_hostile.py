@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +16,7 @@ import pytest
 from lifecycle import ReleaseTimeout, take_snapshot
 from lifecycle.scheduler import Event, Job, JobStatus, Scheduler, handler
 
+from ..stores import Address
 from .handlers import account_of
 
 pytestmark = pytest.mark.asyncio
@@ -79,13 +79,12 @@ def raising(make: Callable[[], BaseException]) -> Callable[[], Any]:
     [lambda: Odd("odd"), GeneratorExit, SystemExit, asyncio.CancelledError, Unsayable, StopAsyncIteration, MemoryError],
     ids=["odd", "generator exit", "system exit", "cancelled", "unsayable", "stop", "memory"],
 )
-@pytest.mark.parametrize("kept", [False, True], ids=["memory", "sqlite"])
 async def test_whatever_is_raised_is_a_failure_of_its_job(
-    make: Callable[[], BaseException], kept: bool, tmp_path: Path
+    make: Callable[[], BaseException], address: Address | None
 ) -> None:
     """The job ends at once, the error is told, and the next job runs."""
-    work = handler(f"hostile.{make}.{kept}")(raising(make))
-    async with Scheduler(tmp_path / "jobs.sqlite" if kept else None, workers=1) as scheduler:
+    work = handler(f"hostile.{make}.{address}")(raising(make))
+    async with Scheduler(address, workers=1) as scheduler:
         with anyio.fail_after(30):
             outcome = await (await scheduler.submit(work)).wait()
             after = await (await scheduler.submit(good)).wait()
@@ -208,9 +207,9 @@ async def test_a_task_that_a_handler_leaks_is_seen_and_not_ours() -> None:
     await asyncio.wait(leaked)
 
 
-async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(tmp_path: Path) -> None:
+async def test_a_drain_with_all_kinds_of_stuck_jobs_is_bounded_and_names_them(durable: Address) -> None:
     """One that ignores its cancellation, a thread that does not return, and one that waits."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     threads: list[str] = []
     let_go = threading.Event()  # not `_released`, which is set only until the tasks have seen it
 

@@ -53,7 +53,7 @@ def the_flow(random: random.Random) -> str:
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(15, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.nightly)]
+    "kills", [pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.nightly)]
 )
 @pytest.mark.timeout(180)
 def test_kills_lose_nothing_and_end_every_job_once(cli: Cli, kills: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,8 +11,8 @@ import pytest
 from lifecycle import Rate
 from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.limits import EVERYTHING, Limit, LimitKey
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
+from ..stores import Address, outside_of
 from ..tools import flow_of
 
 at_work: Counter[str] = Counter()
@@ -35,15 +34,15 @@ async def work(name: str) -> None:
     begun.append(name)
     at_work[name] += 1
     most[name] = max(most[name], at_work[name])
-    await anyio.sleep(0.01)
+    await anyio.sleep(0.03)
     at_work[name] -= 1
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("key", [{"queue": "narrow"}, {"handler": "limits.work"}, {}], ids=["queue", "handler", "all"])
-async def test_two_schedulers_keep_to_one_limit(tmp_path: Path, key: dict[str, str]) -> None:
+async def test_two_schedulers_keep_to_one_limit(durable: Address, key: dict[str, str]) -> None:
     """Never more at once than it says, over both together."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as one, Scheduler(tmp_path / "jobs.sqlite") as other:
+    async with Scheduler(durable) as one, Scheduler(durable) as other:
         await one.limits.set(**key, limit=3)
         jobs = [await scheduler.submit(work, "x", queue="narrow") for _ in range(20) for scheduler in (one, other)]
         with anyio.fail_after(60):
@@ -53,8 +52,7 @@ async def test_two_schedulers_keep_to_one_limit(tmp_path: Path, key: dict[str, s
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_a_full_queue_leaves_the_workers_to_others(tmp_path: Path, durable: bool) -> None:
+async def test_a_full_queue_leaves_the_workers_to_others(address: Address | None) -> None:
     """Also what is taken ahead of the workers, and the blocks of a flow."""
     flow = flow_of(
         """
@@ -66,7 +64,7 @@ async def test_a_full_queue_leaves_the_workers_to_others(tmp_path: Path, durable
         sleep = 0
         """
     )
-    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None, drain_timeout=0.0) as scheduler:
+    async with Scheduler(address, drain_timeout=0.0) as scheduler:
         await scheduler.limits.set(queue="narrow", limit=0)
         run = await scheduler.submit(flow)
         blocked = [await scheduler.submit(work, "blocked", queue="narrow", priority=9) for _ in range(50)]
@@ -85,11 +83,11 @@ async def test_a_full_queue_leaves_the_workers_to_others(tmp_path: Path, durable
 
 
 @pytest.mark.asyncio
-async def test_a_pause_from_outside_is_seen_and_ends(tmp_path: Path) -> None:
+async def test_a_pause_from_outside_is_seen_and_ends(durable: Address) -> None:
     """Within about a second, by a scheduler that does nothing else."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path) as scheduler:
-        outside = StoreFile(path)
+        outside = outside_of(path)
         assert outside.pause(EVERYTHING, paused=True)
         job = await scheduler.submit(work, "x")
         await anyio.sleep(0.1)
@@ -104,10 +102,9 @@ async def test_a_pause_from_outside_is_seen_and_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_a_rate_is_kept_by_itself(tmp_path: Path, durable: bool) -> None:
+async def test_a_rate_is_kept_by_itself(address: Address | None) -> None:
     """Who was held back begins when it opens, without anything else happening."""
-    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None) as scheduler:
+    async with Scheduler(address) as scheduler:
         await scheduler.limits.set(handler="limits.work", rate=Rate(20))
         jobs = [await scheduler.submit(work, "x") for _ in range(5)]
         with anyio.fail_after(20):
@@ -148,12 +145,11 @@ async def test_wrong_limits_are_refused(settings: dict[str, Any], error: type[Ex
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("key", [{"queue": "narrow"}, {"handler": "limits.work"}, {}], ids=["queue", "handler", "all"])
-async def test_a_job_says_which_limit_it_waits_for(tmp_path: Path, durable: bool, key: dict[str, str]) -> None:
+async def test_a_job_says_which_limit_it_waits_for(address: Address | None, key: dict[str, str]) -> None:
     """A pause before all others; in a list and by itself, and from outside."""
     name = next((f"{kind} {name!r}" for kind, name in key.items()), "the whole store")
-    path = tmp_path / "jobs.sqlite" if durable else None
+    path = address
     async with Scheduler(path, workers=1, drain_timeout=0.0) as scheduler:
         await scheduler.limits.set(**key, limit=0)
         job = await scheduler.submit(work, "x", queue="narrow")
@@ -163,7 +159,7 @@ async def test_a_job_says_which_limit_it_waits_for(tmp_path: Path, durable: bool
             assert shown is not None
             assert [one.waits_for for one in await scheduler.jobs(status=JobStatus.PENDING)] == [shown.waits_for]
             if path is not None:
-                assert shown.waits_for in [one.waits_for for one in StoreFile(path).jobs()]
+                assert shown.waits_for in [one.waits_for for one in outside_of(path).jobs()]
             assert shown.waits_for is not None
             return shown.waits_for
 

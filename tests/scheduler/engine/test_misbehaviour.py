@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import weakref
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,13 +17,14 @@ from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
 from lifecycle.scheduler._work.handlers import make_handler, registered_handlers
 from lifecycle.scheduler.errors import HandlerChanged, HandlerError
 
+from ..stores import Address
 from ..tools import flow_of
 from .handlers import Make, add_async, calls, note
 
 pytestmark = pytest.mark.asyncio
 
 
-async def test_a_result_that_cannot_be_kept_fails_the_job(tmp_path: Path) -> None:
+async def test_a_result_that_cannot_be_kept_fails_the_job(durable: Address) -> None:
     """The error says whose result it is and what is wrong with it."""
 
     async def odd() -> object:
@@ -34,7 +34,7 @@ async def test_a_result_that_cannot_be_kept_fails_the_job(tmp_path: Path) -> Non
         return "x" * 2_000_000
 
     with_name = handler("test.odd")(odd), handler("test.huge")(huge)
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         outcomes = [await (await scheduler.submit(function)).wait() for function in with_name]
     assert "the result of test.odd: a object has no plain form" in str(outcomes[0].error)
     assert "the result of test.huge is larger than 1,048,576 bytes" in str(outcomes[1].error)
@@ -225,9 +225,9 @@ async def never_kept(what: str) -> object:
 
 
 @pytest.mark.parametrize("what", ["object", "large", "nan", "keys"])
-async def test_what_can_never_be_kept_is_not_tried_again(tmp_path: Path, what: str) -> None:
+async def test_what_can_never_be_kept_is_not_tried_again(durable: Address, what: str) -> None:
     """By itself, and in the blocks of a flow: its effects are not repeated for nothing."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         outcome = await (await scheduler.submit(never_kept, what, retries=3, backoff=(0.0, 0.0))).wait()
         assert (outcome.status, outcome.attempts, len(calls)) == (JobStatus.FAILED, 1, 1)
         text = f'[blocks.a]\nretries = 2\nretry = 3\ndo = {{ call = "h", args = ["{what}"] }}'
@@ -237,7 +237,9 @@ async def test_what_can_never_be_kept_is_not_tried_again(tmp_path: Path, what: s
 
 
 @pytest.mark.parametrize("now", ["fewer", "more", "other"])
-async def test_a_job_of_a_handler_that_has_changed_since_fails_and_is_not_tried_again(tmp_path: Path, now: str) -> None:
+async def test_a_job_of_a_handler_that_has_changed_since_fails_and_is_not_tried_again(
+    durable: Address, now: str
+) -> None:
     """It waited for a day and was submitted to another version of the program; by hand it is tried again."""
 
     async def before(name: str) -> str:
@@ -252,7 +254,7 @@ async def test_a_job_of_a_handler_that_has_changed_since_fails_and_is_not_tried_
     known = registered_handlers()._handlers
     known["test.changed"] = make_handler(before, "test.changed")
     try:
-        async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        async with Scheduler(durable) as scheduler:
             settings = {"retries": 3, "backoff": (0.0, 0.0)}
             job = await scheduler.submit("test.changed", "x", delay=0.2, **settings)  # type: ignore[arg-type]
             known["test.changed"] = make_handler({"fewer": fewer, "more": more, "other": other}[now], "test.changed")

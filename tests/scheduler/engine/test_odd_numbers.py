@@ -1,11 +1,10 @@
-"""Numbers, times and names that nothing in a store can have: what is said of them is the same in both stores."""
+"""Numbers, times and names that nothing in a store can have: what is said of them is the same in all stores."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,6 +12,8 @@ import pytest_asyncio
 from lifecycle.scheduler import Scheduler, handler
 from lifecycle.scheduler._ground.checks import LAST_TIME, wall_time
 from lifecycle.scheduler._ground.times import local_time
+
+from ..stores import Address
 
 pytestmark = pytest.mark.asyncio
 
@@ -22,10 +23,10 @@ async def nothing() -> None:
     """Do nothing."""
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def scheduler(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scheduler]:
+@pytest_asyncio.fixture
+async def scheduler(address: Address | None) -> AsyncIterator[Scheduler]:
     """An open scheduler with each kind of store."""
-    async with Scheduler(None if request.param == "memory" else tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(address) as scheduler:
         yield scheduler
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,8 +11,8 @@ import pytest
 
 from lifecycle.scheduler import Context, JobRecord, JobStatus, Scheduler, handler
 from lifecycle.scheduler._engine import reports
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
 
+from ..stores import Address, outside_of
 from .handlers import Make, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -141,16 +140,16 @@ async def test_an_attempt_that_has_lost_its_job_shows_nothing_any_more(make: Mak
         assert attempt.report() is None
 
 
-async def test_another_process_sees_them(tmp_path: Path) -> None:
-    """From the file, and what is left of them after a kill."""
-    path = tmp_path / "jobs.sqlite"
+async def test_another_process_sees_them(durable: Address) -> None:
+    """From the store, and what is left of them after a kill."""
+    path = durable
     async with Scheduler(path, drain_timeout=0.0) as scheduler:
         job = await scheduler.submit(shows, 2, name="one")
         await shown(scheduler, job.id, 2)
-        seen = StoreFile(path).show("one")
+        seen = outside_of(path).show("one")
         assert seen is not None
         assert (seen.log, seen.progress, seen.status) == ("1: line 0\n1: line 1", (2, 4), JobStatus.RUNNING)
-    seen = StoreFile(path).show("one")
+    seen = outside_of(path).show("one")
     assert seen is not None
     assert (seen.log, seen.progress, seen.status) == ("1: line 0\n1: line 1", (2, 4), JobStatus.INTERRUPTED)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,6 +9,7 @@ import pytest
 
 from lifecycle.scheduler import Event, JobStatus, RunConflict, Scheduler
 
+from ..stores import Address
 from ..tools import flow_of
 from .handlers import Make, calls
 
@@ -84,9 +84,9 @@ async def test_a_run_can_be_cancelled_as_a_whole(make: Make) -> None:
     assert {job.status for job in outcome.jobs} == {JobStatus.CANCELLED}
 
 
-async def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_an_interrupted_run_goes_on_where_it_was(durable: Address) -> None:
     """The same flow and parameters resume it; what had succeeded is not done again, and no retry is burnt."""
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     text = """
     [params]
     n = 1
@@ -111,7 +111,7 @@ async def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [job.status.value for job in outcome.jobs] == ["succeeded", "interrupted", "pending"]
     assert outcome.status is JobStatus.INTERRUPTED
     calls.clear()
-    async with Scheduler(store) as scheduler:
+    async with Scheduler(store, adopt=False) as scheduler:
         other = await scheduler.submit(flow, params={"n": 0}, resume=True)
         assert not other.resumed
         await other.wait()
@@ -126,9 +126,9 @@ async def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert calls == ["first", "second", "third", "second", "third", "first", "second", "third"]
 
 
-async def test_a_changed_flow_does_not_continue_an_unfinished_run(tmp_path: Path) -> None:
+async def test_a_changed_flow_does_not_continue_an_unfinished_run(durable: Address) -> None:
     """The error says what to do; `fresh` cancels what is left and begins anew."""
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     async with Scheduler(store, drain_timeout=0.0) as scheduler:
         old = await scheduler.submit(flow_of("[blocks.a]\nsleep = 60"))
     changed = flow_of("[blocks.a]\nsleep = 0")

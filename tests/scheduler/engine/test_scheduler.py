@@ -1,12 +1,9 @@
-"""The scheduler, embedded, on both stores: how jobs are put in, run, tried again, cancelled and told of."""
+"""The scheduler, embedded, on all stores: how jobs are put in, run, tried again, cancelled and told of."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +12,7 @@ import pytest
 from lifecycle.scheduler import Event, JobFailed, JobStatus, Scheduler, handler
 from lifecycle.scheduler._engine import reconciler
 
+from ..stores import Address, rows_at
 from .handlers import Make, add, add_async, anything, calls, fail, note, use_context, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -174,9 +172,9 @@ async def test_wrong_settings_are_refused_before_anything_is_written(
         make(workers=0)
 
 
-async def test_a_durable_store_takes_only_what_it_can_find_again(tmp_path: Path) -> None:
+async def test_a_durable_store_takes_only_what_it_can_find_again(durable: Address) -> None:
     """Functions without a name, and arguments that are no plain data, are refused."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         with pytest.raises(TypeError, match=r"mark it with @handler\(NAME\)"):
             await scheduler.submit(lambda: None)
         with pytest.raises(TypeError, match="has no plain form"):
@@ -264,16 +262,13 @@ async def test_many_jobs_from_many_tasks(make: Make) -> None:
     assert results == [index + 1 for index in range(1_000)]
 
 
-async def test_a_number_for_a_backoff_is_the_first_pause(tmp_path: Path) -> None:
+async def test_a_number_for_a_backoff_is_the_first_pause(durable: Address) -> None:
     """As in a flow file: the longest is ten seconds then, or as long as the first."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         await scheduler.submit(add_async, 1, delay=60.0, backoff=5)
         await scheduler.submit(add_async, 1, delay=60.0, backoff=20.0)
-        with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db:
-            assert db.execute("SELECT backoff_first, backoff_longest FROM jobs ORDER BY id").fetchall() == [
-                (5, 10),
-                (20, 20),
-            ]
+        rows = rows_at(durable, "SELECT backoff_first, backoff_longest FROM jobs ORDER BY id")
+        assert rows == [(5, 10), (20, 20)]
         for wrong in (-1, float("nan"), float("inf"), True):
             with pytest.raises((TypeError, ValueError), match="backoff"):
                 await scheduler.submit(add_async, 1, backoff=wrong)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..stores import Address
 from ..tools import Cli, end_of, group_lives, lines_in, wait_until
 
 HANDLERS = """
@@ -64,11 +67,13 @@ def events_of(stdout: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_drains_and_the_run_goes_on_later(cli: Cli, number: signal.Signals, code: int) -> None:
+def test_a_signal_drains_and_the_run_goes_on_later(
+    cli: Cli, durable: Address, number: signal.Signals, code: int
+) -> None:
     """What ends in time ends well; the rest is interrupted, keeps its retries, and is resumed by the next start."""
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", FLOW)
-    db, notes, group = cli.directory / "jobs.sqlite", cli.directory / "notes", cli.directory / "group"
+    db, notes, group = durable, cli.directory / "notes", cli.directory / "group"
     process = cli.start("run", flow, "--db", db, "--drain-timeout", 1.5, "--json")
     wait_until(lambda: len(lines_in(notes)) == 2 and bool(lines_in(group)))
     process.send_signal(number)
@@ -101,11 +106,11 @@ def test_a_signal_drains_and_the_run_goes_on_later(cli: Cli, number: signal.Sign
     assert (shown["attempts"], shown["failures"]) == (2, 0)
 
 
-def test_a_second_signal_does_not_wait(cli: Cli) -> None:
+def test_a_second_signal_does_not_wait(cli: Cli, durable: Address) -> None:
     """The drain ends at once; what ran is interrupted, and the exit code is that of the first signal."""
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", FLOW)
-    db = cli.directory / "jobs.sqlite"
+    db = durable
     process = cli.start("run", flow, "--db", db, "--drain-timeout", 600)
     wait_until(lambda: bool(lines_in(cli.directory / "group")))
     process.send_signal(signal.SIGTERM)
@@ -132,22 +137,32 @@ def test_a_signal_that_finds_nothing_to_interrupt_is_no_failure(cli: Cli) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("handler", ["stubborn", "blocking"])
-def test_what_is_stuck_is_named_and_does_not_hold_the_process(cli: Cli, handler: str) -> None:
+def test_what_is_stuck_is_named_and_does_not_hold_the_process(tmp_path: Path) -> None:
     """A handler that swallows its cancellation, or a thread that never returns: told on stderr, interrupted, left."""
+    with contextlib.ExitStack() as stack:
+        begun = [(handler, *begin_stuck(tmp_path / handler, handler, stack)) for handler in ("stubborn", "blocking")]
+        for handler, cli, process in begun:  # at the same time: each takes a while to give up
+            ended = end_of(process, timeout=60)
+            assert ended.returncode == 143, ended.stdout + ended.stderr
+            assert "job mule" in ended.stderr, ended.stderr
+            assert handler in ended.stderr or "thread" in ended.stderr, ended.stderr
+            assert cli.jobs(cli.directory / "jobs.sqlite")["mule"]["status"] == "interrupted", ended.stdout
+
+
+def begin_stuck(directory: Path, handler: str, stack: contextlib.ExitStack) -> tuple[Cli, subprocess.Popen[str]]:
+    """Start a process with a job that does not end, and tell it to end, twice."""
+    directory.mkdir()
+    cli = Cli(directory)
+    stack.callback(cli.close)
     cli.write("handlers.py", HANDLERS)
     flow = cli.write("flow.toml", f"handlers = 'handlers.py'\n[blocks.mule]\ncall = '{handler}'\n")
-    db = cli.directory / "jobs.sqlite"
+    db = directory / "jobs.sqlite"
     process = cli.start("run", flow, "--db", db, "--drain-timeout", 0.1, "--cancel-timeout", 0.3)
-    wait_until(lambda: bool(lines_in(cli.directory / "notes")))
+    wait_until(lambda: bool(lines_in(directory / "notes")))
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)  # two at once would be one
     process.send_signal(signal.SIGTERM)
-    ended = end_of(process, timeout=60)
-    assert ended.returncode == 143, ended.stdout + ended.stderr
-    assert "job mule" in ended.stderr, ended.stderr
-    assert handler in ended.stderr or "thread" in ended.stderr, ended.stderr
-    assert cli.jobs(db)["mule"]["status"] == "interrupted", ended.stdout
+    return cli, process
 
 
 def test_a_reader_that_goes_away_does_not_end_the_run(cli: Cli) -> None:
@@ -167,7 +182,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(cli: Cli) -> None:
     assert lines_in(cli.directory / "notes") == ["done"]
 
 
-def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> None:
+def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli, durable: Address) -> None:
     """While a scheduler works on them: a running job is stopped, a waiting one never starts, a whole run ends."""
     flow = cli.write(
         "flow.toml",
@@ -175,7 +190,7 @@ def test_jobs_are_listed_shown_and_cancelled_from_another_process(cli: Cli) -> N
         "[blocks.later]\ndelay = 60\nsleep = 0\n[blocks.below]\nneeds = ['later']\nsleep = 0\n"
         "[blocks.long]\nsleep = 600\n",
     )
-    db = cli.directory / "jobs.sqlite"
+    db = durable
     process = cli.start("run", flow, "--db", db, "--json")
     wait_until(lambda: bool(lines_in(cli.directory / "group")))
     jobs = cli.jobs(db)

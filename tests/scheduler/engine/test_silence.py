@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,10 +12,10 @@ import pytest
 
 from lifecycle.scheduler import JobRecord, Scheduler
 from lifecycle.scheduler._engine import leftovers, life
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
 from lifecycle.scheduler._words import next_of
 from lifecycle.scheduler._work.handlers import Handler, registered_handlers
 
+from ..stores import Address, outside_of
 from ..tools import flow_of
 from .handlers import Make, add_async, wait_for_ever
 
@@ -69,16 +68,16 @@ async def run_cancelled(scheduler: Scheduler, run: int) -> list[JobRecord]:
 
 
 async def test_a_handler_that_nobody_has_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    durable: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log, the statistics and every listing; and its jobs run as soon as it is registered."""
     monkeypatch.setattr(leftovers, "FIRST_LOOK", 0.0)
     monkeypatch.setattr(leftovers, "INTERVAL", 0.02)
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     async with Scheduler(store) as scheduler:
         for delay in (3600, 0.05, 0.05):
             await scheduler.submit(add_async, 1, delay=delay)
-    assert {job.waits_for for job in StoreFile(store).jobs()} == {
+    assert {job.waits_for for job in outside_of(store).jobs()} == {
         "a scheduler that has its handler 'test.add_async'; none lives"
     }
     taken = renamed(monkeypatch)
@@ -91,7 +90,7 @@ async def test_a_handler_that_nobody_has_is_told_of(
         assert record.handlers == "test.add_async (3)"
         alone = "a scheduler that has its handler 'test.add_async'; none of those that live does"
         assert {job.waits_for for job in await scheduler.jobs()} == {alone}
-        shown = StoreFile(store).show("1")
+        shown = outside_of(store).show("1")
         assert shown is not None
         assert shown.waits_for == alone
         registered_handlers().add(taken)
@@ -100,14 +99,14 @@ async def test_a_handler_that_nobody_has_is_told_of(
 
 
 async def test_a_flow_that_nobody_serves_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    durable: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the number of its unfinished runs."""
     monkeypatch.setattr(leftovers, "FIRST_LOOK", 0.0)
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     async with Scheduler(store, drain_timeout=0) as scheduler:
         await scheduler.submit(flow_of("name = 'lonely'\n[blocks.a]\nsleep = 60"))
-    (job,) = StoreFile(store).jobs()
+    (job,) = outside_of(store).jobs()
     assert job.waits_for == "a scheduler that serves its flow 'lonely'; none lives"
     async with Scheduler(store) as scheduler:
         while not scheduler.statistics().left:
@@ -128,11 +127,11 @@ async def test_what_is_refused_is_counted(make: Make) -> None:
 
 
 async def test_a_long_opening_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    durable: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Again and again while it lasts, and not any more afterwards."""
     monkeypatch.setattr(life, "SLOW_OPENING", 0.01)
-    scheduler = Scheduler(tmp_path / "jobs.sqlite")
+    scheduler = Scheduler(durable)
     adopt = scheduler._store.adopt_jobs
 
     async def slowly(handlers: Any) -> int:
@@ -147,9 +146,9 @@ async def test_a_long_opening_is_told_of(
         assert len(told(caplog, "scheduler is still being opened")) == before >= 2
 
 
-async def test_an_overdue_schedule_is_said_to_be(tmp_path: Path) -> None:
+async def test_an_overdue_schedule_is_said_to_be(durable: Address) -> None:
     """Its next run is in the past: no living scheduler has its handler."""
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         record = await (await scheduler.schedule("s", add_async, 1, fixed_rate=100)).record()
     assert record.next_due is not None
     assert not next_of(record).startswith("overdue")

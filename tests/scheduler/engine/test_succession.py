@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-
 import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, RunConflict, Scheduler
 
+from ..stores import Address, rename_handler
 from ..tools import flow_of
 from .handlers import calls, note, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
 
 
-async def test_a_retry_that_is_due_later_survives_a_restart(tmp_path: Path) -> None:
+async def test_a_retry_that_is_due_later_survives_a_restart(durable: Address) -> None:
     """The due time is in the store; failures are counted over restarts (casebook C3)."""
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     flow = flow_of("[blocks.a]\ncall = 'test.fail'\nargs = ['x']\nretries = 1\nbackoff = [0.6, 0.6]")
     async with Scheduler(store) as scheduler:
         run = await scheduler.submit(flow, resume=True)
@@ -30,15 +27,14 @@ async def test_a_retry_that_is_due_later_survives_a_restart(tmp_path: Path) -> N
     assert [(job.attempts, job.failures, job.status.value) for job in outcome.jobs] == [(2, 2, "failed")]
 
 
-async def test_jobs_by_themselves_are_taken_over_from_a_scheduler_that_was_closed(tmp_path: Path) -> None:
+async def test_jobs_by_themselves_are_taken_over_from_a_scheduler_that_was_closed(durable: Address) -> None:
     """Only those whose handler is known here; the others wait for a scheduler that knows it."""
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     async with Scheduler(store, drain_timeout=0.0) as scheduler:
         await scheduler.submit(wait_for_ever, priority=5)
         await scheduler.submit(note, "taken over", delay=0.2)
         gone = await scheduler.submit(note, "gone", delay=0.1)
-    with closing(sqlite3.connect(store)) as db, db:
-        db.execute("UPDATE jobs SET payload = replace(payload, 'test.note', 'test.unknown') WHERE id = ?", (gone.id,))
+    rename_handler(store, gone.id, "test.note", "test.unknown")
     async with Scheduler(store, drain_timeout=0.0) as scheduler:
         while not calls:
             await anyio.sleep(0.01)
@@ -48,9 +44,9 @@ async def test_jobs_by_themselves_are_taken_over_from_a_scheduler_that_was_close
     assert calls == ["taken over"]
 
 
-async def test_two_schedulers_on_one_store_do_not_take_each_others_jobs(tmp_path: Path) -> None:
+async def test_two_schedulers_on_one_store_do_not_take_each_others_jobs(durable: Address) -> None:
     """Each runs what it was given, as long as it lives; a run that is going on cannot be begun twice."""
-    store = tmp_path / "jobs.sqlite"
+    store = durable
     async with Scheduler(store, name="one") as one, Scheduler(store, name="two") as two:
         waits = await one.submit(wait_for_ever)
         later = await one.submit(note, "one", delay=0.1)

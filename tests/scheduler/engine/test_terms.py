@@ -1,11 +1,10 @@
-"""Terms of single jobs: times, expiry, keys, needs, metadata; the same with both stores."""
+"""Terms of single jobs: times, expiry, keys, needs, metadata; the same with all stores."""
 
 from __future__ import annotations
 
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +12,7 @@ import pytest
 
 from lifecycle.scheduler import Context, Event, JobConflict, JobStatus, Scheduler, current_job, flow_of_table, handler
 
+from ..stores import Address
 from .handlers import Make, add_async, anything, calls, fail, note, released, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
@@ -134,12 +134,12 @@ class TestExpiry:
                 await scheduler.drain()
         assert calls == []
 
-    async def test_what_expired_while_no_scheduler_ran_is_not_begun(self, tmp_path: Path) -> None:
+    async def test_what_expired_while_no_scheduler_ran_is_not_begun(self, durable: Address) -> None:
         """The next scheduler cancels it before it takes anything."""
-        async with Scheduler(tmp_path / "jobs.sqlite", workers=1) as scheduler:
+        async with Scheduler(durable, workers=1) as scheduler:
             job = await scheduler.submit(note, "x", delay=0.1, expires=0.15)
         await anyio.sleep(0.2)
-        async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+        async with Scheduler(durable) as scheduler:
             with anyio.fail_after(20):
                 while (record := await scheduler.job(job.id)) is None or not record.status.final:
                     await anyio.sleep(0.01)
@@ -380,9 +380,9 @@ class TestMetadata:
                 await scheduler.submit(add_async, 1)
 
 
-async def test_the_jobs_of_two_schedulers_of_one_file_know_each_other(tmp_path: Path) -> None:
+async def test_the_jobs_of_two_schedulers_of_one_file_know_each_other(durable: Address) -> None:
     """Keys, needs and expiry are of the store, whoever owns the jobs."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path, name="one") as one, Scheduler(path, name="two") as two:
         first = await one.submit(note, "first", key="k", delay=0.3)
         with pytest.raises(JobConflict, match=f"job {first.id} "):

@@ -15,6 +15,7 @@ from lifecycle.scheduler import Event, Flow, FlowRun, JobStatus, RunConflict, Sc
 from lifecycle.scheduler.control import ControlServer
 
 from ..control.clients import Client
+from ..stores import Address
 from ..tools import Cli, flow_of, problems_of
 
 pytestmark = pytest.mark.asyncio
@@ -46,10 +47,10 @@ def nothing_noted() -> None:
     gate.clear()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+@pytest.fixture
+def store(address: Address | None) -> Address | None:
     """A store of each kind."""
-    return None if request.param == "memory" else tmp_path / "jobs.sqlite"
+    return address
 
 
 def of(settings: str) -> Flow:
@@ -81,7 +82,7 @@ async def named(scheduler: Scheduler, flow: Flow, name: str, **more: Any) -> Flo
     return await scheduler.submit(flow, params={"name": name}, **more)
 
 
-async def test_one_more_is_refused_until_the_cleaning_of_the_other_has_ended(store: Path | None) -> None:
+async def test_one_more_is_refused_until_the_cleaning_of_the_other_has_ended(store: Address | None) -> None:
     """With the numbers of those that are in its way; nothing is written of it, and other flows are not held up."""
     flow = of("max_instances = 1")
     async with Scheduler(store) as scheduler:
@@ -104,7 +105,7 @@ async def test_one_more_is_refused_until_the_cleaning_of_the_other_has_ended(sto
     assert log == ["+one", "-one", "clean one", "+three", "-three", "clean three"]
 
 
-async def test_those_that_wait_say_for_what_and_begin_in_their_order(store: Path | None) -> None:
+async def test_those_that_wait_say_for_what_and_begin_in_their_order(store: Address | None) -> None:
     """In the record of the run and of its jobs, in the handle, and in the events."""
     flow, events = of("max_instances = 1\noverlap = 'queue'"), list[Event]()
     async with Scheduler(store, on_event=events.append) as scheduler:
@@ -127,7 +128,7 @@ async def test_those_that_wait_say_for_what_and_begin_in_their_order(store: Path
         assert [kind for kind, number in told if number == run] == ["run_waiting", "run_started", "run_finished"]
 
 
-async def test_the_newest_takes_the_place_of_the_oldest_which_cleans_up_first(store: Path | None) -> None:
+async def test_the_newest_takes_the_place_of_the_oldest_which_cleans_up_first(store: Address | None) -> None:
     """What waits and is replaced has done nothing, and has nothing to clean up."""
     flow = of("max_instances = 1\noverlap = 'cancel_running'")
     async with Scheduler(store) as scheduler:
@@ -144,7 +145,7 @@ async def test_the_newest_takes_the_place_of_the_oldest_which_cleans_up_first(st
     assert log == ["+one", "-one", "clean one", "+three", "-three", "clean three"]
 
 
-async def test_what_waits_can_be_cancelled_and_gives_its_place_to_the_next(store: Path | None) -> None:
+async def test_what_waits_can_be_cancelled_and_gives_its_place_to_the_next(store: Address | None) -> None:
     """As any run."""
     flow = of("max_instances = 1\noverlap = 'queue'")
     async with Scheduler(store) as scheduler:
@@ -158,7 +159,7 @@ async def test_what_waits_can_be_cancelled_and_gives_its_place_to_the_next(store
     assert "clean two" not in log
 
 
-async def test_a_retry_of_a_job_is_no_further_run(store: Path | None) -> None:
+async def test_a_retry_of_a_job_is_no_further_run(store: Address | None) -> None:
     """It would wait for itself."""
     flow = flow_of(
         "max_instances = 1\n[blocks.a]\nretries = 2\nbackoff = [0.01, 0.01]\nshell = 'false'", work=work, clean=clean
@@ -169,7 +170,7 @@ async def test_a_retry_of_a_job_is_no_further_run(store: Path | None) -> None:
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue"])
-async def test_due_times_keep_to_the_bound_of_the_flow(store: Path | None, overlap: str) -> None:
+async def test_due_times_keep_to_the_bound_of_the_flow(store: Address | None, overlap: str) -> None:
     """Beside what others have submitted: they are skipped, or one waits; a trigger by hand is one more submission."""
     flow = of(f"max_instances = 1\noverlap = '{overlap}'")
     async with Scheduler(store) as scheduler:
@@ -198,7 +199,7 @@ async def test_due_times_keep_to_the_bound_of_the_flow(store: Path | None, overl
     assert running == [f"{sign}{name}" for name in [line[1:] for line in running[::2]] for sign in "+-"]
 
 
-async def test_due_times_that_replace_a_run_let_it_clean_up(store: Path | None) -> None:
+async def test_due_times_that_replace_a_run_let_it_clean_up(store: Address | None) -> None:
     """Although several come while it does: it is cancelled once."""
     async with Scheduler(store) as scheduler:
         schedule = await scheduler.schedule("often", of(""), fixed_rate=0.03, max_instances=1, overlap="cancel_running")
@@ -209,7 +210,7 @@ async def test_due_times_that_replace_a_run_let_it_clean_up(store: Path | None) 
     assert log == ["+x", "-x", "clean x"] * (len(log) // 3)
 
 
-async def test_a_delay_goes_on_after_a_due_time_that_was_skipped(store: Path | None) -> None:
+async def test_a_delay_goes_on_after_a_due_time_that_was_skipped(store: Address | None) -> None:
     """The next is due a delay after the one that was skipped."""
     flow = of("max_instances = 1")
     async with Scheduler(store) as scheduler:
@@ -224,9 +225,9 @@ async def test_a_delay_goes_on_after_a_due_time_that_was_skipped(store: Path | N
         await schedule.remove()
 
 
-async def test_two_schedulers_of_one_file_keep_to_it_together(tmp_path: Path) -> None:
+async def test_two_schedulers_of_one_file_keep_to_it_together(durable: Address) -> None:
     """What one submits waits for what the other runs, and begins within a second of its end."""
-    flow, path = of("max_instances = 1\noverlap = 'queue'"), tmp_path / "jobs.sqlite"
+    flow, path = of("max_instances = 1\noverlap = 'queue'"), durable
     async with Scheduler(path, name="one") as one, Scheduler(path, name="two") as two:
         first = await named(one, flow, "one")
         second = await named(two, flow, "two")
@@ -273,7 +274,7 @@ async def test_a_flow_with_a_bound_is_no_subflow(tmp_path: Path) -> None:
         flow_of("[blocks.a]\nsubflow = 'sub.toml'", directory=tmp_path)
 
 
-async def test_a_client_is_refused_and_sees_what_waits(store: Path | None) -> None:
+async def test_a_client_is_refused_and_sees_what_waits(store: Address | None) -> None:
     """By the number of the run that is in its way."""
     refusing, waiting = of("max_instances = 1"), of("max_instances = 1\noverlap = 'queue'")
     async with Scheduler(store) as scheduler, ControlServer(scheduler, port=0, flows=[refusing]) as control:
@@ -290,9 +291,9 @@ async def test_a_client_is_refused_and_sees_what_waits(store: Path | None) -> No
         await scheduler.drain()
 
 
-async def test_the_command_line_waits_or_refuses_beside_another_process(tmp_path: Path) -> None:
+async def test_the_command_line_waits_or_refuses_beside_another_process(durable: Address, tmp_path: Path) -> None:
     """Also for a run with the same parameters, which could not be resumed."""
-    cli, path = Cli(tmp_path), tmp_path / "jobs.sqlite"
+    cli, path = Cli(tmp_path), durable
     text = "name = 'f'\nmax_instances = 1\noverlap = '{}'\n[blocks.a]\nshell = 'echo ran'\n"
     flow = cli.write("f.toml", text.format("queue"))
     async with Scheduler(path) as scheduler:

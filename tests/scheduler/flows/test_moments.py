@@ -10,6 +10,7 @@ import pytest
 
 from lifecycle.scheduler import Flow, Scheduler, load_flow
 
+from ..stores import Address
 from ..tools import flow_of, problems_of
 
 BERLIN = "cron = '0 6 * * *'\ntimezone = 'Europe/Berlin'"
@@ -89,7 +90,7 @@ def test_a_date_elsewhere_in_a_flow_is_refused_as_before() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_store_has_it_from_toml_and_from_json(tmp_path: Path) -> None:
+async def test_the_store_has_it_from_toml_and_from_json(durable: Address, tmp_path: Path) -> None:
     """Where it is due between the two, and it is no other version of the flow."""
     begins = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     (tmp_path / "a.toml").write_text(text(f"fixed_rate = 60\nstarts = {begins.isoformat()}"))
@@ -100,7 +101,7 @@ async def test_the_store_has_it_from_toml_and_from_json(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps(table))
     flows = [load_flow(tmp_path / name) for name in ("a.toml", "b.json")]
     assert flows[0].digest == flows[1].digest
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         for flow in flows:
             assert flow.schedule is not None
             await scheduler.schedule(flow.name, flow, **flow.schedule.settings())

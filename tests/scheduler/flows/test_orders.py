@@ -8,7 +8,6 @@ import gc
 import types
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table
 
+from ..stores import Address, Fresh
 from ..tools import table_of
 
 
@@ -41,15 +41,25 @@ def flows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(flows(), st.integers(1, 4), st.booleans())
-def test_any_flow_is_run_in_order(tmp_path_factory: Any, document: dict[str, Any], workers: int, durable: bool) -> None:
+@given(flows(), st.integers(1, 4), st.sampled_from(["memory", "sqlite"]))
+def test_any_flow_is_run_in_order(fresh: Fresh, document: dict[str, Any], workers: int, kind: str) -> None:
     """Needs come first, the most urgent ready job is always next, and each ends as it must."""
-    path: Path | None = tmp_path_factory.mktemp("orders") / "jobs.sqlite" if durable else None
-    events = asyncio.run(run(document, workers, path))
+    with fresh(kind) as address:
+        events = asyncio.run(run(document, workers, address))
     check(document["blocks"], events)
 
 
-async def run(document: dict[str, Any], workers: int, path: Path | None) -> list[Event]:
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
+@given(flows(), st.integers(1, 4))
+def test_any_flow_is_run_in_order_on_postgres(fresh: Fresh, document: dict[str, Any], workers: int) -> None:
+    """The same, less often."""
+    with fresh("postgres") as address:
+        events = asyncio.run(run(document, workers, address))
+    check(document["blocks"], events)
+
+
+async def run(document: dict[str, Any], workers: int, path: Address | None) -> list[Event]:
     """Run a flow and return its events; no task is left."""
     tried: set[int] = set()
     inside = most = 0

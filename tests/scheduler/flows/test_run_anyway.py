@@ -10,6 +10,7 @@ import pytest
 
 from lifecycle.scheduler import Flow, FlowRun, JobRecord, JobStatus, RunOutcome, Scheduler, handler
 
+from ..stores import Address
 from ..tools import flow_of, problems_of
 
 pytestmark = pytest.mark.asyncio
@@ -44,10 +45,10 @@ def nothing_seen() -> None:
     seen.clear()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+@pytest.fixture
+def store(address: Address | None) -> Address | None:
     """A store of each kind."""
-    return None if request.param == "memory" else tmp_path / "jobs.sqlite"
+    return address
 
 
 def of(text: str) -> Flow:
@@ -55,7 +56,7 @@ def of(text: str) -> Flow:
     return flow_of(text, note=note, fail=fail, hold=hold, nothing=nothing)
 
 
-async def run(text: str, store: Path | None) -> tuple[str, dict[str, str]]:
+async def run(text: str, store: Address | None) -> tuple[str, dict[str, str]]:
     """Run a flow and return how it ended, and how each of its jobs."""
     async with Scheduler(store) as scheduler:
         return await end(scheduler, await scheduler.submit(of(text)))
@@ -97,7 +98,7 @@ args = ["clean", "${{blocks.use.status}}"]
 """
 
 
-async def test_a_step_for_failures_runs_when_something_above_it_failed(store: Path | None) -> None:
+async def test_a_step_for_failures_runs_when_something_above_it_failed(store: Address | None) -> None:
     """Not only right above it; and the run is a failed one, whatever cleaned up after it."""
     status, jobs = await run(MAKE.format(make="fail"), store)
     assert status == "failed"
@@ -105,7 +106,7 @@ async def test_a_step_for_failures_runs_when_something_above_it_failed(store: Pa
     assert seen == {"tell": "failed: blocks.make: ValueError: no", "clean": "cancelled"}
 
 
-async def test_a_step_for_failures_is_skipped_when_nothing_failed(store: Path | None) -> None:
+async def test_a_step_for_failures_is_skipped_when_nothing_failed(store: Address | None) -> None:
     """Which is no failure of the run."""
     status, jobs = await run(MAKE.format(make="nothing"), store)
     assert status == "succeeded"
@@ -113,7 +114,7 @@ async def test_a_step_for_failures_is_skipped_when_nothing_failed(store: Path | 
     assert seen == {"use": None, "clean": "succeeded"}
 
 
-async def test_what_needs_a_step_that_was_not_needed_runs(store: Path | None) -> None:
+async def test_what_needs_a_step_that_was_not_needed_runs(store: Address | None) -> None:
     """It had nothing to do, and stands in nobody's way; a failure further up is seen through it."""
     text = """
     [blocks.a]
@@ -163,7 +164,9 @@ args = ["b", "${{blocks.a.status}}"]
         ("[blocks.c]\ncall = 'fail'", "failed"),  # fails by itself
     ],
 )
-async def test_a_failure_that_is_allowed_is_no_failure_of_the_run(store: Path | None, more: str, status: str) -> None:
+async def test_a_failure_that_is_allowed_is_no_failure_of_the_run(
+    store: Address | None, more: str, status: str
+) -> None:
     """If some block says so and none needs it to succeed; it is seen in the counts."""
     ended, jobs = await run(ALLOWED.format(more=more), store)
     assert ended == status
@@ -173,7 +176,7 @@ async def test_a_failure_that_is_allowed_is_no_failure_of_the_run(store: Path | 
         assert jobs["c"] == "succeeded"
 
 
-async def test_a_cancellation_is_not_allowed_where_a_failure_is(store: Path | None) -> None:
+async def test_a_cancellation_is_not_allowed_where_a_failure_is(store: Address | None) -> None:
     """What was cancelled by hand makes no run succeed; what tolerates it runs."""
     text = ALLOWED.format(more="").replace('call = "fail"', 'call = "hold"')
     async with Scheduler(store) as scheduler:
@@ -214,7 +217,7 @@ args = ["praise"]
 """
 
 
-async def test_finally_runs_after_everything_else(store: Path | None) -> None:
+async def test_finally_runs_after_everything_else(store: Address | None) -> None:
     """Also after what nothing needs; and knows how it all ended."""
     status, jobs = await run(FINALLY.format(a="fail", long=0.05), store)
     assert status == "failed"
@@ -222,7 +225,7 @@ async def test_finally_runs_after_everything_else(store: Path | None) -> None:
     assert jobs["praise"] == "cancelled"
 
 
-async def test_finally_of_a_run_that_went_well(store: Path | None) -> None:
+async def test_finally_of_a_run_that_went_well(store: Address | None) -> None:
     """What is for failures is skipped."""
     status, jobs = await run(FINALLY.format(a="nothing", long=0), store)
     assert status == "succeeded"
@@ -230,7 +233,7 @@ async def test_finally_of_a_run_that_went_well(store: Path | None) -> None:
     assert seen == {"release": "succeeded: succeeded, succeeded, succeeded", "praise": None}
 
 
-async def test_a_cancelled_run_cleans_up(store: Path | None) -> None:
+async def test_a_cancelled_run_cleans_up(store: Address | None) -> None:
     """The first request stops all but what runs always; the run is a cancelled one."""
     async with Scheduler(store) as scheduler:
         running = await scheduler.submit(of(FINALLY.format(a="hold", long=60)))
@@ -245,7 +248,7 @@ async def test_a_cancelled_run_cleans_up(store: Path | None) -> None:
     }  # fmt: skip
 
 
-async def test_a_second_request_stops_what_runs_always_as_well(store: Path | None) -> None:
+async def test_a_second_request_stops_what_runs_always_as_well(store: Address | None) -> None:
     """Also what has not begun."""
     text = "[blocks.a]\ncall = 'hold'\n[finally.b]\ncall = 'hold'\n[finally.c]\nneeds = ['b']\nsleep = 0"
     async with Scheduler(store) as scheduler:
@@ -257,17 +260,17 @@ async def test_a_second_request_stops_what_runs_always_as_well(store: Path | Non
         assert await end(scheduler, running) == ("cancelled", dict.fromkeys("abc", "cancelled"))
 
 
-async def test_a_run_that_was_cancelled_goes_on_cleaning_after_a_restart(tmp_path: Path) -> None:
+async def test_a_run_that_was_cancelled_goes_on_cleaning_after_a_restart(durable: Address) -> None:
     """What runs always was interrupted, and is what is left of the run."""
     text = "[blocks.a]\ncall = 'hold'\n[blocks.b]\nneeds = ['a']\nsleep = 0\n[finally.c]\ncall = 'note'\nargs = ['c']"
     slow = text.replace("call = 'note'\nargs = ['c']", "call = 'note'\nargs = ['c']\ndelay = 0.2")
-    async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0) as scheduler:
+    async with Scheduler(durable, drain_timeout=0) as scheduler:
         running = await scheduler.submit(of(slow))
         await until_it_runs(scheduler, running, "a")
         await running.cancel()
     assert running.outcome is not None
     assert running.outcome.status is JobStatus.INTERRUPTED
-    async with Scheduler(tmp_path / "jobs.sqlite") as scheduler:
+    async with Scheduler(durable) as scheduler:
         again = await scheduler.submit(of(slow), resume=True)
         assert again.resumed
         assert told(await again.wait()) == ("cancelled", {"a": "cancelled", "b": "cancelled", "c": "succeeded"})
@@ -297,7 +300,7 @@ async def test_what_is_not_right_is_named_with_its_place(text: str, problem: str
     assert any(problem in line for line in problems), problems
 
 
-async def test_what_needs_a_job_from_outside_changes_nothing_for_its_run(store: Path | None) -> None:
+async def test_what_needs_a_job_from_outside_changes_nothing_for_its_run(store: Address | None) -> None:
     """That a job may fail is said in its flow; that one of no run needs it to succeed is that one's affair."""
     text = """
         [blocks.first]

@@ -7,7 +7,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ import pytest
 
 from lifecycle.scheduler import Event, FlowError, FlowRun, JobStatus, Scheduler, handler
 
+from ...postgres import ServerSaidNo
+from ..stores import Address, rows_at
 from ..tools import Cli, flow_of
 
 FLOW = """
@@ -34,10 +35,10 @@ LONG = "name = 'naps'\n[blocks.one]\nsleep = 600\n"
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+@pytest.fixture
+def db(address: Address | None) -> Address | None:
     """Each kind of store."""
-    return None if request.param == "memory" else tmp_path / "jobs.sqlite"
+    return address
 
 
 class Told:
@@ -64,10 +65,9 @@ class Told:
         return self.of(kind)
 
 
-def due_now(db: Path, name: str = "naps") -> None:
+def due_now(db: Address, name: str = "naps") -> None:
     """Let a schedule be due at this moment, as if its time had come while nobody looked."""
-    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
-        connection.execute("UPDATE schedules SET next_due = ? WHERE name = ?", (time.time(), name))
+    rows_at(db, f"UPDATE schedules SET next_due = {time.time()} WHERE name = '{name}'")
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -77,7 +77,7 @@ async def until(condition: Callable[[], Any]) -> None:
             await anyio.sleep(0.01)
 
 
-async def test_each_due_time_is_a_run_of_the_flow(db: Path | None) -> None:
+async def test_each_due_time_is_a_run_of_the_flow(db: Address | None) -> None:
     """Its jobs need each other, have its parameters and the schedule's priority on top of their own."""
     told = Told()
     async with Scheduler(db, on_event=told) as scheduler:
@@ -98,7 +98,7 @@ async def test_each_due_time_is_a_run_of_the_flow(db: Path | None) -> None:
     assert kinds == ["run_started", *["job_started", "job_finished"] * 2, "run_finished"]
 
 
-async def test_the_next_run_of_a_delay_waits_for_the_end_of_the_last_run(db: Path | None) -> None:
+async def test_the_next_run_of_a_delay_waits_for_the_end_of_the_last_run(db: Address | None) -> None:
     """Of all its jobs, also when the run was cancelled."""
     told = Told()
     async with Scheduler(db, drain_timeout=0.0, on_event=told) as scheduler:
@@ -113,7 +113,7 @@ async def test_the_next_run_of_a_delay_waits_for_the_end_of_the_last_run(db: Pat
         assert finished.data["jobs"] == {"cancelled": 1}
 
 
-async def test_a_trigger_returns_the_run(db: Path | None) -> None:
+async def test_a_trigger_returns_the_run(db: Address | None) -> None:
     """It can be waited for, and a pause does not hold it up."""
     async with Scheduler(db) as scheduler:
         schedule = await scheduler.schedule("yearly", flow_of(FLOW), fixed_rate=1e7)
@@ -127,7 +127,7 @@ async def test_a_trigger_returns_the_run(db: Path | None) -> None:
         assert (await schedule.record()).runs == 0
 
 
-async def test_what_is_not_right_is_told_before_anything_is_written(db: Path | None) -> None:
+async def test_what_is_not_right_is_told_before_anything_is_written(db: Address | None) -> None:
     """A parameter that the flow does not have, a setting that flows do not take, arguments."""
     async with Scheduler(db) as scheduler:
         flow = flow_of(FLOW)
@@ -142,9 +142,9 @@ async def test_what_is_not_right_is_told_before_anything_is_written(db: Path | N
         assert not await scheduler.schedules()
 
 
-async def test_a_scheduler_that_does_not_serve_the_flow_leaves_its_schedule_alone(tmp_path: Path) -> None:
+async def test_a_scheduler_that_does_not_serve_the_flow_leaves_its_schedule_alone(durable: Address) -> None:
     """Neither by its time nor by a trigger; who serves it finds it due."""
-    db = tmp_path / "jobs.sqlite"
+    db = durable
     async with Scheduler(db) as scheduler:
         await scheduler.schedule("naps", flow_of(FLOW), fixed_rate=1e7)
     due_now(db)
@@ -160,9 +160,9 @@ async def test_a_scheduler_that_does_not_serve_the_flow_leaves_its_schedule_alon
         await told.until("run_finished")
 
 
-async def test_another_version_of_the_flow_is_not_run_in_its_place(tmp_path: Path) -> None:
+async def test_another_version_of_the_flow_is_not_run_in_its_place(durable: Address) -> None:
     """A schedule is of one version; scheduling it again makes it one of the other."""
-    db = tmp_path / "jobs.sqlite"
+    db = durable
     told = Told()
     async with Scheduler(db, on_event=told) as scheduler:
         await scheduler.schedule("naps", flow_of(FLOW), fixed_rate=1e7)
@@ -178,9 +178,9 @@ async def test_another_version_of_the_flow_is_not_run_in_its_place(tmp_path: Pat
         assert (await scheduler.schedules())[0].runs == 1
 
 
-async def test_a_run_goes_on_after_a_restart(tmp_path: Path) -> None:
+async def test_a_run_goes_on_after_a_restart(durable: Address) -> None:
     """It was interrupted by the drain; the schedule has no second run for the same due time."""
-    db, told = tmp_path / "jobs.sqlite", Told()
+    db, told = durable, Told()
     flow = flow_of(FLOW.replace("length = 0.0", "length = 600.0"))
     async with Scheduler(db, drain_timeout=0.0, on_event=told) as scheduler:
         await scheduler.schedule("naps", flow, fixed_rate=1e7)
@@ -198,10 +198,10 @@ async def test_a_run_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_an_unfinished_run_of_another_version_is_named_and_left(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    durable: Address, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says how to get rid of it, and that ends the waiting of a fixed delay."""
-    db, told = tmp_path / "jobs.sqlite", Told()
+    db, told = durable, Told()
     async with Scheduler(db, drain_timeout=0.0, on_event=told) as scheduler:
         await scheduler.schedule("naps", flow_of(LONG), fixed_delay=0.01)
         await told.until("job_started")
@@ -228,9 +228,11 @@ async def sleep(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("of_a_flow", [True, False])
-async def test_what_a_schedule_put_in_is_cancelled_from_another_process(tmp_path: Path, of_a_flow: bool) -> None:
+async def test_what_a_schedule_put_in_is_cancelled_from_another_process(
+    durable: Address, tmp_path: Path, of_a_flow: bool
+) -> None:
     """Also when nothing was ever submitted here."""
-    db, told = tmp_path / "jobs.sqlite", Told()
+    db, told = durable, Told()
     async with Scheduler(db, drain_timeout=0.0, on_event=told) as scheduler:
         if of_a_flow:
             await scheduler.schedule("naps", flow_of(LONG), fixed_rate=1e7)
@@ -244,19 +246,19 @@ async def test_what_a_schedule_put_in_is_cancelled_from_another_process(tmp_path
     assert (finished.data["status"], finished.data["error"]) == ("cancelled", "enough")
 
 
-async def test_the_database_refuses_a_second_run_for_one_due_time(tmp_path: Path) -> None:
+async def test_the_database_refuses_a_second_run_for_one_due_time(durable: Address) -> None:
     """Whatever a scheduler thinks."""
-    db = tmp_path / "jobs.sqlite"
+    db = durable
     async with Scheduler(db) as scheduler:
         flow = flow_of(FLOW)
         await scheduler.schedule("naps", flow, fixed_rate=1e7)
-        with closing(sqlite3.connect(db, isolation_level=None)) as connection:
-            due, doing = connection.execute("SELECT next_due, handler FROM schedules").fetchone()
-            assert doing == f"flow:naps@{flow.digest}"
-            insert = (
-                "INSERT INTO runs (flow, source, digest, params, jobs, unfinished, created, schedule, scheduled)"
-                " VALUES ('naps', '', '', '{}', 0, 0, 0, 1, ?)"
-            )
-            connection.execute(insert, (due,))
-            with pytest.raises(sqlite3.IntegrityError):
-                connection.execute(insert, (due,))
+        ((due, doing),) = rows_at(db, "SELECT next_due, handler FROM schedules")
+        assert doing == f"flow:naps@{flow.digest}"
+        insert = (
+            f"INSERT INTO runs (flow, source, digest, params, jobs, unfinished, created, schedule, scheduled"
+            f"{', doer' if isinstance(db, str) else ''}) VALUES ('naps', '', '', '{{}}', 0, 0, 0, 1, {due}"
+            f"{', 0' if isinstance(db, str) else ''})"
+        )
+        rows_at(db, insert)
+        with pytest.raises((sqlite3.IntegrityError, ServerSaidNo), match=r"(?i)unique"):
+            rows_at(db, insert)

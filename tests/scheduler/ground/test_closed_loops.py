@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from lifecycle.scheduler._store.sqlite import thread as store_thread
 from lifecycle.scheduler._store.sqlite.thread import SqliteThread
 
 from ...loops import on_every_loop
+from ..stores import Address
 from ..tools import wait_until
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -161,10 +161,9 @@ while left := set(threading.enumerate()) - before:
 
 
 @pytest.mark.parametrize("what", [CLOSED_BY_HAND, INTERRUPTED], ids=["closed by hand", "interrupted"])
-@pytest.mark.parametrize("durable", [False, True])
-def test_threads_end_with_the_loop_of_a_scheduler(tmp_path: Path, durable: bool, what: str) -> None:
+def test_threads_end_with_the_loop_of_a_scheduler(address: Address | None, what: str) -> None:
     """In a process of its own, because what is left lying in a closed loop stays; no thread raises on its way."""
-    args = [str(tmp_path / "jobs.sqlite")] if durable else []
+    args = [str(address)] if address is not None else []
     program = [sys.executable, "-c", PROGRAM.replace("{what}", what), *args]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr

@@ -1,27 +1,23 @@
-"""Jobs that have ended wait again by hand: in both stores alike, whatever ended before, and every count stays right."""
+"""Jobs that have ended wait again by hand: in all stores alike, whatever ended before, and every count stays right."""
 
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.memory.store import MemoryStore
+from lifecycle.scheduler._store.pace import Bound
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.revival import NOTES, Revived
+from lifecycle.scheduler._store.run_records import RunFilter
 from lifecycle.scheduler._store.sqlite import again, claiming, entering, operations
-from lifecycle.scheduler._store.sqlite.store import SqliteStore
-from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
+from ..stores import Address, NewAddress, check, more_often_in_a_file, rows_at, store_at
 from .test_costs import MakeFile, new_file, steps
 
 __all__ = ["new_file"]
@@ -33,15 +29,6 @@ OK = Ending(JobStatus.SUCCEEDED, result=1)
 BAD = Ending(JobStatus.FAILED, error="it failed", failed=True)
 STOPPED = Ending(JobStatus.CANCELLED, error="stopped")
 LATE = Ending(JobStatus.TIMED_OUT, error="late", failed=True)
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind."""
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 async def open_run(store: Store, *jobs: NewJob) -> dict[str, int]:
@@ -113,6 +100,19 @@ async def test_a_job_that_needs_two_waits_until_both_wait_again(store: Store) ->
     assert (await store.revive_jobs([jobs["b"]], SERVED, force=False)).skipped == 1
     await end(store, a=OK, b=OK)
     await end(store, both=OK)
+
+
+async def test_a_step_that_was_not_needed_does_not_free_what_needs_it(store: Store) -> None:
+    """It held nobody up, so that what else did not succeed still does."""
+    step = NewJob("step", "call", ("good",), when="failure")
+    jobs = await open_run(
+        store, NewJob("good", "call"), NewJob("bad", "call"), step, NewJob("both", "call", ("bad", "step"))
+    )
+    await end(store, good=OK, bad=BAD)
+    assert (await states(store))["step"] == "skipped"
+    revived = await store.revive_jobs([jobs["step"], jobs["both"]], SERVED, force=False)
+    assert revived.jobs == (jobs["step"],)
+    assert dict(revived.refused) == {jobs["both"]: "it needs 'bad', which failed; try that again too, or the whole run"}
 
 
 async def test_one_that_nothing_holds_up_any_more_waits_again_once(store: Store) -> None:
@@ -201,9 +201,9 @@ async def test_what_runs_goes_on_and_waits_for_what_is_repeated_only_to_begin_an
     await end(store, b=OK)
 
 
-async def test_notes_are_bounded_and_nothing_else_grows(tmp_path: Path) -> None:
+async def test_notes_are_bounded_and_nothing_else_grows(durable: Address) -> None:
     """A job that is tried again and again keeps the newest of them."""
-    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store = store_at(durable)
     await store.open()
     number = await store.add_job(NewJob("a", "call", payload={"handler": "h"}))
     for _ in range(NOTES + 5):
@@ -217,31 +217,44 @@ async def test_notes_are_bounded_and_nothing_else_grows(tmp_path: Path) -> None:
     await store.aclose()
 
 
-async def test_a_twin_that_has_not_ended_is_not_doubled(tmp_path: Path) -> None:
+async def test_a_twin_that_has_not_ended_is_not_doubled(durable: Address) -> None:
     """Of jobs with one key one at most has not ended, also when both are asked for."""
-    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store = store_at(durable)
     await store.open()
     numbers = [await store.add_job(NewJob(name, "call", payload={"handler": "h"})) for name in "ab"]
     await end(store, a=BAD, b=BAD)
-    with closing(sqlite3.connect(store.path)) as db, db:
-        db.execute("UPDATE jobs SET key = 'one'")
+    rows_at(durable, "UPDATE jobs SET key = 'one'")
     revived = await store.revive_jobs(numbers, ("h",), force=False)
     assert revived.jobs == (numbers[0],)
     assert dict(revived.refused) == {numbers[1]: f"job {numbers[0]}, which has the same key, has not ended"}
     await store.aclose()
 
 
-async def test_a_run_whose_jobs_are_deleted_is_refused(tmp_path: Path) -> None:
+async def test_a_run_whose_jobs_are_deleted_is_refused(durable: Address) -> None:
     """It might need their outputs."""
-    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store = store_at(durable)
     await store.open()
     jobs = await open_run(store, NewJob("a", "call"), NewJob("b", "call", ("a",)))
     await end(store, a=OK, lasts=OK)
     await end(store, b=BAD)
-    with closing(sqlite3.connect(store.path)) as db, db:
-        db.execute("DELETE FROM jobs WHERE id = ?", (jobs["a"],))
+    rows_at(durable, f"DELETE FROM jobs WHERE id = {jobs['a']}")
     revived = await store.revive_jobs([jobs["b"]], SERVED, force=False)
     assert dict(revived.refused) == {jobs["b"]: "jobs of its run have been deleted, which it may need; begin a new run"}
+    await store.aclose()
+
+
+async def test_a_run_that_is_replaced_by_one_that_is_opened_again_ends(durable: Address) -> None:
+    """Also when jobs of both were to wait again: they are counted before they are cancelled."""
+    store = store_at(durable)
+    await store.open()
+    for jobs in ([NewJob("a", "call")], [NewJob("b", "call"), NewJob("c", "call", delay=60.0)]):
+        run = NewRun("f", "f", "d", "{}", tuple(jobs), Bound(1, "cancel_running"))
+        await store.open_run(run, resume=False, fresh=False)
+        await end(store, **{jobs[0].name: BAD})
+    revived = await store.revive_jobs([1, 2], SERVED, force=False)
+    assert (revived.jobs, dict(revived.refused)) == ((1, 2), {})
+    assert {**await states(store, 1), **await states(store, 2)} == {"a": "pending", "b": "cancelled", "c": "cancelled"}
+    assert [run.finished is None for run in await store.runs(RunFilter())] == [True, False]
     await store.aclose()
 
 
@@ -284,12 +297,14 @@ def random_run(chance: random.Random) -> list[NewJob]:
     return jobs
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("kind", "seed"), more_often_in_a_file(range(6), 1))
+async def test_any_program_leaves_both_stores_alike_and_sound(new_address: NewAddress, kind: str, seed: int) -> None:
     """Ends, cancels and repeats in any order: states, refusals and what is ready agree, and each job ends at last."""
     chance = random.Random(seed)
-    sqlite, memory = SqliteStore(tmp_path / "jobs.sqlite"), MemoryStore()
-    both: tuple[Store, Store] = (sqlite, memory)
+    durable = new_address(kind)
+    assert durable is not None
+    kept, memory = store_at(durable), MemoryStore()
+    both: tuple[Store, Store] = (kept, memory)
     for one in both:
         await one.open()
     for run in range(1, 5):
@@ -321,46 +336,10 @@ async def test_any_program_leaves_both_stores_alike_and_sound(tmp_path: Path, se
             else:
                 for one in both:
                     await one.revive_run(run, SERVED)
-            assert await states(sqlite, run) == await states(memory, run)
-            assert SqliteUpkeep(sqlite.path).check() == ()
-            check_counts(sqlite.path)
-            check_order(sqlite.path)
+            assert await states(kept, run) == await states(memory, run)
+            check(durable)
     for one in both:
         await one.aclose()
-
-
-def check_counts(path: Path) -> None:
-    """Check that each waiting job waits for exactly what has not ended, and is decided when nothing is left."""
-    with closing(sqlite3.connect(path)) as db:
-        wrong = db.execute(
-            """
-            SELECT jobs.id FROM jobs WHERE jobs.finished IS NULL AND (
-                unmet <> (SELECT count(*) FROM needs JOIN jobs AS need ON need.id = needs.needed
-                          WHERE needs.job = jobs.id AND need.finished IS NULL)
-                OR state = 'pending' AND unmet = 0 AND when_ IS NULL AND EXISTS (
-                    SELECT 1 FROM needs JOIN jobs AS need ON need.id = needs.needed WHERE needs.job = jobs.id
-                    AND NOT tolerant AND need.state IN ('failed', 'timed_out', 'cancelled')))"""
-        ).fetchall()
-        assert wrong == []
-        wrong = db.execute(
-            """
-            SELECT id FROM runs WHERE (finished IS NULL) <> (unfinished > 0)
-            OR unfinished <> (SELECT count(*) FROM jobs WHERE run = runs.id AND finished IS NULL)"""
-        ).fetchall()
-        assert wrong == []
-
-
-def check_order(path: Path) -> None:
-    """Check that no step which runs anyway has begun, or ended, before what it needs has: it comes after it."""
-    with closing(sqlite3.connect(path)) as db:
-        early = db.execute(
-            """
-            SELECT jobs.id FROM jobs JOIN needs ON needs.job = jobs.id JOIN jobs AS need ON need.id = needs.needed
-            WHERE jobs.when_ IS NOT NULL
-                AND (jobs.state = 'running' OR jobs.finished IS NOT NULL AND jobs.state <> 'cancelled')
-                AND need.finished IS NULL"""
-        ).fetchall()
-        assert early == []
 
 
 async def test_many_that_were_skipped_cost_in_proportion(new_file: MakeFile) -> None:

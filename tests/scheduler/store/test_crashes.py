@@ -12,9 +12,10 @@ import pytest
 
 from lifecycle.scheduler import Event, JobStatus, Scheduler, flow_of_table, handler
 from lifecycle.scheduler._store.filters import JobFilter
+from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Claimed, Ending, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite.outside import StoreFile
-from lifecycle.scheduler._store.sqlite.store import SqliteStore
+
+from ..stores import Address, let_die, outside_of, store_at
 
 
 @handler("crashes.fine")
@@ -22,18 +23,12 @@ async def fine() -> None:
     """Do nothing."""
 
 
-async def opened(path: Path, **settings: int | None) -> SqliteStore:
+async def opened(path: Address, **settings: int | None) -> Store:
     """Return an open store that has taken over what is left."""
-    store = SqliteStore(path, **settings)  # type: ignore[arg-type]
+    store = store_at(path, **settings)
     await store.open()
     await store.adopt_jobs(["h"])
     return store
-
-
-def die(store: SqliteStore) -> None:
-    """Let the process of a store have been killed, as far as others can see."""
-    assert store._lock is not None
-    store._lock.close()
 
 
 def job(name: str, priority: int = 0) -> NewJob:
@@ -41,33 +36,33 @@ def job(name: str, priority: int = 0) -> NewJob:
     return NewJob(name, "call", priority=priority, payload={"handler": "h", "args": []})
 
 
-async def claimed(store: SqliteStore, limit: int = 9) -> Sequence[Claimed]:
+async def claimed(store: Store, limit: int = 9) -> Sequence[Claimed]:
     """Return what is begun now."""
     return (await store.claim(limit, 1.0)).jobs
 
 
-async def crash(path: Path, times: int, **settings: int | None) -> None:
+async def crash(path: Address, times: int, **settings: int | None) -> None:
     """Let that many processes die while they run what they can."""
     for _ in range(times):
         store = await opened(path, **settings)
         await claimed(store)
-        die(store)
+        await let_die(store, path)
 
 
-async def states(store: SqliteStore) -> dict[str, tuple[str, int, str | None]]:
+async def states(store: Store) -> dict[str, tuple[str, int, str | None]]:
     """Return state, crashes and error of every job by its name."""
     return {job.name: (job.status.value, job.crashes, job.error) for job in await store.jobs(JobFilter())}
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("limit", [1, 2, 3, None])
-async def test_a_job_fails_after_so_many_crashes(tmp_path: Path, limit: int | None) -> None:
+async def test_a_job_fails_after_so_many_crashes(durable: Address, limit: int | None) -> None:
     """It is not taken over any more; without a bound it always is. Its heir hears of its end."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     first = await opened(path, max_crashes=limit)
     await first.add_job(job("a"))
     await claimed(first)
-    die(first)
+    await let_die(first, path)
     await crash(path, (limit or 5) - 1, max_crashes=limit)
     heir = await opened(path, max_crashes=limit)
     if limit is None:
@@ -82,9 +77,9 @@ async def test_a_job_fails_after_so_many_crashes(tmp_path: Path, limit: int | No
 
 
 @pytest.mark.asyncio
-async def test_a_process_that_ends_in_order_is_no_crash(tmp_path: Path) -> None:
+async def test_a_process_that_ends_in_order_is_no_crash(durable: Address) -> None:
     """What it stopped is interrupted, however often."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     store = await opened(path)
     await store.add_job(job("a"))
     for _ in range(5):
@@ -97,9 +92,9 @@ async def test_a_process_that_ends_in_order_is_no_crash(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("guilty", [0, 2, 4])
-async def test_the_guilty_one_is_found_and_what_ran_beside_it_is_not_blamed(tmp_path: Path, guilty: int) -> None:
+async def test_the_guilty_one_is_found_and_what_ran_beside_it_is_not_blamed(durable: Address, guilty: int) -> None:
     """With one crash left they run one after the other, so that the one that kills the process is alone then."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     store = await opened(path)
     names = [f"job{number}" for number in range(5)]
     for name in names:
@@ -109,7 +104,7 @@ async def test_the_guilty_one_is_found_and_what_ran_beside_it_is_not_blamed(tmp_
         jobs = await claimed(store)
         begun.append([job.name for job in jobs])
         if any(job.name == names[guilty] for job in jobs):
-            die(store)  # at once: the others had no time
+            await let_die(store, path)  # at once: the others had no time
             store = await opened(path)
             continue
         for one in jobs:
@@ -125,14 +120,14 @@ async def test_the_guilty_one_is_found_and_what_ran_beside_it_is_not_blamed(tmp_
 
 
 @pytest.mark.asyncio
-async def test_what_has_one_crash_left_holds_up_nothing_else(tmp_path: Path) -> None:
+async def test_what_has_one_crash_left_holds_up_nothing_else(durable: Address) -> None:
     """Others begin beside it, in their order; the next such job begins when it has ended."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     store = await opened(path)
     for name in ("a", "b", "c"):
         await store.add_job(job(name))
     await claimed(store)
-    die(store)
+    await let_die(store, path)
     await crash(path, 1)
     store = await opened(path)
     for name in ("x", "y"):
@@ -149,23 +144,23 @@ async def test_what_has_one_crash_left_holds_up_nothing_else(tmp_path: Path) -> 
 
 
 @pytest.mark.asyncio
-async def test_what_needs_a_job_that_crashed_too_often_is_settled_as_for_a_failure(tmp_path: Path) -> None:
+async def test_what_needs_a_job_that_crashed_too_often_is_settled_as_for_a_failure(durable: Address) -> None:
     """Its run ends with it, for who serves its flow and for who asks for the run again."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     flow = flow_of_table({"name": "f", "blocks": {"a": {"call": "crashes.fine"}, "b": {"call": "crashes.fine", "needs": ["a"]}}}, source="f")  # fmt: skip # noqa: E501
     jobs = (NewJob("a", "call"), NewJob("b", "call", ("a",)))
     new = NewRun("f", "f", flow.digest, "{}", jobs)
-    store = SqliteStore(path)
+    store = store_at(path)
     await store.open()
     await store.open_run(new, resume=True, fresh=False)
     await claimed(store)
-    die(store)
+    await let_die(store, path)
     for _ in range(2):
-        store = SqliteStore(path)
+        store = store_at(path)
         await store.open()
         assert (await store.open_run(new, resume=True, fresh=False)).resumed
         await claimed(store)
-        die(store)
+        await let_die(store, path)
     events: list[Event] = []
     with anyio.fail_after(30):
         async with Scheduler(path, on_event=events.append) as scheduler:
@@ -178,14 +173,14 @@ async def test_what_needs_a_job_that_crashed_too_often_is_settled_as_for_a_failu
 
 
 @pytest.mark.asyncio
-async def test_a_job_that_crashes_can_be_cancelled_between_two_crashes(tmp_path: Path) -> None:
+async def test_a_job_that_crashes_can_be_cancelled_between_two_crashes(durable: Address) -> None:
     """Whether it runs, or waits to be taken over: it is not begun again."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     store = await opened(path)
     await store.add_job(job("a"))
     await claimed(store)
-    die(store)
-    assert StoreFile(path).cancel("a", "enough") is not None
+    await let_die(store, path)
+    assert outside_of(path).cancel("a", "enough") is not None
     heir = await opened(path)
     assert await states(heir) == {"a": ("cancelled", 1, "enough")}
     await heir.aclose()

@@ -1,4 +1,4 @@
-"""How many runs of a flow go on at once: in both stores alike, beside what may begin, wait, or is refused."""
+"""How many runs of a flow go on at once: in all stores alike, beside what may begin, wait, or is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus, RunConflict
@@ -16,10 +17,10 @@ from lifecycle.scheduler._store.pace import OVERLAPS, Bound, Overlap
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun, flow_key
 from lifecycle.scheduler._store.run_records import RunFilter
+from lifecycle.scheduler._store.sqlite import locks
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
-from lifecycle.scheduler._store.sqlite.upkeep import SqliteUpkeep
 
-from .test_again import check_counts
+from ..stores import Address, NewAddress, check, more_often_in_a_file, store_at
 
 pytestmark = pytest.mark.asyncio
 
@@ -61,21 +62,23 @@ async def submit(store: Store, bound: Bound) -> tuple[bool, bool] | None:
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("kind", "seed"), more_often_in_a_file(range(5), 1))
 async def test_no_more_go_on_than_may_whatever_ends_and_is_cancelled(
-    tmp_path: Path, overlap: Overlap, seed: int
+    new_address: NewAddress, kind: str, overlap: Overlap, seed: int
 ) -> None:
     """Never more at once, none waits while there is room, those that wait begin in their order, and all end at last."""
     chance = random.Random(f"{overlap} {seed}")
+    durable = new_address(kind)
+    assert durable is not None
     limit = chance.randrange(1, 4)
     bound = Bound(limit, overlap)
-    sqlite, memory = SqliteStore(tmp_path / "jobs.sqlite"), MemoryStore()
-    both: tuple[Store, Store] = (sqlite, memory)
+    kept, memory = store_at(durable), MemoryStore()
+    both: tuple[Store, Store] = (kept, memory)
     for one in both:
         await one.open()
     for step in range(70):
         what = chance.random() if step < 50 else 0.6
-        before, waited = await going(sqlite), await waiting(sqlite)
+        before, waited = await going(kept), await waiting(kept)
         if what < 0.4:
             told = [await submit(one, bound) for one in both]
             assert told[0] == told[1]
@@ -92,28 +95,34 @@ async def test_no_more_go_on_than_may_whatever_ends_and_is_cancelled(
             run = chance.choice([*before, *waited])
             for one in both:
                 await one.cancel_run(run, "no", time.time())
-        assert await going(sqlite) == await going(memory)
-        assert await waiting(sqlite) == await waiting(memory)
-        assert len(await going(sqlite)) <= limit
-        assert not await waiting(sqlite) or len(await going(sqlite)) == limit
-        begun = [run for run in waited if run not in await waiting(sqlite)]
+        assert await going(kept) == await going(memory)
+        assert await waiting(kept) == await waiting(memory)
+        assert len(await going(kept)) <= limit
+        assert not await waiting(kept) or len(await going(kept)) == limit
+        begun = [run for run in waited if run not in await waiting(kept)]
         assert begun == waited[: len(begun)] or what >= 0.85 or overlap == "cancel_running"
-        assert overlap != "skip" or not await waiting(sqlite)
-        assert overlap != "cancel_running" or len(await waiting(sqlite)) <= 1
-        assert SqliteUpkeep(sqlite.path).check() == ()
+        assert overlap != "skip" or not await waiting(kept)
+        assert overlap != "cancel_running" or len(await waiting(kept)) <= 1
+        check(durable)
         for run in before:
             if run not in await going(memory):
                 memory.forget(run)
-    assert await going(sqlite) == await waiting(sqlite) == []
+    assert await going(kept) == await waiting(kept) == []
     for one in both:
         await one.aclose()
-    check_counts(sqlite.path)
+    check(durable)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture
+def make(address: Address | None) -> Store:
     """A store of each kind, not open."""
-    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
+    return store_at(address)
+
+
+async def serve(store: Store) -> None:
+    """Let a store know the flow, as a scheduler does that waits for work."""
+    with anyio.move_on_after(0.2):
+        await store.take(lambda: 0, lambda: SERVED)
 
 
 async def take(store: Store) -> list[str]:
@@ -159,6 +168,7 @@ async def test_a_single_job_of_a_run_that_waits_is_cancelled_and_what_needs_it_d
     """At once, and not when the run begins; then it goes on with what is left."""
     store, bound = make, Bound(1, "queue")
     await store.open()
+    await serve(store)
     for _ in range(2):
         await store.open_run(a_run(bound), resume=False, fresh=False)
     jobs = {job.name: job for job in await store.jobs_of(2)}
@@ -182,8 +192,8 @@ async def test_the_word_of_the_newest_run_counts_for_those_that_wait(make: Store
     for limit in (1, 1, 1, 2):
         await store.open_run(a_run(Bound(limit, "queue")), resume=False, fresh=False)
     assert (await going(store), await waiting(store)) == ([1, 2], [3, 4])
-    await store.open_run(a_run(Bound()), resume=False, fresh=False)
-    assert (await going(store), await waiting(store)) == ([1, 2, 3, 4, 5], [])
+    free = await store.open_run(a_run(Bound()), resume=False, fresh=False)
+    assert (await going(store), await waiting(store)) == ([1, 2, 3, 4, free.run_id], [])
     await store.aclose()
 
 
@@ -193,8 +203,11 @@ async def crash(path: Path, store: SqliteStore) -> None:
     await store.aclose()
 
 
-async def test_what_a_process_leaves_counts_and_what_waits_has_to_be_taken_over(tmp_path: Path) -> None:
+async def test_what_a_process_leaves_counts_and_what_waits_has_to_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An interrupted run goes on before others begin; one that waits and nobody has takes no place of theirs."""
+    monkeypatch.setattr(locks, "DOUBT", 0.1)  # its lock file is gone, and nobody makes it anew
     path, bound = tmp_path / "jobs.sqlite", Bound(1, "queue")
     dead, alive = SqliteStore(path), SqliteStore(path)
     await dead.open()
@@ -226,9 +239,9 @@ async def test_what_a_process_leaves_counts_and_what_waits_has_to_be_taken_over(
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
-async def test_a_run_that_is_tried_again_counts_like_a_new_one(tmp_path: Path, overlap: Overlap) -> None:
+async def test_a_run_that_is_tried_again_counts_like_a_new_one(durable: Address, overlap: Overlap) -> None:
     """It is refused beside others, waits for them, or takes their place; by itself it begins at once."""
-    store, bound = SqliteStore(tmp_path / "jobs.sqlite"), Bound(1, overlap)
+    store, bound = store_at(durable), Bound(1, overlap)
     await store.open()
     await store.open_run(a_run(bound), resume=False, fresh=False)
     await store.cancel_run(1, "no", time.time())
@@ -262,5 +275,5 @@ async def test_a_run_that_is_tried_again_counts_like_a_new_one(tmp_path: Path, o
         assert (clean.run_id, clean.name) == (2, "clean")
         await store.finish(clean.id, 1, OK, time.time())
         assert await take(store) == ["1a"]
-    assert SqliteUpkeep(store.path).check() == ()
+    check(durable)
     await store.aclose()

@@ -6,7 +6,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,10 @@ from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import claiming, operations, schedules
 from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
+
+from ..stores import Address, rows_at
+
+BREAK_ZONE = "UPDATE schedules SET timezone = 'Europe/Newtown', next_due = 1 WHERE name = '{}'"
 
 
 @handler("many_schedules.nothing")
@@ -41,7 +44,7 @@ def named(name: str, kind: str, rule: str, timezone: str | None = None, pace: Pa
 
 def break_zone(db: sqlite3.Connection, name: str) -> None:
     """Give a schedule that is due a time zone that this machine does not have."""
-    db.execute("UPDATE schedules SET timezone = 'Europe/Newtown', next_due = 1 WHERE name = ?", (name,))
+    db.execute(BREAK_ZONE.format(name))
 
 
 def test_a_schedule_that_cannot_be_read_here_holds_up_no_other(
@@ -65,13 +68,12 @@ def test_a_schedule_that_cannot_be_read_here_holds_up_no_other(
 
 
 @pytest.mark.asyncio
-async def test_a_scheduler_goes_on_beside_a_schedule_that_it_cannot_read(tmp_path: Path) -> None:
+async def test_a_scheduler_goes_on_beside_a_schedule_that_it_cannot_read(durable: Address) -> None:
     """It ended with the error, and so did every scheduler that was started after it."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path) as scheduler:
         await scheduler.schedule("bad", nothing, cron="0 0 1 1 *")
-    with closing(sqlite3.connect(path)) as db, db:
-        break_zone(db, "bad")
+    rows_at(path, BREAK_ZONE.format("bad"))
     async with Scheduler(path) as scheduler:
         schedule = await scheduler.schedule("good", nothing, fixed_rate=0.05)
         outcome = await (await scheduler.submit(nothing)).wait()

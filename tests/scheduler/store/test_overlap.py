@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +23,7 @@ from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
 
 from ...properties.at_length import at_length
+from ..stores import Address
 
 OK = Ending(JobStatus.SUCCEEDED)
 
@@ -207,8 +207,7 @@ def test_a_schedule_is_due_from_its_start_to_its_end(make: type[File | Memory], 
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_a_scheduler_replaces_what_runs_for_too_long(tmp_path: Path, durable: bool) -> None:
+async def test_a_scheduler_replaces_what_runs_for_too_long(address: Address | None) -> None:
     """The oldest is stopped, and the next begins when it has ended: never two at once."""
     at_once = most = ended = 0
 
@@ -223,7 +222,7 @@ async def test_a_scheduler_replaces_what_runs_for_too_long(tmp_path: Path, durab
             at_once -= 1
             ended += 1
 
-    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None, drain_timeout=0.0) as scheduler:
+    async with Scheduler(address, drain_timeout=0.0) as scheduler:
         schedule = await scheduler.schedule(
             "slow", slow, fixed_rate=0.3, max_instances=1, overlap="cancel_running", jitter=0.01
         )

@@ -295,7 +295,7 @@ async def test_a_copy_of_a_store_is_free_after_some_seconds(tmp_path: Path, monk
 async def test_who_was_buried_alive_goes_on_as_another_owner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Somebody deletes lock files faster than they are made: what it ran is another's, and it takes new work."""
     path = tmp_path / "jobs.sqlite"
-    async with Scheduler(path) as scheduler:
+    async with Scheduler(path, drain_timeout=0.1) as scheduler:  # what it ran is another's, and is cut off
         lost = await scheduler.submit(hold)
         await anyio.sleep(0.05)
         with closing(sqlite3.connect(path)) as db:

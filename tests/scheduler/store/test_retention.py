@@ -17,6 +17,8 @@ from lifecycle.scheduler._store.sqlite import claiming, entering, operations
 from lifecycle.scheduler._store.sqlite.files import connect
 from lifecycle.scheduler._store.sqlite.sweeping import PAUSE, REST, ROWS, RUN_GRACE, Sweeper
 
+from ..stores import Address, rows_at
+
 OK = Ending(JobStatus.SUCCEEDED, result="x" * 100)
 
 
@@ -120,15 +122,15 @@ def test_a_turn_is_bounded_and_the_next_goes_on(db: sqlite3.Connection) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_scheduler_keeps_so_many_jobs(tmp_path: Path) -> None:
+async def test_a_scheduler_keeps_so_many_jobs(durable: Address) -> None:
     """The store does not grow with the work that has gone through it."""
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     async with Scheduler(path, keep_jobs=10) as scheduler:
         for _ in range(200):
             job = await scheduler.submit(nothing)
         await job.wait()
-        with anyio.fail_after(20), closing(sqlite3.connect(path)) as db:
-            while len(numbers(db)) > 15:
+        with anyio.fail_after(20):
+            while len(rows_at(path, "SELECT id FROM jobs")) > 15:
                 await anyio.sleep(0.1)
                 await (await scheduler.submit(nothing)).wait()
 

@@ -10,24 +10,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
-import pytest_asyncio
 
 from lifecycle.scheduler import JobStatus, Scheduler, StoreError, handler
-from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob
 from lifecycle.scheduler._store.rules import BURST, due_after, fire, first_due
 from lifecycle.scheduler._store.schedule_records import NewSchedule
 from lifecycle.scheduler._store.sqlite import operations, schedules
 from lifecycle.scheduler._store.sqlite.files import connect
-from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
+
+from ..stores import Address, NewAddress, rows_at
 
 ran: Counter[str] = Counter()
 
@@ -115,15 +113,6 @@ class TestRules:
         """And one that is too late begins its delay anew."""
         assert fire(a_schedule("fixed_delay", "10.0"), 0.0, 10.0, 11.0) == ((10.0,), None, 0)
         assert fire(a_schedule("fixed_delay", "10.0", grace=5.0), 0.0, 10.0, 45.0) == ((), 55.0, 1)
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind."""
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 async def taken(store: Store) -> list[int]:
@@ -219,11 +208,10 @@ def test_a_schedule_whose_handler_is_not_known_here_is_left_alone(tmp_path: Path
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("durable", [False, True])
-async def test_a_schedule_is_run_paused_resumed_triggered_and_removed(tmp_path: Path, durable: bool) -> None:
+async def test_a_schedule_is_run_paused_resumed_triggered_and_removed(address: Address | None) -> None:
     """The whole life of one, by its handle."""
     ran.clear()
-    async with Scheduler(tmp_path / "jobs.sqlite" if durable else None) as scheduler:
+    async with Scheduler(address) as scheduler:
         schedule = await scheduler.schedule("beat", tick, "beat", fixed_rate=0.02, priority=3)
         with anyio.fail_after(20):
             while ran["beat"] < 3:
@@ -295,18 +283,20 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    "kills",
+    ("kind", "kills"),
     [
-        pytest.param(8, marks=pytest.mark.slow),
-        pytest.param(300, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
+        pytest.param("sqlite", 5, marks=pytest.mark.slow),
+        pytest.param("sqlite", 300, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
+        pytest.param("postgres", 100, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)]),
     ],
 )
-def test_kills_neither_skip_nor_double_a_due_time(tmp_path: Path, kills: int) -> None:
+def test_kills_neither_skip_nor_double_a_due_time(new_address: NewAddress, kind: str, kills: int) -> None:
     """SIGKILL at random moments of a process that fires schedules; every due time has exactly one job."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    database = tmp_path / "jobs.sqlite"
+    database = new_address(kind)
+    assert database is not None
     for _ in range(kills):
         process = start(database, 60.0)
         time.sleep(chance.random() * 0.3)
@@ -317,7 +307,7 @@ def test_kills_neither_skip_nor_double_a_due_time(tmp_path: Path, kills: int) ->
     check_due_times(database)
 
 
-def start(database: Path, seconds: float) -> subprocess.Popen[str]:
+def start(database: Address, seconds: float) -> subprocess.Popen[str]:
     """Start the program and wait until its schedules are there."""
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(database), str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -327,28 +317,26 @@ def start(database: Path, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def check_due_times(database: Path) -> None:
+def check_due_times(database: Address) -> None:
     """Check that each schedule's jobs are those of its due times, from the first to the last."""
-    with closing(sqlite3.connect(database)) as db:
-        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = db.execute("SELECT id, name, rule, anchor, last_due, runs, missed_runs FROM schedules").fetchall()
-        for number, name, rule, anchor, last_due, runs, missed in rows:
-            times = [
-                at
-                for (at,) in db.execute("SELECT scheduled FROM jobs WHERE schedule = ? ORDER BY scheduled", (number,))
-            ]
-            assert len(times) == len(set(times)) == runs > 0
-            assert times[-1] == last_due
-            if name == "delay":
-                continue
-            period = 1.0 if name == "second" else float(rule)
-            if name == "second":
-                assert [round(b - a, 6) for a, b in itertools.pairwise(times)] == [1.0] * (len(times) - 1)
-                continue
-            steps = [round((at - anchor) / period, 3) for at in times]
-            assert steps == [float(round(step)) for step in steps], "each is on the grid"
-            if name.startswith("burst"):
-                assert steps == [float(step) for step in range(1, len(steps) + 1)], "none is skipped"
-                assert missed == 0
-            else:
-                assert steps[-1] == len(steps) + missed, "what has no job is counted"
+    if not isinstance(database, str):
+        assert rows_at(database, "PRAGMA integrity_check") == [("ok",)]
+    rows = rows_at(database, "SELECT id, name, rule, anchor, last_due, runs, missed_runs FROM schedules")
+    for number, name, rule, anchor, last_due, runs, missed in rows:
+        found = rows_at(database, f"SELECT scheduled FROM jobs WHERE schedule = {number} ORDER BY scheduled")
+        times = [at for (at,) in found]
+        assert len(times) == len(set(times)) == runs > 0
+        assert times[-1] == last_due
+        if name == "delay":
+            continue
+        period = 1.0 if name == "second" else float(rule)
+        if name == "second":
+            assert [round(b - a, 6) for a, b in itertools.pairwise(times)] == [1.0] * (len(times) - 1)
+            continue
+        steps = [round((at - anchor) / period, 3) for at in times]
+        assert steps == [float(round(step)) for step in steps], "each is on the grid"
+        if name.startswith("burst"):
+            assert steps == [float(step) for step in range(1, len(steps) + 1)], "none is skipped"
+            assert missed == 0
+        else:
+            assert steps[-1] == len(steps) + missed, "what has no job is counted"

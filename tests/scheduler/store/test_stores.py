@@ -1,24 +1,22 @@
-"""What every store does, in memory and in SQLite: one contract, the same tests."""
+"""What every store does: one contract, the same tests."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler import JobStatus, RunConflict
 from lifecycle.scheduler._store.admission import Admitted
-from lifecycle.scheduler._store.memory.store import MemoryStore
 from lifecycle.scheduler._store.protocol import Store
 from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
-from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler._store.terms import Terms
+
+from ..stores import EVERYWHERE, Address, Fresh, NewAddress, store_at
 
 pytestmark = pytest.mark.asyncio
 
@@ -27,13 +25,10 @@ BAD = Ending(JobStatus.FAILED, error="it failed", trace="where", log="a\nb", fai
 INTERRUPTED = Ending(JobStatus.INTERRUPTED)
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind."""
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
-    await store.open()
-    yield store
-    await store.aclose()
+@pytest.fixture(params=EVERYWHERE)
+def address(request: pytest.FixtureRequest, new_address: NewAddress) -> Address | None:
+    """The address of a new store of each kind."""
+    return new_address(request.param)
 
 
 def a_run(*jobs: NewJob, digest: str = "d", params: str = "{}") -> NewRun:
@@ -299,15 +294,27 @@ def programs(draw: st.DrawFn) -> Program:
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(max_examples=100, deadline=None)
 @given(program=programs())
-async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, tmp_path_factory: Any) -> None:
+async def test_any_graph_is_run_as_the_model_says(kind: str, program: Program, fresh: Fresh) -> None:
     """Random needs, priorities, ends and cancellations: the same jobs are ready in the same order, at every step."""
-    path = tmp_path_factory.mktemp("model") / "jobs.sqlite"
-    store: Store = MemoryStore() if kind == "memory" else SqliteStore(path)
-    await store.open()
-    try:
-        await _compare(store, program)
-    finally:
-        await store.aclose()
+    await _run(fresh(kind), program)
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None)
+@given(program=programs())
+async def test_any_graph_is_run_on_postgres_as_the_model_says(program: Program, fresh: Fresh) -> None:
+    """The same, less often: each step goes to a server and back."""
+    await _run(fresh("postgres"), program)
+
+
+async def _run(lent: AbstractContextManager[Address | None], program: Program) -> None:
+    with lent as address:
+        store = store_at(address)
+        await store.open()
+        try:
+            await _compare(store, program)
+        finally:
+            await store.aclose()
 
 
 async def _compare(store: Store, program: Program) -> None:

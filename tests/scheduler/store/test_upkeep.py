@@ -82,7 +82,7 @@ async def test_facts_name_the_schedulers_that_work_on_it(tmp_path: Path) -> None
     """From the program itself, and from outside."""
     async with Scheduler(tmp_path / "jobs.sqlite", name="mine") as scheduler:
         inside, outside = await scheduler.upkeep.facts(), SqliteUpkeep(tmp_path / "jobs.sqlite").facts()
-        assert [name for name, _, _ in inside.owners] == [name for name, _, _ in outside.owners] == ["mine"]
+        assert [owner.name for owner in inside.owners] == [owner.name for owner in outside.owners] == ["mine"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from lifecycle.scheduler.web import WebServer
 from lifecycle.scheduler.web._page import LINES, _tree
 
 from ...cli.service import serving
+from ..stores import Address
 from ..tools import flow_of
 
 NASTY = "<script>alert('x')</script>"
@@ -40,9 +41,9 @@ async def fail() -> None:
 
 
 @pytest_asyncio.fixture
-async def scheduler(tmp_path: Path) -> AsyncIterator[Scheduler]:
+async def scheduler(durable: Address) -> AsyncIterator[Scheduler]:
     """A scheduler with a running job, a failed one and a schedule, all with nasty names."""
-    async with Scheduler(tmp_path / "jobs.sqlite", name=f"all {NASTY}", drain_timeout=0.0) as scheduler:
+    async with Scheduler(durable, name=f"all {NASTY}", drain_timeout=0.0) as scheduler:
         await scheduler.submit("web.sleep", 600.0, name=f"long {NASTY}")
         await (await scheduler.submit("web.fail", name=f"bad {NASTY}")).wait()
         await scheduler.schedule(f"often {NASTY}", "web.sleep", 0.0, fixed_rate=1e6)
@@ -131,9 +132,9 @@ async def test_with_a_password_it_has_to_be_given(scheduler: Scheduler) -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_shows_while_it_drains_and_says_when_there_is_nothing_to_show(tmp_path: Path) -> None:
+async def test_it_shows_while_it_drains_and_says_when_there_is_nothing_to_show(durable: Address) -> None:
     """Until the block of the scheduler is left."""
-    async with Scheduler(tmp_path / "jobs.sqlite", drain_timeout=0.0) as scheduler:
+    async with Scheduler(durable, drain_timeout=0.0) as scheduler:
         server = WebServer(scheduler, password=None)
         await server.__aenter__()
         scheduler.close()

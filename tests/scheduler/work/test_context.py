@@ -7,7 +7,6 @@ import base64
 import logging
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +16,7 @@ from lifecycle.scheduler import CurrentJob, Event, JobLogFilter, Scheduler, curr
 from lifecycle.scheduler._ground.limits import LOG_CHARACTERS, LOG_LINES
 from lifecycle.scheduler._work.context import JobContext
 
+from ..stores import Address
 from ..tools import flow_of
 
 pytestmark = pytest.mark.asyncio
@@ -97,7 +97,7 @@ def where_in_a_thread() -> object:
     return job and [job.id, job.name, job.run_id, job.attempt]
 
 
-async def test_every_task_and_thread_of_a_job_knows_it(tmp_path: Path) -> None:
+async def test_every_task_and_thread_of_a_job_knows_it(durable: Address) -> None:
     """And nothing outside of it; what is kept of it stays, and does nothing."""
     told: list[Event] = []
     kept: list[CurrentJob | None] = []
@@ -105,7 +105,7 @@ async def test_every_task_and_thread_of_a_job_knows_it(tmp_path: Path) -> None:
     async def keep() -> None:
         kept.append(current_job())
 
-    async with Scheduler(tmp_path / "jobs.sqlite", on_event=told.append) as scheduler:
+    async with Scheduler(durable, on_event=told.append) as scheduler:
         for function in (where, where_in_a_thread):
             job = await scheduler.submit(function, name="mine")
             assert (await job.wait()).result == [job.id, "mine", None, 1]

@@ -11,6 +11,8 @@ import lifecycle
 from lifecycle import Scope
 from lifecycle.scheduler import Scheduler, handler
 
+from ..stores import Address
+
 pytestmark = pytest.mark.asyncio
 
 
@@ -25,9 +27,9 @@ async def fails_inside_of_us() -> None:
         await scope.acquire(make, release=id)
 
 
-async def test_a_stored_traceback_shows_no_frame_of_the_core_or_of_the_scheduler(tmp_path: Path) -> None:
+async def test_a_stored_traceback_shows_no_frame_of_the_core_or_of_the_scheduler(durable: Address) -> None:
     """The job's own lines are there, and none of ours, although the error went through many."""
-    async with Scheduler(tmp_path / "jobs.sqlite", workers=1) as scheduler:
+    async with Scheduler(durable, workers=1) as scheduler:
         job = await scheduler.submit(fails_inside_of_us)
         outcome = await job.wait()
         record = await scheduler.job(job.id)

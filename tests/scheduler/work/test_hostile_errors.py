@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +14,8 @@ from lifecycle.scheduler import JobStatus, Scheduler, handler
 from lifecycle.scheduler._ground.secrets import Secrets
 from lifecycle.scheduler._work.failures import describe, is_final, trace, without_secrets
 from lifecycle.scheduler.errors import OutputNotPlain
+
+from ..stores import Address
 
 
 def nested_groups(depth: int = 900, inside: BaseException | None = None) -> BaseException:
@@ -216,7 +217,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
 }
 
 
-async def fails_and_the_next_succeeds(work: Any, store: Path | None) -> str:
+async def fails_and_the_next_succeeds(work: Any, store: Address | None) -> str:
     """Run a job that has to fail, and one after it; return the error."""
     async with Scheduler(store, workers=1) as scheduler:
         with anyio.fail_after(60):
@@ -241,11 +242,10 @@ async def well() -> int:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("kept", [False, True], ids=["memory", "sqlite"])
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "thread"])
 @pytest.mark.parametrize("what", ERRORS)
 async def test_an_error_that_breaks_whoever_looks_at_it_is_a_failure(
-    what: str, in_thread: bool, kept: bool, tmp_path: Path
+    what: str, in_thread: bool, address: Address | None
 ) -> None:
     """In the loop and in a thread; what can be said of it is said, in bounded time and length."""
 
@@ -255,20 +255,20 @@ async def test_an_error_that_breaks_whoever_looks_at_it_is_a_failure(
     async def raises_in_the_loop() -> None:
         raises()
 
-    work = handler(f"hostile errors.{what}.{in_thread}.{kept}")(raises if in_thread else raises_in_the_loop)
-    error = await fails_and_the_next_succeeds(work, tmp_path / "jobs.sqlite" if kept else None)
+    work = handler(f"hostile errors.{what}.{in_thread}.{address}")(raises if in_thread else raises_in_the_loop)
+    error = await fails_and_the_next_succeeds(work, address)
     assert len(error) <= 2_000
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("what", RESULTS)
-async def test_a_result_that_breaks_whoever_looks_at_it_is_a_failure(what: str, tmp_path: Path) -> None:
+async def test_a_result_that_breaks_whoever_looks_at_it_is_a_failure(what: str, durable: Address) -> None:
     """Where it has to be kept."""
 
     async def returns() -> Any:
         return RESULTS[what]()
 
-    await fails_and_the_next_succeeds(handler(f"hostile results.{what}")(returns), tmp_path / "jobs.sqlite")
+    await fails_and_the_next_succeeds(handler(f"hostile results.{what}")(returns), durable)
 
 
 def test_a_group_is_described_by_what_is_in_it() -> None:

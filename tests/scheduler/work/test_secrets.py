@@ -19,6 +19,7 @@ from lifecycle.scheduler.web._facts import look
 from lifecycle.scheduler.web._page import page_of
 
 from ..blocks.web_server import Peer, answer
+from ..stores import Address, rows_at
 from ..tools import Cli, flow_of, problems_of, run_flow
 
 SECRET = "s3cr3t/+&'\" ä=" + "long" * 40 + "-end"
@@ -97,13 +98,25 @@ env = { X = "${env:CASE_TOKEN}" }
 """
 
 
+def all_of(address: Address) -> str:
+    """Return whatever is kept in a store, and of what was there."""
+    if isinstance(address, Path):
+        files = sorted(address.parent.glob(f"{address.name}*"))
+        return b"".join(file.read_bytes() for file in files).decode("utf-8", "replace")
+    tables = rows_at(
+        address, "SELECT relname FROM pg_class WHERE relnamespace = 'lifecycle'::regnamespace AND relkind = 'r'"
+    )
+    assert tables
+    return "\n".join(str(rows_at(address, f"SELECT {table}::text FROM {table}")) for (table,) in tables)
+
+
 @pytest.mark.asyncio
 async def test_a_secret_is_in_no_log_store_event_error_or_snapshot(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    durable: Address, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The handlers and commands have it; whatever is kept or told does not have eight characters of it."""
     caplog.set_level(logging.DEBUG)
-    path = tmp_path / "jobs.sqlite"
+    path = durable
     events: list[str] = []
     flow = flow_of(FLOW, directory=tmp_path, bad=bad, give=give)
     async with Scheduler(path, on_event=lambda event: events.append(repr(event.to_dict()))) as scheduler:
@@ -113,7 +126,7 @@ async def test_a_secret_is_in_no_log_store_event_error_or_snapshot(
         jobs = {job.name: job for job in outcome.jobs}
         facts = await look(scheduler)
         page = page_of(facts) + json.dumps([facts.jobs(), facts.owners.to_dict()])
-    stored = b"".join(file.read_bytes() for file in sorted(tmp_path.glob("jobs.sqlite*"))).decode("utf-8", "replace")
+    stored = all_of(path)
     for what, text in {
         "store": stored,
         "events": "\n".join(events),

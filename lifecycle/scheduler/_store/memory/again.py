@@ -66,7 +66,7 @@ def _reach(eligible: Mapping[int, KeptJob]) -> dict[int, KeptJob]:
             continue
         reached[job.id] = job
         for dependant in job.dependants:
-            freed = int(dependant.wants_success_of(job))
+            freed = int(job.ended_badly and dependant.wants_success_of(job))  # one that was not needed held nobody up
             if dependant.id in reached or (dependant.runs_anyway and not dependant.status.final):
                 continue
             if dependant.runs_anyway:

@@ -58,7 +58,7 @@ class MemoryStore:
     come later need the outputs of those that came before. A method without a docstring does what `Store` says.
     """
 
-    durable = False
+    durable = shared = False
     failure = None
 
     def __init__(self) -> None:
@@ -78,17 +78,16 @@ class MemoryStore:
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         """Do nothing: this store waits for nobody."""
 
+    def attend(self, look: Callable[[], object]) -> None:
+        """Do nothing: nobody else changes anything."""
+
     async def open(self) -> None:
         """Do nothing."""
 
     async def aclose(self) -> None:
         """Drop everything. Idempotent."""
-        self._schedules.clear()
-        self._instances.clear()
-        self._jobs.clear()
-        self._runs.clear()
-        self._started.clear()
-        self._ready.clear()
+        for kept in (self._schedules, self._instances, self._jobs, self._runs, self._started, self._ready):
+            kept.clear()
         self._delayed = Line()
         self._terms = MemoryTerms()
 

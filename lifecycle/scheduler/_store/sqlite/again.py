@@ -117,9 +117,11 @@ class _Revival:
             if twin := self._twin(number):
                 refused[number] = refused_for_twin(twin)
                 continue
-            succeeded = self._wait_again(number) is JobStatus.SUCCEEDED  # then nothing was skipped because of it
-            for dependant, skipped, freed, runs_anyway in self._dependants(number):
-                followed = not succeeded and (skipped or dependant in eligible)
+            before = self._wait_again(number)
+            for dependant, skipped, by_this, runs_anyway in self._dependants(number):
+                # Because of what has succeeded nothing was skipped, and what was not needed held nobody up.
+                followed = before is not JobStatus.SUCCEEDED and (skipped or dependant in eligible)
+                freed = by_this if before is not JobStatus.SKIPPED else 0
                 if runs_anyway or (followed and not self._held_up(dependant, freed)):
                     queue.append(dependant)
         held_up = eligible - self._owned.keys() - refused.keys()
@@ -264,23 +266,25 @@ class _Revival:
 
     def _open_runs(self) -> set[str]:
         """Open the runs, those that had ended as if they were new; return the flows of which some may wait now."""
+        # All are counted before the first makes room: it may cancel others of them, with what waits again.
+        ended = [run for run in self._counts if self._has_ended(run)]
+        self._db.executemany(
+            "UPDATE runs SET unfinished = unfinished + ?, status = NULL, cancel = NULL, owner = ? WHERE id = ?",
+            [(count, self._owners[run], run) for run, count in self._counts.items()],
+        )
         flows = set()
-        for run, count in self._counts.items():
-            flow, ended, held = self._db.execute(
-                "SELECT flow, finished IS NOT NULL, held FROM runs WHERE id = ?", (run,)
-            ).fetchone()
+        for run in ended:
+            flow, held = self._db.execute("SELECT flow, held FROM runs WHERE id = ?", (run,)).fetchone()
             bound = instances.bound_of(self._db, flow)
-            if ended and bound.max_instances is not None:
+            if bound.max_instances is not None:
                 make_room(self._db, flow, bound, self._now)
                 flows.add(flow)
                 held = True
-            self._db.execute(
-                """
-                UPDATE runs SET unfinished = unfinished + ?, finished = NULL, status = NULL, cancel = NULL, owner = ?,
-                                held = ? WHERE id = ?""",
-                (count, self._owners[run], held, run),
-            )
+            self._db.execute("UPDATE runs SET finished = NULL, held = ? WHERE id = ?", (held, run))
         return flows
+
+    def _has_ended(self, run: int) -> bool:
+        return bool(self._db.execute("SELECT finished IS NOT NULL FROM runs WHERE id = ?", (run,)).fetchone()[0])
 
     def _tell(self) -> None:
         """Tell those who may take them that there are jobs; of those that nobody has, everybody."""

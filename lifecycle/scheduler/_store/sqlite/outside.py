@@ -6,7 +6,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from ..._ground.limits import LOG_CHARACTERS
 from ..._ground.text import one_line, shorten
@@ -14,6 +13,7 @@ from ..admission import Admitted
 from ..filters import JobFilter
 from ..limit_record import LimitRecord
 from ..limits import Limit, LimitKey
+from ..outside import Retried, number_in, retried
 from ..pace import Bound
 from ..records import Cancelling, JobRecord, NewJob
 from ..revival import Revived
@@ -27,31 +27,6 @@ from .place import Place
 from .visit import reading, writing
 
 
-class Retried(NamedTuple):
-    """What became of one request to try a job again.
-
-    Attributes:
-        job: as it was asked for.
-        number: its number, None when there is no such job.
-        refused: why it does not wait again, None when it does.
-    """
-
-    job: str
-    number: int | None
-    refused: str | None = None
-
-    @property
-    def effect(self) -> str:
-        """What it comes to, in a word."""
-        return "missing" if self.number is None else "refused" if self.refused else "waits"
-
-
-def _retried(job: str, number: int | None, revived: Revived) -> Retried:
-    if number is None or number in revived.missing:
-        return Retried(job, None)
-    return Retried(job, number, revived.refused.get(number))
-
-
 class StoreFile:
     """An SQLite store that schedulers of other processes may be working on.
 
@@ -63,6 +38,9 @@ class StoreFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._place = Place(path)
+
+    def close(self) -> None:
+        """Do nothing: nothing is open between two calls."""
 
     def jobs(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the newest jobs that are wanted, the newest last; what a process that has ended ran is interrupted.
@@ -80,7 +58,7 @@ class StoreFile:
             StoreError: the store cannot be read.
         """
         with reading(self._place) as db:
-            number = _number(job)
+            number = number_in(job)
             number = views.newest_of(db, job) if number is None else number
             return views.job(db, number, self._dead(db)) if number is not None else None
 
@@ -98,7 +76,7 @@ class StoreFile:
         reason = one_line(shorten(reason, LOG_CHARACTERS))
         with writing(self._place) as db:
             owners.retire_dead_owners(db, self._place.path)
-            number = _number(job)
+            number = number_in(job)
             if number is None:
                 number = views.newest_of(db, job, unended=True) or views.newest_of(db, job)
             if number is None:
@@ -131,10 +109,10 @@ class StoreFile:
         """
         with writing(self._place) as db:
             owners.retire_dead_owners(db, self._place.path)
-            numbers = {job: views.newest_of(db, job) if _number(job) is None else _number(job) for job in jobs}
+            numbers = {job: views.newest_of(db, job) if number_in(job) is None else number_in(job) for job in jobs}
             asked = [number for number in numbers.values() if number is not None]
             revived = again.revive_jobs(db, asked, force=force, by=None, known=(), now=time.time())
-            return [_retried(job, number, revived) for job, number in numbers.items()]
+            return [retried(job, number, revived) for job, number in numbers.items()]
 
     def submit(self, new: NewJob) -> Admitted:
         """Store a job for whichever scheduler knows its handler, and tell those that work on the store.
@@ -158,7 +136,7 @@ class StoreFile:
             StoreError: the store cannot be changed.
         """
         with writing(self._place) as db:
-            number = _number(job)
+            number = number_in(job)
             if number is None:
                 number = views.newest_of(db, job, unended=True) or views.newest_of(db, job)
             if number is None or not views.exists(db, number):
@@ -324,8 +302,3 @@ class StoreFile:
 
     def _dead(self, db: sqlite3.Connection) -> list[int]:
         return [owner for owner, _ in owners.dead_owners(db, self._place.path, Doubts())]
-
-
-def _number(job: str) -> int | None:
-    """Return the number that *job* is, None for a name."""
-    return int(job) if job.isascii() and job.isdigit() and len(job) < 19 else None

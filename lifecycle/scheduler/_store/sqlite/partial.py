@@ -14,8 +14,10 @@ from pathlib import Path
 
 
 @contextmanager
-def partial_beside(target: Path, like: Path) -> Iterator[Path]:
+def partial_beside(target: Path, like: Path | None) -> Iterator[Path]:
     """Give an empty file in the directory of *target*, for those who may read *like*, and put it in its place.
+
+    Without *like* nobody but its owner may read it.
 
     After an error it is removed instead. It is locked, so that whoever copies there next knows which of these files
     nobody writes any more, because the process was killed, and removes those.
@@ -27,7 +29,8 @@ def partial_beside(target: Path, like: Path) -> Iterator[Path]:
     fd, path = _new_locked(target)
     try:
         try:
-            os.fchmod(fd, stat.S_IMODE(like.stat().st_mode))
+            if like is not None:
+                os.fchmod(fd, stat.S_IMODE(like.stat().st_mode))
             yield path
             path = path.rename(path.with_name(f"whole-{path.name}"))  # which nobody takes for abandoned
         finally:
@@ -60,3 +63,12 @@ def _remove_abandoned(target: Path) -> None:
                 path.unlink()
             finally:
                 os.close(fd)
+
+
+def write_through(path: Path) -> None:
+    """Have the disk hold what is in a file, or in a directory."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

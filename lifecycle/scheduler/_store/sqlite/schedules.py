@@ -13,7 +13,7 @@ from ..._ground.values import to_json
 from ..pace import OVERTAKEN, UNBOUNDED, Bound, Pace
 from ..records import NewJob, NewRun
 from ..rules import Firing, after_pause, anchor_of, due_after, fire, first_due, starting_at
-from ..schedule_records import NewSchedule, ScheduleRecord, Submitted
+from ..schedule_records import NewSchedule, ScheduleRecord, Submitted, record_of
 from ..terms import Terms
 from .clock import was_run
 from .entering import admit_run
@@ -41,7 +41,7 @@ _HAS_ROOM = """max_instances > (
 def put(db: sqlite3.Connection, new: NewSchedule, now: float) -> ScheduleRecord:
     """Store a schedule, or change the one of this name; its due times stay unless its timing has changed."""
     old = db.execute("SELECT kind, rule, timezone, starts, ends FROM schedules WHERE name = ?", (new.name,)).fetchone()
-    values = (*new.timing, new.missed, new.misfire_grace, new.handler, _work_text(new.work), *new.pace)
+    values = (*new.timing, new.missed, new.misfire_grace, new.handler, work_text(new.work), *new.pace)
     if old is None:
         db.execute(
             """
@@ -68,12 +68,12 @@ def put(db: sqlite3.Connection, new: NewSchedule, now: float) -> ScheduleRecord:
 def record(db: sqlite3.Connection, name: str) -> ScheduleRecord | None:
     """Return one schedule."""
     row = db.execute(f"SELECT {_RECORD} FROM schedules WHERE name = ?", (name,)).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 def records(db: sqlite3.Connection) -> Sequence[ScheduleRecord]:
     """Return all schedules by name."""
-    return [_record(row) for row in db.execute(f"SELECT {_RECORD} FROM schedules ORDER BY name")]
+    return [record_of(row) for row in db.execute(f"SELECT {_RECORD} FROM schedules ORDER BY name")]
 
 
 def remove(db: sqlite3.Connection, name: str) -> bool:
@@ -304,7 +304,7 @@ def _begin_anew(db: sqlite3.Connection, new: NewSchedule, now: float) -> None:
     db.execute("UPDATE schedules SET anchor = ?, next_due = ?, waiting = NULL WHERE name = ?", values)
 
 
-def _work_text(work: NewJob | NewRun) -> str:
+def work_text(work: NewJob | NewRun) -> str:
     if isinstance(work, NewRun):
         facts: dict[str, Any] = {"flow": work.flow, "source": work.source, "digest": work.digest, "params": work.params}
         if work.bound != UNBOUNDED:
@@ -313,7 +313,7 @@ def _work_text(work: NewJob | NewRun) -> str:
     return to_json({"job": _said_of(work)})
 
 
-def _work(text: str) -> NewJob | NewRun:
+def work_of(text: str) -> NewJob | NewRun:
     kept = json.loads(text)
     if isinstance(kept, list):  # as version 4 wrote a job
         label, kind, *settings = kept
@@ -343,11 +343,4 @@ def _job(said: dict[str, Any] | list[Any]) -> NewJob:
 def _new(row: Sequence[Any]) -> NewSchedule:
     name, kind, rule, timezone, missed, grace, text, handler, limit, overlap, jitter, starts, ends = row
     pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)
-    return NewSchedule(name, kind, rule, timezone, missed, grace, _work(text), handler, pace)
-
-
-def _record(row: Sequence[Any]) -> ScheduleRecord:
-    name, kind, rule, timezone, missed, grace, paused, *times, limit, overlap, jitter, starts, ends, held, skipped = row
-    pace = Pace(limit, overlap or "skip", jitter or 0.0, starts, ends)._asdict()
-    more = {**pace, "waiting": held, "skipped_runs": skipped}
-    return ScheduleRecord(name, kind, rule, timezone, missed, grace, bool(paused), *times, **more)
+    return NewSchedule(name, kind, rule, timezone, missed, grace, work_of(text), handler, pace)

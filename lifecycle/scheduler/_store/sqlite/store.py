@@ -75,6 +75,7 @@ class SqliteStore:
     """
 
     durable = True
+    shared = False
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class SqliteStore:
         self._tell: Callable[[Trouble], object] = lambda trouble: None
         # None before it is registered and once it leaves: what the writer gets then has no owner, and is taken over.
         self._owner: int | None = None
+        self._leaving = False  # then the writer's thread must not register it again, as it does when others bury it
         self._shares = Shares()
         self._agenda = Agenda()
         self._clock = ClockWatch()
@@ -148,6 +150,9 @@ class SqliteStore:
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         self._tell = tell
 
+    def attend(self, look: Callable[[], object]) -> None:
+        """Do nothing: a file tells nobody that it was changed."""
+
     def _verify(self) -> None:
         self._place.verify()
         if self._lock is not None:
@@ -163,7 +168,8 @@ class SqliteStore:
         """
         retired = False
         try:
-            owner, self._owner = self._owner, None
+            owner, self._owner = None if self._leaving else self._owner, None
+            self._leaving = True
             if owner is not None and self._writer is not None:
                 self._writer.hurry()
                 await self._write(lambda db: owners.retire(db, owner), patient=True)
@@ -232,7 +238,7 @@ class SqliteStore:
         and what has just been submitted, is claimed by the commit that makes it durable.
         """
         owner, now = self._owner, time.time()
-        if owner is None or self._lock is None:
+        if owner is None or self._lock is None or self._leaving:
             return (), LONGEST_WAIT
         owner = self._owner = owners.still_registered(db, owner, self._lock.token, self._name, now)
         if self._succession is not None and self._succession.look(db, owner, known):

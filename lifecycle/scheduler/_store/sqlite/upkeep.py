@@ -19,11 +19,11 @@ from typing import Any, Final
 from ..._ground.checks import check_integer, check_name, check_seconds
 from ..._ground.errors import StoreError
 from ..records import JobStatus
-from ..store_facts import StoreFacts
+from ..store_facts import StoreFacts, StoreOwner
 from . import claiming, owners, schedules, views
 from .files import begin_to_write, explain
 from .locks import Doubts
-from .partial import partial_beside
+from .partial import partial_beside, write_through
 from .place import Place, belongs_to, log_of, shared_memory_of
 from .schema import VERSION
 from .sweeping import ROWS, delete_jobs
@@ -69,7 +69,7 @@ class SqliteUpkeep:
             runs=runs,
             unfinished_runs=unfinished,
             schedules=scheduled,
-            owners=tuple((name, pid, started) for owner, name, pid, started in alive if owner not in dead),
+            owners=tuple(StoreOwner(name, pid, started) for owner, name, pid, started in alive if owner not in dead),
         )
 
     def check(self) -> tuple[str, ...]:
@@ -175,9 +175,9 @@ class SqliteUpkeep:
                     _copy(db, partial, os.fspath(target))
                 with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                     _make_independent(copy)
-                _write_through(partial)
+                write_through(partial)
                 _end_log(path, os.fspath(target))
-            _write_through(path.parent)
+            write_through(path.parent)
             return _size_of(path)
         except (FileExistsError, StoreError):
             raise
@@ -336,12 +336,3 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _write_through(path: Path) -> None:
-    """Have the disk hold what is in a file, or in a directory."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

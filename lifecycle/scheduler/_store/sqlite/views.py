@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .. import job_rows
+from ..job_rows import FIELDS
 from ..records import JobRecord, JobStatus, OpenedRun, StoredRun, flow_key
 from ..revival import whole_log
 from ..waiting import needs_of
@@ -19,12 +21,6 @@ COLUMNS = f"""
     jobs.retries, jobs.seconds, jobs.created, jobs.started, jobs.finished, jobs.due, jobs.error, jobs.queue,
     jobs.crashes, CASE WHEN jobs.state IN ('failed', 'timed_out') THEN {MAY_FAIL} ELSE 0 END,
     jobs.logged, jobs.progress_done, jobs.progress_total, jobs.expires, jobs.key, jobs.metadata, {waiting.COLUMNS}"""
-
-_FIELDS = (
-    *("id", "run_id", "flow", "name", "kind", "status", "priority", "attempts", "failures", "retries"),
-    *("seconds", "created", "started", "finished", "due", "error", "queue", "crashes", "may_fail"),
-    *("logged", "done", "total", "expires", "key", "metadata"),
-)
 
 FROM_JOBS = "FROM jobs LEFT JOIN runs ON runs.id = jobs.run"
 
@@ -74,7 +70,7 @@ def job(db: sqlite3.Connection, job_id: int, dead: Collection[int] = ()) -> JobR
         "SELECT jobs.name FROM needs JOIN jobs ON jobs.id = needs.needed WHERE needs.job = ? ORDER BY jobs.id",
         (job_id,),
     )
-    unmet, owner, _, _, held, result, trace, log, history = row[len(_FIELDS) :]
+    unmet, owner, _, _, held, result, trace, log, history = row[len(FIELDS) :]
     result = None if result is None else json.loads(result)
     others = waiting.owners_of(db, dead)
     details = {
@@ -138,10 +134,9 @@ def newest_of(db: sqlite3.Connection, name: str, *, unended: bool = False) -> in
 
 def job_record(row: Sequence[Any], others: waiting.Others, **details: Any) -> JobRecord:
     """Return the record of a row of `COLUMNS`."""
-    fields = dict(zip(_FIELDS, row, strict=False))
-    status, due, metadata = JobStatus(fields.pop("status")), fields.pop("due") or None, fields.pop("metadata")
-    fields["may_fail"] = bool(fields["may_fail"])
-    waits_for = waiting.waits_for(status, fields["flow"], due, row[len(_FIELDS) : len(_FIELDS) + 5], others)
-    done, total = fields.pop("done"), fields.pop("total")
-    progress, more = None if done is None else (done, total), {} if metadata is None else json.loads(metadata)
-    return JobRecord(**fields, status=status, due=due, waits_for=waits_for, progress=progress, metadata=more, **details)
+    status, flow, due = JobStatus(row[_STATUS]), row[_FLOW], row[_DUE] or None
+    waits_for = waiting.waits_for(status, flow, due, row[len(FIELDS) : len(FIELDS) + 5], others)
+    return job_rows.job_record(row, waits_for, **details)
+
+
+_STATUS, _FLOW, _DUE = map(FIELDS.index, ("status", "flow", "due"))

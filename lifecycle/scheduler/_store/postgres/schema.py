@@ -1,0 +1,98 @@
+"""The schema of the store in a database: installed, brought up to date, and checked.
+
+The tables are only ever added to, and the functions of a newer version keep what those of an older one did for whoever
+calls them: so schedulers of an older version go on working while a newer one brings the schema up to date, and all of
+them go by the same rules from then on.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from ..._ground.errors import StoreError
+from .connections import Connection
+
+MIGRATIONS: Final[tuple[str, ...]] = ("tables",)
+"""The scripts that bring the tables from version n to n + 1; never changed once released, only added to."""
+
+FUNCTIONS: Final = (
+    *("locks", "settling", "jobs", "ending", "cancelling", "flows", "owners", "claiming", "lanes", "sweeping"),
+    *("again", "schedules", "clock", "limits", "turns", "purging"),
+)
+"""The scripts of the functions, which are all replaced when the version changes."""
+
+VERSION: Final = len(MIGRATIONS)
+
+OLDEST: Final = 1
+"""The oldest version whose schedulers can work on the tables and call the functions of this one."""
+
+
+async def bring_up_to_date(db: Connection, shown: str) -> None:
+    """Make the schema where there is none, or bring an older one to this version, in one transaction.
+
+    Cancellation: it is done or not.
+
+    Raises:
+        StoreError: it is of another program, or of a version that this one cannot work with; it has not been changed.
+    """
+    if await _version(db, shown) >= VERSION:
+        return
+    async with db.transaction():
+        await db.execute("SELECT pg_advisory_xact_lock(7811887835453255)")
+        # Once more: another process may have done it while this one waited.
+        version = await _version(db, shown)
+        if version >= VERSION:
+            return
+        await db.execute("CREATE SCHEMA IF NOT EXISTS lifecycle")
+        await db.execute("SET LOCAL search_path TO lifecycle, pg_temp")
+        await db.execute("SET LOCAL check_function_bodies TO off")  # they call each other, in whatever order
+        for name in (*MIGRATIONS[version:], *FUNCTIONS):
+            await db.execute(script(name))
+        await db.execute(
+            f"""
+            INSERT INTO facts VALUES ('version', '{VERSION}'), ('oldest', '{OLDEST}')
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+        )
+
+
+def script(name: str) -> str:
+    """Return a script of the schema."""
+    return (files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+async def check_version(db: Connection, shown: str) -> int:
+    """Return the version of the schema, without changing anything.
+
+    Raises:
+        StoreError: there is no store, or this version cannot work with it.
+    """
+    version = await _version(db, shown)
+    if version == 0:
+        raise StoreError(f"{shown}: there is no store in the database; a scheduler makes it, or `lifecycle worker`")
+    if version < VERSION:
+        raise StoreError(
+            f"{shown}: the store is of version {version}, older than {VERSION}; open it once with a scheduler"
+        )
+    return version
+
+
+async def _version(db: Connection, shown: str) -> int:
+    """Return the version of the schema, 0 where there is none."""
+    found = await db.fetchrow(
+        """
+        SELECT to_regnamespace('lifecycle') IS NOT NULL AS schema, to_regclass('lifecycle.facts') IS NOT NULL AS facts,
+               EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = to_regnamespace('lifecycle')) AS used"""
+    )
+    if not found["facts"]:
+        if found["used"]:
+            raise StoreError(f"{shown}: its schema lifecycle is of another program; use another database")
+        return 0
+    rows = await db.fetch("SELECT name, value FROM lifecycle.facts WHERE name IN ('version', 'oldest')")
+    facts = {row["name"]: int(row["value"]) for row in rows}
+    if facts.get("oldest", 0) > VERSION:
+        raise StoreError(
+            f"{shown}: the store is of version {facts['version']}, which this lifecycle, of version {VERSION}, cannot "
+            "work with; use a newer lifecycle"
+        )
+    return facts.get("version", 0)
