@@ -67,7 +67,7 @@ def test_a_cancellation_reaches_a_job_while_the_listener_is_away(database: str) 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("manner", ["fast", "immediate"])
+@pytest.mark.parametrize("manner", [pytest.param("fast", marks=pytest.mark.nightly), "immediate"])
 def test_all_seats_are_taken_again_after_a_restart(own_server: Postgres, manner: str) -> None:
     """Not one at a time, and nobody hangs: good_job#296, saq#162, hatchet#2771, graphile/worker#307."""
 
@@ -147,7 +147,7 @@ def test_a_connection_limit_that_is_reached_is_waited_for(database: str, postgre
         ask(database, "DROP OWNED BY limited", "DROP ROLE limited")
 
 
-@pytest.mark.parametrize("how", ["forget", "silence", "tear"])
+@pytest.mark.parametrize("how", ["forget", "silence", pytest.param("tear", marks=pytest.mark.nightly)])
 def test_a_connection_that_died_without_a_word_is_noticed(database: str, tmp_path: Path, how: str) -> None:
     """The socket looks well, and nothing comes any more: pg-boss#850, asyncpg#519, graphile/worker#185."""
 

@@ -107,6 +107,7 @@ def test_a_moment_is_a_moment_in_every_time_zone(database: str, zone: str) -> No
     asyncio.run(main())
 
 
+@pytest.mark.nightly
 def test_who_is_idle_is_not_cut_off_again_and_again(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """A server that ends idle sessions soon: a worker with nothing to do says little of it, and takes the next job."""
     settings_of(database, idle_session_timeout="'100ms'")

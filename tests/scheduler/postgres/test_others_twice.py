@@ -102,6 +102,7 @@ def test_the_slot_of_one_that_was_closed_is_free_again(database: str, end: str) 
     asyncio.run(main())
 
 
+@pytest.mark.nightly
 def test_a_handler_that_lets_nothing_else_run_is_run_once(database: str) -> None:
     """It stops the loop for longer than a lease: the worker is heard of all the same. pgqueuer#674, solid_queue#589."""
     from ..storms.fleet.stores import store_for
