@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -152,7 +153,9 @@ class Reconciler:
 
 def _next(watched: weakref.WeakValueDictionary[int, Job] | weakref.WeakValueDictionary[int, RunEnd]) -> list[int]:
     """Return what is to be asked about now; of very many, those that were not asked about for the longest time."""
-    numbers = [number for number in list(watched) if not watched[number].done][:AT_ONCE]
+    # Asked for one by one: a handle may be collected at any moment.
+    wanted = (number for number in list(watched) if (handle := watched.get(number)) is not None and not handle.done)
+    numbers = list(itertools.islice(wanted, AT_ONCE))
     if len(watched) > AT_ONCE:
         for number in numbers:
             if (handle := watched.pop(number, None)) is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from lifecycle.scheduler import Scheduler
+from lifecycle.scheduler._engine.reconciler import _next
 from lifecycle.testing import Bubble
 
 from ...loops import virtual
@@ -39,3 +41,19 @@ async def test_the_reconciler_asks_once_for_all_jobs_and_seldom_for_none(bubble:
         del job
         await anyio.sleep(1)
         assert asked == [1.25, 1.5, 1.75, 2.0, 2.25]  # it was waiting when the last job ended, and had been woken
+
+
+def test_a_handle_may_go_while_it_is_looked_which_are_wanted() -> None:
+    """At any moment, with its last reference, or with a cycle that is collected."""
+    kept: dict[int, Any] = {}
+
+    class Handle:
+        """One whose look at it lets another go."""
+
+        @property
+        def done(self) -> bool:
+            kept.pop(2, None)
+            return False
+
+    kept.update({1: Handle(), 2: Handle(), 3: Handle()})
+    assert _next(weakref.WeakValueDictionary(kept)) == [1, 3]
