@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from lifecycle import Rate
-
-from ..limits import Limit, LimitKey, Openings
+from ..limits import Openings
 from ..records import JobStatus
 from ..waiting import NAMED, LeftWork, ends_of, needs_of, nobody_takes, until, worker_or_limit
 from .connections import Connection
+from .limits import limit_of
 
 COLUMNS: Final = "jobs.unmet, jobs.doer, jobs.handler, jobs.queue, runs.held"
 """What of a job's row says what it waits for."""
@@ -59,20 +58,16 @@ async def others_of(db: Connection) -> Others:
 
 async def openings_of(db: Connection) -> Openings:
     """Return what the limits of the store let in now."""
-    limits = [limit_of(row) for row in await db.fetch("SELECT * FROM lifecycle.limits")]
+    rows = await db.fetch(
+        "SELECT kind, name, paused, at_once, number, per, burst, weight, whole_at FROM lifecycle.limits"
+    )
+    limits = [limit_of(tuple(row)) for row in rows]
     if not limits:
         return Openings(())
     running = await db.fetch(
         "SELECT queue, handler, count(*) FROM lifecycle.jobs WHERE state = 'running' GROUP BY queue, handler"
     )
     return Openings(limits, [tuple(row) for row in running], await db.fetchval("SELECT lifecycle.clock()"))
-
-
-def limit_of(row: Mapping[str, Any]) -> Limit:
-    """Return the limit of a row."""
-    rate = None if row["number"] is None else Rate(row["number"], per=row["per"], burst=row["burst"])
-    key = LimitKey(row["kind"], row["name"])
-    return Limit(key, row["paused"], row["at_once"], rate, row["weight"], row["whole_at"])
 
 
 def waits_for(status: JobStatus, flow: str | None, due: float | None, row: Sequence[Any], others: Others) -> str | None:

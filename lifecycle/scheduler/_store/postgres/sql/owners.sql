@@ -7,9 +7,9 @@ LANGUAGE sql SET search_path = lifecycle, pg_temp AS $$
     VALUES (its_name, its_host, its_pid, clock(), clock(), clock(), its_lease) RETURNING id
 $$;
 
--- Says that a scheduler lives. Returns whether it is still registered, the time, whether it has notices, and whether
--- another one is to be buried. Only who has been heard of without a gap for as long as a lease judges others: after an
--- hour without the database all of them come back at the same time.
+-- Says that a scheduler lives. Returns whether it is still registered, the time, and whether another one is to be
+-- buried. Only who has been heard of without a gap for as long as a lease judges others: after an hour without the database
+-- all of them come back at the same time.
 CREATE OR REPLACE FUNCTION beat(by_owner bigint) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
 DECLARE
     me owners;
@@ -24,7 +24,6 @@ BEGIN
         'owner', by_owner,
         'registered', me.id IS NOT NULL,
         'clock', moment,
-        'notices', EXISTS (SELECT 1 FROM notices WHERE owner = by_owner),
         'dead', coalesce(moment - me.contact >= me.lease, false) AND EXISTS (
             SELECT 1 FROM owners WHERE moment - seen > lease AND id <> by_owner));
 END $$;
