@@ -369,7 +369,7 @@ class Engine:
     async def cancelled(self, job_id: int, name: str, reason: str, cancelling: Cancelling) -> None:
         """See to what follows from a cancellation that is in the store: an attempt is stopped, or a job has ended."""
         if cancelling.settled is None:
-            self._stop(job_id, reason)  # if it is not here yet, the store has left a notice for us
+            self.stop(job_id, None, reason)  # if it is not here yet, the store has left a notice for us
             return
         self._note_unrun(job_id, cancelling.settled.run_id, name, JobStatus.CANCELLED, reason)
         await self.settle(cancelling.settled)
@@ -379,18 +379,18 @@ class Engine:
         reason = one_line(shorten(reason, LOG_CHARACTERS))
         settled, running = await self.store.cancel_run(run_id, reason, time.time())
         for job_id in running:
-            self._stop(job_id, reason)
+            self.stop(job_id, None, reason)
         await self.settle(settled)
         return bool(running or settled.skipped)
 
-    def _stop(self, job_id: int, reason: str, number: int | None = None) -> None:
+    def stop(self, job_id: int, number: int | None, reason: str) -> None:
+        """Ask an attempt of a job to end, if it is here: this one, or with None whichever it is."""
         attempt = self.running.get(job_id)
-        if attempt is None or number not in (None, attempt.claimed.attempt):
-            return
-        attempt.cancel(reason)
-        if attempt in self._line:  # it needs no worker to end before it begins
-            self._line.remove(attempt)
-            self._begin(attempt)
+        if attempt is not None and number in (None, attempt.claimed.attempt):
+            attempt.cancel(reason)
+            if attempt in self._line:  # it needs no worker to end before it begins
+                self._line.remove(attempt)
+                self._begin(attempt)
 
     def has_jobs(self) -> bool:
         """Return whether there are jobs or runs that others may have changed, or somebody waits for."""
@@ -399,7 +399,7 @@ class Engine:
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""
         if notice.status is JobStatus.RUNNING:
-            self._stop(notice.job_id, notice.reason, notice.attempt)
+            self.stop(notice.job_id, notice.attempt, notice.reason)
         else:
             self._note_unrun(notice.job_id, notice.run_id, notice.name, notice.status, notice.reason)
         if notice.run_finished and notice.run_id is not None:

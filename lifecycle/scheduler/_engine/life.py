@@ -178,7 +178,7 @@ class Life:
         # Registered before it is opened: a half-opened store is closed as well.
         self._scope.push_async_callback(self._close_store)
         store.watch(self.store_watch.tell)
-        store.attend(self._note_others)
+        store.attend(self._note_others, self._stop)
         await store.open()
         engine = self.engine = Engine(
             store,
@@ -214,6 +214,10 @@ class Life:
     def _note_others(self) -> None:
         if self.engine is not None:
             self.engine.reconciler.notice()
+
+    def _stop(self, job_id: int, attempt: int, reason: str) -> None:
+        if self.engine is not None:
+            self.engine.stop(job_id, attempt, reason)
 
     async def _tell_of_slow_opening(self) -> None:
         """Log that opening takes long, and how long: a large file is brought up to date, or much is taken over."""

@@ -55,8 +55,10 @@ class Store(Protocol):
         Called before `open`. Meanwhile what has to be recorded waits; new work is refused with StoreBusy after a while.
         """
 
-    def attend(self, look: Callable[[], object]) -> None:
+    def attend(self, look: Callable[[], object], stop: Callable[[int, int, str], object]) -> None:
         """Have *look* called in the loop when others have changed something that may concern us.
+
+        And *stop* with a job, its attempt and a reason when that is to be stopped, before `notices` say so.
 
         Called before `open`. A store that is not told of it calls it never: who wants to know looks from time to time.
         """

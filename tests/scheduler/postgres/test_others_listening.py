@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lifecycle.scheduler import Scheduler
+from lifecycle.scheduler import Scheduler, flow_of_table
+from lifecycle.scheduler._store.messages import Notice
+from lifecycle.scheduler._store.postgres import views
 
 from ...postgres import Postgres, ask
 from ..storms.fleet.machines import Machine
@@ -65,6 +68,58 @@ def test_a_cancellation_reaches_a_job_while_the_listener_is_away(database: str) 
                 assert {(await job.wait()).status.value for job in jobs} == {"cancelled"}
 
     asyncio.run(main())
+
+
+def test_a_cancellation_needs_one_message_and_no_question(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way to the database and back is long for some; the longest reason fits into a message."""
+    monkeypatch.setattr(views, "notices", no_notices)
+    gates = [Gate() for _ in range(3)]
+    flow = flow_of_table({"name": "one", "blocks": {"only": {"call": "pg.gated", "args": [gates[0].name]}}})
+    snails = "\N{SNAIL}" * 3_000
+
+    async def main() -> None:
+        async with open_sender(database) as sender, Scheduler(database, workers=len(gates)) as worker:
+            await worker.serve_flow(flow)
+            run = await sender.submit(flow)
+            single, wordy = [await sender.submit(gated, gate.name) for gate in gates[1:]]
+            for gate in gates:
+                await gate.reached()
+            ask(database, f"UPDATE lifecycle.jobs SET cancel = '{snails}' WHERE id = {wordy.id}")
+            for job in (single, wordy):
+                assert await sender.cancel(job.id, "not wanted")
+            assert await sender.runs.cancel(run.id, "nor this")
+            assert [job.error for job in (await run.wait()).jobs] == ["nor this"]
+            assert (await single.wait()).error == "not wanted"
+            assert (await wordy.wait()).error == snails[:1000]
+
+    asyncio.run(main())
+
+
+def test_nobody_else_can_ask_a_scheduler_to_stop_a_job(database: str) -> None:
+    """Whoever may connect to a database can send messages, and hear those of others."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with open_sender(database) as sender, Scheduler(database, workers=2):
+            job = await sender.submit(gated, gate.name)
+            await gate.reached()
+            ((owner,),) = ask(database, f"SELECT owner FROM lifecycle.jobs WHERE id = {job.id}")
+            said = f'[{job.id}, 1, "forged"]'
+            unsigned = hashlib.sha256(said.encode()).hexdigest()
+            for forged in ("", said, f"0 {said}", f"{unsigned} {said}", "0 [", "\u00e9 ["):
+                ask(database, f"NOTIFY lifecycle, 'stop {owner} {forged}'")
+            for nonsense in ("stop", "stop ", "stop x y z", "notice", "work work", "\n"):
+                ask(database, f"NOTIFY lifecycle, '{nonsense}'")
+            await ended_well([await sender.submit(named, "in between", priority=1)])
+            gate.open()
+            await ended_well([job])
+
+    asyncio.run(main())
+
+
+async def no_notices(db: object, owner: int) -> list[Notice]:
+    """Answer who asks that there is nothing."""
+    return []
 
 
 @pytest.mark.parametrize("manner", [pytest.param("fast", marks=pytest.mark.nightly), "immediate"])

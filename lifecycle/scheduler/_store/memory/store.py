@@ -78,7 +78,7 @@ class MemoryStore:
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         """Do nothing: this store waits for nobody."""
 
-    def attend(self, look: Callable[[], object]) -> None:
+    def attend(self, look: Callable[[], object], stop: Callable[[int, int, str], object]) -> None:
         """Do nothing: nobody else changes anything."""
 
     async def open(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 import socket
 import time
 from collections import deque
@@ -63,18 +65,27 @@ class Session:
         settings: of the store.
         tell: called in the loop of the scheduler with what is worth telling about faults.
         attend: called there when others have changed something that may concern it.
+        stop: called there with the attempt of a job that is to be stopped.
     """
 
-    def __init__(self, settings: Settings, tell: Callable[[Trouble], object], attend: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tell: Callable[[Trouble], object],
+        attend: Callable[[], object],
+        stop: Callable[[int, int, str], object],
+    ) -> None:
         self._settings = settings
+        self._secret = secrets.token_hex(16)
         self._outer = Bridge()
         self._attend = attend
-        self._lost: list[Notice] = []
+        self._stop = stop
         # Seconds by which the clock of the database is ahead of our steady one. Our wall clock may be set: what we said
         # by that would be hours off for all others.
         self._ahead = time.time() - time.monotonic()
         self._clock = 0.0  # what it has shown last
         # Between the threads; both ends of a deque may be used at once.
+        self._lost: deque[Notice] = deque()
         self._inbox: deque[Wish] = deque()
         self._outbox: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._rung = False
@@ -190,7 +201,7 @@ class Session:
 
     def lost(self) -> list[Notice]:
         """Return and forget the notices of attempts that others have taken over."""
-        lost, self._lost = self._lost, []
+        lost = [self._lost.popleft() for _ in range(len(self._lost))]
         if lost:
             self._attend()  # ask once more when these have been stopped
         elif self.owner.replaced:
@@ -242,8 +253,8 @@ class Session:
 
     async def _enter(self) -> int:
         settings = self._settings
-        question = "SELECT lifecycle.enter($1, $2, $3, $4), lifecycle.clock()"
-        who = (storable(settings.name), socket.gethostname(), os.getpid(), settings.lease)
+        question = "SELECT lifecycle.enter($1, $2, $3, $4, $5), lifecycle.clock()"
+        who = (storable(settings.name), socket.gethostname(), os.getpid(), settings.lease, self._secret)
         async with self._traffic.lent() as db:
             began = time.monotonic()
             number, clock = await db.fetchrow(question, *who)
@@ -293,14 +304,23 @@ class Session:
 
     def _hear(self, message: str) -> None:
         """Act on a message of others, or on an empty one: something may have been missed."""
-        what, _, whom = message.partition(" ")
+        what, _, rest = message.partition(" ")
+        whom, _, said = rest.partition(" ")
         if what in ("work", ""):
             self._turns.look()
             self._agenda.hint()
         if what == "schedule":
             self._agenda.touch()
         if what in ("run", "") or whom == str(self.owner.known):
+            if what == "stop":
+                self._stop_at_once(*said.split(" ", 1))
             self._outer.call(self._attend)
+
+    def _stop_at_once(self, signature: str, said: str = "") -> None:
+        """Stop an attempt, if it is the database that asks for it."""
+        expected = hashlib.sha256(f"{self._secret}{said}{self._secret}".encode()).hexdigest()
+        if secrets.compare_digest(signature.encode(), expected.encode()):
+            self._outer.call(self._stop, *json.loads(said))
 
     def _note_beat(self, answer: dict[str, Any], took: float) -> None:
         ended = time.monotonic()

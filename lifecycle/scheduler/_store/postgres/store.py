@@ -109,6 +109,7 @@ class PostgresStore:
         self._shown = self._settings.address.shown
         self._tell: Callable[[Trouble], object] = lambda trouble: None
         self._attend: Callable[[], object] = lambda: None
+        self._stop: Callable[[int, int, str], object] = lambda job, attempt, reason: None
         self._session: Session | None = None
         self._failure: StoreError | None = None
 
@@ -123,7 +124,7 @@ class PostgresStore:
             StoreError: the database cannot be reached or used, or the schema is of a newer version.
         """
         load_driver()
-        self._session = Session(self._settings, self._tell, self._attend)
+        self._session = Session(self._settings, self._tell, self._attend, self._stop)
         await self._answer(self._session.open)
 
     @property
@@ -133,8 +134,8 @@ class PostgresStore:
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         self._tell = tell
 
-    def attend(self, look: Callable[[], object]) -> None:
-        self._attend = look
+    def attend(self, look: Callable[[], object], stop: Callable[[int, int, str], object]) -> None:
+        self._attend, self._stop = look, stop
 
     async def aclose(self) -> None:
         """Mark what still runs as interrupted, give up the ownership and close. Idempotent.

@@ -150,7 +150,7 @@ class SqliteStore:
     def watch(self, tell: Callable[[Trouble], object]) -> None:
         self._tell = tell
 
-    def attend(self, look: Callable[[], object]) -> None:
+    def attend(self, look: Callable[[], object], stop: Callable[[int, int, str], object]) -> None:
         """Do nothing: a file tells nobody that it was changed."""
 
     def _verify(self) -> None:

@@ -15,8 +15,8 @@ BEGIN
         RETURN jsonb_build_object('found', true, 'before', job.state);
     END IF;
     IF job.state = 'running' THEN
-        UPDATE jobs SET cancel = coalesce(jobs.cancel, reason) WHERE id = of_job;
-        PERFORM notify_owner(job.owner, of_job); -- its own scheduler too: it may just be about to start the job
+        UPDATE jobs SET cancel = coalesce(jobs.cancel, reason) WHERE id = of_job RETURNING * INTO job;
+        PERFORM ask_to_stop(job); -- its own scheduler too: it may just be about to start the job
         RETURN jsonb_build_object('found', true, 'before', job.state);
     END IF;
     RETURN jsonb_build_object('found', true, 'before', job.state, 'settled', coalesce(
@@ -72,7 +72,7 @@ BEGIN
     WITH asked AS (
         UPDATE jobs SET cancel = coalesce(jobs.cancel, reason)
         WHERE jobs.run = of_run AND state = 'running' AND (whole OR coalesce(when_, '') <> 'always')
-        RETURNING id, owner)
+        RETURNING id)
     SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO running FROM asked;
     WITH gone AS (
         UPDATE jobs SET state = 'cancelled', cancel = reason, error = reason, finished = moment, owner = NULL
@@ -94,9 +94,7 @@ BEGIN
     IF jsonb_array_length(ended) > 0 THEN
         over := count_down(of_run, jsonb_array_length(ended), moment, by_owner);
     END IF;
-    FOR one IN SELECT id, owner FROM jobs WHERE id = ANY(running) ORDER BY id LOOP
-        PERFORM notify_owner(one.owner, one.id);
-    END LOOP;
+    PERFORM ask_to_stop(jobs) FROM (SELECT * FROM jobs WHERE id = ANY(running) ORDER BY id) AS jobs;
     IF run.owner IS DISTINCT FROM by_owner THEN
         FOR one IN SELECT (said->>0)::bigint AS id FROM jsonb_array_elements(ended) AS said LOOP
             PERFORM notify_owner(run.owner, one.id);

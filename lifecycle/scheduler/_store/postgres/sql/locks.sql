@@ -66,4 +66,20 @@ BEGIN
     END IF;
 END $$;
 
+-- Asks a scheduler to stop a job that it runs. The message says all that has to be known: to ask for the notice would take
+-- the way to the database and back once more. It is signed: whoever may connect to the database can send messages, and
+-- hear them. There is room for 8000 bytes.
+CREATE OR REPLACE FUNCTION ask_to_stop(job jobs) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    what text := jsonb_build_array(job.id, job.attempt, left(job.cancel, 1000));
+BEGIN
+    INSERT INTO notices (owner, job) VALUES (job.owner, job.id);
+    PERFORM pg_notify('lifecycle', format('stop %s %s %s', id, signature(what, secret), what))
+    FROM owners WHERE id = job.owner;
+END $$;
+
+CREATE OR REPLACE FUNCTION signature(what text, secret text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT encode(sha256(convert_to(secret || what || secret, 'UTF8')), 'hex')
+$$;
+
 CREATE OR REPLACE FUNCTION clock() RETURNS double precision LANGUAGE sql AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;

@@ -13,7 +13,8 @@ CREATE TABLE owners (
     seen double precision NOT NULL,     -- when it was heard of last
     contact double precision NOT NULL,  -- since when it has been heard of without a gap: only then it judges others
     lease double precision NOT NULL,
-    known text[] NOT NULL DEFAULT '{}'  -- what it can do: names of handlers, keys of flows
+    known text[] NOT NULL DEFAULT '{}', -- what it can do: names of handlers, keys of flows
+    secret text NOT NULL DEFAULT gen_random_uuid()::text -- by which it knows a message that asks it to stop a job
 );
 
 -- What the last turn of each scheduler was answered: when the connection is lost, nobody knows whether it was done, and
