@@ -37,7 +37,7 @@ class Attempt:
 
     Attributes:
         claimed: what is to be done.
-        exception: what the work raised, once it has.
+        exception: what the work raised, once it has, and until that is recorded.
         task: the task that it runs in, once that has been made.
     """
 
@@ -127,22 +127,23 @@ class Attempt:
         about = claimed.metadata or _NONE
         self._here = CurrentJob(claimed.id, claimed.name, claimed.run_id, claimed.attempt, about, self.context)
         CURRENT_JOB.set(self._here)
-        error: BaseException | None = None
         try:
             if self._reason is None:
                 async with Scope(f"job {self.claimed.name}", close_timeout=close_timeout) as scope:
                     self._scope = scope
                     await self._work(work, scope)
         except Exception as raised:
-            error = raised
+            self.exception = raised
         except BaseException as raised:
-            error = await failure_of(raised, self.stopped, f"job {self.claimed.name!r}")
-            if error is raised:
+            failure = await failure_of(raised, self.stopped, f"job {self.claimed.name!r}")
+            if failure is raised:
+                del failure  # whose traceback keeps this frame: a cycle
                 raise
+            self.exception = failure
         finally:
             self._scope = None
             self._close_context()
-        ending = self._ending(error)
+        ending = self._ending()
         if self._logged or self._progress:
             return ending._replace(logged=self._logged, progress=self._progress)
         return ending
@@ -183,9 +184,8 @@ class Attempt:
         context, claimed = self._context, self.claimed
         return Report(claimed.id, claimed.attempt, context.tail(), context.logged, context.latest)
 
-    def _ending(self, error: BaseException | None) -> Ending:
-        claimed, log, seconds = self.claimed, self._log or None, self.seconds
-        self.exception = error
+    def _ending(self) -> Ending:
+        claimed, error, log, seconds = self.claimed, self.exception, self._log or None, self.seconds
         # Not cancelled_caught: a release that failed after the time was up raises through the limit.
         if self._limit is not None and self._limit.cancel_called and not self._returned and not self.cancelled:
             text = f"took longer than its timeout of {claimed.timeout:g} s"

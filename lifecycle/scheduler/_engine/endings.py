@@ -109,6 +109,8 @@ class Endings:
             await unbroken(self._record(attempt, ending), attempt.stopped)
         except Exception as error:  # whatever it is: a job whose end is not recorded would never end
             self._owner.fail(error)
+        finally:
+            attempt.exception = None  # the frames in its traceback lead back to the attempt: a cycle
 
     def note_lost(self, attempt: Attempt, why: str) -> None:
         """Record the end of an attempt whose task is gone, and does not do it."""

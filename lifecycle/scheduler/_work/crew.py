@@ -46,10 +46,13 @@ async def run_members(frame: Frame, member: Callable[[Frame], Awaitable[None]], 
 
         await in_one_way(asked, path, member, replace(frame, asked=asked))
 
-    async with frame.scope.child(path) as crew:
-        handles.extend(crew.start_soon(run, number, name=path) for number in range(count))
-        for handle in handles:
-            await handle.wait()
+    try:
+        async with frame.scope.child(path) as crew:
+            handles.extend(crew.start_soon(run, number, name=path) for number in range(count))
+            for number in range(count):
+                await handles[number].wait()
+    finally:
+        handles.clear()  # of those that failed the frames lead back here: a cycle
 
 
 async def run_crew(
@@ -93,9 +96,12 @@ async def run_crew(
                 kept.add(results[index])
             frame.count_done(path, len(items))
 
-    await run_members(frame, member, count=min(width, len(items)), path=path)
-    if errors:
-        raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{path}: several failed", errors)
+    try:
+        await run_members(frame, member, count=min(width, len(items)), path=path)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{path}: several failed", errors)
+    finally:
+        errors.clear()  # the frames in their tracebacks lead back here: a cycle
     for index, result in enumerate(results):
         if result is _NOTHING:  # whatever became of its task
             raise HandlerError(f"{path}: item {index} has neither a result nor an error")

@@ -49,9 +49,12 @@ async def in_one_way(asked: Asked, who: object, function: Callable[..., Awaitabl
         if generation() != born:
             end_child(error)
         failure = await failure_of(error, asked, who)
-        if failure is error:
-            raise
-        raise failure from error
+        try:
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            del failure  # whose traceback keeps this frame: a cycle
     if generation() != born:
         end_child(None)
     if being_cancelled() and not asked():

@@ -122,8 +122,12 @@ class Frame:
         except Exception as error:
             hidden = without_secrets(error, self.context.secrets)
             if hidden is error:
+                del hidden  # whose traceback keeps this frame: a cycle
                 raise
-        raise hidden from None
+        try:
+            raise hidden from None
+        finally:
+            del hidden  # as above
 
     async def call(self, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a handler, async in the loop and sync in a worker thread, and return its output as plain data.
