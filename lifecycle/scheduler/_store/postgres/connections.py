@@ -12,6 +12,7 @@ from ..._ground.errors import StoreError
 from .address import Address
 from .driver import load_driver
 from .faults import Fault, explain, fault_of
+from .receiving import receive_in_a_buffer
 
 if TYPE_CHECKING:
     from lifecycle import Stages
@@ -53,10 +54,13 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
         return await stages.acquire(partial(driver.connect, **arguments | places[-1]), release=close_connection)
 
     try:
-        return await connect(connector, timeout=arguments["timeout"] * len(places) + CLOSE_TIMEOUT, name=address.shown)
+        timeout = arguments["timeout"] * len(places) + CLOSE_TIMEOUT
+        connection = await connect(connector, timeout=timeout, name=address.shown)
     except ConnectError as error:
         # What the driver has met says more than where it was, and what may pass is seen by it.
         raise (error.__cause__ or error) from None
+    receive_in_a_buffer(connection)
+    return connection
 
 
 def _places(arguments: dict[str, Any]) -> list[dict[str, Any]]:
