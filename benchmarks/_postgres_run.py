@@ -37,13 +37,16 @@ class Growth:
 
     Attributes:
         rate: jobs per second.
-        slope: bytes by which the worker grew with each job, over the second half.
+        slope: bytes by which the worker grew with each job, over the second half: least squares over what was resident
+            at how many jobs, looked at five times a second.
+        quarters: the same over each quarter.
         grown: the types with the most additional live objects, from the middle to the end.
         sizes: its resident memory at each tenth of the run, in MB.
     """
 
     rate: float
     slope: float
+    quarters: Sequence[float]
     grown: Sequence[tuple[str, int]]
     sizes: Sequence[float]
 
@@ -208,7 +211,9 @@ async def memory(name: str, address: str, count: int) -> Growth:
     """Return how one worker grows over so many jobs of the failing mix."""
     half = count // 2
     async with bench(name, address) as running:
-        await running.start_workers(1, "--failing", "--look-at", str(half), str(count))
+        # The first look is for what it does to the process: it takes, and gives back, a large block. From then on glibc
+        # takes what is not larger from its heap, as it does in every process that lives for long.
+        await running.start_workers(1, "--failing", "--look-at", "1", str(half), str(count))
         process = psutil.Process(running.workers[0].pid)
         points: list[tuple[int, int]] = []
 
@@ -222,9 +227,6 @@ async def memory(name: str, address: str, count: int) -> Growth:
             rate = await running.loop(count)
         finally:
             sampling.cancel()
-        # Not the first moments: counting what is alive takes room.
-        later = [point for point in points if point[0] >= half + count // 20]
-        slope = statistics.linear_regression(*zip(*later, strict=True)).slope if len(later) > 2 else 0.0
         paths = [running.path.with_name(f"{running.path.name}.0.{jobs}") for jobs in (half, count)]
         async with asyncio.timeout(10):
             while not all(path.exists() for path in paths):
@@ -232,4 +234,17 @@ async def memory(name: str, address: str, count: int) -> Growth:
         before, after = (Counter(json.loads(path.read_text())) for path in paths)
         gc.collect()
         tenths = [max(size for jobs, size in points if jobs <= count * tenth // 10) for tenth in range(1, 11)]
-        return Growth(rate, slope, (after - before).most_common(4), [size / 1e6 for size in tenths])
+        return Growth(
+            rate,
+            # Not the first moments: counting what is alive takes room.
+            _slope(points, half + count // 20, count),
+            [_slope(points, count * quarter // 4, count * (quarter + 1) // 4) for quarter in range(4)],
+            (after - before).most_common(4),
+            [size / 1e6 for size in tenths],
+        )
+
+
+def _slope(points: Sequence[tuple[int, int]], first: int, last: int) -> float:
+    """Return bytes per job between two numbers of jobs, by least squares."""
+    part = [point for point in points if first <= point[0] <= last]
+    return statistics.linear_regression(*zip(*part, strict=True)).slope if len(set(part)) > 2 else 0.0

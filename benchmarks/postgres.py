@@ -12,7 +12,8 @@ eight workers each run them. The candidates take turns, so that what else the ma
 - ``backlog``: how fast one worker process takes jobs while 100 to 100,000 others wait;
 - ``snapshot``: the first and the last fifth of five times as many jobs while a stranger keeps an old snapshot, so that
   what is dead cannot be swept;
-- ``memory``: one worker process over 200,000 jobs, of which every fifth raises while its frame holds 20 kB.
+- ``memory``: one worker process over 200,000 jobs, of which every fifth raises while its frame holds 20 kB: by how many
+  bytes its resident memory grows with each job, in the second half and in each quarter.
 
 The floor is no queue: pgqueuer's own statements (enqueue 50, dequeue 50, log 50) one after the other, and no job. It
 says what a server that is asked thrice for each fifty jobs can do at this moment.
@@ -152,6 +153,7 @@ async def part_memory(address: str, names: list[str], options: argparse.Namespac
     found: dict[str, list[Growth]] = await in_turn(names, 1, lambda name: memory(name, address, options.jobs))
     for name, (growth, *_) in found.items():
         print(f"  {name:48} {growth.rate:>9,.0f} {growth.slope:>8.1f} {growth.sizes[-1]:>8.1f}", flush=True)
+        print(f"    B/job in each quarter: {' '.join(f'{slope:.1f}' for slope in growth.quarters)}")
         print(f"    MB at each tenth: {' '.join(f'{size:.1f}' for size in growth.sizes)}")
         print(f"    more objects than in the middle: {dict(growth.grown)}")
 
