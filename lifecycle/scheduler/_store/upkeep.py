@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from typing import Any, Protocol
 
+from .._ground.checks import check_integer, check_name, check_seconds
 from .store_facts import StoreFacts
 
 
@@ -27,13 +28,28 @@ class StoreUpkeep(Protocol):
         succeeded: bool = False,
         dry_run: bool = False,
     ) -> int:
-        """Delete what has ended; return how many jobs that were."""
+        """Delete jobs that have ended, and runs as a whole, some at a time; return how many jobs that were.
+
+        What has not ended stays, and so does all of a run that has not.
+
+        Raises:
+            TypeError, ValueError: an argument is not right, see `check_purge`. Nothing was deleted.
+            StoreError: the store cannot be changed; what was deleted before is.
+        """
 
     def vacuum(self) -> tuple[int, int]:
         """Give back what is free; return the bytes before and after."""
 
     def backup(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Copy the store as it is at one moment; return the bytes of the copy."""
+
+
+def check_purge(older_than: float, keep: int | None, name: str | None) -> None:
+    """Check what `StoreUpkeep.purge` is asked for."""
+    check_seconds(older_than, "older_than", needed=True)
+    if keep is not None:
+        check_integer(keep, "keep", 0, 2**53)
+    check_name(name)
 
 
 class OutsideUpkeep(StoreUpkeep, Protocol):

@@ -97,13 +97,13 @@ class PostgresOutside:
         """Return what those of these jobs wait for that no scheduler that lives can run, by number."""
 
         async def look(db: Connection) -> dict[int, str]:
-            known = list((await others_of(db)).known)
+            others = await others_of(db)
             rows = await db.fetch(
                 "SELECT id FROM lifecycle.jobs WHERE id = ANY($1) AND finished IS NULL AND doer <> ALL($2)",
                 list(jobs),
-                known,
+                list(others.known),
             )
-            records = await views.whole_jobs(db, [row[0] for row in rows])
+            records = await views.whole_jobs(db, [row[0] for row in rows], others)
             return {number: record.waits_for for number, record in records.items() if record.waits_for}
 
         return self._visits.look(look)

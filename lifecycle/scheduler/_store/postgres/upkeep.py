@@ -8,10 +8,10 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Final
 
-from ..._ground.checks import check_integer, check_name, check_seconds
 from ..._ground.errors import StoreError
 from ..records import JobStatus
 from ..store_facts import StoreFacts, StoreOwner
+from ..upkeep import check_purge
 from .address import Address
 from .checking import problems
 from .connections import Connection
@@ -20,6 +20,7 @@ from .schedules import schedule_of
 from .schema import check_version
 from .views import whole_jobs
 from .visiting import Visits
+from .waiting import others_of
 
 TABLES: Final = ("facts", "owners", "turns", "runs", "jobs", "needs", "notices", "schedules", "limits")
 
@@ -99,25 +100,7 @@ class PostgresUpkeep:
         succeeded: bool = False,
         dry_run: bool = False,
     ) -> int:
-        """Delete jobs that have ended, and runs as a whole, some at a time; return how many jobs that were.
-
-        What has not ended stays, and so does all of a run that has not.
-
-        Args:
-            older_than: seconds since its end that a job, or its whole run, must have.
-            keep: how many of the newest jobs stay, whatever their age.
-            name: only jobs by themselves of this name, and runs of the flow of this name.
-            succeeded: only what has succeeded: of a run, only if all its jobs have.
-            dry_run: delete nothing, and say what would be.
-
-        Raises:
-            TypeError, ValueError: an argument is not right. Nothing was deleted.
-            StoreError: the store cannot be changed; what was deleted before is.
-        """
-        check_seconds(older_than, "older_than", needed=True)
-        if keep is not None:
-            check_integer(keep, "keep", 0, 2**53)
-        check_name(name)
+        check_purge(older_than, keep, name)
 
         async def purge() -> int:
             db = await visits.connection()
@@ -203,5 +186,5 @@ async def _runs(db: Connection, rows: Any) -> list[dict[str, Any]]:
 
 
 async def _jobs(db: Connection, rows: Any) -> list[dict[str, Any]]:
-    records = await whole_jobs(db, [row[0] for row in rows])
+    records = await whole_jobs(db, [row[0] for row in rows], await others_of(db))
     return [{"record": "job", **record.to_dict()} for record in records.values()]

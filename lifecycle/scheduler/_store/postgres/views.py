@@ -66,37 +66,30 @@ async def run(db: Connection, run_id: int) -> StoredRun | None:
 
 async def job(db: Connection, job_id: int) -> JobRecord | None:
     """Return one job with everything."""
-    return (await whole_jobs(db, [job_id])).get(job_id)
+    return (await whole_jobs(db, [job_id], await waiting.others_of(db))).get(job_id)
 
 
-async def whole_jobs(db: Connection, numbers: Sequence[int]) -> dict[int, JobRecord]:
+async def whole_jobs(db: Connection, numbers: Sequence[int], others: waiting.Others) -> dict[int, JobRecord]:
     """Return jobs with everything, by number."""
-    others = await waiting.others_of(db)
     rows = await db.fetch(
         f"""
-        SELECT {COLUMNS}, jobs.result, jobs.trace, jobs.log, jobs.history {FROM_JOBS}
-        WHERE jobs.id = ANY($2) ORDER BY jobs.id""",
+        SELECT {COLUMNS}, jobs.result, jobs.trace, jobs.log, jobs.history, ARRAY(
+            SELECT above.name FROM lifecycle.needs JOIN lifecycle.jobs AS above ON above.id = needs.needed
+            WHERE needs.job = jobs.id ORDER BY above.id)
+        {FROM_JOBS} WHERE jobs.id = ANY($2) ORDER BY jobs.id""",
         others.dead,
         numbers,
     )
-    needs: dict[int, list[str]] = {}
-    for one, name in await db.fetch(
-        """
-        SELECT needs.job, jobs.name FROM lifecycle.needs JOIN lifecycle.jobs ON jobs.id = needs.needed
-        WHERE needs.job = ANY($1) ORDER BY jobs.id""",
-        numbers,
-    ):
-        needs.setdefault(one, []).append(name)
     found = {}
     for row in map(tuple, rows):
-        result, trace, log, history = row[_END_OF_COLUMNS:]
+        result, trace, log, history, needs = row[_END_OF_COLUMNS:]
         record = record_of(
             row,
             others,
             result=None if result is None else json.loads(result),
             trace=trace,
             log=whole_log(history, log),
-            needs=tuple(needs.get(row[0], ())),
+            needs=tuple(needs),
         )
         unmet, doer, _, _, held = row[len(FIELDS) : _END_OF_COLUMNS]
         if record.waits_for is not None and unmet and not held and doer in others.known:
@@ -112,7 +105,8 @@ async def ended_jobs(db: Connection, jobs: Collection[int]) -> dict[int, JobReco
     rows = await db.fetch("SELECT id, finished IS NOT NULL FROM lifecycle.jobs WHERE id = ANY($1)", numbers)
     states = dict(map(tuple, rows))
     ended = [number for number in numbers if states.get(number)]
-    records = await whole_jobs(db, ended) if ended else {}
+    # What has ended waits for nobody.
+    records = await whole_jobs(db, ended, waiting.NOBODY) if ended else {}
     return {number: records.get(number) for number in jobs if states.get(number, True)}
 
 

@@ -38,6 +38,9 @@ class Others(NamedTuple):
         return ends_of([run for run, _ in runs], [run for run, owned in runs if not owned])
 
 
+NOBODY: Final = Others(False, (), frozenset(), Openings(()), {})
+
+
 async def others_of(db: Connection) -> Others:
     """Return the schedulers of the store, and its limits."""
     owners = await db.fetch("SELECT id, known, lifecycle.clock() - seen <= lease AS alive FROM lifecycle.owners")

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..._ground.checks import check_integer, check_name, check_seconds
 from ..._ground.errors import StoreError
 from ..records import JobStatus
 from ..store_facts import StoreFacts, StoreOwner
+from ..upkeep import check_purge
 from . import claiming, owners, schedules, views
 from .files import begin_to_write, explain
 from .locks import Doubts
@@ -94,25 +94,7 @@ class SqliteUpkeep:
         succeeded: bool = False,
         dry_run: bool = False,
     ) -> int:
-        """Delete jobs that have ended, and runs as a whole, some at a time; return how many jobs that were.
-
-        What has not ended stays, and so does all of a run that has not.
-
-        Args:
-            older_than: seconds since its end that a job, or its whole run, must have.
-            keep: how many of the newest jobs stay, whatever their age.
-            name: only jobs by themselves of this name, and runs of the flow of this name.
-            succeeded: only what has succeeded: of a run, only if all its jobs have.
-            dry_run: delete nothing, and say what would be.
-
-        Raises:
-            TypeError, ValueError: an argument is not right. Nothing was deleted.
-            StoreError: the store cannot be changed; what was deleted before is.
-        """
-        check_seconds(older_than, "older_than", needed=True)
-        if keep is not None:
-            check_integer(keep, "keep", 0, 2**53)
-        check_name(name)
+        check_purge(older_than, keep, name)
         with visit(self._place) as db:
             newest = db.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
             wanted = {
