@@ -11,6 +11,19 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 
+import psutil
+
+
+def stop_where_it_is(pid: int) -> None:
+    """Stop a process, and return when it does nothing any more; nor does one that has ended, reaped or not."""
+    until = time.monotonic() + 60.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGSTOP)
+        while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            assert time.monotonic() < until, f"process {pid} goes on"
+            time.sleep(0.001)
+
 
 class Server:
     """A server process on a loopback port of its own, which it keeps over restarts.
@@ -39,7 +52,8 @@ class Server:
 
     def pause(self) -> None:
         """Stop it where it is; the kernel goes on taking connections for it."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        stop_where_it_is(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on."""

@@ -25,6 +25,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 
+from ..servers import stop_where_it_is
 from . import keeper
 from .wire import ask
 
@@ -132,13 +133,18 @@ class Postgres:
         return [first.pid, *[process.pid for process in first.children(recursive=True)]]
 
     def pause(self) -> None:
-        """Stop all of it where it is; the kernel goes on taking connections for it."""
+        """Stop all of it where it is, and return when it is; the kernel goes on taking connections for it."""
         self._paused = True
-        self._signal(signal.SIGSTOP)
+        # Once its first process is stopped, no other begins. One that ends meanwhile stays a zombie: nobody reaps it.
+        stop_where_it_is(self.pids()[0])
+        for pid in self.pids()[1:]:
+            stop_where_it_is(pid)
 
     def resume(self) -> None:
         """Let all of it go on."""
-        self._signal(signal.SIGCONT)
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):  # the first one ends the others as it likes
+                os.kill(pid, signal.SIGCONT)
         self._paused = False
 
     def close(self) -> None:
@@ -167,11 +173,6 @@ class Postgres:
             said = log.read_text() if log.exists() else ""
             shutil.rmtree(self.directory, ignore_errors=True)
             raise ConnectionError(f"there is no server, or it has ended: {said}")
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):  # the first one ends the others as it likes
-                os.kill(pid, number)
 
 
 def _name_in(url: str) -> str:

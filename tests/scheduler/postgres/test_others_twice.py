@@ -13,6 +13,7 @@ import pytest
 from lifecycle.scheduler import Job, Scheduler
 
 from ...postgres import Postgres, ask
+from ...servers import stop_where_it_is
 from ..storms.fleet.history import LOOK, Ledger, Move, check_moves
 from .tools import Gate, begun, blocks, ended_well, gated, named, open_sender, open_several, program, until, value
 
@@ -150,7 +151,7 @@ def test_a_job_that_ends_as_its_worker_is_given_up_ends_once(database: str, tmp_
                 jobs = [await submit_to_fleet(sender, f"job{number}", 0.05 * (number % 15)) for number in range(120)]
                 for victim in (one, two, one):
                     await asyncio.sleep(0.4)
-                    victim.process.send_signal(signal.SIGSTOP)
+                    stop_where_it_is(victim.process.pid)
                     await asyncio.sleep(1.6)
                     victim.process.send_signal(signal.SIGCONT)
                 results = await ended_well(jobs)

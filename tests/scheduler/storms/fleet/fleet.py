@@ -26,10 +26,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from lifecycle.scheduler import Scheduler, handler
 
+from ....servers import stop_where_it_is
 from ....tracked import ROOT
 from .history import Ledger, Move, check_moves
 from .machines import Machine
@@ -208,9 +207,7 @@ class Fleet:
     async def stop_and_resume(self, worker: Worker) -> None:
         """Stop it where it is until others have taken over what it runs; then let it go on."""
         self.doubted.add(worker.tag)
-        worker.process.send_signal(signal.SIGSTOP)
-        while psutil.Process(worker.process.pid).status() != psutil.STATUS_STOPPED:
-            await asyncio.sleep(0.01)
+        stop_where_it_is(worker.process.pid)
         its = self._of(worker)
         await self._until_others_have(its, worker)
         worker.process.send_signal(signal.SIGCONT)
