@@ -3,8 +3,10 @@
 A test may also carry ``pytest.mark.slow`` itself; what stands here was measured with ``pytest --durations``.
 """
 
+import contextlib
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -68,6 +70,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
+
+
+def pytest_runtest_teardown() -> None:
+    """Take back the handler of Ctrl-C that asyncio leaves where the error of a loop is too deep to be shown.
+
+    With it no loop can be run any more: after one test that failed, all would fail.
+    """
+    try:
+        signal.getsignal(signal.SIGINT)
+    except RecursionError:
+        with contextlib.suppress(RecursionError):  # the same error tells of the handler that was there
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ async def server(context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
 
 async def settle() -> None:
     """Give the server's own tasks the turns that they need to end."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(0.001)
 

@@ -13,11 +13,13 @@ from lifecycle import Scope, TaskGroup, take_snapshot
 from ..loops import on_every_loop, run_on
 
 DEPTH = 1000
+#: Seconds for all of it: a busy machine may need more for a thousand than anybody needs for one.
+PATIENCE = 600.0
 
 
 async def children(released: list[int]) -> Scope:
     """Make a scope with a child with a child."""
-    scope = innermost = Scope()
+    scope = innermost = Scope(close_timeout=PATIENCE)
     for number in range(DEPTH):
         innermost = innermost.child("child")
         innermost.push_async_callback(asyncio.sleep, 0)
@@ -27,9 +29,9 @@ async def children(released: list[int]) -> Scope:
 
 async def closes(released: list[int]) -> Scope:
     """Make a scope that closes a scope that closes a scope."""
-    scope = above = Scope()
+    scope = above = Scope(close_timeout=PATIENCE)
     for number in range(DEPTH):
-        below = Scope()
+        below = Scope(close_timeout=PATIENCE)
         above.push_async_callback(below.aclose)
         below.callback(released.append, number)
         above = below
@@ -38,9 +40,9 @@ async def closes(released: list[int]) -> Scope:
 
 async def held(released: list[int]) -> Scope:
     """Make a scope that holds a scope that holds a scope."""
-    scope = above = Scope()
+    scope = above = Scope(close_timeout=PATIENCE)
     for number in range(DEPTH):
-        below = Scope()
+        below = Scope(close_timeout=PATIENCE)
         await above.enter(below)
         below.callback(released.append, number)
         above = below

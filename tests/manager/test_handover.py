@@ -114,10 +114,10 @@ def test_it_is_a_future_like_those_of_an_executor(new_loop: Any) -> None:
     def use(manager: TaskManager) -> None:
         futures = [manager.start_soon_threadsafe(give, n) for n in range(3)]
         futures.append(manager.start_soon_threadsafe(forever))
-        done, left = concurrent.futures.wait(futures[:3], timeout=5)
+        done, left = concurrent.futures.wait(futures[:3], timeout=60)
         assert (len(done), len(left)) == (3, 0)
         futures[3].cancel()
-        assert len(list(concurrent.futures.as_completed(futures, timeout=5))) == 4
+        assert len(list(concurrent.futures.as_completed(futures, timeout=60))) == 4
 
     async def main() -> None:
         async with TaskManager() as manager:

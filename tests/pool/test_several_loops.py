@@ -136,14 +136,14 @@ def test_what_a_closed_loop_left_half_done_holds_up_nobody(step: str) -> None:
     loop.close()
     hangs = False
     if step == "close":
-        asyncio.run(asyncio.wait_for(pool.aclose(), 5))
+        asyncio.run(asyncio.wait_for(pool.aclose(), 60))
         assert pool.closed
     else:
-        asyncio.run(asyncio.wait_for(use(pool), 5))
+        asyncio.run(asyncio.wait_for(use(pool), 60))
     gc.collect()  # what the loop had left ends now, and changes nothing
     pool._check_invariants()
     if step != "close":
-        asyncio.run(asyncio.wait_for(use(pool), 5))
+        asyncio.run(asyncio.wait_for(use(pool), 60))
         pool._check_invariants()
         asyncio.run(pool.aclose())  # else whatever test collects the garbage next is told that it was dropped
 
@@ -166,7 +166,7 @@ def test_a_loan_that_ends_after_its_loop_is_silent(caplog: pytest.LogCaptureFixt
     gc.collect()
     assert not caplog.records
     pool._check_invariants()
-    asyncio.run(asyncio.wait_for(use(pool), 5))
+    asyncio.run(asyncio.wait_for(use(pool), 60))
     assert caplog.messages == ["values of a closed loop dropped"]
     asyncio.run(pool.aclose())
 

@@ -15,7 +15,7 @@ async def test_an_hour_passes_in_an_instant_under_pytest_asyncio(virtual_clock: 
     began = time.monotonic()
     await asyncio.sleep(3600)
     assert virtual_clock.time() == pytest.approx(3600)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.anyio
@@ -60,7 +60,7 @@ async def test_a_thread_of_the_executor_that_waits_for_its_next_job_does_not_hol
     await asyncio.to_thread(lambda: None)
     began = time.monotonic()
     await asyncio.sleep(3600)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.asyncio

@@ -187,7 +187,7 @@ async def test_an_idle_scheduler_takes_what_another_process_lets_wait_again(dura
         revived = outside_of(path).retry_run(run_id)
         assert revived is not None
         assert (len(revived.jobs), revived.skipped) == (2, 0)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert (await (await scheduler.find(number)).wait()).result == "x"
             assert (await scheduler.runs.wait(run_id)).succeeded
 

@@ -124,7 +124,7 @@ def test_what_a_listener_raises_changes_nothing(
         async with Scheduler(on_event=on_event) as scheduler:
             events = scheduler.events()
             for _ in range(2):
-                outcome = await asyncio.wait_for((await scheduler.submit(one)).wait(), 5)
+                outcome = await asyncio.wait_for((await scheduler.submit(one)).wait(), 60)
                 assert outcome.succeeded
         return [event.kind async for event in events]
 

@@ -97,11 +97,11 @@ class TestRules:
 
     def test_years_of_missed_seconds_cost_a_bounded_time(self) -> None:
         """A store that was put away for ten years is opened at once."""
-        began = time.perf_counter()
+        began = time.process_time()
         firing = fire(rate(1.0), 0.0, 1.0, 315_360_000.5)
         assert firing.runs == (315_360_000.0,)
         assert firing.next_due == 315_360_001.0
-        assert time.perf_counter() - began < 5.0
+        assert time.process_time() - began < 5.0
 
     def test_cron_goes_by_the_wall_clock_of_its_zone(self) -> None:
         """Half past two on the night of the change to summer time is the first instant after the gap."""
