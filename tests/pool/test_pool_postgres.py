@@ -190,10 +190,14 @@ def test_a_lost_server_is_noticed_and_a_new_one_used(database: str) -> None:
         async with soaking.pool as pool:
             async with pool.acquire() as connection:
                 first = connection.get_server_pid()
+            while not pool.statistics().idle:  # it is reset first, which would find the loss as well
+                await asyncio.sleep(0.01)
             other = await asyncpg.connect(database)
             await other.execute("select pg_terminate_backend($1::int)", first)
             await other.close()
-            await asyncio.sleep(0.2)
+            while not connection.is_closed():  # until the end has come over the wire
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # longer than a value counts as good without a check
             async with pool.acquire() as connection:
                 assert connection.get_server_pid() != first
             assert pool.statistics().check_failures == 1

@@ -67,6 +67,8 @@ STUCK = """
     async def main():
         loop = asyncio.get_running_loop()
         begun = {begun}
+        while threading.active_count() < 2:  # on a busy machine a thread may be long in coming
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
         {then}
         return 5
