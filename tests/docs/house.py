@@ -10,6 +10,7 @@ import ast
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def imports_of(module: str, path: Path, known: dict[str, Path]) -> Iterator[str]
                 yield name if name in known else source
 
 
+@cache
 def edges(part: str) -> Edges:
     """Return which rooms of a part each of its rooms imports."""
     known = modules()

@@ -195,7 +195,7 @@ class BroadcastLife(RuleBasedStateMachine):
             self.loop.close()
 
 
-PROFILE = settings(max_examples=120, stateful_step_count=30, deadline=None, database=None, derandomize=True)
+PROFILE = settings(max_examples=60, stateful_step_count=30, deadline=None, database=None, derandomize=True)
 
 
 def test_everybody_gets_what_is_theirs() -> None:

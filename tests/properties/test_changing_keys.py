@@ -158,7 +158,7 @@ def run_program(program: dict[str, Any]) -> None:
     run_virtual(scenario)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(PROGRAMS)
 def test_keys_that_change(program: dict[str, Any]) -> None:
     """Whatever they become, and when."""

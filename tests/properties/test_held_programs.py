@@ -248,7 +248,7 @@ def check_order(log: list[tuple[str, int]]) -> None:
     assert left == [(what, number) for number in reversed(entered) for what in ("-", ".")], log
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs)
 def test_the_host_sees_what_was_meant_for_it(program: Program) -> None:
     """In virtual time, where also nothing may be left behind."""

@@ -332,9 +332,9 @@ def check(program: Program) -> None:
 
 
 @given(programs)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_one_connection_at_a_time_whoever_interferes(program: Program) -> None:
-    """Two hundred lives: each connection told once, none before its time, and nothing after the end."""
+    """A hundred lives: each connection told once, none before its time, and nothing after the end."""
     check(program)
 
 

@@ -201,7 +201,7 @@ def check(program: Program) -> None:
     run_virtual(scenario)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(programs)
 def test_the_limiter_does_what_the_model_does(program: Program) -> None:
     """Bounds of every kind, those who come, leave, give up and are cancelled, pauses, and a limit that changes."""

@@ -215,7 +215,7 @@ class MailboxLife(RuleBasedStateMachine):
             self.loop.close()
 
 
-PROFILE = settings(max_examples=150, stateful_step_count=30, deadline=None, database=None, derandomize=True)
+PROFILE = settings(max_examples=75, stateful_step_count=30, deadline=None, database=None, derandomize=True)
 
 
 def test_nothing_is_lost_doubled_or_overtaken() -> None:

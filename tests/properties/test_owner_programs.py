@@ -344,7 +344,7 @@ def play(owner: str, kind: str, owned: list[Thing], bound: float | None, kicks: 
 
 
 @pytest.mark.parametrize("owner", OWNERS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(bodies, st.lists(things, max_size=3), bounds, kicks)
 def test_every_owner_tells_what_became_of_what_it_held(
     owner: str, kind: str, owned: list[Thing], bound: float | None, kicks: list[tuple[str, float]]

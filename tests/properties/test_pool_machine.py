@@ -187,9 +187,9 @@ class InOrder(PoolMachine):
 
 
 TestMisbehaving = Misbehaving.TestCase
-TestMisbehaving.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestMisbehaving.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestInOrder = InOrder.TestCase
-TestInOrder.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestInOrder.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.nightly

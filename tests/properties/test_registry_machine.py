@@ -431,11 +431,11 @@ class HostileRegistry(ContendedRegistry):
 
 
 TestModelledRegistry = ModelledRegistry.TestCase
-TestModelledRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestModelledRegistry.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestContendedRegistry = ContendedRegistry.TestCase
-TestContendedRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestContendedRegistry.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestHostileRegistry = HostileRegistry.TestCase
-TestHostileRegistry.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestHostileRegistry.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.nightly

@@ -22,6 +22,7 @@ from lifecycle import OwnerClosed, ReleaseTimeout, Scope
 from lifecycle.testing import Bubble, run_virtual
 
 from ..leaves import leaves
+from .at_length import at_length
 
 CLOSE_TIMEOUT = 5.0
 STUCK = 20.0  # seconds for which a stuck release ignores its cancellation
@@ -362,10 +363,18 @@ def check_errors(diary: Diary, caught: list[BaseException]) -> None:
     assert len(timeouts) <= len(diary.stuck)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs, happenings, ends)
 def test_the_account_of_every_program_closes(
     program: list[tuple[Any, ...]], happening: tuple[str, float] | None, ending: str
 ) -> None:
     """Opened equals released, nothing twice, strict reverse order, no error lost, no task left."""
+    run_virtual(lambda bubble: run_program(bubble, program, happening, ending))
+
+
+@at_length(20_000, programs, happenings, ends)
+def test_the_account_of_every_program_closes_at_length(
+    program: list[tuple[Any, ...]], happening: tuple[str, float] | None, ending: str
+) -> None:
+    """Twenty thousand programs."""
     run_virtual(lambda bubble: run_program(bubble, program, happening, ending))

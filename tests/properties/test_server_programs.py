@@ -162,7 +162,7 @@ def run_program(program: dict[str, Any]) -> None:
     run_virtual(scenario)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PROGRAMS)
 def test_random_clients(program: dict[str, Any]) -> None:
     """Whatever they do, and whenever the server closes."""

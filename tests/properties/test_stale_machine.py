@@ -262,7 +262,7 @@ class StaleValues(LoopMachine):
 
 
 TestStaleValues = StaleValues.TestCase
-TestStaleValues.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStaleValues.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.nightly

@@ -340,11 +340,11 @@ class ManagerMachine(RuleBasedStateMachine):
 
 
 def test_random_treatment() -> None:
-    """Two hundred random treatments of twenty steps each; warnings are errors."""
+    """A hundred random treatments of twenty steps each; warnings are errors."""
     self_made: Callable[[], RuleBasedStateMachine] = ManagerMachine
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run_lives(self_made, 200, 20)
+        run_lives(self_made, 100, 20)
 
 
 @pytest.mark.nightly

@@ -36,7 +36,7 @@ def soaked(which: str, jobs: int, store: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("which", "jobs"), [("memory", 20_000), ("durable", 6_000)])
+@pytest.mark.parametrize(("which", "jobs"), [("memory", 8_000), ("durable", 6_000)])
 def test_hostile_jobs_leave_nothing_behind(tmp_path: Path, which: str, jobs: int) -> None:
     """As many live objects at the end as after the warm-up, and no growth that so few jobs could show."""
     report = soaked(which, jobs, tmp_path / "jobs.sqlite")
