@@ -76,7 +76,7 @@ clean: ## remove what these commands have made
 environment: $(TEST)
 environment-to-check: $(CHECK)
 environment environment-to-check:
-	@$(BIN)/python -m pytest --collect-only -qqq >/dev/null 2>&1 || true
+	@$(BIN)/python -m pytest --collect-only -qqq $(ARGS) >/dev/null 2>&1 || true
 
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; name one: make PYTHON=/path/to/python" >&2; exit 2; }

@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,22 +21,43 @@ settings.load_profile("whatever the machine does")
 
 #: Beginnings of node ids.
 SLOW = (
-    "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/how-to/run-a-flow.md",
-    "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/how-to/run-a-service.md",
-    "tests/docs/test_examples.py::test_the_examples_of_a_document_run[docs/reference/flows.md",
-    "tests/scheduler/flows/test_validation.py::test_a_long_chain",
-    "tests/scheduler/flows/test_validation.py::test_no_document",
+    "tests/casebook/",
+    "tests/cli/",
+    "tests/docs/",
+    "tests/growth/test_depth.py::test_a_thousand_scopes_in_each_other_are_closed[held",
+    "tests/postgres/",
+    "tests/scheduler/control/",
+    "tests/scheduler/flows/test_cron_expressions.py",
+    "tests/scheduler/flows/test_validation.py",
+    "tests/scheduler/ground/test_text.py",
+    "tests/scheduler/language/",
     "tests/scheduler/postgres/",
-    "tests/cli/test_cli.py::test_a_database_that_stays_locked",
-    "tests/cli/test_cli.py::test_a_disk_that_fills_up",
-    "tests/cli/test_cli.py::test_a_file_that_may_not_grow",
-    "tests/cli/test_cli.py::test_a_read_only_database",
-    "tests/cli/test_timetable.py::test_each_due_time_is_one_run",
-    "tests/timers/test_wall_clock.py::test_11_gap_and_fold",
+    "tests/scheduler/store/",
+    "tests/scheduler/web/",
+    "tests/test_benchmarks.py",
+    "tests/test_house.py",
     "tests/testing/test_machines.py::test_our_",
-    "tests/testing/test_mutants.py::",
+    "tests/testing/test_mutants.py",
     "tests/timers/test_cron.py::test_the_next_occurrence_from_any_instant_is_the_nearest",
+    "tests/timers/test_wall_clock.py::test_11_gap_and_fold",
 )
+#: What of it is run on every version: signals, and one file for each that others build on.
+NOT_SLOW = (
+    "tests/cli/test_ctrl_c.py",
+    "tests/cli/test_flow.py",
+    "tests/cli/test_service_signals.py",
+    "tests/scheduler/control/test_connection_commands.py",
+    "tests/scheduler/store/test_crashes.py",
+    "tests/scheduler/store/test_sqlite.py",
+    "tests/scheduler/store/test_stores.py",
+    "tests/scheduler/store/test_thread_programs.py",
+    "tests/scheduler/web/test_web.py",
+)
+
+
+def is_slow(nodeid: str) -> bool:
+    """Return whether it is run on one version of Python only."""
+    return nodeid.startswith(SLOW) and not nodeid.startswith(NOT_SLOW)
 
 
 def set_aside() -> None:
@@ -59,6 +81,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what is left out as a whole: each worker would take longer over that than over many tests."""
+    left_out = "not slow" in config.option.markexpr and is_slow(collection_path.relative_to(config.rootpath).as_posix())
+    return left_out or None  # None: others are asked
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _set_aside() -> None:
     """Set aside what is left of the modules before."""
@@ -68,7 +96,7 @@ def _set_aside() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark them."""
     for item in items:
-        if item.nodeid.startswith(SLOW):
+        if is_slow(item.nodeid):
             item.add_marker("slow")
 
 
