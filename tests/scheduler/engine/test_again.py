@@ -259,8 +259,8 @@ async def test_jobs_and_runs_of_another_process_are_waited_for_with_one_question
     """However many there are; what the store has deleted meanwhile is waited for no longer."""
     path = durable
     async with Scheduler(path, workers=1) as works, Scheduler(path) as waits:
-        jobs = [await works.submit(note, str(number), delay=1.0) for number in range(20)]
-        run = await works.submit(flow_of("[blocks.a]\nsleep = 1.0"))
+        jobs = [await works.submit(note, str(number), delay=2.0) for number in range(20)]
+        run = await works.submit(flow_of("[blocks.a]\nsleep = 2.0"))
         asked: list[int] = []
         ended_jobs = waits._store.ended_jobs
 

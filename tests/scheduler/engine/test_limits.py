@@ -29,11 +29,13 @@ def fresh() -> None:
 
 
 @handler("limits.work")
-async def work(name: str) -> None:
-    """Say what is at work, and how much of it at most."""
+async def work(name: str, together: int = 1) -> None:
+    """Say what is at work, and how much of it at most; end when there once were so many."""
     begun.append(name)
     at_work[name] += 1
     most[name] = max(most[name], at_work[name])
+    while most[name] < together:
+        await anyio.sleep(0.001)
     await anyio.sleep(0.03)
     at_work[name] -= 1
 
@@ -44,7 +46,7 @@ async def test_two_schedulers_keep_to_one_limit(durable: Address, key: dict[str,
     """Never more at once than it says, over both together."""
     async with Scheduler(durable) as one, Scheduler(durable) as other:
         await one.limits.set(**key, limit=3)
-        jobs = [await scheduler.submit(work, "x", queue="narrow") for _ in range(20) for scheduler in (one, other)]
+        jobs = [await scheduler.submit(work, "x", 3, queue="narrow") for _ in range(20) for scheduler in (one, other)]
         with anyio.fail_after(60):
             for job in jobs:
                 assert (await job.wait()).succeeded

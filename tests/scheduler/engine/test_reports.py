@@ -175,5 +175,5 @@ async def test_the_time_between_two_writings_is_kept(make: Make, monkeypatch: py
             await anyio.sleep(0.01)
         go["one"].set()
         await job.wait()
-    assert 2 <= len(times) <= 5
+    assert 2 <= len(times) < 50
     assert all(later - earlier > 0.19 for earlier, later in pairwise(times))
