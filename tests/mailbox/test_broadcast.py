@@ -421,6 +421,7 @@ def test_it_outlives_a_loop() -> None:
     assert taken(subscription) == [3]
 
 
+@pytest.mark.usefixtures("no_strangers")
 @virtual
 async def test_what_it_says_of_itself(bubble: object) -> None:
     """In figures, in words, and in a snapshot."""
