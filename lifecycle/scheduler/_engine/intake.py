@@ -10,8 +10,7 @@ from .._ground.checks import check_flag
 from .._ground.errors import JobConflict
 from .._store.records import Settled
 from .._store.terms import NO_TERMS, REPLACED
-from .._work.handlers import registered_handlers
-from .submission import call_settings, check_flow_settings, find_handler, new_job, new_run
+from .submission import call_settings, check_flow_settings, new_call, new_run
 from .terms import plain_metadata
 
 if TYPE_CHECKING:
@@ -28,9 +27,8 @@ async def submit_call(
 ) -> Job:
     """Submit one call of a handler, and return a handle on it."""
     with engine.refusals:
-        durable = engine.store.durable
-        handler = find_handler(work, registered_handlers(), durable=durable)
-        new = new_job(handler, args, call_settings(given), durable=durable)
+        store = engine.store
+        new = new_call(work, args, call_settings(given), durable=store.durable, shared=store.shared)
         if carried := engine.carry.values():
             new = with_metadata(new, carried)
         if new.terms is None and new.when == "success":

@@ -14,10 +14,10 @@ from .._store.pace import OVERLAPS, Bound, Overlap, Pace
 from .._store.records import NewJob, NewRun, flow_key
 from .._store.rules import MISSED, SHORTEST, check
 from .._store.schedule_records import NewSchedule, ScheduleRecord
-from .._work.handlers import registered_handlers
+from .._work.handlers import name_of
 from .engine import Engine
 from .job import FlowRun, Job
-from .submission import call_settings, check_flow_settings, find_handler, new_job, new_run
+from .submission import call_settings, check_flow_settings, new_call, new_run
 
 Accepting = Callable[[], Engine]
 
@@ -136,6 +136,7 @@ def new_schedule(
     args: tuple[Any, ...],
     *,
     durable: bool,
+    shared: bool,
     cron: str | None,
     timezone: str,
     fixed_rate: float | None,
@@ -166,9 +167,8 @@ def new_schedule(
     if isinstance(work, Flow):
         new, key = _scheduled_run(work, args, settings), flow_key(work.name, work.digest)
     else:
-        handler = find_handler(work, registered_handlers(), durable=durable)
-        new = new_job(handler, args, call_settings({"name": name, **settings}), durable=durable)
-        key = handler.name
+        new = new_call(work, args, call_settings({"name": name, **settings}), durable=durable, shared=shared)
+        key = work if isinstance(work, str) else name_of(work)
     schedule = NewSchedule(label, kind, rule, zone, missed, misfire_grace, new, key, pace)
     check(schedule)
     return schedule

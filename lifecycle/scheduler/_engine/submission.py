@@ -17,7 +17,7 @@ from .._store.limits import DEFAULT_QUEUE, check_queue
 from .._store.records import NewJob, NewRun, canonical
 from .._store.skipping import WHEN
 from .._store.terms import Terms
-from .._work.handlers import Handler, HandlerTable, make_handler, name_of
+from .._work.handlers import Handler, HandlerTable, make_handler, name_of, registered_handlers
 from .terms import new_terms
 
 
@@ -118,6 +118,33 @@ def call_settings(given: Mapping[str, Any]) -> CallSettings:
     if settings.when != "success" and not terms.get("needs"):
         raise TypeError(f"when={settings.when!r} is for a job with needs")
     return settings._replace(terms=new_terms(delay=settings.delay, **terms)) if terms else settings
+
+
+def new_call(
+    submitted: Callable[..., Any] | str,
+    args: tuple[Any, ...],
+    settings: CallSettings,
+    *,
+    durable: bool,
+    shared: bool,
+) -> NewJob:
+    """Return the job that calls what was submitted.
+
+    Args:
+        submitted: a function, or the name of a handler.
+        args: what it is called with.
+        settings: how it is to be run.
+        durable: whether the store outlives this process, so that it has to have a name, and plain arguments.
+        shared: whether others run what this process submits: then a name that is not known here may be known there.
+
+    Raises:
+        LookupError: no handler has this name.
+        ValueError, TypeError: an argument is not right.
+    """
+    handlers = registered_handlers()
+    if shared and isinstance(submitted, str) and submitted not in handlers:
+        return named_job(submitted, args, settings)
+    return new_job(find_handler(submitted, handlers, durable=durable), args, settings, durable=durable)
 
 
 def new_job(handler: Handler, args: tuple[Any, ...], settings: CallSettings, *, durable: bool) -> NewJob:

@@ -59,8 +59,8 @@ class Submitting:
         Cancellation: the work may or may not have been submitted.
 
         Args:
-            work: an async function (it runs in the loop), a plain one (it runs in a worker thread), a handler's name,
-                or a flow from `load_flow`.
+            work: an async function (it runs in the loop), a plain one (it runs in a worker thread), a handler's name
+                (with a PostgreSQL database also one that only other programs know), or a flow from `load_flow`.
             args: the function's arguments; for keyword arguments use ``functools.partial``.
             priority: higher is first among those that are ready; equal ones in the order of their coming.
             delay: seconds, or a timedelta, to wait before it may start, from when what it needs has succeeded.
@@ -172,6 +172,7 @@ class Submitting:
             work,
             args,
             durable=engine.store.durable,
+            shared=engine.store.shared,
             cron=cron,
             timezone=timezone,
             fixed_rate=fixed_rate,

@@ -150,7 +150,8 @@ async def test_a_table_of_handlers_can_be_given_with_a_flow(make: Make) -> None:
 
     flow = flow_of("[blocks.a]\ncall = 'local'\nargs = ['x']", local=local)
     async with make() as scheduler:
-        with pytest.raises(LookupError, match="unknown handler 'local'"):
-            await scheduler.submit("local", "x")
+        if not scheduler._store.shared:  # else others may know it
+            with pytest.raises(LookupError, match="unknown handler 'local'"):
+                await scheduler.submit("local", "x")
         run = await scheduler.submit(flow)
         assert (await run.wait()).succeeded

@@ -158,8 +158,9 @@ async def test_wrong_settings_are_refused_before_anything_is_written(
             await scheduler.submit(add, 1, **settings)
         with pytest.raises(ValueError, match="missing a required argument: 'x'"):
             await scheduler.submit(add)
-        with pytest.raises(LookupError, match=r"unknown handler 'test\.ad'; did you mean 'test\.add'"):
-            await scheduler.submit("test.ad")
+        if not scheduler._store.shared:  # else others may know it
+            with pytest.raises(LookupError, match=r"unknown handler 'test\.ad'; did you mean 'test\.add'"):
+                await scheduler.submit("test.ad")
         with pytest.raises(TypeError, match="expected a function"):
             await scheduler.submit(3)  # type: ignore[call-overload]
         for what, wrong in [("priority", "x"), ("retries", True), ("delay", None), ("timeout", "1"), ("name", 3)]:

@@ -118,9 +118,9 @@ async def test_a_flow_that_nobody_serves_is_told_of(
 async def test_what_is_refused_is_counted(make: Make) -> None:
     """Its sender gets the error."""
     async with make() as scheduler:
-        for wrong in ("test.nothing", "test.nothing\nelse"):
+        for work, needs in (("test.add", [4711]), ("test.nothing", [4711])):  # which nobody has ever submitted
             with pytest.raises(LookupError):
-                await scheduler.submit(wrong)
+                await scheduler.submit(work, 1, 2, needs=needs)
         with pytest.raises(ValueError, match="missing a required argument"):
             await scheduler.submit("test.add")
         assert scheduler.statistics().refused == 3
