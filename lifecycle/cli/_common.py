@@ -106,8 +106,9 @@ param_option = click.option(
 handlers_option = click.option(
     "--handlers",
     type=click.UNPROCESSED,
+    multiple=True,
     metavar="MODULE",
-    help="A further handler module: a .py file or a dotted name.",
+    help="A further handler module: a .py file or a dotted name; may be repeated.",
 )
 
 

@@ -24,7 +24,7 @@ def flow() -> None:
 @handlers_option
 @click.option("--svg", is_flag=True, help="An SVG image.")
 @as_json_option
-def show(file: Path, handlers: str | None, svg: bool, as_json: bool) -> None:
+def show(file: Path, handlers: tuple[str, ...], svg: bool, as_json: bool) -> None:
     """Draw the flow in FILE: its parameters, and its jobs by levels, each below all that it needs. Nothing is run."""
     if svg and as_json:
         raise click.UsageError("give --svg or --json, not both")

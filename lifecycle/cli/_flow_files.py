@@ -18,12 +18,10 @@ class FlowFiles:
 
     Attributes:
         paths: where they are.
-        handlers: a further handler module of all of them.
         flows: the flow in each file, None where that one was never right.
     """
 
     paths: Sequence[Path] = ()
-    handlers: str | None = None
     flows: Sequence[Flow | None] = ()
 
     @property
@@ -48,12 +46,12 @@ class FlowFiles:
             if new is not None:
                 taken.add(new.name)
             flows.append(flow)
-        return FlowFiles(self.paths, self.handlers, flows), problems
+        return FlowFiles(self.paths, flows), problems
 
     def _read_one(self, path: Path, problems: list[str]) -> Flow | None:
         mine: list[str] = []
         try:
-            flow = load_flow(path, handlers=self.handlers)
+            flow = load_flow(path)
             check_schedule(flow, mine)
         except FlowError as error:
             mine.extend(error.problems)

@@ -55,7 +55,7 @@ def run(
     flow: Path,
     db: Database | None,
     params: tuple[str, ...],
-    handlers: str | None,
+    handlers: tuple[str, ...],
     settings: SchedulerSettings,
     fresh: bool,
     dry_run: bool,

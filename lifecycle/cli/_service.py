@@ -52,7 +52,7 @@ class Service:
     def read(
         cls,
         flows: Sequence[Path],
-        handlers: str | None,
+        handlers: Sequence[str],
         address: str | None,
         password_file: Path | None,
         web: str | None = None,
@@ -63,10 +63,11 @@ class Service:
             FlowError: something is not valid; the error lists all problems found.
         """
         problems: list[str] = []
-        if handlers:
-            _register(handlers, problems)
-        files, wrong = FlowFiles(flows, handlers).read()
-        problems += wrong
+        for module in filter(None, handlers):
+            _register(module, problems)
+        files = FlowFiles(flows)
+        if not problems:  # else each flow would miss the same handlers
+            files, problems = files.read()
         password = _read_password(password_file, problems)
         control = None if address is None else _read_address("--control", address, password, problems)
         page = None if web is None else _read_address("--web", web, password, problems)

@@ -35,7 +35,7 @@ class Serving(TypedDict):
 
     web: str | None
     password_file: Path | None
-    handlers: str | None
+    handlers: tuple[str, ...]
     settings: SchedulerSettings
     as_json: bool
     log_level: str

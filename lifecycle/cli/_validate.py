@@ -24,7 +24,7 @@ from .show._plain import PlainDisplay
 @click.argument("flow", type=existing_file)
 @param_option
 @handlers_option
-def validate(flow: Path, params: tuple[str, ...], handlers: str | None) -> None:
+def validate(flow: Path, params: tuple[str, ...], handlers: tuple[str, ...]) -> None:
     """Check the flow in the file FLOW; run nothing. Parameters are checked when one is given."""
     display = PlainDisplay()
     loaded = refusing(display, lambda: load_flow(flow, handlers=handlers))

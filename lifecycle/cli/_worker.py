@@ -33,7 +33,7 @@ def worker(
     The log goes to standard error.
     Exit code 0 if it was ended by a signal and has drained, 1 if something is still owned, 2 for bad input.
     """
-    if not flows and not serving["handlers"]:
+    if not flows and not any(serving["handlers"]):
         raise click.UsageError("it would run nothing: name FLOWS, or give --handlers")
     if serving["password_file"] is not None and address is None and serving["web"] is None:
         raise click.UsageError("--password-file is for the clients of --control and --web, and there are none")

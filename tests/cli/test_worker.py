@@ -61,19 +61,24 @@ def test_several_workers_run_what_they_know_of_one_database_and_drain(cli: Cli) 
         assert cli.call("jobs", "submit", name, "place", "2", "--db", "jobs.db").returncode == 0
     words = ("--db", "jobs.db", "--workers", "1", "--json", "--drain-timeout", "1m")
     meets = cli.start("worker", "flow.toml", "--handlers", "handlers.py", *words)
-    joins = cli.start("worker", "--handlers", "others.py", *words)
+    cli.write("more.py", HANDLERS.replace("worker.meet", "worker.more"))
+    joins = cli.start("worker", "--handlers", "others.py", "--handlers", "more.py", *words)
     met(cli, 2)
     owners = json.loads(cli.call("store", "show", "--db", "jobs.db", "--json").stdout)["owners"]
     assert {owner["pid"] for owner in owners} == {meets.pid, joins.pid}
     for worker in (meets, joins):
         worker.send_signal(signal.SIGTERM)
     (cli.directory / "gate").touch()
-    for worker, handler, flows in ((meets, "worker.meet", ["meeting"]), (joins, "worker.join", [])):
+    did = (
+        (meets, "worker.meet", ["worker.meet"], ["meeting"]),
+        (joins, "worker.join", ["worker.join", "worker.more"], []),
+    )
+    for worker, handler, handlers, flows in did:
         told = end_of(worker)
         events = [json.loads(line) for line in told.stdout.splitlines()]
         assert told.returncode == 0, told.stderr
         (working,) = [event for event in events if event["event"] == "working"]
-        assert handler in working["handlers"]
+        assert working["handlers"] == handlers
         assert working["flows"] == flows
         assert events[-1]["nothing"]
         assert json.loads(cli.call("jobs", "show", handler, "--db", "jobs.db", "--json").stdout)["result"] == str(

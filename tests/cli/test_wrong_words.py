@@ -170,7 +170,7 @@ def test_an_address_that_is_taken_is_told_with_its_option(option: str) -> None:
         ("jobs", "cancel", "--run", "1", "--run", "2", "--db", "jobs.db"),
         ("jobs", "list", "--name", "a", "--name=b", "--db", "jobs.db"),
         ("jobs", "list", "--db", "jobs.db", "--db", "jobs.db"),
-        ("serve", "--handlers", "a.py", "--handlers", "b.py"),
+        ("serve", "--workers", "1", "--workers", "2"),
     ],
     ids=" ".join,
 )

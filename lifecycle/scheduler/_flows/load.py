@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,10 @@ from .schedule import read_overlap, read_schedule
 
 
 def load_flow(
-    path: str | os.PathLike[str], *, handlers: str | None = None, allow_paths: Iterable[str | os.PathLike[str]] = ()
+    path: str | os.PathLike[str],
+    *,
+    handlers: str | Sequence[str] | None = None,
+    allow_paths: Iterable[str | os.PathLike[str]] = (),
 ) -> Flow:
     """Return the flow in the file at *path*, read as JSON when its name ends in ``.json``, else as TOML.
 
@@ -36,7 +39,7 @@ def load_flow(
 
     Args:
         path: the flow file.
-        handlers: a handler module (a ``.py`` path relative to the current directory, or a dotted name)
+        handlers: a handler module (a ``.py`` path relative to the current directory, or a dotted name), or several,
             whose handlers are added to the flow's own.
         allow_paths: directories outside of the flow's own that its paths may lead to, besides those that it allows
             itself.
@@ -62,7 +65,7 @@ def flow_of_table(
     source: str = "flow",
     directory: Path | None = None,
     path: Path | None = None,
-    handlers: str | HandlerTable | None = None,
+    handlers: str | Sequence[str] | HandlerTable | None = None,
     allow_paths: Iterable[str | os.PathLike[str]] = (),
 ) -> Flow:
     """Return the flow that a plain table describes.
@@ -72,7 +75,7 @@ def flow_of_table(
         source: what messages call it; its stem is the name of a flow that has none.
         directory: what relative paths in it are relative to, by default the current directory.
         path: the file it was read from, if any.
-        handlers: further handlers, as a table or as a module to load.
+        handlers: further handlers, as a table or as modules to load.
         allow_paths: directories outside of the flow's own that its paths may lead to.
 
     Raises:
@@ -107,7 +110,7 @@ def _read(
     document: Table,
     origin: Origin,
     problems: Problems,
-    handlers: str | HandlerTable | None,
+    handlers: str | Sequence[str] | HandlerTable | None,
     allowed: tuple[Path, ...],
     around: BlockReader | None = None,
 ) -> Flow:
@@ -219,7 +222,9 @@ def _check_inside(reader: TableReader, boundary: Boundary, place: str, path: str
     return True
 
 
-def _read_handlers(reader: TableReader, boundary: Boundary, extra: str | HandlerTable | None) -> HandlerTable | None:
+def _read_handlers(
+    reader: TableReader, boundary: Boundary, extra: str | Sequence[str] | HandlerTable | None
+) -> HandlerTable | None:
     """Return all handlers that the flow can name, None when a module failed (which has been reported)."""
     table = registered_handlers()
     own = reader.text("handlers")
@@ -228,7 +233,8 @@ def _read_handlers(reader: TableReader, boundary: Boundary, extra: str | Handler
     if isinstance(extra, HandlerTable):
         table = table.merged(extra)
     elif extra:
-        modules.append((extra, Path.cwd(), ""))  # the message names the module
+        more = [extra] if isinstance(extra, str) else extra
+        modules += [(module, Path.cwd(), "") for module in more]  # the message names the module
     for module, base, place in modules:
         if module.strip():
             try:

@@ -22,7 +22,8 @@ def load_handlers(module: str, directory: Path) -> HandlerTable:
     """Return the handlers of *module*.
 
     Args:
-        module: a path that ends in ``.py``, relative to *directory*, or a dotted module name.
+        module: a path that ends in ``.py``, relative to *directory*, or a dotted module name; of a package its
+            modules count that it imports.
         directory: the flow's directory.
 
     Raises:
@@ -63,7 +64,11 @@ def _from_name(name: str) -> HandlerTable:
             hint = "a file's name ends in .py" if "/" in name or Path(name).is_file() else "is it installed?"
             raise HandlerModuleError(f"there is no module {shorten(name, 200)}; {hint}") from error
         raise HandlerModuleError(_failure(name, error)) from error
-    return _marked(module)
+    table = _marked(module)
+    for inner, loaded in sorted(sys.modules.items()):  # of a package also those that it has imported
+        if inner.startswith(f"{name}.") and isinstance(loaded, ModuleType):
+            table = table.merged(_marked(loaded))
+    return table
 
 
 def _marked(module: ModuleType) -> HandlerTable:

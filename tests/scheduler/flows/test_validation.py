@@ -329,6 +329,23 @@ def test_handlers_next_to_the_flow_are_found(tmp_path: Path) -> None:
     assert load_flow(tmp_path / "a.toml").name == "a"
 
 
+def test_handlers_come_from_several_modules_and_from_those_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a file, relative to where the process runs, or a name; of a package what it imports counts too."""
+    for number, path in enumerate(["one.py", "two.py", "several_handlers/inner.py"]):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(
+            f"from lifecycle.scheduler import handler\n@handler('several.{number}')\ndef f(): pass\n"
+        )
+    (tmp_path / "several_handlers" / "__init__.py").write_text("from . import inner\n")
+    (tmp_path / "a.toml").write_text("".join(f"[blocks.b{n}]\ncall = 'several.{n}'\n" for n in range(3)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(2):  # the second time they have been imported
+        assert len(load_flow("a.toml", handlers=["one.py", "two.py", "several_handlers"]).jobs) == 3
+
+
 def test_two_flows_may_use_one_name_for_two_handlers(tmp_path: Path) -> None:
     """The handlers of a flow's own file are its own."""
     for name in ("one", "two"):
