@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import socket
+from collections.abc import Iterator
 
 import asyncpg
 import pytest
@@ -11,13 +15,15 @@ from lifecycle.scheduler import Scheduler, StoreError
 from lifecycle.scheduler._store.postgres import schema
 
 from ...postgres import ask
-from .tools import begun, named
+from ...tracked import ROOT
+from .tools import Gate, begun, gated, named
 
 pytestmark = pytest.mark.slow
 
 NEWER = """
     ALTER TABLE jobs ADD COLUMN colour text;
-    CREATE INDEX jobs_colour ON jobs (colour) WHERE colour IS NOT NULL;"""
+    CREATE INDEX jobs_colour ON jobs (colour) WHERE colour IS NOT NULL;
+    CREATE TABLE colours (name text);"""
 """What a newer version might add to the tables."""
 
 
@@ -86,3 +92,75 @@ def test_the_schema_of_another_program_is_left_alone(database: str) -> None:
 
     asyncio.run(main())
     assert ask(database, "SELECT relname FROM pg_class WHERE relnamespace = 'lifecycle'::regnamespace") == [("stages",)]
+
+
+@pytest.fixture
+def other(database: str) -> Iterator[str]:
+    """The address of a database for a role that has no right in it yet; the role is the name of the database."""
+    role = database.partition("?")[0].rpartition("/")[2]
+    ask(database, f"CREATE ROLE {role} LOGIN")
+    yield database.replace("postgres@", f"{role}@")
+    ask(database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
+def role_of(url: str) -> str:
+    """Return the role of an address."""
+    return url.removeprefix("postgresql://").partition("@")[0]
+
+
+def sql_of_the_page() -> list[str]:
+    """Return what the reference has in SQL."""
+    page = (ROOT / "docs" / "reference" / "postgresql.md").read_text(encoding="utf-8")
+    return re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+
+
+async def work(url: str, name: str) -> None:
+    """Let a job run, and cancel one."""
+    async with asyncio.timeout(60), Scheduler(url) as scheduler:
+        later = await scheduler.submit(named, "later", delay=3600)
+        assert (await (await scheduler.submit(named, name)).wait()).unwrap() == name
+        assert await scheduler.cancel(later.id)
+
+
+def test_who_has_a_schema_needs_no_right_to_create_one(database: str, other: str) -> None:
+    """An administrator made it, empty; without one it is said what is missing."""
+    ask(database, "DROP SCHEMA lifecycle CASCADE")
+    with pytest.raises(StoreError, match=r"permission denied .*; at the beginning, .* a role that may create it"):
+        asyncio.run(work(other, "early"))
+    ask(database, f"CREATE SCHEMA lifecycle AUTHORIZATION {role_of(other)}")
+    asyncio.run(work(other, "ours"))
+
+
+def test_another_role_works_with_the_rights_that_the_page_gives(
+    database: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when its owner has brought the schema to a newer version, with one more table; the role itself may not."""
+    rights, *_ = sql_of_the_page()
+    with pytest.raises(StoreError, match="permission denied for schema lifecycle"):
+        asyncio.run(work(other, "early"))
+    ask(database, re.sub(r"\bworker\b", role_of(other), rights))
+    asyncio.run(work(other, "with rights"))
+    with pytest.raises(StoreError, match=r"must be owner .*; from one version to the next, .* a role that owns it"):
+        asyncio.run(bring_to_newer(other, monkeypatch))
+    asyncio.run(bring_to_newer(database, monkeypatch))
+    asyncio.run(work(other, "still with rights"))
+    assert ask(other, "SELECT count(*) FROM lifecycle.colours") == [(0,)]
+
+
+def test_what_an_operator_asks_the_tables_is_answered(database: str) -> None:
+    """By the queries of the reference: what waits for how long, which worker runs what, and who is in the way."""
+
+    async def main() -> list[list[tuple[object, ...]]]:
+        gate = Gate()
+        async with asyncio.timeout(60), Scheduler(database, workers=1) as scheduler:
+            await scheduler.submit(gated, gate.name)
+            await scheduler.submit("pg.nobody_has_it", delay=3600)
+            await scheduler.submit("pg.nobody_has_it")
+            await gate.reached()
+            answers = [await asyncio.to_thread(ask, database, query) for query in sql_of_the_page()[1:]]
+            gate.open()
+            return answers
+
+    ((doer, count, _),), ((_, name, _, *where),), _ = asyncio.run(main())
+    assert (doer, count, name) == ("pg.nobody_has_it", 1, "pg.gated")
+    assert where == [socket.gethostname(), os.getpid()]

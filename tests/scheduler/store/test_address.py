@@ -105,6 +105,7 @@ def test_an_address_is_what_asyncpg_takes_it_for(text: str) -> None:
         ("postgresql://h/db?sslmod=require", "no parameter 'sslmod' here; did you mean 'sslmode'?"),
         ("postgresql://h/db?channel_binding=require", "no parameter 'channel_binding' here"),
         ("postgresql://h/db?sslmode=maybe", "sslmode is one of disable, allow, prefer, require"),
+        ("postgresql://h/db?sslrootcert=system", "sslrootcert=system is not understood: name the file"),
         ("postgresql://h/db?target_session_attrs=standby", "is one of any, primary, read-write"),
         ("postgresql://h/db?connect_timeout=soon", "connect_timeout is a number of seconds"),
         ("postgresql://h/db?connect_timeout=0", "connect_timeout is a number of seconds"),

@@ -119,6 +119,8 @@ def _parameters(query: str) -> Sequence[tuple[str, str]]:
         if name not in PARAMETERS:
             raise ValueError(f"there is no parameter {name!r} here{did_you_mean(name, PARAMETERS)}")
         value = _decoded(value, name)
+        if (name, value) == ("sslrootcert", "system"):  # a word of libpq, and a file to asyncpg
+            raise ValueError("sslrootcert=system is not understood: name the file of your system's authorities")
         allowed = PARAMETERS[name]
         if allowed and value not in allowed:
             raise ValueError(f"{name} is one of {', '.join(allowed)}, not {quote(value)}")

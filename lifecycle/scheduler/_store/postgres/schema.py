@@ -12,6 +12,7 @@ from typing import Final
 
 from ..._ground.errors import StoreError
 from .connections import Connection
+from .faults import explain
 
 MIGRATIONS: Final[tuple[str, ...]] = ("tables",)
 """The scripts that bring the tables from version n to n + 1; never changed once released, only added to."""
@@ -28,23 +29,44 @@ OLDEST: Final = 1
 """The oldest version whose schedulers can work on the tables and call the functions of this one."""
 
 
+NOT_ALLOWED: Final = "42501"
+"""What the server says to a role that lacks a right."""
+
+
 async def bring_up_to_date(db: Connection, shown: str) -> None:
     """Make the schema where there is none, or bring an older one to this version, in one transaction.
 
     Cancellation: it is done or not.
 
     Raises:
-        StoreError: it is of another program, or of a version that this one cannot work with; it has not been changed.
+        StoreError: it is of another program, of a version that this one cannot work with, or of another role, and
+            would have to be changed; it has not been.
     """
-    if await _version(db, shown) >= VERSION:
+    version = await _version(db, shown)
+    if version >= VERSION:
         return
+    try:
+        await _bring_up_to_date(db, shown)
+    except Exception as error:
+        if getattr(error, "sqlstate", None) != NOT_ALLOWED:
+            raise
+        may = "owns it" if version else "may create it in this database, or owns an empty one"
+        raise StoreError(
+            f"{explain(shown, error)}; {'from one version to the next' if version else 'at the beginning'}, "
+            f"one scheduler has to work as a role that {may}, the schema lifecycle"
+        ) from error
+
+
+async def _bring_up_to_date(db: Connection, shown: str) -> None:
     async with db.transaction():
         await db.execute("SELECT pg_advisory_xact_lock(7811887835453255)")
         # Once more: another process may have done it while this one waited.
         version = await _version(db, shown)
         if version >= VERSION:
             return
-        await db.execute("CREATE SCHEMA IF NOT EXISTS lifecycle")
+        # IF NOT EXISTS would ask for the right to create schemas, where there is one as well.
+        if await db.fetchval("SELECT to_regnamespace('lifecycle') IS NULL"):
+            await db.execute("CREATE SCHEMA lifecycle")
         await db.execute("SET LOCAL search_path TO lifecycle, pg_temp")
         await db.execute("SET LOCAL check_function_bodies TO off")  # they call each other, in whatever order
         for name in (*MIGRATIONS[version:], *FUNCTIONS):
