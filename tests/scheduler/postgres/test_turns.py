@@ -69,7 +69,7 @@ def nothing_has_begun() -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_what_is_under_way_when_a_connection_breaks_is_done_once(database: str, seed: int) -> None:
     """Its transaction is rolled back, and it is sent again."""
-    asyncio.run(submit_and_run_all(database, break_connections(database, 0.5, seed)))
+    asyncio.run(submit_and_run_all(database, break_connections(database, 0.3, seed)))
 
 
 @pytest.mark.parametrize("seed", range(2))
