@@ -18,7 +18,7 @@ import pytest
 
 from lifecycle.scheduler import Scheduler, flow_of_table
 
-from .tools import Gate, begun, gated, named
+from .tools import Gate, begun, gated, named, open_sender
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -107,3 +107,16 @@ def test_everything_works_behind_a_pooler(pooled: str) -> None:
 
     asyncio.run(main())
     assert sum(begun[f"job{number}"] for number in range(60)) == 60
+
+
+def test_what_is_not_told_is_looked_for(pooled: str) -> None:
+    """Long before the next beat: messages do not come through a pooler, even where one hears what one says oneself."""
+
+    async def main() -> None:
+        async with open_sender(pooled, lease=900.0) as sender, Scheduler(pooled, workers=1, lease=900.0):
+            async with asyncio.timeout(90):
+                for number in range(3):
+                    await asyncio.sleep(0.2)
+                    assert await (await sender.submit(named, f"looked for {number}")).wait()
+
+    asyncio.run(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -31,9 +30,6 @@ TELL: Final = """
 PAUSES: Final = (0.1, 0.25, 0.5, 1.0)
 """Seconds before it connects again; the last one from then on."""
 
-DEAF: Final = 2.0
-"""Seconds after which a connection that has not heard its own voice hears nothing, as behind some poolers."""
-
 
 class Lifeline:
     """Beats several times during a lease, and hears messages; it connects again for as long as it lives.
@@ -51,7 +47,8 @@ class Lifeline:
             of no use any more.
 
     Attributes:
-        deaf: whether messages do not arrive, so that the others have to be looked at more often.
+        deaf: whether messages may not arrive, so that the others have to be looked at more often: behind a pooler, which
+            may give what we listen with to somebody else.
     """
 
     def __init__(
@@ -75,7 +72,6 @@ class Lifeline:
         self._last_beat = time.monotonic()
         self._broken = False  # whether the last connection was
         self._messages: dict[str, None] = {}  # to be told, each once
-        self._voice = ""  # what the present connection has said, and is to hear
 
     async def run(self) -> None:
         """Live until it is cancelled.
@@ -110,11 +106,11 @@ class Lifeline:
 
     async def _live(self, connection: Connection) -> None:
         timeout = max(1.0, self._lease / BEATS)
-        self._voice = f"voice {secrets.token_hex(8)}"
         await connection.add_listener("lifecycle", self._hear)
-        await connection.execute(f"SELECT pg_notify('lifecycle', '{self._voice}')", timeout=timeout)
+        pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=timeout)
+        self.deaf = pid != connection.get_server_pid()  # who has taken our call is not who listens
         self._heard("")
-        listening, next_beat = time.monotonic(), 0.0
+        next_beat = 0.0
         while True:
             while self._messages:
                 messages, self._messages = list(self._messages), {}
@@ -126,8 +122,6 @@ class Lifeline:
                 self._last_beat = time.monotonic()
                 self._beaten(json.loads(answer), self._last_beat - now)
                 self._heard("")
-            if self._voice and time.monotonic() - listening > DEAF:
-                self.deaf = True
             wait = max(0.001, next_beat - time.monotonic()) if number else self._lease / BEATS
             if self.deaf:
                 wait = min(wait, UNHEARD)
@@ -140,8 +134,5 @@ class Lifeline:
         self._bell.ring()
 
     def _hear(self, connection: Connection, pid: int, channel: str, message: str) -> None:
-        if message.startswith("voice "):
-            if message == self._voice:
-                self._voice, self.deaf = "", False
-        elif pid != connection.get_server_pid():  # what we tell we know
+        if pid != connection.get_server_pid():  # what we tell we know
             self._heard(message)
