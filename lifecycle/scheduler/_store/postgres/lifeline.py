@@ -47,8 +47,8 @@ class Lifeline:
             of no use any more.
 
     Attributes:
-        deaf: whether messages may not arrive, so that the others have to be looked at more often: behind a pooler, which
-            may give what we listen with to somebody else.
+        deaf: whether messages may not arrive, so that the others have to be looked at more often: behind a pooler,
+            which may give what we listen with to somebody else.
     """
 
     def __init__(
