@@ -29,7 +29,7 @@ from .job import Job
 from .leftovers import Leftovers
 from .lending import Lending
 from .outcome import JobOutcome, event_of
-from .reconciler import Reconciler, outcome_of_record
+from .reconciler import CLOSED, Reconciler, outcome_of_record
 from .refusals import Refusals
 from .reports import Reports
 from .runs import Runs
@@ -95,7 +95,7 @@ class Engine:
         self.leftovers = Leftovers(store, name)
         self.refusals = Refusals()
         self._context = copy_context()  # of whoever has opened the scheduler: jobs begin in copies of it
-        self._draining = False
+        self._draining = self._over = False
         self._line: deque[Attempt] = deque()  # taken from the store, and waiting for a worker
         self._first_steps = FirstSteps(self._endings.note_lost)
         self._ahead = Ahead(workers)
@@ -240,6 +240,8 @@ class Engine:
             job = self.jobs[job_id] = Job(job_id, name, self.cancel_job)
             if self.store.shared:
                 self.reconciler.watch_job(job)
+        if self._over:  # whoever submitted it, or looked for it, was not answered before
+            self.close_jobs()
         self.wake_reconciler()
         return job
 
@@ -299,9 +301,7 @@ class Engine:
 
     async def unfinished(self, limit: int) -> Sequence[str]:
         """Return the names of the jobs that `wait_idle` waits for, *limit* at most."""
-        if not self._draining:
-            return await self.store.unfinished(limit)
-        return self._names_begun()[:limit]
+        return self._names_begun()[:limit] if self._draining else await self.store.unfinished(limit)
 
     def _names_begun(self) -> list[str]:
         waiting = set(self._line)
@@ -415,10 +415,9 @@ class Engine:
 
     def close_jobs(self) -> None:
         """Give every job that is still waited for the outcome *interrupted*; nothing runs any more."""
+        self._over = True
         for job in list(self.jobs.values()):
-            if not job.done:
-                reason = "the scheduler was closed before the job ended"
-                job._end(JobOutcome(job.name, JobStatus.INTERRUPTED, error=reason))
+            job._end(JobOutcome(job.name, JobStatus.INTERRUPTED, error=CLOSED))
 
     # Publishing
 

@@ -34,6 +34,8 @@ AT_ONCE: Final = 5_000
 
 FORGOTTEN: Final = "the store did not keep it until its end was seen"
 
+CLOSED: Final = "the scheduler was closed before the job ended"
+
 
 class Listener(Protocol):
     """What the reconciler needs of the engine that it works for."""

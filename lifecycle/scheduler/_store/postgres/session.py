@@ -115,7 +115,7 @@ class Session:
             beaten=self._note_beat,
             silent=self._traffic.hang_up,
         )
-        self._thread = LoopThread(self._serve, self._fail, "lifecycle-store")
+        self._thread = LoopThread(self._serve, self._fail, self._refusal, "lifecycle-store")
 
     # From the loop of the scheduler
 
@@ -157,7 +157,7 @@ class Session:
         last: bool = False,
     ) -> Awaitable[Any]:
         """Have a wish granted with the next turn; *now* is by our clock."""
-        reply: Reply[Any] = Reply()
+        reply = self._thread.asked()
         said["now"] = self.now() if now is None else self.by_its_clock(now)
         wish = Wish(kind, to_json(said), *self._answering(reply), alone, patient, run, job, released, last)
         self._inbox.append(wish)
@@ -177,7 +177,7 @@ class Session:
 
     def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Awaitable[list[Claimed]]:
         """Wait for jobs."""
-        reply: Reply[list[Claimed]] = Reply()
+        reply: Reply[list[Claimed]] = self._thread.asked()
         standing = Standing(room, known, *self._answering(reply))
         self._thread.call(lambda: self._turns.stand(standing))
         return reply
@@ -250,6 +250,9 @@ class Session:
         failure = StoreError(f"{self._settings.address.shown}: {explain(type(error).__name__, error)}")
         failure.__cause__ = error
         self._turns.drop(failure)
+
+    def _refusal(self) -> StoreError:
+        return self.failure or StoreError(f"{self._settings.address.shown}: the store was closed before it was done")
 
     async def _enter(self) -> int:
         settings = self._settings

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
+from typing_extensions import override
 
 from lifecycle import Scope
 
@@ -18,6 +19,27 @@ TICK = 1.0
 """Seconds between two looks at the loop that it works for."""
 
 
+class _Asked(Reply[T]):
+    """An answer that somebody waits for; it is among the open ones until it is given."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, among: set[_Asked[Any]]) -> None:
+        super().__init__()
+        self._open = among
+        among.add(self)
+
+    @override
+    def give(self, value: T) -> None:
+        self._open.discard(self)
+        super().give(value)
+
+    @override
+    def fail(self, error: BaseException) -> None:
+        self._open.discard(self)
+        super().fail(error)
+
+
 class LoopThread:
     """Runs coroutine functions in a loop of its own, for a task in the loop that made this.
 
@@ -27,14 +49,20 @@ class LoopThread:
     Args:
         serve: awaited in the thread with the scope that owns what is done there; what it raises, `open` raises.
         failed: called in the thread when something in the scope fails that nobody expects to: then the thread ends.
+        refusal: returns the error for what has no answer when the thread is over, or is asked after that.
         name: the thread's name.
     """
 
     def __init__(
-        self, serve: Callable[[Scope], Awaitable[None]], failed: Callable[[BaseException], object], name: str
+        self,
+        serve: Callable[[Scope], Awaitable[None]],
+        failed: Callable[[BaseException], object],
+        refusal: Callable[[], BaseException],
+        name: str,
     ) -> None:
         self._serve = serve
         self._failed = failed
+        self._refusal = refusal
         self._name = name
         self._outer = Bridge()
         self._opened: Reply[None] = Reply()
@@ -44,6 +72,8 @@ class LoopThread:
         self._over: anyio.Event | None = None
         self._opening: anyio.CancelScope | None = None
         self._ending = False
+        self._asked: set[_Asked[Any]] = set()
+        self._gone = False  # whether nothing is answered any more
         # A daemon: a store that was not closed must not keep the process from ending.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -65,12 +95,22 @@ class LoopThread:
         if self._inner is not None:
             self._inner.call(function)
 
+    def asked(self) -> Reply[Any]:
+        """Return what gets an answer from the thread: the refusal, when that is over and has given none.
+
+        Whoever asks may do so while somebody else closes the store, and would wait for ever.
+        """
+        reply: _Asked[Any] = _Asked(self._asked)
+        if self._gone:
+            reply.fail(self._refusal())
+        return reply
+
     def run(self, function: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Await *function* in the loop of the thread; await the answer to get what it returned or raised.
 
         Cancellation: ends the waiting; it is done nevertheless.
         """
-        reply: Reply[T] = Reply()
+        reply: Reply[T] = self.asked()
         self.call(lambda: self._begin(function, reply))
         return reply
 
@@ -81,6 +121,7 @@ class LoopThread:
         """
         self._ending = True
         if self._thread.ident is None:
+            self._let_go()
             return
         self.call(self._end)
         if self._thread.is_alive():
@@ -113,7 +154,14 @@ class LoopThread:
             self._outer.call(self._opened.fail, error)
         finally:
             self._outer.call(self._opened.give, None)
-            self._outer.call(self._ended.give, None)
+            self._outer.call(self._let_go)
+
+    def _let_go(self) -> None:
+        """Refuse what has no answer yet, and all that is still asked: nobody is there any more."""
+        self._gone = True
+        for reply in tuple(self._asked):
+            reply.fail(self._refusal())
+        self._ended.give(None)
 
     async def _live(self) -> None:
         self._over = anyio.Event()

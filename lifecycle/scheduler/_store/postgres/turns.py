@@ -301,6 +301,9 @@ class Turns:
             standing.fail(error)
         else:  # so that only the guilty one fails
             for one in batch.wishes:
+                if self.failure is not None:  # since the one before
+                    one.fail(self.failure)
+                    continue
                 self._number += 1
                 await self._grant(Batch([one], self._number), None)
         return False

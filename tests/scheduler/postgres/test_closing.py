@@ -1,0 +1,137 @@
+"""What is asked of a store while it is closed, or falls over, has an answer: nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from lifecycle.scheduler import StoreError
+from lifecycle.scheduler._store.patience import Patience
+from lifecycle.scheduler._store.postgres.store import PostgresStore
+from lifecycle.scheduler._store.postgres.turns import Owner, Turns
+from lifecycle.scheduler._store.postgres.wishes import Wish
+from lifecycle.scheduler._store.records import NewJob
+
+from ...postgres import ask
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def locked(url: str, table: str) -> AsyncIterator[None]:
+    """Keep everybody out of a table, so that what is asked stays under way."""
+    stranger = await asyncpg.connect(url)
+    try:
+        await stranger.execute(f"BEGIN; LOCK TABLE lifecycle.{table} IN ACCESS EXCLUSIVE MODE")
+        yield
+    finally:
+        await stranger.close()
+
+
+async def waits_for_lock(url: str, count: int = 1) -> None:
+    """Return when so many of the others wait for the stranger."""
+    question = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(20):
+        while ask(url, question)[0][0] < count:
+            await asyncio.sleep(0.01)
+
+
+def test_a_look_that_is_under_way_when_the_store_is_closed_is_refused(database: str) -> None:
+    """Its connection is given up with all others."""
+
+    async def main() -> None:
+        store = PostgresStore(database)
+        await store.open()
+        session = store._session
+        assert session is not None
+        async with locked(database, "schedules"):
+            look = asyncio.ensure_future(store.schedules())
+            await waits_for_lock(database)
+            async with asyncio.timeout(20):
+                await store.aclose()
+                with pytest.raises(StoreError, match="closed before"):
+                    await look
+        # Nor does anybody wait who had hold of the session.
+        async with asyncio.timeout(20):
+            with pytest.raises(StoreError, match="closed before"):
+                await session.wish("other", {"do": "expire"})
+            with pytest.raises(StoreError, match="closed before"):
+                await session.read(lambda db: db.fetchval("SELECT 1"), patient=True)
+            with pytest.raises(StoreError, match="closed before"):
+                await session.take(lambda: 1, tuple)
+
+    asyncio.run(main())
+
+
+def test_what_is_under_way_when_a_part_of_the_store_falls_over_is_refused(database: str) -> None:
+    """Somebody drops a function: all that was asked is told why, and so is what is asked later."""
+
+    async def main() -> None:
+        store = PostgresStore(database)
+        await store.open()
+        try:
+            taking = asyncio.ensure_future(store.take(lambda: 0, lambda: ["pg.named"]))
+            session = store._session
+            assert session is not None
+            async with locked(database, "turns"):
+                wish = asyncio.ensure_future(store.add_job(JOB))
+                await waits_for_lock(database)
+                ask(database, "ALTER FUNCTION lifecycle.look_at_schedules RENAME TO gone")
+                session.look_at_schedules()
+                async with asyncio.timeout(20):
+                    for asked in (lambda: taking, lambda: wish, lambda: store.add_job(JOB), store.schedules):
+                        with pytest.raises(StoreError, match="look_at_schedules"):
+                            await asked()
+        finally:
+            await store.aclose()
+
+    asyncio.run(main())
+
+
+JOB = NewJob("name", "call", payload={"handler": "pg.named"})
+
+
+class Denied(Exception):
+    """What the driver raises when a right was taken away."""
+
+    sqlstate = "42501"
+
+
+def test_of_wishes_that_are_sent_one_by_one_each_has_an_answer() -> None:
+    """One in a batch is wrong, so that each is sent by itself; the database is lost while the first of them is."""
+    failed: list[tuple[int, str]] = []
+
+    async def send(arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
+        sends.append(arguments)
+        raise ValueError("wrong") if len(sends) == 1 else Denied("lost")
+
+    async def enter() -> int:
+        return 1
+
+    sends: list[tuple[Any, ...]] = []
+
+    async def main() -> None:
+        turns = Turns(
+            send,
+            lambda known: asyncio.sleep(0, []),
+            lambda owner, number: asyncio.sleep(0, None),
+            Owner(enter, lambda running: None),
+            Patience(None),
+            shown="it",
+            now=lambda: 0.0,
+            max_crashes=None,
+            internal=lambda looks, names: ([], 1.0),
+            tell=lambda messages: None,
+        )
+        for number in range(3):
+            turns.ask(Wish("other", "{}", lambda answer: None, lambda e, n=number: failed.append((n, str(e)))))
+        async with asyncio.timeout(10):
+            await turns.run()
+
+    asyncio.run(main())
+    assert sorted(failed) == [(0, "it: lost"), (1, "it: lost"), (2, "it: lost")]
