@@ -283,7 +283,7 @@ def handler(name: str) -> Callable[[F], F]:
 
     Raises:
         TypeError: the name is not a string, or what it marks is not callable.
-        ValueError: the name is empty, has no form in UTF-8, or is already another callable's.
+        ValueError: the name is empty, has no form in UTF-8 or a NUL character, or is already another callable's.
     """
     if not isinstance(name, str):
         raise TypeError(f"a handler's name is a string, got {quote(name)}; write @handler(NAME)")
@@ -291,6 +291,10 @@ def handler(name: str) -> Callable[[F], F]:
         raise ValueError(f"a handler's name is a string that is not empty, got {quote(name)}")
     if not is_storable(name):
         raise ValueError(f"a handler's name is text that has a form in UTF-8, got {quote(name)}")
+    if "\0" in name:
+        raise ValueError(
+            f"a handler's name has no NUL character in it, which not every store can keep, got {quote(name)}"
+        )
 
     def register(function: F) -> F:
         if not callable(function):

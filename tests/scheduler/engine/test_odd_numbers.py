@@ -58,6 +58,8 @@ async def test_a_name_without_a_form_in_utf_8_is_refused(scheduler: Scheduler) -
     """Before anything has happened: a handler of such a name ended every scheduler that looked for its jobs."""
     with pytest.raises(ValueError, match="a handler's name is text that has a form in UTF-8"):
         handler("odd_numbers.\ud800")
+    with pytest.raises(ValueError, match="a handler's name has no NUL character"):
+        handler("odd_numbers.\0")
     with pytest.raises(ValueError, match="key must be text that has a form in UTF-8"):
         await scheduler.submit(nothing, key="half of \udcff")
     for question in (

@@ -22,6 +22,12 @@ Connection: TypeAlias = Any  #: one of asyncpg's, which is not imported where no
 STATEMENTS: Final = 32
 """Prepared statements that a connection keeps at most; we have about as many."""
 
+_SEE_WHAT_OTHERS_DID: Final = """
+    SELECT set_config('default_transaction_isolation', 'read committed', false)
+    WHERE current_setting('default_transaction_isolation') <> 'read committed'"""
+"""Whoever has waited for a lock has to see what the one before has done, whatever the role or the database begins with.
+Not as a parameter of the connection: a pooler refuses those that it does not know."""
+
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds for the server to take leave."""
 
@@ -50,8 +56,8 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
         """Try one host after the other: the driver would let the first that is silent use up the time of all."""
         for place in places[:-1]:
             with contextlib.suppress(OSError, driver.PostgresError, driver.InterfaceError, driver.InternalClientError):
-                return await stages.acquire(partial(driver.connect, **arguments | place), release=close_connection)
-        return await stages.acquire(partial(driver.connect, **arguments | places[-1]), release=close_connection)
+                return await stages.acquire(partial(_connect, driver, arguments | place), release=close_connection)
+        return await stages.acquire(partial(_connect, driver, arguments | places[-1]), release=close_connection)
 
     try:
         timeout = arguments["timeout"] * len(places) + CLOSE_TIMEOUT
@@ -60,6 +66,16 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
         # What the driver has met says more than where it was, and what may pass is seen by it.
         raise (error.__cause__ or error) from None
     receive_in_a_buffer(connection)
+    return connection
+
+
+async def _connect(driver: Any, arguments: dict[str, Any]) -> Connection:
+    connection = await driver.connect(**arguments)
+    try:
+        await connection.execute(_SEE_WHAT_OTHERS_DID)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

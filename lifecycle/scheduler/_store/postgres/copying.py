@@ -73,7 +73,7 @@ class PostgresSource:
             "state": "CASE state WHEN 'running' THEN 'interrupted' ELSE state END",
             "crashes": """
                 crashes + (state = 'running' AND owner IN (
-                    SELECT id FROM lifecycle.owners WHERE lifecycle.clock() - seen > lease))::integer""",
+                    SELECT id FROM lifecycle.owners WHERE abs(lifecycle.clock() - seen) > lease))::integer""",
             "when_": "nullif(when_, 'success')",
         }
         shown = ", ".join(instead.get(column, column) if table == "jobs" else column for column in columns)
@@ -192,7 +192,7 @@ async def _connected(address: Address) -> AsyncIterator[Connection]:
 
 async def _alive(db: Connection) -> list[StoreOwner]:
     rows = await db.fetch(
-        "SELECT name, pid, started, host FROM lifecycle.owners WHERE lifecycle.clock() - seen <= lease ORDER BY id"
+        "SELECT name, pid, started, host FROM lifecycle.owners WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY id"
     )
     return [StoreOwner(*row) for row in rows]
 

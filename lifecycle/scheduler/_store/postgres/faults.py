@@ -33,7 +33,7 @@ def fault_of(error: BaseException) -> Fault:
     state = getattr(error, "sqlstate", None)
     if not isinstance(state, str):
         # The driver's own: the connection is closed, or nothing came in time.
-        return Fault.PASSING if isinstance(error, (OSError, TimeoutError)) or _is_of_connection(error) else Fault.OWN
+        return Fault.PASSING if is_of_connection(error) else Fault.OWN
     if state == NEEDS_ALONE:
         return Fault.ALONE
     if state.startswith(_AGAIN):
@@ -48,8 +48,12 @@ def is_twin(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) == "23505"
 
 
-def _is_of_connection(error: BaseException) -> bool:
-    return type(error).__name__ in (
+def is_of_connection(error: BaseException) -> bool:
+    """Return whether the connection is lost, or of no use; the server has not just refused something."""
+    state = getattr(error, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(("08", "57P"))
+    return isinstance(error, (OSError, TimeoutError)) or type(error).__name__ in (
         *("InterfaceError", "InternalClientError", "ConnectionDoesNotExistError"),
         "TargetServerAttributeNotMatched",  # one that only reads: it may be about to become the first
     )

@@ -12,7 +12,7 @@ import anyio
 
 from ..._ground.bridge import Bell
 from .connections import Connection, close_connection
-from .faults import Fault, fault_of
+from .faults import Fault, fault_of, is_of_connection
 
 logger = logging.getLogger("lifecycle.scheduler")
 
@@ -93,16 +93,19 @@ class Lifeline:
                 continue
             if self._broken:  # so are the others, maybe without having been told
                 self._silent()
-            tries, self._broken = 0, False
+            self._broken, beaten = False, self._last_beat
             try:
                 await self._live(connection)
-            except Exception:
+            except Exception as error:
                 logger.debug("lifeline to the database is lost", exc_info=True)
-                self._broken = True
+                self._broken = is_of_connection(error)
                 connection.terminate()  # no leave is taken of who does not answer: a lease is short
             finally:
                 with anyio.CancelScope(shield=True):
                     await close_connection(connection)
+            tries = tries + 1 if self._last_beat == beaten else 0
+            if tries:  # a database that takes no beat, because it is full, or only reads, is not asked all the time
+                await anyio.sleep(PAUSES[min(tries, len(PAUSES)) - 1])
 
     async def _live(self, connection: Connection) -> None:
         timeout = max(1.0, self._lease / BEATS)

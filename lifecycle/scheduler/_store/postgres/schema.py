@@ -103,9 +103,14 @@ async def _version(db: Connection, shown: str) -> int:
     """Return the version of the schema, 0 where there is none."""
     found = await db.fetchrow(
         """
-        SELECT to_regnamespace('lifecycle') IS NOT NULL AS schema, to_regclass('lifecycle.facts') IS NOT NULL AS facts,
+        SELECT to_regclass('lifecycle.facts') IS NOT NULL AS facts, current_setting('server_encoding') AS encoding,
                EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = to_regnamespace('lifecycle')) AS used"""
     )
+    if found["encoding"] != "UTF8":
+        raise StoreError(
+            f"{shown}: its encoding is {found['encoding']}, which cannot hold every text that a job may have; a store "
+            "needs a database whose encoding is UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
     if not found["facts"]:
         if found["used"]:
             raise StoreError(f"{shown}: its schema lifecycle is of another program; use another database")

@@ -18,6 +18,7 @@ from lifecycle import Scope
 
 from ..._ground.bridge import Bridge, Reply
 from ..._ground.errors import StoreError
+from ..._ground.text import one_line
 from ..._ground.values import to_json
 from ..messages import Notice
 from ..patience import Patience, Trouble
@@ -92,7 +93,8 @@ class Session:
         patience = Patience(settings.patience, lambda trouble: self._outer.call(tell, trouble))
         self.owner = Owner(self._enter, self._note_lost)
         self._chores = Chores(settings.retention, settings.max_crashes)
-        self._traffic = Traffic(settings.address, f"lifecycle {settings.name}"[:63], settings.connections, patience)
+        name = f"lifecycle {one_line(storable(settings.name))}"[:63]
+        self._traffic = Traffic(settings.address, name, settings.connections, patience)
         self._turns = Turns(
             self._send_turn,
             self._find_missed,

@@ -67,6 +67,10 @@ CONNECTIONS: Final = 3
 """Connections beside the lifeline: one for turns, the others for looking."""
 
 
+_MOST_CRASHES: Final = 2**31 - 1
+"""What the database can count."""
+
+
 class PostgresStore:
     """Keeps jobs in a PostgreSQL database; each transaction is one statement, by functions in the database.
 
@@ -104,7 +108,13 @@ class PostgresStore:
         check_lease(lease)
         check_integer(connections, "connections", 1)
         self._settings = Settings(
-            Address.parse(address), name, retention or Retention(), patience, max_crashes, lease, connections
+            Address.parse(address),
+            name,
+            retention or Retention(),
+            patience,
+            None if max_crashes is None else min(max_crashes, _MOST_CRASHES),
+            lease,
+            connections,
         )
         self._shown = self._settings.address.shown
         self._tell: Callable[[Trouble], object] = lambda trouble: None

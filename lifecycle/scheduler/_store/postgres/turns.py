@@ -28,6 +28,9 @@ TURN: Final = "SELECT lifecycle.turn($1, $2, $3, $4, $5, $6, $7, $8)"
 TURN_TIMEOUT: Final = 60.0
 """Seconds for one turn; the lifeline notices sooner that there is no connection any more."""
 
+MOST_TAKEN: Final = 100_000
+"""Jobs that are asked for at once."""
+
 HELD_BACK_FOR: Final = 1.0
 """Seconds after which is looked again at what a limit held back: others do not tell when they make room."""
 
@@ -204,7 +207,7 @@ class Turns:
         if not (busy or self._look_soon or time.monotonic() >= self._look_at):
             return None
         self._look_soon = False
-        room = max(0, self._standing.room())
+        room = min(max(0, self._standing.room()), MOST_TAKEN)
         asked = {"room": room, "max_crashes": self._max_crashes, "now": self._now()}
         return asked if self._shares is None else {**asked, "shares": self._shares}
 

@@ -43,7 +43,7 @@ NOBODY: Final = Others(False, (), frozenset(), Openings(()), {})
 
 async def others_of(db: Connection) -> Others:
     """Return the schedulers of the store, and its limits."""
-    owners = await db.fetch("SELECT id, known, lifecycle.clock() - seen <= lease AS alive FROM lifecycle.owners")
+    owners = await db.fetch("SELECT id, known, abs(lifecycle.clock() - seen) <= lease AS alive FROM lifecycle.owners")
     alive = [row for row in owners if row["alive"]]
     known = frozenset(name for row in alive for name in row["known"])
     going: dict[str, list[tuple[int, bool]]] = {}
@@ -108,7 +108,7 @@ async def unended_needs(db: Connection, job: int) -> Sequence[str]:
 async def left_work(db: Connection) -> LeftWork:
     """Return what no living scheduler knows how to do, by what it waits for."""
     known = """
-        SELECT unnest(known) FROM lifecycle.owners WHERE lifecycle.clock() - seen <= lease"""
+        SELECT unnest(known) FROM lifecycle.owners WHERE abs(lifecycle.clock() - seen) <= lease"""
     handlers = await db.fetch(
         f"""
         SELECT handler, count(*) FROM lifecycle.jobs

@@ -89,19 +89,22 @@ BEGIN
     RETURN picked;
 END $$;
 
--- Starts an attempt of each of these jobs, and returns their columns in this order: as many as go into an answer of a
--- hundred thousand bytes, or one. A scheduler that is stopped does not read, and the database waits with a longer one, before
--- the end of the transaction.
+-- Jobs are handed out until they have so many bytes together. A scheduler that is stopped does not read, and the database
+-- waits with a longer answer, before the end of the transaction.
+CREATE OR REPLACE FUNCTION bytes_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 100000::bigint $$;
+
+-- Starts an attempt of each of these jobs, and returns their columns in this order: as many as go into one answer, but one
+-- in any case.
 CREATE OR REPLACE FUNCTION start_attempts(picked bigint[], by_owner bigint, moment double precision) RETURNS jsonb
 LANGUAGE sql AS $$
     WITH sized AS (
-        SELECT id, sum(coalesce(pg_column_size(payload), 0) + coalesce(pg_column_size(metadata), 0))
+        SELECT id, sum(coalesce(octet_length(payload), 0) + coalesce(octet_length(metadata), 0))
             OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
         FROM unnest(picked) WITH ORDINALITY AS chosen(id, place) JOIN jobs USING (id)
     ), taken AS (
         UPDATE jobs SET state = 'running', owner = by_owner, attempt = attempt + 1, started = moment,
             logged = 0, progress_done = NULL, progress_total = NULL
-        WHERE id IN (SELECT id FROM sized WHERE before IS NULL OR before < 100000) AND state = 'pending'
+        WHERE id IN (SELECT id FROM sized WHERE before IS NULL OR before < bytes_at_once()) AND state = 'pending'
         RETURNING *)
     SELECT coalesce(jsonb_agg(jsonb_build_array(
         id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload, expires, metadata)

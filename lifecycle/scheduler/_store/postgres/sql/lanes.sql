@@ -29,6 +29,8 @@ DECLARE
     head candidate;
     mine integer[];
     picked bigint[] := '{}';
+    size bigint;
+    sizes bigint := 0;
     next_at double precision;
     held_back boolean := false;
     opens double precision;
@@ -92,7 +94,7 @@ BEGIN
         end_of[cardinality(end_of)] := n;
     END LOOP;
 
-    WHILE cardinality(picked) < room LOOP
+    WHILE cardinality(picked) < room AND sizes < bytes_at_once() LOOP -- only what is started counts for a rate, or a share
         best := NULL;
         waiting := 0;
         FOR n IN 1 .. cardinality(queues) LOOP
@@ -121,9 +123,11 @@ BEGIN
             END IF;
         END LOOP;
         CONTINUE WHEN NOT open;
-        PERFORM 1 FROM jobs WHERE id = head.id AND state = 'pending' AND unmet = 0 AND due = 0 FOR UPDATE SKIP LOCKED;
+        SELECT coalesce(octet_length(payload), 0) + coalesce(octet_length(metadata), 0) INTO size FROM jobs
+        WHERE id = head.id AND state = 'pending' AND unmet = 0 AND due = 0 FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND; -- another scheduler is about to take it
         picked := picked || head.id;
+        sizes := sizes + size;
         FOREACH n IN ARRAY mine LOOP
             running[n] := running[n] + 1;
             IF step[n] IS NOT NULL THEN

@@ -25,6 +25,17 @@ BEGIN
     PERFORM set_config('lifecycle.alone', 'yes', true);
 END $$;
 
+-- What is done here reads what others have done before: also what they did while this one waited for its locks. Our
+-- connections see to it; behind a pooler it may be another connection.
+CREATE OR REPLACE FUNCTION need_read_committed() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = format(
+            'transactions begin as %s here, and have to begin as read committed: set default_transaction_isolation so for '
+            'the role or the database', current_setting('transaction_isolation'));
+    END IF;
+END $$;
+
 CREATE OR REPLACE FUNCTION need_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF coalesce(current_setting('lifecycle.alone', true), '') <> 'yes' THEN
@@ -57,10 +68,11 @@ BEGIN
     END IF;
 END $$;
 
--- Leaves a scheduler a notice of a job that somebody else has changed; that is told at once, there are few.
+-- Leaves a scheduler a notice of a job that somebody else has changed; that is told at once, there are few. One that has
+-- left, or died, would never fetch it.
 CREATE OR REPLACE FUNCTION notify_owner(scheduler bigint, of_job bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF scheduler IS NOT NULL THEN
+    IF EXISTS (SELECT 1 FROM owners WHERE id = scheduler) THEN
         INSERT INTO notices (owner, job) VALUES (scheduler, of_job);
         PERFORM pg_notify('lifecycle', 'notice ' || scheduler);
     END IF;

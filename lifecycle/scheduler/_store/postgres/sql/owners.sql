@@ -10,13 +10,14 @@ $$;
 
 -- Says that a scheduler lives. Returns whether it is still registered, the time, and whether another one is to be
 -- buried. Only who has been heard of without a gap for as long as a lease judges others: after an hour without the database
--- all of them come back at the same time.
+-- all of them come back at the same time. Nor when the clock was set back: the others have then been seen later than now,
+-- until they are heard of once more, and who has died then stays so.
 CREATE OR REPLACE FUNCTION beat(by_owner bigint) RETURNS jsonb LANGUAGE plpgsql SET search_path = lifecycle, pg_temp AS $$
 DECLARE
     me owners;
     moment double precision := clock();
 BEGIN
-    UPDATE owners SET seen = moment, contact = CASE WHEN moment - seen BETWEEN -lease AND lease / 2 THEN contact ELSE moment END
+    UPDATE owners SET seen = moment, contact = CASE WHEN moment - seen BETWEEN -0.5 AND lease / 2 THEN contact ELSE moment END
     WHERE id = by_owner RETURNING * INTO me;
     IF moment - me.contact >= me.lease THEN
         PERFORM end_stuck_sessions(me.lease);
@@ -26,7 +27,7 @@ BEGIN
         'registered', me.id IS NOT NULL,
         'clock', moment,
         'dead', coalesce(moment - me.contact >= me.lease, false) AND EXISTS (
-            SELECT 1 FROM owners WHERE moment - seen > lease AND id <> by_owner));
+            SELECT 1 FROM owners WHERE abs(moment - seen) > lease AND id <> by_owner));
 END $$;
 
 -- Ends the connections of schedulers that have been stopped and do not read what the database wants to say: it would keep
@@ -49,7 +50,7 @@ BEGIN
     SELECT * INTO me FROM owners WHERE id = by_owner;
     FOR one IN
         SELECT id FROM owners
-        WHERE clock() - seen > lease AND id <> by_owner
+        WHERE abs(clock() - seen) > lease AND id <> by_owner
             AND clock() - me.seen <= me.lease / 2 AND clock() - me.contact >= lease
         FOR UPDATE
     LOOP

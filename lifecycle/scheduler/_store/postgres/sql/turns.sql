@@ -22,6 +22,7 @@ DECLARE
     claims jsonb;
     busy boolean := plain IS NOT NULL OR endings IS NOT NULL OR others IS NOT NULL;
 BEGIN
+    PERFORM need_read_committed();
     IF alone THEN
         PERFORM have_gate_alone();
     ELSE
@@ -142,6 +143,7 @@ SET search_path = lifecycle, pg_temp SET enable_seqscan = off SET jit = off AS $
 DECLARE
     answer jsonb;
 BEGIN
+    PERFORM need_read_committed();
     PERFORM have_gate_alone();
     answer := carry_out(said, NULL, clock());
     PERFORM pg_notify('lifecycle', message) FROM jsonb_array_elements_text(messages()) AS message;
