@@ -57,6 +57,11 @@ class Functions:
             raise
         self.execute("COMMIT")
 
+    def enter_as_one(self) -> None:
+        """Have a scheduler, with the number 1."""
+        self.execute("SELECT enter('x', 'here', 1, 10)")
+        self.execute("UPDATE owners SET id = 1")
+
     def value(self, expression: str, *values: Any) -> Any:
         """Return what an expression gives, as the call of a function."""
         return self._await(self._db.fetchval(f"SELECT {expression}", *values))

@@ -59,7 +59,7 @@ class Program:
 
     def __post_init__(self) -> None:
         owners.register(self.file, "token", 1, "x", self.now)
-        self.base.value("enter('x', 'here', 1, 10)")
+        self.base.enter_as_one()
         self.base.value("learn($1, 1)", list(KNOWN))
 
     def step(self) -> None:

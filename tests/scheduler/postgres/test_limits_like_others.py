@@ -69,7 +69,7 @@ def functions(postgres: Postgres) -> Iterator[Functions]:
 def store(functions: Functions) -> Iterator[InDatabase]:
     """A store with one scheduler; what is done to it is undone."""
     with functions.undone():
-        functions.value("enter('x', 'here', 1, 10)")
+        functions.enter_as_one()
         yield InDatabase(functions)
 
 
@@ -118,7 +118,7 @@ def test_ready_jobs_are_counted_as_far_as_people_can_tell_them_apart(store: InDa
 def follow(functions: Functions, steps: list[Any]) -> None:
     """Take the steps."""
     with functions.undone():
-        functions.value("enter('x', 'here', 1, 10)")
+        functions.enter_as_one()
         asyncio.run(replay(InDatabase(functions), steps))  # type: ignore[arg-type]
 
 

@@ -215,3 +215,24 @@ def test_nobody_is_judged_when_the_clock_has_just_been_set_back(functions: Funct
     assert functions.value("beat($1)", judge)["dead"] is False
     assert functions.value("bury($1, clock())", judge) == 0
     assert functions.value("beat($1)", other)["registered"] is True
+
+
+def test_no_number_is_given_twice_when_an_older_copy_is_put_in_place(database: str) -> None:
+    """Two that had one number got each other's answers: of a hundred jobs that were submitted twelve were not there."""
+    # What a restored copy is, to those who live: none of them is registered, and the sequences are where they were.
+    older = "TRUNCATE lifecycle.owners, lifecycle.turns, lifecycle.jobs RESTART IDENTITY"
+
+    async def main() -> None:
+        async with asyncio.timeout(30), Scheduler(database, name="one") as one:
+            assert await ended_well([await one.submit(value, 0)]) == [0]
+            ask(database, older)
+            async with Scheduler(database, name="two") as two:
+                jobs = [await (one, two)[number % 2].submit(value, number) for number in range(40)]
+                assert await ended_well(jobs) == list(range(40))
+                assert len({job.id for job in jobs}) == 40
+                assert [name for (name,) in ask(database, "SELECT name FROM lifecycle.owners ORDER BY name")] == [
+                    "one",
+                    "two",
+                ]
+
+    asyncio.run(main())

@@ -192,7 +192,9 @@ async def _connected(address: Address) -> AsyncIterator[Connection]:
 
 async def _alive(db: Connection) -> list[StoreOwner]:
     rows = await db.fetch(
-        "SELECT name, pid, started, host FROM lifecycle.owners WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY id"
+        """
+        SELECT name, pid, started, host FROM lifecycle.owners
+        WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY started, id"""
     )
     return [StoreOwner(*row) for row in rows]
 

@@ -63,7 +63,7 @@ class PostgresUpkeep:
             alive = await db.fetch(
                 """
                 SELECT name, pid, started, host FROM lifecycle.owners
-                WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY id"""
+                WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY started, id"""
             )
             return StoreFacts(
                 path=self._address.shown,

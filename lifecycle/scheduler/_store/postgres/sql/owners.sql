@@ -1,11 +1,13 @@
 -- The schedulers that work on the store: coming, being heard of, leaving, and what those leave that have died.
 
--- Registers a scheduler and returns its number.
+-- Registers a scheduler and returns its number, which nobody else ever has: where an older copy of the database is put in
+-- place, or a standby goes on that lacks the last moments, a sequence would give the numbers of those who live once more.
 CREATE OR REPLACE FUNCTION enter(
     its_name text, its_host text, its_pid integer, its_lease double precision, its_secret text DEFAULT gen_random_uuid()::text
 ) RETURNS bigint LANGUAGE sql SET search_path = lifecycle, pg_temp AS $$
-    INSERT INTO owners (name, host, pid, started, seen, contact, lease, secret)
-    VALUES (its_name, its_host, its_pid, clock(), clock(), clock(), its_lease, its_secret) RETURNING id
+    INSERT INTO owners (id, name, host, pid, started, seen, contact, lease, secret)
+    VALUES (1 + floor(random() * 2 ^ 52)::bigint, its_name, its_host, its_pid, clock(), clock(), clock(), its_lease, its_secret)
+    RETURNING id
 $$;
 
 -- Says that a scheduler lives. Returns whether it is still registered, the time, and whether another one is to be
