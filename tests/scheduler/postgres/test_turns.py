@@ -28,11 +28,14 @@ OURS = "pid <> pg_backend_pid() AND application_name LIKE 'lifecycle %' AND datn
 
 
 async def break_connections(url: str, chance: float, seed: int) -> None:
-    """End the connections of schedulers again and again, in whatever they are doing."""
+    """End the connections of schedulers again and again, in whatever they are doing; not for ever.
+
+    On a machine where a turn takes longer than they live, nothing would be done any more.
+    """
     chosen = random.Random(seed)
     connection = await asyncpg.connect(url)
     try:
-        while True:
+        for _ in range(200):
             await asyncio.sleep(chosen.uniform(0.0, 0.02))
             await connection.execute(
                 f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS} AND state = 'active' "

@@ -11,7 +11,7 @@ from lifecycle import ConnectError, connect
 from ..._ground.errors import StoreError
 from .address import Address
 from .driver import load_driver
-from .faults import Fault, explain, fault_of
+from .faults import NEEDS_READ_COMMITTED, Fault, explain, fault_of
 from .receiving import receive_in_a_buffer
 
 if TYPE_CHECKING:
@@ -22,11 +22,9 @@ Connection: TypeAlias = Any  #: one of asyncpg's, which is not imported where no
 STATEMENTS: Final = 32
 """Prepared statements that a connection keeps at most; we have about as many."""
 
-_SEE_WHAT_OTHERS_DID: Final = """
-    SELECT set_config('default_transaction_isolation', 'read committed', false)
-    WHERE current_setting('default_transaction_isolation') <> 'read committed'"""
+READ_COMMITTED: Final = "SET default_transaction_isolation TO 'read committed'"
 """Whoever has waited for a lock has to see what the one before has done, whatever the role or the database begins with.
-Not as a parameter of the connection: a pooler refuses those that it does not know."""
+Not as a parameter of each connection: a pooler refuses those that it does not know."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds for the server to take leave."""
@@ -56,8 +54,8 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
         """Try one host after the other: the driver would let the first that is silent use up the time of all."""
         for place in places[:-1]:
             with contextlib.suppress(OSError, driver.PostgresError, driver.InterfaceError, driver.InternalClientError):
-                return await stages.acquire(partial(_connect, driver, arguments | place), release=close_connection)
-        return await stages.acquire(partial(_connect, driver, arguments | places[-1]), release=close_connection)
+                return await stages.acquire(partial(driver.connect, **arguments | place), release=close_connection)
+        return await stages.acquire(partial(driver.connect, **arguments | places[-1]), release=close_connection)
 
     try:
         timeout = arguments["timeout"] * len(places) + CLOSE_TIMEOUT
@@ -69,16 +67,6 @@ async def open_connection(address: Address, application: str, *, prepared: bool 
     return connection
 
 
-async def _connect(driver: Any, arguments: dict[str, Any]) -> Connection:
-    connection = await driver.connect(**arguments)
-    try:
-        await connection.execute(_SEE_WHAT_OTHERS_DID)
-    except BaseException:
-        connection.terminate()
-        raise
-    return connection
-
-
 def _places(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the hosts to be tried, each with its port; nothing for the usual one."""
     hosts, ports = arguments.get("host"), arguments.get("port")
@@ -87,6 +75,18 @@ def _places(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     each = ports if isinstance(ports, list) else [ports] * len(hosts)
     pairs = zip(hosts, each, strict=True)
     return [{"host": host} if port is None else {"host": host, "port": port} for host, port in pairs]
+
+
+async def fetch_committed(db: Connection, query: str, *values: Any, timeout: float | None = None) -> Any:
+    """Return the value of a query which changes something that others may have changed a moment ago."""
+    for _ in range(2):  # behind a pooler it may be another connection the second time
+        try:
+            return await db.fetchval(query, *values, timeout=timeout)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != NEEDS_READ_COMMITTED:
+                raise
+            await db.execute(READ_COMMITTED)
+    return await db.fetchval(query, *values, timeout=timeout)
 
 
 async def close_connection(connection: Connection) -> None:

@@ -111,7 +111,7 @@ class PostgresTarget:
         async with _connected(address) as db:
             await bring_up_to_date(db, address.shown)
             try:
-                await db.execute("BEGIN")
+                await db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                 await db.execute("SET LOCAL search_path TO lifecycle, pg_temp")
                 await db.execute("SELECT have_gate_alone()")
                 yield cls(address, db)

@@ -17,6 +17,7 @@ class Fault(enum.Enum):
 
 
 NEEDS_ALONE: Final = "LC001"
+NEEDS_READ_COMMITTED: Final = "LC002"
 
 POOLED: Final = ("26000", "42P05")
 """A prepared statement is not there, or there already: a pooler has given us another connection in between."""
@@ -40,7 +41,7 @@ def fault_of(error: BaseException) -> Fault:
         return Fault.AGAIN
     if state.startswith(_PASSING):
         return Fault.PASSING
-    return Fault.FINAL if state.startswith(_FINAL) else Fault.OWN
+    return Fault.FINAL if state.startswith((NEEDS_READ_COMMITTED, *_FINAL)) else Fault.OWN
 
 
 def is_twin(error: BaseException) -> bool:

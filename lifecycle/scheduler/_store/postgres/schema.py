@@ -58,7 +58,7 @@ async def bring_up_to_date(db: Connection, shown: str) -> None:
 
 
 async def _bring_up_to_date(db: Connection, shown: str) -> None:
-    async with db.transaction():
+    async with db.transaction(isolation="read_committed"):
         await db.execute("SELECT pg_advisory_xact_lock(7811887835453255)")
         # Once more: another process may have done it while this one waited.
         version = await _version(db, shown)

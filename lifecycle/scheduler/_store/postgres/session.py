@@ -27,7 +27,7 @@ from ..retention import Retention
 from .address import Address
 from .agenda import Agenda
 from .chores import Chores
-from .connections import Connection
+from .connections import Connection, fetch_committed
 from .faults import Fault, explain, fault_of
 from .heard import claimed_of
 from .lifeline import Lifeline
@@ -284,7 +284,7 @@ class Session:
         async with self._traffic.lent() as db:
             sent()
             try:
-                text: str = await db.fetchval(TURN, *arguments, timeout=TURN_TIMEOUT)
+                text: str = await fetch_committed(db, TURN, *arguments, timeout=TURN_TIMEOUT)
             except Exception as error:
                 if db.is_closed() or fault_of(error) is Fault.PASSING:
                     raise  # which makes an end of the connection

@@ -14,7 +14,7 @@ from ..store_facts import StoreFacts, StoreOwner
 from ..upkeep import check_purge
 from .address import Address
 from .checking import problems
-from .connections import Connection
+from .connections import Connection, fetch_committed
 from .limits import COUNTED, limit_records
 from .schedules import schedule_of
 from .schema import check_version
@@ -109,9 +109,8 @@ class PostgresUpkeep:
             deleted = 0
             last: int | None = 0
             while last is not None:
-                found = json.loads(
-                    await db.fetchval("SELECT lifecycle.purge($1, $2, $3, $4, $5, $6, $7)", last, *wanted)
-                )
+                said = await fetch_committed(db, "SELECT lifecycle.purge($1, $2, $3, $4, $5, $6, $7)", last, *wanted)
+                found = json.loads(said)
                 last = found["last"]
                 deleted += found["found"]
             return deleted

@@ -13,7 +13,7 @@ import anyio
 from ..._ground.errors import StoreError
 from ..._ground.values import to_json
 from .address import Address
-from .connections import Connection, close_connection, open_connection, refused
+from .connections import Connection, close_connection, fetch_committed, open_connection, refused
 from .faults import Fault, explain, fault_of
 from .schema import check_version
 
@@ -142,7 +142,7 @@ class Visits:
 
     async def _visit(self, db: Connection, text: str) -> str:
         try:
-            answer: str | None = await db.fetchval("SELECT lifecycle.visit($1)", text)
+            answer: str | None = await fetch_committed(db, "SELECT lifecycle.visit($1)", text)
         except Exception as error:
             if db.is_closed():  # while it was done, or before
                 await self._hang_up()

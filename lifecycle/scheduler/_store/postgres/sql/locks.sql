@@ -26,11 +26,11 @@ BEGIN
 END $$;
 
 -- What is done here reads what others have done before: also what they did while this one waited for its locks. Our
--- connections see to it; behind a pooler it may be another connection.
+-- connections see to it when they are told; behind a pooler that may be of no use.
 CREATE OR REPLACE FUNCTION need_read_committed() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-        RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = format(
+        RAISE EXCEPTION USING ERRCODE = 'LC002', MESSAGE = format(
             'transactions begin as %s here, and have to begin as read committed: set default_transaction_isolation so for '
             'the role or the database', current_setting('transaction_isolation'));
     END IF;

@@ -12,6 +12,7 @@ DECLARE
     gone bigint[];
     ended_with bigint[];
 BEGIN
+    PERFORM need_read_committed();
     PERFORM share_gate('{}'); -- nobody has one of them tried again meanwhile: that takes the gate alone
     SELECT coalesce(array_agg(id ORDER BY id), '{}'), coalesce(array_agg(DISTINCT run) FILTER (WHERE run IS NOT NULL), '{}')
     INTO gone, ended_with
