@@ -10,8 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from lifecycle.scheduler import StoreError
+from lifecycle.scheduler import StoreBusy, StoreError
+from lifecycle.scheduler._store import patience
 from lifecycle.scheduler._store.patience import Patience
+from lifecycle.scheduler._store.postgres import session
 from lifecycle.scheduler._store.postgres.store import PostgresStore
 from lifecycle.scheduler._store.postgres.turns import Owner, Turns
 from lifecycle.scheduler._store.postgres.wishes import Wish
@@ -47,8 +49,8 @@ def test_a_look_that_is_under_way_when_the_store_is_closed_is_refused(database: 
     async def main() -> None:
         store = PostgresStore(database)
         await store.open()
-        session = store._session
-        assert session is not None
+        ours = store._session
+        assert ours is not None
         async with locked(database, "schedules"):
             look = asyncio.ensure_future(store.schedules())
             await waits_for_lock(database)
@@ -59,11 +61,31 @@ def test_a_look_that_is_under_way_when_the_store_is_closed_is_refused(database: 
         # Nor does anybody wait who had hold of the session.
         async with asyncio.timeout(20):
             with pytest.raises(StoreError, match="closed before"):
-                await session.wish("other", {"do": "expire"})
+                await ours.wish("other", {"do": "expire"})
             with pytest.raises(StoreError, match="closed before"):
-                await session.read(lambda db: db.fetchval("SELECT 1"), patient=True)
+                await ours.read(lambda db: db.fetchval("SELECT 1"), patient=True)
             with pytest.raises(StoreError, match="closed before"):
-                await session.take(lambda: 1, tuple)
+                await ours.take(lambda: 1, tuple)
+
+    asyncio.run(main())
+
+
+def test_a_store_is_closed_although_somebody_has_locked_it(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left as it is: who is not heard of any more is looked after by the others."""
+    monkeypatch.setattr(session, "LAST_TURN_TIMEOUT", 0.1)
+    monkeypatch.setattr(patience, "AT_THE_END", 0.1)
+
+    async def main() -> None:
+        store = PostgresStore(database)
+        await store.open()
+        async with locked(database, "jobs"), asyncio.timeout(20):
+            wish = asyncio.ensure_future(store.add_job(JOB))
+            await waits_for_lock(database)
+            with pytest.raises(StoreBusy):
+                await store.aclose()
+            with pytest.raises(StoreBusy):
+                await wish
+        assert ask(database, "SELECT count(*) FROM lifecycle.jobs") == [(0,)]
 
     asyncio.run(main())
 
@@ -76,13 +98,13 @@ def test_what_is_under_way_when_a_part_of_the_store_falls_over_is_refused(databa
         await store.open()
         try:
             taking = asyncio.ensure_future(store.take(lambda: 0, lambda: ["pg.named"]))
-            session = store._session
-            assert session is not None
+            ours = store._session
+            assert ours is not None
             async with locked(database, "turns"):
                 wish = asyncio.ensure_future(store.add_job(JOB))
                 await waits_for_lock(database)
                 ask(database, "ALTER FUNCTION lifecycle.look_at_schedules RENAME TO gone")
-                session.look_at_schedules()
+                ours.look_at_schedules()
                 async with asyncio.timeout(20):
                     for asked in (lambda: taking, lambda: wish, lambda: store.add_job(JOB), store.schedules):
                         with pytest.raises(StoreError, match="look_at_schedules"):

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import anyio
+
 from lifecycle import Scope
 
-from ..._ground.bridge import Bridge, Reply
+from ..._ground.bridge import Bridge, Reply, loop_time
 from ..._ground.errors import StoreError
 from ..._ground.text import one_line
 from ..._ground.values import to_json
@@ -42,6 +44,9 @@ T = TypeVar("T")
 
 NOTICED: Final = 0.25
 """Seconds by which clocks may be apart and are taken for the same."""
+
+LAST_TURN_TIMEOUT: Final = 10.0
+"""Seconds for a turn while the store is closed: somebody may have locked a table. Others see to what is left."""
 
 LOST: Final = "it was taken over: its scheduler had not been heard of for its lease"
 
@@ -90,6 +95,8 @@ class Session:
         self._inbox: deque[Wish] = deque()
         self._outbox: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._rung = False
+        self._turn: anyio.CancelScope | None = None  # what bounds the turn that is under way
+        self._turn_timeout = TURN_TIMEOUT
         patience = Patience(settings.patience, lambda trouble: self._outer.call(tell, trouble))
         self.owner = Owner(self._enter, self._note_lost)
         self._chores = Chores(settings.retention, settings.max_crashes)
@@ -140,7 +147,7 @@ class Session:
         """
         try:
             if self._thread.running and self.owner.known is not None and self.failure is None:
-                self._thread.call(self._turns.hurry)
+                self._thread.call(self._hurry)
                 await self.wish("other", {"do": "leave"}, alone=True, patient=True, last=True)
         finally:
             await self._thread.aclose()
@@ -279,12 +286,20 @@ class Session:
         self._chores.begin_anew([job.id for job in running])
         self._outer.call(self._attend)
 
+    def _hurry(self) -> None:
+        """Wait for a moment only from now on, also for the turn that is under way."""
+        self._turn_timeout = LAST_TURN_TIMEOUT
+        if self._turn is not None:
+            self._turn.deadline = min(self._turn.deadline, loop_time() + LAST_TURN_TIMEOUT)
+        self._turns.hurry()
+
     async def _send_turn(self, arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
         failure: Exception | None = None
         async with self._traffic.lent() as db:
             sent()
             try:
-                text: str = await fetch_committed(db, TURN, *arguments, timeout=TURN_TIMEOUT)
+                with anyio.fail_after(self._turn_timeout) as self._turn:
+                    text: str = await fetch_committed(db, TURN, *arguments)
             except Exception as error:
                 if db.is_closed() or fault_of(error) is Fault.PASSING:
                     raise  # which makes an end of the connection
