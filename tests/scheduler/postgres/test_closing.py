@@ -124,32 +124,40 @@ class Denied(Exception):
     sqlstate = "42501"
 
 
-def test_of_wishes_that_are_sent_one_by_one_each_has_an_answer() -> None:
-    """One in a batch is wrong, so that each is sent by itself; the database is lost while the first of them is."""
-    failed: list[tuple[int, str]] = []
+def turns_with(send: Callable[[], str]) -> Turns:
+    """Return turns of a scheduler whose database is this function."""
 
-    async def send(arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
-        sends.append(arguments)
-        raise ValueError("wrong") if len(sends) == 1 else Denied("lost")
+    async def send_turn(arguments: tuple[Any, ...], sent: Callable[[], object]) -> str:
+        sent()
+        return send()
 
     async def enter() -> int:
         return 1
 
-    sends: list[tuple[Any, ...]] = []
+    return Turns(
+        send_turn,
+        lambda known: asyncio.sleep(0, []),
+        lambda owner, number: asyncio.sleep(0, None),
+        Owner(enter, lambda running: None),
+        Patience(None),
+        shown="it",
+        now=lambda: 0.0,
+        max_crashes=None,
+        internal=lambda looks, names: ([], 1.0),
+        tell=lambda messages: None,
+    )
+
+
+def test_of_wishes_that_are_sent_one_by_one_each_has_an_answer() -> None:
+    """One in a batch is wrong, so that each is sent by itself; the database is lost while the first of them is."""
+    failed: list[tuple[int, str]] = []
+    errors: list[Exception] = [Denied("lost"), ValueError("wrong")]
+
+    def send() -> str:
+        raise errors.pop()
 
     async def main() -> None:
-        turns = Turns(
-            send,
-            lambda known: asyncio.sleep(0, []),
-            lambda owner, number: asyncio.sleep(0, None),
-            Owner(enter, lambda running: None),
-            Patience(None),
-            shown="it",
-            now=lambda: 0.0,
-            max_crashes=None,
-            internal=lambda looks, names: ([], 1.0),
-            tell=lambda messages: None,
-        )
+        turns = turns_with(send)
         for number in range(3):
             turns.ask(Wish("other", "{}", lambda answer: None, lambda e, n=number: failed.append((n, str(e)))))
         async with asyncio.timeout(10):
@@ -157,3 +165,32 @@ def test_of_wishes_that_are_sent_one_by_one_each_has_an_answer() -> None:
 
     asyncio.run(main())
     assert sorted(failed) == [(0, "it: lost"), (1, "it: lost"), (2, "it: lost")]
+
+
+class Full(Exception):
+    """What the driver raises when there is no room on the disk of the server."""
+
+    sqlstate = "53100"
+
+
+@pytest.mark.parametrize("error", [Full("full"), ConnectionResetError("torn")])
+def test_what_the_server_has_refused_does_not_wait_with_what_is_not_known(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New work is refused after a while, but for what may have been done: the connection broke under it."""
+    monkeypatch.setattr(patience, "LOCK_TIMEOUT", 0.0)
+    failed: list[BaseException] = []
+
+    def send() -> str:
+        raise error
+
+    async def main() -> None:
+        turns = turns_with(send)
+        turns.ask(Wish("other", "{}", lambda answer: None, failed.append))
+        turning = asyncio.ensure_future(turns.run())
+        await asyncio.sleep(0.2)
+        turning.cancel()
+        await asyncio.wait([turning])
+
+    asyncio.run(main())
+    assert [type(one) for one in failed] == ([StoreBusy] if isinstance(error, Full) else [])

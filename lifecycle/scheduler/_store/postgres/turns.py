@@ -18,7 +18,7 @@ from ..._ground.limits import LONGEST_WAIT
 from ..._ground.values import to_json
 from ..patience import Patience
 from ..records import Claimed
-from .faults import Fault, explain, fault_of, is_twin
+from .faults import Fault, explain, fault_of, is_of_connection, is_twin
 from .heard import claimed_of
 from .traffic import PAUSES
 from .wishes import LONGEST_TURN, MOST, Batch, Wish, answer_of
@@ -248,7 +248,13 @@ class Turns:
                     return answer_of(done)
             request = None if asked is None else to_json(asked)
             arguments = (owner, batch.number, batch.alone, *batch.arguments(), request)
-            text = await self._send_turn(arguments, partial(setattr, batch, "sent_by", owner))
+            before = batch.sent_by
+            try:
+                text = await self._send_turn(arguments, partial(setattr, batch, "sent_by", owner))
+            except Exception as error:
+                if not is_of_connection(error):  # the server itself says that nothing was done
+                    batch.sent_by = before
+                raise
             answer = answer_of(text)
             if answer["registered"]:
                 self._doubtful = self._doubtful and bool(answer.get("again"))
