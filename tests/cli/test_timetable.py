@@ -99,7 +99,7 @@ def written(directory: Path, name: str, text: str) -> Path:
 
 def served(*flows: Path) -> Service:
     """Return a service with these flows, on any port."""
-    return Service.read(flows, None, "127.0.0.1:0", None)
+    return Service.read(flows, (), "127.0.0.1:0", None)
 
 
 async def timetable(db: Path, *flows: Path) -> dict[str, dict[str, Any]]:
