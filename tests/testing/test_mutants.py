@@ -26,7 +26,7 @@ def test_every_seeded_leak_is_killed_and_no_reference_is() -> None:
     assert "correct references: none" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_every_mutant_of_our_own_primitives_is_killed() -> None:
     """One line of the core changed, and the scenario table notices, in half a minute on a quiet machine."""

@@ -128,14 +128,15 @@ class TestStores:
     async def test_a_due_time_becomes_one_job(self, store: Store) -> None:
         """The schedule has moved on when the job is there."""
         await store.put_schedule(rate(0.05))
-        (first,) = await taken(store)
+        first, *more = await taken(store)
         record = await store.schedule("s")
         assert record is not None
-        assert (record.runs, record.last_job) == (1, first)
+        # On a slow machine there may be more than one of each by now; jobs are numbered from 1.
+        assert first == 1
+        assert record.runs == record.last_job
         assert record.last_due is not None
         assert record.next_due == pytest.approx(record.last_due + 0.05)
-        (second,) = await taken(store)
-        assert second != first
+        assert not {first, *more} & set(await taken(store))
 
     async def test_the_next_run_of_a_delay_waits_for_the_end_of_the_last(self, store: Store) -> None:
         """However it ends: cancelled before it begins counts as well."""
@@ -161,9 +162,9 @@ class TestStores:
 
     async def test_a_pause_holds_and_nothing_is_made_up_for(self, store: Store) -> None:
         """After it the next due time is in the future."""
-        await store.put_schedule(rate(0.05, missed="burst"))
+        await store.put_schedule(rate(0.5, missed="burst"))
         assert await store.pause_schedule("s")
-        await anyio.sleep(0.2)
+        await anyio.sleep(0.7)
         assert await store.trigger_schedule("s") is not None
         assert len(await taken(store)) == 1, "only the one that was triggered"
         before = time.time()
