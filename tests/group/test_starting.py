@@ -115,12 +115,19 @@ def test_an_error_before_started_goes_to_the_starter_only(run: Run, policy: Any)
     async def silent(*, task_status: Any) -> None: ...
 
     async def main() -> None:
+        seen = asyncio.Event()
+
+        async def end() -> str:
+            await seen.wait()
+            return "fine"
+
         async with TaskGroup(policy=policy) as group:
-            other = group.create_task(after(0.002, "fine"))
+            other = group.create_task(end())
             with pytest.raises(Boom):
                 await group.start(serve)
             with pytest.raises(RuntimeError, match="without calling"):
                 await group.start(silent)
+            seen.set()
         assert other.result() == "fine"
 
     run(main)
