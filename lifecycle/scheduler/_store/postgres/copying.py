@@ -16,6 +16,7 @@ from .address import Address
 from .connections import Connection, close_connection, open_connection, refused
 from .said import job_said, run_said, storable
 from .schema import bring_up_to_date, check_version
+from .waiting import living
 from .work import work_of
 
 _WHAT: Final = "lifecycle store copy"
@@ -54,7 +55,7 @@ class PostgresSource:
 
     async def owners(self) -> Sequence[StoreOwner]:
         """Return the schedulers that work on it now."""
-        return await _alive(self._beside)
+        return await living(self._beside)
 
     async def counts(self) -> Mapping[str, int]:
         """Return how many rows each table has."""
@@ -73,7 +74,7 @@ class PostgresSource:
             "state": "CASE state WHEN 'running' THEN 'interrupted' ELSE state END",
             "crashes": """
                 crashes + (state = 'running' AND owner IN (
-                    SELECT id FROM lifecycle.owners WHERE abs(lifecycle.clock() - seen) > lease))::integer""",
+                    SELECT id FROM lifecycle.owners WHERE NOT lifecycle.lives(seen, lease)))::integer""",
             "when_": "nullif(when_, 'success')",
         }
         shown = ", ".join(instead.get(column, column) if table == "jobs" else column for column in columns)
@@ -124,7 +125,7 @@ class PostgresTarget:
 
     async def owners(self) -> Sequence[StoreOwner]:
         """Return the schedulers that work on it."""
-        return await _alive(self._db)
+        return await living(self._db)
 
     async def counts(self) -> Mapping[str, int]:
         """Return how many rows each table has."""
@@ -188,15 +189,6 @@ async def _connected(address: Address) -> AsyncIterator[Connection]:
         ):
             raise refused(address, error) from error
         raise
-
-
-async def _alive(db: Connection) -> list[StoreOwner]:
-    rows = await db.fetch(
-        """
-        SELECT name, pid, started, host FROM lifecycle.owners
-        WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY started, id"""
-    )
-    return [StoreOwner(*row) for row in rows]
 
 
 async def _counts(db: Connection) -> dict[str, Any]:

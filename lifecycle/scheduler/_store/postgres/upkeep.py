@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..._ground.errors import StoreError
 from ..records import JobStatus
-from ..store_facts import StoreFacts, StoreOwner
+from ..store_facts import StoreFacts
 from ..upkeep import check_purge
 from .address import Address
 from .checking import problems
@@ -20,7 +20,7 @@ from .schedules import schedule_of
 from .schema import check_version
 from .views import whole_jobs
 from .visiting import Visits
-from .waiting import others_of
+from .waiting import living, others_of
 
 TABLES: Final = ("facts", "owners", "turns", "runs", "jobs", "needs", "notices", "schedules", "limits")
 
@@ -60,11 +60,6 @@ class PostgresUpkeep:
                 SELECT count(*), count(*) - count(finished), (SELECT count(*) FROM lifecycle.schedules)
                 FROM lifecycle.runs"""
             )
-            alive = await db.fetch(
-                """
-                SELECT name, pid, started, host FROM lifecycle.owners
-                WHERE abs(lifecycle.clock() - seen) <= lease ORDER BY started, id"""
-            )
             return StoreFacts(
                 path=self._address.shown,
                 version=version,
@@ -74,7 +69,7 @@ class PostgresUpkeep:
                 runs=runs,
                 unfinished_runs=unfinished,
                 schedules=scheduled,
-                owners=tuple(StoreOwner(*row) for row in alive),
+                owners=tuple(await living(db)),
             )
 
         with closing(Visits(self._address)) as visits:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from ..limits import Openings
 from ..records import JobStatus
+from ..store_facts import StoreOwner
 from ..waiting import NAMED, LeftWork, ends_of, needs_of, nobody_takes, until, worker_or_limit
 from .connections import Connection
 from .limits import limit_of
@@ -41,9 +42,19 @@ class Others(NamedTuple):
 NOBODY: Final = Others(False, (), frozenset(), Openings(()), {})
 
 
+async def living(db: Connection) -> list[StoreOwner]:
+    """Return the schedulers that live, in the order of their coming."""
+    rows = await db.fetch(
+        """
+        SELECT name, pid, started, host FROM lifecycle.owners
+        WHERE lifecycle.lives(seen, lease) ORDER BY started, id"""
+    )
+    return [StoreOwner(*row) for row in rows]
+
+
 async def others_of(db: Connection) -> Others:
     """Return the schedulers of the store, and its limits."""
-    owners = await db.fetch("SELECT id, known, abs(lifecycle.clock() - seen) <= lease AS alive FROM lifecycle.owners")
+    owners = await db.fetch("SELECT id, known, lifecycle.lives(seen, lease) AS alive FROM lifecycle.owners")
     alive = [row for row in owners if row["alive"]]
     known = frozenset(name for row in alive for name in row["known"])
     going: dict[str, list[tuple[int, bool]]] = {}
@@ -108,7 +119,7 @@ async def unended_needs(db: Connection, job: int) -> Sequence[str]:
 async def left_work(db: Connection) -> LeftWork:
     """Return what no living scheduler knows how to do, by what it waits for."""
     known = """
-        SELECT unnest(known) FROM lifecycle.owners WHERE abs(lifecycle.clock() - seen) <= lease"""
+        SELECT unnest(known) FROM lifecycle.owners WHERE lifecycle.lives(seen, lease)"""
     handlers = await db.fetch(
         f"""
         SELECT handler, count(*) FROM lifecycle.jobs

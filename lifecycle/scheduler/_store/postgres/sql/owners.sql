@@ -10,6 +10,12 @@ CREATE OR REPLACE FUNCTION enter(
     RETURNING id
 $$;
 
+-- Returns whether a scheduler that was seen last at this time is taken for alive. One that was seen later than now has been
+-- seen before the clock was set back: it says so again, or has died.
+CREATE OR REPLACE FUNCTION lives(seen double precision, lease double precision) RETURNS boolean LANGUAGE sql AS $$
+    SELECT abs(lifecycle.clock() - seen) <= lease
+$$;
+
 -- Says that a scheduler lives. Returns whether it is still registered, the time, and whether another one is to be
 -- buried. Only who has been heard of without a gap for as long as a lease judges others: after an hour without the database
 -- all of them come back at the same time. Nor when the clock was set back: the others have then been seen later than now,
@@ -29,7 +35,7 @@ BEGIN
         'registered', me.id IS NOT NULL,
         'clock', moment,
         'dead', coalesce(moment - me.contact >= me.lease, false) AND EXISTS (
-            SELECT 1 FROM owners WHERE abs(moment - seen) > lease AND id <> by_owner));
+            SELECT 1 FROM owners WHERE NOT lives(seen, lease) AND id <> by_owner));
 END $$;
 
 -- Ends the connections of schedulers that have been stopped and do not read what the database wants to say: it would keep
@@ -52,7 +58,7 @@ BEGIN
     SELECT * INTO me FROM owners WHERE id = by_owner;
     FOR one IN
         SELECT id FROM owners
-        WHERE abs(clock() - seen) > lease AND id <> by_owner
+        WHERE NOT lives(seen, lease) AND id <> by_owner
             AND clock() - me.seen <= me.lease / 2 AND clock() - me.contact >= lease
         FOR UPDATE
     LOOP
