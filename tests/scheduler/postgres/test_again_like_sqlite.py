@@ -21,7 +21,6 @@ from lifecycle.scheduler._store.sqlite import admission, again, claiming, enteri
 from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 from lifecycle.scheduler._store.terms import Terms
 
-from ...postgres import Postgres
 from .calls import Functions
 
 ENDED = {status.value for status in FINAL}
@@ -36,13 +35,6 @@ RUNS = """
     SELECT id, unfinished, finished IS NOT NULL, status, cancel IS NOT NULL, held, owner IS NOT NULL
     FROM runs ORDER BY id"""
 NEEDS = "SELECT needed, job, tolerant FROM needs ORDER BY needed, job"
-
-
-@pytest.fixture(scope="module")
-def functions(postgres: Postgres) -> Iterator[Functions]:
-    """The functions in a database of their own."""
-    with postgres.database() as address, closing(Functions(address)) as functions:
-        yield functions
 
 
 @dataclass

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
-
-import pytest
 
 from lifecycle.scheduler._store.pace import Pace
 from lifecycle.scheduler._store.postgres.schedules import firing_said, firings_said, schedule_said, unreadable_said
@@ -19,13 +15,6 @@ from ...postgres import Postgres
 from .calls import Functions
 
 SCHEDULERS = 4
-
-
-@pytest.fixture(scope="module")
-def functions(postgres: Postgres) -> Iterator[Functions]:
-    """The functions in a database of their own."""
-    with postgres.database() as address, closing(Functions(address)) as functions:
-        yield functions
 
 
 def every(seconds: float, pace: Pace | None = None) -> NewSchedule:

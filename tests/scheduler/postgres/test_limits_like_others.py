@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,6 @@ from lifecycle.scheduler._store.postgres.limits import COUNTED, limit_records
 from lifecycle.scheduler._store.postgres.said import ending_said, job_said, limit_said, run_said
 from lifecycle.scheduler._store.records import Claimed, Ending, JobStatus, NewJob, NewRun
 
-from ...postgres import Postgres
 from ...properties.at_length import at_length
 from ..store import test_limits as limits
 from ..store.test_limits import MAIL, SEND, STEPS, job, replay
@@ -56,13 +54,6 @@ class InDatabase:
 
     async def records(self) -> Any:
         return limit_records(self.base.value("limit_facts($1)", COUNTED))
-
-
-@pytest.fixture(scope="module")
-def functions(postgres: Postgres) -> Iterator[Functions]:
-    """The functions in a database of their own."""
-    with postgres.database() as address, closing(Functions(address)) as functions:
-        yield functions
 
 
 @pytest.fixture

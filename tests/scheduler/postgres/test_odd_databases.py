@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import asyncpg
@@ -146,18 +145,11 @@ def test_a_database_that_takes_no_beat_is_not_asked_all_the_time() -> None:
 # In the database
 
 
-@pytest.fixture(scope="module")
-def all_functions(postgres: Postgres) -> Iterator[Functions]:
-    """The functions in a database of their own."""
-    with postgres.database() as url, closing(Functions(url)) as functions:
-        yield functions
-
-
 @pytest.fixture
-def functions(all_functions: Functions) -> Iterator[Functions]:
+def functions(functions: Functions) -> Iterator[Functions]:
     """They, with the gate alone; what they do is undone."""
-    with all_functions.undone():
-        yield all_functions
+    with functions.undone():
+        yield functions
 
 
 JOB = {"name": "j", "kind": "call", "handler": "h", "queue": "default", "priority": 0, "retries": 0, "backoff": [1, 2]}

@@ -23,7 +23,6 @@ from lifecycle.scheduler._store.sqlite.schema import bring_up_to_date
 from lifecycle.scheduler._store.sqlite.unreadable import Unreadable
 from lifecycle.scheduler._store.terms import Terms
 
-from ...postgres import Postgres
 from .calls import Functions
 
 FLOW = flow_key("f", "d")
@@ -39,13 +38,6 @@ SCHEDULES = """
     SELECT name, kind, rule, timezone, missed, misfire_grace, handler, paused, anchor, next_due, last_due, last_job,
         last_run, runs, missed_runs, skipped_runs, triggered, waiting, max_instances, overlap, jitter, starts, ends
     FROM schedules"""
-
-
-@pytest.fixture(scope="module")
-def functions(postgres: Postgres) -> Iterator[Functions]:
-    """The functions in a database of their own."""
-    with postgres.database() as address, closing(Functions(address)) as functions:
-        yield functions
 
 
 @pytest.fixture(name="file")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,18 +9,10 @@ from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler._store.records import FINAL
 from lifecycle.scheduler._store.revival import note
 
-from ...postgres import Postgres
 from .calls import Functions
 
 ODD = "\n\r\t\x07\x1b\x7f\x85\xa0\xad\u1680\u2028\u202e\u3000\ufeff"
 TEXTS = st.text(st.sampled_from("ab'\"\\ ä€\U0001f600" + ODD), max_size=40)
-
-
-@pytest.fixture(scope="module")
-def functions(postgres: Postgres) -> Iterator[Functions]:
-    """The functions in a database of their own."""
-    with postgres.database() as address, closing(Functions(address)) as functions:
-        yield functions
 
 
 @given(st.text(st.sampled_from("ab'\"\\ ä€\U0001f600"), max_size=20))
