@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 
@@ -17,13 +17,39 @@ from .._ground.errors import HandlerError
 from .._store.messages import Report
 from .._store.records import Claimed, Ending, JobStatus
 from .._store.terms import expiry_reason
+from .._work.beyond import Aftermath, Beyond
 from .._work.context import JobContext, Progress
 from .._work.current import CURRENT_JOB, CurrentJob
 from .._work.ending import failure_of
 from .._work.failures import describe, is_final, trace
+from .._work.shared import Shared
+
+if TYPE_CHECKING:
+    from .._store.protocol import Store
+    from .afterwards import Afterwards
 
 Tell = Callable[[Claimed, str, Mapping[str, Any]], None]
 Work = Callable[["Attempt", Scope], Awaitable[Any]]
+
+
+class Around(NamedTuple):
+    """What is around the attempts of a scheduler.
+
+    Attributes:
+        tell: called as ``tell(claimed, kind, data)`` with what an attempt shows of itself.
+        ended: tells whether everything in the loop is being ended, by whoever ends the loop.
+        bridge: leads into that loop.
+        store: where the jobs are.
+        shared: what they share.
+        afterwards: does what is to follow the ends of attempts.
+    """
+
+    tell: Tell
+    ended: Callable[[], bool]
+    bridge: Bridge
+    store: Store
+    shared: Shared
+    afterwards: Afterwards
 
 
 class Attempt:
@@ -31,11 +57,10 @@ class Attempt:
 
     Args:
         claimed: what is to be done.
-        tell: called as ``tell(claimed, kind, data)`` with its log lines and progress.
-        ended: tells whether everything in the loop is being ended, by whoever ends the loop.
-        bridge: leads into the loop of the scheduler.
+        around: the scheduler, as far as attempts know it.
 
     Attributes:
+        aftermath: what is to be done once its end is recorded; None when nobody could ask for that.
         claimed: what is to be done.
         exception: what the work raised, once it has, and until that is recorded.
         task: the task that it runs in, once that has been made.
@@ -43,36 +68,36 @@ class Attempt:
 
     __slots__ = (
         "__weakref__",
+        "_around",
         "_began",
-        "_bridge",
         "_context",
-        "_ended",
         "_here",
         "_limit",
         "_log",
         "_logged",
+        "_lost",
         "_progress",
         "_reason",
         "_result",
         "_returned",
         "_scope",
-        "_tell",
+        "aftermath",
         "claimed",
         "exception",
         "task",
     )
 
-    def __init__(self, claimed: Claimed, tell: Tell, ended: Callable[[], bool], bridge: Bridge) -> None:
+    def __init__(self, claimed: Claimed, around: Around) -> None:
+        self.aftermath: Aftermath | None = None
         self.claimed = claimed
         self.exception: BaseException | None = None
         self.task: TaskHandle[None] | None = None
-        self._tell = tell
-        self._ended = ended
-        self._bridge = bridge
+        self._around = around
         self._context: JobContext | None = None
         self._here: CurrentJob | None = None
         self._scope: Scope | None = None
         self._reason: str | None = None
+        self._lost = False
         self._returned = False
         self._result: Any = None
         self._limit: anyio.CancelScope | None = None
@@ -98,16 +123,27 @@ class Attempt:
 
     def stopped(self) -> bool:
         """Return whether its task is stopped before it has come to an end, by the scheduler or with the whole loop."""
-        return (self.task is not None and self.task.cancelling()) or self._ended()
+        return (self.task is not None and self.task.cancelling()) or self._around.ended()
 
     def asked(self) -> bool:
         """Return whether the scheduler wants it to end, for whatever reason."""
         return self._reason is not None or (self._limit is not None and self._limit.cancel_called) or self.stopped()
 
-    def cancel(self, reason: str) -> None:
-        """Ask it to end; everything that it owns is released before `run` returns."""
+    def resumes(self) -> bool:
+        """Return whether it is being ended, and its job goes on later, here or elsewhere."""
+        if self._reason is not None:
+            return self._lost
+        return self.stopped() and not (self._limit is not None and self._limit.cancel_called)
+
+    def cancel(self, reason: str, *, lost: bool = False) -> None:
+        """Ask it to end; everything that it owns is released before `run` returns.
+
+        Args:
+            reason: why.
+            lost: whether another attempt has its job already.
+        """
         if self._reason is None:
-            self._reason = reason
+            self._reason, self._lost = reason, lost
             if self._scope is not None:
                 self._scope.cancel(reason)
 
@@ -160,10 +196,13 @@ class Attempt:
     def context(self) -> JobContext:
         """Return the context, for what logs, reports progress or uses expressions: made when it is first asked for."""
         if self._context is None:
-            claimed = self.claimed
-            tell = partial(self._tell, claimed)
-            self._context = JobContext(claimed.name, claimed.attempt, {}, tell, self._bridge)
+            claimed, around = self.claimed, self._around
+            tell = partial(around.tell, claimed)
+            self._context = JobContext(claimed.name, claimed.attempt, {}, tell, around.bridge)
             self._context.metadata = claimed.metadata or {}
+            self._context.shared = around.shared
+            self.aftermath = Aftermath(claimed, around.afterwards.start)
+            self._context.beyond = Beyond(claimed, around.store, self.resumes, self.aftermath)
             if self._here is not None:
                 self._here._secrets = self._context.secrets
         return self._context

@@ -133,6 +133,8 @@ class Endings:
         if attempt.may_retry(ending):
             pause = pause_before(claimed.failures + 1, claimed.backoff)
             if await self._owner.store.retry(claimed.id, claimed.attempt, ending, time.time() + pause):
+                if attempt.aftermath is not None:
+                    attempt.aftermath.note_recorded()
                 self._owner.publish(claimed, "job_retrying", {"error": ending.error, "delay": round(pause, 3)})
                 return
         settled = await self._owner.store.finish(claimed.id, claimed.attempt, ending, time.time())
@@ -140,6 +142,8 @@ class Endings:
             extra = {"owner": self._owner.name, "job": claimed.name, "attempt": claimed.attempt}
             logger.warning("result of a lost attempt dropped", extra=extra)
             return
+        if attempt.aftermath is not None:
+            attempt.aftermath.note_recorded()
         self._owner.counts[ending.status] += 1
         if self._owner.feed.heard:
             self._owner.publish(claimed, "job_finished", event_data(ending))

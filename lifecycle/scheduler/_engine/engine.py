@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._ground.bridge import Bell, Bridge, OwnTask
+from .._ground.bridge import Bell, Bridge
 from .._ground.errors import StoreError
 from .._ground.events import Event
 from .._ground.limits import LOG_CHARACTERS
 from .._ground.text import one_line, shorten
 from .._store.records import Cancelling, Claimed, JobStatus, Settled
 from .._work.handlers import registered_handlers
+from .._work.shared import Shared
+from .afterwards import Afterwards
 from .ahead import Ahead
-from .attempt import Attempt
+from .attempt import Around, Attempt
 from .carry import Carry
 from .doing import run_block_of, run_handler
 from .endings import Endings
+from .failure import Failure
 from .first_steps import FirstSteps
 from .job import Job
 from .leftovers import Leftovers
@@ -52,7 +55,7 @@ class Engine:
 
     Args:
         store: where the jobs are.
-        owner: owns the runs of flows.
+        owner: owns the runs of flows, and what jobs share.
         tasks: owns the running attempts.
         feed: publishes what happens.
         workers: how many attempts run at once.
@@ -81,7 +84,7 @@ class Engine:
         self.workers = workers
         self.runs = Runs(store, owner, feed, self)
         self.name = name
-        self.failure: Exception | None = None
+        self.failure = Failure()
         self.counts: dict[JobStatus, int] = dict.fromkeys(JobStatus, 0)
         self.running: dict[int, Attempt] = {}  # what has been taken from the store and not ended
         # Weak: a sender that does not need to know how a job ends drops its handle, so that a million pending jobs
@@ -102,9 +105,9 @@ class Engine:
         self._queued = Bell()
         self.reconciler = Reconciler(store, self)
         self.reports = Reports(store, self.running, self.fail)
-        self._failed = Bell()
-        self._bridge = Bridge()
-        self._own: OwnTask | None = None  # the watcher's
+        self.afterwards = Afterwards(name, workers)
+        shared = Shared(owner, name, close_timeout)
+        self._around = Around(self._tell, self.failure.loop_ends, Bridge(), store, shared, self.afterwards)
         self._changed: anyio.Event | None = None  # set at the next change that a drain has to look at
 
     # The loops
@@ -115,20 +118,18 @@ class Engine:
         Cancellation: a job that was just taken is found interrupted when the store is closed.
         """
         try:
-            while self.failure is None:
+            while self.failure.error is None:
                 await self._take_work()
         except StoreError as error:
-            self.fail(error)  # raised once, by `raise_failure`, wherever it was met first
+            self.fail(error)  # raised once, by its own task, wherever it was met first
 
     async def _take_work(self) -> None:
         """Take some jobs, once: in a function, so that no local variable keeps a job alive during the next wait."""
-        taken = [
-            Attempt(claimed, self._tell, self._loop_ends, self._bridge)
-            for claimed in await self.store.take(self._jobs_to_take, self._known_names)
-        ]
-        if not taken:
+        found = await self.store.take(self._jobs_to_take, self._known_names)
+        if not found:
             await self.reconciler.look_soon()  # there are notices of what has expired
             return
+        taken = [Attempt(claimed, self._around) for claimed in found]
         self.running.update((attempt.claimed.id, attempt) for attempt in taken)
         try:
             for attempt in taken:
@@ -190,32 +191,13 @@ class Engine:
         if self.running.get(attempt.claimed.id) is attempt:  # else the next one of its job is here already
             del self.running[attempt.claimed.id]
 
-    async def raise_failure(self) -> None:
-        """Wait until the store fails, and raise what it failed with.
-
-        Cancellation: ends the waiting.
-
-        Raises:
-            StoreError: the store cannot be used any more.
-        """
-        self._own = OwnTask()
-        while self.failure is None:
-            await self._failed.wait()
-        raise self.failure
-
-    def _loop_ends(self) -> bool:
-        """Return whether all tasks are being cancelled: whoever does that cancels our watcher too, which nobody has."""
-        return self._own is not None and self._own.cancelling
-
     def wake_reconciler(self) -> None:
         """Start watching for cancellations from other processes: there is a job, or a run, to watch for."""
         self.reconciler.wake()
 
     def fail(self, error: Exception) -> None:
         """Stop the scheduler because the ends of jobs cannot be recorded any more."""
-        if self.failure is None:
-            self.failure = error
-        self._failed.ring()
+        self.failure.note(error)
         self._note_change()
 
     async def find(self, job_id: int) -> Job:
@@ -293,8 +275,8 @@ class Engine:
             changed = self._changed
             self.wake_reconciler()  # others may end what is waited for
             await self._tasks.drain()
-            if self.failure is not None:
-                raise self.failure
+            if self.failure.error is not None:
+                raise self.failure.error
             if self._draining or not (self.runs.open or await self.store.unfinished(1)):
                 return
             await changed.wait()
@@ -383,11 +365,11 @@ class Engine:
         await self.settle(settled)
         return bool(running or settled.skipped)
 
-    def stop(self, job_id: int, number: int | None, reason: str) -> None:
-        """Ask an attempt of a job to end, if it is here: this one, or with None whichever it is."""
+    def stop(self, job_id: int, number: int | None, reason: str, *, lost: bool = False) -> None:
+        """Ask an attempt of a job to end, if it is here: this one, or with None whichever it is; maybe it is lost."""
         attempt = self.running.get(job_id)
         if attempt is not None and number in (None, attempt.claimed.attempt):
-            attempt.cancel(reason)
+            attempt.cancel(reason, lost=lost)
             if attempt in self._line:  # it needs no worker to end before it begins
                 self._line.remove(attempt)
                 self._begin(attempt)
@@ -399,7 +381,7 @@ class Engine:
     async def apply(self, notice: Notice) -> None:
         """Do what another process has asked."""
         if notice.status is JobStatus.RUNNING:
-            self.stop(notice.job_id, notice.attempt, notice.reason)
+            self.stop(notice.job_id, notice.attempt, notice.reason, lost=notice.lost)
         else:
             self._note_unrun(notice.job_id, notice.run_id, notice.name, notice.status, notice.reason)
         if notice.run_finished and notice.run_id is not None:

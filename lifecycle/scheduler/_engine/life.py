@@ -206,7 +206,8 @@ class Life:
                 self._scope.start_soon(engine.leftovers.watch, name=f"leftovers of {self.name}")
             self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
         self._scope.start_soon(engine.reports.run, name=f"reporter of {self.name}")
-        self._scope.start_soon(engine.raise_failure, name=f"watcher of {self.name}")
+        self._scope.start_soon(engine.failure.watch, name=f"watcher of {self.name}")
+        await self._scope.enter_async_context(engine.afterwards.tasks)
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
         slow.cancel("it is open")
@@ -238,7 +239,7 @@ class Life:
             # What has ended is recorded, and the next who opens it sees that this one is gone.
             logger.warning("store left as it is", extra={"owner": self.name, "reason": str(busy)})
         except OSError:
-            if self.engine is None or self.engine.failure is None:
+            if self.engine is None or self.engine.failure.error is None:
                 raise  # else the engine has said why the store cannot be used
 
     def close(self) -> None:
@@ -304,6 +305,8 @@ class Life:
             if self.engine is not None and self._dispatcher is not None:
                 await self._let_end(self.engine, self._dispatcher)
         except BaseException as held:
+            if self.engine is not None:
+                self.engine.afterwards.hurry()
             return held
         finally:
             self.state = State.CLOSED
@@ -315,6 +318,7 @@ class Life:
         if self._store.failure is not None:
             engine.fail(self._store.failure)  # maybe nobody else has met it yet
         await engine.drain()
-        if engine.failure is not None:
+        if engine.failure.error is not None:
             self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more
         self._report = await self._tasks.aclose()
+        await engine.afterwards.drain()

@@ -37,6 +37,7 @@ class Notice:
         status: where it is.
         run_finished: whether its run has no unfinished job left.
         attempt: the attempt that has to be stopped; None for whichever runs.
+        lost: whether that is because another attempt has the job already.
     """
 
     id: int
@@ -47,3 +48,4 @@ class Notice:
     status: JobStatus
     run_finished: bool
     attempt: int | None = None
+    lost: bool = False

@@ -43,6 +43,7 @@ class Store(Protocol):
     """
 
     durable: bool
+    identity: str  #: ten hexadecimal digits, made with the tables, and the same for ever; of a copy as well
     shared: bool  #: whether schedulers of other processes run the jobs that this one was given
 
     @property
@@ -176,6 +177,9 @@ class Store(Protocol):
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         """Return those of these jobs that have ended, and None for those that there are not any more."""
+
+    async def highest_job(self) -> int:
+        """Return the highest number that a job has ever had here, 0 when there was none."""
 
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
         """Return the newest runs that are wanted, the newest last."""

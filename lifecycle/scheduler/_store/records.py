@@ -184,6 +184,7 @@ class Claimed(NamedTuple):
         payload: as it was submitted.
         expires: the wall-clock time from which on it is not begun any more; None for never.
         metadata: what travels with it.
+        first: the number of the first attempt after the last one whose end was recorded: those between were cut off.
     """
 
     id: int
@@ -198,6 +199,7 @@ class Claimed(NamedTuple):
     payload: Any
     expires: float | None = None
     metadata: Mapping[str, Any] | None = None
+    first: int = 1
 
 
 class Claims(NamedTuple):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifecycle import Scope
 
@@ -16,6 +16,10 @@ from .._ground.errors import JobStopped
 from .._ground.limits import LOG_CHARACTERS, LOG_LINES
 from .._ground.secrets import Secrets
 from .._ground.text import one_line, shorten
+
+if TYPE_CHECKING:
+    from .beyond import Beyond
+    from .shared import Shared
 
 PROGRESS_INTERVAL = 0.1
 """Seconds between two reports of one job's progress; the last one is always reported."""
@@ -39,6 +43,8 @@ class JobContext:
 
     Attributes:
         metadata: what was submitted to travel with the job.
+        beyond: what of the attempt reaches beyond it; None outside of an engine.
+        shared: what all jobs of the scheduler share; None outside of an engine.
         lines: the last lines of its log.
         logged: how many lines it has logged, with those that are gone.
         latest: how far it is, and of how much, as it has said last.
@@ -50,6 +56,8 @@ class JobContext:
         self.job = job
         self.attempt = attempt
         self.metadata: Mapping[str, Any] = {}
+        self.beyond: Beyond | None = None
+        self.shared: Shared | None = None
         self.names: Mapping[str, Any] = names
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._report: Report | None = report

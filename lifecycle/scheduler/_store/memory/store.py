@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -44,10 +45,11 @@ from . import views
 from .admission import admit
 from .again import revive
 from .instances import MemoryInstances
-from .kept import KeptJob, KeptRun, record_of_job, skip_of, start, told_of
+from .kept import KeptJob, KeptRun, record_of_job, start, told_of
 from .line import Line
 from .ready import Place, ReadyJobs
 from .schedules import MemorySchedules
+from .settling import decide_dependants
 from .terms import MemoryTerms
 
 
@@ -62,7 +64,8 @@ class MemoryStore:
     failure = None
 
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+        self.identity = secrets.token_hex(5)
+        self._highest = 0  # number of a job
         self._run_numbers = itertools.count(1)
         self._jobs: dict[int, KeptJob] = {}
         self._runs: dict[int, KeptRun] = {}
@@ -189,6 +192,7 @@ class MemoryStore:
         job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
         job.ending, job.shown = ending, None
         job.failures += 1
+        job.ended = attempt
         if not job.unmet:  # else what it needs was repeated meanwhile
             self._delayed.add((due, job.id))
         self._terms.hold(job.id, None, job.expires)
@@ -291,6 +295,9 @@ class MemoryStore:
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return {number: None for number in jobs if number not in self._jobs}
 
+    async def highest_job(self) -> int:
+        return self._highest
+
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
         return views.runs(self._runs, wanted)
 
@@ -365,7 +372,7 @@ class MemoryStore:
     def add(self, new: NewJob, unmet: int = 0, run: KeptRun | None = None) -> KeptJob:
         """Keep a job that waits for so many things beside the jobs of its run."""
         now = time.time()
-        number = next(self._numbers)
+        number = self._highest = self._highest + 1
         place = Place(new.queue, new.handler, (-new.priority, number))
         job = KeptJob(number, new, place, run, now, unmet + len(new.needs))
         self._jobs[job.id] = job
@@ -426,24 +433,4 @@ class MemoryStore:
         return Settled(True, job.run_id, skipped, job.run is not None and job.run.unfinished == 0)
 
     def _decide_dependants(self, job: KeptJob, reason: str | None, now: float) -> tuple[Skipped, ...]:
-        """Tell those that need a job that it has ended, skip those that are not to run, and so on; see `settling`."""
-        ended: list[tuple[KeptJob, str | None]] = [(job, reason)]
-        skipped: list[Skipped] = []
-        while ended:
-            above, reason = ended.pop()
-            for dependant, tolerant in above.told():
-                dependant.unmet -= 1
-                if dependant is not above.successor:  # that one waits for the end of it, and does not need it
-                    dependant.trouble |= reason is not None or above.trouble
-                if not tolerant:
-                    dependant.blocked = dependant.blocked or reason
-                if dependant.unmet != dependant.held or dependant.status is JobStatus.RUNNING:
-                    continue
-                if (skip := skip_of(dependant)) is not None:
-                    self._leave(dependant, skip.status, skip.reason, now)
-                    dependant.skipped = True
-                    skipped.append(skip)
-                    ended.append((dependant, dependant.blocked))
-                elif not dependant.unmet:
-                    self._wait_or_ready(dependant, now)
-        return tuple(sorted(skipped, key=lambda skip: skip.id))
+        return decide_dependants(job, reason, now, self._leave, self._wait_or_ready)

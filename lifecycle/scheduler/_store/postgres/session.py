@@ -281,7 +281,8 @@ class Session:
 
     def _note_lost(self, running: list[Claimed]) -> None:
         self._lost += [
-            Notice(0, job.id, job.run_id, job.name, LOST, JobStatus.RUNNING, False, job.attempt) for job in running
+            Notice(0, job.id, job.run_id, job.name, LOST, JobStatus.RUNNING, False, job.attempt, lost=True)
+            for job in running
         ]
         self._chores.begin_anew([job.id for job in running])
         self._outer.call(self._attend)

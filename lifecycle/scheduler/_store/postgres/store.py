@@ -93,6 +93,7 @@ class PostgresStore:
 
     durable = True
     shared = True
+    identity = ""  # before it is opened
 
     def __init__(
         self,
@@ -136,6 +137,7 @@ class PostgresStore:
         load_driver()
         self._session = Session(self._settings, self._tell, self._attend, self._stop)
         await self._answer(self._session.open)
+        self.identity = await self._read(views.identity, patient=True)
 
     @property
     def failure(self) -> StoreError | None:
@@ -296,6 +298,9 @@ class PostgresStore:
 
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return await self._read(lambda db: views.ended_jobs(db, jobs), patient=True)
+
+    async def highest_job(self) -> int:
+        return await self._read(views.highest_job, patient=True)
 
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
         return await self._read(lambda db: list_runs(db, wanted))

@@ -110,6 +110,16 @@ async def ended_jobs(db: Connection, jobs: Collection[int]) -> dict[int, JobReco
     return {number: records.get(number) for number in jobs if states.get(number, True)}
 
 
+async def highest_job(db: Connection) -> int:
+    """Return the highest number that a job has ever had, 0 when there was none."""
+    return int(await db.fetchval("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM lifecycle.jobs_id_seq"))
+
+
+async def identity(db: Connection) -> str:
+    """Return which store this is."""
+    return str(await db.fetchval("SELECT left(value, 10) FROM lifecycle.facts WHERE name = 'token'"))
+
+
 async def ended_runs(db: Connection, runs: Collection[int]) -> Collection[int]:
     """Return the numbers of those of these runs that have ended, or are not there any more."""
     numbers = [number for number in runs if number < 2**63]

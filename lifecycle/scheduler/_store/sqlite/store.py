@@ -76,6 +76,7 @@ class SqliteStore:
 
     durable = True
     shared = False
+    identity = ""  # before it is opened
 
     def __init__(
         self,
@@ -125,6 +126,7 @@ class SqliteStore:
             tell=self._tell,
         )
         await self._opened(self._writer)
+        self.identity = await self._write(views.identity)
         while self._owner is None:
             self._owner = await self._enter()
         self._reader = SqliteThread(
@@ -339,6 +341,9 @@ class SqliteStore:
     async def ended_jobs(self, jobs: Collection[int]) -> Mapping[int, JobRecord | None]:
         return await self._read(lambda db: views.ended_jobs(db, jobs), patient=True)
 
+    async def highest_job(self) -> int:
+        return await self._read(views.highest_job, patient=True)
+
     async def runs(self, wanted: RunFilter) -> Sequence[RunRecord]:
         return await self._read(lambda db: list_runs(db, wanted))
 
@@ -386,9 +391,12 @@ class SqliteStore:
 
     async def _enter(self) -> int | None:
         """Register; None when that has to be tried again."""
-        lock = self._lock = self._lock_file()
-        if lock is None:
+        try:
+            lock = self._lock = OwnerLock(self.path)
+        except BlockingIOError:  # another process looks at its file, which takes a moment
             return None
+        except OSError as error:
+            raise StoreError(explain(self._shown, error)) from error
         number = await self._write(lambda db: self._registered(db, lock, os.getpid(), time.time()))
         if number is None:
             self._lock = None
@@ -401,15 +409,6 @@ class SqliteStore:
         number = owners.enter(db, self.path, lock, pid, self._name, now, self._doubts)
         self._place.remember()  # all files are there by now
         return number
-
-    def _lock_file(self) -> OwnerLock | None:
-        """Return a new lock file, locked; None while another process looks at it, which takes a moment."""
-        try:
-            return OwnerLock(self.path)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise StoreError(explain(self._shown, error)) from error
 
     async def _opened(self, thread: SqliteThread) -> None:
         await self._answer(thread.open)

@@ -100,6 +100,16 @@ def ended_jobs(db: sqlite3.Connection, jobs: Collection[int]) -> dict[int, JobRe
     return ended
 
 
+def highest_job(db: sqlite3.Connection) -> int:
+    """Return the highest number that a job has ever had, 0 when there was none."""
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'").fetchone()[0])
+
+
+def identity(db: sqlite3.Connection) -> str:
+    """Return which store this is."""
+    return str(db.execute("SELECT substr(value, 1, 10) FROM facts WHERE name = 'token'").fetchone()[0])
+
+
 def unowned(db: sqlite3.Connection, jobs: Collection[int], dead: Collection[int]) -> Sequence[int]:
     """Return those of these jobs that have not ended and belong to nobody who lives."""
     owner = "SELECT owner FROM jobs WHERE id = ? AND finished IS NULL"

@@ -1,0 +1,127 @@
+"""What of an attempt reaches beyond it: work that runs elsewhere, outlives our process, and is to be found again.
+
+Such work gets a name made of where its job is stored, the job, and the attempt that began it. When the process dies,
+the next attempt of the job finds it by that name and goes on with it; it is removed when the job's end is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextvars import Context, copy_context
+from typing import Final
+
+from .._ground.checks import check_callable
+from .._store.protocol import Store
+from .._store.records import Claimed
+
+After = Callable[[], Awaitable[object]]
+Start = Callable[[Claimed, After, Context], object]
+
+
+class Aftermath:
+    """What is to be done once the end of an attempt is recorded: each thing once, and nothing if that never happens.
+
+    Args:
+        claimed: the attempt.
+        start: called as ``start(claimed, function, context)`` for each, with the context that it was asked for in.
+    """
+
+    __slots__ = ("_claimed", "_recorded", "_start", "_waiting")
+
+    def __init__(self, claimed: Claimed, start: Start) -> None:
+        self._claimed = claimed
+        self._start = start
+        self._recorded = False
+        self._waiting: list[tuple[After, Context]] = []
+
+    def add(self, function: After) -> None:
+        """Have *function* called; at once, when the end is recorded already."""
+        if self._recorded:
+            self._start(self._claimed, function, copy_context())
+        else:
+            self._waiting.append((function, copy_context()))
+
+    def note_recorded(self) -> None:
+        """Start what was waiting for this."""
+        self._recorded = True
+        waiting, self._waiting = self._waiting, []
+        for function, context in waiting:
+            self._start(self._claimed, function, context)
+
+
+class Beyond:
+    """An attempt, as work elsewhere sees it that is begun by it and may outlive it. All of it belongs to the loop.
+
+    Args:
+        claimed: the attempt.
+        store: where its job is.
+        resumes: tells whether the attempt is being interrupted, and not ended for good.
+        aftermath: what is to be done once its end is recorded.
+
+    Attributes:
+        store: the store's identity, which never changes: ten lowercase hexadecimal digits.
+        durable: whether the store outlives this process.
+        run: the number of the run that the job belongs to, None for a job by itself.
+        job: the job's number.
+        job_name: its name.
+        attempt: the number of the attempt, from 1.
+        first: the number of the first attempt after the last one whose end was recorded. Those between were cut off,
+            and what one of them has begun elsewhere is to be gone on with.
+    """
+
+    __slots__ = (
+        "_aftermath", "_resumes", "_store", "attempt", "durable", "first", "job", "job_name", "run", "store",
+    )  # fmt: skip
+
+    def __init__(self, claimed: Claimed, store: Store, resumes: Callable[[], bool], aftermath: Aftermath) -> None:
+        self._store = store
+        self._resumes = resumes
+        self._aftermath = aftermath
+        self.store: Final = store.identity
+        self.durable: Final = store.durable
+        self.run: Final = claimed.run_id
+        self.job: Final = claimed.id
+        self.job_name: Final = claimed.name
+        self.attempt: Final = claimed.attempt
+        self.first: Final = claimed.first
+
+    def resumes(self) -> bool:
+        """Return whether the job goes on later, here or elsewhere, although this attempt is being ended.
+
+        True where it is interrupted: its scheduler stops it, the loop ends, or its lease was lost. False while it is
+        not being ended, where it is ended for good (cancelled, expired, out of time), and always in a store that is
+        not durable. What one of its blocks ends by a timeout of that block is ended for good as well.
+        """
+        return self.durable and self._resumes()
+
+    def afterwards(self, function: After) -> None:
+        """Have *function* called, an async function without arguments, once the end of this attempt is recorded.
+
+        In a task of the scheduler's own, in the context of this call, within `AFTERWARDS` seconds; an error of it is
+        logged. Never where the attempt is interrupted, its process dies, or it has lost its job to another one: then
+        that is to do it. So what must happen needs somebody who sweeps.
+
+        Raises:
+            TypeError: *function* cannot be called.
+        """
+        check_callable(function, "function")
+        self._aftermath.add(function)
+
+    async def ended(self, jobs: Collection[int]) -> Mapping[int, bool | None]:
+        """Return which of these jobs of the same store have ended.
+
+        True of one that has ended, also where it was deleted since; False of one that has not; None of one whose number
+        this store has never given, because it is an older copy of the one that has.
+
+        Cancellation: ends the waiting.
+
+        Raises:
+            StoreError: the store cannot be used any more.
+        """
+        given = await self._store.highest_job()  # first: what is submitted between the two has not ended
+        known = await self._store.ended_jobs(jobs)
+        return {job: (job in known if job <= given else None) for job in jobs}
+
+
+AFTERWARDS: Final = 30.0
+"""Seconds that one thing may take which is done afterwards."""
