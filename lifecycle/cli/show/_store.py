@@ -27,7 +27,7 @@ def print_facts(facts: StoreFacts, *, as_json: bool) -> None:
         owners = [owner._asdict() for owner in facts.owners]
         say_json({**asdict(facts), "owners": owners})
         return
-    say(f"store      {facts.path}, version {facts.version}")
+    say(f"store      {facts.path}, version {facts.version}, identity {facts.identity}")
     say(f"size       {size(facts.size)}{'' if facts.free is None else f', of which {size(facts.free)} are free'}")
     jobs = ", ".join(f"{count:,} {spaced(state)}" for state, count in facts.jobs.items() if count)
     say(f"jobs       {jobs or 'none'}")

@@ -16,7 +16,17 @@ RUNS: Final = (
 )
 JOBS: Final = (
     *("id", "run", "name", "kind", "state", "handler", "queue", "priority", "unmet", "delay", "due", "at", "expires"),
-    *("attempt", "failures", "crashes", "retries", "backoff_first", "backoff_longest", "timeout", "payload"),
+    *(
+        "attempt",
+        "recorded",
+        "failures",
+        "crashes",
+        "retries",
+        "backoff_first",
+        "backoff_longest",
+        "timeout",
+        "payload",
+    ),
     *("metadata", "key", "when_", "blocked", "trouble", "skipped", "cancel", "schedule", "scheduled", "created"),
     *("started", "finished", "seconds", "result", "error", "trace", "log", "logged", "progress_done"),
     *("progress_total", "history"),
@@ -65,6 +75,9 @@ class Source(Protocol):
     async def last_numbers(self) -> Mapping[str, int]:
         """Return the last number that was used in each table of `NUMBERED`."""
 
+    async def identity(self) -> str:
+        """Return which store this is, in full."""
+
     def rows(self, table: str) -> AsyncIterator[Row]:
         """Return the rows of a table, with the values of its columns.
 
@@ -90,8 +103,8 @@ class Target(Protocol):
     async def fill(self, table: str, rows: AsyncIterator[Row]) -> None:
         """Put rows into a table."""
 
-    async def settle(self, last_numbers: Mapping[str, int]) -> None:
-        """Go on from these numbers, and end what was to be stopped and ran no more."""
+    async def settle(self, last_numbers: Mapping[str, int], identity: str | None) -> None:
+        """Go on from these numbers, as that store, and end what was to be stopped and ran no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +145,8 @@ async def copy(source: Source, target: Target, *, live: bool, progress: Callable
     counting = _Counting(sum(counts.values()), progress)
     for table in TABLES:
         await target.fill(table, counting.through(source.rows(table)))
-    await target.settle(await source.last_numbers())
+    # Beside a store that goes on a copy is another one: it leaves alone what the jobs of that have elsewhere.
+    await target.settle(await source.last_numbers(), None if live else await source.identity())
     if not live:  # whoever has come meanwhile has begun to run what was copied
         _check_idle(source.shown, await source.owners(), _GOES_ON)
     return Copied(counts, counting.unfinished)

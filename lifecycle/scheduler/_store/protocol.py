@@ -43,7 +43,7 @@ class Store(Protocol):
     """
 
     durable: bool
-    identity: str  #: ten hexadecimal digits, made with the tables, and the same for ever; of a copy as well
+    identity: str  #: which store this is, also of a copy: ten hexadecimal digits, made with its tables
     shared: bool  #: whether schedulers of other processes run the jobs that this one was given
 
     @property

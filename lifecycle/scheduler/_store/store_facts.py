@@ -27,6 +27,7 @@ class StoreFacts:
 
     Attributes:
         path: the file, or the address without its password.
+        identity: which store this is: ten hexadecimal digits, the same for ever, and of every copy.
         version: of its tables.
         size: bytes of the file, and of what has not been merged into it yet; on a server, of its tables and indexes.
         free: bytes of it that hold nothing; a vacuum gives them back. None where that is not known.
@@ -38,6 +39,7 @@ class StoreFacts:
     """
 
     path: str
+    identity: str
     version: int
     size: int
     free: int | None

@@ -37,7 +37,7 @@ class InDatabase:
     async def claim(self, limit: int, now: float) -> tuple[Claimed, ...]:
         said = self.base.value("claim(1, $1, NULL, $2, NULL, $3)", limit, self.shares, now)
         self.shares = said.get("shares", self.shares)
-        return tuple(map(claimed_of, said["jobs"]))
+        return tuple(claimed_of(said))
 
     async def finish(self, claimed: Claimed) -> None:
         said = ending_said(claimed.id, claimed.attempt, Ending(JobStatus.SUCCEEDED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -63,12 +64,56 @@ def test_an_older_scheduler_works_on_while_a_newer_one_comes(database: str, monk
     assert ask(database, "SELECT value FROM lifecycle.facts WHERE name = 'version'") == [(str(schema.VERSION + 1),)]
 
 
+FIRST_VERSION = (
+    "ALTER TABLE lifecycle.jobs DROP COLUMN recorded",
+    "UPDATE lifecycle.facts SET value = '1' WHERE name = 'version'",
+)
+"""What makes a database of this version one of the first, but for its functions."""
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(database: str) -> None:
+    """With all that was in it; which store it is has been said from the beginning."""
+
+    async def main() -> None:
+        async with Scheduler(database) as scheduler:
+            (await (await scheduler.submit(named, "before")).wait()).unwrap()
+            waits = (await scheduler.submit(named, "waits", delay=3600.0)).id
+        ((token,),) = ask(database, "SELECT value FROM lifecycle.facts WHERE name = 'token'")
+        ask(database, *FIRST_VERSION)
+        async with Scheduler(database) as scheduler:
+            assert [job.id for job in await scheduler.jobs()] == [waits - 1, waits]
+            assert scheduler._store.identity == token[:10]
+        assert ask(database, "SELECT id, recorded FROM lifecycle.jobs ORDER BY id") == [(waits - 1, 0), (waits, 0)]
+
+    asyncio.run(main())
+
+
+def test_what_schedulers_of_the_first_version_read_is_as_it_was(database: str) -> None:
+    """The attempts that they are to make: arrays of as many columns, also of jobs whose last attempt has failed."""
+    ask(
+        database,
+        "SET search_path TO lifecycle",
+        "SELECT enter('older', 'host', 1, 15, 'secret')",
+        """
+        INSERT INTO jobs (name, kind, state, doer, queue, priority, unmet, delay, due, retries, backoff_first,
+                          backoff_longest, created, attempt, recorded)
+        VALUES ('failed', 'call', 'pending', 'h', 'default', 0, 0, 0, 0, 9, 0.1, 1, 1, 4, 3)""",
+    )
+    claims = "SELECT claim(1, 9, NULL, '{}', NULL, 1)"
+    ((claimed,),) = ask(database, "SET search_path TO lifecycle", claims)
+    ((missed,),) = ask(database, "SELECT lifecycle.missed(1, '{}')")
+    assert json.loads(claimed)["jobs"] == json.loads(missed)
+    assert [len(row) for row in json.loads(missed)] == [13]
+    assert json.loads(claimed)["recorded"] == {"1": 3}
+
+
 def test_a_version_that_this_one_cannot_work_with_is_refused(database: str) -> None:
     """It is named, and nothing is changed."""
     ask(database, "UPDATE lifecycle.facts SET value = '7'")
 
     async def main() -> None:
-        with pytest.raises(StoreError, match="of version 7, which this lifecycle, of version 1, cannot work with"):
+        ours = f"of version 7, which this lifecycle, of version {schema.VERSION}, cannot work with"
+        with pytest.raises(StoreError, match=ours):
             async with Scheduler(database):
                 pass
 

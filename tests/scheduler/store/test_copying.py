@@ -23,11 +23,13 @@ from lifecycle.scheduler._store.pace import Bound
 from lifecycle.scheduler._store.postgres.address import Address
 from lifecycle.scheduler._store.postgres.said import job_said, run_said
 from lifecycle.scheduler._store.postgres.work import work_of
-from lifecycle.scheduler._store.records import NewJob, NewRun
+from lifecycle.scheduler._store.protocol import Store
+from lifecycle.scheduler._store.records import Ending, NewJob, NewRun
 from lifecycle.scheduler._store.terms import Terms
 
 from ...postgres import Postgres
 from ...postgres.wire import ask
+from ..stores import store_at
 from ..tools import flow_of
 
 Place = Path | Address
@@ -104,7 +106,10 @@ class Places:
         self._made += 1
         if kind == "sqlite":
             return self._directory / f"{self._made}.db"
-        return Address.parse(self._stack.enter_context(self._postgres.database()))
+        url = self._stack.enter_context(self._postgres.database())
+        # It was made from another one, and is the same store.
+        ask(url, "UPDATE lifecycle.facts SET value = md5(random()::text) WHERE name = 'token'")
+        return Address.parse(url)
 
 
 @pytest.fixture
@@ -180,6 +185,40 @@ def test_everything_is_in_the_copy_under_its_number(places: Places, kind: str, o
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "other"), KINDS)
+def test_what_unfinished_jobs_have_elsewhere_is_found_from_the_copy(places: Places, kind: str, other: str) -> None:
+    """It is the same store, and knows which attempts were cut off."""
+    source, target = places.new(kind), places.new(other)
+
+    async def opened(place: Place) -> Store:
+        store = store_at(place.revealed if isinstance(place, Address) else place)
+        await store.open()
+        await store.adopt_jobs(["copying.echo"])
+        return store
+
+    async def begin() -> str:
+        store = await opened(source)
+        for name in ("failed", "cut off"):
+            await store.add_job(NewJob(name, "call", payload={"handler": "copying.echo", "args": [1]}))
+        failed, _ = (await store.claim(9, 1e9)).jobs
+        assert await store.retry(failed.id, failed.attempt, Ending(JobStatus.FAILED, failed=True), 0.0)
+        await store.claim(9, 1e9)
+        await store.aclose()
+        return store.identity
+
+    async def go_on() -> tuple[str, dict[str, tuple[int, int]]]:
+        store = await opened(target)
+        claimed = (await store.claim(9, 1e9)).jobs
+        await store.aclose()
+        return store.identity, {one.name: (one.attempt, one.first) for one in claimed}
+
+    identity = anyio.run(begin)
+    copy_store(source, target)
+    assert anyio.run(go_on) == (identity, {"failed": (3, 2), "cut off": (2, 1)})
+    assert open_upkeep(target).facts().identity == open_upkeep(source).facts().identity == identity
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "other"), KINDS)
 def test_a_scheduler_goes_on_with_the_copy(places: Places, kind: str, other: str) -> None:
     """It runs what waits, fires the schedules, and its keys and limits hold."""
     source, target = places.new(kind), places.new(other)
@@ -250,7 +289,10 @@ def test_what_a_schedule_submits_is_read_back_as_it_was() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "other"), KINDS)
 def test_while_a_scheduler_works_on_it_only_a_live_copy_is_made(places: Places, kind: str, other: str) -> None:
-    """In that, what runs is interrupted; a scheduler on the copy runs it anew, and the first one goes on."""
+    """In that, what runs is interrupted; a scheduler on the copy runs it anew, and the first one goes on.
+
+    It is another store, which leaves alone what the first one's jobs have elsewhere.
+    """
     source, target = places.new(kind), places.new(other)
 
     async def live() -> None:
@@ -269,6 +311,7 @@ def test_while_a_scheduler_works_on_it_only_a_live_copy_is_made(places: Places, 
                     await anyio.sleep(0.01)
 
     anyio.run(live)
+    assert len({open_upkeep(place).facts().identity for place in (source, target)}) == 2
 
 
 def open_all(place: Place) -> list[dict[str, Any]]:

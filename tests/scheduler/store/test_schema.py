@@ -30,13 +30,14 @@ def file_of_version(path: Path, version: int) -> sqlite3.Connection:
 
 def put_job(db: sqlite3.Connection, state: str) -> None:
     """Store a job as every version could."""
-    db.execute(
+    number = db.execute(
         """
         INSERT INTO jobs (name, kind, state, priority, unmet, delay, due, retries, backoff_first, backoff_longest,
                           payload, created)
-        VALUES ('old', 'call', ?, 0, 0, 0, 0, 0, 0.1, 10, '{"handler":"h","args":[]}', 1.0)""",
-        (state,),
-    )
+        VALUES ('old', 'call', 'pending', 0, 0, 0, 0, 0, 0.1, 10, '{"handler":"h","args":[]}', 1.0)"""
+    ).lastrowid
+    finished = None if state in ("pending", "interrupted") else 2.0
+    db.execute("UPDATE jobs SET state = ?, finished = ? WHERE id = ?", (state, finished, number))
 
 
 def shape(db: sqlite3.Connection) -> set[tuple[str, str]]:
@@ -62,8 +63,8 @@ def test_an_older_file_becomes_what_a_new_one_is(tmp_path: Path, version: int) -
         assert old.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert shape(old) == shape(new)
         assert {state: jobs for state, jobs in old.execute("SELECT * FROM counts") if jobs} == states
-        assert old.execute("SELECT DISTINCT name, handler, queue, crashes FROM jobs").fetchall() == [
-            ("old", "h", "default", 0)
+        assert old.execute("SELECT DISTINCT name, handler, queue, crashes, recorded FROM jobs").fetchall() == [
+            ("old", "h", "default", 0, 0)
         ]
         schedules.put(old, NewSchedule("s", "fixed_rate", "9", None, "drop", None, NewJob("s", "call"), "h"), 0.0)
         tokens = [db.execute("SELECT value FROM facts WHERE name = 'token'").fetchone()[0] for db in (old, new)]

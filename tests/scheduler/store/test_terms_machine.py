@@ -52,6 +52,7 @@ class Known:
     due: float
     expires: float | None
     status: str = "pending"
+    recorded: int = 0
     wanted: bool = True
     lost: bool = False
     trouble: bool = False
@@ -128,7 +129,7 @@ class Subject(Protocol):
     now: float
 
     def admit(self, job: NewJob, owner: int) -> Admitted: ...
-    def take(self, owner: int, limit: int) -> list[tuple[int, int]]: ...
+    def take(self, owner: int, limit: int) -> list[tuple[int, int, int]]: ...
     def finish(self, job: int, attempt: int, ending: Ending) -> bool: ...
     def retry(self, job: int, attempt: int, due: float) -> bool: ...
     def cancel(self, job: int, owner: int) -> None: ...
@@ -147,10 +148,10 @@ class File:
     def admit(self, job: NewJob, owner: int) -> Admitted:
         return admission.admit(self.db, job, owner, self.now)
 
-    def take(self, owner: int, limit: int) -> list[tuple[int, int]]:
+    def take(self, owner: int, limit: int) -> list[tuple[int, int, int]]:
         while admission.expire(self.db, self.now):
             pass
-        return [(one.id, one.attempt) for one in claiming.claim(self.db, owner, limit, self.now).jobs]
+        return [(one.id, one.attempt, one.first) for one in claiming.claim(self.db, owner, limit, self.now).jobs]
 
     def finish(self, job: int, attempt: int, ending: Ending) -> bool:
         return operations.finish(self.db, job, attempt, ending, self.now).accepted
@@ -178,10 +179,10 @@ class Memory:
     def admit(self, job: NewJob, owner: int) -> Admitted:
         return self._do(self.store.admit_job(job))
 
-    def take(self, owner: int, limit: int) -> list[tuple[int, int]]:
+    def take(self, owner: int, limit: int) -> list[tuple[int, int, int]]:
         while self.store._expire(self.now):
             pass
-        return [(one.id, one.attempt) for one in self._do(self.store.claim(limit, self.now)).jobs]
+        return [(one.id, one.attempt, one.first) for one in self._do(self.store.claim(limit, self.now)).jobs]
 
     def finish(self, job: int, attempt: int, ending: Ending) -> bool:
         return bool(self._do(self.store.finish(job, attempt, ending, self.now)).accepted)
@@ -288,10 +289,11 @@ class TermsMachine(RuleBasedStateMachine):
         owner = self.owner(owner)
         self.model.expire()
         taken = self.subject.take(owner, limit)
-        assert [number for number, _ in taken] == self.model.ready(owner)[:limit]
-        for number, attempt in taken:
-            self.model.jobs[number].status = "running"
-            self.attempts[number] = attempt
+        assert [number for number, *_ in taken] == self.model.ready(owner)[:limit]
+        for number, attempt, first in taken:
+            job = self.model.jobs[number]
+            assert (attempt, first) == (self.attempts.get(number, 0) + 1, job.recorded + 1)
+            job.status, self.attempts[number] = "running", attempt
 
     @precondition(lambda self: any(job.status == "running" for job in self.model.jobs.values()))
     @rule(
@@ -308,7 +310,7 @@ class TermsMachine(RuleBasedStateMachine):
             retried = self.subject.retry(job.id, self.attempts[job.id], due)
             assert retried is (job.wanted or self.subject.forgets)
             if retried:
-                job.status, job.due = "pending", due
+                job.status, job.due, job.recorded = "pending", due, self.attempts[job.id]
                 return
         assert self.subject.finish(job.id, self.attempts[job.id], Ending(status, error="x"))
         self.model.end(job, status.value)

@@ -153,7 +153,7 @@ async def test_one_that_ends_by_itself_is_entered_anew(shared: Shared, caplog: p
     assert await shared.get("a", watched) == "watched"
     with caplog.at_level(logging.ERROR, "lifecycle"):
         fail.set()
-        while shared.peek("a") is not None:  # noqa: ASYNC110 (it ends in the background)
+        while shared.peek("a") is not None:
             await anyio.sleep(0)
     assert "the connection is lost" in caplog.text
     things = Things()

@@ -29,7 +29,7 @@ class KeptJob:
     due: float = 0.0
     status: JobStatus = JobStatus.PENDING
     attempt: int = 0
-    ended: int = 0  # the last attempt whose end was recorded
+    recorded: int = 0  # the last attempt whose end was recorded
     failures: int = 0
     started: float | None = None
     finished: float | None = None
@@ -134,8 +134,8 @@ def start(job: KeptJob, now: float) -> Claimed:
     job.attempt += 1
     name, kind, _, _, _, retries, backoff, timeout, payload, *_ = job.new
     claimed = Claimed(job.id, job.run_id, name, kind, job.attempt, job.failures, retries, backoff, timeout, payload)
-    if job.ended:
-        claimed = claimed._replace(first=job.ended + 1)
+    if job.recorded:
+        claimed = claimed._replace(first=job.recorded + 1)
     if job.new.terms is None:
         return claimed
     return claimed._replace(expires=job.expires, metadata=job.new.terms.metadata)

@@ -192,7 +192,7 @@ class MemoryStore:
         job.status, job.due, job.error = JobStatus.PENDING, due, ending.error
         job.ending, job.shown = ending, None
         job.failures += 1
-        job.ended = attempt
+        job.recorded = attempt
         if not job.unmet:  # else what it needs was repeated meanwhile
             self._delayed.add((due, job.id))
         self._terms.hold(job.id, None, job.expires)

@@ -66,6 +66,10 @@ class PostgresSource:
         query = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM lifecycle.{}_id_seq"
         return {table: await self._db.fetchval(query.format(table)) for table in NUMBERED}
 
+    async def identity(self) -> str:
+        """Return which store this is, in full."""
+        return str(await self._db.fetchval("SELECT value FROM lifecycle.facts WHERE name = 'token'"))
+
     async def rows(self, table: str) -> AsyncIterator[Row]:
         """Return the rows of a table."""
         columns = TABLES[table]
@@ -139,8 +143,9 @@ class PostgresTarget:
             table, schema_name="lifecycle", columns=[*columns, *more], records=self._as_kept(table, rows)
         )
 
-    async def settle(self, last_numbers: Mapping[str, int]) -> None:
-        """Go on from these numbers, and end what was to be stopped and ran no more."""
+    async def settle(self, last_numbers: Mapping[str, int], identity: str | None) -> None:
+        """Go on from these numbers, as that store, and end what was to be stopped and ran no more."""
+        await self._db.execute("UPDATE facts SET value = coalesce($1, value) WHERE name = 'token'", identity)
         for table, number in last_numbers.items():
             await self._db.execute(
                 "SELECT setval(pg_get_serial_sequence($1, 'id'), greatest($2::bigint, 1), $2::bigint > 0)",

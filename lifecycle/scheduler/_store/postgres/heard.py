@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._ground.errors import RunConflict
@@ -12,11 +12,17 @@ from ..records import ALONE, Cancelling, Claimed, JobStatus, OpenedRun, Settled,
 from ..revival import Revived
 
 
-def claimed_of(row: Sequence[Any]) -> Claimed:
-    """Return an attempt that was started."""
-    number, run, name, kind, attempt, failures, retries, first, longest, timeout, payload, expires, metadata = row
-    todo, more = payload and json.loads(payload), metadata and json.loads(metadata)
-    return Claimed(number, run, name, kind, attempt, failures, retries, (first, longest), timeout, todo, expires, more)
+def claimed_of(said: Mapping[str, Any]) -> list[Claimed]:
+    """Return the attempts that were started."""
+    recorded: Mapping[str, int] = said.get("recorded") or {}
+    return [_claimed_of(row, recorded.get(str(row[0]), 0)) for row in said["jobs"]]
+
+
+def _claimed_of(row: Sequence[Any], recorded: int) -> Claimed:
+    number, run, name, kind, attempt, failures, retries, pause, longest, timeout, todo, expires, more = row
+    todo, more = todo and json.loads(todo), more and json.loads(more)
+    backoff, first = (pause, longest), recorded + 1
+    return Claimed(number, run, name, kind, attempt, failures, retries, backoff, timeout, todo, expires, more, first)
 
 
 def skipped_of(said: Sequence[Any]) -> Skipped:

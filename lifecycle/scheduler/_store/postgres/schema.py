@@ -14,7 +14,7 @@ from ..._ground.errors import StoreError
 from .connections import Connection
 from .faults import explain
 
-MIGRATIONS: Final[tuple[str, ...]] = ("tables",)
+MIGRATIONS: Final[tuple[str, ...]] = ("tables", "recorded")
 """The scripts that bring the tables from version n to n + 1; never changed once released, only added to."""
 
 FUNCTIONS: Final = (

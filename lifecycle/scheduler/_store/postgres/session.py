@@ -311,9 +311,9 @@ class Session:
 
     async def _find_missed(self, known: Collection[int]) -> list[Claimed]:
         owner, ids = self.owner.known, list(known)
-        question = "SELECT lifecycle.missed($1, $2)"
+        question = "SELECT lifecycle.missed_attempts($1, $2)"
         text = await self._traffic.ask(lambda db: db.fetchval(question, owner, ids), patient=True)
-        return [claimed_of(row) for row in json.loads(text)]
+        return claimed_of(json.loads(text))
 
     async def _recall(self, owner: int, number: int) -> str | None:
         question = "SELECT answers FROM lifecycle.turns WHERE owner = $1 AND number = $2"

@@ -201,7 +201,7 @@ class PostgresStore:
     async def claim(self, limit: int, now: float) -> Claims:
         claims = await self._answer(lambda: self._opened().claim(limit, now))
         looks = [at for at in (claims["next_due"], claims.get("next_at")) if at is not None]
-        return Claims(tuple(map(claimed_of, claims["jobs"])), min(looks, default=None))
+        return Claims(tuple(claimed_of(claims)), min(looks, default=None))
 
     async def take(self, room: Callable[[], int], known: Callable[[], Collection[str]]) -> Sequence[Claimed]:
         return await self._answer(lambda: self._opened().take(room, known))

@@ -346,7 +346,7 @@ class Turns:
         wait = min((at - now for at in waits if at is not None), default=LONGEST_WAIT)
         self._look_at = time.monotonic() + max(0.0, wait)
         if claims["jobs"]:
-            self._hand_over([claimed_of(row) for row in claims["jobs"]])
+            self._hand_over(claimed_of(claims))
 
     def _hand_over(self, jobs: list[Claimed]) -> None:
         """Give jobs to whoever waits for some, or to the next who does."""

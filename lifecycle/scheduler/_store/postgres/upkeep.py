@@ -18,7 +18,7 @@ from .connections import Connection, fetch_committed
 from .limits import COUNTED, limit_records
 from .schedules import schedule_of
 from .schema import check_version
-from .views import whole_jobs
+from .views import identity, whole_jobs
 from .visiting import Visits
 from .waiting import living, others_of
 
@@ -62,6 +62,7 @@ class PostgresUpkeep:
             )
             return StoreFacts(
                 path=self._address.shown,
+                identity=await identity(db),
                 version=version,
                 size=size,
                 free=None,

@@ -69,6 +69,10 @@ class SqliteSource:
         used: dict[str, int] = dict(self._db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
         return {table: used.get(table, 0) for table in NUMBERED}
 
+    async def identity(self) -> str:
+        """Return which store this is, in full."""
+        return str(self._db.execute("SELECT value FROM facts WHERE name = 'token'").fetchone()[0])
+
     async def rows(self, table: str) -> AsyncIterator[Row]:
         """Return the rows of a table."""
         columns = TABLES[table]
@@ -169,9 +173,10 @@ class SqliteTarget:
                 batch.clear()
         self._db.executemany(insert, batch)
 
-    async def settle(self, last_numbers: Mapping[str, int]) -> None:
-        """Go on from these numbers, and end what was to be stopped and ran no more."""
+    async def settle(self, last_numbers: Mapping[str, int], identity: str | None) -> None:
+        """Go on from these numbers, as that store, and end what was to be stopped and ran no more."""
         db = self._db
+        db.execute("UPDATE facts SET value = coalesce(?, value) WHERE name = 'token'", (identity,))
         for table, number in last_numbers.items():
             db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
             db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, number))

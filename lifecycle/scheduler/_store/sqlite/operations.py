@@ -112,7 +112,8 @@ def retry(db: sqlite3.Connection, job_id: int, attempt: int, ending: Ending, due
     _report_last(db, job_id, attempt, ending)
     cursor = db.execute(
         """
-        UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?
+        UPDATE jobs SET state = 'pending', due = ?, failures = failures + 1, error = ?, trace = ?, log = ?, seconds = ?,
+                        recorded = attempt
         WHERE id = ? AND attempt = ? AND state = 'running' AND cancel IS NULL""",
         (due, ending.error, ending.trace, ending.log, ending.seconds, job_id, attempt),
     )

@@ -235,7 +235,10 @@ _OPERATOR: Final = (
     "CREATE INDEX runs_of_schedule ON runs (schedule) WHERE schedule IS NOT NULL AND finished IS NULL",
 )
 
-MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP, _OPERATOR)
+# The number of the last attempt whose end was recorded: those after it were cut off.
+_RECORDED: Final = ("ALTER TABLE jobs ADD COLUMN recorded INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: Final = (_FIRST, _SCHEDULES, _SCHEDULED_FLOWS, _DROP, _OPERATOR, _RECORDED)
 """What brings a file from version n to n + 1; never changed once released, only added to."""
 
 VERSION: Final = len(MIGRATIONS)

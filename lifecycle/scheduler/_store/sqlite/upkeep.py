@@ -60,8 +60,10 @@ class SqliteUpkeep:
             scheduled = db.execute("SELECT count(*) FROM schedules").fetchone()[0]
             dead = {owner for owner, _ in owners.dead_owners(db, self._path, Doubts())}
             alive = db.execute("SELECT id, name, pid, started FROM owners ORDER BY id").fetchall()
+            identity = views.identity(db)
         return StoreFacts(
             path=self._place.shown,
+            identity=identity,
             version=VERSION,
             size=pages * size + _size_of(log_of(self._path)),
             free=free * size,
@@ -226,9 +228,8 @@ def _end_log(old: Path, shown: str) -> None:
 
 
 def _make_independent(copy: sqlite3.Connection) -> None:
-    """Make a copy a store of its own, which no process works on."""
+    """Make a copy one that no process works on. It stays the same store: it may have to stand in for it one day."""
     copy.execute("BEGIN")
-    copy.execute("UPDATE facts SET value = lower(hex(randomblob(16))) WHERE name = 'token'")
     for (owner,) in copy.execute("SELECT id FROM owners").fetchall():
         owners.retire(copy, owner)
     copy.execute("COMMIT")

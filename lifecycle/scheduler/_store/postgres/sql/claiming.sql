@@ -24,8 +24,8 @@ $$;
 
 -- Starts attempts of the most urgent ready jobs that a scheduler can do, and says what there is to come.
 --
--- names: the handlers and flows that it knows; NULL for all. In what is returned, jobs are arrays of their columns, the
--- most urgent first; next_due is when a delayed job is ready, expires when one is not begun any more; adopt says whether
+-- names: the handlers and flows that it knows; NULL for all. In what is returned, jobs and recorded are as `start_attempts`
+-- has them; next_due is when a delayed job is ready, expires when one is not begun any more; adopt says whether
 -- there is something that an owner has left.
 CREATE OR REPLACE FUNCTION claim(by_owner bigint, room integer, names text[], shares jsonb, max_crashes integer, moment double precision)
 RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -34,7 +34,7 @@ DECLARE
     chosen jsonb := '{}';
     picked bigint[];
     held bigint[];
-    taken jsonb := '[]';
+    taken jsonb := '{"jobs": []}';
 BEGIN
     UPDATE jobs SET due = 0 WHERE id IN (
         SELECT id FROM jobs WHERE state = 'pending' AND unmet = 0 AND due > 0 AND due <= moment
@@ -52,8 +52,7 @@ BEGIN
             taken := start_attempts(picked, by_owner, moment);
         END IF;
     END IF;
-    RETURN (chosen - 'picked') || jsonb_build_object(
-        'jobs', taken,
+    RETURN (chosen - 'picked') || taken || jsonb_build_object(
         'next_due', (SELECT min(due) FROM jobs WHERE state = 'pending' AND unmet = 0 AND due > 0),
         'expires', (SELECT min(expires) FROM jobs WHERE expires IS NOT NULL AND state = 'pending'),
         'adopt', EXISTS (SELECT 1 FROM jobs WHERE state = 'interrupted' AND doer = ANY(names))
@@ -93,8 +92,9 @@ END $$;
 -- waits with a longer answer, before the end of the transaction.
 CREATE OR REPLACE FUNCTION bytes_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 100000::bigint $$;
 
--- Starts an attempt of each of these jobs, and returns their columns in this order: as many as go into one answer, but one
--- in any case.
+-- Starts an attempt of each of these jobs: as many as go into one answer, but one in any case. In what is returned, jobs
+-- are arrays of their columns, in this order; recorded has, by its number, the last attempt of each whose end was recorded,
+-- NULL for none. Apart, because schedulers of the first version read the arrays as well.
 CREATE OR REPLACE FUNCTION start_attempts(picked bigint[], by_owner bigint, moment double precision) RETURNS jsonb
 LANGUAGE sql AS $$
     WITH sized AS (
@@ -106,9 +106,10 @@ LANGUAGE sql AS $$
             logged = 0, progress_done = NULL, progress_total = NULL
         WHERE id IN (SELECT id FROM sized WHERE before IS NULL OR before < bytes_at_once()) AND state = 'pending'
         RETURNING *)
-    SELECT coalesce(jsonb_agg(jsonb_build_array(
+    SELECT jsonb_build_object('jobs', coalesce(jsonb_agg(jsonb_build_array(
         id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload, expires, metadata)
-        ORDER BY array_position(picked, id)), '[]') FROM taken
+        ORDER BY array_position(picked, id)), '[]'), 'recorded', jsonb_object_agg(id, recorded) FILTER (WHERE recorded > 0))
+    FROM taken
 $$;
 
 -- Jobs that have crashed their process so often that the next time would be the last, but for one that may run now: a
@@ -123,11 +124,16 @@ CREATE OR REPLACE FUNCTION held_back(by_owner bigint, names text[], max_crashes 
     WHERE place > 1 AND state = 'pending'
 $$;
 
--- The attempts that a scheduler is to make and does not know of: the answer in which they were is lost.
-CREATE OR REPLACE FUNCTION missed(by_owner bigint, ids bigint[]) RETURNS jsonb LANGUAGE sql STABLE
+-- The attempts that a scheduler is to make and does not know of, because the answer in which they were is lost: jobs and
+-- recorded as `start_attempts` has them.
+CREATE OR REPLACE FUNCTION missed_attempts(by_owner bigint, ids bigint[]) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = lifecycle, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_array(
+    SELECT jsonb_build_object('jobs', coalesce(jsonb_agg(jsonb_build_array(
         id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload, expires, metadata)
-        ORDER BY priority DESC, id), '[]')
+        ORDER BY priority DESC, id), '[]'), 'recorded', jsonb_object_agg(id, recorded) FILTER (WHERE recorded > 0))
     FROM jobs WHERE state = 'running' AND owner = by_owner AND id <> ALL(ids)
 $$;
+
+-- The same as schedulers of the first version ask for it.
+CREATE OR REPLACE FUNCTION missed(by_owner bigint, ids bigint[]) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = lifecycle, pg_temp AS $$ SELECT missed_attempts(by_owner, ids)->'jobs' $$;

@@ -69,7 +69,7 @@ BEGIN
     PERFORM keep_report(said, by_owner);
     UPDATE jobs SET
         state = 'pending', owner = NULL, due = its_due, failures = failures + 1, error = said->>'error',
-        trace = said->>'trace', log = said->>'log', seconds = (said->>'seconds')::double precision
+        trace = said->>'trace', log = said->>'log', seconds = (said->>'seconds')::double precision, recorded = attempt
     WHERE id = (said->>'id')::bigint AND attempt = (said->>'attempt')::bigint AND owner = by_owner
         AND state = 'running' AND cancel IS NULL;
     IF FOUND THEN
