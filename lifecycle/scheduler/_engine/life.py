@@ -305,6 +305,7 @@ class Life:
             if self.engine is not None and self._dispatcher is not None:
                 await self._let_end(self.engine, self._dispatcher)
         except BaseException as held:
+            self._tasks.drain_timeout = 0.0  # their draining may not have begun
             if self.engine is not None:
                 self.engine.afterwards.hurry()
             return held

@@ -9,6 +9,7 @@ import pytest
 
 from lifecycle import OwnerClosed
 from lifecycle.scheduler import Event, JobStatus, Scheduler, handler
+from lifecycle.scheduler._engine.engine import Engine
 
 from ..stores import Address, rows_at
 from .handlers import Make, add, add_async, calls, note, released, wait_for_ever
@@ -67,6 +68,30 @@ async def test_cancelling_the_body_drains_and_passes_the_cancellation_on(make: M
     with pytest.raises(asyncio.CancelledError):
         await task
     assert calls == ["drained"]
+
+
+async def test_a_cancellation_before_the_draining_has_begun_ends_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had been taken was still given back, over a slow connection: the jobs that run are stopped all the same."""
+    giving_back = anyio.Event()
+
+    async def give_back(_: Engine) -> None:
+        giving_back.set()
+        await anyio.sleep_forever()
+
+    async def body() -> None:
+        async with make(drain_timeout=None, close_timeout=None) as scheduler:
+            await scheduler.submit(wait_for_ever)
+            while not scheduler.statistics().running:
+                await anyio.sleep(0.001)
+
+    monkeypatch.setattr(Engine, "drain", give_back)
+    task = asyncio.ensure_future(body())
+    await giving_back.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=30.0)
+    assert task.cancelled()
 
 
 async def test_a_cancellation_while_the_block_is_left_is_passed_on(make: Make) -> None:
