@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from lifecycle import OwnerClosed, TaskManager
+from lifecycle import TaskManager
 
 from .._ground.bridge import Cancelled
 from .._ground.text import listing
@@ -43,8 +43,8 @@ class Afterwards:
         about = {"owner": self._name, "job": claimed.name, "id": claimed.id, "attempt": claimed.attempt}
         try:
             self.tasks.start_soon(self._do, function, about, name=f"after job {claimed.name}", context=context)
-        except OwnerClosed:
-            logger.warning("what was to follow the end of a job was not done", extra=about)
+        except Exception:  # the scheduler is closed, or there can be no task: the end is recorded all the same
+            logger.warning("what was to follow the end of a job was not done", exc_info=True, extra=about)
 
     async def _do(self, function: After, about: dict[str, object]) -> None:
         try:

@@ -24,26 +24,29 @@ class Aftermath:
     Args:
         claimed: the attempt.
         start: called as ``start(claimed, function, context)`` for each, with the context that it was asked for in.
+
+    Attributes:
+        recorded: whether the end is recorded.
     """
 
-    __slots__ = ("_claimed", "_recorded", "_start", "_waiting")
+    __slots__ = ("_claimed", "_start", "_waiting", "recorded")
 
     def __init__(self, claimed: Claimed, start: Start) -> None:
         self._claimed = claimed
         self._start = start
-        self._recorded = False
+        self.recorded = False
         self._waiting: list[tuple[After, Context]] = []
 
     def add(self, function: After) -> None:
         """Have *function* called; at once, when the end is recorded already."""
-        if self._recorded:
+        if self.recorded:
             self._start(self._claimed, function, copy_context())
         else:
             self._waiting.append((function, copy_context()))
 
     def note_recorded(self) -> None:
         """Start what was waiting for this."""
-        self._recorded = True
+        self.recorded = True
         waiting, self._waiting = self._waiting, []
         for function, context in waiting:
             self._start(self._claimed, function, context)
@@ -92,7 +95,7 @@ class Beyond:
         not being ended, where it is ended for good (cancelled, expired, out of time), and always in a store that is
         not durable. What one of its blocks ends by a timeout of that block is ended for good as well.
         """
-        return self.durable and self._resumes()
+        return self.durable and not self._aftermath.recorded and self._resumes()
 
     def afterwards(self, function: After) -> None:
         """Have *function* called, an async function without arguments, once the end of this attempt is recorded.
@@ -119,8 +122,9 @@ class Beyond:
             StoreError: the store cannot be used any more.
         """
         given = await self._store.highest_job()  # first: what is submitted between the two has not ended
-        known = await self._store.ended_jobs(jobs)
-        return {job: (job in known if job <= given else None) for job in jobs}
+        asked = [job for job in jobs if 0 < job <= given]
+        ended = await self._store.ended_jobs(asked)
+        return {**dict.fromkeys(jobs), **{job: job in ended for job in asked}}
 
 
 AFTERWARDS: Final = 30.0

@@ -1,4 +1,4 @@
-"""What the tests of work that outlives its attempt run, here and, run as a program, in a process to be stopped or killed.
+"""What the tests of work that outlives its attempt run: here and, as a program, in a process to be stopped or killed.
 
 As a program it takes the address of a store and the file to note in, and works until it is ended.
 """

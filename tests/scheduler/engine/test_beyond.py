@@ -1,4 +1,4 @@
-"""What of an attempt reaches beyond it: which one it is, whether its job goes on, and what is done once it has ended."""
+"""What of an attempt reaches beyond it: which one it is, whether its job goes on, what is done once it has ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..stores import Address, rows_at
 from ..tools import flow_of
 from . import beyond as program
 from .beyond import LEDGER, OPEN, beyond_of, noted, until
-from .handlers import Make, add_async
+from .handlers import Make, add_async, wait_for_ever
 
 pytestmark = pytest.mark.asyncio
 
@@ -125,9 +125,9 @@ async def test_what_was_asked_for_is_done_when_the_end_is_in_the_store(make: Mak
 async def test_only_what_is_interrupted_goes_on_later(make: Make, tmp_path: Path, how: str) -> None:
     """And nothing does where the store does not outlive its scheduler; then nothing is done afterwards."""
     timeout = {"late": "timeout = 0.2"}.get(how, "")
-    inner = {"block late": "timeout = 0.2"}.get(how, "")
+    inner = {"block late": ", timeout = 0.2"}.get(how, "")
     flow = flow_of(
-        f'name = "f"\n[blocks.a]\n{timeout}\nsequence = [{{call = "beyond.work", args = ["a"]{", " * bool(inner)}{inner}}}]',
+        f'name = "f"\n[blocks.a]\n{timeout}\nsequence = [{{call = "beyond.work", args = ["a"]{inner}}}]',
         beyond__work=program.work,
     )
     async with make(drain_timeout=0.0) as scheduler:
@@ -140,6 +140,36 @@ async def test_only_what_is_interrupted_goes_on_later(make: Make, tmp_path: Path
     resumes = how == "stopped" and scheduler._store.durable
     assert noted("end") == [f"a 1 {resumes}"]
     assert noted("after") == ([] if how == "stopped" else ["a 1"])
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+async def test_what_was_ended_for_good_does_not_go_on_because_it_is_stopped_as_well(make: Make, how: str) -> None:
+    """The scheduler closes while its releases run: what they have begun to remove is not wanted again."""
+    told: list[bool] = []
+    releasing = anyio.Event()
+
+    @handler("beyond.slow")
+    async def slow(context: Context) -> None:
+        beyond = beyond_of(context)
+
+        async def release() -> None:
+            told.append(beyond.resumes())
+            releasing.set()
+            await until(lambda: scheduler._life.engine is not None and attempt.stopped())
+            told.append(beyond.resumes())
+
+        context.scope.push_async_callback(release)
+        await anyio.sleep_forever()
+
+    async with make(drain_timeout=0.0) as scheduler:
+        job = await scheduler.submit(slow, timeout=0.05 if how == "late" else None)
+        await until(lambda: scheduler.statistics().running == 1)
+        assert scheduler._life.engine is not None
+        attempt = scheduler._life.engine.running[job.id]
+        if how == "cancelled":
+            await job.cancel()
+        await releasing.wait()
+    assert told == [False, False]
 
 
 async def test_what_was_interrupted_goes_on_as_the_same(durable: Address, tmp_path: Path) -> None:
@@ -168,15 +198,17 @@ async def test_again_by_hand_begins_anew(durable: Address, tmp_path: Path) -> No
     assert noted("after") == ["a 1", "a 2"]
 
 
-async def test_an_attempt_that_has_lost_its_job_does_nothing_afterwards(durable: Address, tmp_path: Path) -> None:
+async def test_an_attempt_that_has_lost_its_job_does_nothing_afterwards(
+    durable: Address, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its end is not accepted: the one that has the job is to do it."""
     async with Scheduler(durable) as scheduler:
         job = await scheduler.submit(program.work, "a")
         await until(lambda: bool(noted("begin")))
         rows_at(durable, f"UPDATE jobs SET attempt = 7 WHERE id = {job.id} RETURNING id")
-        open_all(tmp_path)
-        while scheduler.statistics().running:
-            await anyio.sleep(0.001)
+        with caplog.at_level(logging.WARNING, "lifecycle.scheduler"):
+            open_all(tmp_path)
+            await until(lambda: "result of a lost attempt dropped" in caplog.text)
         rows_at(durable, f"UPDATE jobs SET attempt = 1 WHERE id = {job.id} RETURNING id")
     assert noted("after") == []
 
@@ -263,7 +295,7 @@ async def test_it_is_done_before_what_jobs_share_is_left(make: Make) -> None:
 
 
 async def test_who_hurries_the_close_does_not_wait_for_it(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """It is stopped, which is logged; what had not begun as well."""
+    """It is stopped, which is logged, although a job was still drained; nothing more is begun."""
     begun = anyio.Event()
 
     async def hangs() -> None:
@@ -271,20 +303,23 @@ async def test_who_hurries_the_close_does_not_wait_for_it(make: Make, caplog: py
         await anyio.sleep_forever()
 
     todo["hangs"] = hangs
-    scheduler = make(workers=1)
 
-    async def body() -> None:
+    async def body(scheduler: Scheduler) -> None:
         async with scheduler:
             for job in [await scheduler.submit(after_it, "hangs") for _ in range(2)]:
                 await job.wait()
             await begun.wait()
+            await scheduler.submit(wait_for_ever)
+            await until(lambda: scheduler.statistics().running == 1)
 
-    with caplog.at_level(logging.WARNING, "lifecycle.scheduler"):
-        task = asyncio.ensure_future(body())
-        await until(lambda: scheduler._life.state.name == "CLOSING" and not scheduler.statistics().running)
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, "lifecycle.scheduler"):
+        patch.setattr(afterwards, "DRAIN", None)
+        scheduler = make(workers=1, drain_timeout=None, close_timeout=None)
+        task = asyncio.ensure_future(body(scheduler))
+        await until(lambda: scheduler._life.state.name == "CLOSING")
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task], timeout=30.0)
+        assert task.cancelled()
     messages = [record.message for record in caplog.records]
     assert "what was to follow the end of a job was stopped" in messages
 
@@ -310,13 +345,13 @@ async def test_which_jobs_have_ended(make: Make) -> None:
         job = await scheduler.submit(keep, 0)
         waits = await scheduler.submit(add_async, 1, delay=3600.0)
         await job.wait()
-        asked = [job.id, waits.id, waits.id + 1]
-        assert await kept[0].ended(asked) == {job.id: True, waits.id: False, waits.id + 1: None}
+        asked, unknown = [job.id, waits.id, waits.id + 1, 0, -1, 2**70], dict.fromkeys((waits.id + 1, 0, -1, 2**70))
+        assert await kept[0].ended(asked) == {job.id: True, waits.id: False, **unknown}
         await waits.cancel()
         assert await kept[0].ended([waits.id]) == {waits.id: True}
         if scheduler._store.durable:
             await scheduler.upkeep.purge()
-            assert await kept[0].ended(asked) == {job.id: True, waits.id: True, waits.id + 1: None}
+            assert await kept[0].ended(asked) == {job.id: True, waits.id: True, **unknown}
 
 
 async def test_a_plain_handler_pays_nothing(make: Make) -> None:

@@ -152,12 +152,14 @@ async def test_one_that_ends_by_itself_is_entered_anew(shared: Shared, caplog: p
 
     assert await shared.get("a", watched) == "watched"
     with caplog.at_level(logging.ERROR, "lifecycle"):
+        thing = shared._things.get("a")
+        assert thing is not None
         fail.set()
-        while shared.peek("a") is not None:
-            await anyio.sleep(0)
+        await thing.scope.wait()
     assert "the connection is lost" in caplog.text
     things = Things()
     assert await shared.get("a", things.make) == "thing"
+    assert shared.peek("a") == "thing"
 
 
 async def ask_from_all_sides(_: Bubble) -> None:
