@@ -83,7 +83,6 @@ async def until(condition: Callable[[], bool]) -> None:
 async def serve(address: str, lease: float) -> None:
     """Work until the process is ended."""
     async with Scheduler(address, lease=lease, max_crashes=None):
-        note("up -")
         await anyio.sleep_forever()
 
 

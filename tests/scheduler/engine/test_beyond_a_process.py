@@ -63,20 +63,21 @@ async def test_who_has_lost_its_lease_leaves_the_work_to_its_heir(new_address: N
     """A process that was stopped for too long goes on: its attempt ends without taking anything away."""
     database = new_address("postgres")
     assert database is not None
-    async with worker(database) as process:
-        await until(lambda: process.poll() is None and bool(noted("up")))
-        async with Scheduler(database, workers=1, lease=LEASE) as scheduler:
-            blocked = await scheduler.submit(program.work, "ours", priority=9)
-            await until(lambda: len(noted("begin")) == 1)
+    async with Scheduler(database, workers=1, lease=LEASE) as scheduler:
+        ours = await scheduler.submit(program.work, "ours")
+        await until(lambda: len(noted("begin")) == 1)  # now it has no worker left
+        async with worker(database) as process:
             theirs = await scheduler.submit(program.work, "theirs")
             await until(lambda: len(noted("begin")) == 2)
             process.send_signal(signal.SIGSTOP)
-            await blocked.cancel()
-            await until(lambda: "theirs 2 1" in "".join(noted("begin")))
+            await ours.cancel()
+            await until(lambda: len(noted("begin")) == 3)
             process.send_signal(signal.SIGCONT)
             await until(lambda: "theirs 1 True" in noted("end"))
-            assert noted("after") == ["ours 1"]
+            await until(lambda: bool(noted("after")))
             (tmp_path / OPEN).touch()
             assert (await theirs.wait()).attempts == 2
-    assert noted("after") == ["ours 1", "theirs 2"]
+    store = scheduler._store.identity
+    assert noted("begin") == [f"{what} {store}" for what in ("ours 1 1", "theirs 1 1", "theirs 2 1")]
     assert noted("end") == ["ours 1 False", "theirs 1 True", "theirs 2 False"]
+    assert noted("after") == ["ours 1", "theirs 2"]

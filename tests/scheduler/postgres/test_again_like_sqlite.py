@@ -29,8 +29,8 @@ KNOWN = ("h", flow_key("f", "d"), flow_key("g", "d"))
 NAMES = ("x", 'a "b"', "long " * 60)
 
 JOBS = """
-    SELECT id, run, name, state, unmet, due, expires, attempt, recorded, failures, crashes, key, blocked, trouble, skipped,
-        cancel, error, history, result, finished IS NOT NULL FROM jobs ORDER BY id"""
+    SELECT id, run, name, state, unmet, due, expires, attempt, recorded, failures, crashes, key, blocked, trouble,
+        skipped, cancel, error, history, result, finished IS NOT NULL FROM jobs ORDER BY id"""
 RUNS = """
     SELECT id, unfinished, finished IS NOT NULL, status, cancel IS NOT NULL, held, owner IS NOT NULL
     FROM runs ORDER BY id"""
