@@ -18,7 +18,7 @@ CHECK := $(VENV)/.installed-check
 DEV := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: environment environment-to-check help demo test lowest nightly lint types contracts check coverage bench house clean
+.PHONY: environment environment-to-check help demo test lowest nightly kubernetes lint types contracts check coverage bench house clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,10 @@ lowest: $(TEST) ## run the tests of the core with the oldest versions that it al
 
 nightly: $(TEST) ## run the tests that are sized for a night
 	$(BIN)/python -m pytest -n $(WORKERS) -m nightly --timeout 7200 $(ARGS)
+
+kubernetes: $(TEST) ## build a Kubernetes API server, once, and run the tests that talk to it
+	LIFECYCLE_KUBERNETES="$$(.ci/kubernetes)" LIFECYCLE_KUBERNETES_REQUIRED=1 \
+		$(BIN)/python -m pytest -n $(WORKERS) -m 'not nightly or kubernetes' --timeout 900 tests/kubernetes $(ARGS)
 
 check: lint types contracts ## all that is checked without running anything
 
