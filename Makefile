@@ -32,15 +32,16 @@ test: $(TEST) ## run the tests
 lowest: $(TEST) ## run the tests of the core with the oldest versions that it allows
 	$(INSTALL) --no-deps --upgrade --target $(VENV)/lowest $$($(BIN)/python -c "import tomllib; \
 		print(*(it.replace('>=', '==') for it in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))")
-	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest -n $(WORKERS) -m 'not nightly and not slow' \
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest -n $(WORKERS) -m 'not nightly and not slow and not kubernetes' \
 		--ignore tests/scheduler --ignore tests/cli $(ARGS)
 
 nightly: $(TEST) ## run the tests that are sized for a night
 	$(BIN)/python -m pytest -n $(WORKERS) -m nightly --timeout 7200 $(ARGS)
 
 kubernetes: $(TEST) ## build a Kubernetes API server, once, and run the tests that talk to it
-	LIFECYCLE_KUBERNETES="$$(.ci/kubernetes)" LIFECYCLE_KUBERNETES_REQUIRED=1 \
-		$(BIN)/python -m pytest -n $(WORKERS) -m 'not nightly or kubernetes' --timeout 900 tests/kubernetes $(ARGS)
+	.ci/kubernetes
+	LIFECYCLE_KUBERNETES_REQUIRED=1 $(BIN)/python -m pytest -n $(WORKERS) -m 'not nightly or kubernetes' --timeout 900 \
+		tests/kubernetes $(ARGS)
 
 check: lint types contracts ## all that is checked without running anything
 

@@ -161,9 +161,7 @@ class RealCluster:
         content = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [
-                {"name": "real", "cluster": {"server": self.server, "certificate-authority-data": authority}}
-            ],
+            "clusters": [{"name": "real", "cluster": {"server": self.server, "certificate-authority-data": authority}}],
             "users": [{"name": user, "user": {"token": self.tokens[user]}}],
             "contexts": [{"name": "real", "context": {"cluster": "real", "user": user, "namespace": namespace}}],
             "current-context": "real",
