@@ -124,7 +124,9 @@ class Keeper:
 
     def close(self) -> None:
         """Let go; return when all is gone. Nothing happens the second time."""
-        with self._orders, self._answers, contextlib.suppress(OSError, ValueError):
+        if self._answers.closed:
+            return
+        with self._orders, self._answers, contextlib.suppress(OSError):
             self._orders.shutdown(socket.SHUT_WR)
             self._answers.read()
 

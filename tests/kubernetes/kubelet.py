@@ -85,6 +85,7 @@ class Kubelet(Faults):
         self._watched = "/api/v1/pods" if namespace is None else f"/api/v1/namespaces/{namespace}/pods"
         self._by_uid: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._errors: list[BaseException] = []
         self._watching: asyncio.Task[None] | None = None
         self._logs = LogServer(self)
 
@@ -116,12 +117,19 @@ class Kubelet(Faults):
                 await self.api.delete(f"/api/v1/nodes/{self.name}")
         await self._stack.aclose()
         await asyncio.to_thread(self._let_go)
+        if self._errors:
+            raise BaseExceptionGroup("the kubelet has a fault that nobody has asked for", self._errors)
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
-        """Let something be done besides; it is cancelled when we close. An error of it is shown by the loop."""
+        """Let something be done besides; it is cancelled when we close, which raises what went wrong in it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._errors.append(error)
 
     def event(self, pod: Pod, kind: str, reason: str, message: str, component: str = "kubelet") -> None:
         """Tell of something as an event of a pod; nobody waits for it, and it may be lost."""
@@ -212,10 +220,7 @@ class Kubelet(Faults):
             return
         pod = self._by_uid[uid] = self.pods[seen["metadata"]["namespace"], seen["metadata"]["name"]] = Pod(self, seen)
         pod.look(seen)
-        self.spawn(self._live(pod))
-
-    async def _live(self, pod: Pod) -> None:
-        await pod.run()
+        self.spawn(pod.run())
 
     def _forget(self, pod: Pod) -> None:
         del self._by_uid[pod.uid]

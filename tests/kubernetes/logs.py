@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -20,14 +21,10 @@ def rfc3339(nanoseconds: int) -> str:
 
 def nanoseconds_of(text: str) -> int:
     """Return the time that a text says, to the nanosecond."""
-    whole, dot, rest = text.strip().partition(".")
-    digits = "".join(it for it in rest if it.isdigit()) if dot else ""
-    if dot and "+" in rest:
-        digits, _, zone = rest.partition("+")
-        whole += f"+{zone}"
-    elif dot:
-        whole += "Z"
-    return int(datetime.fromisoformat(whole).timestamp()) * 1_000_000_000 + int(digits.ljust(9, "0")[:9] or 0)
+    if (found := re.fullmatch(r"([^.]+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text.strip())) is None:
+        raise ValueError(f"this is no time with a zone: {text}")
+    whole, digits, zone = found.groups(default="")
+    return int(datetime.fromisoformat(whole + zone).timestamp()) * 1_000_000_000 + int(digits.ljust(9, "0")[:9])
 
 
 class Log:
