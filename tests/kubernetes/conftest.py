@@ -1,16 +1,21 @@
-"""Clusters for tests: a real API server that a worker's tests share, each in a namespace of its own, or one's own."""
+"""Clusters for tests: the double, and the real API server, which the tests of a worker share unless they stop it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from .clusters import Cluster, use
 from .real import RealCluster, real_cluster
+
+#: On which servers the suite runs: the double with every commit, the real one by `make kubernetes`.
+SERVERS = ["double", pytest.param("real", marks=pytest.mark.kubernetes)]
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +27,45 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluste
     server.close()
 
 
-@pytest_asyncio.fixture
-async def cluster(real_server: RealCluster, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A namespace of the real API server, with a node of its own."""
-    async with use("real", real_server, real_server.kubeconfig, tmp_path, f"t{os.urandom(5).hex()}") as cluster:
-        yield cluster
+@pytest.fixture
+def kubelet_options() -> dict[str, Any]:
+    """More for the kubelet of a cluster; a test parametrises it."""
+    return {}
 
 
-@pytest_asyncio.fixture
-async def own_cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A real API server that nobody else uses: it may be stopped and started."""
-    async with real_cluster(tmp_path / "real") as server, use("real", server, server.kubeconfig, tmp_path, "own") as it:
-        yield it
+@pytest_asyncio.fixture(params=SERVERS)
+async def cluster(
+    request: pytest.FixtureRequest, tmp_path: Path, kubelet_options: dict[str, Any]
+) -> AsyncIterator[Cluster]:
+    """A namespace that nobody else uses, with a node of its own."""
+    name = f"t{os.urandom(5).hex()}"
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "double":
+            server, kubeconfig = await _double(stack, tmp_path)
+        else:
+            server = request.getfixturevalue("real_server")
+            kubeconfig = server.kubeconfig
+        yield await stack.enter_async_context(use(request.param, server, kubeconfig, tmp_path, name, **kubelet_options))
+
+
+@pytest_asyncio.fixture(params=SERVERS)
+async def own_cluster(
+    request: pytest.FixtureRequest, tmp_path: Path, kubelet_options: dict[str, Any]
+) -> AsyncIterator[Cluster]:
+    """The same on a server that nobody else uses: it may be stopped and started."""
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "double":
+            server, kubeconfig = await _double(stack, tmp_path)
+        else:
+            server = await stack.enter_async_context(real_cluster(tmp_path / "real"))
+            kubeconfig = server.kubeconfig
+        yield await stack.enter_async_context(
+            use(request.param, server, kubeconfig, tmp_path, "own", **kubelet_options)
+        )
+
+
+async def _double(stack: contextlib.AsyncExitStack, directory: Path) -> tuple[Any, Path]:
+    """Start a double, and return it and the configuration of somebody who may do everything."""
+    double = pytest.importorskip("tests.kubernetes.double", reason="there is no double of the API server yet")
+    server = await stack.enter_async_context(double.api_double())
+    return server, server.kubeconfig(directory / "kubeconfig")

@@ -1,4 +1,4 @@
-"""The real API server with our kubelet: what becomes of Jobs and their pods, as kubectl and the API tell it."""
+"""Our kubelet with the real API server and with its double: what becomes of Jobs and their pods, as both tell it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from .api import ApiError, Object
 from .clusters import Cluster
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.asyncio]
+pytestmark = pytest.mark.asyncio
 
 
 def phase(pod: Object) -> str:
