@@ -56,15 +56,12 @@ class Cluster:
         return f"/apis/batch/v1/namespaces/{self.namespace}"
 
     async def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
-        """Run kubectl, and return what it prints.
-
-        Raises:
-            CalledProcessError: it has failed; its words are in ``stderr``.
-        """
+        """Run kubectl, and return what it prints, its errors too where they are not unexpected."""
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *args]
         done = await asyncio.to_thread(
-            subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=120, check=check
+            subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=120
         )
+        assert not check or done.returncode == 0, done.stderr
         return done.stdout if check else done.stdout + done.stderr
 
     async def job(self, name: str, image: str, *command: str, container: Object | None = None, **pod: object) -> Object:

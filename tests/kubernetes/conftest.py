@@ -67,5 +67,6 @@ async def own_cluster(
 async def _double(stack: contextlib.AsyncExitStack, directory: Path) -> tuple[Any, Path]:
     """Start a double, and return it and the configuration of somebody who may do everything."""
     double = pytest.importorskip("tests.kubernetes.double", reason="there is no double of the API server yet")
-    server = await stack.enter_async_context(double.api_double())
+    # With TLS: kubectl sends a token over nothing else.
+    server = await stack.enter_async_context(double.api_double(tls=True))
     return server, server.kubeconfig(directory / "kubeconfig")
