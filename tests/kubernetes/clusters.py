@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import pytest
 
 from .api import Api, Object
 from .kubelet import Kubelet
@@ -57,6 +60,8 @@ class Cluster:
 
     async def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl, and return what it prints, its errors too where they are not unexpected."""
+        if shutil.which("kubectl") is None:
+            pytest.skip("kubectl is not installed")
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *args]
         done = await asyncio.to_thread(
             subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=120
@@ -64,21 +69,24 @@ class Cluster:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout if check else done.stdout + done.stderr
 
-    async def job(self, name: str, image: str, *command: str, container: Object | None = None, **pod: object) -> Object:
-        """Create a Job that tries once, and return it.
+    async def job(
+        self, name: str, image: str, *command: str, container: Object | None = None, tries: int = 1, **pod: object
+    ) -> Object:
+        """Create a Job, and return it.
 
         Args:
             name: of the job.
             image: of its container.
             command: of its container.
             container: more of the container.
+            tries: how many of its pods may fail, the last of them included.
             pod: more of the pod, such as ``terminationGracePeriodSeconds``.
         """
         main: Object = {"name": "main", "image": image, **(container or {})}
         if command:
             main["command"] = list(command)
         template = {"spec": {"restartPolicy": "Never", "containers": [main], **pod}}
-        spec = {"backoffLimit": 0, "template": template}
+        spec = {"backoffLimit": tries - 1, "template": template}
         body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
         created: Object = await self.api.post(f"{self.batch}/jobs", body)
         return created

@@ -46,7 +46,8 @@ class LogServer:
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._answer)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*certificate)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        # Not 0: that means for ever, and whoever follows a log that is paused would hold us.
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
