@@ -85,7 +85,7 @@ class Cluster:
         main: Object = {"name": "main", "image": image, **(container or {})}
         if command:
             main["command"] = list(command)
-        template = {"spec": {"restartPolicy": "Never", "containers": [main], **pod}}
+        template: Object = {"spec": {"restartPolicy": "Never", "containers": [main], **pod}}
         spec = {"backoffLimit": tries - 1, "template": template}
         body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
         created: Object = await self.api.post(f"{self.batch}/jobs", body)

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -214,7 +215,7 @@ async def test_a_container_is_started_again(cluster: Cluster) -> None:
     line = "echo $(ls /data); touch /data/$(ls /data | wc -l); test $(ls /data | wc -l) = 3"
     volumes = [{"name": "data", "emptyDir": {}}]
     container = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-    template = {"restartPolicy": "OnFailure", "volumes": volumes}
+    template: Object = {"restartPolicy": "OnFailure", "volumes": volumes}
     await cluster.job("again", "sh", "sh", "-c", line, container=container, **template)
     await cluster.api.patch(f"{cluster.batch}/jobs/again", {"spec": {"backoffLimit": 6}})
     pod = await cluster.pod_of("again", ended)
@@ -372,6 +373,25 @@ async def test_a_finished_job_is_removed_after_its_time(cluster: Cluster) -> Non
     async for it in cluster.see(f"{cluster.batch}/jobs", "metadata.name=brief"):
         if it is None:
             break
+
+
+async def test_many_pods_cost_few_requests(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that takes no time costs a binding and a status; one that does, the status of running besides."""
+    asked: list[str] = []
+    call = cluster.kubelet.api.call
+
+    async def counted(method: str, path: str, *args: Any, **more: Any) -> Any:
+        if "/pods/" in path:
+            asked.append(method)
+        return await call(method, path, *args, **more)
+
+    monkeypatch.setattr(cluster.kubelet.api, "call", counted)
+    await asyncio.gather(*[cluster.job(f"quick-{number}", "script/lines-3") for number in range(30)])
+    await asyncio.gather(*[cluster.job(f"slow-{number}", "script/sleep-0.1+exit-1") for number in range(10)])
+    ends = [await cluster.job_ended(f"quick-{number}") for number in range(30)]
+    ends += [await cluster.job_ended(f"slow-{number}") for number in range(10)]
+    assert ends == ["Complete"] * 30 + ["Failed"] * 10
+    assert (asked.count("POST"), asked.count("PATCH"), asked.count("DELETE")) == (40, 30 + 2 * 10, 0)
 
 
 async def test_logs_that_stop_and_break(cluster: Cluster) -> None:
