@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .keeper import Keeper
+from .keeper import Keeper, kill_marked
 from .logs import Log
 from .statuses import now
 
@@ -75,7 +75,8 @@ class Process:
         out_of_memory: bool = False,
     ) -> None:
         self._command, self._directory, self._log, self._keeper = command, directory, log, keeper
-        self._mark = os.urandom(16).hex()
+        # Those of one kubelet begin alike.
+        self._mark = environment.get(self.MARK, "") + os.urandom(16).hex()
         self._environment = {**environment, self.MARK: self._mark}
         self._out_of_memory = out_of_memory
         self._process: asyncio.subprocess.Process | None = None
@@ -109,8 +110,9 @@ class Process:
         assert self._process is not None
         assert self._reading is not None
         code = await self._process.wait()
-        self._kill_all()
-        await self._reading
+        # More than one look: the environment of a process that is just becoming another program cannot be read.
+        while self._kill_all() or not self._reading.done():
+            await asyncio.wait([self._reading], timeout=0.02)
         self._keeper.tell(forget=self._process.pid)
         return Exit.of(code, self.started, out_of_memory=self._out_of_memory)
 
@@ -134,17 +136,15 @@ class Process:
             self._log.write(data)
         self._log.end()
 
-    def _kill_all(self) -> None:
-        """Kill those that its first process has left, in whatever session: its end is that of the container."""
+    def _kill_all(self) -> int:
+        """Kill those that its first process has left, in whatever session, and return how many were found.
+
+        Its end is that of the container.
+        """
         assert self._process is not None
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        mark = f"{self.MARK}={self._mark}".encode()
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if mark in Path(entry.path, "environ").read_bytes():
-                        os.kill(int(entry.name), signal.SIGKILL)
+        return kill_marked(f"{self.MARK}={self._mark}".encode())
 
 
 class Script:

@@ -15,6 +15,7 @@ Without an answer, so that they cost nothing:
 
 - ``{"mind": PID}`` tells of a process group that somebody else has started, and that ends with us.
 - ``{"forget": PID}`` takes that back.
+- ``{"mark": TEXT}`` tells what all processes that end with us have in their environment, whatever their group is.
 
 Standard library only, and run without site packages: it starts in a moment.
 """
@@ -28,7 +29,25 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
+
+
+def kill_marked(mark: bytes) -> int:
+    """Kill all processes that have that in their environment, and return how many there were.
+
+    Look again: the environment of a process that is just becoming another program cannot be read.
+    """
+    found = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{entry.name}/environ", "rb") as environ:
+                    if mark not in environ.read():
+                        continue
+                os.kill(int(entry.name), signal.SIGKILL)
+                found += 1
+    return found
 
 
 class Kept:
@@ -37,6 +56,7 @@ class Kept:
     def __init__(self) -> None:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.groups: set[int] = set()
+        self.marks: set[bytes] = set()
 
     def obey(self, order: dict[str, Any]) -> object:
         """Do what is asked for, and return the answer."""
@@ -57,6 +77,8 @@ class Kept:
                 self.groups.add(pid)
             case {"forget": pid}:
                 self.groups.discard(pid)
+            case {"mark": text}:
+                self.marks.add(text.encode())
         return None
 
     def end(self) -> None:
@@ -70,6 +92,9 @@ class Kept:
             process.wait()
         self.groups.clear()
         self.processes.clear()
+        while any([kill_marked(mark) for mark in self.marks]):  # one that starts others meanwhile is seen with them
+            time.sleep(0.01)
+        self.marks.clear()
 
 
 def serve(orders: socket.socket) -> None:
@@ -81,7 +106,7 @@ def serve(orders: socket.socket) -> None:
             for line in lines:
                 order = json.loads(line)
                 answer = kept.obey(order)
-                if not order.keys() & {"mind", "forget"}:
+                if not order.keys() & {"mind", "forget", "mark"}:
                     orders.sendall(json.dumps(answer).encode() + b"\n")
             kept.end()  # before our side is closed: that says that it is done
     finally:

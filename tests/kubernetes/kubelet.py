@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .api import Api, ApiError
+from .containers import Process
 from .faults import Faults, of_a_node
 from .keeper import Keeper
 from .log_server import LogServer
@@ -92,6 +93,9 @@ class Kubelet(Faults):
     async def __aenter__(self) -> Kubelet:
         self.folder = Path(tempfile.mkdtemp(prefix="kubelet-"))
         self.keeper = await asyncio.to_thread(Keeper)
+        mark = os.urandom(8).hex()
+        self.environment[Process.MARK] = mark
+        self.keeper.tell(mark=f"{Process.MARK}={mark}")
         self._stack = contextlib.AsyncExitStack()
         try:
             await self._stack.enter_async_context(self.api)

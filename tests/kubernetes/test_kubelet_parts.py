@@ -193,15 +193,17 @@ async def test_a_script_listens_unless_it_is_deaf() -> None:
 
 
 PROGRAM = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from pathlib import Path
 from tests.kubernetes.keeper import Keeper
 keeper = Keeper()
 first = keeper.ask(run="first", command=["sleep", "1000"], log=sys.argv[1])
 second = subprocess.Popen(["sleep", "1000"], start_new_session=True).pid
 keeper.tell(mind=second)
+keeper.tell(mark="MARK=ours")
+third = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={**os.environ, "MARK": "ours"}).pid
 keeper.ask(look="first")
-print(first, second, flush=True)
+print(first, second, third, flush=True)
 time.sleep(1000)
 """
 
@@ -214,7 +216,7 @@ def test_nothing_outlives_a_test_run_that_is_killed(tmp_path: Path) -> None:
         pids = [int(word) for word in run.stdout.readline().split()]
         alive = [is_alive(pid) for pid in pids]
         run.kill()
-    assert alive == [True, True]
+    assert alive == [True] * 3
     until = time.monotonic() + 60
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < until, "they are still there"
