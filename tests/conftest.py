@@ -25,6 +25,7 @@ SLOW = (
     "tests/cli/",
     "tests/docs/",
     "tests/growth/test_depth.py::test_a_thousand_scopes_in_each_other_are_closed[held",
+    "tests/kubernetes/test_clusters.py",
     "tests/postgres/",
     "tests/scheduler/control/",
     "tests/scheduler/flows/test_cron_expressions.py",

@@ -92,7 +92,7 @@ class Kept:
             process.wait()
         self.groups.clear()
         self.processes.clear()
-        while any([kill_marked(mark) for mark in self.marks]):  # one that starts others meanwhile is seen with them
+        while sum(map(kill_marked, self.marks)):  # one that starts others meanwhile is seen with them
             time.sleep(0.01)
         self.marks.clear()
 
