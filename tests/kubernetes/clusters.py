@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytest
-
 from .api import Api, Object
 from .kubelet import Kubelet
+from .real import missing
 
 
 class Servers(Protocol):
@@ -61,7 +60,7 @@ class Cluster:
     async def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl, and return what it prints, its errors too where they are not unexpected."""
         if shutil.which("kubectl") is None:
-            pytest.skip("kubectl is not installed")
+            missing("kubectl is not installed")
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *args]
         done = await asyncio.to_thread(
             subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=120

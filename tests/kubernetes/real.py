@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -31,7 +32,7 @@ PLACE = "LIFECYCLE_KUBERNETES"
 """The variable that names the folder with the programs."""
 
 REQUIRED = "LIFECYCLE_KUBERNETES_REQUIRED"
-"""The variable with which a test that finds no programs fails, instead of being skipped."""
+"""The variable with which a test that finds no programs, or no kubectl, fails, instead of being skipped."""
 
 #: Who may come, with which token and in which groups. ``nobody`` may do nothing until a role is bound to him.
 USERS = {"admin": ("system:masters",), "nobody": ()}
@@ -50,9 +51,13 @@ def programs() -> Path:
     """Return where the programs are; skip the test, or fail it, where they are not built."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = Path(os.environ.get(PLACE) or cache / "asyncio-lifecycle" / "kubernetes")
-    if all((place / name).exists() for name in ("etcd", "kube-apiserver", "kube-controller-manager")):
-        return place
-    message = "no Kubernetes API server is built here: run `make kubernetes`"
+    if not all((place / name).exists() for name in ("etcd", "kube-apiserver", "kube-controller-manager")):
+        missing("no Kubernetes API server is built here: run `make kubernetes`")
+    return place
+
+
+def missing(message: str) -> NoReturn:
+    """Skip the test, or fail it where it was asked for, since something is not on this machine."""
     if os.environ.get(REQUIRED):
         pytest.fail(message)
     pytest.skip(message)
