@@ -89,21 +89,26 @@ class Process:
         Raises:
             CannotStart: there is no such program, or it is none.
         """
+        # A pipe of our own: with asyncio's, before Python 3.12 nobody hears of the end while somebody else holds it.
+        ours, theirs = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 env=self._environment,
                 cwd=self._directory,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=theirs,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
+            os.close(ours)
             raise CannotStart(str(error)) from None
+        finally:
+            os.close(theirs)
         self.started = now()
         self._keeper.tell(mind=self._process.pid)
-        self._reading = asyncio.create_task(self._read())
+        self._reading = asyncio.create_task(self._read(ours))
 
     async def wait(self) -> Exit:
         """Return how its first process has ended; then nothing of it runs, and its log is whole."""
@@ -129,11 +134,17 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    async def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        while data := await self._process.stdout.read(64 * 1024):
-            self._log.write(data)
+    async def _read(self, pipe: int) -> None:
+        """Take what is written, until nobody can write any more."""
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        with os.fdopen(pipe, "rb", buffering=0) as file:
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+            try:
+                while data := await reader.read(64 * 1024):
+                    self._log.write(data)
+            finally:
+                transport.close()
         self._log.end()
 
     def _kill_all(self) -> int:
