@@ -16,7 +16,6 @@ SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 #: What servers before the field did not know, and dropped.
 NEWER_FIELDS = (
     ("suspend", "suspend"),
-    ("ttl", "ttlSecondsAfterFinished"),
     ("indexed", "completionMode"),
     ("indexed", "backoffLimitPerIndex"),
     ("indexed", "maxFailedIndexes"),
@@ -43,7 +42,7 @@ def suffix() -> str:
     return "".join(random.choices(SUFFIX, k=5))
 
 
-def born(kind: Kind, meta: dict[str, Any]) -> None:
+def born(kind: Kind, meta: dict[str, Any], manner: Manner) -> None:
     """Fill in what every new object gets."""
     if not meta.get("name") and meta.get("generateName"):
         meta["name"] = meta["generateName"][:58] + suffix()
@@ -52,16 +51,13 @@ def born(kind: Kind, meta: dict[str, Any]) -> None:
     for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"):
         meta.pop(key, None)
     meta.pop("generation", None)
-    if kind.generation:
+    if kind.generation and manner.generations:
         meta["generation"] = 1
-    for key in ("labels", "annotations", "finalizers", "ownerReferences"):
-        if key in meta and not meta[key]:
-            del meta[key]
 
 
 def prepare(kind: Kind, new: Object, manner: Manner) -> None:
     """Fill in the defaults of a new object, and drop what only the server may say."""
-    if kind.status:
+    if kind.status and kind is not NODES:
         new["status"] = {}
     if kind is JOBS:
         fill_job(new, manner)
@@ -80,7 +76,7 @@ def prepare(kind: Kind, new: Object, manner: Manner) -> None:
     elif kind is EVENTS:
         fill_event(new)
     elif kind is NODES:
-        new.setdefault("spec", {})
+        fill_node(new)
 
 
 def base64_of(text: str) -> str:
@@ -98,6 +94,48 @@ def fill_event(event: Object) -> None:
         event.setdefault(key, None)
     event.setdefault("reportingComponent", "")
     event.setdefault("reportingInstance", "")
+
+
+NODE_INFO = (
+    "architecture",
+    "bootID",
+    "containerRuntimeVersion",
+    "kernelVersion",
+    "kubeProxyVersion",
+    "kubeletVersion",
+    "machineID",
+    "operatingSystem",
+    "osImage",
+    "systemUUID",
+)
+
+
+def fill_node(node: Object) -> None:
+    """Fill in what a node says even if nobody said it; until somebody finds it ready, it is tainted."""
+    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+    taints = node.setdefault("spec", {}).setdefault("taints", [])
+    if taint not in taints:
+        taints.append(taint)
+    fill_status(NODES, node)
+
+
+def fill_status(kind: Kind, value: Object) -> None:
+    """Fill in what a status says even if nobody said it."""
+    status = value.setdefault("status", {})
+    if kind is NODES:
+        status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {}).setdefault("Port", 0)
+        info = status.setdefault("nodeInfo", {})
+        for name in NODE_INFO:
+            info.setdefault(name, "")
+    for condition in (status.get("conditions") or ()) if kind in (PODS, JOBS) else ():
+        condition.setdefault("lastProbeTime", None)
+        condition.setdefault("lastTransitionTime", None)
+    for part in ("containerStatuses", "initContainerStatuses") if kind is PODS else ():
+        for each in status.get(part) or ():
+            for name, blank in ("state", {}), ("lastState", {}), ("ready", False), ("restartCount", 0):
+                each.setdefault(name, dict(blank) if isinstance(blank, dict) else blank)
+            each.setdefault("image", "")
+            each.setdefault("imageID", "")
 
 
 def fill_job(job: Object, manner: Manner) -> None:
@@ -126,6 +164,7 @@ def select(job: Object, manner: Manner) -> None:
     """Make the selector of a Job and the labels of its pods, unless somebody wants to do that by hand."""
     spec, uid, name = job["spec"], job["metadata"]["uid"], job["metadata"]["name"]
     meta = spec["template"]["metadata"]
+    inherits = not job["metadata"].get("labels") and meta.get("labels")
     if not spec.get("manualSelector"):
         prefix = "batch.kubernetes.io/"
         labels = {"controller-uid": uid, "job-name": name}
@@ -134,8 +173,14 @@ def select(job: Object, manner: Manner) -> None:
             labels |= {f"{prefix}{key}": value for key, value in labels.items()}
         meta["labels"] = {**meta.get("labels", {}), **labels}
         spec.setdefault("selector", {}).setdefault("matchLabels", {}).update(chosen)
-    if not job["metadata"].get("labels") and meta.get("labels"):
+    if inherits:
         job["metadata"]["labels"] = dict(meta["labels"])
+
+
+def finish(kind: Kind, new: Object) -> None:
+    """Fill in what an object gets only when it is read again: a Job without labels shows those of its pods."""
+    if kind is JOBS and not new["metadata"].get("labels"):
+        new["metadata"]["labels"] = dict(new["spec"]["template"]["metadata"].get("labels", {}))
 
 
 def fill_pod_spec(spec: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ class Double:
         """Where it is."""
         return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
+    async def start_api(self) -> None:
         """Listen; a second time on the same port as before."""
         loop = asyncio.get_running_loop()
         context = None
@@ -107,7 +107,7 @@ class Double:
             self.port = listener.getsockname()[1]
             self._server = await loop.create_server(self._protocols, sock=listener.dup(), ssl=context, backlog=1024)
 
-    async def stop(self) -> None:
+    async def stop_api(self) -> None:
         """Listen no more, and reset every connection; objects and controllers stay."""
         if self._server is None or self._protocols is None:
             return
@@ -125,12 +125,12 @@ class Double:
                 self.registry.create(NAMESPACES, "", {"metadata": {"name": name}})
                 self.registry.create(SERVICE_ACCOUNTS, name, {"metadata": {"name": "default"}})
         self.jobs.start()
-        await self.start()
+        await self.start_api()
 
     async def close(self) -> None:
         """Be gone."""
         self.jobs.close()
-        await self.stop()
+        await self.stop_api()
         await self.serving.close()
         self.storage.close()
 

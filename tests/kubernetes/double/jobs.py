@@ -133,10 +133,19 @@ class JobController:
 
     def _write(self, job: Record, status: dict[str, Any]) -> None:
         found = self.storage.get(JOBS, *job.key)
-        if found is not None and found.meta["uid"] == job.meta["uid"] and found.object.get("status") != status:
+        if found is None or found.meta["uid"] != job.meta["uid"]:
+            return
+        if self._differs(found.object.get("status") or {}, status):
             changed = found.copy()
             changed["status"] = status
             self.registry.update(JOBS, *job.key, changed, part="status")
+
+    def _differs(self, before: dict[str, Any], after: dict[str, Any]) -> bool:
+        """Return whether a status is worth writing; before pods were tracked, a start alone was not."""
+        if self.manner.tracking:
+            return before != after
+        counted = ("active", "succeeded", "failed", "conditions")
+        return any(before.get(name) != after.get(name) for name in counted)
 
     def _expire(self, job: Record, status: dict[str, Any]) -> None:
         """Remove a finished Job when its time is up."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from .kinds import Kind
 from .manners import Manner
 from .selectors import Selector
-from .statuses import Object, Refused, bad_request, cause, gone, invalid
+from .statuses import Object, Refused, bad_request, cause, gone, invalid, unsupported
 from .storage import Key, Record, Storage
 
 CONTINUE_TOO_OLD = (
@@ -28,6 +28,9 @@ def number(query: Mapping[str, str], name: str) -> int | None:
     try:
         value = int(text)
     except ValueError:
+        if name == "resourceVersion":  # which is read only where it is used
+            message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+            raise Refused(500, message, "") from None
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
     if value < 0:
         raise bad_request(f'{name}: Invalid value: "{text}": must not be negative')
@@ -50,10 +53,11 @@ def listed(
             "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
         )
     if match and match not in ("Exact", "NotOlderThan"):
-        raise options_problem("resourceVersionMatch", f"unknown resourceVersionMatch {match}")
+        found = unsupported("resourceVersionMatch", match, ("Exact", "NotOlderThan", ""))
+        raise invalid("ListOptions", "meta.k8s.io", "", [found])
     if match == "Exact" and version == 0:
         raise options_problem(
-            "resourceVersionMatch", 'resourceVersionMatch "Exact" is forbidden for resourceVersion "0"'
+            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         )
     if token and version:
         raise bad_request("specifying resource version is not allowed when using continue")

@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import web
 
 from .faults import Slow
-from .kinds import NODES
+from .kinds import NODES, PODS
 from .statuses import Refused, bad_request, not_found
 from .storage import Record, Storage
 
@@ -38,7 +38,7 @@ def address_of(storage: Storage, name: str) -> str:
     """Return where a node is asked for logs."""
     node = storage.get(NODES, "", name)
     if node is None:
-        raise not_found(NODES.plural, "", name)
+        raise not_found(PODS.plural, "", name)  # so it is said
     status = node.object.get("status", {})
     found = {each["type"]: each["address"] for each in status.get("addresses") or ()}
     host = found.get("InternalIP") or found.get("Hostname")
@@ -56,7 +56,7 @@ async def send_log(
     container = container_of(pod, query.get("container", ""))
     node = pod.object["spec"].get("nodeName")
     if not node:  # it runs nowhere yet: there is nothing to be had, and that is no error
-        return web.Response(content_type="text/plain")
+        return web.Response(status=204)
     url = f"{address_of(storage, node)}/containerLogs/{pod.key[0]}/{pod.key[1]}/{container}"
     asked = {key: query[key] for key in ASKED if key in query}
     # A log that is followed may be quiet for hours.

@@ -17,8 +17,8 @@ class Manner:
         prefixed_labels: pods of Jobs carry their labels also with the prefix batch.kubernetes.io/.
         terminal_targets: a Job first says FailureTarget or SuccessCriteriaMet, and how many pods are still ending.
         suspend: a Job may be suspended; before, the field did not exist.
-        ttl: a finished Job is removed after ttlSecondsAfterFinished; before, the field was dropped.
         indexed: pods may have an index each.
+        generations: changes of a Job's spec are counted.
         strict_fields: the server itself can refuse unknown fields (fieldValidation=Strict).
         orphan_warning: who deletes a Job and does not say what becomes of its pods is warned.
     """
@@ -29,8 +29,8 @@ class Manner:
     prefixed_labels: bool = True
     terminal_targets: bool = True
     suspend: bool = True
-    ttl: bool = True
     indexed: bool = True
+    generations: bool = True
     strict_fields: bool = True
     orphan_warning: bool = True
 
@@ -45,8 +45,8 @@ OLD = Manner(
     prefixed_labels=False,
     terminal_targets=False,
     suspend=False,
-    ttl=False,
     indexed=False,
+    generations=False,
     strict_fields=False,
     orphan_warning=False,
 )

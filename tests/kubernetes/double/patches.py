@@ -55,7 +55,7 @@ class Strategic:
                 name = key.partition("/")[2]
                 by = self._field(schema, name).get("x-kubernetes-patch-merge-key")
                 merge = self._lists(result.get(name), patch.get(name) or [], self._field(schema, name))
-                result[name] = ordered(merge, inner, by)
+                result[name] = arranged(merge, inner, result.get(name) or [], by)
             elif inner is None:
                 result.pop(key, None)
             elif isinstance(inner, list):
@@ -76,7 +76,8 @@ class Strategic:
         if "merge" not in schema.get("x-kubernetes-patch-strategy", "").split(","):
             return [each for each in patch if not (isinstance(each, dict) and each.get("$patch") == "replace")]
         key = schema.get("x-kubernetes-patch-merge-key")
-        result = list(value or ())
+        before = list(value or ())
+        result = list(before)
         if key is None:
             return result + [each for each in patch if each not in result]
         if any(each.get("$patch") == "replace" and key not in each for each in patch):
@@ -91,15 +92,26 @@ class Strategic:
                 result[found[0]] = self.merged(result[found[0]], each, schema["items"])
             else:
                 result.append({name: inner for name, inner in each.items() if name != "$patch"})
-        return result
+        return arranged(result, [each[key] for each in patch], before, key)
 
 
-def ordered(items: list[Any], order: list[Any], key: str | None) -> list[Any]:
-    """Return items in an order that is given by their keys; what it does not name stands before."""
-    keys = [each[key] if key is not None else each for each in order]
-    named = [each for each in items if (each[key] if key is not None else each) in keys]
-    named.sort(key=lambda each: keys.index(each[key] if key is not None else each))
-    return [each for each in items if each not in named] + named
+def arranged(items: list[Any], order: list[Any], before: list[Any], key: str | None) -> list[Any]:
+    """Return items in the order of a merge: those that the patch names as it names them, the others as they stood.
+
+    One of the others comes first only if it stood before the next that is named; so what is new comes before them.
+    """
+
+    def of(item: Any) -> Any:
+        return item[key] if key is not None and isinstance(item, dict) else item
+
+    keys, stood = [of(each) for each in order], [of(each) for each in before]
+    named = sorted((each for each in items if of(each) in keys), key=lambda each: keys.index(of(each)))
+    others = [each for each in items if of(each) not in keys]
+    result = []
+    while named and others:
+        known = of(named[0]) in stood and of(others[0]) in stood
+        result.append((others if known and stood.index(of(others[0])) < stood.index(of(named[0])) else named).pop(0))
+    return result + named + others
 
 
 def operated(value: Any, operations: Any) -> Any:

@@ -6,15 +6,17 @@ from .defaults import now
 from .kinds import PODS
 from .registry import Registry
 from .removal import Removal
-from .statuses import Object, bad_request, conflict, success
+from .statuses import Object, Refused, bad_request, conflict, success
 
 
 def bind(registry: Registry, namespace: str, name: str, binding: Object) -> Object:
     """Say on which node a pod runs; return what is answered."""
     pod = registry.need(PODS, namespace, name)
+    if (binding.get("metadata") or {}).get("name") != name:
+        raise bad_request("name in URL does not match name in Binding object")
     node = (binding.get("target") or {}).get("name", "")
     if not node:
-        raise bad_request("target.name: Required value")
+        raise Refused(500, "target.name: Required value", "")
     if pod.object["spec"].get("nodeName"):
         why = f'pod {name} is already assigned to node "{pod.object["spec"]["nodeName"]}"'
         raise conflict("pods/binding", "", name, why)

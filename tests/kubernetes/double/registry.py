@@ -12,8 +12,8 @@ import yaml
 
 from . import patches
 from .access import Access, Request
-from .defaults import born, fill_pod_spec, prepare
-from .kinds import EVENTS, JOBS, LEASES, NAMESPACES, PODS, Kind
+from .defaults import born, fill_pod_spec, fill_status, finish, prepare
+from .kinds import BY_NAME, EVENTS, JOBS, LEASES, NAMESPACES, PODS, Kind
 from .manners import Manner
 from .protobuf import decoded
 from .quotas import Quotas
@@ -38,6 +38,20 @@ from .validation import change_problems, problems_of
 #: Whom the controllers of the double ask as.
 CONTROLLER = "system:serviceaccount:kube-system:job-controller"
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+MEDIA = "accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+#: Fields that are maps: an empty one is not there.
+MAPS = {
+    "annotations",
+    "binaryData",
+    "data",
+    "hard",
+    "labels",
+    "limits",
+    "matchLabels",
+    "nodeSelector",
+    "requests",
+    "stringData",
+}
 #: What a change cannot touch.
 FIXED = ("uid", "creationTimestamp", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName")
 
@@ -66,30 +80,40 @@ class Registry:
 
     # What comes in
 
-    def read(self, raw: bytes, content_type: str) -> Object:
-        """Return what a body says."""
+    def read(self, raw: bytes, content_type: str, what: str = "...") -> Object:
+        """Return what a body says.
+
+        Args:
+            what: of which kind it should be.
+        """
+        unreadable = f"the object provided is unrecognized (must be of type {what}): couldn't get version/kind; "
         try:
-            if "yaml" in content_type:
+            if content_type == "application/yaml":
                 value = yaml.safe_load(raw)
             elif content_type == "application/vnd.kubernetes.protobuf":
                 value = decoded(raw)
-            elif "cbor" in content_type:
-                raise Refused(415, f"the body of the request was in an unknown format: {content_type}")
-            else:
+            elif content_type in ("application/json", "", "*/*"):
                 value = json.loads(raw)
+            else:
+                raise Refused(415, f"the body of the request was in an unknown format - {MEDIA}")
         except (ValueError, yaml.YAMLError) as error:
-            raise bad_request(f"the object provided is unrecognized (must be of type ...): {error}") from None
+            raise bad_request(f"{unreadable}json parse error: {error}") from None
         if not isinstance(value, dict):
-            raise bad_request("the object provided is unrecognized (must be of type ...): it is no object")
+            raise bad_request(f"{unreadable}json parse error: it is no object")
         return value
 
     def decode(self, kind: Kind, value: Object, *, strict: bool) -> Object:
         """Return an object that says what it should; what it is not is refused."""
         api_version, name = value.setdefault("apiVersion", kind.api_version), value.setdefault("kind", kind.name)
         if (api_version, name) != (kind.api_version, kind.name):
-            what = "API version" if name == kind.name else "kind"
-            said, wanted = (api_version, kind.api_version) if what == "API version" else (name, kind.name)
-            raise bad_request(f"the {what} in the data ({said}) does not match the expected {what} ({wanted})")
+            if (api_version, name) in BY_NAME:
+                expected = f"does not match the expected API version ({kind.api_version})"
+                raise bad_request(f"the API version in the data ({api_version}) {expected}")
+            version = str(api_version).rpartition("/")[2]
+            raise bad_request(
+                f'{name} in version "{version}" cannot be handled as a {kind.name}: no kind "{name}" is registered for'
+                f' version "{api_version}" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
+            )
         value = without_nulls(value)
         if not self._checked:
             value.setdefault("metadata", {})
@@ -135,7 +159,7 @@ class Registry:
                 message = "the namespace of the provided object does not match the namespace sent on the request"
                 raise bad_request(message)
             self._check_namespace(kind, namespace, meta.get("name", ""))
-        born(kind, meta)
+        born(kind, meta, self.manner)
         self.access.admit(Request(user, "create", kind, namespace, meta.get("name", "")))
         if not meta.get("name"):
             raise invalid(kind.name, kind.group, "", problems_of_name(kind))
@@ -143,6 +167,7 @@ class Registry:
             raise Refused(500, "resourceVersion should not be set on objects to be created", "", None)
         prepare(kind, new, self.manner)
         self._check(kind, new)
+        finish(kind, new)
         self.quotas.check(kind, namespace, meta["name"])
         if self.storage.get(kind, namespace, meta["name"]) is not None:
             raise already_exists(kind.plural, kind.group, meta["name"])
@@ -177,13 +202,15 @@ class Registry:
         record = self.need(kind, namespace, name)
         self.access.admit(Request(user, "update", kind, namespace, name, part))
         old = record.copy()
-        self._settle(kind, old, new)
+        self._settle(kind, old, new, verb)
         if part == "status":
             new = {**old, "metadata": meta, "status": new.get("status", {})}
+            fill_status(kind, new)
         elif kind.status and "status" in old:
             new["status"] = old["status"]
         if part != "status":
             self._refill(kind, old, new)
+            finish(kind, new)
         self._check(kind, new, old)
         if dry:
             return Record(kind, new)
@@ -209,10 +236,14 @@ class Registry:
         elif content_type == patches.STRATEGIC:
             new = self._strategic.merged(old, patch, self.schemas.schema(kind.api_version, kind.name))
         else:
-            known = ", ".join((patches.JSON, patches.MERGE, patches.STRATEGIC))
-            message = "the body of the request was in an unknown format - accepted media types include: "
-            raise Refused(415, message + known)
-        return self.update(kind, namespace, name, new, user, verb="patch", **how)
+            raise Refused(415, "415: Unsupported Media Type", None, {})
+        try:
+            return self.update(kind, namespace, name, new, user, verb="patch", **how)
+        except Refused as refused:
+            if refused.code != 400 or "cannot be handled" not in refused.message:
+                raise
+            causes = [{"reason": "FieldValueInvalid", "message": refused.message, "field": "patch"}]
+            raise Refused(422, refused.message, None, {"causes": causes}) from None
 
     # How it is guarded
 
@@ -228,9 +259,12 @@ class Registry:
             refused.details = {**(refused.details or {}), "causes": [{**causes[0], "field": "metadata.namespace"}]}
             raise refused
 
-    def _settle(self, kind: Kind, old: Object, new: Object) -> None:
+    def _settle(self, kind: Kind, old: Object, new: Object, verb: str) -> None:
         """Refuse a change of what was not read last; keep what no change can touch."""
         meta, before = new["metadata"], old["metadata"]
+        if verb == "patch" and meta.get("uid") != before["uid"]:
+            found = invalid_value("metadata.uid", meta.get("uid", ""), "field is immutable")
+            raise invalid(kind.name, kind.group, before["name"], [found])
         for key, word in ("uid", "UID"), ("resourceVersion", ""):
             if meta.get(key) and meta[key] != before[key]:
                 why = f"Precondition failed: {word} in precondition: {meta[key]}, {word} in object meta: {before[key]}"
@@ -240,18 +274,17 @@ class Registry:
             if key in before:
                 meta[key] = before[key]
         meta["resourceVersion"] = before["resourceVersion"]
-        for key in ("labels", "annotations", "finalizers", "ownerReferences"):
-            if key in meta and not meta[key]:
-                del meta[key]
         if before.get("deletionTimestamp"):
             added = set(meta.get("finalizers", ())) - set(before.get("finalizers", ()))
             if added:
                 message = (
                     "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
                 )
-                found = cause("metadata.finalizers", "FieldValueForbidden", f"{message} {sorted(added)}")
+                listed = ", ".join(f'"{each}"' for each in sorted(added))
+                found = cause("metadata.finalizers", "FieldValueForbidden", f"{message} []string{{{listed}}}")
                 raise invalid(kind.name, kind.group, before["name"], [found])
-        if kind.generation:
+        meta.pop("generation", None)
+        if "generation" in before:
             meta["generation"] = before["generation"]
 
     def _refill(self, kind: Kind, old: Object, new: Object) -> None:
@@ -262,7 +295,7 @@ class Registry:
             prepared = {"metadata": dict(old["metadata"]), "spec": new.get("spec", {})}
             prepare(kind, prepared, self.manner)
             new["spec"] = prepared["spec"]
-        if kind.generation and old.get("spec") != new.get("spec"):
+        if "generation" in new["metadata"] and old.get("spec") != new.get("spec"):
             new["metadata"]["generation"] += 1
 
     def _check(self, kind: Kind, new: Object, old: Object | None = None) -> None:
@@ -283,9 +316,13 @@ class Registry:
 
 
 def without_nulls(value: Any) -> Any:
-    """Return an object without the fields that are null; that is how they are said not to be there."""
+    """Return an object without the fields that are null, and without empty lists and maps: they are not there."""
     if isinstance(value, dict):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+        return {
+            key: without_nulls(inner)
+            for key, inner in value.items()
+            if inner is not None and inner != [] and not (inner == {} and key in MAPS)
+        }
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -10,7 +10,7 @@ from .defaults import now
 from .kinds import BY_NAME, JOBS, KINDS, NAMESPACES, PODS, Kind
 from .quotas import ENDED
 from .registry import Registry
-from .statuses import Object, bad_request, conflict, success
+from .statuses import Object, bad_request, conflict, invalid, success, unsupported
 from .storage import Change, Record
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -29,6 +29,7 @@ class Removal:
 
     def delete(self, kind: Kind, namespace: str, name: str, options: Object, *, dry: bool = False) -> Object:
         """Remove an object, or begin to; return what is answered."""
+        check_policy(options)
         record = self._registry.need(kind, namespace, name)
         check_preconditions(record, options.get("preconditions") or {})
         if kind is NAMESPACES and not record.meta.get("deletionTimestamp"):
@@ -40,11 +41,13 @@ class Removal:
         meta = record.copy()["metadata"]
         meta["finalizers"] = finalizers_of(record, options)
         pending = bool(meta["finalizers"]) or grace > 0
-        if pending:
-            return self._mark(record, meta, grace, dry=dry)
-        removed = record if dry else self._storage.remove(record)
-        if kind is PODS:
-            return removed.object
+        if pending or kind is PODS:
+            marked = self._mark(record, meta, grace, dry=dry)
+            if not pending and not dry:
+                self._storage.remove(self._registry.need(kind, namespace, name))
+            return marked
+        if not dry:
+            self._storage.remove(record)
         details = {"name": name, "group": kind.group, "kind": kind.plural, "uid": meta["uid"]}
         return success({key: value for key, value in details.items() if value})
 
@@ -164,14 +167,24 @@ class Removal:
             self._storage.remove(space)
 
 
+def check_policy(options: Object) -> None:
+    """Refuse a policy that does not exist."""
+    policy = options.get("propagationPolicy")
+    if policy is not None and policy not in POLICIES:
+        words = ("Foreground", "Background", "Orphan", "nil")
+        raise invalid("DeleteOptions", "meta.k8s.io", "", [unsupported("propagationPolicy", policy, words)])
+
+
 def check_preconditions(record: Record, wanted: dict[str, Any]) -> None:
     """Refuse to remove another object than the one that is meant."""
+    done = {"uid": "deleted and then recreated", "resourceVersion": "modified"}
     for key, word in ("uid", "UID"), ("resourceVersion", "ResourceVersion"):
         value = wanted.get(key)
         if value is not None and value != record.meta[key]:
-            have = record.meta[key]
-            why = f"Precondition failed: {word} in precondition: {value}, {word} in object meta: {have}"
-            raise conflict(record.kind.plural, record.kind.group, record.key[1], why)
+            why = f"the {word} in the precondition ({value}) does not match the {word} in record ({record.meta[key]})."
+            raise conflict(
+                record.kind.name, record.kind.group, record.key[1], f"{why} The object might have been {done[key]}"
+            )
 
 
 def grace_of(record: Record, options: Object) -> int:
@@ -198,8 +211,6 @@ def finalizers_of(record: Record, options: Object) -> list[str]:
     kept = list(record.meta.get("finalizers", ()))
     policy = options.get("propagationPolicy")
     orphan = options.get("orphanDependents")
-    if policy is not None and policy not in POLICIES:
-        raise bad_request(f"invalid propagationPolicy {policy!r}")
     if policy is None and orphan is not None:
         policy = "Orphan" if orphan else "Background"
     if policy is None and (FOREGROUND in kept or ORPHAN in kept):

@@ -57,14 +57,14 @@ def routed(method: str, path: str, *, watch: bool) -> Route:
     if name and kind.namespaced and not namespace:
         raise no_such_path()
     if verb == "get" and not part:
-        verb = "watch" if watch else "get" if name else "list"
+        verb = "get" if name else "watch" if watch else "list"
     elif verb == "delete" and not name:
         verb = "deletecollection"
     if verb == "create" and name and not part:
         raise method_not_allowed()
     if verb in ("update", "patch") and not name:
         raise method_not_allowed()
-    if verb == "create" and kind.namespaced and not namespace:
+    if verb in ("create", "deletecollection") and kind.namespaced and not namespace:
         raise method_not_allowed()
     return Route(verb, kind, name if kind is NAMESPACES and name else namespace, name, part)
 

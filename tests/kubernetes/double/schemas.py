@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import resources
@@ -39,6 +40,21 @@ PYTHON: dict[str, type | tuple[type, ...]] = {
 }
 #: What a schema may say besides; anything else is an error here, or it would be passed over in silence.
 PASSED_OVER = {"description", "format", "title", "$schema", "$id", "default"}
+
+
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?")
+
+
+def amount(check: Check) -> Check:
+    """Return a check that wants a number with a unit."""
+
+    def checked(value: object, path: str) -> Iterator[Problem]:
+        yield from check(value, path)
+        if isinstance(value, str) and not QUANTITY.fullmatch(value):
+            yield Problem("type", path, value, "a quantity")
+
+    return checked
 
 
 def is_of(value: object, word: str) -> bool:
@@ -84,7 +100,8 @@ class Schemas:
         """Return the check of a definition; it may be in the making, definitions refer to themselves."""
         if name not in self._checks:
             self._checks[name] = lambda value, path: self._checks[name](value, path)
-            self._checks[name] = self._compiled(self._definitions[name])
+            check = self._compiled(self._definitions[name])
+            self._checks[name] = amount(check) if name.endswith(".Quantity") else check
         return self._checks[name]
 
     def _compiled(self, schema: Schema) -> Check:
@@ -100,6 +117,7 @@ class Schemas:
         enum = rest.pop("enum", None)
         needed = rest.pop("required", ())
         fields = {key: self._compiled(value) for key, value in rest.pop("properties", {}).items()}
+        base64 = schema.get("format") == "byte"
         items = self._compiled(rest.pop("items")) if "items" in rest else None
         others = rest.pop("additionalProperties", True)
         other = self._compiled(others) if isinstance(others, dict) else None
@@ -113,6 +131,8 @@ class Schemas:
                 return
             if enum is not None and value is not None and value not in enum:
                 yield Problem("enum", path, value, [each for each in enum if each is not None])
+            if base64 and isinstance(value, str) and not BASE64.fullmatch(value):
+                yield Problem("type", path, value, "base64")
             if isinstance(value, dict):
                 for key in needed:
                     if value.get(key) is None:

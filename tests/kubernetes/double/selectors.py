@@ -101,16 +101,11 @@ def parsed_fields(kind: Kind, text: str) -> tuple[list[tuple[tuple[str, ...], st
     for term in filter(None, text.split(",")):
         key, sign, value = re.match(r"([^=!]*)(==|=|!=|)(.*)$", term).groups()  # type: ignore[union-attr]
         if not sign:
-            raise bad_request(
-                f'Unable to find {{"" "{kind.version}" "{kind.plural}"}} that match label selector'
-                f" \"\", field selector \"{text}\": invalid selector: '{text}'; can't understand '{term}'"
-            )
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
         if key not in known:
-            plural = f"{kind.group and kind.group + '/'}{kind.version}, Resource={kind.plural}"
-            raise bad_request(
-                f'Unable to find "{plural}" that match label selector "", field selector "{text}":'
-                f" field label not supported: {key}"
-            )
+            simple = '"metadata.name", "metadata.namespace"'
+            message = f'"{key}" is not a known field selector: only {simple}'
+            raise bad_request(f"field label not supported: {key}" if kind in FIELDS else message)
         if key == "metadata.name" and sign != "!=":
             named = value
         tests.append((known[key], ABSENT.get(key, ""), sign != "!=", value))

@@ -24,7 +24,7 @@ from .removal import Removal
 from .reviews import reviewed
 from .routes import Route, place, routed
 from .selectors import Selector
-from .statuses import Object, Refused, bad_request, encoded, gone, method_not_allowed
+from .statuses import Object, Refused, bad_request, cause, encoded, gone, invalid, method_not_allowed
 from .storage import Record
 from .tables import Tables, metadata_of
 from .watching import Watch, stream
@@ -112,8 +112,13 @@ class Serving:
             self.access.authorize(asked)
         if route.kind is None:
             return await self._about(request, route, token)
-        if request.rel_url.query.get("dryRun", "All") != "All":
-            raise bad_request("Invalid value: dryRun must be All")
+        dry = request.rel_url.query.get("dryRun", "All")
+        if dry != "All":
+            options = f"{route.verb.removesuffix('collection').capitalize()}Options"
+            found = cause(
+                "dryRun", "FieldValueNotSupported", f'Unsupported value: []string{{"{dry}"}}: supported values: "All"'
+            )
+            raise invalid(options, "meta.k8s.io", "", [found])
         if route.verb == "watch":
             return await self._watch(request, route, actions)
         if route.verb == "list":
@@ -143,7 +148,12 @@ class Serving:
                 raise method_not_allowed()
             body = self.registry.read(await self._body(request), request.headers.get("Content-Type", ""))
             return shown(201, encoded(reviewed(route.review, body, token, self.access)))
-        said = discovery(request.path, self.manner)
+        try:
+            said = discovery(request.path, self.manner)
+        except Refused:
+            if request.path.startswith("/api"):
+                return web.Response(status=404, text="404 page not found\n")
+            return shown(404, encoded(discovery("/", self.manner)))
         return web.Response(text=said) if isinstance(said, str) else shown(200, encoded(said))
 
     # Changes
@@ -163,7 +173,7 @@ class Serving:
                 kind, namespace, name, patch, content_type, user, part=part, strict=strict, dry=dry
             )
             return self._one(request, 200, record)
-        body = self.registry.read(raw, content_type)
+        body = self.registry.read(raw, content_type, kind.name)
         if route.part == "binding":
             return shown(201, encoded(bind(self.registry, namespace, name, body)))
         if route.part == "eviction":
@@ -186,7 +196,9 @@ class Serving:
         except ValueError as error:
             if content_type == "application/apply-patch+yaml":
                 return {}  # it is refused for what it is
-            raise bad_request(f"error decoding patch: {error}") from None
+            if self.manner.strict_fields:
+                raise bad_request(f"error decoding patch: {error}") from None
+            raise Refused(500, f"error decoding patch: {error}", "") from None
 
     def _delete(
         self, request: web.BaseRequest, route: Route, raw: bytes, content_type: str, *, dry: bool
@@ -246,7 +258,7 @@ class Serving:
         if form == "Table":
             return shown(200, encoded(self._tables.table(kind, records, meta, query.get("includeObject", "Metadata"))))
         if form == "PartialObjectMetadataList":
-            items = [{"metadata": record.meta} for record in records]
+            items = [metadata_of(record) for record in records] or None
             return shown(200, encoded({"kind": form, "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}))
         return shown(200, self._listed(kind, records, meta))
 
@@ -298,7 +310,8 @@ class Serving:
 
 def form_of(request: web.BaseRequest) -> str:
     """Return in which form the answer is wanted: a Table, PartialObjectMetadata, or "" for the objects."""
-    for each in request.headers.get("Accept", "").split(","):
+    accept = request.headers.get("Accept") or "*/*"
+    for each in accept.split(","):
         words = [word.strip() for word in each.split(";")]
         asked = dict(word.split("=", 1) for word in words[1:] if "=" in word)
         if words[0] in ("application/json", "*/*", "application/*"):
@@ -306,9 +319,10 @@ def form_of(request: web.BaseRequest) -> str:
             known = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
             if not form or (form in known and asked.get("v") == "v1"):
                 return form
-    if request.headers.get("Accept", "*/*").startswith(("application/vnd", "text/html")):
-        raise Refused(406, "only the following media types are accepted: application/json", "NotAcceptable", {})
-    return ""
+    if "json" in accept:
+        media = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        raise Refused(406, f"only the following media types are accepted: {media}")
+    raise Refused(406, "406: Not Acceptable", None, {})
 
 
 def shown(code: int, body: bytes) -> web.Response:

@@ -142,6 +142,13 @@ def shown(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def shown_map(values: dict[str, str] | None) -> str:
+    """Return a map as messages show it, which comes from the language of the server."""
+    if values is None:
+        return "map[string]string(nil)"
+    return "map[string]string{" + ", ".join(f'"{key}":"{value}"' for key, value in sorted(values.items())) + "}"
+
+
 def required(field: str, more: str = "") -> Object:
     """A field must be there."""
     return cause(field, "FieldValueRequired", "Required value" + (f": {more}" if more else ""))
@@ -149,12 +156,17 @@ def required(field: str, more: str = "") -> Object:
 
 def invalid_value(field: str, value: object, more: str) -> Object:
     """A field must not be that."""
-    return cause(field, "FieldValueInvalid", f"Invalid value: {shown(value)}: {more}")
+    return wrong(field, shown(value), more)
+
+
+def wrong(field: str, text: str, more: str) -> Object:
+    """A field must not be what a text shows."""
+    return cause(field, "FieldValueInvalid", f"Invalid value: {text}: {more}")
 
 
 def unsupported(field: str, value: object, allowed: Iterable[str]) -> Object:
     """A field must be one of a few words."""
-    words = ", ".join(f'"{word}"' for word in sorted(allowed))
+    words = ", ".join(f'"{word}"' for word in allowed)
     return cause(field, "FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {words}")
 
 

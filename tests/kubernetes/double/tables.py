@@ -189,6 +189,7 @@ class Tables:
     """Makes tables in the manner of a release."""
 
     def __init__(self, manner: Manner) -> None:
+        self._manner = manner
         self._columns: dict[Kind, list[Object]] = {}
         for kind, text in COLUMNS.items():
             columns, wide = [], 0
@@ -215,6 +216,8 @@ class Tables:
         rows = []
         for record in records:
             cells = {"Name": record.key[1], **ROWS[kind](record.object)}
+            if kind is PODS and not self._manner.tracking:
+                cells["Restarts"] = int(cells["Restarts"])
             row: Object = {"cells": [cells[column["name"]] for column in columns]}
             if include == "Object":
                 row["object"] = record.object

@@ -7,7 +7,7 @@ from typing import Any
 
 from .kinds import JOBS, NAMESPACES, PODS, SECRETS, Kind
 from .manners import Manner
-from .statuses import Object, cause, invalid_value, required, unsupported
+from .statuses import Object, cause, invalid_value, required, shown_map, unsupported, wrong
 
 LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 DNS_LABEL = re.compile(LABEL)
@@ -117,20 +117,31 @@ def job_problems(spec: dict[str, Any], manner: Manner) -> Causes:
     template = spec["template"]
     found += label_problems(template["metadata"].get("labels") or {}, "spec.template.labels")
     found += annotation_problems(template["metadata"].get("annotations") or {}, "spec.template.annotations")
-    chosen = (spec.get("selector") or {}).get("matchLabels") or {}
-    if not spec.get("selector"):
-        found.append(required("spec.selector"))
-    elif not chosen.items() <= (template["metadata"].get("labels") or {}).items():
-        labels = template["metadata"].get("labels") or {}
-        found.append(
-            invalid_value("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-        )
+    found += selector_problems(spec)
     found += pod_problems(template["spec"], "spec.template.spec")
     policy = template["spec"]["restartPolicy"]
-    if policy == "Always" and manner.tracking:
+    if policy == "Always":
         found.append(required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
-    elif policy == "Always":
+    elif policy not in ("OnFailure", "Never"):
         found.append(unsupported("spec.template.spec.restartPolicy", policy, ("OnFailure", "Never")))
+    return found
+
+
+def selector_problems(spec: dict[str, Any]) -> Causes:
+    """Look at whether a Job selects its own pods, and no others."""
+    found: Causes = []
+    chosen = (spec.get("selector") or {}).get("matchLabels")
+    labels = spec["template"]["metadata"].get("labels")
+    if not spec.get("selector"):
+        found.append(required("spec.selector"))
+    elif not spec.get("manualSelector") and len(chosen or {}) > 1:
+        text = f"v1.LabelSelector{{MatchLabels:{shown_map(chosen)}, "
+        text += "MatchExpressions:[]v1.LabelSelectorRequirement(nil)}"
+        found.append(wrong("spec.selector", text, "`selector` not auto-generated"))
+    if not chosen or not chosen.items() <= (labels or {}).items():
+        found.append(
+            wrong("spec.template.metadata.labels", shown_map(labels), "`selector` does not match template `labels`")
+        )
     return found
 
 
@@ -145,8 +156,8 @@ def pod_problems(spec: dict[str, Any], path: str) -> Causes:
         for index, container in enumerate(spec.get(part) or ()):
             found += container_problems(container, f"{path}.{part}[{index}]", names, volumes)
     for name, allowed in (
-        ("restartPolicy", ("Always", "Never", "OnFailure")),
-        ("dnsPolicy", ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
+        ("restartPolicy", ("Always", "OnFailure", "Never")),
+        ("dnsPolicy", ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")),
     ):
         if spec[name] not in allowed:
             found.append(unsupported(f"{path}.{name}", spec[name], allowed))
