@@ -28,12 +28,14 @@ class Ask:
     """One request.
 
     Args:
-        method, path: in which NS stands for the namespace, and {uid} or {rv} for those of the last object answered.
+        method, path: in which NS stands for the namespace, and {uid} or {rv} for those of the last object answered,
+            and {pod} for the name of the first pod of the last list.
         body: what is sent: an object, or text as it is.
         type: its content type.
         accept: in which form the answer is wanted.
         until: it is asked again until this holds for the answer.
         lines: it is a watch, of which that many events are read.
+        token: what is said of who asks; None for the one who may do everything.
         ignore: fields, by name, in which the two differ and may.
     """
 
@@ -44,6 +46,7 @@ class Ask:
     accept: str = "application/json"
     until: Callable[[Any], Any] | None = None
     lines: int = 0
+    token: str | None = None
     ignore: tuple[str, ...] = field(default=())
 
 
@@ -78,7 +81,8 @@ class Asker:
         for name, value in self._last.items():
             path = path.replace(f"{{{name}}}", value)
             body = body.replace(f"{{{name}}}", value) if body is not None else None
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": ask.accept}
+        token = self._token if ask.token is None else ask.token
+        headers = {"Accept": ask.accept, **({"Authorization": f"Bearer {token}"} if token else {})}
         if body is not None:
             headers["Content-Type"] = ask.type
             body = body.replace("NS", self._namespace)
@@ -96,8 +100,10 @@ class Asker:
         else:
             raise AssertionError(f"it was never so: {ask}: {said}")
         meta = said.get("metadata", {}) if isinstance(said, dict) else {}
-        if meta.get("resourceVersion"):
-            self._last = {"uid": meta.get("uid", ""), "rv": meta["resourceVersion"]}
+        if isinstance(said, dict) and said.get("kind") == "PodList" and said["items"]:
+            self._last["pod"] = said["items"][0]["metadata"]["name"]
+        elif meta.get("resourceVersion"):
+            self._last |= {"uid": meta.get("uid", ""), "rv": meta["resourceVersion"]}
         return answer.status, said
 
     def _alike(self, answer: tuple[int, Any], ask: Ask) -> Any:

@@ -8,6 +8,7 @@ from .comparing import JSON_PATCH, MERGE, STRATEGIC, Ask
 
 JOBS = "/apis/batch/v1/namespaces/NS/jobs"
 PODS = "/api/v1/namespaces/NS/pods"
+EVENTS = "/api/v1/namespaces/NS/events"
 MAPS = "/api/v1/namespaces/NS/configmaps"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 PARTIAL = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
@@ -40,6 +41,11 @@ def a_map(name: str = "map", meta: dict[str, Any] | None = None, **data: str) ->
 def settled(pods: int) -> Any:
     """Return a test whether a Job has so many pods."""
     return lambda body: body.get("status", {}).get("active", 0) == pods
+
+
+def over(body: Any) -> bool:
+    """Return whether a Job has ended."""
+    return any(each["type"] in ("Complete", "Failed") for each in body.get("status", {}).get("conditions", ()))
 
 
 SCENARIOS: dict[str, list[Ask]] = {
@@ -485,6 +491,100 @@ SCENARIOS: dict[str, list[Ask]] = {
             "/apis/coordination.k8s.io/v1/namespaces/NS/leases",
             {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}},
         ),
+    ],
+    "a job that completes": [
+        Ask("POST", JOBS, job(parallelism=1)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Running"}}, STRATEGIC, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Succeeded"}}, STRATEGIC, ignore=("name",)),
+        Ask("GET", f"{JOBS}/work", until=over),
+        Ask("GET", EVENTS, until=lambda body: len(body["items"]) == 2, ignore=("name", "message")),
+        Ask("GET", f"{JOBS}/work", accept=TABLE, ignore=("columnDefinitions", "cells")),
+        Ask("DELETE", f"{PODS}/{{pod}}", ignore=("name",)),
+        Ask("GET", f"{JOBS}/work"),
+    ],
+    "a job that fails": [
+        Ask("POST", JOBS, job(parallelism=1, completions=1, backoffLimit=0)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Failed"}}, STRATEGIC, ignore=("name",)),
+        Ask("GET", f"{JOBS}/work", until=over),
+        Ask("GET", EVENTS, until=lambda body: len(body["items"]) == 2, ignore=("name", "message")),
+    ],
+    "a job that fails ends its other pods": [
+        Ask("POST", JOBS, job(parallelism=2, completions=2, backoffLimit=0)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 2, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Failed"}}, STRATEGIC, ignore=("name",)),
+        Ask("GET", f"{JOBS}/work", until=over),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+    ],
+    "a job with a deadline": [
+        Ask("POST", JOBS, job(parallelism=1, completions=1, activeDeadlineSeconds=1)),
+        Ask("GET", f"{JOBS}/work", until=over),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 0),
+    ],
+    "a job whose pod is deleted": [
+        Ask("POST", JOBS, job(parallelism=1, completions=1)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("DELETE", f"{PODS}/{{pod}}", ignore=("name",)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("GET", f"{JOBS}/work", until=settled(1)),
+    ],
+    "a job with two completions": [
+        Ask("POST", JOBS, job(parallelism=1, completions=2)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Succeeded"}}, STRATEGIC, ignore=("name",)),
+        Ask(
+            "GET",
+            f"{PODS}?fieldSelector=status.phase%3DPending",
+            until=lambda body: len(body["items"]) == 1,
+            ignore=("name",),
+        ),
+        Ask("GET", f"{JOBS}/work", until=lambda body: body["status"].get("succeeded") and settled(1)(body)),
+        Ask("PATCH", f"{JOBS}/work", {"spec": {"parallelism": 0}}, MERGE),
+        Ask("GET", f"{JOBS}/work", until=settled(0)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+    ],
+    "a job that is soon forgotten": [
+        Ask("POST", JOBS, job(parallelism=1, completions=1, ttlSecondsAfterFinished=1)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Succeeded"}}, STRATEGIC, ignore=("name",)),
+        Ask("GET", f"{JOBS}/work", until=over),
+        Ask("GET", f"{JOBS}/work", until=lambda body: body.get("code") == 404),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 0),
+    ],
+    "finalizers of a job in the foreground": [
+        Ask("POST", JOBS, job(parallelism=1)),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
+        Ask("PATCH", f"{PODS}/{{pod}}", {"metadata": {"finalizers": ["example.com/wait"]}}, MERGE, ignore=("name",)),
+        Ask("DELETE", f"{JOBS}/work?propagationPolicy=Foreground"),
+        Ask("GET", f"{PODS}/{{pod}}", until=lambda body: body["metadata"].get("deletionTimestamp"), ignore=("name",)),
+        Ask("GET", f"{JOBS}/work"),
+        Ask("PATCH", f"{PODS}/{{pod}}", {"metadata": {"finalizers": None}}, MERGE, ignore=("name",)),
+        Ask("GET", f"{JOBS}/work", until=lambda body: body.get("code") == 404),
+        Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 0),
+    ],
+    "a namespace that goes": [
+        Ask("POST", MAPS, a_map(meta={"finalizers": ["example.com/wait"]})),
+        Ask("DELETE", "/api/v1/namespaces/NS"),
+        Ask("POST", MAPS, a_map("late")),
+        Ask("GET", f"{MAPS}/map", until=lambda body: body["metadata"].get("deletionTimestamp")),
+        Ask("PATCH", f"{MAPS}/map", {"metadata": {"finalizers": None}}, MERGE),
+        Ask("GET", "/api/v1/namespaces/NS", until=lambda body: body.get("code") == 404),
+        Ask("POST", MAPS, a_map("late")),
+    ],
+    "who may not": [
+        Ask("GET", JOBS, token=""),
+        Ask("GET", f"{PODS}/pod/log", token=""),
+        Ask("GET", "/api/v1/nodes/n", token=""),
+        Ask("GET", "/apis/batch/v1", token=""),
+        Ask(
+            "GET",
+            "/version",
+            token="",
+            ignore=("major", "minor", "gitVersion", "gitCommit", "buildDate", "goVersion", "gitTreeState"),
+        ),
+        Ask("GET", JOBS, token="odd"),
+        Ask("GET", "/nothing/at/all", token="odd"),
     ],
     "quotas": [
         Ask(

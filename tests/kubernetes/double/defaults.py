@@ -127,6 +127,10 @@ def fill_status(kind: Kind, value: Object) -> None:
         info = status.setdefault("nodeInfo", {})
         for name in NODE_INFO:
             info.setdefault(name, "")
+    if kind is PODS and status.get("podIPs"):
+        status["podIP"] = status["podIPs"][0].get("ip", "")
+    elif kind is PODS and status.get("podIP"):
+        status["podIPs"] = [{"ip": status["podIP"]}]
     for condition in (status.get("conditions") or ()) if kind in (PODS, JOBS) else ():
         condition.setdefault("lastProbeTime", None)
         condition.setdefault("lastTransitionTime", None)

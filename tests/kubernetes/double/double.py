@@ -198,10 +198,16 @@ class Double:
 
 @contextlib.asynccontextmanager
 async def api_double(**how: Any) -> AsyncIterator[Double]:
-    """Run a double while the block runs; see Double for the arguments."""
+    """Run a double while the block runs; see Double for the arguments.
+
+    Raises:
+        ExceptionGroup: the double itself has failed in something, whatever came of it.
+    """
     double = Double(**how)
     try:
         await double.open()
         yield double
     finally:
         await double.close()
+    if double.registry.failures:
+        raise ExceptionGroup("the double has failed", double.registry.failures)

@@ -99,7 +99,10 @@ class JobController:
         for key in due:
             job = self.storage.get(JOBS, *key)
             if job is not None:
-                self._sync(job)
+                try:
+                    self._sync(job)
+                except Exception as error:
+                    self.registry.failures.append(error)
 
     # One look at one Job
 
@@ -194,7 +197,8 @@ class JobController:
 
     def end(self, job: Record, pod: Record) -> None:
         """Remove a pod that is not wanted any more."""
-        if not pod.meta.get("deletionTimestamp"):
+        found = self.storage.get(PODS, *pod.key)
+        if found is not None and found.meta["uid"] == pod.meta["uid"] and not found.meta.get("deletionTimestamp"):
             self._removal.delete(PODS, *pod.key, {"propagationPolicy": "Background"})
             self.tell(job, "Normal", "SuccessfulDelete", f"Deleted pod: {pod.key[1]}")
 

@@ -145,7 +145,6 @@ class Look:
         """End what still runs; the Job has failed when that has ended."""
         if not self.manner.tracking:
             self.status["failed"] = self.status.get("failed", 0) + len(self.active)
-        self._end(self.active)
         self._finish("Failed", reason, message)
 
     def _finish(self, word: str, reason: str, message: str) -> None:

@@ -74,6 +74,8 @@ class Registry:
         self.manner = manner
         self.schemas = schemas(manner.schema)
         self.quotas = Quotas(storage)
+        #: What went wrong in the double itself: a test that passes nevertheless has proved nothing.
+        self.failures: list[Exception] = []
         self._strategic = patches.Strategic(self.schemas)
         self._strict = strict
         self._checked = checked

@@ -96,17 +96,23 @@ class Removal:
         due, self._due = self._due, {}
         for place in due:
             record = self._storage.get(*place)
-            if record is None:
-                continue
-            finalizers = record.meta.get("finalizers", [])
-            if record.kind is NAMESPACES and record.meta.get("deletionTimestamp"):
-                self._empty(record)
-            elif record.meta.get("deletionTimestamp") and FOREGROUND in finalizers:
-                self._foreground(record)
-            elif record.meta.get("deletionTimestamp") and ORPHAN in finalizers:
-                self._orphan(record)
-            elif not record.meta.get("deletionTimestamp") and self._is_left(record):
-                self.delete(*place, {"propagationPolicy": "Background"})
+            if record is not None:
+                try:
+                    self._see_to(record)
+                except Exception as error:
+                    self._registry.failures.append(error)
+
+    def _see_to(self, record: Record) -> None:
+        """Do what an object that goes, or has lost its owner, waits for."""
+        finalizers, going = record.meta.get("finalizers", []), record.meta.get("deletionTimestamp")
+        if record.kind is NAMESPACES and going:
+            self._empty(record)
+        elif going and FOREGROUND in finalizers:
+            self._foreground(record)
+        elif going and ORPHAN in finalizers:
+            self._orphan(record)
+        elif not going and self._is_left(record):
+            self.delete(record.kind, *record.key, {"propagationPolicy": "Background"})
 
     def _is_left(self, record: Record) -> bool:
         """Return whether all owners of an object are gone."""

@@ -90,7 +90,14 @@ class Serving:
                     reset(request.transport)
                     return web.Response()
             answer = await self._answer(request, route, actions)
-        except Refused as refused:
+        except (ConnectionError, aiohttp.ClientError):
+            reset(request.transport)  # one of the two others has gone in the middle
+            return web.Response()
+        except Exception as error:
+            refused = error if isinstance(error, Refused) else None
+            if refused is None:
+                self.registry.failures.append(error)
+                refused = Refused(500, f"the double has failed: {error!r}")
             answer = shown(refused.code, refused.encoded())
             after = (refused.details or {}).get("retryAfterSeconds")
             if after:
