@@ -45,6 +45,13 @@ def certificate() -> tuple[str, str]:
     return cert, key
 
 
+def context_of() -> ssl.SSLContext:
+    """Return what a server with that certificate needs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate())
+    return context
+
+
 class Double:
     """One double; it runs in the loop in which it was started.
 
@@ -96,10 +103,7 @@ class Double:
     async def start_api(self) -> None:
         """Listen; a second time on the same port as before."""
         loop = asyncio.get_running_loop()
-        context = None
-        if self._tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate())
+        context = context_of() if self._tls else None
         self._protocols = web.Server(self.serving.handle, access_log=None)
         with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,7 +118,7 @@ class Double:
         self._server.close()
         for protocol in self._protocols.connections:
             reset(protocol.transport)
-        await self._protocols.shutdown(0)
+        await self._protocols.shutdown(0.01)  # nought would mean for ever
         await self._server.wait_closed()
         self._server = self._protocols = None
 
