@@ -68,7 +68,7 @@ async def test_a_lost_answer_and_a_second_try(double: Double, api: client.ApiCli
     """The Job is there: the second try finds the name taken."""
     batch = client.BatchV1Api(api)
     double.faults.add(Lose(), method="POST")
-    with pytest.raises(Exception, match="disconnected|reset|closed"):
+    with pytest.raises(Exception, match=r"disconnected|reset|closed"):
         await batch.create_namespaced_job("default", job())
     with pytest.raises(client.ApiException) as caught:
         await batch.create_namespaced_job("default", job())

@@ -1,4 +1,4 @@
-"""What the double takes and refuses: bodies, names, versions, patches, lists, who asks; and what goes wrong on the way."""
+"""What the double takes and refuses: bodies, versions, patches, lists, and who asks; and what goes wrong on the way."""
 
 from __future__ import annotations
 

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from .access import Access
 from .faults import ACTIONS, Faults, reset
 from .jobs import JobController
@@ -25,7 +23,7 @@ from .kinds import NAMESPACES, SERVICE_ACCOUNTS
 from .manners import TODAY, Manner
 from .registry import Registry
 from .removal import Removal
-from .serving import Serving
+from .serving import Listener, Serving
 from .statuses import Object
 from .storage import Storage
 
@@ -93,7 +91,7 @@ class Double:
         self.serving.bookmark_interval = bookmark_interval
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._protocols: web.Server | None = None
+        self._protocols: Listener | None = None
 
     @property
     def url(self) -> str:
@@ -104,7 +102,7 @@ class Double:
         """Listen; a second time on the same port as before."""
         loop = asyncio.get_running_loop()
         context = context_of() if self._tls else None
-        self._protocols = web.Server(self.serving.handle, access_log=None)
+        self._protocols = Listener(self.serving)
         with contextlib.closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", self.port))

@@ -37,6 +37,11 @@ def number(query: Mapping[str, str], name: str) -> int | None:
     return value
 
 
+def true(query: Mapping[str, str], name: str) -> bool:
+    """Return whether a query says yes, in one of the ways in which that can be said."""
+    return query.get(name, "") in ("1", "t", "T", "true", "True", "TRUE")
+
+
 def options_problem(field: str, message: str) -> Refused:
     """Return how options that do not go together are refused."""
     return invalid("ListOptions", "meta.k8s.io", "", [cause(field, "FieldValueForbidden", f"Forbidden: {message}")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import aiohttp
 from aiohttp import web
@@ -75,7 +76,7 @@ async def send_log(
             await response.write_eof()
             return response
     except aiohttp.ClientConnectorError as error:
-        message = f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {error.strerror or error}'
+        message = f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {os.strerror(error.os_error.errno or 0).lower()}'
         causes = {"causes": [{"message": message}]}
         raise Refused(500, f"Internal error occurred: {message}", None, causes) from None
 

@@ -227,6 +227,8 @@ class Registry:
         self, kind: Kind, namespace: str, name: str, patch: Any, content_type: str, user: str = CONTROLLER, **how: Any
     ) -> Record:
         """Change a part of an object; return it as it is kept."""
+        if content_type not in (patches.JSON, patches.MERGE, patches.STRATEGIC):
+            raise Refused(415, "415: Unsupported Media Type", None, {})
         record = self.need(kind, namespace, name)
         old = record.copy()
         if content_type == patches.JSON:
@@ -235,10 +237,8 @@ class Registry:
             raise bad_request("the patch is no object")
         elif content_type == patches.MERGE:
             new = patches.merged(old, patch)
-        elif content_type == patches.STRATEGIC:
-            new = self._strategic.merged(old, patch, self.schemas.schema(kind.api_version, kind.name))
         else:
-            raise Refused(415, "415: Unsupported Media Type", None, {})
+            new = self._strategic.merged(old, patch, self.schemas.schema(kind.api_version, kind.name))
         try:
             return self.update(kind, namespace, name, new, user, verb="patch", **how)
         except Refused as refused:

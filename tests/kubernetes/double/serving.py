@@ -10,12 +10,13 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from .access import Access, Request, Token
 from .discovery import discovery
 from .faults import Answer, Delay, Faults, Lose, Reset, Slow, reset
 from .kinds import NAMESPACES, SERVICE_ACCOUNTS, Kind
-from .listing import bare, listed, number, refuse_initial_events
+from .listing import bare, listed, number, refuse_initial_events, true
 from .logs import send_log
 from .manners import Manner
 from .pods import bind, evict
@@ -56,6 +57,8 @@ class Serving:
         #: Whether a watch from too old a version is refused at once, instead of in its first event.
         self.gone_at_once = False
         self.watches: dict[Watch, None] = {}
+        #: What ends when a client has gone: a watch may have nothing to say for hours, and would not notice.
+        self.leaving: dict[object, Callable[[], object]] = {}
         self.requests = 0
         self.control: Callable[[str, Object], Object] | None = None
         self._tables = Tables(manner)
@@ -72,7 +75,7 @@ class Serving:
         path = request.path
         if self.control is not None and path.startswith("/double/"):
             return self._controlled(path.removeprefix("/double/"), await request.read())
-        watch = request.rel_url.query.get("watch", "") in ("1", "true")
+        watch = true(request.rel_url.query, "watch")
         actions: list[Any] = []
         try:
             try:
@@ -137,7 +140,13 @@ class Serving:
                 self._session = aiohttp.ClientSession()
             slow = next((action for action in actions if isinstance(action, Slow)), None)
             pod = self.registry.need(*place(route))
-            return await send_log(request, self.storage, pod, self._session, slow)
+            task = asyncio.current_task()
+            assert task is not None
+            self.leaving[request.protocol] = task.cancel
+            try:
+                return await send_log(request, self.storage, pod, self._session, slow)
+            finally:
+                self.leaving.pop(request.protocol, None)
         if route.verb == "get":
             return self._one(request, 200, self.registry.need(*place(route)))
         raw = await self._body(request)
@@ -218,7 +227,7 @@ class Serving:
         if query.get("gracePeriodSeconds"):
             options.setdefault("gracePeriodSeconds", number(query, "gracePeriodSeconds"))
         if "orphanDependents" in query:
-            options.setdefault("orphanDependents", query["orphanDependents"] == "true")
+            options.setdefault("orphanDependents", true(query, "orphanDependents"))
         dry = dry or options.get("dryRun") == ["All"]
         if route.verb == "delete":
             answer = shown(200, encoded(self.removal.delete(kind, namespace, name, options, dry=dry)))
@@ -288,8 +297,12 @@ class Serving:
                 raise
             watch = Watch(self.storage, kind, selector, self.storage.version, shape)
             watch.fail(refused)
-        bookmarks = (lambda: self.bookmark_interval) if query.get("allowWatchBookmarks") in ("1", "true") else None
-        return await stream(request, watch, actions, seconds=seconds, bookmarks=bookmarks, watches=self.watches)
+        bookmarks = (lambda: self.bookmark_interval) if true(query, "allowWatchBookmarks") else None
+        self.leaving[request.protocol] = watch.end
+        try:
+            return await stream(request, watch, actions, seconds=seconds, bookmarks=bookmarks, watches=self.watches)
+        finally:
+            self.leaving.pop(request.protocol, None)
 
     def _shape(self, kind: Kind, request: web.BaseRequest) -> Callable[[str, Record], bytes]:
         """Return what makes the lines of a watch."""
@@ -313,6 +326,21 @@ class Serving:
         """Tell all watches that they are too old, and end them."""
         for watch in self.watches:
             watch.fail(gone(f"too old resource version: 1 ({self.storage.version})"))
+
+
+class Listener(web.Server):
+    """What answers connections; it tells the serving side when a client has gone."""
+
+    def __init__(self, serving: Serving) -> None:
+        super().__init__(serving.handle, access_log=None)
+        self._serving = serving
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """End what was for that client."""
+        super().connection_lost(handler, exc)
+        leave = self._serving.leaving.pop(handler, None)
+        if leave is not None:
+            leave()
 
 
 def form_of(request: web.BaseRequest) -> str:
