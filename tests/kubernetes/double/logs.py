@@ -76,7 +76,8 @@ async def send_log(
             await response.write_eof()
             return response
     except aiohttp.ClientConnectorError as error:
-        message = f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {os.strerror(error.os_error.errno or 0).lower()}'
+        why = os.strerror(error.os_error.errno or 0).lower()
+        message = f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {why}'
         causes = {"causes": [{"message": message}]}
         raise Refused(500, f"Internal error occurred: {message}", None, causes) from None
 

@@ -72,10 +72,10 @@ class Look:
     def _count(self) -> int:
         """Count the pods that have ended; return how many of them have failed just now."""
         if not self.manner.tracking:
-            before = self.status.get("failed", 0)
+            before = int(self.status.get("failed", 0))
             for phase, word in ("Succeeded", "succeeded"), ("Failed", "failed"):
                 self.status[word] = sum(each.object["status"].get("phase") == phase for each in self.pods)
-            return max(0, self.status["failed"] - before)
+            return max(0, int(self.status["failed"]) - before)
         failures = 0
         for pod in self.pods:
             if TRACKING not in pod.meta.get("finalizers", ()) or alive(pod):
@@ -191,7 +191,7 @@ class Look:
         free: list[int | None] = [None] * missing
         if self.indexed:
             taken = indexes(self.status.get("completedIndexes", "")) | {index_of(each) for each in self.active}
-            free = [each for each in range(wanted or 0) if each not in taken][:missing]
+            free = [*[each for each in range(wanted or 0) if each not in taken][:missing]]
         for index in free:
             if not self.controller.make(self.job, index):
                 return

@@ -205,7 +205,7 @@ def grace_of(record: Record, options: Object) -> int:
         return 0
     grace = int(spec.get("terminationGracePeriodSeconds", 30) if given is None else given)
     if record.meta.get("deletionTimestamp"):
-        return min(grace, record.meta.get("deletionGracePeriodSeconds", grace))
+        return min(grace, int(record.meta.get("deletionGracePeriodSeconds", grace)))
     return grace
 
 

@@ -200,7 +200,7 @@ class Tables:
                 if kind is JOBS and word == "Status" and not manner.terminal_targets:
                     continue
                 name = word.replace("_", " ")
-                column = {"name": name, "type": "integer" if name in NUMBERS else "string"}
+                column: Object = {"name": name, "type": "integer" if name in NUMBERS else "string"}
                 column |= {"format": "name" if name == "Name" else "", "description": name, "priority": wide}
                 columns.append(column)
             self._columns[kind] = columns
