@@ -514,7 +514,7 @@ SCENARIOS: dict[str, list[Ask]] = {
         Ask("POST", JOBS, job(parallelism=2, completions=2, backoffLimit=0)),
         Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 2, ignore=("name",)),
         Ask("PATCH", f"{PODS}/{{pod}}/status", {"status": {"phase": "Failed"}}, STRATEGIC, ignore=("name",)),
-        Ask("GET", f"{JOBS}/work", until=over),
+        Ask("GET", f"{JOBS}/work", until=over, ignore=("failed",)),
         Ask("GET", f"{PODS}", until=lambda body: len(body["items"]) == 1, ignore=("name",)),
     ],
     "a job with a deadline": [

@@ -150,6 +150,10 @@ async def test_a_node_that_has_the_logs(double: Double, kubectl: Kubectl) -> Non
 
     async def log(request: web.BaseRequest) -> web.StreamResponse:
         assert request.path.startswith("/containerLogs/default/work-")
+        if request.query.get("tailLines") == "7":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
         if request.query.get("previous") == "true":
             return web.Response(status=400, text="previous terminated container not found")
         response = web.StreamResponse()
@@ -158,6 +162,10 @@ async def test_a_node_that_has_the_logs(double: Double, kubectl: Kubectl) -> Non
         if request.query.get("follow") == "true":
             await follow.wait()
             await response.write(b"two\n")
+        if request.query.get("timestamps") == "true":
+            await response.write(b"hal")
+            assert request.transport is not None
+            request.transport.close()
         return response
 
     runner = web.ServerRunner(web.Server(log))
@@ -181,6 +189,8 @@ async def test_a_node_that_has_the_logs(double: Double, kubectl: Kubectl) -> Non
         assert await following.stdout.readline() == b"two\n"
         await following.communicate()
         await kubectl("logs", "-p", "job/work", fails="previous terminated container not found")
+        assert await kubectl("logs", "--timestamps", "job/work") == "one\nhal"  # broken off, which nobody tells
+        await kubectl("logs", "--tail=7", "job/work", fails="EOF")
         await runner.cleanup()
         await kubectl("logs", "job/work", fails="connection refused")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
@@ -69,7 +70,8 @@ async def send_log(
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             response.enable_chunked_encoding()
             await response.prepare(request)
-            async for piece in answer.content.iter_any():
+            pieces = answer.content.iter_any()
+            while piece := await next_piece(pieces):
                 if slow is not None:
                     await asyncio.sleep(slow.seconds)
                 await response.write(piece)
@@ -78,8 +80,20 @@ async def send_log(
     except aiohttp.ClientConnectorError as error:
         why = os.strerror(error.os_error.errno or 0).lower()
         message = f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {why}'
-        causes = {"causes": [{"message": message}]}
-        raise Refused(500, f"Internal error occurred: {message}", None, causes) from None
+    except aiohttp.ClientError:
+        if request.transport is None or request.transport.is_closing():
+            raise  # it was not the node that has gone
+        message = f'Get "{url}": EOF'
+    causes = {"causes": [{"message": message}]}
+    raise Refused(500, f"Internal error occurred: {message}", None, causes)
+
+
+async def next_piece(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return the next piece of a log, or nothing at its end; a node that breaks off in the middle ends it as well."""
+    try:
+        return await anext(pieces, b"")
+    except aiohttp.ClientError:
+        return b""
 
 
 def from_node(code: int, text: str, pod: Record) -> Refused:
