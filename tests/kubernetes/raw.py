@@ -88,7 +88,7 @@ async def asking(double: Double) -> AsyncIterator[Raw]:
         yield Raw(double.url, double.token, session)
 
 
-def job(name: str = "work", *, pod: dict[str, Any] | None = None, **spec: Any) -> Any:
+def job(name: str = "task", *, pod: dict[str, Any] | None = None, **spec: Any) -> Any:
     """Return a Job."""
     inner = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}], **(pod or {})}
     meta = {"name": name}

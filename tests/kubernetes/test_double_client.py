@@ -46,7 +46,7 @@ async def test_a_job(double: Double, api: client.ApiClient) -> None:
         await end_pod(raw, name)
     async with watch.Watch() as watching:
         jobs = watching.stream(
-            batch.list_namespaced_job, "default", field_selector="metadata.name=work", timeout_seconds=10
+            batch.list_namespaced_job, "default", field_selector="metadata.name=task", timeout_seconds=10
         )
         async for event in jobs:
             if event["object"].status.succeeded:
@@ -56,10 +56,10 @@ async def test_a_job(double: Double, api: client.ApiClient) -> None:
     options = client.V1DeleteOptions(
         propagation_policy="Foreground", preconditions=client.V1Preconditions(uid=made.metadata.uid)
     )
-    await batch.delete_namespaced_job("work", "default", body=options)
+    await batch.delete_namespaced_job("task", "default", body=options)
     with pytest.raises(client.ApiException) as caught:
         while True:
-            await batch.read_namespaced_job("work", "default")
+            await batch.read_namespaced_job("task", "default")
     assert caught.value.status == 404
     assert (await core.list_namespaced_pod("default")).items == []
 
@@ -73,7 +73,7 @@ async def test_a_lost_answer_and_a_second_try(double: Double, api: client.ApiCli
     with pytest.raises(client.ApiException) as caught:
         await batch.create_namespaced_job("default", job())
     assert caught.value.status == 409
-    assert (await batch.read_namespaced_job("work", "default")).metadata.name == "work"
+    assert (await batch.read_namespaced_job("task", "default")).metadata.name == "task"
 
 
 async def test_pieces_of_a_list_and_patches(api: client.ApiClient) -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from .comparing import Ask, Asker
 from .double import OLD, api_double
-from .faithful import SCENARIOS
+from .faithful import SCENARIOS as REQUESTS
+from .faithful_jobs import SCENARIOS as LIVES
+
+SCENARIOS = {**REQUESTS, **LIVES}
 
 real = pytest.importorskip("tests.kubernetes.real", reason="there is no real API server here")
 

@@ -76,29 +76,29 @@ async def test_looking_around(kubectl: Kubectl) -> None:
 
 async def test_a_job_from_its_file_to_its_end(double: Double, kubectl: Kubectl) -> None:
     """Made, shown, changed, described, waited for and removed."""
-    assert await kubectl("create", "-f", "-", stdin=job()) == "job.batch/work created\n"
+    assert await kubectl("create", "-f", "-", stdin=job()) == "job.batch/task created\n"
     await kubectl("create", "-f", "-", stdin=job(), fails="AlreadyExists")
     await kubectl("create", "-f", "-", stdin=job("odd", odd=1), fails='unknown field "spec.odd"')
     header, line = (await kubectl("get", "jobs")).splitlines()
     assert header.split() == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
-    assert line.split()[:3] == ["work", "Running", "0/1"]
-    [pod] = (await kubectl("get", "pods", "-l", "job-name=work", "-o", "name")).split()
+    assert line.split()[:3] == ["task", "Running", "0/1"]
+    [pod] = (await kubectl("get", "pods", "-l", "job-name=task", "-o", "name")).split()
     assert (await kubectl("get", "pods", "-l", "job-name=other")) == ""
-    assert json.loads(await kubectl("get", "job", "work", "-o", "json"))["spec"]["completions"] == 1
-    assert "kind: Job" in await kubectl("get", "job", "work", "-o", "yaml")
-    await kubectl("label", "job", "work", "a=b")
-    await kubectl("annotate", "job", "work", "c=d")
-    await kubectl("patch", "job", "work", "-p", '{"spec":{"backoffLimit":3}}')
-    told = await kubectl("describe", "job", "work")
+    assert json.loads(await kubectl("get", "job", "task", "-o", "json"))["spec"]["completions"] == 1
+    assert "kind: Job" in await kubectl("get", "job", "task", "-o", "yaml")
+    await kubectl("label", "job", "task", "a=b")
+    await kubectl("annotate", "job", "task", "c=d")
+    await kubectl("patch", "job", "task", "-p", '{"spec":{"backoffLimit":3}}')
+    told = await kubectl("describe", "job", "task")
     assert "Backoff Limit:    3" in told
     assert f"Created pod: {pod.removeprefix('pod/')}" in told
-    waiting = asyncio.create_task(kubectl("wait", "--for=condition=complete", "job/work", "--timeout=20s"))
+    waiting = asyncio.create_task(kubectl("wait", "--for=condition=complete", "job/task", "--timeout=20s"))
     async with asking_tls(double) as raw:
         await end_pod(raw, pod.removeprefix("pod/"))
-    assert await waiting == "job.batch/work condition met\n"
-    assert (await kubectl("get", "jobs")).splitlines()[1].split()[:3] == ["work", "Complete", "1/1"]
+    assert await waiting == "job.batch/task condition met\n"
+    assert (await kubectl("get", "jobs")).splitlines()[1].split()[:3] == ["task", "Complete", "1/1"]
     assert "Completed" in await kubectl("get", "pods")
-    assert 'job.batch "work" deleted' in await kubectl("delete", "job", "work")
+    assert 'job.batch "task" deleted' in await kubectl("delete", "job", "task")
     assert await kubectl("get", "jobs,pods") == ""
 
 
@@ -112,9 +112,9 @@ async def asking_tls(double: Double) -> AsyncIterator[Raw]:
 
 async def test_applying(kubectl: Kubectl) -> None:
     """In the manner of clients, which the server only sees as patches; twice is once."""
-    assert await kubectl("apply", "-f", "-", stdin=job()) == "job.batch/work created\n"
-    assert await kubectl("apply", "-f", "-", stdin=job()) == "job.batch/work unchanged\n"
-    assert await kubectl("apply", "-f", "-", stdin=job(backoffLimit=2)) == "job.batch/work configured\n"
+    assert await kubectl("apply", "-f", "-", stdin=job()) == "job.batch/task created\n"
+    assert await kubectl("apply", "-f", "-", stdin=job()) == "job.batch/task unchanged\n"
+    assert await kubectl("apply", "-f", "-", stdin=job(backoffLimit=2)) == "job.batch/task configured\n"
     await kubectl("apply", "-f", "-", stdin=job(completions=7), fails="field is immutable")
     await kubectl("apply", "--server-side", "-f", "-", stdin=job("more"), fails="415")
 
@@ -122,8 +122,8 @@ async def test_applying(kubectl: Kubectl) -> None:
 @pytest.mark.parametrize("how", ["foreground", "background", "orphan"])
 async def test_removal(kubectl: Kubectl, how: str) -> None:
     """With all three policies, waited for."""
-    assert await kubectl("create", "job", "work", "--image=busybox", "--", "true") == "job.batch/work created\n"
-    await kubectl("delete", "job", "work", f"--cascade={how}", "--wait", "--timeout=20s")
+    assert await kubectl("create", "job", "task", "--image=busybox", "--", "true") == "job.batch/task created\n"
+    await kubectl("delete", "job", "task", f"--cascade={how}", "--wait", "--timeout=20s")
     assert await kubectl("get", "jobs") == ""
     pods = await kubectl("get", "pods", "-o", "name")
     assert bool(pods) is (how == "orphan")
@@ -136,9 +136,9 @@ async def test_watching(double: Double, kubectl: Kubectl) -> None:
     while len(double.serving.watches) < 2:
         await asyncio.sleep(0.01)
     await kubectl("create", "-f", "-", stdin=job())
-    assert await process.stdout.readline() == b"job.batch/work\n"
+    assert await process.stdout.readline() == b"job.batch/task\n"
     assert (await tables.stdout.readline()).split()[0] == b"NAME"
-    assert (await tables.stdout.readline()).split()[0] == b"work"
+    assert (await tables.stdout.readline()).split()[0] == b"task"
     for each in (process, tables):
         each.kill()
         await each.communicate()
@@ -149,7 +149,7 @@ async def test_a_node_that_has_the_logs(double: Double, kubectl: Kubectl) -> Non
     follow = asyncio.Event()
 
     async def log(request: web.BaseRequest) -> web.StreamResponse:
-        assert request.path.startswith("/containerLogs/default/work-")
+        assert request.path.startswith("/containerLogs/default/task-")
         if request.query.get("tailLines") == "7":
             assert request.transport is not None
             request.transport.abort()
@@ -175,24 +175,24 @@ async def test_a_node_that_has_the_logs(double: Double, kubectl: Kubectl) -> Non
     port = runner.addresses[0][1]
     async with asking_tls(double) as raw:
         await raw.done("POST", JOBS, job())
-        name = await a_pod_of(raw, "work")
+        name = await a_pod_of(raw, "task")
         pods = "/api/v1/namespaces/default/pods"
         assert await raw.ask("GET", f"{pods}/{name}/log") == (204, "")
         addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
         endpoint = {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}, "addresses": addresses}
         await raw.done("POST", "/api/v1/nodes", {"metadata": {"name": "here"}, "status": endpoint})
         await raw.done("POST", f"{pods}/{name}/binding", {"metadata": {"name": name}, "target": {"name": "here"}})
-        assert await kubectl("logs", "job/work") == "one\n"
-        following = await kubectl.process("logs", "-f", "job/work")
+        assert await kubectl("logs", "job/task") == "one\n"
+        following = await kubectl.process("logs", "-f", "job/task")
         assert await following.stdout.readline() == b"one\n"
         follow.set()
         assert await following.stdout.readline() == b"two\n"
         await following.communicate()
-        await kubectl("logs", "-p", "job/work", fails="previous terminated container not found")
-        assert await kubectl("logs", "--timestamps", "job/work") == "one\nhal"  # broken off, which nobody tells
-        await kubectl("logs", "--tail=7", "job/work", fails="EOF")
+        await kubectl("logs", "-p", "job/task", fails="previous terminated container not found")
+        assert await kubectl("logs", "--timestamps", "job/task") == "one\nhal"  # broken off, which nobody tells
+        await kubectl("logs", "--tail=7", "job/task", fails="EOF")
         await runner.cleanup()
-        await kubectl("logs", "job/work", fails="connection refused")
+        await kubectl("logs", "job/task", fails="connection refused")
 
 
 async def test_one_of_1_20(tmp_path: Path) -> None:
@@ -220,19 +220,19 @@ async def test_a_process_that_is_killed(tmp_path: Path, kept: bool) -> None:
     async with aiohttp.ClientSession() as session:
         raw = Raw(url, "secret", session)
         made = await raw.done("POST", JOBS, job())
-        await a_pod_of(raw, "work")
+        await a_pod_of(raw, "task")
         process.send_signal(signal.SIGKILL)
         await process.wait()
         process, again = await start(url.rpartition(":")[2])
         assert again == url
-        status, found = await raw.ask("GET", f"{JOBS}/work")
+        status, found = await raw.ask("GET", f"{JOBS}/task")
         assert status == (200 if kept else 404)
         if kept:
             assert found["metadata"]["uid"] == made["metadata"]["uid"]
             version = made["metadata"]["resourceVersion"]
             assert (await raw.events(f"{JOBS}?resourceVersion={version}", 1))[0][0] == "MODIFIED"
-            await end_pod(raw, await a_pod_of(raw, "work"))
-            await raw.until(f"{JOBS}/work", lambda it: it["status"].get("succeeded"))
+            await end_pod(raw, await a_pod_of(raw, "task"))
+            await raw.until(f"{JOBS}/task", lambda it: it["status"].get("succeeded"))
         while (await raw.done("POST", "/double/facts", {}))["watches"]:
             pass  # a client that has gone is noticed
         await raw.done("POST", "/double/fault", {"action": "answer", "with": {"code": 503}, "verb": "list"})

@@ -33,7 +33,7 @@ async def gone(raw: Raw, path: str) -> bool:
     return bool((await raw.ask("GET", path))[0] == 404)
 
 
-async def running(raw: Raw, name: str = "work") -> str:
+async def running(raw: Raw, name: str = "task") -> str:
     """Make a Job, and return the name of its pod, which is on a node."""
     await raw.done("POST", JOBS, job(name))
     pod = await a_pod_of(raw, name)
@@ -44,17 +44,17 @@ async def running(raw: Raw, name: str = "work") -> str:
 async def test_in_the_foreground_a_job_waits_for_its_pods(raw: Raw) -> None:
     """And these for their node, which confirms that they have ended."""
     pod = await running(raw)
-    told = await raw.done("DELETE", f"{JOBS}/work", {"propagationPolicy": "Foreground"})
+    told = await raw.done("DELETE", f"{JOBS}/task", {"propagationPolicy": "Foreground"})
     assert told["metadata"]["finalizers"] == ["foregroundDeletion"]
     going = await raw.until(PODS, lambda it: it["metadata"].get("deletionTimestamp"))
     assert going["metadata"]["deletionGracePeriodSeconds"] == 30
-    assert not await gone(raw, f"{JOBS}/work")
+    assert not await gone(raw, f"{JOBS}/task")
     await raw.done(
         "DELETE", f"{PODS}/{pod}", {"gracePeriodSeconds": 0, "preconditions": {"uid": going["metadata"]["uid"]}}
     )
     [(word, _)] = await raw.events(f"{JOBS}?resourceVersion={going['metadata']['resourceVersion']}", 1)
     assert word in ("MODIFIED", "DELETED")
-    while not await gone(raw, f"{JOBS}/work"):
+    while not await gone(raw, f"{JOBS}/task"):
         pass
     assert await gone(raw, f"{PODS}/{pod}")
 
@@ -62,21 +62,21 @@ async def test_in_the_foreground_a_job_waits_for_its_pods(raw: Raw) -> None:
 async def test_in_the_background_a_job_goes_at_once(raw: Raw) -> None:
     """Its pods go after it."""
     pod = await running(raw)
-    told = await raw.done("DELETE", f"{JOBS}/work?propagationPolicy=Background")
+    told = await raw.done("DELETE", f"{JOBS}/task?propagationPolicy=Background")
     assert told["status"] == "Success"
-    assert await gone(raw, f"{JOBS}/work")
+    assert await gone(raw, f"{JOBS}/task")
     await raw.until(f"{PODS}/{pod}", lambda it: it["metadata"].get("deletionTimestamp"))
 
 
 async def test_pods_are_orphans_unless_somebody_says_otherwise(raw: Raw) -> None:
     """So it is with this version of the API, and who does not know it is warned."""
     pod = await running(raw)
-    await raw.done("DELETE", f"{JOBS}/work")
+    await raw.done("DELETE", f"{JOBS}/task")
     assert "child pods are preserved by default" in raw.headers["Warning"]
     left = await raw.until(f"{PODS}/{pod}", lambda it: "ownerReferences" not in it["metadata"])
     assert not left["metadata"].get("deletionTimestamp")
     await raw.until(f"{PODS}/{pod}", lambda it: "finalizers" not in it["metadata"])
-    assert await gone(raw, f"{JOBS}/work")
+    assert await gone(raw, f"{JOBS}/task")
 
 
 async def test_preconditions(raw: Raw) -> None:
@@ -144,12 +144,12 @@ async def test_a_namespace_goes_with_all_that_is_in_it(raw: Raw) -> None:
     await raw.done("PATCH", f"{path}/map", {"metadata": {"finalizers": []}}, MERGE)
     while not await gone(raw, "/api/v1/namespaces/there"):
         pass
-    assert await pods_of(raw, "work") == []
+    assert await pods_of(raw, "task") == []
 
 
 async def test_what_is_made_for_an_owner_that_is_gone(raw: Raw) -> None:
     """It goes as well: whoever made it did not know yet."""
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "work", "uid": "00000000-0000-0000-0000-000000000000"}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "task", "uid": "00000000-0000-0000-0000-000000000000"}
     left: Any = a_map()
     left["metadata"]["ownerReferences"] = [owner]
     await raw.done("POST", MAPS, left)

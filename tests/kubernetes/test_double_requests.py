@@ -64,9 +64,9 @@ async def test_what_must_not_change(raw: Raw) -> None:
     """The template of a Job, and most of a pod."""
     await raw.done("POST", JOBS, job())
     image = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "other"}]}}}}
-    status, said = await raw.ask("PATCH", f"{JOBS}/work", image, STRATEGIC)
+    status, said = await raw.ask("PATCH", f"{JOBS}/task", image, STRATEGIC)
     assert (status, said["details"]["causes"][0]["field"]) == (422, "spec.template")
-    pod = await a_pod_of(raw, "work")
+    pod = await a_pod_of(raw, "task")
     status, said = await raw.ask("PATCH", f"{PODS}/{pod}", {"spec": {"hostname": "x"}}, MERGE)
     assert (status, said["details"]["causes"][0]["reason"]) == (422, "FieldValueForbidden")
 
@@ -96,9 +96,9 @@ async def test_a_status_is_written_on_its_own(raw: Raw) -> None:
     """It takes nothing of the spec, and the spec nothing of it; only the spec is counted."""
     await raw.done("POST", JOBS, job(suspend=True))
     body = {"status": {"failed": 1}, "spec": {"parallelism": 5}}
-    one = await raw.done("PATCH", f"{JOBS}/work/status", body, MERGE)
+    one = await raw.done("PATCH", f"{JOBS}/task/status", body, MERGE)
     assert (one["status"]["failed"], one["spec"]["parallelism"], one["metadata"]["generation"]) == (1, 1, 1)
-    two = await raw.done("PATCH", f"{JOBS}/work", {"status": {"failed": 7}, "spec": {"parallelism": 5}}, MERGE)
+    two = await raw.done("PATCH", f"{JOBS}/task", {"status": {"failed": 7}, "spec": {"parallelism": 5}}, MERGE)
     assert (two["status"].get("failed") != 7, two["spec"]["parallelism"], two["metadata"]["generation"]) == (True, 5, 2)
 
 
