@@ -39,6 +39,7 @@ class JobController:
         self._handle: asyncio.Handle | None = None
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._waits: dict[str, float] = {}  # by uid of a Job: when, by the loop's clock, its next pod may come
+        self.retries: dict[str, int] = {}  # by uid of a Job: how often it was seen to have failed, for 1.20
         self._events = 0
         self.storage.listeners.append(self._changed)
 
@@ -72,6 +73,7 @@ class JobController:
 
     def _forget(self, job: Record) -> None:
         self._waits.pop(job.meta["uid"], None)
+        self.retries.pop(job.meta["uid"], None)
         timer = self._timers.pop(job.key, None)
         if timer is not None:
             timer.cancel()

@@ -17,6 +17,7 @@ class Hands(Protocol):
     """What a look needs of the controller: it decides, the controller does."""
 
     manner: Manner
+    retries: dict[str, int]
 
     def pods(self, job: Record) -> list[Record]:
         """Return the pods of a Job."""
@@ -55,7 +56,7 @@ class Look:
 
     def run(self) -> None:
         """Count, decide, act; the status says afterwards what was found."""
-        failures = self._count()
+        failures = self.failures = self._count()
         why = self._failure() if not condition(self.status, "SuccessCriteriaMet") else None
         if why is not None:
             self._fail(*why)
@@ -102,7 +103,7 @@ class Look:
         if told is not None:
             return told["reason"], told["message"]
         limit = self.spec["backoffLimit"]
-        over = self.status.get("failed", 0) > limit
+        over = self.status.get("failed", 0) > limit if self.manner.tracking else self._too_often(limit)
         if self.spec["template"]["spec"]["restartPolicy"] == "OnFailure":
             restarts = sum(restarts_of(each) for each in self.active)
             over = over or (restarts > 0 if limit == 0 else restarts >= limit)
@@ -116,6 +117,15 @@ class Look:
         if deadline is not None and started and seconds_since(started) >= deadline:
             return "DeadlineExceeded", "Job was active longer than specified deadline"
         return None
+
+    def _too_often(self, limit: int) -> bool:
+        """Count how often pods failed, as 1.20 did: while as many run as should, it does not matter."""
+        uid = self.job.meta["uid"]
+        if not self.failures:
+            return False
+        tried = self.controller.retries.get(uid, 0)
+        self.controller.retries[uid] = tried + 1
+        return len(self.active) != self.spec["parallelism"] and tried + 1 > limit
 
     def _policy(self, pod: Record) -> tuple[str, str] | None:
         """Return why a pod fails its Job by a rule about exit codes."""
