@@ -211,13 +211,17 @@ async def test_a_process_that_is_killed(tmp_path: Path, kept: bool) -> None:
     pipe = asyncio.subprocess.PIPE
     words = ["-m", "tests.kubernetes.double", "--token", "secret", "--kubeconfig", str(config), *journal]
 
+    stack = contextlib.ExitStack()  # a test that fails leaves no process
+
     async def start(port: str) -> tuple[Any, str]:
         process = await asyncio.create_subprocess_exec(sys.executable, *words, "--port", port, stdout=pipe)
         assert process.stdout is not None
+        stack.callback(lambda: process.kill() if process.returncode is None else None)
         return process, json.loads(await process.stdout.readline())["url"]
 
     process, url = await start("0")
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as last:
+        last.enter_context(stack)
         raw = Raw(url, "secret", session)
         made = await raw.done("POST", JOBS, job())
         await a_pod_of(raw, "task")
