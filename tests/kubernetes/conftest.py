@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from .clusters import Cluster, use
+from .double import OLD, Manner, api_double
 from .real import RealCluster, real_cluster
 
 #: On which servers the suite runs: the double with every commit, the real one by `make kubernetes`.
@@ -28,6 +29,12 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluste
 
 
 @pytest.fixture
+def manner() -> Manner:
+    """The release that the double plays: the same as the real server, unless a folder or a test says otherwise."""
+    return OLD
+
+
+@pytest.fixture
 def kubelet_options() -> dict[str, Any]:
     """More for the kubelet of a cluster; a test parametrises it."""
     return {}
@@ -35,13 +42,13 @@ def kubelet_options() -> dict[str, Any]:
 
 @pytest_asyncio.fixture(params=SERVERS)
 async def cluster(
-    request: pytest.FixtureRequest, tmp_path: Path, kubelet_options: dict[str, Any]
+    request: pytest.FixtureRequest, tmp_path: Path, manner: Manner, kubelet_options: dict[str, Any]
 ) -> AsyncIterator[Cluster]:
     """A namespace that nobody else uses, with a node of its own."""
     name = f"t{os.urandom(5).hex()}"
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "double":
-            server, kubeconfig = await _double(stack, tmp_path)
+            server, kubeconfig = await _double(stack, manner, tmp_path)
         else:
             server = request.getfixturevalue("real_server")
             kubeconfig = server.kubeconfig
@@ -50,12 +57,12 @@ async def cluster(
 
 @pytest_asyncio.fixture(params=SERVERS)
 async def own_cluster(
-    request: pytest.FixtureRequest, tmp_path: Path, kubelet_options: dict[str, Any]
+    request: pytest.FixtureRequest, tmp_path: Path, manner: Manner, kubelet_options: dict[str, Any]
 ) -> AsyncIterator[Cluster]:
     """The same on a server that nobody else uses: it may be stopped and started."""
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "double":
-            server, kubeconfig = await _double(stack, tmp_path)
+            server, kubeconfig = await _double(stack, manner, tmp_path)
         else:
             server = await stack.enter_async_context(real_cluster(tmp_path / "real"))
             kubeconfig = server.kubeconfig
@@ -64,9 +71,8 @@ async def own_cluster(
         )
 
 
-async def _double(stack: contextlib.AsyncExitStack, directory: Path) -> tuple[Any, Path]:
+async def _double(stack: contextlib.AsyncExitStack, manner: Manner, directory: Path) -> tuple[Any, Path]:
     """Start a double, and return it and the configuration of somebody who may do everything."""
-    double = pytest.importorskip("tests.kubernetes.double", reason="there is no double of the API server yet")
     # With TLS: kubectl sends a token over nothing else.
-    server = await stack.enter_async_context(double.api_double(tls=True))
+    server = await stack.enter_async_context(api_double(tls=True, manner=manner))
     return server, server.kubeconfig(directory / "kubeconfig")

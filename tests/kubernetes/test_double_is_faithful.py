@@ -16,9 +16,7 @@ from .faithful_jobs import SCENARIOS as LIVES
 
 SCENARIOS = {**REQUESTS, **LIVES}
 
-real = pytest.importorskip("tests.kubernetes.real", reason="there is no real API server here")
-
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.kubernetes, pytest.mark.asyncio]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -117,7 +117,9 @@ class Double:
         for protocol in self._protocols.connections:
             reset(protocol.transport)
         await self._protocols.shutdown(0.01)  # nought would mean for ever
-        await self._server.wait_closed()
+        # A connection that is still shaking hands has no protocol yet, and is waited for by some versions of Python.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._server.wait_closed(), 0.5)
         self._server = self._protocols = None
 
     async def open(self) -> None:
