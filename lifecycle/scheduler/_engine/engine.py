@@ -106,8 +106,8 @@ class Engine:
         self.reconciler = Reconciler(store, self)
         self.reports = Reports(store, self.running, self.fail)
         self.afterwards = Afterwards(name, workers)
-        shared = Shared(owner, name, close_timeout)
-        self._around = Around(self._tell, self.failure.loop_ends, Bridge(), store, shared, self.afterwards)
+        self.shared = Shared(owner, name, close_timeout)
+        self._around = Around(self._tell, self.failure.loop_ends, Bridge(), store, self.shared, self.afterwards)
         self._changed: anyio.Event | None = None  # set at the next change that a drain has to look at
 
     # The loops

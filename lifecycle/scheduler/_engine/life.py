@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,10 @@ from .._ground.errors import StoreBusy
 from .._ground.events import Event
 from .._ground.opening import enter_and_open
 from .._store.protocol import Store
+from .._work.beyond import which_ended
 from .._work.handlers import registered_handlers
+from .._work.shared import host_key
+from ..remote._sweeping import sweeper_of
 from .carry import Carry
 from .engine import Engine
 from .feed import Feed
@@ -59,6 +63,7 @@ class Life:
         adopt: whether jobs of processes that have ended are taken over.
         stall_threshold: seconds for which the loop may stand still; None does not watch for that.
         carry: the context variables that go with each job.
+        hosts: where work of jobs runs elsewhere, by name; entered here.
 
     Attributes:
         engine: runs the jobs; None before it is opened.
@@ -80,6 +85,7 @@ class Life:
         adopt: bool,
         stall_threshold: float | None,
         carry: Carry,
+        hosts: Mapping[str, AbstractAsyncContextManager[Any]],
     ) -> None:
         self.name = name
         self.engine: Engine | None = None
@@ -93,6 +99,7 @@ class Life:
         self._adopt = adopt
         self._stall_threshold = stall_threshold
         self._carry = carry
+        self._hosts = dict(hosts)
         self._scope = Scope(name, close_timeout=close_timeout)
         self._tasks = TaskManager(f"jobs of {name}", drain_timeout=drain_timeout, cancel_timeout=cancel_timeout)
         self._dispatcher: TaskHandle[None] | None = None
@@ -207,10 +214,19 @@ class Life:
             self._scope.start_soon(engine.return_unstarted, name=f"returner of {self.name}")
         self._scope.start_soon(engine.reports.run, name=f"reporter of {self.name}")
         self._scope.start_soon(engine.failure.watch, name=f"watcher of {self.name}")
+        await self._open_hosts(engine)
         await self._scope.enter_async_context(engine.afterwards.tasks)
         await self._scope.enter_async_context(self._tasks)
         self._dispatcher = self._scope.start_soon(engine.dispatch, name=f"dispatcher of {self.name}")
         slow.cancel("it is open")
+
+    async def _open_hosts(self, engine: Engine) -> None:
+        """Enter the hosts, and sweep them from now on: what a process has left that was killed waits for no new job."""
+        for name, host in self._hosts.items():
+            entered = await engine.shared.get(host_key(name), partial(_itself, host))
+            if hasattr(entered, "sweep"):
+                sweeper = await sweeper_of(engine.shared, self._store.identity, partial(which_ended, self._store))
+                sweeper.add(entered)
 
     def _note_others(self) -> None:
         if self.engine is not None:
@@ -323,3 +339,8 @@ class Life:
             self._tasks.drain_timeout = 0.0  # how they end could not be recorded any more
         self._report = await self._tasks.aclose()
         await engine.afterwards.drain()
+
+
+def _itself(host: AbstractAsyncContextManager[Any]) -> AbstractAsyncContextManager[Any]:
+    """Return a host as what makes it: there is one of it."""
+    return host

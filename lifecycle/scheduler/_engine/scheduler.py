@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +16,7 @@ from lifecycle import DrainReport
 from .._blocks.flow import Flow
 from .._ground.checks import check_flag, check_integer, check_name, check_seconds, check_synchronous
 from .._ground.events import Event
+from .._ground.text import quote
 from .._store.choice import make_store
 from .._store.crashes import MAX_CRASHES
 from .._store.lease import LEASE, check_lease
@@ -81,6 +83,8 @@ class Scheduler(Submitting, JobAccess):
             it; then what it ran is run by another. At least 1.
         carry: context variables whose values, plain data, travel with each job from whoever submits it, in its metadata
             under these names, and are set while it runs.
+        hosts: where work of jobs runs that outlives this process, by name: opened and closed with the scheduler. The
+            one called ``kubernetes`` runs the blocks of that kind; handlers get each by ``context.host(name)``.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type, or out of its range. Nothing has happened.
@@ -105,6 +109,7 @@ class Scheduler(Submitting, JobAccess):
         max_crashes: int | None = MAX_CRASHES,
         lease: float = LEASE,
         carry: Mapping[str, ContextVar[Any]] | None = None,
+        hosts: Mapping[str, AbstractAsyncContextManager[Any]] | None = None,
     ) -> None:
         for what, seconds in [("drain", drain_timeout), ("cancel", cancel_timeout), ("close", close_timeout)]:
             check_seconds(seconds, f"{what}_timeout")
@@ -137,6 +142,7 @@ class Scheduler(Submitting, JobAccess):
             adopt=adopt,
             stall_threshold=stall_threshold,
             carry=Carry(carry),
+            hosts=_checked_hosts(hosts),
         )
 
     async def __aenter__(self) -> Self:
@@ -312,3 +318,13 @@ class Scheduler(Submitting, JobAccess):
 
     def __repr__(self) -> str:
         return f"<Scheduler {self.name!r}>"
+
+
+def _checked_hosts(
+    hosts: Mapping[str, AbstractAsyncContextManager[Any]] | None,
+) -> Mapping[str, AbstractAsyncContextManager[Any]]:
+    for name, host in (hosts or {}).items():
+        check_name(name)
+        if not isinstance(host, AbstractAsyncContextManager):
+            raise TypeError(f"hosts[{name!r}] must be an async context manager, got {quote(host)}")
+    return hosts or {}

@@ -144,3 +144,28 @@ class ShellFailed(LifecycleError, RuntimeError):
 
 class JobStopped(LifecycleError, RuntimeError):
     """A handler asked whether its job is being stopped, and it is; let it pass."""
+
+
+class RemoteFailed(LifecycleError, RuntimeError):
+    """Work that ran elsewhere did not do what it was to do, or was refused there.
+
+    Attributes:
+        reason: why, in one or two words: ``failed``, ``refused``, and what else the kind of host tells apart.
+        exit_code: the process's exit code, None where there is none.
+        signal: the name of the signal that ended it, None for none.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str = "failed", exit_code: int | None = None, signal: str | None = None
+    ) -> None:
+        self.reason = reason
+        self.exit_code = exit_code
+        self.signal = signal
+        super().__init__(message)
+
+
+class RemoteLost(RemoteFailed):
+    """Work that runs elsewhere was lost sight of, or could not be stopped: it may still run.
+
+    So the job is not tried again: there could be two.
+    """

@@ -6,8 +6,10 @@ the next attempt of the job finds it by that name and goes on with it; it is rem
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Final
 
 from .._ground.checks import check_callable
@@ -15,6 +17,7 @@ from .._store.protocol import Store
 from .._store.records import Claimed
 
 After = Callable[[], Awaitable[object]]
+Ended = Callable[[Collection[int]], Awaitable[Mapping[int, bool | None]]]
 Start = Callable[[Claimed, After, Context], object]
 
 
@@ -62,6 +65,7 @@ class Beyond:
         aftermath: what is to be done once its end is recorded.
 
     Attributes:
+        ended: says which jobs of the store have ended, see `which_ended`; it may be kept for longer than the attempt.
         store: the store's identity, which never changes: ten lowercase hexadecimal digits.
         durable: whether the store outlives this process.
         run: the number of the run that the job belongs to, None for a job by itself.
@@ -73,13 +77,14 @@ class Beyond:
     """
 
     __slots__ = (
-        "_aftermath", "_resumes", "_store", "attempt", "durable", "first", "job", "job_name", "run", "store",
+        "_aftermath", "_counts", "_resumes", "attempt", "durable", "ended", "first", "job", "job_name", "run", "store",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, store: Store, resumes: Callable[[], bool], aftermath: Aftermath) -> None:
-        self._store = store
         self._resumes = resumes
         self._aftermath = aftermath
+        self._counts: Counter[str] = Counter()
+        self.ended: Final[Ended] = partial(which_ended, store)
         self.store: Final = store.identity
         self.durable: Final = store.durable
         self.run: Final = claimed.run_id
@@ -87,6 +92,11 @@ class Beyond:
         self.job_name: Final = claimed.name
         self.attempt: Final = claimed.attempt
         self.first: Final = claimed.first
+
+    def count(self, key: str) -> int:
+        """Return how often this attempt has asked for *key*, with this time: it tells equal things from each other."""
+        self._counts[key] += 1
+        return self._counts[key]
 
     def resumes(self) -> bool:
         """Return whether the job goes on later, here or elsewhere, although this attempt is being ended.
@@ -110,21 +120,21 @@ class Beyond:
         check_callable(function, "function")
         self._aftermath.add(function)
 
-    async def ended(self, jobs: Collection[int]) -> Mapping[int, bool | None]:
-        """Return which of these jobs of the same store have ended.
 
-        True of one that has ended, also where it was deleted since; False of one that has not; None of one whose number
-        this store has never given, because it is an older copy of the one that has.
+async def which_ended(store: Store, jobs: Collection[int]) -> Mapping[int, bool | None]:
+    """Return which of these jobs of a store have ended.
 
-        Cancellation: ends the waiting.
+    True of one that has ended, also where it was deleted since; False of one that has not; None of one whose number
+    this store has never given, because it is an older copy of the one that has.
 
-        Raises:
-            StoreError: the store cannot be used any more.
-        """
-        given = await self._store.highest_job()  # first: what is submitted between the two has not ended
-        asked = [job for job in jobs if 0 < job <= given]
-        ended = await self._store.ended_jobs(asked)
-        return {**dict.fromkeys(jobs), **{job: job in ended for job in asked}}
+    Cancellation: ends the waiting.
+
+    Raises:
+        StoreError: the store cannot be used any more.
+    """
+    given = await store.highest_job()  # first: what is submitted between the two has not ended
+    known = await store.ended_jobs(jobs)
+    return {job: (job in known if job <= given else None) for job in jobs}
 
 
 AFTERWARDS: Final = 30.0

@@ -16,10 +16,10 @@ from .._ground.errors import JobStopped
 from .._ground.limits import LOG_CHARACTERS, LOG_LINES
 from .._ground.secrets import Secrets
 from .._ground.text import one_line, shorten
+from .shared import Shared, host_key
 
 if TYPE_CHECKING:
     from .beyond import Beyond
-    from .shared import Shared
 
 PROGRESS_INTERVAL = 0.1
 """Seconds between two reports of one job's progress; the last one is always reported."""
@@ -174,6 +174,17 @@ class Context:
     def metadata(self) -> Mapping[str, Any]:
         """What travels with the job: what it was submitted with, and what its sender's scheduler carries along."""
         return self._job.metadata
+
+    def host(self, name: str) -> Any:
+        """Return the host of this name that the scheduler was given, for `run_remote`.
+
+        Raises:
+            LookupError: it was given none of this name.
+        """
+        host = self._job.shared.peek(host_key(name)) if self._job.shared is not None else None
+        if host is None:
+            raise LookupError(f"the scheduler has no host {name!r}; give it one: Scheduler(hosts={{{name!r}: ...}})")
+        return host
 
     @property
     def stopping(self) -> bool:

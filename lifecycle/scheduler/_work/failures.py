@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import lifecycle
 from lifecycle import ReleaseTimeout
 
-from .._ground.errors import HandlerChanged, OutputNotPlain, OutputTooLarge, SecretHidden, ThreadAbandoned
+from .._ground.errors import (
+    HandlerChanged,
+    OutputNotPlain,
+    OutputTooLarge,
+    RemoteLost,
+    SecretHidden,
+    ThreadAbandoned,
+)
 from .._ground.limits import MESSAGE_CHARACTERS
 from .._ground.text import one_line, plural, shorten
 from .error_text import (
@@ -119,7 +126,7 @@ def abandoned_something(error: BaseException) -> bool:
 
 def _was_abandoned(error: BaseException) -> bool:
     kind = type(error)
-    return issubclass(kind, ThreadAbandoned) or (issubclass(kind, ReleaseTimeout) and error.abandoned)  # type: ignore[attr-defined]
+    return issubclass(kind, (RemoteLost, ThreadAbandoned)) or (issubclass(kind, ReleaseTimeout) and error.abandoned)  # type: ignore[attr-defined]
 
 
 def is_final(error: BaseException) -> bool:

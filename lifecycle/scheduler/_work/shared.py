@@ -12,6 +12,12 @@ from lifecycle import Registry, Scope
 
 T = TypeVar("T")
 
+
+def host_key(name: str) -> str:
+    """Return under which key jobs share the host of this name."""
+    return f"host {name}"
+
+
 ENTERING: Final = 60.0
 """Seconds that it may take to enter one."""
 
