@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._flow import flow
 from ._group import cli, main
 from ._jobs import jobs
+from ._kubernetes import kubernetes
 from ._limits import limits
 from ._run import run
 from ._runs import runs
@@ -24,5 +25,6 @@ cli.add_command(runs)
 cli.add_command(schedules)
 cli.add_command(store)
 cli.add_command(limits)
+cli.add_command(kubernetes)
 
 __all__ = ["cli", "main"]

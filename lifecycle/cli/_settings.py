@@ -10,6 +10,7 @@ import click
 
 from ..scheduler._store.crashes import MAX_CRASHES
 from ..scheduler._store.lease import LEASE
+from ._clusters import clusters_option, hosts_from
 from ._common import seconds
 
 
@@ -24,6 +25,7 @@ class SchedulerSettings(TypedDict):
     store_patience: float
     max_crashes: int
     lease: float
+    hosts: dict[str, Any]
 
 
 def scheduler_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -31,6 +33,7 @@ def scheduler_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def collecting(**values: Any) -> None:
+        values["hosts"] = hosts_from(values.pop("clusters"))
         settings = {name: values.pop(name) for name in SchedulerSettings.__annotations__}
         command(**values, settings=settings)
 
@@ -99,4 +102,5 @@ _OPTIONS: Final = (
         metavar="DURATION",
         help="With a PostgreSQL database: time without a sign of life after which others run what this one ran.",
     ),
+    clusters_option,
 )

@@ -11,6 +11,7 @@ from .call import Call, read_call
 from .conditional import If, read_if
 from .foreach import Foreach, read_foreach
 from .http import Http, read_http
+from .kubernetes import KubernetesBlock, read_kubernetes
 from .parallel import Parallel, read_parallel
 from .reader import BlockReader
 from .retry import RetryBlock, read_retry
@@ -24,6 +25,7 @@ KINDS: Final[dict[str, Callable[[BlockReader], Block]]] = {
     Call.kind: read_call,
     Shell.kind: read_shell,
     Http.kind: read_http,
+    KubernetesBlock.kind: read_kubernetes,
     Sequence.kind: read_sequence,
     Parallel.kind: read_parallel,
     Foreach.kind: read_foreach,

@@ -1,0 +1,254 @@
+"""The client of one cluster: requests and streams, with credentials that are renewed when they expire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+import anyio
+from kubernetes_asyncio.client.rest import RESTClientObject
+
+from lifecycle import Retry
+
+from ._cluster import Cluster
+from ._credentials import Credentials, load_credentials
+from ._faults import UNAUTHORIZED, api_error, worth_another_try
+
+CONNECT_TIMEOUT: Final = 15.0
+"""Seconds for a connection to an API server."""
+
+BACKOFF: Final = (0.2, 10.0)
+"""The first and the longest pause, in seconds, before a request is made again."""
+
+MERGE: Final = "application/merge-patch+json"
+
+Query = Mapping[str, str | int]
+
+
+class NotConnected(ConnectionError):
+    """A request was never sent: there was no connection to the server."""
+
+
+class ClientStale(ConnectionError):
+    """A cluster is reached in another way now: by another address, or with another certificate. Get a new client."""
+
+
+class Client:
+    """Speaks with the API server of one cluster; made by `open_client`, closed by `aclose`.
+
+    Any number of tasks may use it at once. Its own words are plain data, as JSON has it: the models of
+    kubernetes_asyncio know no field that is newer than they are.
+
+    Attributes:
+        name: the cluster's, as the configuration has it.
+        cluster: how it is reached.
+        requests: how many requests were answered.
+        streams: how many streams are open now.
+    """
+
+    def __init__(self, name: str, cluster: Cluster, credentials: Credentials) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.requests = 0
+        self.streams = 0
+        self._credentials = credentials
+        self._rest = RESTClientObject(credentials.configuration, maxsize=0)  # streams must not keep requests waiting
+        self._renewing = anyio.Lock()
+        self._stale = False
+
+    @property
+    def namespace(self) -> str:
+        """Where jobs go that name no namespace."""
+        return self._credentials.namespace
+
+    @property
+    def stale(self) -> bool:
+        """Whether another one should be made: the files that say how the cluster is reached have changed."""
+        return self._stale or self._credentials.changed
+
+    async def aclose(self) -> None:
+        """Close all connections. Idempotent.
+
+        Cancellation: they are closed all the same.
+        """
+        self._credentials.discard()
+        await self._rest.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        """Return what the server answers to one request.
+
+        Cancellation: closes the connection; the server may have acted.
+
+        Raises:
+            ApiError: the server refused it.
+            OSError: there was no answer; the server may have acted. A TimeoutError is one.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        timeout = aiohttp.ClientTimeout(total=self.cluster.timeout, sock_connect=CONNECT_TIMEOUT)
+        async with self._answer(method, path, query, headers, data, timeout) as response:
+            try:
+                content = await response.read()
+            except aiohttp.ClientError as error:
+                raise ConnectionError(f"{self._what(method, path)}: the answer broke off: {error}") from error
+        self.requests += 1
+        try:
+            answer = json.loads(content)
+        except ValueError as error:
+            raise ConnectionError(f"{self._what(method, path)}: the answer is no JSON: {error}") from None
+        return answer if isinstance(answer, dict) else {"answer": answer}
+
+    async def ask(self, method: str, path: str, *, patience: float, **more: Any) -> dict[str, Any]:
+        """Return what the server answers, asked again for *patience* seconds while it has no time or is not there.
+
+        Only for what may be done twice: `request` says what it raises.
+
+        Cancellation: as for `request`.
+        """
+        retry = Retry(timeout=patience, backoff=BACKOFF, retry_on=worth_another_try)
+        return await retry.call(self.request, method, path, **more)
+
+    @asynccontextmanager
+    async def stream(self, path: str, query: Query, *, silence: float | None) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a stream and give its pieces, of any size, as they come; closed at the end of the block.
+
+        Cancellation: closes it.
+
+        Args:
+            path: what is read.
+            query: how.
+            silence: seconds without a piece after which iterating raises TimeoutError; None for no bound.
+
+        Raises:
+            ApiError: the server refused it.
+            OSError: it cannot be opened, or broke off.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
+        async with self._answer("GET", path, query, {}, None, timeout) as response:
+            self.streams += 1
+            try:
+                yield self._pieces(response, path)
+            finally:
+                self.streams -= 1
+
+    async def _pieces(self, response: aiohttp.ClientResponse, path: str) -> AsyncIterator[bytes]:
+        try:
+            async for piece in response.content.iter_any():
+                yield piece
+        except aiohttp.ClientError as error:
+            raise _connection_error(self._what("GET", path), error) from error
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and give the answer's beginning, once more with new credentials if these have expired."""
+        for renewed in (False, True):
+            token = self._credentials.token
+            response = await self._send(method, path, query, headers, data, timeout, token)
+            try:
+                if response.status == UNAUTHORIZED and not renewed:
+                    await self._renew(token)
+                    continue
+                if response.status >= 400:
+                    retry_after = response.headers.get("Retry-After")
+                    raise api_error(self._what(method, path), response.status, await _body(response), retry_after)
+                yield response
+                return
+            finally:
+                response.close()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        timeout: aiohttp.ClientTimeout,
+        token: str | None,
+    ) -> aiohttp.ClientResponse:
+        configuration = self._credentials.configuration
+        url = configuration.host.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        authorization = {"Authorization": token} if token else {}
+        more = {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
+        try:
+            return await self._rest.pool_manager.request(
+                method,
+                url,
+                headers={"User-Agent": "asyncio-lifecycle", **headers, **authorization},
+                data=data,
+                timeout=timeout,
+                allow_redirects=False,  # the token is for this server
+                proxy=configuration.proxy or None,
+                **more,
+            )
+        except aiohttp.ClientError as error:
+            raise _connection_error(self._what(method, path), error) from error
+        except TimeoutError as error:
+            raise TimeoutError(f"{self._what(method, path)}: no answer in time") from error
+
+    async def _renew(self, token: str | None) -> None:
+        """Read the credentials anew, unless somebody has meanwhile: of all who meet the same end one does it."""
+        async with self._renewing:
+            if self._credentials.token != token:
+                return
+            fresh = await load_credentials(self.cluster)
+            fresh.discard()  # what is in files, the session has read
+            if fresh.lasting != self._credentials.lasting:
+                self._stale = True
+                raise ClientStale(f"cluster {self.name!r} is reached in another way now")
+            self._credentials = fresh
+
+    def _what(self, method: str, path: str) -> str:
+        return f"cluster {self.name!r}: {method} {path}"
+
+    def __repr__(self) -> str:
+        return f"<Client of cluster {self.name!r}>"
+
+
+async def open_client(name: str, cluster: Cluster) -> Client:
+    """Return a client of a cluster; no connection is made yet.
+
+    Cancellation: nothing is left.
+
+    Raises:
+        OSError: the files that say how it is reached are missing or not right.
+    """
+    return Client(name, cluster, await load_credentials(cluster))
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the beginning of what the server says to a refusal."""
+    try:
+        return await response.content.read(65_536)
+    except (aiohttp.ClientError, TimeoutError):
+        return b""
+
+
+def _connection_error(what: str, error: aiohttp.ClientError) -> OSError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return PermissionError(f"{what}: {error}")  # nothing that a second attempt mends
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return NotConnected(f"{what}: {error}")
+    if isinstance(error, TimeoutError):
+        return TimeoutError(f"{what}: silent for too long")
+    return ConnectionError(f"{what}: {type(error).__name__}: {error}")

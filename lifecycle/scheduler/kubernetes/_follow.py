@@ -1,0 +1,236 @@
+"""Following one job to its end: what its view shows, and the bounds of time that no event tells of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+
+from .._ground.errors import RemoteFailed, RemoteLost
+from .._ground.text import one_line, shorten
+from ..remote import RemoteEnd, Say
+from . import _ends
+from ._client import Client, Query
+from ._faults import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, ApiError
+from ._job import KubernetesJob
+from ._view import PATHS, Seen, View
+
+SETTLING: Final = 2.0
+"""Seconds that a view may be behind a creation before the server is asked directly."""
+
+ASKING: Final = 10.0
+"""Seconds for a question of which the answer would only say more."""
+
+FIRST_EVENTS: Final = 3.0
+"""Seconds without a pod after which the events are looked at, which say why there is none; the pauses then double."""
+
+LONGEST_PAUSE: Final = 30.0
+
+NODE_PATIENCE: Final = 300.0
+"""Seconds after its grace in which a pod that is being deleted may linger before its node is taken for lost."""
+
+NO_RIGHT: Final = 30.0
+"""Seconds after which a right to list and watch that is missing is taken for missing."""
+
+SIDECARS: Final = 10.0
+"""Seconds that other containers have to end when the one that counts has, and was named."""
+
+
+class Following:
+    """Follows one job.
+
+    Args:
+        view: of the namespace that it is in.
+        name: the Job's.
+        namespace: where it is.
+        work: how it is to be treated.
+        unreachable: seconds for which the cluster may be out of reach before the job is given up.
+        say: gets lines for the job's log.
+    """
+
+    def __init__(
+        self, view: View, name: str, namespace: str, work: KubernetesJob, unreachable: float, say: Say
+    ) -> None:
+        self._view = view
+        self._client: Client = view.client
+        self._name = name
+        self._namespace = namespace
+        self._work = work
+        self._unreachable = unreachable
+        self._say = say
+        self._since: dict[str, float] = {}  # when what goes on now began, by what it is
+        self._asked_events = 0
+        self._refusal = ""
+        self._image = ""  # why the image could not be pulled, before the message is one of pauses
+        self._told = ""
+        self._was_seen = False
+
+    async def end(self) -> RemoteEnd:
+        """Return how the job has ended.
+
+        Cancellation: ends the waiting.
+
+        Raises:
+            RemoteFailed: we have no right to follow jobs.
+        RemoteLost: the cluster was out of reach for too long.
+            ClientStale: the view has come to its end; follow on with another one.
+        """
+        with self._view.following(self._name) as bell:
+            while True:
+                if self._view.failure is not None:
+                    raise self._view.failure
+                seen = self._view.of(self._name)
+                if (end := self._end_of(seen)) is not None:
+                    return end if _ends.is_told(seen) else await self._told_by_pods(seen) or end
+                if (end := await self._out_of_time(seen)) is not None:
+                    return end
+                await bell.wait(self._next_look())
+
+    def _end_of(self, seen: Seen) -> RemoteEnd | None:
+        return _ends.end_of(seen, self._work.container, single=self._work.single)
+
+    async def _told_by_pods(self, seen: Seen) -> RemoteEnd | None:
+        """Return the end with what its pods say: their watch may be behind that of the Job."""
+        path, query = PATHS["Pod"].format(self._namespace), {"labelSelector": f"job-name={self._name}"}
+        try:
+            answer = await self._client.ask("GET", path, patience=ASKING, query=query)
+        except (ApiError, OSError):
+            return None
+        pods = {pod["metadata"]["name"]: pod for pod in answer.get("items") or ()}
+        return self._end_of(Seen(seen.job, pods, seen.gone))
+
+    def _goes_on(self, what: str, state: bool) -> float:
+        """Return for how many seconds a state has gone on, 0 where it does not."""
+        if not state:
+            self._since.pop(what, None)
+            return 0.0
+        now = anyio.current_time()
+        return now - self._since.setdefault(what, now)
+
+    def _next_look(self) -> float:
+        """Return after how many seconds to look again although nothing was told."""
+        return 1.0 if self._since else LONGEST_PAUSE
+
+    async def _out_of_time(self, seen: Seen) -> RemoteEnd | None:
+        """Return the end that nobody tells of, None while there is none."""
+        self._check_reach()
+        missing = self._view.synchronous and seen.job is None
+        if self._goes_on("missing", missing) >= (0.0 if self._was_seen else SETTLING) and missing:
+            return await self._ask_for_it()
+        if seen.job is None:
+            return None
+        self._was_seen = True
+        suspended = bool(seen.job["spec"].get("suspend"))
+        waiting = None if suspended else _ends.waiting_for(seen)
+        return await self._not_started(seen, waiting) or self._lingering(seen) or self._only_sidecars(seen)
+
+    def _check_reach(self) -> None:
+        if self._view.trouble is None:
+            self._told = "" if self._told.startswith("cluster") else self._told
+            return
+        error, since = self._view.trouble
+        seconds = anyio.current_time() - since
+        if isinstance(error, ApiError) and error.status in (UNAUTHORIZED, FORBIDDEN) and seconds >= NO_RIGHT:
+            raise RemoteFailed(one_line(shorten(f"jobs cannot be followed: {error}", 600)), reason=_ends.REFUSED)
+        if seconds >= self._unreachable:
+            said = f"cluster {self._client.name!r} was out of reach for {seconds:.0f} s: {error}"
+            raise RemoteLost(one_line(shorten(said, 600)), reason=_ends.UNREACHABLE)
+        if seconds >= SETTLING:
+            self._tell(f"cluster {self._client.name!r} is out of reach", str(error))
+
+    async def _ask_for_it(self) -> RemoteEnd | None:
+        """Return the end of a job that is not in the view, if it is not in the cluster either."""
+        path = f"{PATHS['Job'].format(self._namespace)}/{self._name}"
+        try:
+            await self._client.request("GET", path)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                return None
+            message = f"Job {self._name} was deleted by somebody else"
+            return RemoteEnd(reason=_ends.DELETED, message=message, details={"name": self._name})
+        except OSError:
+            return None
+        self._since["missing"] = anyio.current_time()  # the view is behind
+        return None
+
+    async def _not_started(self, seen: Seen, waiting: _ends.Waiting | None) -> RemoteEnd | None:
+        self._goes_on("start", waiting is not None)
+        if waiting is None:
+            self._goes_on("setup", state=False)
+            return None
+        details = {"name": self._name}
+        setup = waiting.image or waiting.reason in _ends.SETUP
+        if waiting.image and "ack-off" not in waiting.message:
+            self._image = waiting.message
+        if waiting.message:
+            self._tell(f"waits: {waiting.reason}", waiting.message)
+        if setup:
+            bound, what = self._work.pull_timeout, self._goes_on("setup", state=True)
+            if waiting.hopeless or what >= bound:
+                reason = _ends.NO_IMAGE if waiting.image else _ends.NOT_STARTED
+                said = (self._image if waiting.image else "") or waiting.message
+                message = f"{waiting.reason}: {said}" if said else waiting.reason
+                return RemoteEnd(reason=reason, message=message, details=details)
+            return None
+        seconds = self._goes_on("start", state=True)
+        if not seen.pods:
+            await self._look_at_events(seconds, seen)
+        if seconds >= self._work.start_timeout:
+            said = self._refusal or waiting.message or waiting.reason
+            reason = _ends.REFUSED if self._refusal else _ends.NOT_STARTED
+            message = f"no container ran within {self._work.start_timeout:g} s: {said}"
+            return RemoteEnd(reason=reason, message=one_line(shorten(message, 600)), details=details)
+        return None
+
+    async def _look_at_events(self, seconds: float, seen: Seen) -> None:
+        """Find out why the controller makes no pod; only its events say so."""
+        if seconds < FIRST_EVENTS * (2**self._asked_events) and seconds < self._asked_events * LONGEST_PAUSE:
+            return
+        if seconds < FIRST_EVENTS or seen.job is None:
+            return
+        self._asked_events += 1
+        query: Query = {"fieldSelector": f"involvedObject.uid={seen.job['metadata']['uid']}", "limit": 100}
+        try:
+            events = await self._client.request("GET", f"/api/v1/namespaces/{self._namespace}/events", query=query)
+        except ApiError as error:
+            if error.status == FORBIDDEN:
+                self._tell("no pod yet, and the right to read events, which say why, is missing", "")
+            return
+        except OSError:
+            return
+        refusals = [event for event in events.get("items") or () if event.get("reason") == "FailedCreate"]
+        if refusals:
+            newest = max(refusals, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+            self._refusal = one_line(shorten(str(newest.get("message") or ""), 500))
+            self._tell("no pod yet", self._refusal)
+
+    def _lingering(self, seen: Seen) -> RemoteEnd | None:
+        """Return the end by a node that does not say any more what became of its pod."""
+        for name, pod in seen.pods.items():
+            meta = pod["metadata"]
+            being_deleted = "deletionTimestamp" in meta
+            patience = float(meta.get("deletionGracePeriodSeconds") or 0) + NODE_PATIENCE
+            if self._goes_on(f"deletion of {name}", being_deleted) >= patience:
+                node = pod["spec"].get("nodeName")
+                message = f"pod {name} was to be deleted, and node {node} does not say that it is gone"
+                details = {"name": self._name, "pod": name, "node": node}
+                return RemoteEnd(reason=_ends.NODE_LOST, message=message, details=details)
+        return None
+
+    def _only_sidecars(self, seen: Seen) -> RemoteEnd | None:
+        """Return the end of the container that was named as the one that counts, where others do not end."""
+        container = self._work.container
+        if container is None:
+            return None
+        for pod in seen.pods.values():
+            end = _ends.end_of_container(pod, container, seen)
+            if self._goes_on("sidecars", end is not None) >= SIDECARS:
+                return end
+        return None
+
+    def _tell(self, what: str, why: str) -> None:
+        """Say something in the log, once for as long as it is the same."""
+        text = f"{what}: {why}" if why else what
+        if text != self._told:
+            self._told = text
+            self._say(text)

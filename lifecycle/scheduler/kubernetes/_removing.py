@@ -1,0 +1,101 @@
+"""Removing a Job and its pods: nothing is said to be gone that is not, and nothing is taken that is another's."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import anyio
+
+from lifecycle import Retry
+
+from ..remote import Ticket
+from . import _ends
+from ._client import Client
+from ._faults import CONFLICT, NOT_FOUND, ApiError
+from ._job import Keep
+from ._names import JOB, KEEP, STORE
+from ._ownership import Item, attempt_of, find_job, is_of, job_path
+from ._view import PATHS, Seen
+
+PATIENCE: Final = 30.0
+"""Seconds for which a server that is not there, or has no time, is asked again."""
+
+LOOKS: Final = (0.0, 0.5, 1.5)
+"""Seconds after which it is looked whether there is a Job: one whose creation was cut off may come a moment later."""
+
+_PAUSES: Final = Retry(backoff=(0.1, 2.0), jitter=0.0)
+
+
+async def remove(client: Client, ticket: Ticket, namespace: str) -> None:
+    """Delete the Job of a ticket and return when its pods are gone; one that has ended is not waited for.
+
+    One that a later attempt has taken over stays, and so does one that is to be kept and has ended.
+
+    Cancellation: it may be deleted or not.
+
+    Raises:
+        ApiError, OSError: it cannot be deleted, or cannot be known to be.
+    """
+    for pause in LOOKS:
+        await anyio.sleep(pause)
+        if (job := await find_job(client, namespace, ticket.name, patience=PATIENCE)) is not None:
+            break
+    else:
+        await _until_no_pods(client, ticket, namespace)
+        return
+    while job is not None and is_of(job, ticket) and attempt_of(job) <= ticket.attempt:
+        finished = _ends.is_finished(job)
+        if finished and is_kept(job):
+            return
+        if await delete_job(client, job):
+            if not finished:
+                await _until_no_pods(client, ticket, namespace)
+            return
+        job = await find_job(client, namespace, ticket.name, patience=PATIENCE)
+
+
+def is_kept(job: Item) -> bool:
+    """Return whether a Job that has ended is to be left in the cluster."""
+    keep: Keep = (job["metadata"].get("labels") or {}).get(KEEP, "never")
+    failed = any(one.get("type") == "Failed" for one in (job.get("status") or {}).get("conditions") or ())
+    return keep == "always" or (keep == "failed" and failed)
+
+
+async def delete_job(client: Client, job: Item) -> bool:
+    """Delete a Job as it was seen, and let the cluster delete its pods; return False when it has changed since.
+
+    Raises:
+        ApiError, OSError: it cannot be deleted.
+    """
+    meta = job["metadata"]
+    body: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        # Not in the foreground: a second request of that kind can wedge an object, and there is always a second one.
+        "propagationPolicy": "Background",
+        # The version as well: it is another one as soon as a later attempt has taken the Job over.
+        "preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+    }
+    path = job_path(meta["namespace"], meta["name"])
+    try:
+        await client.ask("DELETE", path, patience=PATIENCE, body=body)
+    except ApiError as error:
+        if error.status not in (CONFLICT, NOT_FOUND):
+            raise
+        return error.status == NOT_FOUND
+    return True
+
+
+async def _until_no_pods(client: Client, ticket: Ticket, namespace: str) -> None:
+    """Wait until a job has no pods, seen twice: its controller may have been about to make one."""
+    selector = f"{STORE}={ticket.store},{JOB}={ticket.job},job-name={ticket.name}"
+    path, tries, empty = PATHS["Pod"].format(namespace), 0, 0
+    while True:
+        answer = await client.ask("GET", path, patience=PATIENCE, query={"labelSelector": selector})
+        pods: dict[str, Item] = {pod["metadata"]["name"]: pod for pod in answer.get("items") or ()}
+        left = pods.keys() - _ends.lost_pods(Seen(pods=pods))
+        empty = 0 if left else empty + 1
+        if empty == 2:
+            return
+        tries += 1
+        await anyio.sleep(_PAUSES.pause(tries))
