@@ -24,6 +24,8 @@ from .._store.protocol import Store
 from .._store.records import JobStatus
 from .._store.retention import Retention
 from .._store.schedule_records import ScheduleRecord
+from .._work.shared import hosts_of
+from ..remote._sweeping import swept_by
 from .carry import Carry
 from .feed import BUFFER, Feed
 from .job_access import JobAccess
@@ -299,7 +301,10 @@ class Scheduler(Submitting, JobAccess):
         running, waiting, runs = engine.busy, engine.lending.lent, len(engine.runs.open)
         left = dict(engine.leftovers.counts)
         refused, lost = engine.refusals.count, self._life.store_watch.waiting
-        return SchedulerStatistics(self.name, self.workers, running, waiting, runs, ended, left, refused, lost)
+        elsewhere = hosts_of(engine.shared), swept_by(engine.shared)
+        return SchedulerStatistics(
+            self.name, self.workers, running, waiting, runs, ended, left, refused, lost, *elsewhere
+        )
 
     @property
     def limits(self) -> Limits:

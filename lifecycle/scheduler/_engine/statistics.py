@@ -1,7 +1,8 @@
 """The frozen record that a scheduler's ``statistics()`` returns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class SchedulerStatistics:
         refused: how much was submitted and refused.
         waiting_for_store: seconds for which the store cannot be written, because another process has locked it or its
             disk is full; 0 when it can.
+        hosts: what the hosts of work elsewhere do, by their names, as plain data: of those that say so.
+        swept: how much work elsewhere was found that no job owned; see the log.
     """
 
     name: str
@@ -31,3 +34,5 @@ class SchedulerStatistics:
     left: Mapping[str, int]
     refused: int
     waiting_for_store: float = 0.0
+    hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    swept: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -13,9 +14,24 @@ from lifecycle import Registry, Scope
 T = TypeVar("T")
 
 
+_HOST: Final = "host "
+
+
 def host_key(name: str) -> str:
     """Return under which key jobs share the host of this name."""
-    return f"host {name}"
+    return f"{_HOST}{name}"
+
+
+def hosts_of(shared: Shared) -> dict[str, dict[str, Any]]:
+    """Return what the hosts say of themselves, by their names, as plain data: those with a record of statistics."""
+    told = {}
+    for key in shared.names():
+        host = shared.peek(key) if key.startswith(_HOST) else None
+        statistics = getattr(host, "statistics", None)
+        record = None if statistics is None else statistics()
+        if is_dataclass(record) and not isinstance(record, type):
+            told[key.removeprefix(_HOST)] = asdict(record)
+    return told
 
 
 ENTERING: Final = 60.0
@@ -69,6 +85,10 @@ class Shared:
         self._drop_dead(key)
         thing = self._things.get(key)
         return None if thing is None else thing.value
+
+    def names(self) -> list[str]:
+        """Return the keys under which something is shared now."""
+        return list(self._things)
 
     def _drop_dead(self, key: str) -> None:
         thing = self._things.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -59,6 +60,12 @@ class Client:
         self._rest = RESTClientObject(credentials.configuration, maxsize=0)  # streams must not keep requests waiting
         self._renewing = anyio.Lock()
         self._stale = False
+        self._began = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """For how many seconds it has lived."""
+        return time.monotonic() - self._began
 
     @property
     def namespace(self) -> str:

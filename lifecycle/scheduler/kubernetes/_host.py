@@ -14,7 +14,6 @@ from typing import Any, Final
 import anyio
 
 from lifecycle import Registry, Scope
-from lifecycle.types import RegistryStatistics
 
 from .._ground.checks import check_integer, check_seconds
 from .._ground.errors import RemoteFailed
@@ -50,14 +49,21 @@ class KubernetesStatistics:
     """What a host does at this moment, and what it has done.
 
     Attributes:
-        clients: of the registry of clients: how many live, how many are leased, how many there were.
-        views: the same of the namespaces that are watched.
-        lists: how often those that are watched now were listed anew.
+        clients: how many there are.
+        leases: how often they are lent out now: to views, and to what asks or deletes.
+        opened, closed: how many clients there were, and how many of those are closed.
+        oldest: seconds for which the oldest client has lived, 0 where there is none.
+        views: how many namespaces are watched.
+        lists: how often those that are watched now were listed.
         streams: how many streams are open now: watches and logs.
     """
 
-    clients: RegistryStatistics
-    views: RegistryStatistics
+    clients: int
+    leases: int
+    opened: int
+    closed: int
+    oldest: float
+    views: int
     lists: int
     streams: int
 
@@ -123,12 +129,16 @@ class Kubernetes:
 
     def statistics(self) -> KubernetesStatistics:
         """Return what it does at this moment, and what it has done."""
-        views, clients = list(self._views.values()), list(self._clients.values())
+        registry, clients, views = self._clients.statistics(), list(self._clients.values()), list(self._views.values())
         return KubernetesStatistics(
-            self._clients.statistics(),
-            self._views.statistics(),
-            sum(view.lists for view in views),
-            sum(client.streams for client in clients),
+            clients=registry.live + registry.retired,
+            leases=registry.leases,
+            opened=registry.opened,
+            closed=registry.closed,
+            oldest=max((client.age for client in clients), default=0.0),
+            views=len(views),
+            lists=sum(view.lists for view in views),
+            streams=sum(client.streams for client in clients),
         )
 
     async def __aenter__(self) -> Kubernetes:

@@ -108,6 +108,12 @@ class Sweeper:
         return await self._scope.__aexit__(exc_type, error, traceback)
 
 
+def swept_by(shared: Shared) -> int:
+    """Return how much the sweeper of a scheduler has found, 0 where there is none."""
+    sweeper: Sweeper | None = shared.peek(KEY)
+    return 0 if sweeper is None else sweeper.found
+
+
 async def sweeper_of(shared: Shared, store: str, ended: Ended) -> Sweeper:
     """Return the sweeper of a scheduler, made when it is first asked for.
 

@@ -145,3 +145,16 @@ async def _running_pod(cluster: Cluster) -> str:
                 if pod["status"].get("phase") == "Running":
                     return str(pod["metadata"]["name"])
             await anyio.sleep(0.02)
+
+
+async def test_statistics_tell_of_clients_and_leases(cluster: Cluster) -> None:
+    """One client, leased while a job is followed, and nothing that was swept."""
+    async with scheduler_on(cluster) as scheduler:
+        run = await begin(scheduler, "script/sleep-1")
+        await _running_pod(cluster)
+        told = scheduler.statistics().hosts["kubernetes"]
+        assert told["clients"] == told["opened"] == told["views"] == 1
+        assert told["leases"] >= 1
+        assert told["oldest"] > 0
+        await result_of(scheduler, run)
+        assert scheduler.statistics().swept == 0
