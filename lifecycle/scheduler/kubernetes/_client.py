@@ -44,6 +44,13 @@ class Client:
     Any number of tasks may use it at once. Its own words are plain data, as JSON has it: the models of
     kubernetes_asyncio know no field that is newer than they are.
 
+    Args:
+        name: the cluster's.
+        cluster: how it is reached.
+        credentials: what was read of its files.
+        session: what requests are made with, closed with the client; None for one that the credentials describe. Tests
+            give one whose connections are in memory.
+
     Attributes:
         name: the cluster's, as the configuration has it.
         cluster: how it is reached.
@@ -51,13 +58,16 @@ class Client:
         streams: how many streams are open now.
     """
 
-    def __init__(self, name: str, cluster: Cluster, credentials: Credentials) -> None:
+    def __init__(
+        self, name: str, cluster: Cluster, credentials: Credentials, *, session: aiohttp.ClientSession | None = None
+    ) -> None:
         self.name = name
         self.cluster = cluster
         self.requests = 0
         self.streams = 0
         self._credentials = credentials
-        self._rest = RESTClientObject(credentials.configuration, maxsize=0)  # streams must not keep requests waiting
+        # Without a bound of connections: streams must not keep requests waiting.
+        self._session = session or RESTClientObject(credentials.configuration, maxsize=0).pool_manager
         self._renewing = anyio.Lock()
         self._stale = False
         self._began = time.monotonic()
@@ -83,7 +93,7 @@ class Client:
         Cancellation: they are closed all the same.
         """
         self._credentials.discard()
-        await self._rest.close()
+        await self._session.close()
 
     async def request(
         self,
@@ -198,7 +208,7 @@ class Client:
         authorization = {"Authorization": token} if token else {}
         more = {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
         try:
-            return await self._rest.pool_manager.request(
+            return await self._session.request(
                 method,
                 url,
                 headers={"User-Agent": "asyncio-lifecycle", **headers, **authorization},
