@@ -74,6 +74,25 @@ def _seconds(said: Mapping[str, Any], header: str | None) -> float | None:
     return min(max(seconds, 0.0), _LONGEST_WAIT) if seconds is not None else None
 
 
+def page_of(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """Return the objects of a page of a list, and what is known of the list.
+
+    Raises:
+        ConnectionError: it is no list. What a proxy says in place of the server is not one of nothing.
+    """
+    items, meta = answer.get("items", ()), answer.get("metadata")
+    if items is None:
+        items = []
+    if not isinstance(items, list) or not isinstance(meta, Mapping) or not all(map(_is_object, items)):
+        raise ConnectionError(f"{path}: the answer is no list of objects")
+    return items, meta
+
+
+def _is_object(item: Any) -> bool:
+    meta = item.get("metadata") if isinstance(item, Mapping) else None
+    return isinstance(meta, Mapping) and isinstance(meta.get("name"), str)
+
+
 def worth_another_try(error: BaseException) -> bool | float:
     """Return whether a request may be made again, or after how many seconds: as `Retry.retry_on`.
 

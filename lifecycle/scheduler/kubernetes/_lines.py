@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 
-async def lines_of(pieces: AsyncIterator[bytes], *, longest: int | None = None) -> AsyncIterator[bytes]:
-    """Yield the lines of a stream, without their ends; the last one also where it has no end.
+async def lines_of(
+    pieces: AsyncIterator[bytes], *, longest: int | None = None, ends: bool = False
+) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream; the last one also where it has no end.
 
     Args:
         pieces: of any size.
         longest: bytes of a line that are kept; the rest of it is dropped, and not held either. None for all of it.
+        ends: whether to yield them with the line breaks that end them.
     """
-    rest = b""
+    rest, end = b"", b"\n" if ends else b""
     async for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")
         for line in whole:
-            yield line[:longest]
+            yield line[:longest] + end
         rest = rest[:longest]
     if rest:
         yield rest

@@ -1,13 +1,16 @@
 """The log of one container: followed from its first line to its last, over streams that break, bounded.
 
 Each line has the time at which it was written, in nanoseconds, and a stream can be asked for what came since a time, in
-whole seconds. So after a break the lines of that second come again: those that were handed on before are known by
-their time, and of those of the very last time, by how many there were.
+whole seconds. So after a break the lines of two seconds come again: it is counted which of them were handed on before.
+Two, because lines are not quite in the order of their times: a container's two streams are written by two hands. What a
+stream ends with is no line unless it has an end: where the server has lost the kubelet, the stream ends as if all were
+well, in the midst of a line or of its time.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -31,8 +34,10 @@ TAIL: Final = 50
 SILENCE: Final = 120.0
 """Seconds without a line after which the stream is begun anew: on some servers it goes dumb on a rotation."""
 
+_SECONDS: Final = 2
+
 _PAUSES: Final = Retry(backoff=(0.2, 10.0))
-_TIMED: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ?")
+_TIMED: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d) ?")
 _NO_LOG: Final = b"unable to retrieve container logs for "
 
 
@@ -54,9 +59,9 @@ class ContainerLog:
         self._path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         self._container = container
         self._say = say
-        self._time = ""  # of the last line that was handed on, sortable
-        self._since = ""  # the same, as it is asked for
-        self._at_that_time = 0
+        self._handed: dict[str, Counter[int]] = {}  # the lines of the last two seconds, by their hashes
+        self._rest = b""  # what the last stream has ended with, without an end
+        self._tailed = False  # whether it was begun with its last lines
         self._bytes = 0
 
     async def follow(self, client: Client, over: Callable[[], bool], tail: int | None = None) -> None:
@@ -69,11 +74,11 @@ class ContainerLog:
             over: tells whether the container has ended, so that the end of a stream is the end of the log.
             tail: begin with this many of the last lines; None for the first line.
         """
-        failures = 0
+        failures, self._tailed = 0, tail is not None or self._tailed
         while True:
             was_over, before = over(), self._bytes
             try:
-                await self._stream(client, tail, follow=not was_over)
+                rest = await self._stream(client, tail, follow=not was_over)
             except ClientStale:
                 raise
             except ApiError as error:
@@ -83,14 +88,14 @@ class ContainerLog:
             except OSError:
                 pass
             else:
-                if was_over:
+                if was_over and self._is_whole(rest):
                     self.complete = True
                     return
             if self._bytes >= BYTES:
                 await self._read_end(client, over)
                 return
             failures = 0 if self._bytes > before else failures + 1
-            tail = None if self._since else tail
+            tail = None if self._handed else tail
             await anyio.sleep(_PAUSES.pause(max(failures, 1)))
 
     async def _read_end(self, client: Client, over: Callable[[], bool]) -> None:
@@ -100,46 +105,60 @@ class ContainerLog:
             await anyio.sleep(1.0)
         self.complete = True
         try:
-            await self._stream(client, TAIL, follow=False)
+            if rest := await self._stream(client, TAIL, follow=False):
+                self._take(rest, Counter())
         except (ApiError, OSError):
             self._say(f"[{self._container}: the end of the log cannot be had]")
 
-    async def _stream(self, client: Client, tail: int | None, *, follow: bool) -> None:
+    async def _stream(self, client: Client, tail: int | None, *, follow: bool) -> bytes:
+        """Hand over the lines of one stream, and return what it has ended with that has no end."""
         query: dict[str, str | int] = {"container": self._container, "timestamps": "true"}
         if follow:
             query["follow"] = "true"
         if tail is not None:
             query["tailLines"] = tail
-        if self._since:
-            query["sinceTime"] = self._since
-        seen = 0  # lines of the last time that was handed on, met again
+        if len(self._handed) == _SECONDS or (self._handed and self._tailed):
+            query["sinceTime"] = min(self._handed)
+        again, rest = self._met_again(), b""
         async with client.stream(self._path, query, silence=SILENCE) as pieces:
-            async for line in lines_of(pieces, longest=LINE):
-                seen = self._take(line, seen)
+            async for line in lines_of(pieces, longest=LINE, ends=True):
+                if not line.endswith(b"\n"):
+                    rest = line
+                    break
+                self._take(line[:-1], again)
                 if follow and self._bytes >= BYTES:
-                    return
+                    break
+        return rest
 
-    def _take(self, line: bytes, seen: int) -> int:
-        """Hand a line on unless that was done before; return how many lines of the last time were met."""
+    def _is_whole(self, rest: bytes) -> bool:
+        """Return whether a stream after the container's end had all; what it ends with is a line if it does so twice."""
+        if rest and rest != self._rest:
+            self._rest = rest
+            return False
+        if rest:
+            self._take(rest, self._met_again())
+        return True
+
+    def _met_again(self) -> Counter[int]:
+        """Return the lines that a stream gives once more."""
+        return Counter({number: count for lines in self._handed.values() for number, count in lines.items()})
+
+    def _take(self, line: bytes, again: Counter[int]) -> None:
+        """Hand a line on unless that was done before."""
         match = _TIMED.match(line)
-        if match is None:  # the rest of a line that was too long, or the kubelet's own word
-            if line.startswith(_NO_LOG):
-                return seen
-            self._hand_on(line)
-            return seen
-        time = f"{match[1].decode()}.{(match[2] or b'').decode():0<9}"
-        if time < self._time:
-            return seen
-        if time == self._time:
-            seen += 1
-            if seen <= self._at_that_time:
-                return seen
-            self._at_that_time = seen
-        else:
-            self._time, self._since, self._at_that_time = time, f"{match[1].decode()}{match[3].decode()}", 1
-            seen = 1
+        if match is None:  # the kubelet's own word
+            if not line.startswith(_NO_LOG):
+                self._hand_on(line)
+            return
+        second, number = f"{match[1].decode()}{match[2].decode()}", hash(line)
+        if again[number] > 0:
+            again[number] -= 1
+            return
+        if second in self._handed or len(self._handed) < _SECONDS or second > min(self._handed):
+            self._handed.setdefault(second, Counter())[number] += 1
+            if len(self._handed) > _SECONDS:
+                del self._handed[min(self._handed)]
         self._hand_on(line[match.end() :])
-        return seen
 
     def _hand_on(self, line: bytes) -> None:
         self._bytes += len(line) + 1

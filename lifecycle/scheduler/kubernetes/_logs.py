@@ -41,6 +41,7 @@ class Logs:
         self._tail = TAIL if adopted else None
         self._logs: dict[tuple[str, str], ContainerLog] = {}
         self._running: set[tuple[str, str]] = set()
+        self._was_seen = False  # whether there was a Job: a view may be behind its creation
 
     async def follow(self, view: View) -> None:
         """Hand over all lines, and return when the job has ended and there are no more; may be called once more.
@@ -96,8 +97,15 @@ class Logs:
         return any(status["name"] == key[1] and _has_run(status) for status in _ends.statuses(pod))
 
     def _over(self, view: View) -> bool:
+        """Return whether no container will begin any more, as far as is known; pods can be seen later than their Job.
+
+        Where nobody ever tells of a pod it does not become true: whoever waits for the log has a bound.
+        """
         seen = view.of(self._name)
-        return view.synchronous and (seen.job is None or _ends.is_finished(seen.job))
+        self._was_seen = self._was_seen or seen.job is not None
+        if seen.job is None:
+            return view.synchronous and self._was_seen
+        return view.synchronous and _ends.is_finished(seen.job) and _ends.is_told(seen)
 
 
 def _has_run(status: Mapping[str, Any]) -> bool:

@@ -35,11 +35,15 @@ async def find_job(client: Client, namespace: str, name: str, *, patience: float
         ApiError, OSError: it cannot be known.
     """
     try:
-        return await client.ask("GET", job_path(namespace, name), patience=patience)
+        job = await client.ask("GET", job_path(namespace, name), patience=patience)
     except ApiError as error:
         if error.status == NOT_FOUND:
             return None
         raise
+    meta = job.get("metadata")
+    if not isinstance(meta, Mapping) or meta.get("name") != name:  # a proxy has said something
+        raise ConnectionError(f"{job_path(namespace, name)}: the answer is not this Job")
+    return job
 
 
 def is_of(job: Item, ticket: Ticket) -> bool:

@@ -11,7 +11,7 @@ from lifecycle import Retry
 from ..remote import Ticket
 from . import _ends
 from ._client import Client
-from ._faults import CONFLICT, NOT_FOUND, ApiError
+from ._faults import CONFLICT, NOT_FOUND, ApiError, page_of
 from ._job import Keep
 from ._names import JOB, KEEP, STORE
 from ._ownership import Item, attempt_of, find_job, is_of, job_path
@@ -92,7 +92,8 @@ async def _until_no_pods(client: Client, ticket: Ticket, namespace: str) -> None
     path, tries, empty = PATHS["Pod"].format(namespace), 0, 0
     while True:
         answer = await client.ask("GET", path, patience=PATIENCE, query={"labelSelector": selector})
-        pods: dict[str, Item] = {pod["metadata"]["name"]: pod for pod in answer.get("items") or ()}
+        items, _ = page_of(answer, path)
+        pods: dict[str, Item] = {pod["metadata"]["name"]: pod for pod in items}
         left = pods.keys() - _ends.lost_pods(Seen(pods=pods))
         empty = 0 if left else empty + 1
         if empty == 2:

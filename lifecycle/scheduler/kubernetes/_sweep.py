@@ -8,7 +8,7 @@ from typing import Any
 from ..remote import Over
 from . import _ends
 from ._client import Client
-from ._faults import GONE, NOT_FOUND, ApiError
+from ._faults import GONE, NOT_FOUND, ApiError, page_of
 from ._names import JOB, STORE
 from ._ownership import is_being_deleted
 from ._removing import PATIENCE, delete_job, is_kept
@@ -54,10 +54,11 @@ async def _list(client: Client, path: str, store: str) -> list[dict[str, Any]]:
             del query["continue"]  # the list has changed too much meanwhile: from the beginning
             items.clear()
             continue
-        items += page.get("items") or ()
-        if not (page.get("metadata") or {}).get("continue"):
+        found, meta = page_of(page, path)
+        items += found
+        if not meta.get("continue"):
             return items
-        query["continue"] = page["metadata"]["continue"]
+        query["continue"] = meta["continue"]
 
 
 def _number(item: Mapping[str, Any]) -> int | None:

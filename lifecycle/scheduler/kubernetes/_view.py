@@ -13,7 +13,7 @@ import anyio
 from lifecycle import Scope
 
 from .._ground.bridge import Bell
-from ._client import Client
+from ._client import Client, ClientStale
 from ._names import JOB_NAME, STORE
 from ._watch import Objects, Watch
 
@@ -47,7 +47,7 @@ class View:
 
     Attributes:
         trouble: what the watches have met, and since when on the loop's clock; None while all is well.
-        failure: why it can go on no longer, None while it can.
+        failure: why it goes on no longer, None while it does; a ClientStale where another view can take its place.
     """
 
     def __init__(self, client: Client, scope: Scope, namespace: str, store: str) -> None:
@@ -162,10 +162,13 @@ class View:
     # Its life
 
     async def _run(self, watch: Watch) -> None:
+        error: Exception = ClientStale(f"the watch of {self.client!r} was ended")
         try:
             await watch.run()
-        except Exception as error:  # those who follow are told, and look for another view
-            self.failure = error
+        except Exception as raised:
+            error = raised
+        finally:  # those who follow are told, whatever has ended it, and look for another view
+            self.failure = self.failure or error
             self._ring_all()
 
     def begin(self) -> None:

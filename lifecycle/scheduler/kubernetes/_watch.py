@@ -18,7 +18,7 @@ import anyio
 from lifecycle import Retry
 
 from ._client import Client, ClientStale
-from ._faults import GONE, ApiError, api_error
+from ._faults import GONE, ApiError, api_error, page_of
 from ._lines import lines_of
 
 PAGE: Final = 500
@@ -32,6 +32,9 @@ LASTS: Final = (240, 300)
 
 SETTLED: Final = 30.0
 """Seconds for which a watch has to hold before the pauses begin anew."""
+
+SHORTEST: Final = 1.0
+"""Seconds that a watch has to last to be begun anew at once: an empty answer is a proper end as well."""
 
 _PAUSES: Final = Retry(backoff=(0.2, 30.0))
 
@@ -70,6 +73,7 @@ class Watch:
         self._replace = replace
         self._change = change
         self._tell = tell
+        self._version = ""  # that was seen last, bookmarks included
         self._failures = 0  # since it was well for some time
 
     async def run(self) -> None:
@@ -82,34 +86,37 @@ class Watch:
         """
         while True:
             try:
-                await self._watch(await self._list())
+                await self._list()
+                await self._watch()
             except ClientStale:
                 raise
             except (ApiError, OSError) as error:
                 await self._pause(error)
 
-    async def _list(self) -> str:
-        """Hand over all objects, page by page, and return the version at which they were so."""
+    async def _list(self) -> None:
+        """Hand over all objects, page by page, and note the version at which they were so."""
         self.lists += 1
         objects: dict[str, Mapping[str, Any]] = {}
         query: dict[str, str | int] = {"labelSelector": self._selector, "limit": PAGE}
         while True:
             page = await self._client.request("GET", self._path, query=query)
-            objects |= {item["metadata"]["name"]: item for item in page.get("items") or ()}
-            meta = page.get("metadata") or {}
+            items, meta = page_of(page, self._path)
+            objects |= {item["metadata"]["name"]: item for item in items}
             if not meta.get("continue"):
                 break
             query["continue"] = meta["continue"]
+        self._version = str(meta.get("resourceVersion") or "")
         self._replace(objects)
         self._tell(None)
-        return str(meta.get("resourceVersion") or "")
 
-    async def _watch(self, version: str) -> None:
-        """Follow changes from a version on; return when everything has to be listed again because it was silent."""
+    async def _watch(self) -> None:
+        """Follow changes from there on; return when everything has to be listed again because it was silent."""
         while True:
             began = anyio.current_time()
             try:
-                version = await self._watch_once(version)
+                await self._watch_once()
+                if anyio.current_time() - began < SHORTEST:  # a proper end, but not that of a server which is well
+                    await self._pause(None)
             except ClientStale:
                 raise
             except TimeoutError:
@@ -121,13 +128,13 @@ class Watch:
                     self._failures = 0
                 await self._pause(error)  # and go on from there: what was missed meanwhile comes then
 
-    async def _watch_once(self, version: str) -> str:
-        """Follow changes until the server ends the watch, and return the version that it came to."""
+    async def _watch_once(self) -> None:
+        """Follow changes until the server ends the watch."""
         query: dict[str, str | int] = {
             "labelSelector": self._selector,
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": version,
+            "resourceVersion": self._version,
             "timeoutSeconds": random.randint(*LASTS),
         }
         began = anyio.current_time()
@@ -136,27 +143,41 @@ class Watch:
             async for line in lines_of(pieces):
                 if not line.strip():
                     continue
-                version = self._take(line, version)
+                self._take(line)
                 if self._failures and anyio.current_time() - began >= SETTLED:
                     self._failures = 0
-        return version
 
-    def _take(self, line: bytes, version: str) -> str:
-        """Hand one change over and return its version."""
+    def _take(self, line: bytes) -> None:
+        """Hand one change over, and note its version: also of a stream that breaks it is not asked for again."""
         try:
-            event = json.loads(line)
-            kind, changed = event["type"], event["object"]
-        except (ValueError, KeyError, TypeError) as error:
+            kind, changed, version = _read(line)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConnectionError(f"watch of {self._path}: not an event: {line[:80]!r}") from error
         if kind == "ERROR":
-            raise api_error(f"watch of {self._path}", int(changed.get("code") or 500), changed)
+            raise api_error(f"watch of {self._path}", changed["code"], changed)
         if kind != "BOOKMARK":
             self._change(kind, changed)
-        return str(changed["metadata"].get("resourceVersion") or version)
+        self._version = version or self._version
 
-    async def _pause(self, error: Exception) -> None:
+    async def _pause(self, error: Exception | None) -> None:
         self._failures += 1
-        if not (isinstance(error, ApiError) and error.status == GONE):
+        if error is not None and not (isinstance(error, ApiError) and error.status == GONE):
             self._tell(error)
         after = error.retry_after if isinstance(error, ApiError) else None
         await anyio.sleep(max(_PAUSES.pause(self._failures), after or 0.0))
+
+
+def _read(line: bytes) -> tuple[str, Mapping[str, Any], str]:
+    """Return what an event is, of which object, and its version.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none; a proxy has said something.
+    """
+    event = json.loads(line)
+    kind, changed = event["type"], event["object"]
+    if kind == "ERROR":
+        return kind, {**changed, "code": int(changed.get("code") or 500)}, ""
+    meta = changed["metadata"]
+    if kind != "BOOKMARK" and not isinstance(meta["name"], str):
+        raise TypeError("an object has a name")
+    return str(kind), changed, str(meta.get("resourceVersion") or "")

@@ -10,14 +10,17 @@ import asyncio
 import heapq
 import itertools
 import json
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from lifecycle.scheduler.kubernetes._client import Client
 from lifecycle.scheduler.kubernetes._cluster import Cluster
@@ -74,7 +77,13 @@ class Wrong:
 
 
 Script = Callable[[Request], Wrong | None]
-NEVER = Wrong(act=False, cut=0)
+_apis: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Api] = weakref.WeakKeyDictionary()
+
+
+async def open_scripted(name: str, cluster: Cluster) -> Client:
+    """Return a client of the server of this loop; stands in for `open_client`."""
+    await asyncio.sleep(0)
+    return _apis[asyncio.get_running_loop()].client(name, cluster.timeout)
 
 
 def status(code: int, reason: str, message: str = "", **details: Any) -> dict[str, Any]:
@@ -105,17 +114,19 @@ class Api:
     together: int = 0  # the most Jobs of one label at once
     history: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)
     forgotten: int = 0
+    sessions: list[aiohttp.ClientSession] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count(1)
         self._version = 100
-        self._bells: set[asyncio.Event] = set()
+        self._bells: dict[asyncio.Event, None] = {}  # in order: a set's would differ from run to run
         self._logs: dict[str, list[tuple[float, bytes]]] = {}
 
     async def serve(self, bubble: Bubble) -> Api:
         """Answer from now on."""
         await bubble.network.peer(self._answer_connection, HOST, PORT)
+        _apis[asyncio.get_running_loop()] = self
         return self
 
     def client(self, name: str = "default", timeout: float = 60.0) -> Client:
@@ -123,7 +134,9 @@ class Api:
         configuration = SimpleNamespace(host=f"http://{HOST}:{PORT}", api_key={}, tls_server_name=None, proxy=None)
         credentials = Credentials(configuration, "n", "", ())
         session = aiohttp.ClientSession(connector=InMemory(limit=0))
-        return Client(name, Cluster(timeout=timeout), credentials, session=session)
+        client = Client(name, Cluster(timeout=timeout), credentials, session=session)
+        self.sessions.append(session)
+        return client
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Return what there is of ``jobs`` or ``pods`` now."""
@@ -155,7 +168,7 @@ class Api:
         else:
             self.objects[path] = item
         self.history.append((self._version, change, path, item))
-        for bell in self._bells:
+        for bell in tuple(self._bells):
             bell.set()
         return item
 
@@ -258,8 +271,7 @@ class Api:
             except _Cut:
                 if wrong.silent:
                     await asyncio.get_running_loop().create_future()
-                writer.transport.abort()
-                return
+                return  # which closes it, after what was written
 
     async def _request(self, head: str, reader: asyncio.StreamReader) -> Request:
         first, *lines = head.split("\r\n")
@@ -301,14 +313,14 @@ class Api:
         """Wait for a change, or for the next thing on the agenda."""
         self._catch_up()
         due = min([until, *(time for time, _, _ in self._agenda[:1])])
-        self._bells.add(bell)
+        self._bells[bell] = None
         try:
             async with asyncio.timeout_at(due):
                 await bell.wait()
         except TimeoutError:
             pass
         finally:
-            self._bells.discard(bell)
+            self._bells.pop(bell, None)
             bell.clear()
             self._catch_up()
 
@@ -388,10 +400,13 @@ class _Out:
     def begin(self) -> None:
         """Write the head of a stream; a cut counts the bytes of the body then, if it is a clean one."""
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        if self._clean:
-            self._writer.write(head)
-        else:
+        if not self._clean:
             self._write(head)
+            return
+        self._writer.write(head)
+        if not self._left:
+            self._writer.write(b"0\r\n\r\n")
+            raise _End
 
     def piece(self, data: bytes) -> None:
         """Write a piece of a stream."""
@@ -419,8 +434,20 @@ class _End(_Cut):
     """The same after a proper end of the body: what the client sees is no error."""
 
 
+class _Protocol(ResponseHandler):
+    """aiohttp's own, but for a timer that it would start when the connection is lost already, and leave."""
+
+    def start_timeout(self) -> None:
+        if not self._connection_lost_called:
+            super().start_timeout()
+
+
 class InMemory(aiohttp.BaseConnector):
     """Connects through the loop, as asyncio's own streams do: aiohttp's connector opens sockets by itself."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._factory = partial(_Protocol, loop=self._loop)
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:
         try:
