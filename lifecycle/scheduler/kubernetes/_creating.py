@@ -15,7 +15,7 @@ from ..remote import Say, Ticket
 from . import _ends
 from ._client import Client, ClientStale, NotConnected
 from ._faults import CONFLICT, FORBIDDEN, ApiError, worth_another_try
-from ._ownership import find_job, is_being_deleted, job_path, take_over
+from ._ownership import LOOKS, find_job, is_being_deleted, job_path, take_over
 
 PATIENCE: Final = 120.0
 """Seconds for which a server that is not there, or has no time, is asked again for one and the same thing."""
@@ -66,6 +66,8 @@ class Creating:
                 if self._sent and await self._is_there():  # a full quota, too, refuses what is there already
                     return
                 if not self._may_wait(error, anyio.current_time() - began):
+                    if self._sent and await self._comes_late():
+                        return
                     raise self._refused(error) from error
                 pauses = _QUOTA_PAUSES if _is_quota(error) else _PAUSES
                 after = error.retry_after
@@ -103,6 +105,14 @@ class Creating:
         if job is None or is_being_deleted(job):
             return False
         return await take_over(self._client, job, self._ticket, patience=PATIENCE)
+
+    async def _comes_late(self) -> bool:
+        """Return whether an earlier request, of which no answer came, makes it now: nobody would own it."""
+        for pause in LOOKS:
+            await anyio.sleep(pause)
+            if await self._is_there():
+                return True
+        return False
 
     def _may_wait(self, error: ApiError, seconds: float) -> bool:
         if _is_quota(error):

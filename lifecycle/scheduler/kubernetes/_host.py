@@ -183,7 +183,7 @@ class Kubernetes:
                 (cluster, namespace, store), lambda: open_view(self.client(cluster), namespace, store)
             )
             async with lease as view:
-                if view.failure is None:
+                if view.failure is None and not view.client.stale:  # its watches may not have noticed
                     yield view
                     return
                 lease.discard()

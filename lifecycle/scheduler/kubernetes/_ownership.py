@@ -7,7 +7,11 @@ paused meanwhile and comes back finds a larger number, and leaves the Job alone:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+import anyio
+
+from lifecycle import Retry
 
 from .._ground.errors import RemoteFailed, RemoteLost
 from ..remote import Ticket
@@ -18,6 +22,11 @@ from ._names import ATTEMPT, FIRST, JOB, STORE
 from ._view import PATHS
 
 Item = Mapping[str, Any]
+
+LOOKS: Final = (0.0, 0.5, 1.5)
+"""Seconds after which it is looked whether there is a Job: one whose creation was cut off may come a moment later."""
+
+_PAUSES: Final = Retry(backoff=(0.05, 2.0))
 
 
 def job_path(namespace: str, name: str = "") -> str:
@@ -76,6 +85,7 @@ async def take_over(client: Client, job: Item, ticket: Ticket, *, patience: floa
     """
     namespace, name = job["metadata"]["namespace"], ticket.name
     current: Item | None = job
+    tries = 0
     while current is not None:
         if not is_of(current, ticket):
             said = f"Job {name} in {namespace} of cluster {client.name!r} is there already, and is not ours"
@@ -95,6 +105,8 @@ async def take_over(client: Client, job: Item, ticket: Ticket, *, patience: floa
         except ApiError as error:
             if error.status not in (CONFLICT, NOT_FOUND):
                 raise
+            tries += 1
+            await anyio.sleep(_PAUSES.pause(tries))  # the controller is at work on it, or a webhook answers so each time
             current = await find_job(client, namespace, name, patience=patience)
         else:
             return True

@@ -14,14 +14,11 @@ from ._client import Client
 from ._faults import CONFLICT, NOT_FOUND, ApiError, page_of
 from ._job import Keep
 from ._names import JOB, KEEP, STORE
-from ._ownership import Item, attempt_of, find_job, is_of, job_path
+from ._ownership import LOOKS, Item, attempt_of, find_job, is_being_deleted, is_of, job_path
 from ._view import PATHS, Seen
 
 PATIENCE: Final = 30.0
 """Seconds for which a server that is not there, or has no time, is asked again."""
-
-LOOKS: Final = (0.0, 0.5, 1.5)
-"""Seconds after which it is looked whether there is a Job: one whose creation was cut off may come a moment later."""
 
 _PAUSES: Final = Retry(backoff=(0.1, 2.0), jitter=0.0)
 
@@ -36,21 +33,25 @@ async def remove(client: Client, ticket: Ticket, namespace: str) -> None:
     Raises:
         ApiError, OSError: it cannot be deleted, or cannot be known to be.
     """
+    job: Item | None = None
     for pause in LOOKS:
         await anyio.sleep(pause)
         if (job := await find_job(client, namespace, ticket.name, patience=PATIENCE)) is not None:
             break
-    else:
-        await _until_no_pods(client, ticket, namespace)
-        return
-    while job is not None and is_of(job, ticket) and attempt_of(job) <= ticket.attempt:
-        finished = _ends.is_finished(job)
-        if finished and is_kept(job):
-            return
-        if await delete_job(client, job):
-            if not finished:
-                await _until_no_pods(client, ticket, namespace)
-            return
+    tries, empty = 0, 0
+    while job is not None or empty < 2:  # seen twice: a controller may have been about to make a pod
+        if job is not None:
+            if not is_of(job, ticket) or attempt_of(job) > ticket.attempt:
+                return
+            finished = _ends.is_finished(job)
+            if finished and is_kept(job):
+                return
+            if not is_being_deleted(job) and await delete_job(client, job) and finished:
+                return
+        empty = 0 if await _has_pods(client, ticket, namespace) else empty + 1
+        tries += 1
+        await anyio.sleep(_PAUSES.pause(tries))
+        # Again and again: it can have changed since it was seen, and one whose creation was cut off can come even now.
         job = await find_job(client, namespace, ticket.name, patience=PATIENCE)
 
 
@@ -86,17 +87,11 @@ async def delete_job(client: Client, job: Item) -> bool:
     return True
 
 
-async def _until_no_pods(client: Client, ticket: Ticket, namespace: str) -> None:
-    """Wait until a job has no pods, seen twice: its controller may have been about to make one."""
+async def _has_pods(client: Client, ticket: Ticket, namespace: str) -> bool:
+    """Return whether a job has pods; one whose node is lost does not count."""
     selector = f"{STORE}={ticket.store},{JOB}={ticket.job},job-name={ticket.name}"
-    path, tries, empty = PATHS["Pod"].format(namespace), 0, 0
-    while True:
-        answer = await client.ask("GET", path, patience=PATIENCE, query={"labelSelector": selector})
-        items, _ = page_of(answer, path)
-        pods: dict[str, Item] = {pod["metadata"]["name"]: pod for pod in items}
-        left = pods.keys() - _ends.lost_pods(Seen(pods=pods))
-        empty = 0 if left else empty + 1
-        if empty == 2:
-            return
-        tries += 1
-        await anyio.sleep(_PAUSES.pause(tries))
+    path = PATHS["Pod"].format(namespace)
+    answer = await client.ask("GET", path, patience=PATIENCE, query={"labelSelector": selector})
+    items, _ = page_of(answer, path)
+    pods: dict[str, Item] = {pod["metadata"]["name"]: pod for pod in items}
+    return bool(pods.keys() - _ends.lost_pods(Seen(pods=pods)))

@@ -94,16 +94,17 @@ class Errand(Generic[W]):
         self._work = work
         self._job = job
         self._leave = leave
+        self._stop_timeout = 0.0
         self._begun = False  # whether there may be something
         self._end: RemoteEnd | None = None
 
     async def run(self, scope: Scope, stop_timeout: float) -> RemoteEnd:
         """Do all of it in a child of *scope*; see `run_remote`."""
-        ticket = self.ticket
+        ticket, self._stop_timeout = self.ticket, stop_timeout
         sweeper = await sweeper_of(self._shared, self._beyond.store, self._beyond.ended)
         sweeper.add(self._host)
         async with scope.child(f"work {ticket.name}") as owner:
-            owner.close_timeout = stop_timeout + 1.0  # the host's own bound comes first, and says more
+            owner.close_timeout = stop_timeout + 1.0  # that of `_stop` comes first, and says more
             owner.push_async_callback(self._part)
             # Above the parting in the ledger: a start that is on its way has ended before it is asked what there is.
             starts = TaskManager(f"start of {ticket.name}", drain_timeout=START_PATIENCE, on_error=_ignore)
@@ -147,7 +148,8 @@ class Errand(Generic[W]):
 
     async def _stop(self) -> None:
         try:
-            await self._host.stop(self.ticket, self._work)
+            with anyio.fail_after(self._stop_timeout):
+                await self._host.stop(self.ticket, self._work)
         except Exception as error:
             said = f"{self.ticket.name} could not be stopped and may still run: {kind_of(error)}: {text_of(error)}"
             raise RemoteLost(one_line(shorten(said, 600)), reason="not stopped") from error
