@@ -114,12 +114,17 @@ class Client:
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "Content-Type": content_type}
-        timeout = aiohttp.ClientTimeout(total=self.cluster.timeout, sock_connect=CONNECT_TIMEOUT)
-        async with self._answer(method, path, query, headers, data, timeout) as response:
-            try:
-                content = await response.read()
-            except aiohttp.ClientError as error:
-                raise ConnectionError(f"{self._what(method, path)}: the answer broke off: {error}") from error
+        # Not by `total`: when that is over in the moment in which the task is cancelled, aiohttp takes the cancellation
+        # back, because it enters its timer twice; the request would be made again by a task that has to end.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        with anyio.move_on_after(self.cluster.timeout) as bound:
+            async with self._answer(method, path, query, headers, data, timeout) as response:
+                try:
+                    content = await response.read()
+                except aiohttp.ClientError as error:
+                    raise ConnectionError(f"{self._what(method, path)}: the answer broke off: {error}") from error
+        if bound.cancelled_caught:
+            raise TimeoutError(f"{self._what(method, path)}: no answer in time")
         self.requests += 1
         try:
             answer = json.loads(content)
