@@ -131,7 +131,7 @@ class ContainerLog:
         return rest
 
     def _is_whole(self, rest: bytes) -> bool:
-        """Return whether a stream after the container's end had all; what it ends with is a line if it does so twice."""
+        """Return whether a stream after the container's end had all; its rest is a line if it comes twice."""
         if rest and rest != self._rest:
             self._rest = rest
             return False

@@ -106,7 +106,7 @@ async def take_over(client: Client, job: Item, ticket: Ticket, *, patience: floa
             if error.status not in (CONFLICT, NOT_FOUND):
                 raise
             tries += 1
-            await anyio.sleep(_PAUSES.pause(tries))  # the controller is at work on it, or a webhook answers so each time
+            await anyio.sleep(_PAUSES.pause(tries))  # its controller is at work, or a webhook answers so
             current = await find_job(client, namespace, name, patience=patience)
         else:
             return True

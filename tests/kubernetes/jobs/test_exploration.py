@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -12,12 +13,15 @@ from lifecycle.scheduler.kubernetes import _ownership
 from lifecycle.scheduler.kubernetes._creating import Creating
 from lifecycle.scheduler.kubernetes._removing import remove
 from lifecycle.scheduler.remote import RemoteFailed
-from lifecycle.testing import Bubble, explore_cancellation, faults, run_virtual
+from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
 from .attempts import TICKET, WORK, Attempt, Engine, engine_run, judge, nothing, struck
-from .scripted import JOBS, Api, Request, Script, Wrong, status
+from .scripted import Api, Request, Script, Wrong, status
 
 pytestmark = pytest.mark.usefixtures("in_memory")
+
+#: How many runs of an exploration are drawn with every commit; by night all of them are made.
+DRAWN = [25, pytest.param(None, marks=pytest.mark.nightly)]
 
 CONFLICT = Wrong(act=False, answer=(409, status(409, "Conflict", "the object has been modified")))
 QUOTA = Wrong(act=False, answer=(403, status(403, "Forbidden", "exceeded quota: q")))
@@ -49,6 +53,16 @@ CREATIONS = {
 }
 
 
+#: When an attempt is cancelled, in seconds; None for never.
+TIMES = [
+    (None, 0.0, 0.15, 0.5, 2.05, 9.0),
+    pytest.param(
+        (0.01, 0.1, 0.25, 0.75, 1.0, 1.5, 1.9, 2.0, 2.1, 2.2, 3.0, 5.0, 11.0, 30.0, 59.0, 61.0),
+        marks=pytest.mark.nightly,
+    ),
+]
+
+
 def creations(wrongs: list[Wrong]) -> Script:
     """Let the creations go wrong one after the other; what comes then is well."""
     left = list(wrongs)
@@ -67,10 +81,11 @@ def is_late(wrongs: list[Wrong]) -> bool:
 # Whole attempts
 
 
+@pytest.mark.parametrize("times", TIMES, ids=["some", "all"])
 @pytest.mark.parametrize("interrupted", [False, True], ids=["for good", "interrupted"])
 @pytest.mark.parametrize("wrongs", CREATIONS.values(), ids=CREATIONS)
 def test_an_attempt_that_is_cancelled_at_any_time_leaves_nothing_of_nobody(
-    wrongs: list[Wrong], interrupted: bool
+    wrongs: list[Wrong], interrupted: bool, times: tuple[float | None, ...]
 ) -> None:
     """Each time of a creation that goes wrong; the next attempt takes up what the first has left, once."""
 
@@ -81,7 +96,7 @@ def test_an_attempt_that_is_cancelled_at_any_time_leaves_nothing_of_nobody(
             assert attempt.end.succeeded
             assert attempt.lines[-2:] == ["one", "two"]
 
-    for after in (None, 0.0, 0.01, 0.1, 0.15, 0.25, 0.5, 1.0, 1.5, 2.05, 2.2, 3.0, 5.0, 9.0, 11.0, 30.0):
+    for after in times:
         run_virtual(partial(scenario, after=after))
 
 
@@ -91,8 +106,8 @@ STRUCK = ["well", "answer lost", "answer cut in the body", "done late, answer lo
 @pytest.mark.parametrize("interrupted", [False, True], ids=["for good", "interrupted"])
 @pytest.mark.parametrize("kind", STRUCK)
 def test_an_attempt_that_is_struck_leaves_nothing_of_nobody(kind: str, interrupted: bool) -> None:
-    """Every fault, at points drawn from all; all of them by night."""
-    _strike(kind, interrupted, budget=60)
+    """Every fault, at points drawn from all."""
+    _strike(kind, interrupted, budget=25)
 
 
 @pytest.mark.nightly
@@ -120,7 +135,7 @@ def test_an_engine_that_is_struck_leaves_nothing_open() -> None:
             await Attempt(1, interrupted=False).run(engine)
         assert all(session.closed for session in api.sessions)
 
-    explore_cancellation(scenario, targets="main", budget=150).assert_clean()
+    explore_cancellation(scenario, targets="main", budget=60).assert_clean()
 
 
 def test_a_creation_that_is_done_after_its_attempt_was_refused_is_found() -> None:
@@ -139,8 +154,9 @@ def test_a_creation_that_is_done_after_its_attempt_was_refused_is_found() -> Non
 # Creating, by itself
 
 
+@pytest.mark.parametrize("drawn", DRAWN)
 @pytest.mark.parametrize("wrongs", CREATIONS.values(), ids=CREATIONS)
-def test_a_creation_that_is_struck_anywhere_makes_one_job_at_most(wrongs: list[Wrong]) -> None:
+def test_a_creation_that_is_struck_anywhere_makes_one_job_at_most(wrongs: list[Wrong], drawn: int | None) -> None:
     """Every fault at every point, and made again afterwards: there is one, with its owner's number."""
 
     async def scenario(bubble: Bubble) -> None:
@@ -165,7 +181,7 @@ def test_a_creation_that_is_struck_anywhere_makes_one_job_at_most(wrongs: list[W
         (job,) = api.of("jobs")
         assert _ownership.attempt_of(job) == TICKET.attempt
 
-    explore_cancellation(scenario, then=then).assert_clean()
+    explore_cancellation(scenario, then=then, budget=drawn).assert_clean()
 
 
 def test_an_answer_that_is_cut_at_any_byte_makes_one_job() -> None:
@@ -196,8 +212,9 @@ DELETIONS = {
 }
 
 
+@pytest.mark.parametrize("drawn", DRAWN)
 @pytest.mark.parametrize("wrongs", DELETIONS.values(), ids=DELETIONS)
-def test_a_removal_that_is_struck_anywhere_can_be_made_again(wrongs: list[Wrong]) -> None:
+def test_a_removal_that_is_struck_anywhere_can_be_made_again(wrongs: list[Wrong], drawn: int | None) -> None:
     """Every fault at every point; when it returns nothing is left, however often it is called."""
 
     async def scenario(bubble: Bubble) -> None:
@@ -224,7 +241,7 @@ def test_a_removal_that_is_struck_anywhere_can_be_made_again(wrongs: list[Wrong]
             assert not api.objects
         await client.aclose()
 
-    explore_cancellation(scenario, then=then).assert_clean()
+    explore_cancellation(scenario, then=then, budget=drawn).assert_clean()
 
 
 def test_a_removal_that_always_meets_a_conflict_asks_with_pauses() -> None:
@@ -250,19 +267,12 @@ def test_a_job_that_can_never_be_taken_over_is_asked_for_with_pauses() -> None:
         api.create(WORK.named(TICKET, "n"))
         client = api.client()
         (job,) = api.of("jobs")
-        second = _second()
         with anyio.move_on_after(60):
-            await _ownership.take_over(client, job, second, patience=30.0)
+            await _ownership.take_over(client, job, replace(TICKET, attempt=2), patience=30.0)
         await client.aclose()
         assert 20 <= len(api.requests) <= 130
 
     run_virtual(scenario)
-
-
-def _second():  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
-    return replace(TICKET, attempt=2)
 
 
 @pytest.mark.parametrize("late", [0.3, 1.0, 1.9, 2.05])
@@ -293,7 +303,7 @@ def test_a_removal_that_takes_too_long_is_told_as_lost(trouble: str) -> None:
                 return None
             return FORBIDDEN if trouble == "server refuses" else Wrong(act=False, cut=0, silent=True)
 
-        api = await Api(script, lasts=None, gone_after=1e6).serve(bubble)
+        await Api(script, lasts=None, gone_after=1e6).serve(bubble)
         async with Engine() as engine:
             attempt = Attempt(1, interrupted=False)
             task = asyncio.get_running_loop().create_task(attempt.run(engine, 20.0), name="attempt")
@@ -321,16 +331,9 @@ def test_the_next_attempt_takes_up_what_the_first_has_left_running() -> None:
             assert "left running" in attempt.lines[-1]
             second = asyncio.get_running_loop().create_task(Attempt(2, interrupted=True).run(engine), name="second")
             await anyio.sleep(1)
-            ticket = _ticket_of(job)
-            await engine.host.stop(ticket, WORK)
+            await engine.host.stop(replace(TICKET, name=job["metadata"]["name"]), WORK)
             assert [one["metadata"]["uid"] for one in api.of("jobs")] == [job["metadata"]["uid"]]
             await second
             await judge(engine, api, attempt)
 
     run_virtual(scenario)
-
-
-def _ticket_of(job):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
-    return replace(TICKET, name=job["metadata"]["name"])
