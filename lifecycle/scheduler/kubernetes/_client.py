@@ -139,7 +139,8 @@ class Client:
 
         Cancellation: as for `request`.
         """
-        retry = Retry(timeout=patience, backoff=BACKOFF, retry_on=worth_another_try)
+        # One that gets no answer must not use up all the patience: a connection can be dead that others would replace.
+        retry = Retry(timeout=patience, attempt_timeout=patience / 3, backoff=BACKOFF, retry_on=worth_another_try)
         return await retry.call(self.request, method, path, **more)
 
     @asynccontextmanager

@@ -45,6 +45,7 @@ CREATIONS = {
     "too many": [Wrong(act=False, answer=(429, b"too many"), headers=("Retry-After: 2",))],
     "quota": [QUOTA, QUOTA],
     "answer lost, then the quota is full": [Wrong(cut=0), QUOTA],
+    "error after it was done, then refused": [Wrong(answer=(500, status(500, "InternalError"))), FORBIDDEN],
     "error, then the quota is full": [Wrong(answer=(500, status(500, "InternalError"))), QUOTA],
     "forbidden": [FORBIDDEN],
     "done late, then refused": [Wrong(act=1.0, cut=0), FORBIDDEN],
@@ -207,9 +208,12 @@ DELETIONS = {
     "answer lost twice": [Wrong(cut=0), Wrong(act=False, cut=0)],
     "answer cut": [Wrong(cut=70)],
     "done late": [Wrong(act=1.0, cut=0)],
+    "no answer": [Wrong(cut=0, silent=True)],
+    "not done, no answer": [Wrong(act=False, cut=0, silent=True)],
     "error after it was done": [Wrong(answer=(500, status(500, "InternalError")))],
     "a conflict": [CONFLICT],
 }
+"""What can become of the requests that delete."""
 
 
 @pytest.mark.parametrize("drawn", DRAWN)
@@ -231,6 +235,7 @@ def test_a_removal_that_is_struck_anywhere_can_be_made_again(wrongs: list[Wrong]
             await client.aclose()
         assert not api.of("jobs")
         assert not api.of("pods")
+        assert bubble.clock.time() <= 20
 
     async def then(bubble: Bubble) -> None:
         api = bubble.state.api
