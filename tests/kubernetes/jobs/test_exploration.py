@@ -12,7 +12,7 @@ import pytest
 from lifecycle.scheduler.kubernetes import _ownership
 from lifecycle.scheduler.kubernetes._creating import Creating
 from lifecycle.scheduler.kubernetes._removing import remove
-from lifecycle.scheduler.remote import RemoteFailed
+from lifecycle.scheduler.remote import RemoteFailed, RemoteLost
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
 from .attempts import TICKET, WORK, Attempt, Engine, engine_run, judge, nothing, struck
@@ -340,5 +340,26 @@ def test_the_next_attempt_takes_up_what_the_first_has_left_running() -> None:
             assert [one["metadata"]["uid"] for one in api.of("jobs")] == [job["metadata"]["uid"]]
             await second
             await judge(engine, api, attempt)
+
+    run_virtual(scenario)
+
+
+def test_an_earlier_attempt_that_comes_back_takes_nothing_from_a_later_one() -> None:
+    """It was paused meanwhile: the Job keeps its mark, and the attempt is told that it has lost it."""
+
+    async def scenario(bubble: Bubble) -> None:
+        api = await Api(lasts=None).serve(bubble)
+        later = replace(TICKET, attempt=2)
+        api.create(WORK.named(later, "n"))
+        client = api.client()
+        with pytest.raises(RemoteLost):
+            await Creating(client, TICKET, "n", WORK.named(TICKET, "n"), 100.0, nothing).make()
+        (job,) = api.of("jobs")
+        with pytest.raises(RemoteLost):
+            await _ownership.take_over(client, job, TICKET, patience=30.0)
+        await remove(client, TICKET, "n")
+        (job,) = api.of("jobs")
+        assert _ownership.attempt_of(job) == 2
+        await client.aclose()
 
     run_virtual(scenario)

@@ -36,7 +36,7 @@ WRONGS = [
     Wrong(answer=(200, {"status": "well"})),
     Wrong(act=False, answer=(409, status(409, "Conflict"))),
     Wrong(act=False, answer=(429, b"too many"), headers=("Retry-After: 1",)),
-    Wrong(answer=(410, status(410, "Expired"))),
+    Wrong(act=False, answer=(410, status(410, "Expired"))),
 ]
 """What can go wrong with a request of whatever kind."""
 

@@ -234,6 +234,24 @@ def test_a_view_whose_watch_ends_tells_those_who_follow() -> None:
     report.assert_clean()
 
 
+def test_a_view_of_a_client_that_is_stale_is_not_given_to_others() -> None:
+    """Its watches may not notice for minutes; those who have it go on with it."""
+
+    async def scenario(bubble: Bubble) -> None:
+        api = await Api().serve(bubble)
+        async with Engine() as engine, engine.host._view("default", "n", STORE) as view:
+            view.client._stale = True
+            async with engine.host._view("default", "n", STORE) as other:
+                assert other is not view
+                assert other.client is not view.client
+                api.create(WORK.named(TICKET, "n"))
+                for one in (view, other):
+                    assert (await Following(one, TICKET.name, "n", WORK, 60.0, nothing).end()).succeeded
+        assert [session.closed for session in api.sessions] == [True, True]
+
+    run_virtual(scenario)
+
+
 # Logs
 
 LINES = (
