@@ -85,7 +85,7 @@ async def _program(
     assert all(session.closed for session in api.sessions)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**PROGRAMS)
 def test_random_programs(wrongs: dict[int, Wrong], interruptions: list[float], cancelled: float | None) -> None:
     """A few with every commit."""

@@ -208,7 +208,7 @@ def test_ten_follow_and_do_not_disturb_each_other() -> None:
         assert {1, 2, 3, 4, 5, 6, 7} <= bubble.state.ends.keys()
 
     run_virtual(scenario)
-    report = explore_cancellation(scenario, targets=["follower 0"], then=then, budget=60)
+    report = explore_cancellation(scenario, targets=["follower 0"], then=then, budget=30)
     report.assert_clean()
 
 
@@ -230,7 +230,7 @@ def test_a_view_whose_watch_ends_tells_those_who_follow() -> None:
 
     watches = ["watch of Jobs", "watch of Pods"]
     ends = [faults.CANCEL, faults.CANCEL_TWICE, faults.CANCEL_SCOPE, faults.TIMEOUT, faults.KILL_TRANSPORT]
-    report = explore_cancellation(scenario, faults=ends, targets=watches, then=then, may_swallow=watches, budget=80)
+    report = explore_cancellation(scenario, faults=ends, targets=watches, then=then, may_swallow=watches, budget=40)
     report.assert_clean()
 
 
@@ -283,7 +283,7 @@ async def read_log(bubble: Bubble, api: Api) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("clean", [False, True], ids=["broken", "ended"])
 def test_no_line_is_lost_or_comes_twice_wherever_the_stream_ends(clean: bool, step: int) -> None:
     """At every byte; a kubelet whose connection broke looks like the proper end of a stream."""
@@ -305,7 +305,7 @@ def test_lines_whose_times_go_back_are_all_there() -> None:
         api = Api(script=script, lines=lines, lasts=3.0)
         assert await read_log(bubble, api) == ["one", "two", "three", "four", "five"], f"cut after {cut} bytes"
 
-    for cut in (None, *range(80, 320, 3)):
+    for cut in (None, *range(80, 320, 5)):
         run_virtual(partial(scenario, cut=cut))
 
 
@@ -372,7 +372,7 @@ def test_the_log_of_a_job_that_has_ended_before_its_pod_was_seen_is_read() -> No
     run_virtual(scenario)
 
 
-@pytest.mark.parametrize("drawn", [80, pytest.param(None, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("drawn", [40, pytest.param(None, marks=pytest.mark.nightly)])
 def test_a_log_that_is_cut_off_anywhere_leaves_nothing(drawn: int | None) -> None:
     """Every fault at every point of a log over two streams."""
 
@@ -385,7 +385,7 @@ def test_a_log_that_is_cut_off_anywhere_leaves_nothing(drawn: int | None) -> Non
     report.assert_clean()
 
 
-@pytest.mark.parametrize("drawn", [80, pytest.param(None, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("drawn", [40, pytest.param(None, marks=pytest.mark.nightly)])
 def test_a_watch_that_is_cut_off_anywhere_leaves_nothing(drawn: int | None) -> None:
     """Every fault at every point of a watch that is cut, refused and gone."""
 
