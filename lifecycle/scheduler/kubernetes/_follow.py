@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -72,7 +73,7 @@ class Following:
 
         Raises:
             RemoteFailed: we have no right to follow jobs.
-        RemoteLost: the cluster was out of reach for too long.
+            RemoteLost: the cluster was out of reach for too long.
             ClientStale: the view has come to its end; follow on with another one.
         """
         with self._view.following(self._name) as bell:
@@ -82,12 +83,16 @@ class Following:
                 seen = self._view.of(self._name)
                 if (end := self._end_of(seen)) is not None:
                     return end if _ends.is_told(seen) else await self._told_by_pods(seen) or end
-                if (end := await self._out_of_time(seen)) is not None:
+                if (end := self._only_sidecars(seen)) is not None:
                     return end
+                if (end := await self._out_of_time(seen)) is not None:
+                    return replace(end, over=False)  # it is we who say so; the cluster goes on with it
                 await bell.wait(self._next_look())
 
     def _end_of(self, seen: Seen) -> RemoteEnd | None:
-        return _ends.end_of(seen, self._work.container, single=self._work.single)
+        end = _ends.end_of(seen, self._work.container, single=self._work.single)
+        told = seen.job is not None and _ends.is_finished(seen.job)
+        return end if end is None or told else replace(end, over=False)
 
     async def _told_by_pods(self, seen: Seen) -> RemoteEnd | None:
         """Return the end with what its pods say: their watch may be behind that of the Job."""
@@ -122,7 +127,7 @@ class Following:
         self._was_seen = True
         suspended = bool(seen.job["spec"].get("suspend"))
         waiting = None if suspended else _ends.waiting_for(seen)
-        return await self._not_started(seen, waiting) or self._lingering(seen) or self._only_sidecars(seen)
+        return await self._not_started(seen, waiting) or self._lingering(seen)
 
     def _check_reach(self) -> None:
         if self._view.trouble is None:

@@ -24,6 +24,8 @@ class RemoteEnd:
         signal: the name of the signal that ended the process, such as ``SIGKILL``, None for none.
         output: what it returned, plain data.
         details: what else is known: where it ran, since when.
+        over: whether it has come to its end by itself. Where it was given up it is stopped before the end is recorded,
+            so that what is tried again does not run beside it.
     """
 
     reason: str
@@ -32,6 +34,7 @@ class RemoteEnd:
     signal: str | None = None
     output: Any = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    over: bool = True
 
     @property
     def succeeded(self) -> bool:

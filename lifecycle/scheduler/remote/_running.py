@@ -138,10 +138,10 @@ class Errand(Generic[W]):
         """Leave the work, in the way that its state asks for; as a release of the scope, so it is shielded."""
         if not self._begun:
             return
-        if self._end is not None:
+        if self._end is not None and self._end.over:
             # Not before: whoever takes the job over, should this process die now, has to find it.
             self._beyond.afterwards(self._clear)
-        elif self._leave and self._beyond.resumes():
+        elif self._end is None and self._leave and self._beyond.resumes():
             self._job.log(f"left running: {self.ticket.name}")
         else:
             await self._stop()
@@ -151,7 +151,8 @@ class Errand(Generic[W]):
             with anyio.fail_after(self._stop_timeout):
                 await self._host.stop(self.ticket, self._work)
         except Exception as error:
-            said = f"{self.ticket.name} could not be stopped and may still run: {kind_of(error)}: {text_of(error)}"
+            end = f"{self._end.message}; and " if self._end is not None else ""
+            said = f"{end}{self.ticket.name} could not be stopped and may still run: {kind_of(error)}: {text_of(error)}"
             raise RemoteLost(one_line(shorten(said, 600)), reason="not stopped") from error
 
     async def _clear(self) -> None:

@@ -51,7 +51,8 @@ async def test_an_image_that_cannot_be_pulled_has_a_bound_of_its_own(cluster: Cl
         job = await run_job(scheduler, "never-pulled/image:1", pull_timeout=1.0)
         assert job.status is JobStatus.FAILED
         assert "ErrImagePull" in (job.error or "") or "ImagePullBackOff" in (job.error or "")
-        await until_gone(cluster)
+        assert await names(cluster, "jobs") == [], "the next try would have begun beside it"
+        assert await names(cluster, "pods") == []
 
 
 async def test_an_eviction_is_told_as_one(cluster: Cluster) -> None:
