@@ -28,6 +28,7 @@ async def serve(asked: argparse.Namespace) -> None:
         strict=not asked.lenient,
         checked=not asked.unchecked,
         journal=asked.journal,
+        history=asked.history,
         bookmark_interval=asked.bookmark_interval,
         backoff=asked.backoff,
     )
@@ -35,6 +36,8 @@ async def serve(asked: argparse.Namespace) -> None:
         if asked.token:
             it.access.revoke(it.token)
             it.token = it.access.add_token(asked.token)
+        for token in asked.also:
+            it.access.add_token(token)
         it.serving.control = it.control
         if asked.kubeconfig is not None:
             it.kubeconfig(asked.kubeconfig)
@@ -49,8 +52,10 @@ def main() -> None:
     add("--port", type=int, default=0)
     add("--tls", action="store_true")
     add("--token", help="the token of the administrator; by default a new one")
+    add("--also", nargs="*", default=(), help="further tokens that are taken, as those of before a restart")
     add("--kubeconfig", type=Path, help="write a configuration for clients there")
     add("--journal", type=Path, help="a file that keeps all objects; without one they are lost with the process")
+    add("--history", type=int, default=20_000, help="how many changes of each kind can be watched from at least")
     add("--manner", choices=sorted(MANNERS), default="1.32")
     add("--lenient", action="store_true", help="drop unknown fields as the real server does")
     add("--unchecked", action="store_true", help="do not hold objects to the official schemas")

@@ -47,6 +47,21 @@ class JobController:
         """Look at all Jobs that are there."""
         for key in self.storage.tables[JOBS].records:
             self._look_at(key)
+        for pod in list(self.storage.tables[PODS].records.values()):
+            owners = [each for each in pod.meta.get("ownerReferences", ()) if each["kind"] == "Job"]
+            if owners and not any(self._is_there(pod.key[0], each) for each in owners):
+                self._collect(pod)
+
+    def _is_there(self, namespace: str, owner: Object) -> bool:
+        job = self.storage.get(JOBS, namespace, owner["name"])
+        return job is not None and bool(job.meta["uid"] == owner["uid"])
+
+    def _collect(self, pod: Record) -> None:
+        """Remove a pod whose Job is gone: the process was killed between the two, and a collector comes back to it."""
+        if not pod.meta.get("deletionTimestamp"):
+            self._removal.delete(PODS, *pod.key, {"propagationPolicy": "Background"})
+        if (left := self.storage.get(PODS, *pod.key)) is not None:
+            self.release(left)
 
     def close(self) -> None:
         """Look at nothing any more."""
