@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,7 +17,7 @@ from kubernetes_asyncio.client.rest import RESTClientObject
 from lifecycle import Retry
 
 from ._cluster import Cluster
-from ._credentials import Credentials, load_credentials
+from ._credentials import Credentials, NoCredentials, load_credentials
 from ._faults import UNAUTHORIZED, api_error, worth_another_try
 
 CONNECT_TIMEOUT: Final = 15.0
@@ -82,10 +83,18 @@ class Client:
         """Where jobs go that name no namespace."""
         return self._credentials.namespace
 
-    @property
-    def stale(self) -> bool:
-        """Whether another one should be made: the files that say how the cluster is reached have changed."""
-        return self._stale or self._credentials.changed
+    async def is_current(self) -> bool:
+        """Return whether the cluster is still reached in the way that it was made for; if not, another is to be made.
+
+        Where the files have changed that say how it is reached, they are read: a new token is taken over.
+
+        Cancellation: ends the reading.
+        """
+        try:
+            await self._keep_up()
+        except ClientStale:
+            return False
+        return True
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent.
@@ -140,7 +149,7 @@ class Client:
         Cancellation: as for `request`.
         """
         # One that gets no answer must not use up all the patience: a connection can be dead that others would replace.
-        retry = Retry(timeout=patience, attempt_timeout=patience / 3, backoff=BACKOFF, retry_on=worth_another_try)
+        retry = Retry(timeout=patience, attempt_timeout=patience / 3, backoff=BACKOFF, retry_on=_worth_another_try)
         return await retry.call(self.request, method, path, **more)
 
     @asynccontextmanager
@@ -185,11 +194,12 @@ class Client:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and give the answer's beginning, once more with new credentials if these have expired."""
         for renewed in (False, True):
-            token = self._credentials.token
-            response = await self._send(method, path, query, headers, data, timeout, token)
+            await self._keep_up()
+            credentials = self._credentials
+            response = await self._send(method, path, query, headers, data, timeout, credentials.token)
             try:
                 if response.status == UNAUTHORIZED and not renewed:
-                    await self._renew(token)
+                    await self._renew(credentials)
                     continue
                 if response.status >= 400:
                     retry_after = response.headers.get("Retry-After")
@@ -229,17 +239,30 @@ class Client:
         except TimeoutError as error:
             raise TimeoutError(f"{self._what(method, path)}: no answer in time") from error
 
-    async def _renew(self, token: str | None) -> None:
+    async def _keep_up(self) -> None:
+        """Read the credentials anew if their files have changed; those that are not right do not count yet.
+
+        Raises:
+            ClientStale: the cluster is reached in another way now.
+        """
+        if self._stale:
+            raise ClientStale(f"cluster {self.name!r} is reached in another way now")
+        if self._credentials.changed:
+            with contextlib.suppress(NoCredentials):  # somebody is about to write them
+                await self._renew(self._credentials)
+
+    async def _renew(self, old: Credentials) -> None:
         """Read the credentials anew, unless somebody has meanwhile: of all who meet the same end one does it."""
         async with self._renewing:
-            if self._credentials.token != token:
+            if self._credentials is not old:
                 return
             fresh = await load_credentials(self.cluster)
             fresh.discard()  # what is in files, the session has read
-            if fresh.lasting != self._credentials.lasting:
+            if fresh.lasting != old.lasting:
                 self._stale = True
                 raise ClientStale(f"cluster {self.name!r} is reached in another way now")
             self._credentials = fresh
+            old.discard()
 
     def _what(self, method: str, path: str) -> str:
         return f"cluster {self.name!r}: {method} {path}"
@@ -257,6 +280,10 @@ async def open_client(name: str, cluster: Cluster) -> Client:
         OSError: the files that say how it is reached are missing or not right.
     """
     return Client(name, cluster, await load_credentials(cluster))
+
+
+def _worth_another_try(error: BaseException) -> bool | float:
+    return not isinstance(error, ClientStale) and worth_another_try(error)
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import anyio
 
@@ -35,6 +36,7 @@ from ._view import View, open_view
 
 logger = logging.getLogger("lifecycle.scheduler")
 
+T = TypeVar("T")
 Place = tuple[str, str]
 
 SWEEPS: Final = 3
@@ -73,16 +75,17 @@ class Kubernetes:
 
     A scheduler that is given one opens and closes it; without one, the first ``kubernetes`` block makes one that knows
     the contexts of the usual kubeconfig. There is one client for each cluster, however many jobs run there: shared by
-    lease, closed when it was idle for a while or is one too many, and never while it is used. When the files that say
-    how a cluster is reached change, a new client takes the place of the old one, which is closed when its last user is
-    done; a token that has expired is renewed within the client.
+    lease, closed when it was idle for a while or is one too many, and never while it is used. A token that has expired,
+    or whose file has changed, is renewed within the client. When a cluster is reached in another way, by another
+    address or certificate, a new client takes the place of the old one, which is closed when its last user is done.
 
     Args:
         clusters: by the names that jobs give; or the path of a TOML file with a table for each. None: a name is a
             context of the usual kubeconfig, and ``default`` the current one, or in a pod the pod's own cluster.
         idle_ttl: seconds after which a client that nobody uses is closed.
         max_clients: clients at once; the least recently used go first.
-        max_logs: containers whose logs are followed at once, over all clusters; the others' come when they can.
+        max_logs: containers whose logs are followed at once, over all clusters; the others' come when there is room, or
+            when they have ended.
         unreachable_timeout: seconds for which a cluster may be out of reach before its jobs are given up.
         name: for statistics and snapshots.
 
@@ -171,10 +174,17 @@ class Kubernetes:
         while True:
             lease = self._clients.lease(cluster, partial(open_client, cluster, known))
             async with lease as client:
-                if not client.stale:
+                if await client.is_current():
                     yield client
                     return
                 lease.discard()
+
+    async def _with_client(self, cluster: str, do: Callable[[Client], Awaitable[T]]) -> T:
+        """Do something with the client of a cluster, once more when it is reached in another way meanwhile."""
+        while True:
+            async with self.client(cluster) as client:
+                with contextlib.suppress(ClientStale):
+                    return await do(client)
 
     @asynccontextmanager
     async def _view(self, cluster: str, namespace: str, store: str) -> AsyncIterator[View]:
@@ -212,20 +222,13 @@ class Kubernetes:
             namespace = await self._namespace(work)
             manifest = work.named(ticket, namespace)
             check_size(manifest)
-            while not await self._start_once(ticket, work, namespace, manifest, say):
-                pass  # the cluster is reached in another way now
+
+            async def make(client: Client) -> None:
+                await Creating(client, ticket, namespace, manifest, work.start_timeout, say).make()
+
+            await self._with_client(work.cluster, make)
         except NoCredentials as error:
             raise RemoteFailed(str(error), reason=_ends.REFUSED) from error
-
-    async def _start_once(
-        self, ticket: Ticket, work: KubernetesJob, namespace: str, manifest: dict[str, Any], say: Say
-    ) -> bool:
-        async with self.client(work.cluster) as client:
-            try:
-                await Creating(client, ticket, namespace, manifest, work.start_timeout, say).make()
-            except ClientStale:
-                return False
-        return True
 
     async def adopt(self, ticket: Ticket, work: KubernetesJob) -> bool:
         """Take the Job over that another attempt has created. See `RemoteHost.adopt`.
@@ -237,11 +240,14 @@ class Kubernetes:
             ApiError, OSError: the server cannot be asked.
         """
         namespace = await self._namespace(work)
-        async with self.client(work.cluster) as client:
+
+        async def take(client: Client) -> bool:
             job = await find_job(client, namespace, ticket.name, patience=PATIENCE)
             if job is None or is_being_deleted(job):
                 return False
             return await take_over(client, job, ticket, patience=PATIENCE)
+
+        return await self._with_client(work.cluster, take)
 
     async def follow(self, ticket: Ticket, work: KubernetesJob, say: Say) -> RemoteEnd:
         """Return how the Job has ended. See `RemoteHost.follow`.
@@ -287,8 +293,7 @@ class Kubernetes:
             ApiError, OSError: it cannot be deleted, or cannot be known to be.
         """
         namespace = await self._namespace(work)
-        async with self.client(work.cluster) as client:
-            await remove(client, ticket, namespace)
+        await self._with_client(work.cluster, lambda client: remove(client, ticket, namespace))
 
     async def sweep(self, store: str, over: Over) -> int:
         """Delete what is left of jobs that are over, wherever jobs were and may be. See `RemoteHost.sweep`.
@@ -313,8 +318,9 @@ class Kubernetes:
         """Sweep one namespace, the cluster's own where it has no name; one that cannot be asked keeps its turn."""
         cluster, namespace = place
         try:
-            async with self.client(cluster) as client:
-                found = await sweep_namespace(client, namespace or client.namespace, store, over)
+            found = await self._with_client(
+                cluster, lambda client: sweep_namespace(client, namespace or client.namespace, store, over)
+            )
         except (ApiError, OSError) as error:
             extra = {"host": f"cluster {cluster!r}", "error": str(error)}
             logger.warning("work elsewhere could not be swept", extra=extra)
