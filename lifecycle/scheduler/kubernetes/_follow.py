@@ -7,11 +7,12 @@ from typing import Final
 
 import anyio
 
+from .._ground.bridge import Bell
 from .._ground.errors import RemoteFailed, RemoteLost
 from .._ground.text import one_line, shorten
 from ..remote import RemoteEnd, Say
 from . import _ends
-from ._client import Client, Query
+from ._client import Client, ClientStale, Query
 from ._faults import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, ApiError
 from ._job import KubernetesJob
 from ._view import PATHS, Seen, View
@@ -21,6 +22,9 @@ SETTLING: Final = 2.0
 
 ASKING: Final = 10.0
 """Seconds for a question of which the answer would only say more."""
+
+TELLING: Final = 300.0
+"""Seconds for asking the pods of a Job that has ended: the exit code and the output stand nowhere else."""
 
 FIRST_EVENTS: Final = 3.0
 """Seconds without a pod after which the events are looked at, which say why there is none; the pauses then double."""
@@ -77,17 +81,22 @@ class Following:
             ClientStale: the view has come to its end; follow on with another one.
         """
         with self._view.following(self._name) as bell:
-            while True:
-                if self._view.failure is not None:
-                    raise self._view.failure
-                seen = self._view.of(self._name)
-                if (end := self._end_of(seen)) is not None:
-                    return end if _ends.is_told(seen) else await self._told_by_pods(seen) or end
-                if (end := self._only_sidecars(seen)) is not None:
-                    return end
-                if (end := await self._out_of_time(seen)) is not None:
-                    return replace(end, over=False)  # it is we who say so; the cluster goes on with it
-                await bell.wait(self._next_look())
+            end = await self._wait(bell)
+            self._view.note_end(self._name)  # for the log, which has no other end where nothing has run
+            return end
+
+    async def _wait(self, bell: Bell) -> RemoteEnd:
+        while True:
+            if self._view.failure is not None:
+                raise self._view.failure
+            seen = self._view.of(self._name)
+            if (end := self._end_of(seen)) is not None:
+                return end if _ends.is_told(seen) else await self._told_by_pods(seen) or end
+            if (end := self._only_sidecars(seen)) is not None:
+                return end
+            if (end := await self._out_of_time(seen)) is not None:
+                return replace(end, over=False)  # it is we who say so; the cluster goes on with it
+            await bell.wait(self._next_look())
 
     def _end_of(self, seen: Seen) -> RemoteEnd | None:
         end = _ends.end_of(seen, self._work.container, single=self._work.single)
@@ -98,7 +107,9 @@ class Following:
         """Return the end with what its pods say: their watch may be behind that of the Job."""
         path, query = PATHS["Pod"].format(self._namespace), {"labelSelector": f"job-name={self._name}"}
         try:
-            answer = await self._client.ask("GET", path, patience=ASKING, query=query)
+            answer = await self._client.ask("GET", path, patience=TELLING, query=query)
+        except ClientStale:
+            raise
         except (ApiError, OSError):
             return None
         pods = {pod["metadata"]["name"]: pod for pod in answer.get("items") or ()}
@@ -181,6 +192,8 @@ class Following:
         if not seen.pods:
             await self._look_at_events(seconds, seen)
         if seconds >= self._work.start_timeout:
+            if not seen.pods and not self._refusal:  # what was asked before may have met a server in trouble
+                await self._read_events(seen)
             said = self._refusal or waiting.message or waiting.reason
             reason = _ends.REFUSED if self._refusal else _ends.NOT_STARTED
             message = f"no container ran within {self._work.start_timeout:g} s: {said}"
@@ -188,15 +201,21 @@ class Following:
         return None
 
     async def _look_at_events(self, seconds: float, seen: Seen) -> None:
-        """Find out why the controller makes no pod; only its events say so."""
+        """Find out now and then why the controller makes no pod."""
         if seconds < FIRST_EVENTS * (2**self._asked_events) and seconds < self._asked_events * LONGEST_PAUSE:
             return
-        if seconds < FIRST_EVENTS or seen.job is None:
+        if seconds >= FIRST_EVENTS:
+            self._asked_events += 1
+            await self._read_events(seen)
+
+    async def _read_events(self, seen: Seen) -> None:
+        """Find out why the controller makes no pod; only its events say so."""
+        if seen.job is None:
             return
-        self._asked_events += 1
         query: Query = {"fieldSelector": f"involvedObject.uid={seen.job['metadata']['uid']}", "limit": 100}
         try:
-            events = await self._client.request("GET", f"/api/v1/namespaces/{self._namespace}/events", query=query)
+            path = f"/api/v1/namespaces/{self._namespace}/events"
+            events = await self._client.ask("GET", path, patience=ASKING, query=query)
         except ApiError as error:
             if error.status == FORBIDDEN:
                 self._tell("no pod yet, and the right to read events, which say why, is missing", "")

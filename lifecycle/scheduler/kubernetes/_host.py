@@ -12,8 +12,6 @@ from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar
 
-import anyio
-
 from lifecycle import Registry, Scope
 
 from .._ground.checks import check_integer, check_seconds
@@ -28,7 +26,7 @@ from ._credentials import NoCredentials
 from ._faults import ApiError
 from ._follow import Following
 from ._job import KubernetesJob, check_size
-from ._logs import Logs
+from ._logs import Logs, Slots
 from ._ownership import find_job, is_being_deleted, take_over
 from ._removing import remove
 from ._sweep import sweep_namespace
@@ -111,7 +109,7 @@ class Kubernetes:
         self._clusters = _checked_clusters(clusters)
         self._unreachable = unreachable_timeout
         self._max_logs = max_logs
-        self._slots: anyio.CapacityLimiter | None = None
+        self._slots: Slots | None = None
         self._to_sweep: dict[Place, int] = {}  # how often, where jobs were: clusters and namespaces
         self._swept = False
         self._name = name
@@ -145,7 +143,7 @@ class Kubernetes:
         )
 
     async def __aenter__(self) -> Kubernetes:
-        self._slots = anyio.CapacityLimiter(self._max_logs)
+        self._slots = Slots(self._max_logs)
         await self._scope.__aenter__()
         await self._scope.enter_async_context(self._clients)
         await self._scope.enter_async_context(self._views)  # each of them leases a client

@@ -36,7 +36,7 @@ SILENCE: Final = 120.0
 
 _SECONDS: Final = 2
 
-_PAUSES: Final = Retry(backoff=(0.2, 10.0))
+_PAUSES: Final = Retry(backoff=(0.2, 3.0))
 _TIMED: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d) ?")
 _NO_LOG: Final = b"unable to retrieve container logs for "
 

@@ -55,6 +55,7 @@ class View:
         self.failure: Exception | None = None
         self._known: dict[str, Seen] = {}
         self._followers: dict[str, list[Bell]] = {}
+        self._ended: set[str] = set()  # of those that are followed
         self._listed: set[str] = set()
         self._troubles: dict[str, tuple[Exception, float]] = {}
         self.client = client
@@ -98,9 +99,20 @@ class View:
             bells[:] = [other for other in bells if other is not bell]
             if not bells:
                 del self._followers[name]
+                self._ended.discard(name)
                 if (seen := self._known.get(name)) is not None:
                     seen.gone.clear()
                     self._drop_if_empty(name, seen)
+
+    def note_end(self, name: str) -> None:
+        """Let those who follow a job know that it has ended, whatever else is seen of it."""
+        if name in self._followers:
+            self._ended.add(name)
+            self._ring(name)
+
+    def has_ended(self, name: str) -> bool:
+        """Return whether a job that is followed is known to have ended."""
+        return name in self._ended
 
     # What the watches say
 
@@ -132,8 +144,7 @@ class View:
         else:
             seen.pods[own] = trimmed
         self._drop_if_empty(name, seen)
-        for bell in self._followers.get(name, ()):
-            bell.ring()
+        self._ring(name)
 
     def _remember(self, name: str, seen: Seen, pod: Mapping[str, Any]) -> None:
         if name in self._followers:
@@ -154,10 +165,13 @@ class View:
         self.trouble = min(self._troubles.values(), key=lambda one: one[1], default=None)
         self._ring_all()
 
+    def _ring(self, name: str) -> None:
+        for bell in self._followers.get(name, ()):
+            bell.ring()
+
     def _ring_all(self) -> None:
-        for bells in self._followers.values():
-            for bell in bells:
-                bell.ring()
+        for name in self._followers:
+            self._ring(name)
 
     # Its life
 

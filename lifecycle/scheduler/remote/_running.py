@@ -28,7 +28,7 @@ W = TypeVar("W")
 START_PATIENCE = 10.0
 """Seconds that a start which is on its way still has when the job is stopped: its answer says what there is to stop."""
 
-LOG_PATIENCE = 5.0
+LOG_PATIENCE = 10.0
 """Seconds that the log still has when the work has ended."""
 
 
