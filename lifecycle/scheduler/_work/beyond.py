@@ -137,5 +137,5 @@ async def which_ended(store: Store, jobs: Collection[int]) -> Mapping[int, bool 
     return {job: (job in known if job <= given else None) for job in jobs}
 
 
-AFTERWARDS: Final = 30.0
-"""Seconds that one thing may take which is done afterwards."""
+AFTERWARDS: Final = 120.0
+"""Seconds that one thing may take which is done afterwards: a server that it needs may be away for a while."""

@@ -17,7 +17,7 @@ from ._names import JOB, KEEP, STORE
 from ._ownership import LOOKS, Item, attempt_of, find_job, is_being_deleted, is_of, job_path
 from ._view import PATHS, Seen
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 """Seconds for which a server that is not there, or has no time, is asked again."""
 
 _PAUSES: Final = Retry(backoff=(0.1, 2.0), jitter=0.0)

@@ -17,7 +17,7 @@ import anyio
 
 from lifecycle import Retry
 
-from ._client import Client, ClientStale
+from ._client import Client, ClientStale, NotConnected
 from ._faults import GONE, ApiError, api_error, page_of
 from ._lines import lines_of
 
@@ -30,13 +30,15 @@ SILENCE: Final = 75.0
 LASTS: Final = (240, 300)
 """Seconds after which the server ends a watch by itself, at random between these: not all of them at once."""
 
-SETTLED: Final = 30.0
+SETTLED: Final = 5.0
 """Seconds for which a watch has to hold before the pauses begin anew."""
 
 SHORTEST: Final = 1.0
 """Seconds that a watch has to last to be begun anew at once: an empty answer is a proper end as well."""
 
-_PAUSES: Final = Retry(backoff=(0.2, 30.0))
+_PAUSES: Final = Retry(backoff=(0.2, 10.0))
+_SHORT: Final = Retry(backoff=(0.2, 2.0))
+"""Where there is no server: nobody is troubled by asking again soon."""
 
 Objects = Mapping[str, Mapping[str, Any]]
 
@@ -164,7 +166,8 @@ class Watch:
         if error is not None and not (isinstance(error, ApiError) and error.status == GONE):
             self._tell(error)
         after = error.retry_after if isinstance(error, ApiError) else None
-        await anyio.sleep(max(_PAUSES.pause(self._failures), after or 0.0))
+        pauses = _SHORT if isinstance(error, NotConnected) else _PAUSES
+        await anyio.sleep(max(pauses.pause(self._failures), after or 0.0))
 
 
 def _read(line: bytes) -> tuple[str, Mapping[str, Any], str]:
