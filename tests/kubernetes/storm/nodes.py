@@ -59,11 +59,18 @@ class Node(Kubelet):
         elif fate == "evicted" and (namespace, name) in self.pods:
             self.evict(namespace, name)
         elif fate == "drained":
-            self.spawn(surely(lambda: self.evict_by_api(namespace, name)))
+            self.spawn(self._drain(namespace, name))
         elif fate == "deleted":
             job = meta["labels"]["job-name"]
             path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{job}"
             self.spawn(surely(lambda: self.api.delete(path, propagationPolicy="Background")))
+
+    async def _drain(self, namespace: str, name: str) -> None:
+        """Evict a pod through the API, again and again until that was heard."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+        with contextlib.suppress(ApiError):  # it is gone
+            while not (await self.api.surely("GET", path))["metadata"].get("deletionTimestamp"):
+                await surely(lambda: self.evict_by_api(namespace, name))
 
     async def _be_lost(self) -> None:
         await asyncio.sleep(0.1)  # others that have just begun are lost as well
