@@ -32,7 +32,7 @@ class Fate:
     block: dict[str, Any] = field(default_factory=dict)
     status: JobStatus = JobStatus.FAILED
     said: str = ""
-    unseen: str = ""
+    unseen: tuple[str, ...] = ()
     cancels: bool = False
 
     @property
@@ -45,7 +45,7 @@ class Fate:
 def _struck(name: str, said: str, weight: int, **more: Any) -> Fate:
     """Return an end that somebody else brings, for which the pod has a label."""
     labels = {"labels": {FATE: name}, "grace": 1}
-    unseen = "BackoffLimitExceeded" if name == "drained" else ""
+    unseen = ("BackoffLimitExceeded", "was deleted by somebody else") if name == "drained" else ()
     return Fate(name, weight, {"kubernetes": "script/sleep-600", **labels, **more}, said=said, unseen=unseen)
 
 

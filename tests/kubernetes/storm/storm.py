@@ -204,7 +204,7 @@ class Storm:
         assert job is not None
         self.report.ends[fate.name] += 1
         self.report.cut_logs += job.status is JobStatus.SUCCEEDED and job.logged < fate.lines
-        self.report.unseen += fate.unseen in (job.error or "") if fate.unseen else 0
+        self.report.unseen += any(said in (job.error or "") for said in fate.unseen)
         if not _is_as_ordered(job, fate):
             at = time.monotonic() - self._began
             said = f"{job.status.value}: {job.error} (attempts: {job.attempts}, lines: {job.logged})"
@@ -243,7 +243,7 @@ def _is_as_ordered(job: JobRecord, fate: Fate) -> bool:
         assert isinstance(job.result, dict)
         return fate.name != "succeeds" or job.result["output"] == 42
     error = job.error or ""
-    return fate.said in error or bool(fate.unseen and fate.unseen in error)
+    return fate.said in error or any(said in error for said in fate.unseen)
 
 
 def here() -> tuple[int, int, str]:
