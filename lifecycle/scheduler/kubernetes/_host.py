@@ -191,7 +191,7 @@ class Kubernetes:
                 (cluster, namespace, store), lambda: open_view(self.client(cluster), namespace, store)
             )
             async with lease as view:
-                if view.failure is None and not view.client.stale:  # its watches may not have noticed
+                if view.failure is None and await view.client.is_current():  # its watches may not have noticed
                     yield view
                     return
                 lease.discard()

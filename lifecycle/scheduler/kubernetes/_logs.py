@@ -16,7 +16,7 @@ from . import _ends
 from ._log import TAIL, ContainerLog
 from ._view import View
 
-LATE: Final = 1.0
+LATE: Final = 4.0
 """Seconds after the end of a job in which the first is heard of a container of it: pods are watched by themselves."""
 
 LOOK: Final = 1.0

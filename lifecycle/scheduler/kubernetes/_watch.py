@@ -37,6 +37,9 @@ SHORTEST: Final = 1.0
 """Seconds that a watch has to last to be begun anew at once: an empty answer is a proper end as well."""
 
 _PAUSES: Final = Retry(backoff=(0.2, 10.0))
+_LONG: Final = Retry(backoff=(0.2, 30.0))
+"""Where everything has to be listed again each time."""
+
 _SHORT: Final = Retry(backoff=(0.2, 2.0))
 """Where there is no server: nobody is troubled by asking again soon."""
 
@@ -163,10 +166,11 @@ class Watch:
 
     async def _pause(self, error: Exception | None) -> None:
         self._failures += 1
-        if error is not None and not (isinstance(error, ApiError) and error.status == GONE):
+        gone = isinstance(error, ApiError) and error.status == GONE
+        if error is not None and not gone:
             self._tell(error)
         after = error.retry_after if isinstance(error, ApiError) else None
-        pauses = _SHORT if isinstance(error, NotConnected) else _PAUSES
+        pauses = _SHORT if isinstance(error, NotConnected) else _LONG if gone else _PAUSES
         await anyio.sleep(max(pauses.pause(self._failures), after or 0.0))
 
 
