@@ -133,8 +133,9 @@ async def which_ended(store: Store, jobs: Collection[int]) -> Mapping[int, bool 
         StoreError: the store cannot be used any more.
     """
     given = await store.highest_job()  # first: what is submitted between the two has not ended
-    known = await store.ended_jobs(jobs)
-    return {job: (job in known if job <= given else None) for job in jobs}
+    asked = [job for job in jobs if 0 < job <= given]
+    ended = await store.ended_jobs(asked)
+    return {**dict.fromkeys(jobs), **{job: job in ended for job in asked}}
 
 
 AFTERWARDS: Final = 120.0
