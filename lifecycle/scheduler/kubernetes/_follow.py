@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
@@ -13,8 +14,9 @@ from .._ground.text import one_line, shorten
 from ..remote import RemoteEnd, Say
 from . import _ends
 from ._client import Client, ClientStale, Query
-from ._faults import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, ApiError
+from ._faults import FORBIDDEN, UNAUTHORIZED, ApiError
 from ._job import KubernetesJob
+from ._ownership import find_job
 from ._view import PATHS, Seen, View
 
 SETTLING: Final = 2.0
@@ -51,10 +53,19 @@ class Following:
         work: how it is to be treated.
         unreachable: seconds for which the cluster may be out of reach before the job is given up.
         say: gets lines for the job's log.
+        is_ours: tells of a Job of this name whether it is the one.
     """
 
     def __init__(
-        self, view: View, name: str, namespace: str, work: KubernetesJob, unreachable: float, say: Say
+        self,
+        view: View,
+        name: str,
+        namespace: str,
+        work: KubernetesJob,
+        unreachable: float,
+        say: Say,
+        *,
+        is_ours: Callable[[Mapping[str, Any]], bool] = lambda _job: True,
     ) -> None:
         self._view = view
         self._client: Client = view.client
@@ -63,6 +74,7 @@ class Following:
         self._work = work
         self._unreachable = unreachable
         self._say = say
+        self._is_ours = is_ours
         self._since: dict[str, float] = {}  # when what goes on now began, by what it is
         self._asked_events = 0
         self._refusal = ""
@@ -132,7 +144,7 @@ class Following:
         self._check_reach()
         missing = self._view.synchronous and seen.job is None
         if self._goes_on("missing", missing) >= (0.0 if self._was_seen else SETTLING) and missing:
-            return await self._ask_for_it()
+            return await self._ask_for_it(seen)
         if seen.job is None:
             return None
         self._was_seen = True
@@ -154,19 +166,23 @@ class Following:
         if seconds >= SETTLING:
             self._tell(f"cluster {self._client.name!r} is out of reach", str(error))
 
-    async def _ask_for_it(self) -> RemoteEnd | None:
-        """Return the end of a job that is not in the view, if it is not in the cluster either."""
-        path = f"{PATHS['Job'].format(self._namespace)}/{self._name}"
+    async def _ask_for_it(self, seen: Seen) -> RemoteEnd | None:
+        """Return the end of a job that is not in the view, where the cluster knows one.
+
+        The view is behind; or its labels were taken off it, so that no watch will ever show it again; or it is gone,
+        and what has its name is another's.
+        """
         try:
-            await self._client.request("GET", path)
-        except ApiError as error:
-            if error.status != NOT_FOUND:
-                return None
+            job = await find_job(self._client, self._namespace, self._name, patience=ASKING)
+        except (ApiError, OSError):
+            return None
+        if job is None or not self._is_ours(job):
             message = f"Job {self._name} was deleted by somebody else"
             return RemoteEnd(reason=_ends.DELETED, message=message, details={"name": self._name})
-        except OSError:
-            return None
-        self._since["missing"] = anyio.current_time()  # the view is behind
+        found = Seen(job, seen.pods, seen.gone)
+        if (end := self._end_of(found)) is not None:
+            return await self._told_by_pods(found) or end
+        self._since["missing"], self._was_seen = anyio.current_time(), False
         return None
 
     async def _not_started(self, seen: Seen, waiting: _ends.Waiting | None) -> RemoteEnd | None:

@@ -27,7 +27,7 @@ from ._faults import ApiError
 from ._follow import Following
 from ._job import KubernetesJob, check_size
 from ._logs import Logs, Slots
-from ._ownership import find_job, is_being_deleted, take_over
+from ._ownership import find_job, is_being_deleted, is_of, take_over
 from ._removing import remove
 from ._sweep import sweep_namespace
 from ._view import View, open_view
@@ -259,7 +259,10 @@ class Kubernetes:
         while True:
             async with self._view(work.cluster, namespace, ticket.store) as view:
                 try:
-                    return await Following(view, ticket.name, namespace, work, self._unreachable, say).end()
+                    following = Following(
+                        view, ticket.name, namespace, work, self._unreachable, say, is_ours=lambda job: is_of(job, ticket)
+                    )
+                    return await following.end()
                 except ClientStale:
                     continue
 

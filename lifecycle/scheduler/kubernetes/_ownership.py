@@ -6,6 +6,7 @@ paused meanwhile and comes back finds a larger number, and leaves the Job alone:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ Item = Mapping[str, Any]
 LOOKS: Final = (0.0, 0.5, 1.5)
 """Seconds after which it is looked whether there is a Job: one whose creation was cut off may come a moment later."""
 
+_ATTEMPT: Final = re.compile(r"[0-9]{1,18}")
 _PAUSES: Final = Retry(backoff=(0.05, 2.0))
 
 
@@ -55,17 +57,28 @@ async def find_job(client: Client, namespace: str, name: str, *, patience: float
     return job
 
 
+def labels_of(job: Item) -> Mapping[str, Any]:
+    """Return the labels by which a Job is known: those of its pods' template, which nobody can change any more.
+
+    Its own can be taken off it, and nothing that runs for us must be let go by that. They count where the template has
+    none of ours.
+    """
+    template = (job.get("spec") or {}).get("template") or {}
+    inner: Mapping[str, Any] = (template.get("metadata") or {}).get("labels") or {}
+    return inner if STORE in inner else job["metadata"].get("labels") or {}
+
+
 def is_of(job: Item, ticket: Ticket) -> bool:
     """Return whether a Job is the one of a ticket, and not somebody else's of the same name."""
-    labels = job["metadata"].get("labels") or {}
+    labels = labels_of(job)
     wanted = {STORE: ticket.store, JOB: str(ticket.job), FIRST: str(ticket.first)}
     return all(labels.get(key) == value for key, value in wanted.items())
 
 
 def attempt_of(job: Item) -> int:
-    """Return which attempt a Job belongs to now."""
-    number = (job["metadata"].get("annotations") or {}).get(ATTEMPT, "")
-    return int(number) if number.isdecimal() else 0
+    """Return which attempt a Job belongs to now, 0 where something else is written there."""
+    number = (job["metadata"].get("annotations") or {}).get(ATTEMPT) or ""
+    return int(number) if _ATTEMPT.fullmatch(number) else 0
 
 
 def is_being_deleted(item: Item) -> bool:
