@@ -15,15 +15,16 @@ from typing import Final, TypeVar
 from lifecycle import Registry, Scope
 
 from .._ground.checks import check_integer, check_seconds
-from .._ground.errors import RemoteFailed
+from .._ground.errors import RemoteFailed, StoreError
 from .._ground.text import did_you_mean, listing, quote
+from .._work.error_text import kind_of, text_of
 from ..remote import Over, RemoteEnd, Say, Ticket
 from . import _ends
 from ._client import Client, ClientStale, open_client
 from ._cluster import Cluster, read_clusters, usual_cluster
 from ._creating import PATIENCE, Creating
 from ._credentials import NoCredentials
-from ._faults import ApiError
+from ._faults import worth_another_try
 from ._follow import Following
 from ._job import KubernetesJob, check_size
 from ._logs import Logs, Slots
@@ -39,6 +40,9 @@ Place = tuple[str, str]
 
 SWEEPS: Final = 3
 """Sweeps of a namespace after it was used last; more would keep its client from ever being idle."""
+
+REFUSAL: Final = 0.05
+"""Of a sweep, what one that was refused counts for."""
 
 VIEW_IDLE: Final = 15.0
 """Seconds for which a namespace is still watched when nobody follows a job there any more."""
@@ -110,7 +114,7 @@ class Kubernetes:
         self._unreachable = unreachable_timeout
         self._max_logs = max_logs
         self._slots: Slots | None = None
-        self._to_sweep: dict[Place, int] = {}  # how often, where jobs were: clusters and namespaces
+        self._to_sweep: dict[Place, float] = {}  # how often, where jobs were: clusters and namespaces
         self._swept = False
         self._name = name
         self._scope = Scope(name)
@@ -197,6 +201,8 @@ class Kubernetes:
                 lease.discard()
 
     async def _namespace(self, work: KubernetesJob) -> str:
+        if problem := self.problem(work.cluster):  # before the place is noted: nobody could ever sweep it
+            raise RemoteFailed(problem, reason=_ends.REFUSED)
         given = work.namespace or (work.manifest.get("metadata") or {}).get("namespace")
         if not given:
             async with self.client(work.cluster) as client:
@@ -316,15 +322,23 @@ class Kubernetes:
         return found
 
     async def _sweep(self, place: Place, store: str, over: Over) -> int:
-        """Sweep one namespace, the cluster's own where it has no name; one that cannot be asked keeps its turn."""
+        """Sweep one namespace, the cluster's own where it has no name.
+
+        One that cannot be asked keeps its turn, but for what asking again does not mend: that is tried for an hour.
+        Whatever goes wrong in one place, the others are swept.
+        """
         cluster, namespace = place
         try:
             found = await self._with_client(
                 cluster, lambda client: sweep_namespace(client, namespace or client.namespace, store, over)
             )
-        except (ApiError, OSError) as error:
-            extra = {"host": f"cluster {cluster!r}", "error": str(error)}
+        except StoreError:
+            raise
+        except Exception as error:
+            extra = {"host": f"cluster {cluster!r}", "error": f"{kind_of(error)}: {text_of(error)}"}
             logger.warning("work elsewhere could not be swept", extra=extra)
+            if not worth_another_try(error) or isinstance(error, NoCredentials):
+                self._to_sweep[place] -= REFUSAL
             return 0
         self._to_sweep[place] -= 1
         return found

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from .._ground.checks import check_seconds
 from .._ground.errors import RemoteFailed
-from .._ground.text import quote
+from .._ground.text import one_line, quote, shorten
 from ..remote import Ticket
 from ._cluster import DEFAULT
 from ._names import ATTEMPT, FIRST, JOB, KEEP, MANAGED_BY, OURS, RUN, STORE, TITLE
@@ -24,6 +24,7 @@ MANIFEST_BYTES: Final = 1024 * 1024
 """A larger manifest is refused: the cluster keeps no object of more than 1.5 MiB."""
 
 _QUANTITY: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 Keep = Literal["never", "failed", "always"]
@@ -59,6 +60,10 @@ class KubernetesJob:
             raise ValueError(problem)
         check_seconds(self.pull_timeout, "pull_timeout", needed=True)
         check_seconds(self.start_timeout, "start_timeout", needed=True)
+        if not isinstance(self.cluster, str):
+            raise TypeError(f"cluster must be a string, got {quote(self.cluster)}")
+        if self.namespace and (problem := _namespace_problem(self.namespace)):
+            raise ValueError(problem)
         if self.keep not in ("never", "failed", "always"):
             raise ValueError(f"keep must be 'never', 'failed' or 'always', got {quote(self.keep)}")
         if self.container is not None and self.container not in _containers(self.manifest):
@@ -213,19 +218,44 @@ def manifest_problem(manifest: Any) -> str | None:
     containers = pod.get("containers") if isinstance(pod, Mapping) else None
     if not isinstance(spec, Mapping) or not isinstance(pod, Mapping) or not isinstance(containers, list):
         return "expected a manifest with containers, spec.template.spec.containers"
-    if not containers or not all(isinstance(one, Mapping) and one.get("name") for one in containers):
+    if not containers or not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in containers):
         return "expected containers with a name and an image, spec.template.spec.containers"
     if pod.get("restartPolicy", "Never") not in ("Never", "OnFailure"):
         return f"a Job's pods have restartPolicy Never or OnFailure, not {quote(pod['restartPolicy'])}"
     if spec.get("selector") is not None or spec.get("manualSelector"):
         return "a Job's selector is the cluster's to make"
-    for where in (manifest.get("metadata"), template.get("metadata") if template else None):
-        for kind in ("labels", "annotations"):
-            given = (where or {}).get(kind) or {}
-            if not isinstance(given, Mapping):
-                return f"expected a table of {kind}, got {quote(given)}"
-            if taken := next((key for key in given if str(key).startswith(f"{OURS}/") or key in _TAKEN), None):
-                return f"the label or annotation {taken} is not the manifest's to set"
+    for where, given in (("metadata", manifest.get("metadata")), ("template.metadata", template.get("metadata"))):
+        if given is not None and not isinstance(given, Mapping):
+            return f"expected a table of {where}, got {quote(given)}"
+        if problem := _metadata_problem(given or {}):
+            return problem
+    namespace = (manifest.get("metadata") or {}).get("namespace")
+    return _namespace_problem(namespace) if namespace else _plain_problem(manifest)
+
+
+def _metadata_problem(metadata: Mapping[Any, Any]) -> str | None:
+    for kind in ("labels", "annotations"):
+        given = metadata.get(kind) or {}
+        if not isinstance(given, Mapping):
+            return f"expected a table of {kind}, got {quote(given)}"
+        if taken := next((key for key in given if str(key).startswith(f"{OURS}/") or key in _TAKEN), None):
+            return f"the label or annotation {taken} is not the manifest's to set"
+    return None
+
+
+def _namespace_problem(namespace: object) -> str | None:
+    """Return what is wrong with a namespace: it becomes a part of the path of every request, and of nothing else."""
+    if isinstance(namespace, str) and _NAMESPACE.fullmatch(namespace):
+        return None
+    return f"expected the name of a namespace, got {quote(namespace)}"
+
+
+def _plain_problem(manifest: Mapping[Any, Any]) -> str | None:
+    """Return why a manifest cannot be written as JSON, None if it can."""
+    try:
+        json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"expected a manifest of plain data: {one_line(shorten(str(error), 200))}"
     return None
 
 
