@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from .._ground.text import one_line, shorten
+from .._ground.values import to_plain
 from ..remote import RemoteEnd
 from ._view import Seen
 
@@ -181,13 +182,17 @@ def _success(seen: Seen, container: str | None) -> RemoteEnd:
 
 
 def _output(message: str | None) -> Any:
-    """Return what a termination message says: JSON as data, anything else as text, None where there is none."""
+    """Return what a termination message says: JSON as data, anything else as text, None where there is none.
+
+    What is no plain data counts as text too, such as the NaN that programs write for a loss: work of hours must not
+    have failed for it.
+    """
     text = (message or "").strip()
     if not text:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return to_plain(json.loads(text), "an output")
+    except (ValueError, TypeError, RecursionError):
         return text
 
 
