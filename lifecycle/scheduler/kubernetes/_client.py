@@ -201,7 +201,7 @@ class Client:
                 if response.status == UNAUTHORIZED and not renewed:
                     await self._renew(credentials)
                     continue
-                if response.status >= 400:
+                if response.status >= 300:  # a redirection is none of an API server's: the token is for this one
                     retry_after = response.headers.get("Retry-After")
                     raise api_error(self._what(method, path), response.status, await _body(response), retry_after)
                 yield response

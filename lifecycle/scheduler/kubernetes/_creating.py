@@ -15,7 +15,7 @@ from ..remote import Say, Ticket
 from . import _ends
 from ._client import Client, ClientStale, NotConnected
 from ._faults import CONFLICT, FORBIDDEN, ApiError, worth_another_try
-from ._ownership import LOOKS, find_job, is_being_deleted, job_path, take_over
+from ._ownership import LOOKS, check_answer, find_job, is_being_deleted, job_path, take_over
 
 PATIENCE: Final = 120.0
 """Seconds for which a server that is not there, or has no time, is asked again for one and the same thing."""
@@ -92,7 +92,8 @@ class Creating:
         """Ask for it once; return whether it is there, False while the name is not free yet."""
         path, strict = job_path(self._namespace), {"fieldValidation": "Strict"}
         try:
-            await self._client.request("POST", path, query=strict, body=self._manifest)
+            answer = await self._client.request("POST", path, query=strict, body=self._manifest)
+            check_answer(answer, self._namespace, self._ticket.name)
             return True
         except ApiError as error:
             if error.status != CONFLICT or error.reason != "AlreadyExists":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from lifecycle import LifecycleError
 
 from .._ground.text import one_line, shorten
+from ._shape import is_object
 
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
@@ -71,7 +73,7 @@ def _seconds(said: Mapping[str, Any], header: str | None) -> float | None:
         seconds = float(given) if given is not None else None
     except (TypeError, ValueError):  # a date, which nobody sends here
         return None
-    return min(max(seconds, 0.0), _LONGEST_WAIT) if seconds is not None else None
+    return None if seconds is None or math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
 def page_of(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
@@ -83,14 +85,9 @@ def page_of(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]],
     items, meta = answer.get("items", ()), answer.get("metadata")
     if items is None:
         items = []
-    if not isinstance(items, list) or not isinstance(meta, Mapping) or not all(map(_is_object, items)):
+    if not isinstance(items, list) or not isinstance(meta, Mapping) or not all(map(is_object, items)):
         raise ConnectionError(f"{path}: the answer is no list of objects")
     return items, meta
-
-
-def _is_object(item: Any) -> bool:
-    meta = item.get("metadata") if isinstance(item, Mapping) else None
-    return isinstance(meta, Mapping) and isinstance(meta.get("name"), str)
 
 
 def worth_another_try(error: BaseException) -> bool | float:

@@ -14,10 +14,10 @@ from .._ground.text import one_line, shorten
 from ..remote import RemoteEnd, Say
 from . import _ends
 from ._client import Client, ClientStale, Query
-from ._faults import FORBIDDEN, UNAUTHORIZED, ApiError
+from ._faults import FORBIDDEN, UNAUTHORIZED, ApiError, page_of
 from ._job import KubernetesJob
 from ._ownership import find_job
-from ._view import PATHS, Seen, View
+from ._view import PATHS, Seen, View, trimmed
 
 SETTLING: Final = 2.0
 """Seconds that a view may be behind a creation before the server is asked directly."""
@@ -37,7 +37,7 @@ NODE_PATIENCE: Final = 300.0
 """Seconds after its grace in which a pod that is being deleted may linger before its node is taken for lost."""
 
 NO_RIGHT: Final = 30.0
-"""Seconds after which a right to list and watch that is missing is taken for missing."""
+"""Seconds after which a right to list and watch is taken for missing, where there never was one."""
 
 SIDECARS: Final = 10.0
 """Seconds that other containers have to end when the one that counts has, and was named."""
@@ -120,11 +120,12 @@ class Following:
         path, query = PATHS["Pod"].format(self._namespace), {"labelSelector": f"job-name={self._name}"}
         try:
             answer = await self._client.ask("GET", path, patience=TELLING, query=query)
+            items, _ = page_of(answer, path)
         except ClientStale:
             raise
         except (ApiError, OSError):
             return None
-        pods = {pod["metadata"]["name"]: pod for pod in answer.get("items") or ()}
+        pods = {pod["metadata"]["name"]: trimmed(pod) for pod in items}
         return self._end_of(Seen(seen.job, pods, seen.gone))
 
     def _goes_on(self, what: str, state: bool) -> float:
@@ -158,7 +159,8 @@ class Following:
             return
         error, since = self._view.trouble
         seconds = anyio.current_time() - since
-        if isinstance(error, ApiError) and error.status in (UNAUTHORIZED, FORBIDDEN) and seconds >= NO_RIGHT:
+        denied = isinstance(error, ApiError) and error.status in (UNAUTHORIZED, FORBIDDEN)
+        if denied and seconds >= NO_RIGHT and not self._view.synchronous:  # what once was allowed may be so again
             raise RemoteFailed(one_line(shorten(f"jobs cannot be followed: {error}", 600)), reason=_ends.REFUSED)
         if seconds >= self._unreachable:
             said = f"cluster {self._client.name!r} was out of reach for {seconds:.0f} s: {error}"
@@ -179,7 +181,7 @@ class Following:
         if job is None or not self._is_ours(job):
             message = f"Job {self._name} was deleted by somebody else"
             return RemoteEnd(reason=_ends.DELETED, message=message, details={"name": self._name})
-        found = Seen(job, seen.pods, seen.gone)
+        found = Seen(trimmed(job), seen.pods, seen.gone)
         if (end := self._end_of(found)) is not None:
             return await self._told_by_pods(found) or end
         self._since["missing"], self._was_seen = anyio.current_time(), False
@@ -231,16 +233,16 @@ class Following:
         query: Query = {"fieldSelector": f"involvedObject.uid={seen.job['metadata']['uid']}", "limit": 100}
         try:
             path = f"/api/v1/namespaces/{self._namespace}/events"
-            events = await self._client.ask("GET", path, patience=ASKING, query=query)
+            events, _ = page_of(await self._client.ask("GET", path, patience=ASKING, query=query), path)
         except ApiError as error:
             if error.status == FORBIDDEN:
                 self._tell("no pod yet, and the right to read events, which say why, is missing", "")
             return
         except OSError:
             return
-        refusals = [event for event in events.get("items") or () if event.get("reason") == "FailedCreate"]
+        refusals = [event for event in events if event.get("reason") == "FailedCreate"]
         if refusals:
-            newest = max(refusals, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+            newest = max(refusals, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
             self._refusal = one_line(shorten(str(newest.get("message") or ""), 500))
             self._tell("no pod yet", self._refusal)
 

@@ -20,6 +20,7 @@ from . import _ends
 from ._client import MERGE, Client
 from ._faults import CONFLICT, NOT_FOUND, ApiError
 from ._names import ATTEMPT, FIRST, JOB, STORE
+from ._shape import is_object
 from ._view import PATHS
 
 Item = Mapping[str, Any]
@@ -51,10 +52,18 @@ async def find_job(client: Client, namespace: str, name: str, *, patience: float
         if error.status == NOT_FOUND:
             return None
         raise
-    meta = job.get("metadata")
-    if not isinstance(meta, Mapping) or meta.get("name") != name:  # a proxy has said something
-        raise ConnectionError(f"{job_path(namespace, name)}: the answer is not this Job")
+    check_answer(job, namespace, name)
     return job
+
+
+def check_answer(job: Item, namespace: str, name: str) -> None:
+    """Take an answer for what it should be.
+
+    Raises:
+        ConnectionError: it is not this Job; a proxy has said something, and nobody knows whether the server has acted.
+    """
+    if not is_object(job) or job["metadata"]["name"] != name:
+        raise ConnectionError(f"{job_path(namespace, name)}: the answer is not this Job")
 
 
 def labels_of(job: Item) -> Mapping[str, Any]:

@@ -62,7 +62,7 @@ async def _list(client: Client, path: str, store: str) -> list[dict[str, Any]]:
 
 
 def _number(item: Mapping[str, Any]) -> int | None:
-    number = (item["metadata"].get("labels") or {}).get(JOB, "")
+    number = (item["metadata"].get("labels") or {}).get(JOB) or ""
     return int(number) if number.isdecimal() else None
 
 

@@ -120,7 +120,7 @@ class View:
         self._listed.add(kind)
         by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
         for item in objects.values():
-            by_name.setdefault(_job_of(kind, item), {})[item["metadata"]["name"]] = _trimmed(item)
+            by_name.setdefault(_job_of(kind, item), {})[item["metadata"]["name"]] = trimmed(item)
         for name in [*self._known.keys() - by_name.keys(), *by_name]:
             seen, items = self._known.setdefault(name, Seen()), by_name.get(name, {})
             if kind == "Job":
@@ -135,14 +135,14 @@ class View:
     def _change(self, kind: str, change: str, item: Mapping[str, Any]) -> None:
         name, own, deleted = _job_of(kind, item), item["metadata"]["name"], change == "DELETED"
         seen = self._known.setdefault(name, Seen())
-        trimmed = _trimmed(item)
+        known = trimmed(item)
         if kind == "Job":
-            seen.job = None if deleted else trimmed
+            seen.job = None if deleted else known
         elif deleted:
             seen.pods.pop(own, None)
-            self._remember(name, seen, trimmed)
+            self._remember(name, seen, known)
         else:
-            seen.pods[own] = trimmed
+            seen.pods[own] = known
         self._drop_if_empty(name, seen)
         self._ring(name)
 
@@ -234,7 +234,7 @@ _WANTED: Final = (
 )
 
 
-def _trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
+def trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is needed of an object, which can be large: of its fields that others manage, of its environment."""
     meta, spec = item["metadata"], item.get("spec") or {}
     return {

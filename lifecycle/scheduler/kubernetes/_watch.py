@@ -20,6 +20,7 @@ from lifecycle import Retry
 from ._client import Client, ClientStale, NotConnected
 from ._faults import GONE, ApiError, api_error, page_of
 from ._lines import lines_of
+from ._shape import is_object
 
 PAGE: Final = 500
 """Objects that are asked for at once."""
@@ -185,6 +186,6 @@ def _read(line: bytes) -> tuple[str, Mapping[str, Any], str]:
     if kind == "ERROR":
         return kind, {**changed, "code": int(changed.get("code") or 500)}, ""
     meta = changed["metadata"]
-    if kind != "BOOKMARK" and not isinstance(meta["name"], str):
-        raise TypeError("an object has a name")
+    if kind != "BOOKMARK" and not is_object(changed):
+        raise TypeError("not an object")
     return str(kind), changed, str(meta.get("resourceVersion") or "")
