@@ -77,7 +77,8 @@ class Beyond:
     """
 
     __slots__ = (
-        "_aftermath", "_counts", "_resumes", "attempt", "durable", "ended", "first", "job", "job_name", "run", "store",
+        "_aftermath", "_counts", "_resumes", "_store", "attempt", "durable", "ended", "first", "job", "job_name", "run",
+        "store",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, store: Store, resumes: Callable[[], bool], aftermath: Aftermath) -> None:
@@ -85,6 +86,7 @@ class Beyond:
         self._aftermath = aftermath
         self._counts: Counter[str] = Counter()
         self.ended: Final[Ended] = partial(which_ended, store)
+        self._store = store
         self.store: Final = store.identity
         self.durable: Final = store.durable
         self.run: Final = claimed.run_id
@@ -97,6 +99,19 @@ class Beyond:
         """Return how often this attempt has asked for *key*, with this time: it tells equal things from each other."""
         self._counts[key] += 1
         return self._counts[key]
+
+    async def is_current(self) -> bool:
+        """Return whether the store still knows this attempt as the one that does the job.
+
+        It does not where the process was paused past its lease: then another attempt has the job, or has ended it.
+
+        Cancellation: ends the asking.
+
+        Raises:
+            StoreError: the store cannot be used any more.
+        """
+        record = await self._store.job(self.job)
+        return record is not None and record.attempts == self.attempt and not record.status.final
 
     def resumes(self) -> bool:
         """Return whether the job goes on later, here or elsewhere, although this attempt is being ended.

@@ -125,7 +125,7 @@ class Following:
             raise
         except (ApiError, OSError):
             return None
-        pods = {pod["metadata"]["name"]: trimmed(pod) for pod in items}
+        pods: dict[str, Mapping[str, Any]] = {pod["metadata"]["name"]: trimmed(pod) for pod in items}
         return self._end_of(Seen(seen.job, pods, seen.gone))
 
     def _goes_on(self, what: str, state: bool) -> float:

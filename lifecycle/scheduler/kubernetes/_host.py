@@ -266,7 +266,13 @@ class Kubernetes:
             async with self._view(work.cluster, namespace, ticket.store) as view:
                 try:
                     following = Following(
-                        view, ticket.name, namespace, work, self._unreachable, say, is_ours=lambda job: is_of(job, ticket)
+                        view,
+                        ticket.name,
+                        namespace,
+                        work,
+                        self._unreachable,
+                        say,
+                        is_ours=lambda job: is_of(job, ticket),
                     )
                     return await following.end()
                 except ClientStale:

@@ -224,7 +224,10 @@ def manifest_problem(manifest: Any) -> str | None:
         return f"a Job's pods have restartPolicy Never or OnFailure, not {quote(pod['restartPolicy'])}"
     if spec.get("selector") is not None or spec.get("manualSelector"):
         return "a Job's selector is the cluster's to make"
-    for where, given in (("metadata", manifest.get("metadata")), ("template.metadata", template.get("metadata"))):
+    for where, given in (
+        ("metadata", manifest.get("metadata")),
+        ("template.metadata", (template or {}).get("metadata")),
+    ):
         if given is not None and not isinstance(given, Mapping):
             return f"expected a table of {where}, got {quote(given)}"
         if problem := _metadata_problem(given or {}):

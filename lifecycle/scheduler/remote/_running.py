@@ -123,10 +123,24 @@ class Errand(Generic[W]):
             if self._beyond.attempt > self._beyond.first and await self._host.adopt(self.ticket, self._work):
                 self._job.log(f"taken up: {self.ticket.name}")
                 return
+            await self._check_current()
             await self._host.start(self.ticket, self._work, self._job.log)
+            try:
+                await self._check_current()
+            except RemoteLost:
+                await self._host.stop(self.ticket, self._work)  # but for what a later attempt has taken over
+                raise
         except RemoteFailed as refused:
             self._begun = isinstance(refused, RemoteLost)
             raise
+
+    async def _check_current(self) -> None:
+        """Make sure that nobody else has the job: he may have done it, and cleared away what would say so.
+
+        Of a process that was paused past its lease, no host can know that: the name is free again.
+        """
+        if not await self._beyond.is_current():
+            raise RemoteLost(f"{self.ticket.name} belongs to a later attempt, or is over", reason="taken over")
 
     async def _log(self) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from lifecycle import Scope
-from lifecycle.scheduler._store.records import Claimed
+from lifecycle.scheduler._store.records import Claimed, JobStatus
 from lifecycle.scheduler._work.beyond import Aftermath, Beyond
 from lifecycle.scheduler._work.context import JobContext
 from lifecycle.scheduler._work.shared import Shared
@@ -65,7 +65,12 @@ class Attempt:
         aftermath = Aftermath(claimed, lambda _claimed, function, _context: self.waiting.append(function))
         self.aftermath = aftermath
         self.job = JobContext("work", number, {}, lambda *_: None)
-        self.job.beyond = Beyond(claimed, STORED, lambda: self.interrupted, aftermath)  # type: ignore[arg-type]
+
+        async def stored(_job: int) -> Any:  # it is the one that the store knows: what is fenced here is the cluster
+            return SimpleNamespace(attempts=number, status=JobStatus.RUNNING)
+
+        store: Any = SimpleNamespace(**vars(STORED), job=stored)
+        self.job.beyond = Beyond(claimed, store, lambda: self.interrupted, aftermath)
 
     async def run(self, engine: Engine, stop_timeout: float = 60.0, work: KubernetesJob = WORK) -> None:
         """Make it; keep how it ended."""

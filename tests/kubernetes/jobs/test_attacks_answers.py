@@ -81,7 +81,9 @@ async def test_objects_of_odd_shape_end_no_job(cluster: Cluster, shape: dict[str
         item = {**shape, "metadata": {**meta, **shape.get("metadata", {})}}
         faults(cluster).remove(fault)
         answer = {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": [item]}
-        faults(cluster).add(Answer(code=200, raw=json.dumps(answer)), verb="list", path=rf"/{what}\?.*labelSelector", times=1)
+        faults(cluster).add(
+            Answer(code=200, raw=json.dumps(answer)), verb="list", path=rf"/{what}\?.*labelSelector", times=1
+        )
         with anyio.fail_after(60):
             ended = await result_of(scheduler, run)
         assert ended.status is JobStatus.SUCCEEDED, ended.error

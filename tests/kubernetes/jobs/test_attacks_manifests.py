@@ -57,7 +57,7 @@ def test_a_manifest_of_odd_types_is_a_problem_of_the_flow(odd: dict[str, Any]) -
 @pytest.mark.parametrize("odd", [*ODD.values(), *NOT_PLAIN.values()], ids=[*ODD, *NOT_PLAIN])
 def test_a_manifest_of_odd_types_is_refused_where_it_is_given(odd: dict[str, Any]) -> None:
     """A program is told by the error that it expects, and not in the midst of a creation."""
-    with pytest.raises(ValueError, match="expected|label"):
+    with pytest.raises(ValueError, match=r"expected|label"):
         KubernetesJob(manifest=odd)
 
 
