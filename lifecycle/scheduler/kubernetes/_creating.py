@@ -14,6 +14,7 @@ from .._ground.text import one_line, shorten
 from ..remote import Say, Ticket
 from . import _ends
 from ._client import Client, ClientStale, NotConnected
+from ._credentials import NoCredentials
 from ._faults import CONFLICT, FORBIDDEN, ApiError, worth_another_try
 from ._ownership import LOOKS, check_answer, find_job, is_being_deleted, job_path, take_over
 
@@ -34,10 +35,22 @@ class Creating:
         manifest: the Job.
         bound: seconds for which a quota that is used up is waited for.
         say: gets lines for the job's log.
+        sent: whether somebody before may have.
+
+    Attributes:
+        sent: whether a request may have reached the server, so that there may be a Job.
     """
 
     def __init__(
-        self, client: Client, ticket: Ticket, namespace: str, manifest: Mapping[str, Any], bound: float, say: Say
+        self,
+        client: Client,
+        ticket: Ticket,
+        namespace: str,
+        manifest: Mapping[str, Any],
+        bound: float,
+        say: Say,
+        *,
+        sent: bool = False,
     ) -> None:
         self._client = client
         self._ticket = ticket
@@ -45,7 +58,7 @@ class Creating:
         self._manifest = manifest
         self._bound = bound
         self._say = say
-        self._sent = False  # whether a request may have reached the server
+        self.sent = sent
 
     async def make(self) -> None:
         """Make the Job, or take over the one that is there by this name.
@@ -63,10 +76,10 @@ class Creating:
                 if await self._once():
                     return
             except ApiError as error:
-                if self._sent and await self._is_there():  # a full quota, too, refuses what is there already
+                if self.sent and await self._is_there():  # a full quota, too, refuses what is there already
                     return
                 if not self._may_wait(error, anyio.current_time() - began):
-                    if self._sent and await self._comes_late():
+                    if self.sent and await self._comes_late():
                         return
                     raise self._refused(error) from error
                 pauses = _QUOTA_PAUSES if _is_quota(error) else _PAUSES
@@ -74,9 +87,9 @@ class Creating:
             except ClientStale:
                 raise
             except OSError as error:
-                self._sent = self._sent or not isinstance(error, NotConnected)
+                self.sent = self.sent or not isinstance(error, (NotConnected, NoCredentials))
                 if not worth_another_try(error) or anyio.current_time() - began >= PATIENCE:
-                    if self._sent:
+                    if self.sent or isinstance(error, NoCredentials):
                         raise
                     raise RemoteFailed(one_line(shorten(str(error), 600)), reason=_ends.UNREACHABLE) from error
                 pauses, after = _PAUSES, None
@@ -122,7 +135,7 @@ class Creating:
             self._say(f"waits: {one_line(shorten(str(error), 400))}")
             return True
         if error.status >= 500:
-            self._sent = True
+            self.sent = True
         passing = bool(worth_another_try(error)) or (error.status == CONFLICT and error.reason != "AlreadyExists")
         return passing and seconds < PATIENCE
 

@@ -222,16 +222,23 @@ class Kubernetes:
             RemoteLost: a later attempt has it.
             OSError: no server can be reached any more; there may be one.
         """
+        sent = False  # whether a request may have reached the server, by whichever client
         try:
             namespace = await self._namespace(work)
             manifest = work.named(ticket, namespace)
             check_size(manifest)
-
-            async def make(client: Client) -> None:
-                await Creating(client, ticket, namespace, manifest, work.start_timeout, say).make()
-
-            await self._with_client(work.cluster, make)
+            while True:
+                async with self.client(work.cluster) as client:
+                    creating = Creating(client, ticket, namespace, manifest, work.start_timeout, say, sent=sent)
+                    try:
+                        return await creating.make()
+                    except ClientStale:
+                        pass  # the cluster is reached in another way now
+                    finally:
+                        sent = creating.sent
         except NoCredentials as error:
+            if sent:
+                raise
             raise RemoteFailed(str(error), reason=_ends.REFUSED) from error
 
     async def adopt(self, ticket: Ticket, work: KubernetesJob) -> bool:

@@ -9,15 +9,21 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler.kubernetes import _follow
+from lifecycle.scheduler.kubernetes import KubernetesJob, _creating, _follow, job_manifest
+from lifecycle.scheduler.kubernetes._credentials import Credentials
 from lifecycle.scheduler.kubernetes._faults import api_error, worth_another_try
+from lifecycle.scheduler.remote import RemoteFailed, Ticket
 
 from ..clusters import Cluster
-from ..double.faults import Answer, Faults
-from .scheduling import begin, result_of, run_job, scheduler_on
+from ..double.faults import Answer, Faults, Lose
+from .scheduling import begin, host, names, result_of, run_job, scheduler_on
 from .test_adoption import until_running
 
 pytestmark = pytest.mark.asyncio
+
+
+TICKET = Ticket("attack-1", "0123456789", None, 1, 1, 1, "attack")
+WORK = KubernetesJob(manifest=job_manifest("script/sleep-600", grace=1))
 
 
 def faults(cluster: Cluster) -> Faults:
@@ -115,3 +121,21 @@ async def test_rights_that_are_gone_for_a_while_end_no_job_that_runs(
         assert len(await until_running(cluster)) == 1
         await run.cancel("enough")
         assert (await result_of(scheduler, run)).status is JobStatus.CANCELLED
+
+
+async def test_a_creation_without_an_answer_is_not_refused_because_the_credentials_are_gone(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a Job: whoever said that there is none would have the next attempt begin another one beside it."""
+    monkeypatch.setattr(_creating, "PATIENCE", 0.5)
+    faults(cluster).add(Lose(), verb="create", path="/jobs")
+    faults(cluster).add(Answer(code=401), verb="create", path="/jobs", nth=2, times=None)
+    async with host(cluster) as kubernetes:
+        async with kubernetes.client("default"):
+            pass
+        cluster.kubeconfig.rename(cluster.kubeconfig.with_name("gone"))
+        monkeypatch.setattr(Credentials, "changed", False)  # whoever notices it first
+        with pytest.raises(OSError, match="no such file") as raised:
+            await kubernetes.start(TICKET, WORK, print)
+        assert not isinstance(raised.value, RemoteFailed)
+    assert await names(cluster, "jobs") == [TICKET.name]
