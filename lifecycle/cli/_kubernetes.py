@@ -7,12 +7,12 @@ from pathlib import Path
 import anyio
 import click
 
-from ._careful import Command
+from ._careful import Command, Group
 from ._clusters import clusters_option, kubernetes_from
 from .show._lines import say, say_json
 
 
-@click.group()
+@click.group(cls=Group)
 def kubernetes() -> None:
     """Look at clusters on which flows run Jobs."""
 

@@ -117,7 +117,7 @@ TIMES = {
     *("created", "started", "finished", "due", "expires", "seconds", "at", "next_due", "last_due", "anchor"),
     *("digest", "source", "log", "pid"),
 }
-STORES = {"store", "path", "size", "free", "version", "before", "after"}
+STORES = {"store", "identity", "path", "size", "free", "version", "before", "after"}
 
 
 @handler("both.nothing")

@@ -59,6 +59,7 @@ ARGUMENTS = {
     "schedules remove": ["one", "--db", "jobs.sqlite"],
     "schedules show": ["one", "--db", "jobs.sqlite"],
     "schedules set": ["one", "--max-instances", "1", "--db", "jobs.sqlite"],
+    "kubernetes check": [],
     "limits list": ["--db", "jobs.sqlite"],
     "limits set": ["--limit", "1", "--db", "jobs.sqlite"],
     "limits pause": ["--db", "jobs.sqlite"],

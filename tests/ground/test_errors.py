@@ -28,6 +28,8 @@ from lifecycle import (
 )
 from lifecycle.scheduler import FlowError, JobConflict, RunConflict
 from lifecycle.scheduler.errors import HttpFailed, ShellFailed
+from lifecycle.scheduler.kubernetes._faults import ApiError
+from lifecycle.scheduler.remote import RemoteFailed, RemoteLost
 from lifecycle.testing import DeadlockError, LivelockError
 from lifecycle.testing._errors import StuckError
 
@@ -60,6 +62,9 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
     JobConflict: lambda: JobConflict("in the way", 7, "report"),
     HttpFailed: lambda: HttpFailed("answered 404", status=404, text="no such page"),
     ShellFailed: lambda: ShellFailed("ended with 2", returncode=2, stderr="no such file"),
+    RemoteFailed: lambda: RemoteFailed("no", reason="evicted", exit_code=137, signal="SIGKILL"),
+    RemoteLost: lambda: RemoteLost("gone", reason="unreachable"),
+    ApiError: lambda: ApiError("no", status=429, reason="TooManyRequests", retry_after=1.0),
     StuckError: lambda: StuckError("stuck", "all tasks"),
     DeadlockError: lambda: DeadlockError("stuck", "all tasks"),
     LivelockError: lambda: LivelockError("stuck", "all tasks"),

@@ -37,7 +37,7 @@ class Aftermath:
     def __init__(self, claimed: Claimed, start: Start) -> None:
         self._claimed = claimed
         self._start = start
-        self.recorded = False
+        self.recorded: bool = False
         self._waiting: list[tuple[After, Context]] = []
 
     def add(self, function: After) -> None:
