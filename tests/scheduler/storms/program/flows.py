@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from typing import Any
 
-from lifecycle.scheduler import Flow, FlowRun, RunConflict, Scheduler, StoreBusy, flow_of_table
+from lifecycle.scheduler import Flow, FlowRun, RunConflict, Scheduler, StoreBusy, StoreError, flow_of_table
 
 from . import handlers as handlers  # a flow names them
 from .told import CHANCE, ledger, note
@@ -94,5 +94,6 @@ async def stop_some(run: FlowRun) -> None:
         if CHANCE.random() > likely or run.done:
             return
         note("stopping", run.id)
-        with contextlib.suppress(StoreBusy):
+        # Also when the store cannot be used any more: others tell of it, and nobody may be left who waits for this one.
+        with contextlib.suppress(StoreError):
             await run.cancel("not wanted any more")
