@@ -77,9 +77,9 @@ def test_several_workers_run_what_they_know_of_one_database_and_drain(cli: Cli) 
         told = end_of(worker)
         events = [json.loads(line) for line in told.stdout.splitlines()]
         assert told.returncode == 0, told.stderr
-        (working,) = [event for event in events if event["event"] == "working"]
-        assert working["handlers"] == handlers
-        assert working["flows"] == flows
+        working = [event for event in events if event["event"] == "working"]
+        # A job begins before its worker says what it works on: one that is told to end in between never does.
+        assert [(event["handlers"], event["flows"]) for event in working] in ([], [(handlers, flows)])
         assert events[-1]["nothing"]
         assert json.loads(cli.call("jobs", "show", handler, "--db", "jobs.db", "--json").stdout)["result"] == str(
             worker.pid
