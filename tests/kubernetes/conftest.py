@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from .clusters import Cluster, use
-from .double import OLD, Manner, api_double
+from .double import OLD, Double, Manner, api_double
+from .raw import Raw, asking
 from .real import RealCluster, real_cluster
 
 #: On which servers the suite runs: the double with every commit, the real one by `make kubernetes`.
@@ -38,6 +39,20 @@ def manner() -> Manner:
 def kubelet_options() -> dict[str, Any]:
     """More for the kubelet of a cluster; a test parametrises it."""
     return {}
+
+
+@pytest_asyncio.fixture
+async def double() -> AsyncIterator[Double]:
+    """A double of today's release, for tests of the double itself."""
+    async with api_double() as it:
+        yield it
+
+
+@pytest_asyncio.fixture
+async def raw(double: Double) -> AsyncIterator[Raw]:
+    """A client of it."""
+    async with asking(double) as it:
+        yield it
 
 
 @pytest_asyncio.fixture(params=SERVERS)

@@ -5,29 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from .double import OLD, Double, api_double
 from .raw import EVENTS, JOBS, MERGE, PODS, QUOTAS, Raw, a_pod_of, asking, condition, end_pod, job, pods_of, says
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def double() -> AsyncIterator[Double]:
-    """A double of today."""
-    async with api_double() as it:
-        yield it
-
-
-@pytest_asyncio.fixture
-async def raw(double: Double) -> AsyncIterator[Raw]:
-    """A client of it."""
-    async with asking(double) as it:
-        yield it
 
 
 async def test_a_job_completes(raw: Raw) -> None:

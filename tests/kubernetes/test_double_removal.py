@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from .double import Double, api_double
-from .raw import JOBS, MAPS, MERGE, PODS, Raw, a_map, a_pod_of, asking, end_pod, job, pods_of, says
+from .raw import JOBS, MAPS, MERGE, PODS, Raw, a_map, a_pod_of, end_pod, job, pods_of, says
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def double() -> AsyncIterator[Double]:
-    """A double."""
-    async with api_double() as it:
-        yield it
-
-
-@pytest_asyncio.fixture
-async def raw(double: Double) -> AsyncIterator[Raw]:
-    """A client of it."""
-    async with asking(double) as it:
-        yield it
 
 
 async def gone(raw: Raw, path: str) -> bool:

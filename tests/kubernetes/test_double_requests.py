@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from .double import Answer, Delay, Double, Lose, Reset, api_double
 from .raw import JOBS, MAPS, MERGE, PODS, STRATEGIC, Raw, a_map, a_pod_of, asking, job
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def double() -> AsyncIterator[Double]:
-    """A double."""
-    async with api_double() as it:
-        yield it
-
-
-@pytest_asyncio.fixture
-async def raw(double: Double) -> AsyncIterator[Raw]:
-    """A client of it."""
-    async with asking(double) as it:
-        yield it
 
 
 # What is taken
