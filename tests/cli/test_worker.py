@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,12 @@ def met(cli: Cli, number: int) -> None:
     wait_until(lambda: len(list((cli.directory / "place").iterdir())) == number)
 
 
+def working_of(worker: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait until a worker says what it works on, and return that; what it said before is read as well."""
+    assert worker.stdout is not None
+    return next(event for line in worker.stdout if (event := json.loads(line))["event"] == "working")
+
+
 @pytest.mark.slow
 def test_several_workers_run_what_they_know_of_one_database_and_drain(cli: Cli) -> None:
     """Jobs that were submitted without them; a signal lets what runs end, and nothing is owned then."""
@@ -66,6 +74,8 @@ def test_several_workers_run_what_they_know_of_one_database_and_drain(cli: Cli) 
     met(cli, 2)
     owners = json.loads(cli.call("store", "show", "--db", "jobs.db", "--json").stdout)["owners"]
     assert {owner["pid"] for owner in owners} == {meets.pid, joins.pid}
+    # A job begins before its worker says what it works on: one that is told to end in between never does.
+    said = {worker: working_of(worker) for worker in (meets, joins)}
     for worker in (meets, joins):
         worker.send_signal(signal.SIGTERM)
     (cli.directory / "gate").touch()
@@ -77,9 +87,8 @@ def test_several_workers_run_what_they_know_of_one_database_and_drain(cli: Cli) 
         told = end_of(worker)
         events = [json.loads(line) for line in told.stdout.splitlines()]
         assert told.returncode == 0, told.stderr
-        working = [event for event in events if event["event"] == "working"]
-        # A job begins before its worker says what it works on: one that is told to end in between never does.
-        assert [(event["handlers"], event["flows"]) for event in working] in ([], [(handlers, flows)])
+        assert said[worker]["handlers"] == handlers
+        assert said[worker]["flows"] == flows
         assert events[-1]["nothing"]
         assert json.loads(cli.call("jobs", "show", handler, "--db", "jobs.db", "--json").stdout)["result"] == str(
             worker.pid
