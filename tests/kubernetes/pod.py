@@ -129,7 +129,7 @@ class Pod:
         try:
             if await self._bind():
                 await self._live()
-        except Gone:
+        except* Gone:  # its containers run in a group
             self._gone = True
         finally:
             for container in self._running:
