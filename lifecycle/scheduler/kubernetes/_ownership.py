@@ -107,7 +107,7 @@ async def take_over(client: Client, job: Item, ticket: Ticket, *, patience: floa
     """
     namespace, name = job["metadata"]["namespace"], ticket.name
     current: Item | None = job
-    tries = 0
+    began, tries = anyio.current_time(), 0
     while current is not None:
         if not is_of(current, ticket):
             said = f"Job {name} in {namespace} of cluster {client.name!r} is there already, and is not ours"
@@ -127,6 +127,8 @@ async def take_over(client: Client, job: Item, ticket: Ticket, *, patience: floa
         except ApiError as error:
             if error.status not in (CONFLICT, NOT_FOUND):
                 raise
+            if anyio.current_time() - began >= patience:
+                raise TimeoutError(f"Job {name} could not be taken over: {error}") from error
             tries += 1
             await anyio.sleep(_PAUSES.pause(tries))  # its controller is at work, or a webhook answers so
             current = await find_job(client, namespace, name, patience=patience)

@@ -128,7 +128,7 @@ class Errand(Generic[W]):
             try:
                 await self._check_current()
             except RemoteLost:
-                await self._host.stop(self.ticket, self._work)  # but for what a later attempt has taken over
+                await self._stop()  # but for what a later attempt has taken over
                 raise
         except RemoteFailed as refused:
             self._begun = isinstance(refused, RemoteLost)

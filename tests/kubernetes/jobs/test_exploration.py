@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -15,7 +16,7 @@ from lifecycle.scheduler.kubernetes._removing import remove
 from lifecycle.scheduler.remote import RemoteFailed, RemoteLost
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
-from .attempts import TICKET, WORK, Attempt, Engine, engine_run, judge, nothing, struck
+from .attempts import TICKET, WORK, Attempt, Engine, engine_run, judge, leaves, nothing, struck
 from .scripted import Api, Request, Script, Wrong, status
 
 pytestmark = pytest.mark.usefixtures("in_memory")
@@ -265,17 +266,63 @@ def test_a_removal_that_always_meets_a_conflict_asks_with_pauses() -> None:
 
 
 def test_a_job_that_can_never_be_taken_over_is_asked_for_with_pauses() -> None:
-    """The same for the mark of an attempt."""
+    """The same for the mark of an attempt; and it comes to an end."""
 
     async def scenario(bubble: Bubble) -> None:
         api = await Api(lambda request: CONFLICT if request.kind == "patch" else None, lasts=None).serve(bubble)
         api.create(WORK.named(TICKET, "n"))
         client = api.client()
         (job,) = api.of("jobs")
-        with anyio.move_on_after(60):
-            await _ownership.take_over(client, job, replace(TICKET, attempt=2), patience=30.0)
+        with pytest.raises(TimeoutError, match="could not be taken over: .*has been modified"):
+            await _ownership.take_over(client, job, replace(TICKET, attempt=2), patience=60.0)
         await client.aclose()
+        assert 60 <= bubble.clock.time() <= 65
         assert 20 <= len(api.requests) <= 130
+
+    run_virtual(scenario)
+
+
+def test_an_attempt_that_can_never_take_its_job_over_ends_and_leaves_nothing() -> None:
+    """It asked for as long as is sensible, and what it could not have it removes."""
+
+    async def scenario(bubble: Bubble) -> None:
+        api = await Api(lambda request: CONFLICT if request.kind == "patch" else None, lasts=None).serve(bubble)
+        async with Engine() as engine:
+            first = Attempt(1, interrupted=True)
+            task = asyncio.get_running_loop().create_task(first.run(engine), name="attempt")
+            await anyio.sleep(1)
+            task.cancel()
+            await asyncio.wait([task])
+            second = Attempt(2, interrupted=False)
+            with pytest.raises(TimeoutError, match="could not be taken over"):
+                await second.run(engine)
+            assert bubble.clock.time() <= 400
+            await judge(engine, api, second)
+
+    run_virtual(scenario)
+
+
+def test_an_attempt_that_lost_its_job_while_it_began_does_not_stop_for_ever() -> None:
+    """What it made cannot be deleted: it says so, after the time that stopping has."""
+
+    async def scenario(bubble: Bubble) -> None:
+        await Api(lambda request: CONFLICT if request.kind == "delete" else None, lasts=None).serve(bubble)
+        async with Engine() as engine:
+            attempt = Attempt(1, interrupted=False)
+            answers = iter([True, False])
+
+            async def is_current() -> bool:
+                return next(answers)
+
+            attempt.job.beyond = SimpleNamespace(  # type: ignore[assignment]
+                **{name: getattr(attempt.job.beyond, name) for name in dir(attempt.job.beyond) if name[0] != "_"}
+                | {"is_current": is_current}
+            )
+            with anyio.fail_after(60), pytest.raises(BaseExceptionGroup):
+                await attempt.run(engine, 20.0)
+            assert bubble.clock.time() <= 45
+            assert attempt.lost(), repr(attempt.error)
+            assert "could not be stopped" in str(list(map(str, leaves(attempt.error))))
 
     run_virtual(scenario)
 
