@@ -21,7 +21,7 @@ from .._work.beyond import Aftermath, Beyond
 from .._work.context import JobContext, Progress
 from .._work.current import CURRENT_JOB, CurrentJob
 from .._work.ending import failure_of
-from .._work.failures import describe, is_final, trace
+from .._work.failures import abandoned_something, describe, is_final, trace
 from .._work.shared import Shared
 
 if TYPE_CHECKING:
@@ -232,7 +232,10 @@ class Attempt:
             return Ending(JobStatus.TIMED_OUT, None, text + more, _trace(error), log, seconds, failed=True)
         if self._reason is not None and not self._returned:
             more = f"; and {describe(error)}" if error else ""
-            return Ending(JobStatus.CANCELLED, None, self._reason + more, _trace(error), log, seconds)
+            # What may still run was not cancelled, and nobody must take it for ended.
+            failed = error is not None and abandoned_something(error)
+            status = JobStatus.FAILED if failed else JobStatus.CANCELLED
+            return Ending(status, None, self._reason + more, _trace(error), log, seconds, failed=failed)
         if error is None and not self._returned:
             return self.lost("its scope was closed")
         if error is not None:

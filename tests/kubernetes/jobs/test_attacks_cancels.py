@@ -14,7 +14,6 @@ from .test_adoption import until_running
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.xfail(strict=True, reason="recorded as cancelled, with an error that says so; the page promises a failure")
 async def test_a_job_that_a_finalizer_holds_has_not_been_cancelled(cluster: Cluster) -> None:
     """What is still there may still run: no outcome looks better than what happened."""
     async with scheduler_on(cluster) as scheduler:

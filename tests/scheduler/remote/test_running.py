@@ -177,6 +177,22 @@ async def test_one_that_is_lost_is_stopped_and_not_tried_again(tmp_path: Path) -
     assert "stop" in host.asked
 
 
+@pytest.mark.parametrize("again", [0, 3])
+async def test_one_that_cannot_be_stopped_has_failed_and_was_not_cancelled(tmp_path: Path, again: int) -> None:
+    """It may still run: no outcome looks better than what happened; and nothing begins beside it."""
+    host = Noting(follow=anyio.sleep_forever, stop=ConnectionError("out of reach"))
+    async with scheduler(host, tmp_path) as jobs:
+        job = await jobs.submit("elsewhere", "x", retries=again, backoff=0.01)
+        while "follow" not in host.asked:
+            await anyio.sleep(0.01)
+        await job.cancel("enough")
+        outcome = await job.wait()
+        assert outcome.status is JobStatus.FAILED
+        assert str(outcome.error).startswith("enough; and ")
+        assert "may still run" in str(outcome.error)
+    assert host.asked.count("start") == 1
+
+
 async def test_a_host_that_is_not_there_is_told(tmp_path: Path) -> None:
     """With how to give one."""
     async with Scheduler(tmp_path / "jobs.sqlite") as jobs:
