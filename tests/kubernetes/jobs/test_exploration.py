@@ -273,7 +273,7 @@ def test_a_job_that_can_never_be_taken_over_is_asked_for_with_pauses() -> None:
         api.create(WORK.named(TICKET, "n"))
         client = api.client()
         (job,) = api.of("jobs")
-        with pytest.raises(TimeoutError, match="could not be taken over: .*has been modified"):
+        with pytest.raises(TimeoutError, match=r"could not be taken over: .*has been modified"):
             await _ownership.take_over(client, job, replace(TICKET, attempt=2), patience=60.0)
         await client.aclose()
         assert 60 <= bubble.clock.time() <= 65
