@@ -23,7 +23,8 @@ class Fate:
         block: the block, but for its cluster.
         status: of the job, in the end.
         said: what its error says.
-        unseen: what it says where the pod was gone before anybody could see it; empty where it stays until it is seen.
+        unseen: what it says where the pod was gone before anybody could see it, or no controller was there to say why
+            there is none; empty where it stays until it is seen.
         cancels: whether somebody cancels it, within seconds of its submission.
     """
 
@@ -49,9 +50,9 @@ def _struck(name: str, said: str, weight: int, **more: Any) -> Fate:
     return Fate(name, weight, {"kubernetes": "script/sleep-600", **labels, **more}, said=said, unseen=unseen)
 
 
-def _image(name: str, image: str, weight: int, said: str = "", **more: Any) -> Fate:
+def _image(name: str, image: str, weight: int, said: str = "", unseen: tuple[str, ...] = (), **more: Any) -> Fate:
     status = JobStatus.FAILED if said else JobStatus.SUCCEEDED
-    return Fate(name, weight, {"kubernetes": image, **more}, status, said)
+    return Fate(name, weight, {"kubernetes": image, **more}, status, said, unseen)
 
 
 _LONG = {"kubernetes": "script/sleep-600", "grace": 1}
@@ -69,7 +70,7 @@ FATES = [
     _struck("deleted", "deleted by somebody else", 4),
     _struck(LOST, "DeletionByTaintManager", 3),
     _image("no image", "never-pulled/image:1", 4, "ImagePull", pull_timeout=1.0),
-    _image("no room", "script/ok", 3, "exceeded quota", namespace=TIGHT, start_timeout=4.0),
+    _image("no room", "script/ok", 3, "exceeded quota", ("no pod yet",), namespace=TIGHT, start_timeout=4.0),
     Fate("deadline", 4, {**_LONG, "deadline": 1}, said="longer than its deadline"),
     Fate("cancelled", 5, _LONG, JobStatus.CANCELLED, cancels=True),
     Fate("out of time", 4, {**_LONG, "timeout": 3.0}, JobStatus.TIMED_OUT),
