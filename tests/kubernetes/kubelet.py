@@ -12,7 +12,9 @@ pod, but not summed up.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -99,7 +101,7 @@ class Kubelet(Faults):
         self._stack = contextlib.AsyncExitStack()
         try:
             await self._stack.enter_async_context(self.api)
-            certificate = await asyncio.to_thread(_certificate, self.folder)
+            certificate = await asyncio.to_thread(_certificate)
             port = await self._stack.enter_async_context(self._logs.serve(certificate))
             await self._register(port)
         except BaseException:
@@ -243,8 +245,11 @@ class Kubelet(Faults):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate that nobody has to trust: API servers do not ask a kubelet for one by default."""
+@functools.cache
+def _certificate() -> tuple[Path, Path]:
+    """Make a certificate that nobody has to trust, once in a process: API servers ask a kubelet for none by default."""
+    folder = Path(tempfile.mkdtemp(prefix="kubelet-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     key, certificate = folder / "kubelet.key", folder / "kubelet.crt"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=kubelet"
     subprocess.run(
