@@ -100,6 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [size for size in sized([100, 1_000, 10_000, 100_000, 1_000_000], [20, 40]) if size <= options.largest]
     silence()
+    gc.freeze()  # the modules: each round looks for garbage before it begins, which took longer than a small round
     print(f"{'microseconds per operation':64}{''.join(f'{size:>12,}' for size in sizes)}{'exponent':>9}")
     grown = sum(
         print_rows(name.replace("_", " "), grow(case, sizes, options.patience), sizes)
