@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -80,8 +81,8 @@ class Client:
 
     @property
     def namespace(self) -> str:
-        """Where jobs go that name no namespace."""
-        return self._credentials.namespace
+        """Where jobs go that name no namespace: the same for as long as it lives."""
+        return self.cluster.namespace or self._credentials.namespace
 
     async def is_current(self) -> bool:
         """Return whether the cluster is still reached in the way that it was made for; if not, another is to be made.
@@ -274,12 +275,18 @@ class Client:
 async def open_client(name: str, cluster: Cluster) -> Client:
     """Return a client of a cluster; no connection is made yet.
 
+    Its `Client.cluster` names the context and the namespace, whichever the files have now. Whoever chooses another
+    current context in the same file, for work of his own, must not move what runs.
+
     Cancellation: nothing is left.
 
     Raises:
         OSError: the files that say how it is reached are missing or not right.
     """
-    return Client(name, cluster, await load_credentials(cluster))
+    credentials = await load_credentials(cluster)
+    return Client(
+        name, replace(cluster, context=credentials.context, namespace=credentials.namespace), credentials
+    )
 
 
 def _worth_another_try(error: BaseException) -> bool | float:

@@ -41,6 +41,7 @@ class Credentials:
     Attributes:
         configuration: as kubernetes_asyncio has it.
         namespace: where jobs go that name none.
+        context: the context of the kubeconfig, None in a pod.
         lasting: changes with everything but the token: two of the same can use one client.
         stamp: of the files that it came from; changes when one of them does.
         private: the directory with what stood in the kubeconfig itself; kept as long as this is in use.
@@ -48,6 +49,7 @@ class Credentials:
 
     configuration: Any
     namespace: str
+    context: str | None
     lasting: str
     stamp: tuple[Any, ...]
     private: tempfile.TemporaryDirectory[str] | None = None
@@ -110,7 +112,7 @@ async def _of_pod(cluster: Cluster) -> Credentials:
     stamp = (_stamp(str(SERVICE_ACCOUNT / "ca.crt")),)
     own = SERVICE_ACCOUNT / "namespace"
     namespace = own.read_text(encoding="utf-8").strip() if own.exists() else ""
-    return _credentials(cluster, configuration, namespace, stamp)
+    return _credentials(cluster, configuration, namespace, None, stamp)
 
 
 async def _of_kubeconfig(cluster: Cluster) -> Credentials:
@@ -140,7 +142,7 @@ async def _of_kubeconfig(cluster: Cluster) -> Credentials:
         _put_data(private, reached)
         configuration = type.__call__(Configuration)
         await kube_config.load_kube_config_from_dict(merged, context=name, client_configuration=configuration)
-        return _credentials(cluster, configuration, context.get("namespace") or "", stamp, private)
+        return _credentials(cluster, configuration, context.get("namespace") or "", name, stamp, private)
     except BaseException:
         private.cleanup()
         raise
@@ -207,6 +209,7 @@ def _credentials(
     cluster: Cluster,
     configuration: Any,
     namespace: str,
+    context: str | None,
     stamp: tuple[Any, ...],
     private: tempfile.TemporaryDirectory[str] | None = None,
 ) -> Credentials:
@@ -215,7 +218,8 @@ def _credentials(
         lasting.update(f"{value}\n".encode())
     for path in (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file):
         lasting.update(Path(path).read_bytes() if path else b"\n")
-    return Credentials(configuration, cluster.namespace or namespace or "default", lasting.hexdigest(), stamp, private)
+    where = cluster.namespace or namespace or "default"
+    return Credentials(configuration, where, context, lasting.hexdigest(), stamp, private)
 
 
 def _source(cluster: Cluster) -> str:

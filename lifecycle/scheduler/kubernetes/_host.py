@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from lifecycle import Registry, Scope
 
 from .._ground.checks import check_integer, check_seconds
-from .._ground.errors import RemoteFailed, StoreError
+from .._ground.errors import RemoteFailed, RemoteLost, StoreError
 from .._ground.text import did_you_mean, listing, quote
 from .._work.error_text import kind_of, text_of
 from ..remote import Over, RemoteEnd, Say, Ticket
@@ -80,6 +80,7 @@ class Kubernetes:
     lease, closed when it was idle for a while or is one too many, and never while it is used. A token that has expired,
     or whose file has changed, is renewed within the client. When a cluster is reached in another way, by another
     address or certificate, a new client takes the place of the old one, which is closed when its last user is done.
+    The context and the namespace of a cluster that names none are those that its file has when it is first used.
 
     Args:
         clusters: by the names that jobs give; or the path of a TOML file with a table for each. None: a name is a
@@ -111,6 +112,7 @@ class Kubernetes:
         check_integer(max_clients, "max_clients", 1)
         check_integer(max_logs, "max_logs", 1)
         self._clusters = _checked_clusters(clusters)
+        self._settled: dict[str, Cluster] = {}  # by its first client: its context and its namespace
         self._unreachable = unreachable_timeout
         self._max_logs = max_logs
         self._slots: Slots | None = None
@@ -172,14 +174,20 @@ class Kubernetes:
         """
         if problem := self.problem(cluster):
             raise RemoteFailed(problem, reason=_ends.REFUSED)
-        known = (self._clusters or {}).get(cluster) or usual_cluster(cluster)
         while True:
-            lease = self._clients.lease(cluster, partial(open_client, cluster, known))
+            lease = self._clients.lease(cluster, partial(self._open_client, cluster))
             async with lease as client:
                 if await client.is_current():
                     yield client
                     return
                 lease.discard()
+
+    async def _open_client(self, cluster: str) -> Client:
+        """Return a new client of a cluster: of the same context and the same namespace as the first one."""
+        known = self._settled.get(cluster) or (self._clusters or {}).get(cluster) or usual_cluster(cluster)
+        client = await open_client(cluster, known)
+        self._settled[cluster] = client.cluster
+        return client
 
     async def _with_client(self, cluster: str, do: Callable[[Client], Awaitable[T]]) -> T:
         """Do something with the client of a cluster, once more when it is reached in another way meanwhile."""
@@ -247,9 +255,11 @@ class Kubernetes:
         Cancellation: it may have been taken over.
 
         Raises:
-            RemoteLost: a later attempt has it.
+            RemoteLost: a later attempt has it; or there is no cluster of this name any more.
             ApiError, OSError: the server cannot be asked.
         """
+        if problem := self.problem(work.cluster):  # the earlier attempt was another process's, with other clusters
+            raise RemoteLost(f"{problem}; what was begun there may still run", reason=_ends.UNREACHABLE)
         namespace = await self._namespace(work)
 
         async def take(client: Client) -> bool:

@@ -132,7 +132,7 @@ class Api:
     def client(self, name: str = "default", timeout: float = 60.0) -> Client:
         """Return a client that reaches it."""
         configuration = SimpleNamespace(host=f"http://{HOST}:{PORT}", api_key={}, tls_server_name=None, proxy=None)
-        credentials = Credentials(configuration, "n", "", ())
+        credentials = Credentials(configuration, "n", None, "", ())
         session = aiohttp.ClientSession(connector=InMemory(limit=0))
         client = Client(name, Cluster(timeout=timeout), credentials, session=session)
         self.sessions.append(session)
