@@ -185,6 +185,8 @@ class Claimed(NamedTuple):
         expires: the wall-clock time from which on it is not begun any more; None for never.
         metadata: what travels with it.
         first: the number of the first attempt after the last one whose end was recorded: those between were cut off.
+        created: the wall-clock time at which it was submitted, 0.0 where the store does not outlive its process. With
+            its number it tells a job from one that had the number before, when an older copy of the store is put back.
     """
 
     id: int
@@ -200,6 +202,7 @@ class Claimed(NamedTuple):
     expires: float | None = None
     metadata: Mapping[str, Any] | None = None
     first: int = 1
+    created: float = 0.0
 
 
 class Claims(NamedTuple):

@@ -74,11 +74,13 @@ class Beyond:
         attempt: the number of the attempt, from 1.
         first: the number of the first attempt after the last one whose end was recorded. Those between were cut off,
             and what one of them has begun elsewhere is to be gone on with.
+        created: the wall-clock time at which the job was submitted: its number may have been another's, before an older
+            copy of the store was put back.
     """
 
     __slots__ = (
-        "_aftermath", "_counts", "_resumes", "_store", "attempt", "durable", "ended", "first", "job", "job_name", "run",
-        "store",
+        "_aftermath", "_counts", "_resumes", "_store", "attempt", "created", "durable", "ended", "first", "job",
+        "job_name", "run", "store",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, store: Store, resumes: Callable[[], bool], aftermath: Aftermath) -> None:
@@ -94,6 +96,7 @@ class Beyond:
         self.job_name: Final = claimed.name
         self.attempt: Final = claimed.attempt
         self.first: Final = claimed.first
+        self.created: Final = claimed.created
 
     def count(self, key: str) -> int:
         """Return how often this attempt has asked for *key*, with this time: it tells equal things from each other."""

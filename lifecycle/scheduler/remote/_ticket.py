@@ -54,7 +54,9 @@ def ticket_for(beyond: Beyond, path: str, work: Any) -> Ticket:
             cut off is found finished.
     """
     content = json.dumps(work, sort_keys=True, separators=(",", ":"), default=str)
-    same = hashlib.sha256(f"{beyond.store}\n{path}\n{content}".encode("utf-8", "surrogatepass")).hexdigest()
+    # The number alone does not tell a job from all others: it is given again when an older copy of the store is put back.
+    which = f"{beyond.store}\n{beyond.created!r}\n{path}\n{content}"
+    same = hashlib.sha256(which.encode("utf-8", "surrogatepass")).hexdigest()
     digest = hashlib.sha256(f"{same}\n{beyond.count(same)}".encode()).hexdigest()[:_DIGEST]
     numbers = f"{beyond.run or 0}-{beyond.job}-{beyond.first}-{digest}"
     word = _label(beyond.job_name)[: max(1, LONGEST_NAME - len(numbers) - 1)].rstrip("-")

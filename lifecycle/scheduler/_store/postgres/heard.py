@@ -15,14 +15,18 @@ from ..revival import Revived
 def claimed_of(said: Mapping[str, Any]) -> list[Claimed]:
     """Return the attempts that were started."""
     recorded: Mapping[str, int] = said.get("recorded") or {}
-    return [_claimed_of(row, recorded.get(str(row[0]), 0)) for row in said["jobs"]]
+    created: Mapping[str, float] = said.get("created") or {}
+    rows = [(row, str(row[0])) for row in said["jobs"]]
+    return [_claimed_of(row, recorded.get(number, 0), float(created.get(number, 0.0))) for row, number in rows]
 
 
-def _claimed_of(row: Sequence[Any], recorded: int) -> Claimed:
+def _claimed_of(row: Sequence[Any], recorded: int, created: float) -> Claimed:
     number, run, name, kind, attempt, failures, retries, pause, longest, timeout, todo, expires, more = row
     todo, more = todo and json.loads(todo), more and json.loads(more)
     backoff, first = (pause, longest), recorded + 1
-    return Claimed(number, run, name, kind, attempt, failures, retries, backoff, timeout, todo, expires, more, first)
+    return Claimed(
+        number, run, name, kind, attempt, failures, retries, backoff, timeout, todo, expires, more, first, created
+    )
 
 
 def skipped_of(said: Sequence[Any]) -> Skipped:

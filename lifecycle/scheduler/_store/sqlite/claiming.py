@@ -22,7 +22,7 @@ COUNTED: Final = 10_000
 _READY: Final = "owner IS :owner AND state = 'pending' AND unmet = 0 AND due = 0"
 _COLUMNS: Final = (
     "id, run, name, kind, attempt + 1, failures, retries, backoff_first, backoff_longest, timeout, payload, "
-    "expires, metadata, recorded + 1, priority"
+    "expires, metadata, recorded + 1, created, priority"
 )
 _BY_HANDLER: Final = "jobs_ready_by_handler"
 _HANDLER: Final = "coalesce(handler, '')"
@@ -200,10 +200,13 @@ def _distinct(db: sqlite3.Connection, column: str, owner: int | None, queue: str
 
 
 def _claimed(row: Sequence[Any]) -> Claimed:
-    number, run, name, kind, attempt, failures, retries, pause, longest, timeout, todo, expires, more, first, _ = row
+    number, run, name, kind, attempt, failures, retries, pause, longest, timeout, todo, *rest = row
+    expires, more, first, created, _ = rest
     todo, more = todo and json.loads(todo), more and json.loads(more)
     backoff = (pause, longest)
-    return Claimed(number, run, name, kind, attempt, failures, retries, backoff, timeout, todo, expires, more, first)
+    return Claimed(
+        number, run, name, kind, attempt, failures, retries, backoff, timeout, todo, expires, more, first, created
+    )
 
 
 _LIMIT: Final = "kind, name, paused, at_once, number, per, burst, weight, whole_at"

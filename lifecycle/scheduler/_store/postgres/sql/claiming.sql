@@ -24,9 +24,9 @@ $$;
 
 -- Starts attempts of the most urgent ready jobs that a scheduler can do, and says what there is to come.
 --
--- names: the handlers and flows that it knows; NULL for all. In what is returned, jobs and recorded are as `start_attempts`
--- has them; next_due is when a delayed job is ready, expires when one is not begun any more; adopt says whether
--- there is something that an owner has left.
+-- names: the handlers and flows that it knows; NULL for all. In what is returned, jobs, recorded and created are as
+-- `start_attempts` has them; next_due is when a delayed job is ready, expires when one is not begun any more; adopt says
+-- whether there is something that an owner has left.
 CREATE OR REPLACE FUNCTION claim(by_owner bigint, room integer, names text[], shares jsonb, max_crashes integer, moment double precision)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -94,7 +94,8 @@ CREATE OR REPLACE FUNCTION bytes_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE
 
 -- Starts an attempt of each of these jobs: as many as go into one answer, but one in any case. In what is returned, jobs
 -- are arrays of their columns, in this order; recorded has, by its number, the last attempt of each whose end was recorded,
--- NULL for none. Apart, because schedulers of the first version read the arrays as well.
+-- NULL for none; created has when each was submitted. Apart, because schedulers of the first version read the arrays as
+-- well.
 CREATE OR REPLACE FUNCTION start_attempts(picked bigint[], by_owner bigint, moment double precision) RETURNS jsonb
 LANGUAGE sql AS $$
     WITH sized AS (
@@ -108,7 +109,8 @@ LANGUAGE sql AS $$
         RETURNING *)
     SELECT jsonb_build_object('jobs', coalesce(jsonb_agg(jsonb_build_array(
         id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload, expires, metadata)
-        ORDER BY array_position(picked, id)), '[]'), 'recorded', jsonb_object_agg(id, recorded) FILTER (WHERE recorded > 0))
+        ORDER BY array_position(picked, id)), '[]'), 'recorded', jsonb_object_agg(id, recorded) FILTER (WHERE recorded > 0),
+        'created', jsonb_object_agg(id, created))
     FROM taken
 $$;
 
@@ -130,7 +132,8 @@ CREATE OR REPLACE FUNCTION missed_attempts(by_owner bigint, ids bigint[]) RETURN
 SET search_path = lifecycle, pg_temp AS $$
     SELECT jsonb_build_object('jobs', coalesce(jsonb_agg(jsonb_build_array(
         id, run, name, kind, attempt, failures, retries, backoff_first, backoff_longest, timeout, payload, expires, metadata)
-        ORDER BY priority DESC, id), '[]'), 'recorded', jsonb_object_agg(id, recorded) FILTER (WHERE recorded > 0))
+        ORDER BY priority DESC, id), '[]'), 'recorded', jsonb_object_agg(id, recorded) FILTER (WHERE recorded > 0),
+        'created', jsonb_object_agg(id, created))
     FROM jobs WHERE state = 'running' AND owner = by_owner AND id <> ALL(ids)
 $$;
 
