@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import anyio
@@ -23,7 +23,10 @@ from ._faults import NOT_FOUND, ApiError
 from ._lines import lines_of
 
 BYTES: Final = 1024 * 1024
-"""Bytes of one container's log that are followed; of what comes after only the end is read, when there is one."""
+"""Bytes of one container's log that are followed; of what comes after only the end is read, when there is one.
+
+Those that are dropped of long lines count: they were read. Of the end, too, no more than these are.
+"""
 
 LINE: Final = 8192
 """Bytes of one line that are read; the job's log keeps less."""
@@ -103,7 +106,7 @@ class ContainerLog:
         self._say(f"[{self._container}: more than {BYTES:,} bytes; the last lines follow at the end]")
         while not over():  # noqa: ASYNC110 (told of by a view, which knows no lines)
             await anyio.sleep(1.0)
-        self.complete = True
+        self.complete, self._bytes = True, 0
         try:
             if rest := await self._stream(client, TAIL, follow=False):
                 self._take(rest, Counter())
@@ -121,7 +124,7 @@ class ContainerLog:
             query["sinceTime"] = min(self._handed)
         again, rest = self._met_again(), b""
         async with client.stream(self._path, query, silence=SILENCE) as pieces:
-            async for line in lines_of(pieces, longest=LINE, ends=True):
+            async for line in lines_of(self._within(pieces), longest=LINE, ends=True, dropped=self._count):
                 if not line.endswith(b"\n"):
                     rest = line
                     break
@@ -129,6 +132,16 @@ class ContainerLog:
                 if follow and self._bytes >= BYTES:
                     break
         return rest
+
+    async def _within(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the pieces of a stream until it was too much: a single line can be."""
+        async for piece in pieces:
+            yield piece
+            if self._bytes >= BYTES:
+                return
+
+    def _count(self, dropped: int) -> None:
+        self._bytes += dropped
 
     def _is_whole(self, rest: bytes) -> bool:
         """Return whether a stream after the container's end had all; its rest is a line if it comes twice."""
