@@ -231,7 +231,8 @@ def _gone(pod: Pod, seen: Seen) -> RemoteEnd:
     name = pod["metadata"]["name"]
     if reason := _disruption(pod):
         return RemoteEnd(reason=reason, message=_said(pod), details=_details(seen, pod))
-    said = f"pod {name} was deleted by somebody else"
+    suspended = seen.job is not None and seen.job["spec"].get("suspend")
+    said = f"pod {name} was deleted {'because its Job was suspended' if suspended else 'by somebody else'}"
     return RemoteEnd(reason=DELETED, message=said, details=_details(seen, pod))
 
 

@@ -262,7 +262,7 @@ class Following:
     def _only_sidecars(self, seen: Seen) -> RemoteEnd | None:
         """Return the end of the container that was named as the one that counts, where others do not end."""
         container = self._work.container
-        if container is None:
+        if container is None or self._work.several:
             return None
         for pod in seen.pods.values():
             end = _ends.end_of_container(pod, container, seen)

@@ -72,8 +72,13 @@ class KubernetesJob:
     @property
     def single(self) -> bool:
         """Whether one pod is all that the Job may have, so that the end of the pod is the end of the Job."""
+        return not self.manifest["spec"].get("backoffLimit") and not self.several
+
+    @property
+    def several(self) -> bool:
+        """Whether it wants several pods, at once or one after the other, so that the end of one says nothing."""
         spec = self.manifest["spec"]
-        return not spec.get("backoffLimit") and spec.get("parallelism", 1) == spec.get("completions", 1) == 1
+        return any(spec.get(key) not in (None, 1) for key in ("parallelism", "completions"))
 
     def named(self, ticket: Ticket, namespace: str) -> dict[str, Any]:
         """Return the manifest of the Job for a ticket: with its name and the labels by which it is found again."""

@@ -87,11 +87,35 @@ async def delete_job(client: Client, job: Item) -> bool:
     return True
 
 
+async def delete_pod(client: Client, pod: Item) -> bool:
+    """Delete a pod that no Job has, as it was seen; return whether it was there.
+
+    Raises:
+        ApiError, OSError: it cannot be deleted.
+    """
+    meta = pod["metadata"]
+    body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta["uid"]}}
+    path = f"{PATHS['Pod'].format(meta['namespace'])}/{meta['name']}"
+    try:
+        await client.ask("DELETE", path, patience=PATIENCE, body=body)
+    except ApiError as error:
+        if error.status not in (CONFLICT, NOT_FOUND):
+            raise
+        return False
+    return True
+
+
 async def _has_pods(client: Client, ticket: Ticket, namespace: str) -> bool:
-    """Return whether a job has pods; one whose node is lost does not count."""
+    """Return whether a job has pods; one whose node is lost does not count.
+
+    Those without an owner are deleted: somebody has deleted the Job and let go of them, and no Job takes them up again.
+    """
     selector = f"{STORE}={ticket.store},{JOB}={ticket.job},job-name={ticket.name}"
     path = PATHS["Pod"].format(namespace)
     answer = await client.ask("GET", path, patience=PATIENCE, query={"labelSelector": selector})
     items, _ = page_of(answer, path)
     pods: dict[str, Item] = {pod["metadata"]["name"]: pod for pod in items}
+    for pod in items:
+        if not pod["metadata"].get("ownerReferences") and not is_being_deleted(pod):
+            await delete_pod(client, pod)
     return bool(pods.keys() - _ends.lost_pods(Seen(pods=pods)))

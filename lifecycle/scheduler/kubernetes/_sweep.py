@@ -8,10 +8,10 @@ from typing import Any
 from ..remote import Over
 from . import _ends
 from ._client import Client
-from ._faults import GONE, NOT_FOUND, ApiError, page_of
+from ._faults import GONE, ApiError, page_of
 from ._names import JOB, STORE
 from ._ownership import is_being_deleted
-from ._removing import PATIENCE, delete_job, is_kept
+from ._removing import PATIENCE, delete_job, delete_pod, is_kept
 from ._view import PATHS
 from ._watch import PAGE
 
@@ -38,7 +38,7 @@ async def sweep_namespace(client: Client, namespace: str, store: str, over: Over
     for pod in pods:
         owners = {one.get("uid") for one in pod["metadata"].get("ownerReferences") or ()}
         if judged.get(_number(pod) or 0) and not is_being_deleted(pod) and not owners & there:
-            found += await _delete_pod(client, pod)
+            found += await delete_pod(client, pod)
     return found
 
 
@@ -64,17 +64,3 @@ async def _list(client: Client, path: str, store: str) -> list[dict[str, Any]]:
 def _number(item: Mapping[str, Any]) -> int | None:
     number = (item["metadata"].get("labels") or {}).get(JOB) or ""
     return int(number) if number.isdecimal() else None
-
-
-async def _delete_pod(client: Client, pod: Mapping[str, Any]) -> bool:
-    """Delete a pod whose Job is gone, as it was seen; return whether it was there."""
-    meta = pod["metadata"]
-    body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta["uid"]}}
-    path = f"{PATHS['Pod'].format(meta['namespace'])}/{meta['name']}"
-    try:
-        await client.ask("DELETE", path, patience=PATIENCE, body=body)
-    except ApiError as error:
-        if error.status == NOT_FOUND:
-            return False
-        raise
-    return True
