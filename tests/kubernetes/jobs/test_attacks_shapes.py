@@ -36,7 +36,8 @@ async def test_the_first_of_several_pods_is_not_the_end(
 ) -> None:
     """Its container has ended, and others beside it go on: the Job wants one more success."""
     monkeypatch.setattr(_follow, "SIDECARS", 0.2)
-    manifest = _manifest("script/say-done", "script/sleep-1.6", completions=2, parallelism=parallelism)
+    monkeypatch.setattr(_running, "LOG_PATIENCE", 0.1)  # that of the other containers goes on
+    manifest = _manifest("script/say-done", "script/sleep-1.3", completions=2, parallelism=parallelism)
     async with scheduler_on(cluster) as scheduler:
         run = await scheduler.submit(flow_of({"kubernetes": manifest, "container": "main", "keep": "always"}))
         job = await result_of(scheduler, run)
