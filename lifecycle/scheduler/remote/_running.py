@@ -157,6 +157,7 @@ class Errand(Generic[W]):
             self._beyond.afterwards(self._clear)
         elif self._end is None and self._leave and self._beyond.resumes():
             self._job.log(f"left running: {self.ticket.name}")
+            self._beyond.afterwards(self._clear)  # should the handler have an end of its own: nobody takes it up then
         else:
             await self._stop()
 
