@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,7 +88,8 @@ class Endings:
         """Run an attempt and record how it ended, whatever becomes of this task meanwhile.
 
         Cancellation: by the scheduler, or with the whole loop: the attempt is interrupted, and not recorded. Any other
-        one makes it fail, and does not reach the recording.
+        one makes it fail, and does not reach the recording. Neither does that by the scheduler, the first time, where
+        something follows from the end: nobody would do that of one that is recorded without our knowing.
         """
         WAIT_OF_A_JOB.set(partial(self._owner.lending.wait, attempt.claimed.id, attempt.claimed.attempt))
         self._owner.carry.set(attempt.claimed.metadata)
@@ -106,7 +107,7 @@ class Endings:
         else:
             self._owner.free_worker(attempt)
         try:
-            await unbroken(self._record(attempt, ending), attempt.stopped)
+            await unbroken(self._record(attempt, ending), _may_end_recording(attempt))
         except Exception as error:  # whatever it is: a job whose end is not recorded would never end
             self._owner.fail(error)
         finally:
@@ -152,3 +153,17 @@ class Endings:
             job._end(outcome_of(claimed, ending, attempt.exception))
         if settled is not ALONE:
             await self._owner.settle(settled)
+
+
+def _may_end_recording(attempt: Attempt) -> Callable[[], bool]:
+    """Return what says of each cancellation whether it may end the recording of an attempt's end."""
+    spared = attempt.aftermath is not None and attempt.aftermath.waits
+
+    def may_end() -> bool:
+        nonlocal spared
+        if not attempt.stopped():
+            return False
+        may, spared = not spared, False
+        return may
+
+    return may_end

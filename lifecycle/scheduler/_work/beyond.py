@@ -40,6 +40,11 @@ class Aftermath:
         self.recorded: bool = False
         self._waiting: list[tuple[After, Context]] = []
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be done once the end is recorded."""
+        return bool(self._waiting)
+
     def add(self, function: After) -> None:
         """Have *function* called; at once, when the end is recorded already."""
         if self.recorded:

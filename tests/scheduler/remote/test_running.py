@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
+from lifecycle.scheduler._store.sqlite.store import SqliteStore
 from lifecycle.scheduler.remote import RemoteEnd, RemoteFailed, RemoteLost, run_remote
 
 pytestmark = pytest.mark.asyncio
@@ -204,3 +205,22 @@ async def test_a_host_has_to_be_a_context_manager() -> None:
     """Told before anything is opened."""
     with pytest.raises(TypeError, match=r"hosts\['x'\] must be an async context manager"):
         Scheduler(hosts={"x": object()})  # type: ignore[dict-item]
+
+
+async def test_what_follows_an_end_is_done_if_the_scheduler_is_closed_while_that_is_recorded(tmp_path: Path) -> None:
+    """It is recorded, and the name of the work is another one from then on: nobody would find it again."""
+    host, store = Noting(), SqliteStore(tmp_path / "jobs.sqlite")
+    recorded, finish = anyio.Event(), store.finish
+
+    async def slow(*about: Any) -> Any:
+        settled = await finish(*about)
+        recorded.set()
+        await anyio.sleep(0.05)
+        return settled
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "finish", slow)
+        async with Scheduler(store, hosts={"noting": host}, drain_timeout=0.0) as jobs:
+            await jobs.submit("elsewhere", "x")
+            await recorded.wait()
+    assert "stop" in host.asked
