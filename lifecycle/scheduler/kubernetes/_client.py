@@ -14,11 +14,12 @@ from urllib.parse import urlencode
 import aiohttp
 import anyio
 from kubernetes_asyncio.client.rest import RESTClientObject
+from multidict import CIMultiDict
 
 from lifecycle import Retry
 
 from ._cluster import Cluster
-from ._credentials import Credentials, NoCredentials, load_credentials
+from ._credentials import REST, Credentials, NoCredentials, load_credentials
 from ._faults import UNAUTHORIZED, api_error, worth_another_try
 
 CONNECT_TIMEOUT: Final = 15.0
@@ -34,6 +35,10 @@ Query = Mapping[str, str | int]
 
 class NotConnected(ConnectionError):
     """A request was never sent: there was no connection to the server."""
+
+
+class NotTrusted(NotConnected, PermissionError):
+    """A server, or what stands before it, does not prove to be the one that is asked for; nothing was sent."""
 
 
 class ClientStale(ConnectionError):
@@ -72,6 +77,8 @@ class Client:
         self._session = session or RESTClientObject(credentials.configuration, maxsize=0).pool_manager
         self._renewing = anyio.Lock()
         self._stale = False
+        self._failures, self._failure = 0, tuple[Any, ...]()  # how often they could not be read, and why the last time
+        self._failed_at, self._rests_until = tuple[Any, ...](), 0.0
         self._began = time.monotonic()
 
     @property
@@ -222,13 +229,16 @@ class Client:
     ) -> aiohttp.ClientResponse:
         configuration = self._credentials.configuration
         url = configuration.host.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        authorization = {"Authorization": token} if token else {}
+        given = CIMultiDict({"User-Agent": "asyncio-lifecycle", **headers})
+        if token:
+            given["Authorization"] = token
+        given.extend(self._credentials.headers)
         more = {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
         try:
             return await self._session.request(
                 method,
                 url,
-                headers={"User-Agent": "asyncio-lifecycle", **headers, **authorization},
+                headers=given,
                 data=data,
                 timeout=timeout,
                 allow_redirects=False,  # the token is for this server
@@ -239,25 +249,42 @@ class Client:
             raise _connection_error(self._what(method, path), error) from error
         except TimeoutError as error:
             raise TimeoutError(f"{self._what(method, path)}: no answer in time") from error
+        except ValueError as error:  # an address that is none, or a proxy of the environment that cannot be used
+            raise NotConnected(f"{self._what(method, path)}: {error}") from error
 
     async def _keep_up(self) -> None:
-        """Read the credentials anew if their files have changed; those that are not right do not count yet.
+        """Read the credentials anew if their files have changed, or they expire; if that fails, the old ones count yet.
 
         Raises:
             ClientStale: the cluster is reached in another way now.
         """
         if self._stale:
             raise ClientStale(f"cluster {self.name!r} is reached in another way now")
-        if self._credentials.changed:
-            with contextlib.suppress(NoCredentials):  # somebody is about to write them
-                await self._renew(self._credentials)
+        old, now = self._credentials, self._credentials.stamp_now
+        if now == old.stamp and not old.expired:
+            return
+        if now == self._failed_at and time.monotonic() < self._rests_until:
+            return  # of the same files, a plugin that has just failed is not run for each request
+        with contextlib.suppress(NoCredentials):  # somebody is about to write them
+            await self._renew(old)
 
     async def _renew(self, old: Credentials) -> None:
         """Read the credentials anew, unless somebody has meanwhile: of all who meet the same end one does it."""
+        failures = self._failures
         async with self._renewing:
+            if self._stale:
+                raise ClientStale(f"cluster {self.name!r} is reached in another way now")
             if self._credentials is not old:
                 return
-            fresh = await load_credentials(self.cluster)
+            if self._failures != failures:  # that of the one who did it
+                raise NoCredentials(*self._failure)
+            stamp = old.stamp_now
+            try:
+                fresh = await load_credentials(self.cluster)
+            except NoCredentials as error:
+                self._failures, self._failure = failures + 1, error.args
+                self._failed_at, self._rests_until = stamp, time.monotonic() + REST
+                raise
             fresh.discard()  # what is in files, the session has read
             if fresh.lasting != old.lasting:
                 self._stale = True
@@ -284,9 +311,14 @@ async def open_client(name: str, cluster: Cluster) -> Client:
         OSError: the files that say how it is reached are missing or not right.
     """
     credentials = await load_credentials(cluster)
-    return Client(
-        name, replace(cluster, context=credentials.context, namespace=credentials.namespace), credentials
-    )
+    settled = replace(cluster, context=credentials.context, namespace=credentials.namespace)
+    try:
+        return Client(name, settled, credentials)
+    except BaseException as error:
+        credentials.discard()
+        if isinstance(error, (OSError, ValueError)):  # a file has changed since it was looked at
+            raise NoCredentials(f"cluster {name!r}: {error}") from error
+        raise
 
 
 def _worth_another_try(error: BaseException) -> bool | float:
@@ -303,7 +335,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 def _connection_error(what: str, error: aiohttp.ClientError) -> OSError:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return PermissionError(f"{what}: {error}")  # nothing that a second attempt mends
+        return NotTrusted(f"{what}: {error}")  # nothing that a second attempt mends
     if isinstance(error, aiohttp.ClientConnectorError):
         return NotConnected(f"{what}: {error}")
     if isinstance(error, TimeoutError):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .._ground.checks import check_flag, check_seconds
 from .._ground.text import did_you_mean, listing, quote
+from ._names import namespace_problem
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds the token and the namespace that are its own."""
@@ -41,12 +42,17 @@ class Cluster:
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.kubeconfig is not None:
-            os.fspath(self.kubeconfig)
+        if self.kubeconfig is not None and not isinstance(self.kubeconfig, (str, os.PathLike)):
+            raise TypeError(f"kubeconfig must be a path, got {quote(self.kubeconfig)}")
         for what in ("context", "namespace"):
             value = getattr(self, what)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{what} must be a string, got {quote(value)}")
+        for what in ("kubeconfig", "context"):  # it would be the usual one, which is hardly what is meant
+            if getattr(self, what) == "":
+                raise ValueError(f"{what} must not be empty")
+        if self.namespace is not None and (problem := namespace_problem(self.namespace)):
+            raise ValueError(f"namespace: {problem}")
         check_flag(self.in_cluster, "in_cluster")
         check_seconds(self.timeout, "timeout", positive=True, needed=True)
         if self.in_cluster and (self.kubeconfig is not None or self.context is not None):
@@ -57,7 +63,7 @@ class Cluster:
         given = os.fspath(self.kubeconfig) if self.kubeconfig is not None else os.environ.get("KUBECONFIG", "")
         for path in (given or "~/.kube/config").split(os.pathsep):
             if path:
-                yield Path(path).expanduser()
+                yield Path(os.path.expanduser(path))  # that of pathlib raises for a user who is not there
 
 
 def in_a_pod() -> bool:
@@ -101,7 +107,7 @@ def _read_cluster(file: Path, name: str, table: Any) -> Cluster:
             )
     given = dict(table)
     if isinstance(given.get("kubeconfig"), str):
-        paths = (file.parent / Path(one).expanduser() for one in given["kubeconfig"].split(os.pathsep))
+        paths = [file.parent / os.path.expanduser(one) for one in given["kubeconfig"].split(os.pathsep) if one]
         given["kubeconfig"] = os.pathsep.join(map(str, paths))
     try:
         return Cluster(**given)

@@ -1,19 +1,16 @@
 """How a cluster is reached at this moment: read from its files, and read again when they change or a token expires.
 
-The meaning of a kubeconfig is kubernetes_asyncio's business; this room decides when it is read, from which files, and
-whether what was read is still what a client was made of. What stands in a kubeconfig as data, keys among it, is put
-into a directory of our own that goes with the client: kubernetes_asyncio would leave it, and a descriptor, until the
-process ends.
+This room decides when it is read, and whether what was read is still what a client was made of. What stands in a
+kubeconfig as data, keys among it, is put into a directory of our own that goes with the client: kubernetes_asyncio
+would leave it, and a descriptor, until the process ends.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
-import re
 import tempfile
-from collections.abc import Iterable
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,13 +22,32 @@ from kubernetes_asyncio.client import Configuration
 
 from .._ground.text import quote
 from ._cluster import SERVICE_ACCOUNT, Cluster
+from ._kubeconfig import (
+    DATA,
+    Entry,
+    check_certificates,
+    check_server,
+    impersonation,
+    named,
+    put,
+    put_data,
+    read_kubeconfigs,
+    read_token,
+    stamp_of,
+)
+from ._names import namespace_problem
 from ._plugin import run_plugin
 
-_FILES: Final = re.compile(r"(certificate-authority|client-certificate|client-key|tokenFile)$")
-_DATA: Final = ("certificate-authority", "client-certificate", "client-key")
+_NOT_RIGHT: Final = (
+    *(kube_config.ConfigException, yaml.YAMLError, OSError, RecursionError),
+    *(AssertionError, AttributeError, ValueError, LookupError, TypeError),
+)
 
+EARLY: Final = 10.0
+"""Seconds by which a token is renewed before it expires."""
 
-_NOT_RIGHT: Final = (kube_config.ConfigException, yaml.YAMLError, AssertionError, ValueError, LookupError, TypeError)
+REST: Final = 10.0
+"""Seconds that one is used at the least, whatever our clock says of it: it may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,8 @@ class Credentials:
         lasting: changes with everything but the token: two of the same can use one client.
         stamp: of the files that it came from; changes when one of them does.
         private: the directory with what stood in the kubeconfig itself; kept as long as this is in use.
+        headers: further ones of each request: as whom we act.
+        expires: when it is to be renewed, in seconds of the monotonic clock; None where nobody has said.
     """
 
     configuration: Any
@@ -53,6 +71,8 @@ class Credentials:
     lasting: str
     stamp: tuple[Any, ...]
     private: tempfile.TemporaryDirectory[str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    expires: float | None = None
 
     @property
     def token(self) -> str | None:
@@ -61,9 +81,14 @@ class Credentials:
         return " ".join(token.split()) if isinstance(token, str) else None  # files end in a line break
 
     @property
-    def changed(self) -> bool:
-        """Whether one of the files has changed since it was read. Two microseconds for each file."""
-        return any(_stamp(stamp[0]) != stamp for stamp in self.stamp)
+    def stamp_now(self) -> tuple[Any, ...]:
+        """What the stamp would be now. Two microseconds for each file."""
+        return tuple(stamp_of(stamp[0]) for stamp in self.stamp)
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is to be renewed, as far as the clock says."""
+        return self.expires is not None and time.monotonic() >= self.expires
 
     def discard(self) -> None:
         """Delete what was put into files for it. Idempotent."""
@@ -85,31 +110,15 @@ async def load_credentials(cluster: Cluster) -> Credentials:
     """
     try:
         return await (_of_pod(cluster) if cluster.in_cluster else _of_kubeconfig(cluster))
-    except (
-        kube_config.ConfigException,
-        yaml.YAMLError,
-        AssertionError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-    ) as error:
+    except _NOT_RIGHT as error:
         raise NoCredentials(f"{_source(cluster)}: {error}") from error
-
-
-def _stamp(path: str) -> tuple[str, int, int, int]:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return path, 0, 0, 0
-    return path, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 async def _of_pod(cluster: Cluster) -> Credentials:
     configuration = type.__call__(Configuration)
     await anyio.to_thread.run_sync(lambda: kube_config.load_incluster_config(configuration, try_refresh_token=False))
     # Not the token: the kubelet writes a new one each hour, and a 401 asks for it.
-    stamp = (_stamp(str(SERVICE_ACCOUNT / "ca.crt")),)
+    stamp = (stamp_of(str(SERVICE_ACCOUNT / "ca.crt")),)
     own = SERVICE_ACCOUNT / "namespace"
     namespace = own.read_text(encoding="utf-8").strip() if own.exists() else ""
     return _credentials(cluster, configuration, namespace, None, stamp)
@@ -120,89 +129,64 @@ async def _of_kubeconfig(cluster: Cluster) -> Credentials:
     if not any(file.is_file() for file in files):
         raise ValueError("there is no such file")
     # In a thread: it is parsed in Python, and large ones take a tenth of a second.
-    merged, stamp = await anyio.to_thread.run_sync(_read_files, files)
-    name = cluster.context or merged.get("current-context")
+    merged, stamp = await anyio.to_thread.run_sync(read_kubeconfigs, files)
+    name = cluster.context or merged["current-context"]
     if not name:
         raise ValueError("it has no current context, and none is named")
-    context = (_named(merged, "contexts", name).get("context")) or {}
-    reached = _named(merged, "clusters", context.get("cluster")).get("cluster") or {}
-    user = _named(merged, "users", context["user"]) if context.get("user") else None
-    private = tempfile.TemporaryDirectory(prefix="asyncio-lifecycle-")
+    context = named(merged, "contexts", name)
+    if not context.get("cluster"):
+        raise ValueError(f"context {quote(name)} names no cluster")
+    reached = named(merged, "clusters", context["cluster"])
+    user = named(merged, "users", context["user"]) if context.get("user") else Entry({}, "users", "")
+    if not cluster.namespace and context.get("namespace") and (problem := namespace_problem(context["namespace"])):
+        raise ValueError(f"{context.where}: namespace: {problem}")
+    check_server(reached)
+    private, expires = tempfile.TemporaryDirectory(prefix="asyncio-lifecycle-"), None
     try:
-        if user is not None:
-            entry = user["user"] = dict(user.get("user") or {})
-            if isinstance(entry.get("exec"), dict):
-                said = await run_plugin(entry.pop("exec"), reached, user["directory"])
-                if "token" in said:
-                    entry["token"] = said["token"]
-                else:
-                    entry["client-certificate"] = _put(private, "plugin.crt", said["certificate"].encode())
-                    entry["client-key"] = _put(private, "plugin.key", said["key"].encode())
-            _put_data(private, entry)
-        _put_data(private, reached)
+        if user.get("exec") is not None:
+            expires = await _ask_plugin(user, reached, private)
+        await anyio.to_thread.run_sync(_put_data, Path(private.name), reached, user)
         configuration = type.__call__(Configuration)
-        await kube_config.load_kube_config_from_dict(merged, context=name, client_configuration=configuration)
-        return _credentials(cluster, configuration, context.get("namespace") or "", name, stamp, private)
+        await kube_config.load_kube_config_from_dict(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {**reached}}],
+                "users": [{"name": "u", "user": {**user}}],
+            },
+            client_configuration=configuration,
+        )
+        return _credentials(
+            cluster, configuration, context.get("namespace") or "", name, stamp, private, impersonation(user), expires
+        )
     except BaseException:
         private.cleanup()
         raise
 
 
-def _named(merged: dict[str, Any], kind: str, name: object) -> dict[str, Any]:
-    for entry in merged[kind]:
-        if entry["name"] == name:
-            return entry  # type: ignore[no-any-return]
-    raise ValueError(f"it has no {kind[:-1]} {quote(name)}")
+async def _ask_plugin(user: Entry, reached: Entry, private: tempfile.TemporaryDirectory[str]) -> float | None:
+    """Let what a credential plugin says stand in a user's entry, and return when that expires."""
+    spec = user.pop("exec")
+    if not isinstance(spec, dict):
+        raise ValueError(f"{user.where}: exec: expected a table, got {quote(spec)}")
+    said = await run_plugin(spec, reached, user.directory)
+    for key in ("token", "tokenFile", *DATA, *(f"{key}-data" for key in DATA)):
+        user.pop(key, None)  # nothing else says who we are
+    if "token" in said:
+        user["token"] = said["token"]
+    else:
+        for key, what in (("client-certificate", "certificate"), ("client-key", "key")):
+            user[key] = str(put(Path(private.name), key, said[what].encode()))
+    return said["expires"]  # type: ignore[no-any-return]
 
 
-def _read_files(files: Iterable[Path]) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """Return several kubeconfig files as one, and the stamp of all files that they lead to; of a name the first counts.
-
-    The stamps are taken before the files are read, so that a change meanwhile is seen.
-    """
-    merged: dict[str, Any] = {"current-context": None, "clusters": [], "contexts": [], "users": []}
-    stamps = []
-    for file in files:
-        stamps.append(_stamp(str(file)))
-        if not file.is_file():
-            continue
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        if not isinstance(content, dict):
-            raise ValueError(f"{file} is no kubeconfig")
-        merged["current-context"] = merged["current-context"] or content.get("current-context")
-        for kind in ("clusters", "contexts", "users"):
-            known = {one["name"] for one in merged[kind]}
-            for one in content.get(kind) or ():
-                if not isinstance(one, dict) or "name" not in one:
-                    raise ValueError(f"{file}: {kind}: expected entries with a name, got {quote(one)}")
-                if one["name"] not in known:
-                    stamps += map(_stamp, _make_absolute(one.get(kind[:-1]) or {}, file.parent))
-                    merged[kind].append({**one, "directory": str(file.parent)})
-    return merged, tuple(stamps)
-
-
-def _make_absolute(entry: dict[str, Any], directory: Path) -> list[str]:
-    """Let an entry name its files wherever it is read from, and return them."""
-    paths = []
-    for key, value in entry.items():
-        if isinstance(value, str) and value and _FILES.search(key):
-            entry[key] = str(directory / Path(value).expanduser())
-            paths.append(entry[key])
-    return paths
-
-
-def _put_data(private: tempfile.TemporaryDirectory[str], entry: dict[str, Any]) -> None:
-    """Put what stands in an entry itself into files."""
-    for key in _DATA:
-        data = entry.pop(f"{key}-data", None)
-        if data:
-            entry[key] = _put(private, key, base64.b64decode(data, validate=False))
-
-
-def _put(private: tempfile.TemporaryDirectory[str], name: str, content: bytes) -> str:
-    path = Path(private.name) / name  # in a directory that only we may read
-    path.write_bytes(content)
-    return str(path)
+def _put_data(private: Path, reached: Entry, user: Entry) -> None:
+    """Put what stands in the entries themselves into files, and see to it that the files can be used."""
+    for entry in (reached, user):
+        put_data(private, entry)
+    read_token(user)
+    if str(reached["server"]).startswith("https:"):
+        check_certificates(reached, user)
 
 
 def _credentials(
@@ -212,14 +196,18 @@ def _credentials(
     context: str | None,
     stamp: tuple[Any, ...],
     private: tempfile.TemporaryDirectory[str] | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    expires: float | None = None,
 ) -> Credentials:
     lasting = hashlib.sha256()
     for value in (configuration.host, configuration.verify_ssl, configuration.tls_server_name, configuration.proxy):
         lasting.update(f"{value}\n".encode())
     for path in (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file):
         lasting.update(Path(path).read_bytes() if path else b"\n")
-    where = cluster.namespace or namespace or "default"
-    return Credentials(configuration, where, context, lasting.hexdigest(), stamp, private)
+    place, last = cluster.namespace or namespace or "default", None
+    if expires is not None:
+        last = time.monotonic() + max(expires - time.time() - EARLY, REST)
+    return Credentials(configuration, place, context, lasting.hexdigest(), stamp, private, headers, last)
 
 
 def _source(cluster: Cluster) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from lifecycle import LifecycleError
@@ -71,9 +73,17 @@ def _seconds(said: Mapping[str, Any], header: str | None) -> float | None:
     given = header if header is not None else details.get("retryAfterSeconds") if isinstance(details, Mapping) else None
     try:
         seconds = float(given) if given is not None else None
-    except (TypeError, ValueError):  # a date, which nobody sends here
-        return None
+    except (TypeError, ValueError):
+        seconds = _until(given)
     return None if seconds is None or math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+def _until(date: object) -> float | None:
+    """Return the seconds until a date, as what stands before a server may give it; None where it is none."""
+    try:
+        return parsedate_to_datetime(str(date)).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def page_of(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
@@ -90,6 +100,17 @@ def page_of(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]],
     return items, meta
 
 
+def next_page(query: Mapping[str, Any], meta: Mapping[str, Any], path: str) -> str:
+    """Return what asks for the next page of a list.
+
+    Raises:
+        ConnectionError: it is the page that was asked for: the list would never end.
+    """
+    if meta["continue"] == query.get("continue"):
+        raise ConnectionError(f"{path}: the list does not go on")
+    return str(meta["continue"])
+
+
 def worth_another_try(error: BaseException) -> bool | float:
     """Return whether a request may be made again, or after how many seconds: as `Retry.retry_on`.
 
@@ -98,5 +119,7 @@ def worth_another_try(error: BaseException) -> bool | float:
     if isinstance(error, ApiError):
         if error.status == TOO_MANY or error.status >= 500:
             return error.retry_after or True
+        return False
+    if isinstance(error, PermissionError):  # it is not the server that we trust, and will not be in a moment
         return False
     return isinstance(error, (OSError, TimeoutError, EOFError))

@@ -339,7 +339,9 @@ class Kubernetes:
             self._swept = True
             self._to_sweep = {**{(name, ""): SWEEPS for name in self._clusters or ()}, **self._to_sweep}
         found = 0
-        for place in sorted(self._to_sweep):
+        for place in list(self._to_sweep):
+            # To the end: should this be cut off, because some do not answer, the next one begins with the others.
+            self._to_sweep[place] = self._to_sweep.pop(place)
             found += await self._sweep(place, store, over)
         self._to_sweep = {place: times for place, times in self._to_sweep.items() if times > 0}
         return found

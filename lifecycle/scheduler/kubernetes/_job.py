@@ -13,7 +13,7 @@ from .._ground.errors import RemoteFailed
 from .._ground.text import one_line, quote, shorten
 from ..remote import Ticket
 from ._cluster import DEFAULT
-from ._names import ATTEMPT, FIRST, JOB, KEEP, MANAGED_BY, OURS, RUN, STORE, TITLE
+from ._names import ATTEMPT, FIRST, JOB, KEEP, MANAGED_BY, OURS, RUN, STORE, TITLE, namespace_problem
 
 PULL_TIMEOUT: Final = 300.0
 START_TIMEOUT: Final = 600.0
@@ -24,7 +24,6 @@ MANIFEST_BYTES: Final = 1024 * 1024
 """A larger manifest is refused: the cluster keeps no object of more than 1.5 MiB."""
 
 _QUANTITY: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 Keep = Literal["never", "failed", "always"]
@@ -62,7 +61,7 @@ class KubernetesJob:
         check_seconds(self.start_timeout, "start_timeout", needed=True)
         if not isinstance(self.cluster, str):
             raise TypeError(f"cluster must be a string, got {quote(self.cluster)}")
-        if self.namespace and (problem := _namespace_problem(self.namespace)):
+        if self.namespace and (problem := namespace_problem(self.namespace)):
             raise ValueError(problem)
         if self.keep not in ("never", "failed", "always"):
             raise ValueError(f"keep must be 'never', 'failed' or 'always', got {quote(self.keep)}")
@@ -238,7 +237,7 @@ def manifest_problem(manifest: Any) -> str | None:
         if problem := _metadata_problem(given or {}):
             return problem
     namespace = (manifest.get("metadata") or {}).get("namespace")
-    return _namespace_problem(namespace) if namespace else _plain_problem(manifest)
+    return namespace_problem(namespace) if namespace else _plain_problem(manifest)
 
 
 def _metadata_problem(metadata: Mapping[Any, Any]) -> str | None:
@@ -249,13 +248,6 @@ def _metadata_problem(metadata: Mapping[Any, Any]) -> str | None:
         if taken := next((key for key in given if str(key).startswith(f"{OURS}/") or key in _TAKEN), None):
             return f"the label or annotation {taken} is not the manifest's to set"
     return None
-
-
-def _namespace_problem(namespace: object) -> str | None:
-    """Return what is wrong with a namespace: it becomes a part of the path of every request, and of nothing else."""
-    if isinstance(namespace, str) and _NAMESPACE.fullmatch(namespace):
-        return None
-    return f"expected the name of a namespace, got {quote(namespace)}"
 
 
 def _plain_problem(manifest: Mapping[Any, Any]) -> str | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..remote import Over
 from . import _ends
 from ._client import Client
-from ._faults import GONE, ApiError, page_of
+from ._faults import GONE, ApiError, next_page, page_of
 from ._names import JOB, STORE
 from ._ownership import is_being_deleted
 from ._removing import PATIENCE, delete_job, delete_pod, is_kept
 from ._view import PATHS
 from ._watch import PAGE
+
+BEGINNINGS: Final = 3
+"""How often a list is begun at most in one sweep; the next one begins anew."""
 
 
 async def sweep_namespace(client: Client, namespace: str, store: str, over: Over) -> int:
@@ -45,12 +48,14 @@ async def sweep_namespace(client: Client, namespace: str, store: str, over: Over
 async def _list(client: Client, path: str, store: str) -> list[dict[str, Any]]:
     query: dict[str, str | int] = {"labelSelector": f"{STORE}={store}", "limit": PAGE}
     items: list[dict[str, Any]] = []
+    begun = 1
     while True:
         try:
             page = await client.ask("GET", path, patience=PATIENCE, query=query)
         except ApiError as error:
-            if error.status != GONE or "continue" not in query:
+            if error.status != GONE or "continue" not in query or begun == BEGINNINGS:
                 raise
+            begun += 1
             del query["continue"]  # the list has changed too much meanwhile: from the beginning
             items.clear()
             continue
@@ -58,7 +63,7 @@ async def _list(client: Client, path: str, store: str) -> list[dict[str, Any]]:
         items += found
         if not meta.get("continue"):
             return items
-        query["continue"] = meta["continue"]
+        query["continue"] = next_page(query, meta, path)
 
 
 def _number(item: Mapping[str, Any]) -> int | None:

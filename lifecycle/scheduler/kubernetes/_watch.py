@@ -18,7 +18,7 @@ import anyio
 from lifecycle import Retry
 
 from ._client import Client, ClientStale, NotConnected
-from ._faults import GONE, ApiError, api_error, page_of
+from ._faults import GONE, ApiError, api_error, next_page, page_of
 from ._lines import lines_of
 from ._shape import is_object
 
@@ -110,7 +110,7 @@ class Watch:
             objects |= {item["metadata"]["name"]: item for item in items}
             if not meta.get("continue"):
                 break
-            query["continue"] = meta["continue"]
+            query["continue"] = next_page(query, meta, self._path)
         self._version = str(meta.get("resourceVersion") or "")
         self._replace(objects)
         self._tell(None)

@@ -6,13 +6,14 @@ So what it finds is counted, told, and worth a question.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from lifecycle import Scope
+from lifecycle import OwnerClosed, Scope
 
 from .._work.error_text import kind_of, text_of
 
@@ -29,6 +30,9 @@ logger = logging.getLogger("lifecycle.scheduler")
 PAUSES: Final = (5.0, 10.0, 60.0)
 """Seconds before the first sweep, before the second, which is the first that may delete, and before each after it."""
 
+PATIENCE: Final = 600.0
+"""Seconds for one sweep of a host."""
+
 BATCH: Final = 200
 """Jobs that the store is asked about at once."""
 
@@ -37,10 +41,9 @@ KEY: Final = "sweeper of work elsewhere"
 
 
 class Sweeper:
-    """Sweeps the hosts that a scheduler uses; an async context manager.
+    """Sweeps the hosts that a scheduler uses, each for itself; an async context manager.
 
-    A job has to be over at two sweeps, one after the other: what follows from its end may be on its way when it is seen
-    first.
+    A host whose sweep fails or takes too long keeps no other one waiting, and has its turn again.
 
     Args:
         store: the identity of the scheduler's store.
@@ -54,58 +57,70 @@ class Sweeper:
         self.found = 0
         self._store = store
         self._ended = ended
-        self._over_before: frozenset[int] = frozenset()
-        self._over_now: frozenset[int] = frozenset()
         self._hosts: list[RemoteHost[Any]] = []
         self._scope = Scope("sweeper of work elsewhere")
 
     def add(self, host: RemoteHost[Any]) -> None:
         """Sweep this host as well, from now on."""
-        if not any(known is host for known in self._hosts):  # by identity: a host may be equal to another
-            self._hosts.append(host)
+        if any(known is host for known in self._hosts):  # by identity: a host may be equal to another
+            return
+        self._hosts.append(host)
+        with contextlib.suppress(OwnerClosed):  # the scheduler is being closed
+            self._scope.start_soon(self._run, host, name="sweeps of work elsewhere")
 
-    async def sweep(self) -> int:
-        """Sweep all hosts once and return how much was found; one that cannot be reached is told of, and passed over.
+    async def _run(self, host: RemoteHost[Any]) -> None:
+        over = _Over(self._ended)
+        for pause in chain(PAUSES, repeat(PAUSES[-1])):
+            await anyio.sleep(pause)
+            await self._sweep(host, over)
 
-        Cancellation: ends it; what has been found is counted.
-        """
-        found = 0
-        self._over_before, self._over_now = self._over_now, frozenset()
-        for host in tuple(self._hosts):
-            try:
-                swept = await host.sweep(self._store, self._over)
-            except Exception as error:
-                extra = {"host": repr(host), "error": f"{kind_of(error)}: {text_of(error)}"}
-                logger.warning("work elsewhere could not be swept", extra=extra)
-                continue
-            found += swept
-            self.found += swept
-            if swept:
-                logger.warning("work elsewhere that no job owned", extra={"host": repr(host), "found": swept})
-        return found
-
-    async def _over(self, jobs: Collection[int]) -> Mapping[int, bool]:
-        """Say of jobs whether they are over: a restored copy of a store does not know what came after it."""
-        wanted, ended = sorted(set(jobs)), dict[int, bool | None]()
-        for first in range(0, len(wanted), BATCH):
-            ended |= await self._ended(wanted[first : first + BATCH])
-        self._over_now |= {job for job, over in ended.items() if over}
-        return {job: bool(over) and job in self._over_before for job, over in ended.items() if over is not None}
+    async def _sweep(self, host: RemoteHost[Any], over: _Over) -> None:
+        """Sweep a host once; if it cannot be, that is told."""
+        over.begin()
+        try:
+            with anyio.fail_after(PATIENCE):
+                found = await host.sweep(self._store, over.of)
+        except Exception as error:
+            extra = {"host": repr(host), "error": f"{kind_of(error)}: {text_of(error)}"}
+            logger.warning("work elsewhere could not be swept", extra=extra)
+            return
+        self.found += found
+        if found:
+            logger.warning("work elsewhere that no job owned", extra={"host": repr(host), "found": found})
 
     async def __aenter__(self) -> Sweeper:
         await self._scope.__aenter__()
-        self._scope.start_soon(self._run, name="sweeps of work elsewhere")
         return self
-
-    async def _run(self) -> None:
-        for pause in chain(PAUSES, repeat(PAUSES[-1])):
-            await anyio.sleep(pause)
-            await self.sweep()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return await self._scope.__aexit__(exc_type, error, traceback)
+
+
+class _Over:
+    """Says of a host's jobs whether they are over, from sweep to sweep.
+
+    A job has to be over at two sweeps, one after the other: what follows from its end may be on its way when it is seen
+    first.
+    """
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended = ended
+        self._before: frozenset[int] = frozenset()
+        self._now: frozenset[int] = frozenset()
+
+    def begin(self) -> None:
+        """Begin the next sweep."""
+        self._before, self._now = self._now, frozenset()
+
+    async def of(self, jobs: Collection[int]) -> Mapping[int, bool]:
+        """Say it of jobs: a restored copy of a store does not know what came after it."""
+        wanted, ended = sorted(set(jobs)), dict[int, bool | None]()
+        for first in range(0, len(wanted), BATCH):
+            ended |= await self._ended(wanted[first : first + BATCH])
+        self._now |= {job for job, over in ended.items() if over}
+        return {job: bool(over) and job in self._before for job, over in ended.items() if over is not None}
 
 
 def swept_by(shared: Shared) -> int:
