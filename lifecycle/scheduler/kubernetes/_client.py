@@ -249,8 +249,9 @@ class Client:
             raise _connection_error(self._what(method, path), error) from error
         except TimeoutError as error:
             raise TimeoutError(f"{self._what(method, path)}: no answer in time") from error
-        except ValueError as error:  # an address that is none, or a proxy of the environment that cannot be used
-            raise NotConnected(f"{self._what(method, path)}: {error}") from error
+        except (ValueError, AssertionError) as error:  # of aiohttp, which does not look at them before
+            said = f"its address, or a proxy of the environment, cannot be used: {type(error).__name__}: {error}"
+            raise NotConnected(f"{self._what(method, path)}: {said}") from error
 
     async def _keep_up(self) -> None:
         """Read the credentials anew if their files have changed, or they expire; if that fails, the old ones count yet.
