@@ -81,6 +81,7 @@ class Following:
         self._image = ""  # why the image could not be pulled, before the message is one of pauses
         self._told = ""
         self._was_seen = False
+        self._asked = 0  # how often it was asked for a job that the view does not have
 
     async def end(self) -> RemoteEnd:
         """Return how the job has ended.
@@ -144,11 +145,12 @@ class Following:
         """Return the end that nobody tells of, None while there is none."""
         self._check_reach()
         missing = self._view.synchronous and seen.job is None
-        if self._goes_on("missing", missing) >= (0.0 if self._was_seen else SETTLING) and missing:
+        patience = 0.0 if self._was_seen else min(SETTLING * 2.0**self._asked, LONGEST_PAUSE)
+        if self._goes_on("missing", missing) >= patience and missing:
             return await self._ask_for_it(seen)
         if seen.job is None:
             return None
-        self._was_seen = True
+        self._was_seen, self._asked = True, 0
         suspended = bool(seen.job["spec"].get("suspend"))
         waiting = None if suspended else _ends.waiting_for(seen)
         return await self._not_started(seen, waiting) or self._lingering(seen)
@@ -172,8 +174,10 @@ class Following:
         """Return the end of a job that is not in the view, where the cluster knows one.
 
         The view is behind; or its labels were taken off it, so that no watch will ever show it again; or it is gone,
-        and what has its name is another's.
+        and what has its name is another's. As long as none of this is known it is asked again, with pauses that grow.
         """
+        self._since["missing"], self._was_seen = anyio.current_time(), False
+        self._asked = min(self._asked + 1, 10)
         try:
             job = await find_job(self._client, self._namespace, self._name, patience=ASKING)
         except (ApiError, OSError):
@@ -184,7 +188,6 @@ class Following:
         found = Seen(trimmed(job), seen.pods, seen.gone)
         if (end := self._end_of(found)) is not None:
             return await self._told_by_pods(found) or end
-        self._since["missing"], self._was_seen = anyio.current_time(), False
         return None
 
     async def _not_started(self, seen: Seen, waiting: _ends.Waiting | None) -> RemoteEnd | None:
