@@ -96,12 +96,10 @@ def test_a_job_that_no_watch_shows_is_asked_for_with_pauses(code: int, reason: s
 
     async def scenario(bubble: Bubble) -> None:
         api = Api(lasts=None, **({"script": answered("get", code, reason)} if code != 200 else {}))
-        followed = await follow(bubble, api, during=take_labels_off)
+        followed = await follow(bubble, api, during=take_labels_off, seconds=HOUR / 3)
         assert followed.end is None
         asked = [one.time for one in api.requests if one.kind == "get"]
-        assert 110 <= len(asked) <= 1000
-        if code != 500:
-            assert len(asked) <= 140
+        assert 30 <= len(asked) <= (47 if code != 500 else 400)
 
     run_virtual(scenario)
 
@@ -145,10 +143,10 @@ def test_events_are_looked_at_now_and_then_while_there_is_no_pod(code: int) -> N
         said = {"metadata": {}, "items": []} if code == 200 else status(code, "x")
         events = Wrong(act=False, answer=(code, said))
         api = Api(script=lambda request: events if request.path.endswith("/events") else None, pod_after=NEVER)
-        followed = await follow(bubble, api)
+        followed = await follow(bubble, api, seconds=HOUR / 3)
         assert followed.end is None
         asked = [one.time for one in api.requests if one.path.endswith("/events")]
-        assert 100 <= len(asked) <= (125 if code != 500 else 1500)
+        assert 38 <= len(asked) <= (45 if code != 500 else 500)
         assert asked[0] >= 3.0
         assert len(followed.lines) <= 2
 
@@ -244,7 +242,7 @@ def test_a_cluster_that_is_out_of_reach_is_told_of_once_and_given_up_in_the_end(
         def script(request: Request) -> Wrong | None:
             return wrong if request.kind in kinds and request.time >= 2 else None
 
-        with pytest.raises(RemoteLost, match=r"cluster 'default' was out of reach for 900 s: .*503"):
+        with pytest.raises(RemoteLost, match=r"cluster 'default' was out of reach for 9\d\d s: .*503"):
             await follow(bubble, Api(script=script, lasts=None), unreachable=900.0, lines=lines)
         assert 1100 <= anyio.current_time() <= 1300  # a watch holds for five minutes at most
         assert [line.partition(":")[0] for line in lines] == ["cluster 'default' is out of reach"]
@@ -257,7 +255,7 @@ def test_a_right_that_is_missing_is_told_soon() -> None:
 
     async def scenario(bubble: Bubble) -> None:
         api = Api(script=answered("list pods", 403, "Forbidden", after=0.0), lasts=None)
-        with pytest.raises(RemoteFailed, match="jobs cannot be followed: .*Forbidden"):
+        with pytest.raises(RemoteFailed, match=r"jobs cannot be followed: .*Forbidden"):
             await follow(bubble, api)
         assert 25 <= anyio.current_time() <= 60
 
