@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -12,6 +11,7 @@ from .._ground.checks import check_seconds
 from .._ground.errors import RemoteFailed
 from .._ground.text import one_line, quote, shorten
 from ..remote import Ticket
+from . import _taken
 from ._cluster import DEFAULT
 from ._names import ATTEMPT, FIRST, JOB, KEEP, MANAGED_BY, OURS, RUN, STORE, TITLE, namespace_problem
 
@@ -22,9 +22,6 @@ TTL: Final = 86_400
 
 MANIFEST_BYTES: Final = 1024 * 1024
 """A larger manifest is refused: the cluster keeps no object of more than 1.5 MiB."""
-
-_QUANTITY: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
-_VARIABLE: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 Keep = Literal["never", "failed", "always"]
 
@@ -61,6 +58,8 @@ class KubernetesJob:
         check_seconds(self.start_timeout, "start_timeout", needed=True)
         if not isinstance(self.cluster, str):
             raise TypeError(f"cluster must be a string, got {quote(self.cluster)}")
+        if not self.cluster:
+            raise ValueError("cluster must not be empty")
         if self.namespace and (problem := namespace_problem(self.namespace)):
             raise ValueError(problem)
         if self.keep not in ("never", "failed", "always"):
@@ -173,40 +172,47 @@ def job_manifest(
             given.
 
     Raises:
-        ValueError: a value is not right; the message begins with its name.
+        TypeError, ValueError: a value is not right, or no API server would take it; the message begins with its name.
     """
-    variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in (env or {}).items()]
-    for name, reference in (secrets or {}).items():
-        secret, _, key = reference.partition("/")
-        if not secret or not key:
-            raise ValueError(f"secrets.{name}: expected SECRET/KEY, got {quote(reference)}")
-        variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
-    for variable in variables:
-        if not _VARIABLE.fullmatch(variable["name"]):
-            raise ValueError(f"env: expected a variable's name, got {quote(variable['name'])}")
-    container: dict[str, Any] = {"name": "main", "image": image, "terminationMessagePolicy": "FallbackToLogsOnError"}
-    container |= _given(command=list(command), args=list(args), env=variables, workingDir=cwd)
-    container |= _given(terminationMessagePath=output)
-    if resources:
-        quantities = {name: _quantity(f"resources.{name}", value) for name, value in resources.items()}
+    variables: list[dict[str, Any]] = [
+        {"name": _taken.variable("env", name), "value": _taken.text(f"env.{name}", value)}
+        for name, value in _taken.table("env", env).items()
+    ]
+    for name, reference in _taken.table("secrets", secrets).items():
+        source = {"secretKeyRef": _taken.reference(f"secrets.{name}", reference)}
+        variables.append({"name": _taken.variable("env", name), "valueFrom": source})
+    container: dict[str, Any] = {"name": "main", "image": _taken.image(image)}
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    container |= _given(command=_taken.texts("command", command), args=_taken.texts("args", args), env=variables)
+    container |= _given(
+        workingDir=None if cwd is None else _taken.text("cwd", cwd),
+        terminationMessagePath=None if output is None else _taken.text("output", output),
+    )
+    if given := _taken.table("resources", resources):
+        quantities = {name: _taken.resource(name, value) for name, value in given.items()}
         container["resources"] = {"requests": quantities, "limits": quantities}
-    mounts = [_mount(number, path, volume) for number, (path, volume) in enumerate((volumes or {}).items())]
+    mounts = [_mount(number, *volume) for number, volume in enumerate(_taken.table("volumes", volumes).items())]
     container |= _given(volumeMounts=[mount for mount, _ in mounts])
     pod = {"restartPolicy": "Never", "containers": [container]}
     pod |= _given(
         volumes=[volume for _, volume in mounts],
-        nodeSelector=dict(node_selector or {}),
-        serviceAccountName=service_account,
-        imagePullSecrets=[{"name": name} for name in pull_secrets],
-        terminationGracePeriodSeconds=None if grace is None else _whole("grace", grace),
+        nodeSelector=_taken.labels("node_selector", node_selector),
+        serviceAccountName=None if not service_account else _taken.name_of("service_account", service_account),
+        imagePullSecrets=[
+            {"name": _taken.name_of("pull_secrets", name)} for name in _taken.texts("pull_secrets", pull_secrets)
+        ],
+        terminationGracePeriodSeconds=None if grace is None else _taken.whole_seconds("grace", grace),
     )
+    marks = _taken.labels("labels", labels)
     spec = {
         "backoffLimit": 0,
-        "ttlSecondsAfterFinished": _whole("ttl", ttl),
-        "template": {**_given(metadata=_given(labels=dict(labels or {}))), "spec": pod},
+        "ttlSecondsAfterFinished": _taken.whole_seconds("ttl", ttl),
+        "template": {**_given(metadata=_given(labels=dict(marks))), "spec": pod},
     }
-    spec |= _given(activeDeadlineSeconds=None if deadline is None else max(1, _whole("deadline", deadline)))
-    return {"apiVersion": "batch/v1", "kind": "Job", **_given(metadata=_given(labels=dict(labels or {}))), "spec": spec}
+    spec |= _given(
+        activeDeadlineSeconds=None if deadline is None else max(1, _taken.whole_seconds("deadline", deadline))
+    )
+    return {"apiVersion": "batch/v1", "kind": "Job", **_given(metadata=_given(labels=marks)), "spec": spec}
 
 
 def manifest_problem(manifest: Any) -> str | None:
@@ -271,26 +277,14 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, "", [], {})}
 
 
-def _whole(what: str, seconds: float) -> int:
-    check_seconds(seconds, what, needed=True)
-    return round(seconds)
-
-
-def _quantity(what: str, value: object) -> str:
-    text = str(value)
-    if isinstance(value, bool) or not _QUANTITY.fullmatch(text):
-        raise ValueError(f"{what}: expected an amount, as in 2, 0.5, '500m' or '4Gi', got {quote(value)}")
-    return text
-
-
 _SOURCES: Final = ("claim", "config_map", "secret", "empty")
 
 
-def _mount(number: int, path: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _mount(number: int, path: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the mount of a volume, and the volume."""
     what, name = f"volumes.{path}", f"volume-{number}"
-    if not path.startswith("/"):
-        raise ValueError(f"{what}: expected an absolute path")
+    mount: dict[str, Any] = {"name": name, "mountPath": _taken.mount_path(path)}
+    given = _taken.table(what, given)
     kinds = [kind for kind in _SOURCES if kind in given]
     unknown = given.keys() - {*_SOURCES, "read_only", "sub_path"}
     if len(kinds) != 1 or unknown:
@@ -299,16 +293,19 @@ def _mount(number: int, path: str, given: Mapping[str, Any]) -> tuple[dict[str, 
         )
     (kind,), source = kinds, given[kinds[0]]
     if kind == "empty":
-        size = {} if source is True else {"sizeLimit": _quantity(f"{what}.empty", source)}
+        size = {} if source is True else {"sizeLimit": _taken.quantity(f"{what}.empty", source)}
         volume: dict[str, Any] = {"emptyDir": size}
-    elif not isinstance(source, str) or not source:
-        raise ValueError(f"{what}.{kind}: expected a name, got {quote(source)}")
-    elif kind == "claim":
-        volume = {"persistentVolumeClaim": {"claimName": source}}
-    elif kind == "config_map":
-        volume = {"configMap": {"name": source}}
     else:
-        volume = {"secret": {"secretName": source}}
-    mount = {"name": name, "mountPath": path}
-    mount |= _given(readOnly=given.get("read_only"), subPath=given.get("sub_path"))
+        named = _taken.name_of(f"{what}.{kind}", source)
+        outer, inner = _VOLUMES[kind]
+        volume = {outer: {inner: named}}
+    mount |= _given(readOnly=_taken.flag(f"{what}.read_only", given.get("read_only")))
+    mount |= _given(subPath=_taken.sub_path(what, given.get("sub_path")))
     return mount, {"name": name, **volume}
+
+
+_VOLUMES: Final = {
+    "claim": ("persistentVolumeClaim", "claimName"),
+    "config_map": ("configMap", "name"),
+    "secret": ("secret", "secretName"),
+}

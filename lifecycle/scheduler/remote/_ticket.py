@@ -59,6 +59,8 @@ def ticket_for(beyond: Beyond, path: str, work: Any) -> Ticket:
     same = hashlib.sha256(which.encode("utf-8", "surrogatepass")).hexdigest()
     digest = hashlib.sha256(f"{same}\n{beyond.count(same)}".encode()).hexdigest()[:_DIGEST]
     numbers = f"{beyond.run or 0}-{beyond.job}-{beyond.first}-{digest}"
+    if len(numbers) > LONGEST_NAME - 2:  # of a store whose numbers are beyond counting
+        numbers = hashlib.sha256(numbers.encode()).hexdigest()[: 2 * _DIGEST]
     word = _label(beyond.job_name)[: max(1, LONGEST_NAME - len(numbers) - 1)].rstrip("-")
     title = beyond.job_name if path in ("", beyond.job_name) else f"{beyond.job_name}: {path}"
     return Ticket(f"{word}-{numbers}", beyond.store, beyond.run, beyond.job, beyond.first, beyond.attempt, title)
