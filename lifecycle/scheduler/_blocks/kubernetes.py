@@ -27,6 +27,16 @@ _NO_SECRET: Final = (
     'secrets = { %s = "SECRET/KEY" }'
 )
 
+_WHOLE: Final = "a whole manifest, which is a table in place of the image"
+
+_MANIFEST_ONLY: Final = frozenset({
+    "affinity", "annotations", "backoffLimit", "completions", "dnsPolicy", "envFrom", "hostAliases", "hostNetwork",
+    "imagePullPolicy", "initContainers", "lifecycle", "metadata", "parallelism", "podFailurePolicy", "ports",
+    "priorityClass", "priorityClassName", "runtimeClassName", "securityContext", "spec", "suspend", "template",
+    "tolerations", "topologySpreadConstraints", "volumeMounts",
+})  # fmt: skip
+"""What others write beside an image and the short form cannot say; our own spelling of it, with ``_``, counts too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesBlock(Block):
@@ -119,6 +129,8 @@ def read_kubernetes(reader: BlockReader) -> KubernetesBlock:
     whole = isinstance(given, dict)
     if not whole and (not isinstance(given, (str, Template)) or given == ""):
         reader.problem("kubernetes", f"expected an image, or a table with the manifest of a Job, got {quote(given)}")
+    if isinstance(given, str) and given.endswith((".yaml", ".yml", ".json")):
+        reader.problem("kubernetes", f"expected an image, got what looks like a file, {quote(given)}; a manifest is given as a table")
     short = {} if whole else {key: value for key, read in _SHORT.items() if (value := read(reader, key)) is not None}
     block = KubernetesBlock(
         **reader.common(),
@@ -137,6 +149,11 @@ def read_kubernetes(reader: BlockReader) -> KubernetesBlock:
     for reference in block.references():
         if reference.root == SECRET:
             reader.problem("kubernetes", _NO_SECRET % reference.steps[0])
+    for key in reader.unread():
+        first, *rest = key.split("_")
+        if not whole and first + "".join(word.capitalize() for word in rest) in _MANIFEST_ONLY:
+            reader.raw(key)
+            reader.problem(key, f"not a key of the short form; it is said by {_WHOLE}")
     if not reader.problems.count and importlib.util.find_spec("kubernetes_asyncio") is not None:
         _check_whole(reader, block)
     return block
@@ -151,7 +168,8 @@ def _check_whole(reader: BlockReader, block: KubernetesBlock) -> None:
     try:
         short = _texts(dict(block.short))
         manifest = block.manifest if block.manifest is not None else job_manifest(block.image, **short)
-        KubernetesJob(manifest=manifest, container=block.container or None)
+        namespace = block.namespace if isinstance(block.namespace, str) else None
+        KubernetesJob(manifest=manifest, namespace=namespace, container=block.container or None)
     except (TypeError, ValueError) as error:
         reader.problem("kubernetes", str(error))
 
@@ -169,9 +187,9 @@ def _optional_name(reader: BlockReader, key: str) -> Any:
 
 
 def _list(reader: BlockReader, key: str) -> Any:
+    items = reader.value(key)
     if key not in reader:
         return None
-    items = reader.value(key)
     if not isinstance(items, list) or any(isinstance(item, (list, dict)) or item is None for item in items):
         reader.problem(key, f"expected a list of strings and numbers, got {quote(items)}")
         return None
@@ -179,19 +197,31 @@ def _list(reader: BlockReader, key: str) -> Any:
 
 
 def _values(reader: BlockReader, key: str) -> Any:
+    table = reader.value(key)
     if key not in reader:
         return None
-    table = reader.value(key)
-    if not isinstance(table, dict) or any(isinstance(value, (list, dict)) or value is None for value in table.values()):
+    if not isinstance(table, dict):
         reader.problem(key, f"expected a table of strings and numbers, got {quote(table)}")
         return None
-    return table
+    wrong = [name for name, value in table.items() if isinstance(value, (list, dict)) or value is None]
+    for name in wrong:
+        reader.problem(f"{key}.{name}", f"expected a string or a number, got {quote(table[name])}{_advice(key, name)}")
+    return None if wrong else table
+
+
+def _advice(key: str, name: str) -> str:
+    """Return where that is said which others write below a key of the short form."""
+    if key == "resources" and name in ("requests", "limits"):
+        return f"; what is given is requested and the limit alike, as in {{ cpu = 2 }}; else it is said by {_WHOLE}"
+    if key == "env":
+        return '; a value out of a Secret is said by secrets = { NAME = "SECRET/KEY" }'
+    return ""
 
 
 def _tables(reader: BlockReader, key: str) -> Any:
+    table = reader.value(key)
     if key not in reader:
         return None
-    table = reader.value(key)
     if not isinstance(table, dict) or not all(isinstance(value, dict) for value in table.values()):
         reader.problem(key, f"expected a table of tables, got {quote(table)}")
         return None
@@ -199,7 +229,7 @@ def _tables(reader: BlockReader, key: str) -> Any:
 
 
 def _seconds(reader: BlockReader, key: str) -> Any:
-    return reader.seconds(key) if key in reader else None
+    return reader.seconds(key)
 
 
 _SHORT: Final[dict[str, Callable[[BlockReader, str], Any]]] = {

@@ -23,13 +23,38 @@ def problems_of(**block: Any) -> str:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no image": ({"kubernetes": ""}, "blocks.work.kubernetes: expected an image"),
     "a number": ({"kubernetes": 3}, "blocks.work.kubernetes: expected an image"),
-    "an unknown key": ({"kubernetes": "a", "comand": ["x"]}, "blocks.work.comand: unknown key"),
+    "an unknown key": (
+        {"kubernetes": "a", "comand": ["x"]},
+        "blocks.work.comand: unknown key; did you mean 'command'?",
+    ),
     "a line for a command": ({"kubernetes": "a", "command": "x y"}, "blocks.work.command: expected a list"),
     "an amount": ({"kubernetes": "a", "resources": {"cpu": "much"}}, "resources.cpu: expected an amount"),
     "a secret": ({"kubernetes": "a", "secrets": {"A": "name"}}, "secrets.A: expected SECRET/KEY"),
     "a variable": ({"kubernetes": "a", "env": {"A B": "x"}}, "expected a variable's name"),
     "a volume": ({"kubernetes": "a", "volumes": {"/x": {"disk": "y"}}}, "volumes./x: expected one of claim"),
     "a relative path": ({"kubernetes": "a", "volumes": {"x": {"empty": True}}}, "expected an absolute path"),
+    "a key that is nearly right": (
+        {"kubernetes": "a", "nodeSelector": {"pool": "gpu"}},
+        "blocks.work.nodeSelector: unknown key; did you mean 'node_selector'?",
+    ),
+    "a key of a manifest": (
+        {"kubernetes": "a", "tolerations": [{"key": "gpu"}]},
+        "blocks.work.tolerations: not a key of the short form; it is said by a whole manifest",
+    ),
+    "a key of a manifest in our spelling": (
+        {"kubernetes": "a", "image_pull_policy": "Always"},
+        "blocks.work.image_pull_policy: not a key of the short form",
+    ),
+    "requests and limits": (
+        {"kubernetes": "a", "resources": {"requests": {"cpu": 1}, "limits": {"cpu": 2}}},
+        "blocks.work.resources.limits: expected a string or a number, got a table of 1; what is given is requested",
+    ),
+    "a variable out of a secret": (
+        {"kubernetes": "a", "env": {"A": {"secret": "b"}}},
+        'blocks.work.env.A: expected a string or a number, got a table of 1; a value out of a Secret is said by secrets',
+    ),
+    "a namespace": ({"kubernetes": "a", "namespace": "Bad_NS"}, "expected the name of a namespace, got 'Bad_NS'"),
+    "a file": ({"kubernetes": "job.yaml"}, "blocks.work.kubernetes: expected an image, got what looks like a file"),
     "keep": ({"kubernetes": "a", "keep": "some"}, "blocks.work.keep"),
     "on_drain": ({"kubernetes": "a", "on_drain": "stop"}, "blocks.work.on_drain"),
     "another kind": ({"kubernetes": {**JOB, "kind": "CronJob"}}, "expected a manifest with apiVersion batch/v1"),
