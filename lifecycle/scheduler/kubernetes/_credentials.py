@@ -20,8 +20,8 @@ import yaml
 from kubernetes_asyncio import config as kube_config
 from kubernetes_asyncio.client import Configuration
 
-from .._ground.text import quote
-from ._cluster import SERVICE_ACCOUNT, Cluster
+from .._ground.text import listing, quote
+from ._cluster import SERVICE_ACCOUNT, Cluster, in_a_pod
 from ._kubeconfig import (
     DATA,
     Entry,
@@ -115,8 +115,13 @@ async def load_credentials(cluster: Cluster) -> Credentials:
 
 
 async def _of_pod(cluster: Cluster) -> Credentials:
+    if not in_a_pod():
+        raise ValueError("this process does not run in a pod that has one; elsewhere name a kubeconfig or a context")
     configuration = type.__call__(Configuration)
-    await anyio.to_thread.run_sync(lambda: kube_config.load_incluster_config(configuration, try_refresh_token=False))
+    files = {f"{what}_filename": str(SERVICE_ACCOUNT / name) for what, name in (("token", "token"), ("cert", "ca.crt"))}
+    await anyio.to_thread.run_sync(
+        lambda: kube_config.load_incluster_config(configuration, try_refresh_token=False, **files)
+    )
     # Not the token: the kubelet writes a new one each hour, and a 401 asks for it.
     stamp = (stamp_of(str(SERVICE_ACCOUNT / "ca.crt")),)
     own = SERVICE_ACCOUNT / "namespace"
@@ -127,12 +132,12 @@ async def _of_pod(cluster: Cluster) -> Credentials:
 async def _of_kubeconfig(cluster: Cluster) -> Credentials:
     files = tuple(cluster.files())
     if not any(file.is_file() for file in files):
-        raise ValueError("there is no such file")
+        raise ValueError("there is no such file; name one in a file of clusters, or in $KUBECONFIG")
     # In a thread: it is parsed in Python, and large ones take a tenth of a second.
     merged, stamp = await anyio.to_thread.run_sync(read_kubeconfigs, files)
     name = cluster.context or merged["current-context"]
     if not name:
-        raise ValueError("it has no current context, and none is named")
+        raise ValueError(f"it has no current context, and none is named; it has {listing(merged['contexts'])}")
     context = named(merged, "contexts", name)
     if not context.get("cluster"):
         raise ValueError(f"context {quote(name)} names no cluster")

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import yaml
 
-from .._ground.text import one_line, quote
+from .._ground.text import did_you_mean, listing, one_line, quote
 
 DATA: Final = ("certificate-authority", "client-certificate", "client-key")
 """What may stand in an entry as the path of a file, or, with ``-data``, itself."""
@@ -124,7 +124,8 @@ def named(merged: Mapping[str, Any], kind: str, name: object) -> Entry:
     """
     entry = merged[kind].get(name) if isinstance(name, str) else None
     if entry is None:
-        raise ValueError(f"it has no {kind[:-1]} {quote(name)}")
+        hint = did_you_mean(str(name), merged[kind])
+        raise ValueError(f"it has no {kind[:-1]} {quote(name)}{hint}; it has {listing(merged[kind])}")
     return Entry(entry, entry.where, entry.directory)
 
 
