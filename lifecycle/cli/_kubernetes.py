@@ -35,6 +35,10 @@ def check(
     if problem := host.problem(cluster):
         raise click.UsageError(problem)
     from ..scheduler.kubernetes._check import Check
+    from ..scheduler.kubernetes._names import namespace_problem
+
+    if namespace is not None and (problem := namespace_problem(namespace)):
+        raise click.BadParameter(problem, param_hint="'--namespace'")
 
     async def look() -> bool:
         passed = True

@@ -1,7 +1,7 @@
 """A first run on a cluster: does it do what this package was tested to need of one?
 
 The tests run against one old release of the real API server and a double that plays today's. What a newer cluster, its
-admission rules and our rights there make of it is found out here, in a minute, with three small Jobs.
+admission rules and our rights there make of it is found out here, in a minute, with four small Jobs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .._work.error_text import kind_of, text_of
 from ..remote import RemoteEnd, Ticket
 from . import _ends
 from ._client import Client
-from ._faults import GONE, ApiError
+from ._faults import GONE, NOT_FOUND, ApiError
 from ._host import Kubernetes
 from ._job import KubernetesJob, job_manifest
 from ._lines import lines_of
@@ -78,14 +78,15 @@ class Check:
         self._lines: list[str] = []
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Yield what each check finds, in order; they go on after one that has not passed, but for the first.
+        """Yield what each check finds, in order; they go on after one that has not passed, but for the first two.
 
         Cancellation: ends it; the Job that runs is deleted by the cluster a day after its end.
         """
-        first = await self._finding("the API server answers", self._version)
-        yield first
-        if not first.passed:
-            return
+        for what, check in (("the API server answers", self._version), ("the namespace is there", self._there)):
+            needed = await self._finding(what, check)
+            yield needed
+            if not needed.passed:
+                return
         for what, check in (
             ("rights", self._rights),
             ("a manifest is taken as it is", self._dry_run),
@@ -110,6 +111,19 @@ class Check:
             self._namespace = self._namespace or client.namespace
             version = await client.request("GET", "/version")
             return f"{version.get('gitVersion')}, namespace {self._namespace}"
+
+    async def _there(self) -> str:
+        """Ask as for any Job, and not for the namespace: that would be one more right."""
+        sent = self._job("true").named(self._ticket(1), self._namespace or "default")
+        async with self._host.client(self._cluster) as client:
+            try:
+                await client.request("POST", job_path(self._namespace or ""), query={"dryRun": "All"}, body=sent)
+            except ApiError as error:
+                if error.status == NOT_FOUND:
+                    advice = "create it, or name another one in the file of clusters or by --namespace"
+                    raise _Wrong(f"there is no namespace {self._namespace}: {advice}") from error
+                return f"not known: {error}"  # what is wrong is a later check's to say
+        return str(self._namespace)
 
     async def _rights(self) -> str:
         missing = []

@@ -60,3 +60,16 @@ async def test_a_cluster_passes_its_check(cluster: Cluster, tmp_path: Path) -> N
     assert done.returncode == 0
     assert (await cluster.api.get(f"{cluster.batch}/jobs"))["items"] == []
     assert (await cluster.api.get(f"{cluster.core}/pods"))["items"] == []
+
+
+async def test_a_check_ends_where_there_is_no_namespace(cluster: Cluster, tmp_path: Path) -> None:
+    """One line says so, and what to do, in place of one error for each Job."""
+    file = clusters_file(cluster, tmp_path)
+    done = await lifecycle("kubernetes", "check", "here", "--clusters", file, "--namespace", "nowhere", "--json")
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [finding["passed"] for finding in findings] == [True, False], done.stderr
+    assert findings[-1]["found"].startswith("there is no namespace nowhere: create it, or name another one")
+    assert done.returncode == 1
+    done = await lifecycle("kubernetes", "check", "here", "--clusters", file, "--namespace", "No/Where")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'--namespace': expected the name of a namespace" in done.stderr

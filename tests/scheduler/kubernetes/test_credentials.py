@@ -55,6 +55,12 @@ async def test_a_context_needs_no_user(tmp_path: Path) -> None:
     credentials.discard()
 
 
+async def test_a_namespace_is_looked_at_when_it_is_configured() -> None:
+    """It becomes a part of the path of every request."""
+    with pytest.raises(ValueError, match="expected the name of a namespace, got 'No/Such'"):
+        Cluster(namespace="No/Such")
+
+
 async def test_outside_of_a_pod_it_is_told_what_to_name_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of clusters that was written for a pod is tried on the machine of who wrote it."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
