@@ -55,7 +55,7 @@ class Api:
         user = _named(config, "users", context["user"]).get("user") or {}
         trust = None
         if cluster["server"].startswith("https:"):
-            # Told at once: without either it reads all certificates of the machine, which takes most of a test's set-up.
+            # Told at once: without either it reads all certificates of the machine, which takes long.
             data = base64.b64decode(cluster.get("certificate-authority-data", "")).decode()
             trust = ssl.create_default_context(cafile=cluster.get("certificate-authority"), cadata=data or None)
             if cluster.get("insecure-skip-tls-verify"):

@@ -130,7 +130,8 @@ def read_kubernetes(reader: BlockReader) -> KubernetesBlock:
     if not whole and (not isinstance(given, (str, Template)) or given == ""):
         reader.problem("kubernetes", f"expected an image, or a table with the manifest of a Job, got {quote(given)}")
     if isinstance(given, str) and given.endswith((".yaml", ".yml", ".json")):
-        reader.problem("kubernetes", f"expected an image, got what looks like a file, {quote(given)}; a manifest is given as a table")
+        said = f"expected an image, got what looks like a file, {quote(given)}; a manifest is given as a table"
+        reader.problem("kubernetes", said)
     short = {} if whole else {key: value for key, read in _SHORT.items() if (value := read(reader, key)) is not None}
     block = KubernetesBlock(
         **reader.common(),

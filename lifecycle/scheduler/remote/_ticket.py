@@ -54,7 +54,7 @@ def ticket_for(beyond: Beyond, path: str, work: Any) -> Ticket:
             cut off is found finished.
     """
     content = json.dumps(work, sort_keys=True, separators=(",", ":"), default=str)
-    # The number alone does not tell a job from all others: it is given again when an older copy of the store is put back.
+    # The number alone does not do: it is given again when an older copy of the store is put back.
     which = f"{beyond.store}\n{beyond.created!r}\n{path}\n{content}"
     same = hashlib.sha256(which.encode("utf-8", "surrogatepass")).hexdigest()
     digest = hashlib.sha256(f"{same}\n{beyond.count(same)}".encode()).hexdigest()[:_DIGEST]

@@ -40,7 +40,6 @@ class Endless:
             yield piece
 
 
-
 def _of_ten_megabytes(number: int) -> bytes:
     return (TIME if number % 160 == 0 else b"") + b"x" * (PIECE - 1) + (b"\n" if number % 160 == 159 else b"x")
 

@@ -11,7 +11,7 @@ import pytest
 from lifecycle.scheduler import JobStatus
 
 from ..clusters import Cluster
-from .scheduling import begin, flow_of, host, names, result_of, run_job, scheduler_on
+from .scheduling import flow_of, host, names, result_of, run_job, scheduler_on
 from .test_adoption import until_running
 
 pytestmark = pytest.mark.asyncio

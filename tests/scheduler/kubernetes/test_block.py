@@ -51,7 +51,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a variable out of a secret": (
         {"kubernetes": "a", "env": {"A": {"secret": "b"}}},
-        'blocks.work.env.A: expected a string or a number, got a table of 1; a value out of a Secret is said by secrets',
+        "blocks.work.env.A: expected a string or a number, got a table of 1; a value out of a Secret is said by",
     ),
     "a namespace": ({"kubernetes": "a", "namespace": "Bad_NS"}, "expected the name of a namespace, got 'Bad_NS'"),
     "a file": ({"kubernetes": "job.yaml"}, "blocks.work.kubernetes: expected an image, got what looks like a file"),
