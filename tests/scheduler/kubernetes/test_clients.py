@@ -256,7 +256,7 @@ async def test_the_token_of_a_pod_that_rotates_is_read_when_the_old_one_is_refus
 
 
 POD_WRONG = {
-    "no token": (lambda pod: (pod / "token").unlink(), "Service token file does not exist"),
+    "no token": (lambda pod: (pod / "token").unlink(), "does not run in a pod that has one"),
     "an empty token": (lambda pod: (pod / "token").write_text(""), "Token file exists but empty"),
     "no authority": (lambda pod: (pod / "ca.crt").unlink(), "Service certification file does not exist"),
     "an authority of words": (lambda pod: (pod / "ca.crt").write_text("words"), "certificate"),
@@ -273,7 +273,7 @@ async def test_what_is_wrong_in_a_pod_is_told(change: Callable[[Path], object], 
 
 async def test_outside_of_a_pod_there_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """And that is said."""
-    with pytest.raises(NoCredentials, match="the service account of this pod: Service host/port is not set"):
+    with pytest.raises(NoCredentials, match="of this pod: this process does not run in a pod that has one"):
         await open_client("c", Cluster(in_cluster=True))
 
 

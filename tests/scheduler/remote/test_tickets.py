@@ -18,6 +18,7 @@ VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?")
 
 STORES = st.text("0123456789abcdef", min_size=10, max_size=10)
 NUMBERS = st.integers(1, 10**7) | st.integers(1, 2**63 - 1)
+CREATED = st.just(0.0) | st.floats(1.7e9, 2e9)
 TITLES = st.text(max_size=60) | st.sampled_from(
     ["", "-", "\N{SNOWMAN}" * 300, "x" * 300, "a" * 51 + "-b", "Trailing-", "\u0130stanbul", "\udcff", "9 lives"]
 )
@@ -31,11 +32,23 @@ BEYONDS = st.fixed_dictionaries(
         "store": STORES,
         "run": st.none() | NUMBERS,
         "job": NUMBERS,
+        "created": CREATED,
         "first": st.integers(1, 10**6),
         "job_name": TITLES,
         "nth": st.integers(0, 5),
     }
 )
+
+
+LONGEST = {
+    "store": "0" * 10,
+    "run": 2**63 - 1,
+    "job": 2**63 - 1,
+    "created": 0.0,
+    "first": 10**6,
+    "job_name": "x",
+    "nth": 0,
+}
 
 
 def ticket(beyond: dict[str, Any], path: str = "a/b", work: Any = "x", attempt: int = 9) -> Ticket:
@@ -45,7 +58,7 @@ def ticket(beyond: dict[str, Any], path: str = "a/b", work: Any = "x", attempt: 
 
 
 @given(BEYONDS, TITLES, WORKS)
-@example({"store": "0" * 10, "run": 2**63 - 1, "job": 2**63 - 1, "first": 10**6, "job_name": "x", "nth": 0}, "", 1)
+@example(LONGEST, "", 1)
 def test_every_name_is_a_label_of_dns(beyond: dict[str, Any], path: str, work: Any) -> None:
     """With room for what a cluster appends; and the same for each attempt."""
     one = ticket(beyond, path, work)
@@ -57,12 +70,11 @@ def test_every_name_is_a_label_of_dns(beyond: dict[str, Any], path: str, work: A
 
 @given(BEYONDS, st.data())
 def test_whatever_is_another_has_another_name(beyond: dict[str, Any], data: st.DataObject) -> None:
-    """Another store, run, job, first attempt, place, content, or the next one of the same."""
+    """Another store, run, job, submission, first attempt, place, content, or the next one of the same."""
     one = ticket(beyond)
-    what = data.draw(st.sampled_from(["store", "run", "job", "first", "nth"]))
-    other = data.draw(
-        {"store": STORES, "run": NUMBERS, "job": NUMBERS, "first": NUMBERS, "nth": st.integers(0, 9)}[what]
-    )
+    what = data.draw(st.sampled_from(["store", "run", "job", "created", "first", "nth"]))
+    others = {"store": STORES, "created": CREATED, "nth": st.integers(0, 9)}
+    other = data.draw(others.get(what, NUMBERS))
     assume(other != beyond[what])
     assert ticket({**beyond, what: other}).name != one.name
     path, work = data.draw(TITLES), data.draw(WORKS)
@@ -75,15 +87,16 @@ def test_whatever_is_another_has_another_name(beyond: dict[str, Any], data: st.D
 @given(st.dictionaries(st.text(max_size=3), st.integers(), min_size=2, max_size=4))
 def test_the_order_of_a_table_makes_no_other_work(work: dict[str, int]) -> None:
     """Nor does a process with other hashes."""
-    beyond = {"store": "0" * 10, "run": 1, "job": 1, "first": 1, "job_name": "j", "nth": 0}
+    beyond = {"store": "0" * 10, "run": 1, "job": 1, "created": 1.5, "first": 1, "job_name": "j", "nth": 0}
     turned = dict(reversed(work.items()))
     assert ticket(beyond, work=work).name == ticket(beyond, work=turned).name
 
 
 def test_a_name_stays_what_it_was() -> None:
     """A scheduler of the next release takes up what this one has begun."""
-    beyond = {"store": "0123456789", "run": 3, "job": 14, "first": 2, "job_name": "Train the Model!", "nth": 1}
-    assert ticket(beyond, "train", {"image": "a"}).name == "train-the-model-3-14-2-26b3289f39"
+    beyond = {**LONGEST, "store": "0123456789", "run": 3, "job": 14, "created": 1764600000.25, "first": 2}
+    beyond |= {"job_name": "Train the Model!", "nth": 1}
+    assert ticket(beyond, "train", {"image": "a"}).name == "train-the-model-3-14-2-4d44b6287d"
 
 
 @given(BEYONDS, TITLES, st.sampled_from(["never", "failed", "always"]))
