@@ -15,10 +15,10 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+import anyio.to_thread
 
 from lifecycle import Scope
 
@@ -112,35 +112,65 @@ async def _run(argv: list[str], env: Mapping[str, str]) -> tuple[int, bytes, byt
     """Return how a command has ended, what it has printed, and what it has said besides."""
     printed, said = bytearray(), bytearray()
     async with Scope("credential plugin") as scope:
-        process: Process = await scope.acquire(_start, argv, env, release=_end, name="credential plugin")
-        assert process.stdout is not None
-        assert process.stderr is not None
+        process = await scope.acquire(_start, argv, env, release=_end, name="credential plugin")
         readers = [
-            scope.start_soon(_collect, stream, kept, name="reader of a credential plugin")
-            for stream, kept in ((process.stdout, printed), (process.stderr, said))
+            scope.start_soon(_collect, pipe, kept, name="reader of a credential plugin")
+            for pipe, kept in ((process.stdout, printed), (process.stderr, said))
         ]
-        code = await process.wait()
+        code = await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
         with anyio.move_on_after(LINGER):
             for reader in readers:
                 await reader.wait()
     return code, bytes(printed), bytes(said)
 
 
-async def _start(argv: list[str], env: Mapping[str, str]) -> Process:
-    # In a group of its own: what it starts is ended with it.
-    return await anyio.open_process(argv, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+def _start(argv: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a command in a group of its own: what it starts is ended with it.
+
+    In one step, as asyncio does it as well; but that then waits for its pipes, and when it is cancelled there it waits
+    on for whoever holds them, and nobody knows the group.
+    """
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        start_new_session=True,
+    )
+    for pipe in (process.stdout, process.stderr):
+        os.set_blocking(_descriptor(pipe), False)
+    return process
 
 
-async def _end(process: Process) -> None:
+async def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill it where it still runs, with all that it has started, and reap it."""
-    if process.returncode is None:
+    if process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-    await process.aclose()
+    try:
+        await anyio.to_thread.run_sync(process.wait)
+    finally:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
-async def _collect(stream: ByteReceiveStream, kept: bytearray) -> None:
-    async for piece in stream:
+def _descriptor(pipe: IO[bytes] | None) -> int:
+    assert pipe is not None, "both are pipes"
+    return pipe.fileno()
+
+
+async def _collect(pipe: IO[bytes] | None, kept: bytearray) -> None:
+    descriptor = _descriptor(pipe)
+    while True:
+        await anyio.wait_readable(descriptor)
+        try:
+            piece = os.read(descriptor, 65_536)
+        except BlockingIOError:
+            continue
+        if not piece:
+            return
         kept += piece[: LONGEST + 1 - len(kept)]
 
 

@@ -122,7 +122,7 @@ def _of_pod(pod: dict[str, Any]) -> Any:
 
 
 @given(SHORT)
-@settings(max_examples=200)
+@settings(max_examples=120)
 @example({"image": "a", "volumes": {"/a": {"claim": "c", "read_only": "yes"}}})
 @example({"image": "a", "env": {"A": 1}})
 @example({"image": "a", "labels": {"team": "the team"}})
@@ -197,7 +197,7 @@ PLAIN = st.fixed_dictionaries(
 
 
 @given(PLAIN)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_what_is_right_is_accepted(short: dict[str, Any]) -> None:
     """And all that was said is in the manifest."""
     work = KubernetesJob(manifest=job_manifest("image", **short))

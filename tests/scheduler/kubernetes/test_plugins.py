@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -218,6 +219,27 @@ async def test_whoever_stops_to_wait_leaves_nothing(how: str, tmp_path: Path) ->
                 group = await group_of(tmp_path)
                 scope.cancel()
     await has_gone(group)
+
+
+async def test_however_early_somebody_stops_to_wait_nothing_is_left(tmp_path: Path) -> None:
+    """Also while it is being started: asyncio would wait there for whoever holds its pipes, and not know its group."""
+    (tmp_path / "sleeper").symlink_to("/bin/sleep")
+    user = plugin(tmp_path / "says", f"{tmp_path}/sleeper 1000 & wait")
+    for turns in range(12):
+        asking = asyncio.create_task(run_plugin(user["exec"], {}, str(tmp_path)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    while any(str(tmp_path) in line for line in _lines_of_processes()):
+        await asyncio.sleep(0.005)
+
+
+def _lines_of_processes() -> Iterator[str]:
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield place.read_text(errors="replace")
 
 
 async def test_one_that_leaves_somebody_behind_has_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

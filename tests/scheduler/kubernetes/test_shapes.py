@@ -93,7 +93,7 @@ OBJECTS = st.fixed_dictionaries(
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=3), st.booleans(), st.sampled_from([None, "main"]))
-@settings(max_examples=250)
+@settings(max_examples=120)
 def test_what_is_taken_for_an_object_can_be_read_to_its_end(items: Any, single: bool, container: Any) -> None:
     """Whatever is missing, null or unknown in it."""
     job, *pods = [item for item in items if is_object(item)] or [{"metadata": {"name": "x"}}]
@@ -112,7 +112,7 @@ def test_what_is_taken_for_an_object_can_be_read_to_its_end(items: Any, single: 
 
 
 @given(JSON | OBJECTS | st.lists(OBJECTS), st.binary(max_size=20), st.text(max_size=10) | st.none())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_nothing_that_a_server_says_is_a_crash(said: Any, body: bytes, retry_after: str | None) -> None:
     """A page of a list, or a refusal, of any shape."""
     assert isinstance(is_object(said), bool)
@@ -243,4 +243,4 @@ class Views(RuleBasedStateMachine):
 
 
 TestViews = Views.TestCase
-TestViews.settings = settings(max_examples=40, stateful_step_count=25)
+TestViews.settings = settings(max_examples=25, stateful_step_count=20)
