@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,13 +14,13 @@ import anyio
 import pytest
 from aiohttp import web
 
-from lifecycle.scheduler.kubernetes import Cluster, Kubernetes, _cluster, _credentials
+from lifecycle.scheduler.kubernetes import Cluster, Kubernetes, _client, _cluster, _credentials
 from lifecycle.scheduler.kubernetes._client import Client, ClientStale, open_client
 from lifecycle.scheduler.kubernetes._credentials import NoCredentials
 from lifecycle.scheduler.kubernetes._faults import ApiError
 from lifecycle.scheduler.kubernetes._watch import Watch
 
-from .places import Certificates, kubeconfig, plugin, says, served_with, serving
+from .places import Certificates, encoded, kubeconfig, plugin, says, served_with, serving
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("private")]
 
@@ -269,6 +270,22 @@ async def test_what_is_wrong_in_a_pod_is_told(change: Callable[[Path], object], 
     change(pod)
     with pytest.raises(NoCredentials, match=said):
         await open_client("c", Cluster(in_cluster=True))
+
+
+async def test_a_certificate_that_changes_at_the_wrong_moment_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Certificates
+) -> None:
+    """It was right when it was looked at, and is not when the client is made of it: that is an error of the files."""
+    cluster = {"certificate-authority-data": encoded(files.ca_crt)}
+    file = kubeconfig(tmp_path / "config", cluster=cluster)
+
+    def made(configuration: Any, **_how: Any) -> None:
+        Path(configuration.ssl_ca_cert).write_text("words")
+        ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+
+    monkeypatch.setattr(_client, "RESTClientObject", made)
+    with pytest.raises(NoCredentials, match="cluster 'c': "):
+        await open_client("c", Cluster(kubeconfig=file))
 
 
 async def test_outside_of_a_pod_there_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
