@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -118,6 +119,15 @@ def pytest_runtest_teardown() -> None:
 def no_strangers() -> None:
     """Let go what other tests have left in reference cycles, such as owners never opened: a snapshot sees it."""
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def part(request: pytest.FixtureRequest) -> dict[str, int]:
+    """How much is made of an exploration that takes long: all, but a hundred runs where the tests marked slow stay out.
+
+    Each version of Python draws others.
+    """
+    return {"budget": 100, "seed": sys.version_info.minor} if "not slow" in request.config.option.markexpr else {}
 
 
 @pytest.fixture(scope="session")

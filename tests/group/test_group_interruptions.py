@@ -166,9 +166,9 @@ SCENARIOS = [
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_nothing_is_left_wherever_it_is_struck(scenario: Any) -> None:
+def test_nothing_is_left_wherever_it_is_struck(scenario: Any, part: dict[str, int]) -> None:
     """Cancelled natively, by a scope, by a timeout, twice, before a first step; errors in every wait; other orders."""
-    explore_cancellation(scenario, schedules=2).assert_clean()
+    explore_cancellation(scenario, schedules=2, **part).assert_clean()
 
 
 @pytest.mark.parametrize("scenario", [failed_in_the_body, told_to_end_empty, collected], ids=lambda each: each.__name__)

@@ -553,6 +553,6 @@ async def everything(bubble: Bubble) -> None:
         manager.start_soon(give).cancel()
 
 
-def test_no_interruption_leaves_anything() -> None:
+def test_no_interruption_leaves_anything(part: dict[str, int]) -> None:
     """Each task, struck at each point in each way."""
-    explore_cancellation(everything, schedules=2).assert_clean()
+    explore_cancellation(everything, schedules=2, **part).assert_clean()

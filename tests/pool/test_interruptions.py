@@ -84,9 +84,9 @@ async def one_slot(bubble: Bubble) -> None:
 
 
 @pytest.mark.parametrize("scenario", [contend, one_slot], ids=lambda function: function.__name__)
-def test_no_interruption_leaves_anything(scenario: Any) -> None:
+def test_no_interruption_leaves_anything(scenario: Any, part: dict[str, int]) -> None:
     """Cancellations and errors at every point of every user task: no slot lost, nothing left, nothing ended twice."""
-    explore_cancellation(scenario, schedules=2).assert_clean()
+    explore_cancellation(scenario, schedules=2, **part).assert_clean()
 
 
 @pytest.mark.parametrize("scenario", [contend, one_slot], ids=lambda function: function.__name__)

@@ -74,9 +74,9 @@ async def create_and_leave(bubble: Bubble) -> None:
 
 
 @pytest.mark.parametrize("scenario", [lease_and_expire, create_and_leave], ids=lambda function: function.__name__)
-def test_no_interruption_leaves_anything(scenario: Any) -> None:
+def test_no_interruption_leaves_anything(scenario: Any, part: dict[str, int]) -> None:
     """Cancellations and errors at every point of every user task: nothing is left, nothing released twice or early."""
-    explore_cancellation(scenario, schedules=2).assert_clean()
+    explore_cancellation(scenario, schedules=2, **part).assert_clean()
 
 
 @pytest.mark.parametrize("scenario", [lease_and_expire, create_and_leave], ids=lambda function: function.__name__)

@@ -182,6 +182,6 @@ async def ask_from_all_sides(_: Bubble) -> None:
     assert len(left) == len(set(left)), "each is left once"
 
 
-def test_a_cancellation_anywhere_leaves_nothing_behind() -> None:
+def test_a_cancellation_anywhere_leaves_nothing_behind(part: dict[str, int]) -> None:
     """Whoever is cancelled, at whatever step: what was entered is left, once."""
-    explore_cancellation(ask_from_all_sides).assert_clean()
+    explore_cancellation(ask_from_all_sides, **part).assert_clean()
