@@ -53,6 +53,7 @@ def check(report: Report, clusters: int) -> None:
     assert report.after == report.before
 
 
+@pytest.mark.timeout(300)  # much of it is waiting, for longer where others work beside it
 def test_a_hundred_jobs_in_a_storm(tmp_path: Path) -> None:
     """Each has the end that was ordered, and leaves nothing."""
     check(run(tmp_path, 100, doubles=2, width=50, pause=4.0), clusters=2)
