@@ -16,6 +16,7 @@ ARGUMENTS = {"rediscover": ["--only", "no row, for each installs packages"]}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # others work beside it
 @pytest.mark.parametrize("module", MODULES)
 def test_a_benchmark_runs_at_a_tiny_size(module: str) -> None:
     """Ours at least: a peer that is not installed is left out."""

@@ -18,6 +18,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it waits for nothing, but others work beside it
 def test_every_seeded_leak_is_killed_and_no_reference_is() -> None:
     """64 wrong programs and 15 correct ones, in four seconds on a quiet machine."""
     done = run("benchmarks.mutants", "--survivors")
