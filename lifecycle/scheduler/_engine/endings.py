@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lifecycle import OwnerClosed
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from .job import Job
 
 logger = logging.getLogger("lifecycle.scheduler")
+
+SPARED: Final = 3.0
+"""Seconds for which the recording of an end that something follows from is spared by the stop of the scheduler."""
 
 
 class AttemptsOwner(Protocol):
@@ -88,8 +92,8 @@ class Endings:
         """Run an attempt and record how it ended, whatever becomes of this task meanwhile.
 
         Cancellation: by the scheduler, or with the whole loop: the attempt is interrupted, and not recorded. Any other
-        one makes it fail, and does not reach the recording. Neither does that by the scheduler, the first time, where
-        something follows from the end: nobody would do that of one that is recorded without our knowing.
+        one makes it fail, and does not reach the recording. Neither does that by the scheduler, for `SPARED` seconds,
+        where something follows from the end: nobody would do that of one that is recorded without our knowing.
         """
         WAIT_OF_A_JOB.set(partial(self._owner.lending.wait, attempt.claimed.id, attempt.claimed.attempt))
         self._owner.carry.set(attempt.claimed.metadata)
@@ -156,14 +160,17 @@ class Endings:
 
 
 def _may_end_recording(attempt: Attempt) -> Callable[[], bool]:
-    """Return what says of each cancellation whether it may end the recording of an attempt's end."""
-    spared = attempt.aftermath is not None and attempt.aftermath.waits
+    """Return what says of a cancellation whether it may end the recording of an attempt's end; asked several times."""
+    if attempt.aftermath is None or not attempt.aftermath.waits:
+        return attempt.stopped
+    spared_until = math.inf
 
     def may_end() -> bool:
-        nonlocal spared
+        nonlocal spared_until
         if not attempt.stopped():
             return False
-        may, spared = not spared, False
-        return may
+        now = time.monotonic()
+        spared_until = min(spared_until, now + SPARED)
+        return now >= spared_until
 
     return may_end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -207,12 +208,18 @@ async def test_a_host_has_to_be_a_context_manager() -> None:
         Scheduler(hosts={"x": object()})  # type: ignore[dict-item]
 
 
-async def test_what_follows_an_end_is_done_if_the_scheduler_is_closed_while_that_is_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [True, False])
+async def test_what_follows_an_end_is_done_if_the_scheduler_is_closed_while_that_is_recorded(
+    tmp_path: Path, late: bool
+) -> None:
     """It is recorded, and the name of the work is another one from then on: nobody would find it again."""
     host, store = Noting(), SqliteStore(tmp_path / "jobs.sqlite")
     recorded, finish = anyio.Event(), store.finish
 
     async def slow(*about: Any) -> Any:
+        if not late:
+            asyncio.get_running_loop().call_soon(recorded.set)  # while the store is asked
+            return await finish(*about)
         settled = await finish(*about)
         recorded.set()
         await anyio.sleep(0.05)
