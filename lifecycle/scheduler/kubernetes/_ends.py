@@ -164,7 +164,7 @@ def _success(seen: Seen, container: str | None) -> RemoteEnd:
     pod = next((one for one in reversed(pods) if one["status"].get("phase") == "Succeeded"), None)
     if pod is None:
         return RemoteEnd(
-            reason="succeeded", message="its pod is gone: no exit code and no output", details=_details(seen)
+            reason="succeeded", message="its pod could not be seen: no exit code and no output", details=_details(seen)
         )
     state = _terminated(_of_container(pod, container))
     note = ""

@@ -124,7 +124,8 @@ class Following:
             items, _ = page_of(answer, path)
         except ClientStale:
             raise
-        except (ApiError, OSError):
+        except (ApiError, OSError) as error:
+            self._tell("its pods cannot be asked for the exit code and the output", one_line(shorten(str(error), 400)))
             return None
         pods: dict[str, Mapping[str, Any]] = {pod["metadata"]["name"]: trimmed(pod) for pod in items}
         return self._end_of(Seen(seen.job, pods, seen.gone))

@@ -117,6 +117,7 @@ class Kubernetes:
         self._max_logs = max_logs
         self._slots: Slots | None = None
         self._to_sweep: dict[Place, float] = {}  # how often, where jobs were: clusters and namespaces
+        self._unswept: dict[Place, str] = {}  # why, where it did not succeed the last time
         self._swept = False
         self._name = name
         self._scope = Scope(name)
@@ -239,11 +240,13 @@ class Kubernetes:
                 async with self.client(work.cluster) as client:
                     creating = Creating(client, ticket, namespace, manifest, work.start_timeout, say, sent=sent)
                     try:
-                        return await creating.make()
+                        await creating.make()
                     except ClientStale:
-                        pass  # the cluster is reached in another way now
+                        continue  # the cluster is reached in another way now
                     finally:
                         sent = creating.sent
+                    say(f"runs as Job {ticket.name} in namespace {namespace} of cluster {work.cluster}")
+                    return
         except NoCredentials as error:
             if sent:
                 raise
@@ -360,11 +363,16 @@ class Kubernetes:
         except StoreError:
             raise
         except Exception as error:
-            extra = {"host": f"cluster {cluster!r}", "error": f"{kind_of(error)}: {text_of(error)}"}
-            logger.warning("work elsewhere could not be swept", extra=extra)
+            said = f"{kind_of(error)}: {text_of(error)}"
+            told = {why for (where, _), why in self._unswept.items() if where == cluster}
+            self._unswept[place] = said
+            if said not in told:  # once, and not each minute of a night, nor for each namespace
+                extra = {"host": f"cluster {cluster!r}", "error": said}
+                logger.warning("work elsewhere could not be swept", extra=extra)
             if not worth_another_try(error) or isinstance(error, NoCredentials):
                 self._to_sweep[place] -= REFUSAL
             return 0
+        self._unswept.pop(place, None)
         self._to_sweep[place] -= 1
         return found
 

@@ -18,8 +18,9 @@ import anyio
 
 from lifecycle import Retry
 
+from .._ground.text import one_line, shorten
 from ._client import Client, ClientStale
-from ._faults import NOT_FOUND, ApiError
+from ._faults import FORBIDDEN, NOT_FOUND, ApiError
 from ._lines import lines_of
 
 BYTES: Final = 1024 * 1024
@@ -66,6 +67,7 @@ class ContainerLog:
         self._rest = b""  # what the last stream has ended with, without an end
         self._tailed = False  # whether it was begun with its last lines
         self._bytes = 0
+        self._refused = False
 
     async def follow(self, client: Client, over: Callable[[], bool], tail: int | None = None) -> None:
         """Hand over all lines, and return when there are no more; may be called again, and goes on where it was.
@@ -88,6 +90,11 @@ class ContainerLog:
                 if error.status == NOT_FOUND and was_over:
                     self.complete = True
                     return
+                if error.status == FORBIDDEN:
+                    self._say_refused(error)
+                    if was_over:
+                        self.complete = True  # nobody waits for a right that may never come
+                        return
             except OSError:
                 pass
             else:
@@ -100,6 +107,12 @@ class ContainerLog:
             failures = 0 if self._bytes > before else failures + 1
             tail = None if self._handed else tail
             await anyio.sleep(_PAUSES.pause(max(failures, 1)))
+
+    def _say_refused(self, error: ApiError) -> None:
+        """Say once that we may not read it: an empty log would look like that of a program that said nothing."""
+        if not self._refused:
+            self._refused = True
+            self._say(f"[{self._container}: no log: {one_line(shorten(str(error), 400))}]")
 
     async def _read_end(self, client: Client, over: Callable[[], bool]) -> None:
         """Wait for the end of a log of which too much came, and hand over its last lines."""

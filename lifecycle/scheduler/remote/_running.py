@@ -112,8 +112,10 @@ class Errand(Generic[W]):
             await starts.start_soon(self._begin, name=f"start of {ticket.name}")
             log = owner.start_soon(self._log, name=f"log of {ticket.name}")
             self._end = await self._host.follow(ticket, self._work, self._job.log)
-            with anyio.move_on_after(LOG_PATIENCE):
+            with anyio.move_on_after(LOG_PATIENCE) as late:
                 await log.wait()
+            if late.cancelled_caught:
+                self._job.log(f"the log may lack its end, which did not come within {LOG_PATIENCE:g} s")
         return self._end
 
     async def _begin(self) -> None:

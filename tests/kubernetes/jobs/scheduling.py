@@ -57,6 +57,13 @@ async def run_job(scheduler: Scheduler, image: str, *command: str, **keys: Any) 
     return await result_of(scheduler, await begin(scheduler, image, *command, **keys))
 
 
+def lines_of(job: JobRecord) -> list[str]:
+    """Return what the program of a job has written: its log without our own line, which says where it runs."""
+    first, *lines = (job.log or "").splitlines()
+    assert first.startswith("runs as Job "), first
+    return lines
+
+
 async def names(cluster: Cluster, what: str) -> list[str]:
     """Return the names of the jobs or pods of a cluster's namespace."""
     path = {"jobs": cluster.batch, "pods": cluster.core}[what]

@@ -57,8 +57,10 @@ async def test_what_goes_wrong_in_one_place_does_not_keep_the_sweep_from_the_oth
         assert await kubernetes.sweep(_ticket().store, _all_over) >= 1
 
 
-async def test_a_place_that_may_not_be_listed_is_given_up_in_the_end(cluster: Cluster) -> None:
-    """Nobody may look there: it is not asked again each minute for ever."""
+async def test_a_place_that_may_not_be_listed_is_given_up_in_the_end(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody may look there: it is not asked again each minute for ever, and told of once."""
     async with host(cluster) as kubernetes:
         _faults(cluster).add(Answer(code=403, message="no"), path="/namespaces/closed/", times=None)
         with pytest.raises(RemoteFailed):
@@ -66,6 +68,20 @@ async def test_a_place_that_may_not_be_listed_is_given_up_in_the_end(cluster: Cl
         for _ in range(80):
             await kubernetes.sweep(_ticket().store, _all_over)
         assert ("default", "closed") not in kubernetes._to_sweep
+    assert [record.message for record in caplog.records] == ["work elsewhere could not be swept"]
+
+
+async def test_a_place_that_fails_anew_is_told_of_anew(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Between the two it could be swept."""
+    async with host(cluster) as kubernetes:
+        await kubernetes.start(_ticket(), _work(), _say)
+        for _ in range(2):
+            _faults(cluster).add(Answer(code=403, message="no"), verb="list", path="/jobs", times=None)
+            await kubernetes.sweep(_ticket().store, _all_over)
+            await kubernetes.sweep(_ticket().store, _all_over)
+            _faults(cluster).clear()
+            await kubernetes.sweep(_ticket().store, _all_over)
+    assert [record.message for record in caplog.records] == ["work elsewhere could not be swept"] * 2
 
 
 def _faults(cluster: Cluster) -> Faults:

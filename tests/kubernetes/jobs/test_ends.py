@@ -23,7 +23,11 @@ async def test_a_job_succeeds_with_its_output_and_its_log(cluster: Cluster) -> N
         assert job.status is JobStatus.SUCCEEDED, job.error
         assert job.result["output"] == {"rows": 3}
         assert job.result["exit_code"] == 0
-        assert (job.log or "").splitlines() == ["one", "two"]
+        assert (job.log or "").splitlines() == [
+            f"runs as Job {job.result['name']} in namespace {cluster.namespace} of cluster default",
+            "one",
+            "two",
+        ]
         await until_gone(cluster)
 
 

@@ -14,7 +14,7 @@ from lifecycle.scheduler.kubernetes import Kubernetes, _cluster, _credentials
 
 from ..clusters import Cluster
 from ..double import Double
-from .scheduling import run_job, scheduler_on
+from .scheduling import lines_of, run_job, scheduler_on
 
 pytestmark = pytest.mark.asyncio
 
@@ -42,7 +42,7 @@ async def test_it_needs_no_configuration(cluster: Cluster, account: Path) -> Non
     kubernetes = Kubernetes()
     async with scheduler_on(cluster, kubernetes=kubernetes) as scheduler:
         job = await run_job(scheduler, "script/lines-1")
-        assert (job.status, job.log) == (JobStatus.SUCCEEDED, "line 1"), job.error
+        assert (job.status, lines_of(job)) == (JobStatus.SUCCEEDED, ["line 1"]), job.error
         if isinstance(cluster.servers, Double):
             access, token = cluster.servers.access, account / "token"
             access.revoke(token.read_text())

@@ -17,8 +17,9 @@ from lifecycle.scheduler.kubernetes import Kubernetes
 from lifecycle.scheduler.kubernetes._check import RIGHTS, Check
 
 from ..clusters import Cluster
+from ..double import Double
 from ..real import RealCluster
-from .scheduling import names, run_job, scheduler_on
+from .scheduling import lines_of, names, run_job, scheduler_on
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "kubernetes-jobs.md"
 
@@ -62,7 +63,7 @@ async def test_the_role_of_the_page_is_enough(cluster: Cluster, real_server: Rea
         assert [finding for finding in findings if not finding.passed] == []
     async with scheduler_on(cluster, kubernetes=Kubernetes(with_it)) as scheduler:
         job = await run_job(scheduler, "script/lines-1")
-        assert (job.status, job.log) == (JobStatus.SUCCEEDED, "line 1"), job.error
+        assert (job.status, lines_of(job)) == (JobStatus.SUCCEEDED, ["line 1"]), job.error
     assert await names(cluster, "jobs") == []
     async with Kubernetes(with_it) as kubernetes:
         role["rules"][0]["verbs"].remove("patch")
@@ -80,3 +81,31 @@ async def until_rights(kubernetes: Kubernetes, found: str) -> None:
                         return
                     break
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("cluster", ["double"], indirect=True)
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        ({"plural": "pods/log"}, "[main: no log: cluster 'default': GET "),
+        ({"plural": "pods", "verb": "list"}, "its pods cannot be asked for the exit code and the output: cluster "),
+    ],
+    ids=["logs", "pods"],
+)
+async def test_what_cannot_be_had_without_a_right_is_told(
+    cluster: Cluster, tmp_path: Path, right: dict[str, str], said: str
+) -> None:
+    """In the job's log, at once: an empty one would look like that of a program that has said nothing."""
+    double = cluster.servers
+    assert isinstance(double, Double)
+    double.access.refuse(user="scheduler", **right)
+    kubeconfig = double.kubeconfig(
+        tmp_path / "scheduler", token=double.access.add_token(user="scheduler"), namespace=cluster.namespace
+    )
+    kubernetes = Kubernetes({"default": Configured(kubeconfig=kubeconfig)})
+    async with scheduler_on(cluster, kubernetes=kubernetes) as scheduler:
+        job = await run_job(scheduler, "script/lines-1")
+        assert job.status is JobStatus.SUCCEEDED, job.error
+        assert len([line for line in lines_of(job) if line.startswith(said) and "403" in line]) == 1, job.log
+        assert "may lack its end" not in (job.log or "")

@@ -13,7 +13,7 @@ from lifecycle.scheduler.kubernetes import _follow
 
 from ..clusters import Cluster
 from ..storm.tally import counted_clients
-from .scheduling import begin, host, result_of, run_job, scheduler_on
+from .scheduling import begin, host, lines_of, result_of, run_job, scheduler_on
 
 pytestmark = pytest.mark.asyncio
 
@@ -72,7 +72,7 @@ async def test_the_log_of_a_short_job_is_whole(cluster: Cluster) -> None:
     async with scheduler_on(cluster, workers=JOBS) as scheduler:
         runs = [await begin(scheduler, "script/lines-3") for _ in range(JOBS)]
         jobs = await asyncio.gather(*[result_of(scheduler, run) for run in runs])
-    assert [job.log for job in jobs] == ["line 1\nline 2\nline 3"] * JOBS
+    assert [lines_of(job) for job in jobs] == [["line 1", "line 2", "line 3"]] * JOBS
 
 
 async def test_a_log_for_which_there_is_no_room_comes_at_the_end(cluster: Cluster) -> None:
@@ -82,7 +82,7 @@ async def test_a_log_for_which_there_is_no_room_comes_at_the_end(cluster: Cluste
         while not (await scheduler.jobs())[0].logged:  # a list has no logs, and their length
             await asyncio.sleep(0.02)
         job = await run_job(scheduler, "script/sleep-0.2+lines-3")
-        assert job.log == "line 1\nline 2\nline 3"
+        assert lines_of(job) == ["line 1", "line 2", "line 3"]
         await long.cancel()
 
 

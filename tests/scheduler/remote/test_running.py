@@ -11,7 +11,7 @@ import pytest
 
 from lifecycle.scheduler import Context, JobStatus, Scheduler, handler
 from lifecycle.scheduler._store.sqlite.store import SqliteStore
-from lifecycle.scheduler.remote import RemoteEnd, RemoteFailed, RemoteLost, run_remote
+from lifecycle.scheduler.remote import RemoteEnd, RemoteFailed, RemoteLost, _running, run_remote
 
 pytestmark = pytest.mark.asyncio
 
@@ -85,6 +85,17 @@ async def test_it_is_started_followed_and_cleared_after_its_end_is_recorded(tmp_
     assert sorted(host.asked) == ["closed", "follow", "log", "start", "stop"]
     assert host.asked[-2:] == ["stop", "closed"]
     assert len(set(host.names)) == 1
+
+
+async def test_a_log_that_does_not_end_is_told_as_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work has ended, and nobody waits for its log for ever; nor is it taken for whole."""
+    monkeypatch.setattr(_running, "LOG_PATIENCE", 0.0)
+    async with scheduler(Noting(log=anyio.sleep_forever), tmp_path) as jobs:
+        job = await jobs.submit("elsewhere", "x")
+        assert (await job.wait()).status is JobStatus.SUCCEEDED
+        record = await jobs.job(job.id)
+        assert record is not None
+        assert (record.log or "").splitlines()[-1] == "the log may lack its end, which did not come within 0 s"
 
 
 async def test_a_cancelled_one_is_stopped_before_its_end_is_recorded(tmp_path: Path) -> None:
