@@ -126,8 +126,8 @@ async def test_attempts_that_were_cut_off_do_not_count(durable: Address, how: st
     await store.aclose()
 
 
-async def test_what_has_crashed_too_often_has_ended(durable: Address) -> None:
-    """Tried again by hand it begins anew."""
+async def test_again_by_hand_what_has_crashed_too_often_is_taken_up(durable: Address) -> None:
+    """None of its attempts has recorded an end: what one of them has begun elsewhere may still be there."""
     store = await opened(durable)
     number = await store.add_job(A_JOB)
     await claim(store)
@@ -139,7 +139,22 @@ async def test_what_has_crashed_too_often_has_ended(durable: Address) -> None:
     assert record is not None
     assert record.status is JobStatus.FAILED
     await store.revive_jobs([number], ["h"], force=False)
-    assert numbers(await claim(store)) == (2, 2)
+    assert numbers(await claim(store)) == (2, 1)
+    await store.aclose()
+
+
+async def test_again_by_hand_what_was_cancelled_while_nobody_worked_on_it_is_taken_up(durable: Address) -> None:
+    """Nobody has ended what it had begun."""
+    store = await opened(durable)
+    number = await store.add_job(A_JOB)
+    claimed = await claim(store)
+    await store.give_back([claimed], time.time())
+    assert numbers(await claim(store)) == (1, 1)
+    await store.aclose()
+    store = await opened(durable)
+    await store.cancel(number, "why", time.time())
+    await store.revive_jobs([number], ["h"], force=False)
+    assert numbers(await claim(store)) == (2, 1)
     await store.aclose()
 
 

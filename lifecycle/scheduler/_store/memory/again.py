@@ -101,7 +101,6 @@ def _wait_again(job: KeptJob) -> None:
     if job.ending is not None:
         job.ending = job.ending._replace(result=None, progress=None)
     job.status, job.failures, job.due, job.finished, job.skipped = JobStatus.PENDING, 0, 0.0, None, False
-    job.recorded = job.attempt
     if job.run is not None:
         job.run.unfinished += 1
         job.run.cancelled = False

@@ -181,7 +181,7 @@ class MemoryStore:
             return Settled(accepted=False)
         self._bell.ring()
         job.failures += ending.failed
-        job.ending, job.shown = ending, None
+        job.ending, job.shown, job.recorded = ending, None, attempt
         return self.end(job, ending.status, ending.error, now)
 
     async def retry(self, job_id: int, attempt: int, ending: Ending, due: float) -> bool:

@@ -32,7 +32,7 @@ from .settling import notify
 
 _WAIT_AGAIN: Final = """
     UPDATE jobs SET state = 'pending', owner = ?, history = ?, cancel = NULL, due = 0, finished = NULL, failures = 0,
-                    recorded = attempt, crashes = 0, expires = NULL, skipped = 0, result = NULL, progress_done = NULL,
+                    crashes = 0, expires = NULL, skipped = 0, result = NULL, progress_done = NULL,
                     progress_total = NULL, error = CASE WHEN attempt = 0 THEN NULL ELSE error END
     WHERE id = ?"""
 

@@ -23,7 +23,7 @@ INSERT_JOB = """
 
 _FINISH: Final = """
     UPDATE jobs SET state = ?, result = ?, error = ?, trace = ?, log = ?, seconds = ?, finished = ?,
-                    failures = failures + ?, owner = NULL WHERE id = ?"""
+                    failures = failures + ?, owner = NULL, recorded = attempt WHERE id = ?"""
 _FINISH_ALONE: Final = f"""{_FINISH}
     AND attempt = ? AND state = 'running' AND run IS NULL AND schedule IS NULL AND cancel IS NULL
     AND NOT EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)"""

@@ -54,7 +54,7 @@ BEGIN
         UPDATE jobs SET
             state = 'pending', owner = NULL, sender = coalesce(by_owner, sender),
             history = with_note(history, moment, state, attempt, error), cancel = NULL, due = 0, finished = NULL,
-            failures = 0, recorded = attempt, crashes = 0, expires = NULL, skipped = false, result = NULL, progress_done = NULL,
+            failures = 0, crashes = 0, expires = NULL, skipped = false, result = NULL, progress_done = NULL,
             progress_total = NULL, error = CASE WHEN attempt > 0 THEN error END
         WHERE id = ANY(wave);
         again := again || wave;

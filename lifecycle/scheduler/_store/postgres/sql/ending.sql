@@ -12,7 +12,7 @@ BEGIN
             state = status, result = said.result, error = said.error, trace = said.trace, log = said.log,
             seconds = said.seconds, finished = said.now, failures = failures + said.failed::integer, owner = NULL,
             logged = coalesce(said.logged, jobs.logged), progress_done = coalesce(said.done, progress_done),
-            progress_total = CASE WHEN said.done IS NULL THEN progress_total ELSE said.total END
+            progress_total = CASE WHEN said.done IS NULL THEN progress_total ELSE said.total END, recorded = jobs.attempt
         FROM jsonb_to_recordset(endings) AS said (
             id bigint, attempt bigint, now double precision, status text, result text, error text, trace text, log text,
             seconds double precision, failed boolean, logged bigint, done double precision, total double precision)
@@ -47,7 +47,8 @@ BEGIN
         failures = failures + (said->>'failed')::boolean::integer, owner = NULL,
         logged = coalesce((said->>'logged')::bigint, logged),
         progress_done = coalesce((said->>'done')::double precision, progress_done),
-        progress_total = CASE WHEN said ? 'done' THEN (said->>'total')::double precision ELSE progress_total END
+        progress_total = CASE WHEN said ? 'done' THEN (said->>'total')::double precision ELSE progress_total END,
+        recorded = CASE WHEN final THEN attempt ELSE recorded END
     WHERE id = job.id;
     IF job.cancel IS NOT NULL THEN -- it has ended: there is nothing left to stop
         DELETE FROM notices WHERE owner = by_owner AND notices.job = (said->>'id')::bigint;
