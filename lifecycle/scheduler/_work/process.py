@@ -1,39 +1,27 @@
-"""Shell commands: a process group, its pipes and its readers, owned by one scope and gone when it closes.
-
-The pipes are our own and not asyncio's, because asyncio's ``process.wait()`` waits for the pipes to close, and a
-grandchild that inherited them keeps them open for as long as it likes.
-"""
+"""Shell commands: a process group, its pipes and its readers, owned by one scope and gone when it closes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import Process
 
 from .._ground.errors import ShellFailed
 from .._ground.limits import SHELL_BYTES
 from .._ground.text import quote, shorten
+from .group import Pipe, ProcessGroup
 from .output import HeadTail
 
 if TYPE_CHECKING:
-    from lifecycle import Scope
-
     from .frame import Frame
 
 LINGER = 0.25
 """Seconds that the pipes may stay open after the command has ended, for what is still in them."""
-
-POLL = 0.02
-"""Seconds between two looks at whether a group has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +62,23 @@ async def run_command(frame: Frame, command: Command) -> dict[str, Any]:
     async with frame.scope.child(f"shell of {command.path}") as scope:
         scope.close_timeout = max(scope.close_timeout, command.grace + 10.0)
         # The readers stand below the process in the ledger: they empty the pipes until the last process is gone.
-        pipes = [_open_pipe(scope) for _ in range(2)]
+        out, err = [await scope.acquire(Pipe, name="pipe") for _ in range(2)]
         readers = [
-            scope.start_soon(_collect, pipe, buffer, name=f"reader of {command.path}")
-            for (pipe, _), buffer in zip(pipes, (stdout, stderr), strict=True)
+            scope.start_soon(pipe.read, buffer.add, name=f"reader of {command.path}")
+            for pipe, buffer in zip((out, err), (stdout, stderr), strict=True)
         ]
-        ends = [write.fd for _, write in pipes]
-        release = partial(_end_group, grace=command.grace)
-        process: Process = await scope.acquire(_start, command, ends, release=release, name="process group")
-        for _, write in pipes:
-            write.close()
-        returncode = await process.wait()
+        env = {**os.environ, **command.env}
+        group = await scope.acquire(
+            ProcessGroup,
+            command.argv,
+            out,
+            err,
+            env,
+            command.cwd,
+            release=lambda group: group.end(command.grace),
+            name="process group",
+        )
+        returncode = await group.wait()
         with anyio.move_on_after(LINGER):
             for reader in readers:
                 await reader.wait()
@@ -94,95 +88,6 @@ async def run_command(frame: Frame, command: Command) -> dict[str, Any]:
     if returncode not in command.ok:
         raise _failure(command, returncode, stderr)
     return {**output, "dropped": stdout.dropped + stderr.dropped}
-
-
-class _Descriptor:
-    """A file descriptor that is closed once."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-def _open_pipe(scope: Scope) -> tuple[_Descriptor, _Descriptor]:
-    read, write = (_Descriptor(fd) for fd in os.pipe())
-    scope.callback(read.close)
-    scope.callback(write.close)
-    os.set_blocking(read.fd, False)
-    return read, write
-
-
-async def _collect(pipe: _Descriptor, buffer: HeadTail) -> None:
-    while True:
-        await anyio.wait_readable(pipe.fd)
-        try:
-            chunk = os.read(pipe.fd, 65_536)
-        except BlockingIOError:
-            continue
-        if not chunk:
-            return
-        buffer.add(chunk)
-
-
-async def _start(command: Command, ends: list[int]) -> Process:
-    stdout, stderr = ends
-    return await anyio.open_process(
-        command.argv,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        cwd=command.cwd,
-        env={**os.environ, **command.env},
-        start_new_session=True,
-    )
-
-
-async def _end_group(process: Process, *, grace: float) -> None:
-    """End whatever is left of the process group, and reap the process."""
-    if _signal_group(process.pid, signal.SIGTERM):
-        with anyio.move_on_after(grace):
-            await process.wait()
-            while group_lives(process.pid):  # noqa: ASYNC110 (the end of a grandchild raises no event)
-                await anyio.sleep(POLL)
-        _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
-def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to every process of a group; return whether there was one."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
-        return True
-    return False
-
-
-def group_lives(group: int) -> bool:
-    """Return whether a process of the group still runs.
-
-    One that has ended but was not reaped does not count: orphans are reaped by process 1, and in many a container that
-    does it late or never.
-    """
-    if not _signal_group(group, 0):
-        return False
-    try:
-        numbers = [name for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return True
-    return any(_runs_in(group, number) for number in numbers)
-
-
-def _runs_in(group: int, number: str) -> bool:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # pid (name, which may hold spaces and parentheses) state ppid pgrp
-        fields = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return int(fields[2]) == group and fields[0] not in "ZX"
-    return False
 
 
 def _failure(command: Command, returncode: int, stderr: HeadTail) -> ShellFailed:

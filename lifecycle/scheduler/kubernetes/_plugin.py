@@ -7,22 +7,20 @@ plugin our standard input, and leaves it running when it is cancelled.
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 
 from lifecycle import Scope
 
 from .._ground.text import one_line, quote, shorten
+from .._work.group import Pipe, ProcessGroup
 
 TIMEOUT: Final = 60.0
 """Seconds that a plugin has: it may ask a server of its own."""
@@ -112,66 +110,27 @@ async def _run(argv: list[str], env: Mapping[str, str]) -> tuple[int, bytes, byt
     """Return how a command has ended, what it has printed, and what it has said besides."""
     printed, said = bytearray(), bytearray()
     async with Scope("credential plugin") as scope:
-        process = await scope.acquire(_start, argv, env, release=_end, name="credential plugin")
+        out, err = [await scope.acquire(Pipe, name="pipe") for _ in range(2)]
         readers = [
-            scope.start_soon(_collect, pipe, kept, name="reader of a credential plugin")
-            for pipe, kept in ((process.stdout, printed), (process.stderr, said))
+            scope.start_soon(pipe.read, partial(_keep, kept), name="reader of a credential plugin")
+            for pipe, kept in zip((out, err), (printed, said), strict=True)
         ]
-        code = await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+        group = await scope.acquire(ProcessGroup, argv, out, err, env, release=_end, name="credential plugin")
+        code = await group.wait()
         with anyio.move_on_after(LINGER):
             for reader in readers:
                 await reader.wait()
     return code, bytes(printed), bytes(said)
 
 
-def _start(argv: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a command in a group of its own: what it starts is ended with it.
-
-    In one step, as asyncio does it as well; but that then waits for its pipes, and when it is cancelled there it waits
-    on for whoever holds them, and nobody knows the group.
-    """
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=env,
-        start_new_session=True,
-    )
-    for pipe in (process.stdout, process.stderr):
-        os.set_blocking(_descriptor(pipe), False)
-    return process
+async def _end(group: ProcessGroup) -> None:
+    """Kill it where it still runs, with all that it has started; what it leaves behind when it has spoken may live."""
+    if not group.ended:
+        await group.end(None)
 
 
-async def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill it where it still runs, with all that it has started, and reap it."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    try:
-        await anyio.to_thread.run_sync(process.wait)
-    finally:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-
-
-def _descriptor(pipe: IO[bytes] | None) -> int:
-    assert pipe is not None, "both are pipes"
-    return pipe.fileno()
-
-
-async def _collect(pipe: IO[bytes] | None, kept: bytearray) -> None:
-    descriptor = _descriptor(pipe)
-    while True:
-        await anyio.wait_readable(descriptor)
-        try:
-            piece = os.read(descriptor, 65_536)
-        except BlockingIOError:
-            continue
-        if not piece:
-            return
-        kept += piece[: LONGEST + 1 - len(kept)]
+def _keep(kept: bytearray, piece: bytes) -> None:
+    kept += piece[: LONGEST + 1 - len(kept)]
 
 
 def _read(printed: bytes, command: str, version: str) -> dict[str, Any]:

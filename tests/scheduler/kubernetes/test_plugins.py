@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lifecycle.scheduler._work.process import group_lives
+from lifecycle.scheduler._work.group import group_lives
 from lifecycle.scheduler.kubernetes import _plugin
 from lifecycle.scheduler.kubernetes._plugin import run_plugin
 
