@@ -28,6 +28,9 @@ W = TypeVar("W")
 START_PATIENCE = 10.0
 """Seconds that a start which is on its way still has when the job is stopped: its answer says what there is to stop."""
 
+WAITING_PATIENCE = 1.0
+"""Seconds that it has when it has said what it waits for: most of its time nothing is on its way."""
+
 LOG_PATIENCE = 10.0
 """Seconds that the log still has when the work has ended."""
 
@@ -109,7 +112,7 @@ class Errand(Generic[W]):
             # Above the parting in the ledger: a start that is on its way has ended before it is asked what there is.
             starts = TaskManager(f"start of {ticket.name}", drain_timeout=START_PATIENCE, on_error=_ignore)
             await owner.enter_async_context(starts)
-            await starts.start_soon(self._begin, name=f"start of {ticket.name}")
+            await starts.start_soon(self._begin, starts, name=f"start of {ticket.name}")
             log = owner.start_soon(self._log, name=f"log of {ticket.name}")
             self._end = await self._host.follow(ticket, self._work, self._job.log)
             with anyio.move_on_after(LOG_PATIENCE) as late:
@@ -118,15 +121,20 @@ class Errand(Generic[W]):
                 self._job.log(f"the log may lack its end, which did not come within {LOG_PATIENCE:g} s")
         return self._end
 
-    async def _begin(self) -> None:
+    async def _begin(self, starts: TaskManager) -> None:
         """Take the work up, or start it; an attempt that follows another at once finds at most what that has left."""
+
+        def say(line: str) -> None:
+            starts.drain_timeout = WAITING_PATIENCE
+            self._job.log(line)
+
         self._begun = True
         try:
             if self._beyond.attempt > self._beyond.first and await self._host.adopt(self.ticket, self._work):
                 self._job.log(f"taken up: {self.ticket.name}")
                 return
             await self._check_current()
-            await self._host.start(self.ticket, self._work, self._job.log)
+            await self._host.start(self.ticket, self._work, say)
             try:
                 await self._check_current()
             except RemoteLost:

@@ -41,6 +41,8 @@ class Noting:
         return await done() if callable(done) else done
 
     async def start(self, ticket: Any, work: Any, say: Any) -> None:
+        if "says" in self.does:
+            say(self.does["says"])
         await self._do("start", ticket)
 
     async def adopt(self, ticket: Any, work: Any) -> bool:
@@ -242,3 +244,17 @@ async def test_what_follows_an_end_is_done_if_the_scheduler_is_closed_while_that
             await jobs.submit("elsewhere", "x")
             await recorded.wait()
     assert "stop" in host.asked
+
+
+async def test_a_start_that_waits_for_room_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has said so: nothing of it is on its way for most of the time."""
+    monkeypatch.setattr(_running, "START_PATIENCE", 600.0)
+    host = Noting(start=anyio.sleep_forever, says="waits: quota")
+    async with scheduler(host, tmp_path) as jobs:
+        job = await jobs.submit("elsewhere", "x")
+        while "start" not in host.asked:
+            await anyio.sleep(0.01)
+        await job.cancel("enough")
+        with anyio.fail_after(30):
+            assert (await job.wait()).status is JobStatus.CANCELLED
+    assert host.asked.count("stop") == 1
