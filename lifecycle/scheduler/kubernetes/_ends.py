@@ -156,12 +156,17 @@ def statuses(pod: Pod) -> Iterator[Mapping[str, Any]]:
         yield from pod["status"].get(kind) or ()
 
 
+def _newest_first(seen: Seen) -> list[Pod]:
+    """Return the pods there are and were, the newest first; a list has them by name, and only a watch as they came."""
+    pods = [*seen.gone.values(), *seen.pods.values()]
+    return sorted(reversed(pods), key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+
+
 # Success
 
 
 def _success(seen: Seen, container: str | None) -> RemoteEnd:
-    pods = [*seen.gone.values(), *seen.pods.values()]
-    pod = next((one for one in reversed(pods) if one["status"].get("phase") == "Succeeded"), None)
+    pod = next((one for one in _newest_first(seen) if one["status"].get("phase") == "Succeeded"), None)
     if pod is None:
         return RemoteEnd(
             reason="succeeded", message="its pod could not be seen: no exit code and no output", details=_details(seen)
@@ -204,9 +209,9 @@ def _failure(seen: Seen, container: str | None, condition: Mapping[str, Any]) ->
     if verdict == "DeadlineExceeded":
         said = "the Job was active for longer than its deadline"
         return RemoteEnd(reason=DEADLINE, message=said, details=_details(seen))
-    pods = [*seen.gone.values(), *seen.pods.values()]
-    ended = [one for one in reversed(pods) if one["status"].get("phase") == "Failed"]
-    for pod in [*ended, *(one for one in reversed(pods) if _disruption(one))]:
+    pods = _newest_first(seen)
+    ended = [one for one in pods if one["status"].get("phase") == "Failed"]
+    for pod in [*ended, *(one for one in pods if _disruption(one))]:
         return _failure_of(pod, container, seen)
     if seen.gone:
         return _gone(next(reversed(seen.gone.values())), seen)

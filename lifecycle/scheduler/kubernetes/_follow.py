@@ -42,6 +42,8 @@ NO_RIGHT: Final = 30.0
 SIDECARS: Final = 10.0
 """Seconds that other containers have to end when the one that counts has, and was named."""
 
+_DELETION: Final = "deletion of "
+
 
 class Following:
     """Follows one job.
@@ -252,11 +254,14 @@ class Following:
 
     def _lingering(self, seen: Seen) -> RemoteEnd | None:
         """Return the end by a node that does not say any more what became of its pod."""
+        for what in [what for what in self._since if what.startswith(_DELETION)]:
+            if what.removeprefix(_DELETION) not in seen.pods:
+                del self._since[what]  # nothing is to be looked at again for one that is gone
         for name, pod in seen.pods.items():
             meta = pod["metadata"]
             being_deleted = "deletionTimestamp" in meta
             patience = float(meta.get("deletionGracePeriodSeconds") or 0) + NODE_PATIENCE
-            if self._goes_on(f"deletion of {name}", being_deleted) >= patience:
+            if self._goes_on(_DELETION + name, being_deleted) >= patience:
                 node = pod["spec"].get("nodeName")
                 message = f"pod {name} was to be deleted, and node {node} does not say that it is gone"
                 details = {"name": self._name, "pod": name, "node": node}

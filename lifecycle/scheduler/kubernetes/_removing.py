@@ -14,7 +14,7 @@ from ._client import Client
 from ._faults import CONFLICT, NOT_FOUND, ApiError, page_of
 from ._job import Keep
 from ._names import JOB, KEEP, STORE
-from ._ownership import LOOKS, Item, attempt_of, find_job, is_being_deleted, is_of, job_path
+from ._ownership import LOOKS, Item, attempt_of, find_job, is_being_deleted, is_of, job_path, labels_of
 from ._view import PATHS, Seen
 
 PATIENCE: Final = 60.0
@@ -56,8 +56,8 @@ async def remove(client: Client, ticket: Ticket, namespace: str) -> None:
 
 
 def is_kept(job: Item) -> bool:
-    """Return whether a Job that has ended is to be left in the cluster."""
-    keep: Keep = (job["metadata"].get("labels") or {}).get(KEEP, "never")
+    """Return whether a Job that has ended is to be left in the cluster; also one whose labels were taken off it."""
+    keep: Keep = (job["metadata"].get("labels") or {}).get(KEEP) or labels_of(job).get(KEEP) or "never"
     failed = any(one.get("type") == "Failed" for one in (job.get("status") or {}).get("conditions") or ())
     return keep == "always" or (keep == "failed" and failed)
 

@@ -48,6 +48,17 @@ async def test_a_cancelled_job_without_its_labels_is_gone(cluster: Cluster) -> N
         assert await names(cluster, "pods") == []
 
 
+async def test_a_job_that_is_to_be_kept_is_without_its_labels(cluster: Cluster) -> None:
+    """Whether it is kept stands in the template as well."""
+    async with scheduler_on(cluster) as scheduler:
+        run = await begin(scheduler, "script/sleep-1", keep="always")
+        await until_running(cluster)
+        name = await _take_the_labels_off(cluster)
+        with anyio.fail_after(30):
+            await result_of(scheduler, run)
+    assert await names(cluster, "jobs") == [name]
+
+
 async def test_a_job_that_somebody_has_replaced_was_deleted(cluster: Cluster) -> None:
     """One of the same name that is not ours is not waited for, and stays."""
     async with scheduler_on(cluster) as scheduler:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
 from lifecycle.scheduler import JobStatus
-from lifecycle.scheduler.kubernetes import _follow
+from lifecycle.scheduler.kubernetes import KubernetesJob, _follow
+from lifecycle.scheduler.kubernetes._view import Seen
 from lifecycle.scheduler.remote import _running
 
 from ..clusters import Cluster
+from .attempts import nothing
 from .scheduling import begin, flow_of, names, result_of, scheduler_on
 from .test_adoption import until_running
 
@@ -81,3 +84,15 @@ async def test_a_pod_that_its_job_has_let_go_of_does_not_stay(
         assert "may still run" not in (job.error or "")
         assert "deleted by somebody else" in (job.error or "")
         assert await names(cluster, "pods") == []
+
+
+async def test_a_pod_that_was_being_deleted_and_is_gone_is_not_looked_at_again() -> None:
+    """Others have taken its place: each second would find nothing."""
+    view: Any = SimpleNamespace(client=None)
+    work = KubernetesJob(manifest=_manifest("script/ok", backoffLimit=3))
+    following = _follow.Following(view, "work", "n", work, 60.0, nothing)
+    pod = {"metadata": {"name": "work-x", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}, "status": {}}
+    assert following._lingering(Seen(pods={"work-x": pod})) is None
+    assert following._next_look() == 1.0
+    assert following._lingering(Seen()) is None
+    assert following._next_look() == _follow.LONGEST_PAUSE

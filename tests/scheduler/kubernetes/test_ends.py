@@ -142,3 +142,14 @@ def test_what_a_pod_waits_for(of_pod: Table, reason: str | None) -> None:
     """One word, and none where it runs."""
     waiting = waiting_for(Seen(job(), {"work-x": of_pod}))
     assert (None if waiting is None else waiting.reason) == reason
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_of_several_pods_that_have_failed_the_newest_says_why(order: tuple[str, ...]) -> None:
+    """A list has them by their names, which are made at random."""
+    pods = {"a": pod("Failed", ended(3)), "b": pod("Failed", ended(4))}
+    for name, minute in (("a", 1), ("b", 2)):
+        pods[name]["metadata"] |= {"name": name, "creationTimestamp": f"2026-01-01T00:0{minute}:00Z"}
+    end = end_of(Seen(FAILED, {name: pods[name] for name in order}), None, single=False)
+    assert end is not None
+    assert (end.exit_code, end.details["pod"]) == (4, "b")
