@@ -158,8 +158,8 @@ def statuses(pod: Pod) -> Iterator[Mapping[str, Any]]:
 
 def _newest_first(seen: Seen) -> list[Pod]:
     """Return the pods there are and were, the newest first; a list has them by name, and only a watch as they came."""
-    pods = [*seen.gone.values(), *seen.pods.values()]
-    return sorted(reversed(pods), key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+    pods = [*reversed(seen.pods.values()), *reversed(seen.gone.values())]
+    return sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
 
 
 # Success

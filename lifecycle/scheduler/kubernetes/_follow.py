@@ -106,7 +106,11 @@ class Following:
                 raise self._view.failure
             seen = self._view.of(self._name)
             if (end := self._end_of(seen)) is not None:
-                return end if _ends.is_told(seen) else await self._told_by_pods(seen) or end
+                if _ends.is_told(seen):
+                    return end
+                seen = replace(seen)  # as it is now: the Job may be deleted while we ask
+                told = await self._told_by_pods(seen)
+                return told or (await self._told_late(bell, seen) if end.succeeded else None) or end
             if (end := self._only_sidecars(seen)) is not None:
                 return end
             if (end := await self._out_of_time(seen)) is not None:
@@ -119,7 +123,7 @@ class Following:
         return end if end is None or told else replace(end, over=False)
 
     async def _told_by_pods(self, seen: Seen) -> RemoteEnd | None:
-        """Return the end with what its pods say: their watch may be behind that of the Job."""
+        """Return the end with what its pods say, None if there are none: their watch may be behind that of the Job."""
         path, query = PATHS["Pod"].format(self._namespace), {"labelSelector": f"job-name={self._name}"}
         try:
             answer = await self._client.ask("GET", path, patience=TELLING, query=query)
@@ -130,7 +134,18 @@ class Following:
             self._tell("its pods cannot be asked for the exit code and the output", one_line(shorten(str(error), 400)))
             return None
         pods: dict[str, Mapping[str, Any]] = {pod["metadata"]["name"]: trimmed(pod) for pod in items}
-        return self._end_of(Seen(seen.job, pods, seen.gone))
+        return self._end_of(Seen(seen.job, pods, seen.gone)) if pods else None
+
+    async def _told_late(self, bell: Bell, seen: Seen) -> RemoteEnd | None:
+        """Return the end with what the watch of its pods says yet: they are gone, with a ``ttl`` of no time at all."""
+        with anyio.move_on_after(SETTLING):
+            while self._view.failure is None:
+                known = self._view.of(self._name)
+                told = Seen(seen.job, known.pods, known.gone)
+                if _ends.is_told(told):
+                    return self._end_of(told)
+                await bell.wait(SETTLING)
+        return None
 
     def _goes_on(self, what: str, state: bool) -> float:
         """Return for how many seconds a state has gone on, 0 where it does not."""

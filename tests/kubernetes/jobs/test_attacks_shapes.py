@@ -14,8 +14,9 @@ from lifecycle.scheduler.kubernetes._view import Seen
 from lifecycle.scheduler.remote import _running
 
 from ..clusters import Cluster
+from ..double.faults import Slow
 from .attempts import nothing
-from .scheduling import begin, flow_of, names, result_of, scheduler_on
+from .scheduling import begin, flow_of, names, result_of, run_job, scheduler_on
 from .test_adoption import until_running
 
 pytestmark = pytest.mark.asyncio
@@ -30,7 +31,7 @@ def _manifest(*images: str, **spec: Any) -> dict[str, Any]:
 
 def _only_the_double(cluster: Cluster) -> None:
     if cluster.kind != "double":
-        pytest.skip("suspending came with Kubernetes 1.22")
+        pytest.skip("a real server is too old for it, or cannot be told to be slow")
 
 
 @pytest.mark.parametrize("parallelism", [1, 2])
@@ -84,6 +85,16 @@ async def test_a_pod_that_its_job_has_let_go_of_does_not_stay(
         assert "may still run" not in (job.error or "")
         assert "deleted by somebody else" in (job.error or "")
         assert await names(cluster, "pods") == []
+
+
+async def test_the_output_of_a_job_that_goes_at_once_is_not_lost(cluster: Cluster) -> None:
+    """With a ``ttl`` of no time: its pod is gone when it is asked for, and the watch of pods is behind that of Jobs."""
+    _only_the_double(cluster)
+    cluster.servers.faults.add(Slow(seconds=0.08), verb="watch", path="/pods", times=None)  # type: ignore[attr-defined]
+    async with scheduler_on(cluster) as scheduler:
+        job = await run_job(scheduler, "script/say-done", ttl=0)
+        assert job.status is JobStatus.SUCCEEDED, job.error
+        assert job.result["output"] == "done"
 
 
 async def test_a_pod_that_was_being_deleted_and_is_gone_is_not_looked_at_again() -> None:

@@ -30,9 +30,7 @@ async def _left_running(cluster: Cluster) -> int:
     return (await run.wait()).jobs[0].id
 
 
-@pytest.mark.xfail(
-    strict=True, reason="its end is recorded at once; only the sweep finds what it has left in a cluster"
-)
+@pytest.mark.xfail(strict=True, reason="its end is recorded at once; what it has left is the sweep's to find")
 async def test_a_job_that_is_cancelled_while_nobody_works_on_it_is_gone_before_its_end(cluster: Cluster) -> None:
     """No outcome looks better than what happened: its Job still runs."""
     number = await _left_running(cluster)
@@ -59,9 +57,7 @@ async def test_a_job_that_is_begun_again_is_not_begun_beside_what_it_has_left(cl
         assert len(await names(cluster, "jobs")) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a new process sweeps the namespaces of its clusters, and those that it works in"
-)
+@pytest.mark.xfail(strict=True, reason="a process sweeps the namespaces of its clusters, and where it works")
 async def test_what_a_killed_process_has_left_in_a_namespace_of_its_own_is_found(cluster: Cluster) -> None:
     """No job goes there any more; and all of a cluster must not be looked through, see the page on trial systems."""
     own, store = f"{cluster.namespace}-own", os.urandom(5).hex()
