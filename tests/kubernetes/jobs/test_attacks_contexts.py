@@ -1,4 +1,4 @@
-"""Attacks by somebody who works with the same kubeconfig: another context, or namespace, is chosen meanwhile."""
+"""Attacks by somebody who works with the same kubeconfig, and chooses another context or namespace meanwhile."""
 
 from __future__ import annotations
 
