@@ -59,7 +59,7 @@ todo: dict[str, Callable[[], Awaitable[object]]] = {}
 
 
 async def test_an_attempt_knows_what_it_is(make: Make) -> None:
-    """Of which store, run and job, and which of its attempts."""
+    """Of which store, run and job, submitted when, and which of its attempts."""
     async with make() as scheduler:
         job = await scheduler.submit(keep, 1, retries=1, backoff=(0.01, 0.01), name="once more")
         await job.wait()
@@ -68,6 +68,9 @@ async def test_an_attempt_knows_what_it_is(make: Make) -> None:
         assert {one.durable for one in kept} == {scheduler._store.durable}
         assert {(one.job, one.job_name, one.run) for one in kept} == {(job.id, "once more", None)}
         assert [(one.attempt, one.first) for one in kept] == [(1, 1), (2, 2)]
+        record = await scheduler.job(job.id)
+        assert record is not None
+        assert {one.created for one in kept} == {record.created if first.durable else 0.0}
         assert not any(one.resumes() for one in kept)
 
 
