@@ -17,7 +17,7 @@ import anyio
 
 from lifecycle import Retry
 
-from ._client import Client, ClientStale, NotConnected
+from ._client import Client, ClientStale, NotConnected, NotTrusted
 from ._faults import GONE, ApiError, api_error, next_page, page_of
 from ._lines import lines_of
 from ._shape import is_object
@@ -171,7 +171,8 @@ class Watch:
         if error is not None and not gone:
             self._tell(error)
         after = error.retry_after if isinstance(error, ApiError) else None
-        pauses = _SHORT if isinstance(error, NotConnected) else _LONG if gone else _PAUSES
+        nobody = isinstance(error, NotConnected) and not isinstance(error, NotTrusted)
+        pauses = _SHORT if nobody else _LONG if gone else _PAUSES
         await anyio.sleep(max(pauses.pause(self._failures), after or 0.0))
 
 

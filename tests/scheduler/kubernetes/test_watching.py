@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
 from lifecycle.scheduler.kubernetes import _faults
+from lifecycle.scheduler.kubernetes._client import NotConnected, NotTrusted
 from lifecycle.scheduler.kubernetes._faults import api_error
 from lifecycle.scheduler.kubernetes._watch import Watch
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
@@ -197,6 +199,28 @@ def test_a_server_that_says_when_is_asked_then(said: str, seconds: float) -> Non
         api = Api(script=first("watch jobs", wrong), lasts=None)
         await watched(bubble, api, 200)
         assert seconds <= gaps(api, "watch jobs")[0] <= seconds + 0.2
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize(("error", "longest"), [(NotConnected, 2.0), (NotTrusted, 10.0)])
+def test_where_there_is_no_server_it_is_asked_again_soon(error: type[NotConnected], longest: float) -> None:
+    """Nobody is troubled by it; one that is not trusted is."""
+
+    async def scenario(bubble: Bubble) -> None:
+        times: list[float] = []
+
+        async def request(*_how: Any, **_more: Any) -> Any:
+            times.append(anyio.current_time())
+            raise error("no")
+
+        random.seed(7)
+        client: Any = SimpleNamespace(request=request)
+        watch = Watch(client, JOBS, "", replace=lambda _: None, change=lambda *_: None, tell=lambda _: None)
+        with anyio.move_on_after(100):
+            await watch.run()
+        pauses = [after - before for before, after in pairwise(times)]
+        assert longest * 0.6 <= max(pauses[10:]) <= longest
 
     run_virtual(scenario)
 
