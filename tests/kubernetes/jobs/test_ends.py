@@ -7,7 +7,9 @@ import sys
 import anyio
 import pytest
 
-from lifecycle.scheduler import JobStatus
+from lifecycle.scheduler import Context, JobStatus, handler
+from lifecycle.scheduler.kubernetes import KubernetesJob, job_manifest
+from lifecycle.scheduler.remote import run_remote
 
 from ..clusters import Cluster
 from .scheduling import begin, names, result_of, run_job, scheduler_on, until_gone
@@ -67,6 +69,25 @@ async def test_an_eviction_is_told_as_one(cluster: Cluster) -> None:
         cluster.kubelet.evict(cluster.namespace, pod)
         job = await result_of(scheduler, run)
         assert "Evicted" in (job.error or "")
+        await until_gone(cluster)
+
+
+@handler("begin what was evicted anew")
+async def begin_anew(image: str, context: Context) -> list[object]:
+    """Run an image, twice at most, and return the reasons and the output."""
+    work = KubernetesJob(manifest=job_manifest(image, grace=1))
+    first = await run_remote(context.host("kubernetes"), work, context, key=image)
+    second = await run_remote(context.host("kubernetes"), work, context, key=image)
+    return [first.reason, second.reason, second.check().output]
+
+
+async def test_a_handler_begins_anew_what_was_evicted(cluster: Cluster) -> None:
+    """As another Job, within one attempt: it has seen the reason. At the end both are gone."""
+    async with scheduler_on(cluster) as scheduler:
+        job = await scheduler.submit("begin what was evicted anew", "script/sleep-2+say-done")
+        cluster.kubelet.evict(cluster.namespace, await _running_pod(cluster))
+        outcome = await job.wait()
+        assert (outcome.result, outcome.attempts) == (["evicted", "succeeded", "done"], 1), outcome.error
         await until_gone(cluster)
 
 
