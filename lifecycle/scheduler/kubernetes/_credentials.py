@@ -132,7 +132,8 @@ async def _of_pod(cluster: Cluster) -> Credentials:
 async def _of_kubeconfig(cluster: Cluster) -> Credentials:
     files = tuple(cluster.files())
     if not any(file.is_file() for file in files):
-        raise ValueError("there is no such file; name one in a file of clusters, or in $KUBECONFIG")
+        advice = "; name one in a file of clusters, or in $KUBECONFIG" if cluster.kubeconfig is None else ""
+        raise ValueError(f"there is no such file{advice}")
     # In a thread: it is parsed in Python, and large ones take a tenth of a second.
     merged, stamp = await anyio.to_thread.run_sync(read_kubeconfigs, files)
     name = cluster.context or merged["current-context"]

@@ -132,6 +132,8 @@ class Kubernetes:
         """Return why there is no cluster of this name, None if there is, as far as the configuration says."""
         if self._clusters is None or cluster in self._clusters:
             return None
+        if not self._clusters:
+            return f"unknown cluster {quote(cluster)}: none is configured"
         hint = did_you_mean(cluster, self._clusters)
         return f"unknown cluster {quote(cluster)}{hint}; expected {listing(self._clusters)}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.scheduler.kubernetes import Cluster
+from lifecycle.scheduler.kubernetes import Cluster, Kubernetes
 from lifecycle.scheduler.kubernetes._credentials import NoCredentials, load_credentials
 
 pytestmark = pytest.mark.asyncio
@@ -29,12 +29,20 @@ async def problem_of(cluster: Cluster) -> str:
     return str(raised.value)
 
 
-async def test_without_a_file_it_is_told_where_one_is_named(tmp_path: Path) -> None:
-    """The path is in it as well."""
+async def test_without_a_file_it_is_told_where_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless one was: then its path says enough."""
     file = tmp_path / "config"
-    assert await problem_of(Cluster(kubeconfig=file)) == (
-        f"kubeconfig {file}: there is no such file; name one in a file of clusters, or in $KUBECONFIG"
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    assert await problem_of(Cluster(context="training")) == (
+        f"kubeconfig {file}, context 'training': there is no such file; "
+        "name one in a file of clusters, or in $KUBECONFIG"
     )
+    assert await problem_of(Cluster(kubeconfig=file)) == f"kubeconfig {file}: there is no such file"
+
+
+async def test_where_no_cluster_is_configured_none_is_offered() -> None:
+    """As with a file of clusters that is empty."""
+    assert Kubernetes({}).problem("training") == "unknown cluster 'training': none is configured"
 
 
 async def test_an_unknown_context_is_told_with_those_that_there_are(tmp_path: Path) -> None:
