@@ -18,7 +18,7 @@ from lifecycle.cli import cli
 from lifecycle.cli._owned import Owned
 from lifecycle.cli.show._log import LogDisplay
 from lifecycle.cli.show._logging import COMMANDS, JsonLines, PlainLines, logging_to_stderr
-from lifecycle.scheduler import Event
+from lifecycle.scheduler import Event, JobLogFilter
 
 from ..docs.test_log_reference import logged
 from ..scheduler.tools import Cli, lines_in, wait_until
@@ -116,7 +116,8 @@ def raised() -> Any:
 
 def test_a_line_for_people() -> None:
     """Time, level, logger, message, and the fields that are not in the message; errors with their place."""
-    line = PlainLines().format(record(job_id=17, run=3, attempt=1, status="failed"))
+    told = {"event": "job_finished", "job": "a", "status": "failed", "seconds": 1, "error": "bad", "flow": None}
+    line = PlainLines().format(record(job_id=17, run=3, attempt=1, **told))
     assert re.fullmatch(
         r"[-\d]{10} [:.\d]{12}[+-]\d\d:\d\d WARNING some.where: a message \[job_id=17 run=3 attempt=1\]",
         line,
@@ -127,6 +128,13 @@ def test_a_line_for_people() -> None:
     assert r": two\nlines \x1b[31mred: ValueError: not\nright (" in line
     assert line.isprintable()
     assert line.endswith("in raised)")
+
+
+def test_a_line_that_is_of_no_event_keeps_its_fields() -> None:
+    """Its message is constant, and has none of them; the filter of jobs, which completes every record, is no event."""
+    one = record(host="cluster 'gpu'", error="it is gone", seconds=3)
+    JobLogFilter().filter(one)
+    assert PlainLines().format(one).endswith(" a message [host=cluster 'gpu' error=it is gone seconds=3]")
 
 
 def test_a_line_for_machines() -> None:

@@ -98,7 +98,8 @@ class PlainLines(logging.Formatter):
             text += f": {_cause(record.exc_info[1])}"
         extra = extra_of(record)
         state = extra.pop("state", "")
-        said = _IN_THE_SENTENCE if "job_id" in extra else frozenset()
+        # All of them: every record has some, as those of jobs that the filter adds, and says nothing of them.
+        said = _IN_THE_SENTENCE if extra.keys() >= _IN_THE_SENTENCE else frozenset()
         shown = " ".join(f"{name}={value}" for name, value in extra.items() if value is not None and name not in said)
         line = one_line(f"{at} {record.levelname:<7} {record.name}: {text}{f' [{shown}]' if shown else ''}")
         return f"{line}\n{harmless(state)}" if isinstance(state, str) and "\n" in state else line
