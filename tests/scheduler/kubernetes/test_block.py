@@ -58,6 +58,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "keep": ({"kubernetes": "a", "keep": "some"}, "blocks.work.keep"),
     "on_drain": ({"kubernetes": "a", "on_drain": "stop"}, "blocks.work.on_drain"),
     "another kind": ({"kubernetes": {**JOB, "kind": "CronJob"}}, "expected a manifest with apiVersion batch/v1"),
+    "no kind": (
+        {"kubernetes": {"spec": SPEC}},
+        "expected a manifest with apiVersion batch/v1 and kind Job, got neither",
+    ),
     "no containers": ({"kubernetes": {**JOB, "spec": {}}}, "expected a manifest with containers"),
     "a selector": ({"kubernetes": {**JOB, "spec": {**SPEC, "selector": {}}}}, "a Job's selector is the cluster's"),
     "a container that is not there": ({"kubernetes": JOB, "container": "c"}, "the Job has no container 'c'"),
@@ -108,3 +112,29 @@ def test_the_short_form_is_a_job_that_official_schemas_take() -> None:
         output="/out",
     )
     kubernetes_validate.validate({**manifest, "metadata": {**manifest["metadata"], "name": "n"}}, "1.32", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"command": "echo hello"}, "command: expected a list of strings, got 'echo hello'"),
+        ({"args": ["--epochs", 3]}, "args: expected a list of strings, got one with 3"),
+        ({"pull_secrets": "registry"}, "pull_secrets: expected a list of strings, got 'registry'"),
+        ({"env": ["A=1"]}, "env: expected a table of strings, got a list of 1"),
+        ({"env": {"A": 1}}, "env: expected a table of strings, got 'A': 1"),
+        ({"secrets": {"A": 5}}, "secrets: expected a table of strings, got 'A': 5"),
+        ({"resources": {"cpu": None}}, "resources: expected a table of amounts, got 'cpu': None"),
+        ({"volumes": {"/a": "claim"}}, "volumes: expected a table of tables, got '/a': 'claim'"),
+    ],
+)
+def test_a_program_that_gives_something_else_is_told_so(arguments: dict[str, Any], problem: str) -> None:
+    """A text for a list would run its first letter; the rest would be refused by a server, or be an odd error."""
+    with pytest.raises(TypeError) as raised:
+        job_manifest("image", **arguments)
+    assert str(raised.value) == problem
+
+
+def test_an_image_has_a_name() -> None:
+    """The server's answer would name no argument."""
+    with pytest.raises(ValueError, match="image: expected the name of an image, got ''"):
+        job_manifest("")
