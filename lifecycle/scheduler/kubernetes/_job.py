@@ -220,8 +220,8 @@ def manifest_problem(manifest: Any) -> str | None:
     if not isinstance(manifest, Mapping):
         return f"expected the manifest of a Job, got {quote(manifest)}"
     if manifest.get("kind") != "Job" or manifest.get("apiVersion") != "batch/v1":
-        kind = f"{manifest.get('apiVersion')} {manifest.get('kind')}"
-        return f"expected a manifest with apiVersion batch/v1 and kind Job, got {quote(kind)}"
+        named = " and ".join(f"{key} {quote(manifest[key])}" for key in ("apiVersion", "kind") if key in manifest)
+        return f"expected a manifest with apiVersion batch/v1 and kind Job, got {named or 'neither'}"
     spec = manifest.get("spec")
     template = spec.get("template") if isinstance(spec, Mapping) else None
     pod = template.get("spec") if isinstance(template, Mapping) else None

@@ -40,7 +40,7 @@ def text(what: str, value: object, *, needed: bool = False) -> str:
 def texts(what: str, values: Sequence[str]) -> list[str]:
     """Return a list of texts."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
-        raise TypeError(f"{what}: expected a list, got {quote(values)}")
+        raise TypeError(f"{what}: expected a list of texts, got {quote(values)}")
     return [text(f"{what}[{number}]", value) for number, value in enumerate(values)]
 
 
@@ -57,7 +57,9 @@ def table(what: str, values: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 def image(value: object) -> str:
     """Return the name of an image."""
-    name = text("image", value, needed=True)
+    name = text("image", value)
+    if not name:
+        raise ValueError("image: expected the name of an image, got ''")
     if name != name.strip():
         raise ValueError(f"image: expected a name without spaces around it, got {quote(name)}")
     return name

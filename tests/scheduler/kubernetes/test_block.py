@@ -117,14 +117,13 @@ def test_the_short_form_is_a_job_that_official_schemas_take() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"command": "echo hello"}, "command: expected a list of strings, got 'echo hello'"),
-        ({"args": ["--epochs", 3]}, "args: expected a list of strings, got one with 3"),
-        ({"pull_secrets": "registry"}, "pull_secrets: expected a list of strings, got 'registry'"),
-        ({"env": ["A=1"]}, "env: expected a table of strings, got a list of 1"),
-        ({"env": {"A": 1}}, "env: expected a table of strings, got 'A': 1"),
-        ({"secrets": {"A": 5}}, "secrets: expected a table of strings, got 'A': 5"),
-        ({"resources": {"cpu": None}}, "resources: expected a table of amounts, got 'cpu': None"),
-        ({"volumes": {"/a": "claim"}}, "volumes: expected a table of tables, got '/a': 'claim'"),
+        ({"command": "echo hello"}, "command: expected a list of texts, got 'echo hello'"),
+        ({"args": ["--epochs", 3]}, "args[1]: expected a text, got 3"),
+        ({"pull_secrets": "registry"}, "pull_secrets: expected a list of texts, got 'registry'"),
+        ({"env": ["A=1"]}, "env: expected a table, got a list of 1"),
+        ({"env": {"A": 1}}, "env.A: expected a text, got 1"),
+        ({"secrets": {"A": 5}}, "secrets.A: expected a text, got 5"),
+        ({"volumes": {"/a": "claim"}}, "volumes./a: expected a table, got 'claim'"),
     ],
 )
 def test_a_program_that_gives_something_else_is_told_so(arguments: dict[str, Any], problem: str) -> None:
