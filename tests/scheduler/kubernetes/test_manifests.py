@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -101,11 +102,15 @@ def _of_pod(pod: dict[str, Any]) -> Any:
     if container["image"] != container["image"].strip():
         yield "image"
     for variable in container.get("env", ()):
+        if not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*", variable["name"]):
+            yield variable
         if "valueFrom" in variable and not DNS_NAME.fullmatch(variable["valueFrom"]["secretKeyRef"]["name"]):
             yield variable
     for name, amount in container.get("resources", {}).get("limits", {}).items():
         prefix, slash, word = name.rpartition("/")
         if not QUALIFIED.fullmatch(word) or (slash and not DNS_NAME.fullmatch(prefix)) or amount.startswith("-"):
+            yield name
+        if slash and re.search(r"\.0*[1-9]|[numeE]", amount):
             yield name
         if not slash and word not in ("cpu", "memory", "ephemeral-storage") and not word.startswith("hugepages-"):
             yield name
@@ -132,6 +137,12 @@ def _of_pod(pod: dict[str, Any]) -> Any:
 @example({"image": "a", "resources": {"nvidia.com/gpu": 0.5}})
 @example({"image": "a", "command": "run it"})
 @example({"image": "a\n"})
+@example({"image": "a", "env": {"1A": "b"}})
+@example({"image": "a", "volumes": {"/a:b": {"empty": True}}})
+@example({"image": "a", "volumes": {"/a": {"empty": True, "sub_path": "a/.."}}})
+@example({"image": "a", "resources": {"gpu": 1}})
+@example({"image": "a", "labels": {"a b": "c"}})
+@example({"image": "a", "service_account": "A"})
 def test_what_the_short_form_accepts_a_server_takes(short: dict[str, Any]) -> None:
     """Whatever it is given; and it refuses with a TypeError or a ValueError that names the key, and nothing else."""
     short = dict(short)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -96,19 +98,81 @@ OBJECTS = st.fixed_dictionaries(
 @settings(max_examples=120)
 def test_what_is_taken_for_an_object_can_be_read_to_its_end(items: Any, single: bool, container: Any) -> None:
     """Whatever is missing, null or unknown in it."""
-    job, *pods = [item for item in items if is_object(item)] or [{"metadata": {"name": "x"}}]
+    read_to_its_end([item for item in items if is_object(item)] or [{"metadata": {"name": "x"}}], single, container)
+
+
+def read_to_its_end(items: list[Any], single: bool, container: str | None) -> None:
+    """Do with a Job and its pods all that is done with them."""
+    job, *pods = items
     for item in (job, *pods):
         labels_of(item), attempt_of(item), is_being_deleted(item), is_of(item, TICKET), is_kept(item)
         assert trimmed(trimmed(item)) == trimmed(item)
     there = {pod["metadata"]["name"]: trimmed(pod) for pod in pods}
     for seen in (Seen(trimmed(job), there), Seen(trimmed(job), {}, there), Seen(None, there)):
         end = _ends.end_of(seen, container, single=single) if seen.job is not None else None
-        assert end is None or isinstance(end, RemoteEnd)
+        assert end is None or (isinstance(end, RemoteEnd) and type(end.exit_code) in (int, type(None)))
         _ends.is_told(seen), _ends.lost_pods(seen)
         if seen.job is not None:
-            _ends.is_finished(seen.job), _ends.waiting_for(seen)
+            waiting = _ends.waiting_for(seen)
+            assert waiting is None or isinstance(waiting.message, str)
+            assert isinstance(_ends.is_finished(seen.job), bool)
         for pod in seen.pods.values():
             _ends.end_of_container(pod, "main", seen)
+
+
+WHOLE: dict[str, Any] = {
+    "metadata": {
+        "name": "work-1",
+        "namespace": "n",
+        "uid": "u",
+        "resourceVersion": "1",
+        "creationTimestamp": "t",
+        "deletionGracePeriodSeconds": 30,
+        "labels": {"job-name": "work-1"},
+        "annotations": {"a": "b"},
+        "ownerReferences": [{"uid": "u"}],
+    },
+    "spec": {"containers": [{"name": "main"}], "nodeName": "n", "template": {"metadata": {"labels": {"a": "b"}}}},
+    "status": {
+        "phase": "Failed",
+        "message": "m",
+        "conditions": [{"type": "Failed", "status": "True", "reason": "r", "message": "m"}],
+        "containerStatuses": [
+            {"name": "main", "state": {"terminated": {"exitCode": 3, "signal": 9, "reason": "r", "message": "m"}}},
+            {"name": "c1", "state": {"waiting": {"reason": "r", "message": "m"}}},
+        ],
+        "initContainerStatuses": [{"name": "i", "state": {"running": {}}}],
+    },
+}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where something stands in an object."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in parts:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def test_whatever_stands_in_the_wrong_place_is_found_out() -> None:
+    """Each part of an object in place of each other kind of thing: it is no object then, or it can be read."""
+    assert is_object(WHOLE)
+    found_out = 0
+    for path in places(WHOLE):
+        for wrong in (None, 3, "x", [], {}, [3], ["x"], {"a": 3}, True):
+            item = copy.deepcopy(WHOLE)
+            place = item
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = wrong
+            if not is_object(item):
+                found_out += 1
+                continue
+            waits = {**item, "status": {**(item.get("status") or {}), "phase": "Pending"}}
+            for items in ([item], [WHOLE, item], [{"metadata": {"name": "work-1"}}, waits]):
+                for container in (None, "main", "c1"):
+                    read_to_its_end(items, True, container)
+    assert found_out > 200
 
 
 @given(JSON | OBJECTS | st.lists(OBJECTS), st.binary(max_size=20), st.text(max_size=10) | st.none())

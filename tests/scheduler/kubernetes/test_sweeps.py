@@ -113,7 +113,7 @@ def test_a_sweep_that_is_cut_off_is_begun_with_the_others_the_next_time() -> Non
             for namespace in ("a", "b", "c", "n"):
                 kubernetes._to_sweep["default", namespace] = SWEEPS
             for _ in range(2):
-                with anyio.move_on_after(300):  # the patience of a sweep is 120 s for each of them
+                with anyio.move_on_after(150):  # the patience of a sweep is a minute for each of them
                     await kubernetes.sweep(STORE, all_over)
         assert "n" in listed(api)
         assert api.of("jobs") == []
