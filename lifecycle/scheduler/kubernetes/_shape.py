@@ -51,7 +51,7 @@ def is_object(item: Any) -> bool:
 
 def _fits(value: Any, shape: Any) -> bool:
     if isinstance(shape, type):
-        return isinstance(value, shape)
+        return isinstance(value, shape) and not isinstance(value, bool)  # which Python counts as a number
     if isinstance(shape, list):
         return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
     if not isinstance(value, Mapping):

@@ -114,6 +114,8 @@ def _of_pod(pod: dict[str, Any]) -> Any:
             yield name
         if not slash and word not in ("cpu", "memory", "ephemeral-storage") and not word.startswith("hugepages-"):
             yield name
+    names = [pod.get("serviceAccountName", "a"), *(secret["name"] for secret in pod.get("imagePullSecrets", ()))]
+    yield from (name for name in names if not DNS_NAME.fullmatch(name))
     for mount in container.get("volumeMounts", ()):
         if ":" in mount["mountPath"] or ".." in mount.get("subPath", "").split("/"):
             yield mount
