@@ -226,7 +226,9 @@ def _lost(seen: Seen) -> RemoteEnd | None:
             return _failure_of(pod, None, seen)
     if seen.gone and seen.job is not None:
         pod = next(reversed(seen.gone.values()))
-        if pod["status"].get("phase") not in ("Succeeded", "Failed"):
+        phase = pod["status"].get("phase")
+        # One that had time to end before it was removed is the controller's to tell of, unless that has missed it.
+        if phase not in ("Succeeded", "Failed") or (phase == "Failed" and seen.pods):
             return _gone(pod, seen)
     return None
 

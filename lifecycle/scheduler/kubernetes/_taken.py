@@ -24,7 +24,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _STANDARD: Final = ("cpu", "memory", "ephemeral-storage")
 
 
-def text(what: str, value: object, *, needed: bool = False) -> str:
+def text(what: str, value: object) -> str:
     """Return a text that can be passed to a program.
 
     Raises:
@@ -32,7 +32,7 @@ def text(what: str, value: object, *, needed: bool = False) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"{what}: expected a text, got {quote(value)}")
-    if "\0" in value or (needed and not value):
+    if "\0" in value:
         raise ValueError(f"{what}: expected a text, got {quote(value)}")
     return value
 

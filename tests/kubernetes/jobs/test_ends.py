@@ -114,6 +114,18 @@ async def test_a_job_that_somebody_deletes_is_told_as_deleted(cluster: Cluster) 
         assert "deleted by somebody else" in (job.error or "")
 
 
+async def test_a_pod_that_somebody_deletes_has_no_second_one(cluster: Cluster) -> None:
+    """An old controller makes another one in its place, where the first was gone before it saw how that had ended."""
+    async with scheduler_on(cluster) as scheduler:
+        run = await begin(scheduler, "python", sys.executable, "-c", "import time; time.sleep(600)")
+        pod = await _running_pod(cluster)
+        await cluster.kubectl("delete", "pod", pod, "--wait=false", "--grace-period=1")
+        job = await result_of(scheduler, run)
+        assert job.status is JobStatus.FAILED
+        assert "deleted by somebody else" in (job.error or "") or "SIGTERM" in (job.error or "")
+        await until_gone(cluster)
+
+
 async def test_a_deadline_of_the_cluster_is_told_as_one(cluster: Cluster) -> None:
     """The cluster ends it after `deadline` seconds, whether a scheduler lives or not."""
     async with scheduler_on(cluster) as scheduler:

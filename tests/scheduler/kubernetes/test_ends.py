@@ -153,3 +153,15 @@ def test_of_several_pods_that_have_failed_the_newest_says_why(order: tuple[str, 
     end = end_of(Seen(FAILED, {name: pods[name] for name in order}), None, single=False)
     assert end is not None
     assert (end.exit_code, end.details["pod"]) == (4, "b")
+
+
+def test_a_pod_in_place_of_one_that_was_deleted_is_none_of_ours() -> None:
+    """Who has deleted it gave it time to end, and the controller has not seen that; a job of several is another's."""
+    first = pod("Failed", {"terminated": {"exitCode": 143, "reason": "Error"}})
+    second = pod("Running", {"running": {}})
+    seen = Seen(job(), {"work-y": second}, {"work-x": first})
+    end = end_of(seen, None, single=True)
+    assert end is not None
+    assert (end.reason, end.message) == ("deleted", "pod work-x was deleted by somebody else")
+    assert end_of(seen, None, single=False) is None
+    assert end_of(Seen(job(), {}, {"work-x": first}), None, single=True) is None, "the controller's to tell of"
