@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -149,16 +149,31 @@ class Client:
             raise ConnectionError(f"{self._what(method, path)}: the answer is no JSON: {error}") from None
         return answer if isinstance(answer, dict) else {"answer": answer}
 
-    async def ask(self, method: str, path: str, *, patience: float, **more: Any) -> dict[str, Any]:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        patience: float,
+        check: Callable[[dict[str, Any]], object] = lambda _: None,
+        **more: Any,
+    ) -> dict[str, Any]:
         """Return what the server answers, asked again for *patience* seconds while it has no time or is not there.
 
-        Only for what may be done twice: `request` says what it raises.
+        Only for what may be done twice: `request` says what it raises. An answer for which *check* raises a
+        ``ConnectionError`` is none: something before the server has said it.
 
         Cancellation: as for `request`.
         """
         # One that gets no answer must not use up all the patience: a connection can be dead that others would replace.
         retry = Retry(timeout=patience, attempt_timeout=patience / 3, backoff=BACKOFF, retry_on=_worth_another_try)
-        return await retry.call(self.request, method, path, **more)
+
+        async def once() -> dict[str, Any]:
+            answer = await self.request(method, path, **more)
+            check(answer)
+            return answer
+
+        return await retry.call(once)
 
     @asynccontextmanager
     async def stream(self, path: str, query: Query, *, silence: float | None) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -47,13 +47,16 @@ async def find_job(client: Client, namespace: str, name: str, *, patience: float
         ApiError, OSError: it cannot be known.
     """
     try:
-        job = await client.ask("GET", job_path(namespace, name), patience=patience)
+        return await client.ask(
+            "GET",
+            job_path(namespace, name),
+            patience=patience,
+            check=lambda answer: check_answer(answer, namespace, name),
+        )
     except ApiError as error:
         if error.status == NOT_FOUND:
             return None
         raise
-    check_answer(job, namespace, name)
-    return job
 
 
 def check_answer(job: Item, namespace: str, name: str) -> None:

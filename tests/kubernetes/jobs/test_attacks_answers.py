@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -54,6 +55,17 @@ async def test_a_creation_is_one_only_if_the_answer_is_the_job(cluster: Cluster,
         else:
             assert job.status is JobStatus.FAILED
             assert "302" in (job.error or "")
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+async def test_a_job_is_taken_up_although_the_first_answer_is_not_the_job(cluster: Cluster, odd: Any) -> None:
+    """It is asked again: the attempt had failed for it, and hours of work would have been stopped and begun anew."""
+    async with host(cluster) as kubernetes:
+        await kubernetes.start(TICKET, WORK, print)
+        faults(cluster).add(Answer(code=200, raw=json.dumps(odd)), verb="get", path=f"/jobs/{TICKET.name}")
+        second = replace(TICKET, attempt=2)
+        assert await kubernetes.adopt(second, WORK)
+        await kubernetes.stop(second, WORK)
 
 
 SHAPES: dict[str, Any] = {

@@ -7,7 +7,7 @@ from functools import partial
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lifecycle.scheduler.kubernetes._faults import ApiError
@@ -85,6 +85,7 @@ async def _program(
     assert all(session.closed for session in api.sessions)
 
 
+@example(wrongs={5: Wrong(answer=(200, {"status": "well"}))}, interruptions=[0.05, 0.05], cancelled=None)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**PROGRAMS)
 def test_random_programs(wrongs: dict[int, Wrong], interruptions: list[float], cancelled: float | None) -> None:
