@@ -129,6 +129,11 @@ def is_finished(job: Mapping[str, Any]) -> bool:
     return any(kind in ("Complete", "Failed") for kind, _ in _conditions(job))
 
 
+def has_failed(job: Mapping[str, Any]) -> bool:
+    """Return whether a Job has ended by a failure."""
+    return any(kind == "Failed" for kind, _ in _conditions(job))
+
+
 def end_of_container(pod: Pod, container: str, seen: Seen) -> RemoteEnd | None:
     """Return the end of one container of a pod that still runs, None while it has none."""
     state = _terminated(_of_container(pod, container))

@@ -48,7 +48,7 @@ async def remove(client: Client, ticket: Ticket, namespace: str) -> None:
                 return
             if not is_being_deleted(job) and await delete_job(client, job) and finished:
                 return
-        empty = 0 if await _has_pods(client, ticket, namespace) else empty + 1
+        empty = empty + 1 if await _pods_are_gone(client, ticket, namespace) else 0
         tries += 1
         await anyio.sleep(_PAUSES.pause(tries))
         # Again and again: it can have changed since it was seen, and one whose creation was cut off can come even now.
@@ -58,8 +58,7 @@ async def remove(client: Client, ticket: Ticket, namespace: str) -> None:
 def is_kept(job: Item) -> bool:
     """Return whether a Job that has ended is to be left in the cluster; also one whose labels were taken off it."""
     keep: Keep = (job["metadata"].get("labels") or {}).get(KEEP) or labels_of(job).get(KEEP) or "never"
-    failed = any(one.get("type") == "Failed" for one in (job.get("status") or {}).get("conditions") or ())
-    return keep == "always" or (keep == "failed" and failed)
+    return keep == "always" or (keep == "failed" and _ends.has_failed(job))
 
 
 async def delete_job(client: Client, job: Item) -> bool:
@@ -77,14 +76,7 @@ async def delete_job(client: Client, job: Item) -> bool:
         # The version as well: it is another one as soon as a later attempt has taken the Job over.
         "preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
     }
-    path = job_path(meta["namespace"], meta["name"])
-    try:
-        await client.ask("DELETE", path, patience=PATIENCE, body=body)
-    except ApiError as error:
-        if error.status not in (CONFLICT, NOT_FOUND):
-            raise
-        return error.status == NOT_FOUND
-    return True
+    return await _delete(client, job_path(meta["namespace"], meta["name"]), body) != CONFLICT
 
 
 async def delete_pod(client: Client, pod: Item) -> bool:
@@ -95,18 +87,22 @@ async def delete_pod(client: Client, pod: Item) -> bool:
     """
     meta = pod["metadata"]
     body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta["uid"]}}
-    path = f"{PATHS['Pod'].format(meta['namespace'])}/{meta['name']}"
+    return await _delete(client, f"{PATHS['Pod'].format(meta['namespace'])}/{meta['name']}", body) is None
+
+
+async def _delete(client: Client, path: str, body: Item) -> int | None:
+    """Delete something; return None, or the status that says that it is not there any more, or not as it was."""
     try:
         await client.ask("DELETE", path, patience=PATIENCE, body=body)
     except ApiError as error:
         if error.status not in (CONFLICT, NOT_FOUND):
             raise
-        return False
-    return True
+        return error.status
+    return None
 
 
-async def _has_pods(client: Client, ticket: Ticket, namespace: str) -> bool:
-    """Return whether a job has pods; one whose node is lost does not count.
+async def _pods_are_gone(client: Client, ticket: Ticket, namespace: str) -> bool:
+    """Return whether a job has no pods any more; one whose node is lost does not count.
 
     Those without an owner are deleted: somebody has deleted the Job and let go of them, and no Job takes them up again.
     """
@@ -118,4 +114,4 @@ async def _has_pods(client: Client, ticket: Ticket, namespace: str) -> bool:
     for pod in items:
         if not pod["metadata"].get("ownerReferences") and not is_being_deleted(pod):
             await delete_pod(client, pod)
-    return bool(pods.keys() - _ends.lost_pods(Seen(pods=pods)))
+    return not pods.keys() - _ends.lost_pods(Seen(pods=pods))
