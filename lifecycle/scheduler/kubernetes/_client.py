@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
@@ -31,6 +31,22 @@ BACKOFF: Final = (0.2, 10.0)
 MERGE: Final = "application/merge-patch+json"
 
 Query = Mapping[str, str | int]
+
+
+class _Request(NamedTuple):
+    """What is sent, and how long at most its parts may take."""
+
+    method: str
+    path: str
+    query: Query | None
+    headers: Mapping[str, str]
+    data: bytes | None
+    timeout: aiohttp.ClientTimeout
+
+    @property
+    def target(self) -> str:
+        """The path and the query, as they are in a URL."""
+        return self.path + (f"?{urlencode(self.query)}" if self.query else "")
 
 
 class NotConnected(ConnectionError):
@@ -134,8 +150,9 @@ class Client:
         # Not by `total`: when that is over in the moment in which the task is cancelled, aiohttp takes the cancellation
         # back, because it enters its timer twice; the request would be made again by a task that has to end.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        request = _Request(method, path, query, headers, data, timeout)
         with anyio.move_on_after(self.cluster.timeout) as bound:
-            async with self._answer(method, path, query, headers, data, timeout) as response:
+            async with self._answer(request) as response:
                 try:
                     content = await response.read()
                 except aiohttp.ClientError as error:
@@ -191,7 +208,7 @@ class Client:
             OSError: it cannot be opened, or broke off.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
-        async with self._answer("GET", path, query, {}, None, timeout) as response:
+        async with self._answer(_Request("GET", path, query, {}, None, timeout)) as response:
             self.streams += 1
             try:
                 yield self._pieces(response, path)
@@ -206,67 +223,50 @@ class Client:
             raise _connection_error(self._what("GET", path), error) from error
 
     @asynccontextmanager
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        query: Query | None,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, request: _Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and give the answer's beginning, once more with new credentials if these have expired."""
         for renewed in (False, True):
             await self._keep_up()
             credentials = self._credentials
-            response = await self._send(method, path, query, headers, data, timeout, credentials.token)
+            response = await self._send(request, credentials.token)
             try:
                 if response.status == UNAUTHORIZED and not renewed:
                     await self._renew(credentials)
                     continue
                 if response.status >= 300:  # a redirection is none of an API server's: the token is for this one
                     retry_after = response.headers.get("Retry-After")
-                    raise api_error(self._what(method, path), response.status, await _body(response), retry_after)
+                    what = self._what(request.method, request.path)
+                    raise api_error(what, response.status, await _body(response), retry_after)
                 yield response
                 return
             finally:
                 response.close()
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Query | None,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        timeout: aiohttp.ClientTimeout,
-        token: str | None,
-    ) -> aiohttp.ClientResponse:
-        configuration = self._credentials.configuration
-        url = configuration.host.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        given = CIMultiDict({"User-Agent": "asyncio-lifecycle", **headers})
+    async def _send(self, request: _Request, token: str | None) -> aiohttp.ClientResponse:
+        configuration, what = self._credentials.configuration, self._what(request.method, request.path)
+        given = CIMultiDict({"User-Agent": "asyncio-lifecycle", **request.headers})
         if token:
             given["Authorization"] = token
         given.extend(self._credentials.headers)
         more = {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
         try:
             return await self._session.request(
-                method,
-                url,
+                request.method,
+                configuration.host.rstrip("/") + request.target,
                 headers=given,
-                data=data,
-                timeout=timeout,
+                data=request.data,
+                timeout=request.timeout,
                 allow_redirects=False,  # the token is for this server
                 proxy=configuration.proxy or None,
                 **more,
             )
         except aiohttp.ClientError as error:
-            raise _connection_error(self._what(method, path), error) from error
+            raise _connection_error(what, error) from error
         except TimeoutError as error:
-            raise TimeoutError(f"{self._what(method, path)}: no answer in time") from error
+            raise TimeoutError(f"{what}: no answer in time") from error
         except (ValueError, AssertionError) as error:  # of aiohttp, which does not look at them before
             said = f"its address, or a proxy of the environment, cannot be used: {type(error).__name__}: {error}"
-            raise NotConnected(f"{self._what(method, path)}: {said}") from error
+            raise NotConnected(f"{what}: {said}") from error
 
     async def _keep_up(self) -> None:
         """Read the credentials anew if their files have changed, or they expire; if that fails, the old ones count yet.
