@@ -21,10 +21,10 @@ def written(directory: Path, content: str) -> Path:
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several as well; those of the home directory, and whole ones, are what they are."""
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/there")
     content = '[a]\nkubeconfig = "one:~/two::/three"\nnamespace = "jobs"\ntimeout = 5\n[default]\nin_cluster = true\n'
     clusters = read_clusters(written(tmp_path, content))
-    assert list(clusters["a"].files()) == [tmp_path / "one", Path("/home/me/two"), Path("/three")]
+    assert list(clusters["a"].files()) == [tmp_path / "one", Path("/there/two"), Path("/three")]
     assert (clusters["a"].namespace, clusters["a"].timeout, clusters["default"].in_cluster) == ("jobs", 5, True)
     assert read_clusters(written(tmp_path, "")) == {}
 
