@@ -86,11 +86,12 @@ def certificates() -> Certificates:
         subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
 
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    usage = ("-addext", "keyUsage=critical,keyCertSign")  # Python 3.13 wants it
     for authority in ("ca", "other"):
-        openssl("req", "-x509", *key, "-nodes", "-subj", f"/CN={authority}", "-days", "2",
+        openssl("req", "-x509", *key, "-nodes", "-subj", f"/CN={authority}", "-days", "2", *usage,
                 "-keyout", f"{authority}.key", "-out", f"{authority}.crt")  # fmt: skip
     for name in ("server", "client"):
-        (directory / "ext").write_text("subjectAltName=DNS:localhost,DNS:api.test\n")
+        (directory / "ext").write_text("subjectAltName=DNS:localhost,DNS:api.test\nauthorityKeyIdentifier=keyid\n")
         openssl("req", *key, "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
                 "-days", "2", "-extfile", "ext", "-out", f"{name}.crt")  # fmt: skip
