@@ -220,7 +220,10 @@ def _failure(seen: Seen, container: str | None, condition: Mapping[str, Any]) ->
         return _failure_of(pod, container, seen)
     if seen.gone:
         return _gone(next(reversed(seen.gone.values())), seen)
-    said = one_line(shorten(f"{verdict}: {message}" if verdict else message or "the Job has failed", 400))
+    text = f"{verdict}: {message}" if verdict else message or "the Job has failed"
+    if seen.job is not None and seen.job["spec"].get("suspend"):
+        text = f"the Job was suspended, and may lose no pod: {text}"
+    said = one_line(shorten(text, 400))
     return RemoteEnd(reason=FAILED, message=said, details=_details(seen))
 
 

@@ -165,3 +165,10 @@ def test_a_pod_in_place_of_one_that_was_deleted_is_none_of_ours() -> None:
     assert (end.reason, end.message) == ("deleted", "pod work-x was deleted by somebody else")
     assert end_of(seen, None, single=False) is None
     assert end_of(Seen(job(), {}, {"work-x": first}), None, single=True) is None, "the controller's to tell of"
+
+
+def test_a_job_that_was_suspended_says_so() -> None:
+    """Also where its pod is gone, and nobody has seen it go."""
+    end = end_of(Seen({**FAILED, "spec": {"suspend": True}}), None, single=True)
+    assert end is not None
+    assert "suspended" in end.message
