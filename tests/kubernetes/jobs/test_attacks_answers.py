@@ -149,7 +149,7 @@ async def test_a_creation_without_an_answer_is_not_refused_because_the_credentia
         async with kubernetes.client("default"):
             pass
         cluster.kubeconfig.rename(cluster.kubeconfig.with_name("gone"))
-        monkeypatch.setattr(Credentials, "changed", False)  # whoever notices it first
+        monkeypatch.setattr(Credentials, "stamp_now", property(lambda self: self.stamp))  # whoever notices it first
         with pytest.raises(OSError, match="no such file") as raised:
             await kubernetes.start(TICKET, WORK, print)
         assert not isinstance(raised.value, RemoteFailed)

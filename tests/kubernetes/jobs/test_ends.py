@@ -12,7 +12,7 @@ from lifecycle.scheduler.kubernetes import KubernetesJob, job_manifest
 from lifecycle.scheduler.remote import run_remote
 
 from ..clusters import Cluster
-from .scheduling import begin, names, result_of, run_job, scheduler_on, until_gone
+from .scheduling import begin, flow_of, names, result_of, run_job, scheduler_on, until_gone
 
 pytestmark = pytest.mark.asyncio
 
@@ -148,7 +148,9 @@ async def test_a_quota_that_is_used_up_is_told_as_a_refusal(cluster: Cluster) ->
 async def test_a_manifest_that_the_server_refuses_is_told_at_once(cluster: Cluster) -> None:
     """With the server's own words, and nothing was created."""
     async with scheduler_on(cluster) as scheduler:
-        job = await run_job(scheduler, "script/ok", labels={"a b": "c"})
+        manifest = job_manifest("script/ok")
+        manifest["spec"]["template"]["spec"]["containers"][0]["name"] = "No Name"
+        job = await result_of(scheduler, await scheduler.submit(flow_of({"kubernetes": manifest})))
         assert job.status is JobStatus.FAILED
         assert "422" in (job.error or "")
         assert await names(cluster, "jobs") == []

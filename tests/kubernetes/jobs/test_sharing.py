@@ -10,6 +10,7 @@ import pytest
 
 from lifecycle.scheduler import JobStatus
 from lifecycle.scheduler.kubernetes import _follow
+from lifecycle.scheduler.remote import _sweeping
 
 from ..clusters import Cluster
 from ..storm.tally import counted_clients
@@ -86,8 +87,9 @@ async def test_a_log_for_which_there_is_no_room_comes_at_the_end(cluster: Cluste
         await long.cancel()
 
 
-async def test_a_job_costs_four_requests(cluster: Cluster) -> None:
+async def test_a_job_costs_four_requests(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made, its log is read, and it is looked at and deleted; whoever watches does so for all."""
+    monkeypatch.setattr(_sweeping, "PAUSES", (3600.0,))  # which lists as well
     with counted_clients() as tally:
         async with scheduler_on(cluster, workers=JOBS) as scheduler:
             runs = [await begin(scheduler, "script/sleep-0.2") for _ in range(JOBS)]

@@ -64,11 +64,11 @@ def counted_clients() -> Iterator[Tally]:
             await super().aclose()
 
         @contextlib.asynccontextmanager
-        async def _answer(self, *args: Any) -> AsyncIterator[Any]:
-            tally.asked(*args[:3])
+        async def _answer(self, request: Any) -> AsyncIterator[Any]:
+            tally.asked(request.method, request.path, request.query)
             self._in_use += 1
             try:
-                async with super()._answer(*args) as answer:
+                async with super()._answer(request) as answer:
                     yield answer
             finally:
                 self._in_use -= 1
