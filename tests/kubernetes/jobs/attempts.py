@@ -154,15 +154,23 @@ async def judge(engine: Engine, api: Api, attempt: Attempt, *, late: bool = Fals
     await settle(engine, api, attempt, late=late)
 
 
-async def settle(engine: Engine, api: Api, attempt: Attempt, *, late: bool) -> None:
-    """Record the end of the last attempt, and check that nothing is left, unless the error says so."""
+async def settle(engine: Engine, api: Api, attempt: Attempt, *, late: bool, anew: int = 0) -> None:
+    """Record the end of the last attempt, and check that nothing is left, unless the error says so.
+
+    Args:
+        engine: what the attempts shared.
+        api: the server.
+        attempt: the last one.
+        late: whether the server may create a Job when all has ended; then the sweep has to find it.
+        anew: how many attempts have stopped their Job although they go on later: the next one begins anew.
+    """
     try:
         await attempt.record()
     except (ApiError, OSError):  # it is told of, and the sweep's to do
         late = True
     await anyio.sleep(15)
     assert api.together <= 1, "two Jobs at once"
-    assert max(api.created.values(), default=0) <= 1 + late, "a second Job of one ticket"
+    assert max(api.created.values(), default=0) <= 1 + late + anew, "a second Job of one ticket"
     if late:
         api.script = lambda _: None
         assert await engine.host.sweep(STORE, _all_over) <= 1

@@ -19,6 +19,7 @@ from .scripted import Api, Request, Script, Wrong, status
 
 pytestmark = pytest.mark.usefixtures("in_memory")
 
+CONFLICT = Wrong(act=False, answer=(409, status(409, "Conflict")))
 WRONGS = [
     Wrong(act=False, cut=0),
     Wrong(cut=0),
@@ -34,7 +35,7 @@ WRONGS = [
     Wrong(answer=(502, b"<html>bad gateway</html>")),
     Wrong(answer=(200, b"<html>login</html>")),
     Wrong(answer=(200, {"status": "well"})),
-    Wrong(act=False, answer=(409, status(409, "Conflict"))),
+    CONFLICT,
     Wrong(act=False, answer=(429, b"too many"), headers=("Retry-After: 1",)),
     Wrong(act=False, answer=(410, status(410, "Expired"))),
 ]
@@ -75,17 +76,22 @@ async def _program(
 ) -> None:
     late = any(wrong.act is not True and wrong.act > 0 for wrong in wrongs.values())
     api = await Api(_script(wrongs)).serve(bubble)
+    anew = 0
     async with Engine() as engine:
         for number, after in enumerate([*interruptions, cancelled], start=1):
+            asked = len(api.requests)
             attempt = await _attempt(engine, number, after, interrupted=number <= len(interruptions))
             if not attempt.interrupted:
                 break
+            # Had it failed already when it was interrupted, it was stopping its Job, and that is done before it ends.
+            anew += any(request.kind == "delete" for request in api.requests[asked:])
             await anyio.sleep(0.5)
-        await settle(engine, api, attempt, late=late)
+        await settle(engine, api, attempt, late=late, anew=anew)
     assert all(session.closed for session in api.sessions)
 
 
 @example(wrongs={5: Wrong(answer=(200, {"status": "well"}))}, interruptions=[0.05, 0.05], cancelled=None)
+@example(wrongs={5: CONFLICT}, interruptions=[0.05, 0.05], cancelled=None)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**PROGRAMS)
 def test_random_programs(wrongs: dict[int, Wrong], interruptions: list[float], cancelled: float | None) -> None:
