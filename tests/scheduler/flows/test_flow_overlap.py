@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +201,14 @@ async def test_due_times_keep_to_the_bound_of_the_flow(store: Address | None, ov
 
 
 async def test_due_times_that_replace_a_run_let_it_clean_up(store: Address | None) -> None:
-    """Although several come while it does: it is cancelled once."""
+    """Although several come while it does: it is cancelled once. On a busy machine one is before it has begun."""
     async with Scheduler(store) as scheduler:
         schedule = await scheduler.schedule("often", of(""), fixed_rate=0.03, max_instances=1, overlap="cancel_running")
-        await until(lambda: log.count("clean x") >= 2)
+        await until(lambda: min(log.count("-x"), log.count("clean x")) >= 2)
         await schedule.remove()
         gate.add("all")
         await scheduler.drain()
-    assert log == ["+x", "-x", "clean x"] * (len(log) // 3)
+    assert re.fullmatch("((\\+x, -x, )?clean x, )+", "".join(f"{line}, " for line in log)), log
 
 
 async def test_a_delay_goes_on_after_a_due_time_that_was_skipped(store: Address | None) -> None:
