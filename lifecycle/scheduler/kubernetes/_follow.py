@@ -108,9 +108,9 @@ class Following:
             if (end := self._end_of(seen)) is not None:
                 if _ends.is_told(seen):
                     return end
-                seen = replace(seen)  # as it is now: the Job may be deleted while we ask
-                told = await self._told_by_pods(seen)
-                return told or (await self._told_late(bell, seen) if end.succeeded else None) or end
+                now = await self._as_it_is_now(seen)
+                end = self._end_of(now) or end
+                return (await self._told_late(bell, now) if end.succeeded and not now.pods else None) or end
             if (end := self._only_sidecars(seen)) is not None:
                 return end
             if (end := await self._out_of_time(seen)) is not None:
@@ -122,19 +122,26 @@ class Following:
         told = seen.job is not None and _ends.is_finished(seen.job)
         return end if end is None or told else replace(end, over=False)
 
-    async def _told_by_pods(self, seen: Seen) -> RemoteEnd | None:
-        """Return the end with what its pods say, None if there are none: their watch may be behind that of the Job."""
+    async def _as_it_is_now(self, seen: Seen) -> Seen:
+        """Return what the cluster says of the job: each of the two watches may be behind the other.
+
+        That of the pods where the Job has its end, and they say why; that of the Job where a pod is gone, which may be
+        because the Job has ended.
+        """
+        job = seen.job  # as it is now: it may be deleted while we ask
         path, query = PATHS["Pod"].format(self._namespace), {"labelSelector": f"job-name={self._name}"}
         try:
             answer = await self._client.ask("GET", path, patience=TELLING, query=query)
             items, _ = page_of(answer, path)
+            if job is not None and not _ends.is_finished(job):
+                found = await find_job(self._client, self._namespace, self._name, patience=TELLING)
+                job = trimmed(found) if found is not None and self._is_ours(found) else job
         except ClientStale:
             raise
         except (ApiError, OSError) as error:
             self._tell("its pods cannot be asked for the exit code and the output", one_line(shorten(str(error), 400)))
-            return None
-        pods: dict[str, Mapping[str, Any]] = {pod["metadata"]["name"]: trimmed(pod) for pod in items}
-        return self._end_of(Seen(seen.job, pods, seen.gone)) if pods else None
+            return Seen(job, {}, seen.gone)
+        return Seen(job, {pod["metadata"]["name"]: trimmed(pod) for pod in items}, seen.gone)
 
     async def _told_late(self, bell: Bell, seen: Seen) -> RemoteEnd | None:
         """Return the end with what the watch of its pods says yet: they are gone, with a ``ttl`` of no time at all."""
@@ -205,7 +212,7 @@ class Following:
             return RemoteEnd(reason=_ends.DELETED, message=message, details={"name": self._name})
         found = Seen(trimmed(job), seen.pods, seen.gone)
         if (end := self._end_of(found)) is not None:
-            return await self._told_by_pods(found) or end
+            return self._end_of(await self._as_it_is_now(found)) or end
         return None
 
     async def _not_started(self, seen: Seen, waiting: _ends.Waiting | None) -> RemoteEnd | None:

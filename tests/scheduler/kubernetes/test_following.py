@@ -87,6 +87,15 @@ def take_labels_off(api: Api) -> None:
     api.objects[path] = {**job, "metadata": {**job["metadata"], "labels": {}}}
 
 
+def pass_the_deadline(api: Api) -> None:
+    """End the Job by its deadline: its pod is deleted, and the watch of Jobs is behind."""
+    job_path, job = next((path, one) for path, one in api.objects.items() if path.startswith(JOBS))
+    pod_path, pod = next((path, one) for path, one in api.objects.items() if path.startswith(PODS))
+    api.put(pod_path, pod, "DELETED")
+    condition = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    api.objects[job_path] = {**job, "status": {"conditions": [condition]}}
+
+
 # How often
 
 
@@ -119,6 +128,18 @@ def test_the_end_of_a_job_that_no_watch_shows_is_found() -> None:
         assert followed.end is not None
         assert followed.end.succeeded
         assert 100 <= followed.seconds <= 131
+
+    run_virtual(scenario)
+
+
+def test_a_pod_that_was_deleted_because_its_job_has_ended_was_deleted_by_nobody_else() -> None:
+    """The watch of the pods is ahead: the Job is asked why."""
+
+    async def scenario(bubble: Bubble) -> None:
+        followed = await follow(bubble, Api(lasts=None), during=pass_the_deadline)
+        assert followed.end is not None
+        assert (followed.end.reason, followed.end.over) == ("deadline", True)
+        assert followed.seconds < 5
 
     run_virtual(scenario)
 
