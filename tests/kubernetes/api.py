@@ -16,6 +16,7 @@ import aiohttp
 Object = dict[str, Any]
 
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
 _PAUSE = 0.1
 
 

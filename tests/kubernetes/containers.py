@@ -130,9 +130,10 @@ class Process:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if self._process is not None:
+        # Not its own `send_signal`, which reaps one that has just ended: then asyncio knows no code of it but 255.
+        if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
     async def _read(self, pipe: int) -> None:
         """Take what is written, until nobody can write any more."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .api import MERGE, ApiError
+from .api import MERGE, STRATEGIC, ApiError
 from .containers import OUT_OF_MEMORY, SCRIPT, CannotStart, Container, Exit, Process, Script, reference_is_valid
 from .logs import Log
 from .statuses import NEVER, ContainerState, condition, conditions, merged, now, phase_of
@@ -182,9 +182,10 @@ class Pod:
                 return
             while True:
                 try:
-                    # The id makes sure that it is not another pod of that name.
+                    # The id makes sure that it is not another pod of that name; and who evicts it meanwhile has set a
+                    # condition that we have not seen yet, and that stays.
                     body = {"metadata": {"uid": self.uid}, "status": status}
-                    seen = await self._call("PATCH", f"{self.path}/status", body, MERGE)
+                    seen = await self._call("PATCH", f"{self.path}/status", body, STRATEGIC)
                     break
                 except ApiError as error:
                     if error.status != 409 or (await self._call("GET", self.path))["metadata"]["uid"] != self.uid:

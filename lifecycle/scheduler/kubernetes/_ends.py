@@ -55,6 +55,7 @@ _DISRUPTIONS: Final = {
 
 _NEVER_RAN: Final = ("StartError", "ContainerCannotRun", "RunContainerError")
 _SIGNALLED: Final = 128
+_LAST_SIGNAL: Final = 64
 
 
 _HOPELESS: Final = ("InvalidImageName", "ErrImageNeverPull")
@@ -261,7 +262,7 @@ def _failure_of(pod: Pod, container: str | None, seen: Seen) -> RemoteEnd:
     name = status.get("name") or "?"
     if not state:
         return RemoteEnd(reason=FAILED, message=_said(pod), details=details)
-    number = code - _SIGNALLED if isinstance(code, int) and code > _SIGNALLED else state.get("signal") or 0
+    number = _signal_of(state)
     ended_by = _signal_name(number) if number else None
     if why in _NEVER_RAN:
         reason, text = NOT_STARTED, f"container {name} could not be started"
@@ -323,6 +324,13 @@ def _details(seen: Seen, pod: Pod | None = None) -> dict[str, Any]:
     if pod is not None:
         details |= {"pod": pod["metadata"]["name"], "node": pod["spec"].get("nodeName")}
     return {key: value for key, value in details.items() if value}
+
+
+def _signal_of(state: Mapping[str, Any]) -> int:
+    """Return the number of the signal that ended a container, 0 for none: larger codes, as 255, are its own."""
+    code = state.get("exitCode")
+    number = code - _SIGNALLED if isinstance(code, int) and code > _SIGNALLED else state.get("signal") or 0
+    return number if 0 < number <= _LAST_SIGNAL else 0
 
 
 def _signal_name(number: int) -> str:

@@ -59,7 +59,9 @@ async def test_a_cluster_that_has_moved_is_followed(own_cluster: Cluster) -> Non
     async with scheduler_on(own_cluster, kubernetes=kubernetes) as scheduler:
         run = await begin(scheduler, "script/sleep-2")
         await run_job(scheduler, "script/ok")
-        rewrite(own_cluster.kubeconfig, "127.0.0.1", "localhost")
+        moved = '"tls-server-name": "127.0.0.1", "server": "https://localhost'  # what its certificate is for stays
+        rewrite(own_cluster.kubeconfig, '"server": "https://127.0.0.1', moved)
+        rewrite(own_cluster.kubeconfig, "http://127.0.0.1", "http://localhost")
         await own_cluster.servers.stop_api()
         await own_cluster.servers.start_api()
         job = await result_of(scheduler, run)

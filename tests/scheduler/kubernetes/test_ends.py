@@ -144,6 +144,17 @@ def test_what_a_pod_waits_for(of_pod: Table, reason: str | None) -> None:
     assert (None if waiting is None else waiting.reason) == reason
 
 
+@pytest.mark.parametrize(
+    ("code", "signal"), [(128, None), (129, "SIGHUP"), (168, "signal 40"), (192, "SIGRTMAX"), (193, None), (255, None)]
+)
+def test_a_code_beyond_those_of_signals_is_the_programs_own(code: int, signal: str | None) -> None:
+    """As that of a shell that could not reach its host, which is 255."""
+    end = end_of(Seen(FAILED, {"work-x": pod("Failed", ended(code))}), None, single=True)
+    assert end is not None
+    assert (end.exit_code, end.signal) == (code, signal)
+    assert (f"exit code {code}" in end.message) == (signal is None)
+
+
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
 def test_of_several_pods_that_have_failed_the_newest_says_why(order: tuple[str, ...]) -> None:
     """A list has them by their names, which are made at random."""
