@@ -22,7 +22,7 @@ from .scripted import Api, Request, Script, Wrong, status
 pytestmark = pytest.mark.usefixtures("in_memory")
 
 #: How many runs of an exploration are drawn with every commit; by night all of them are made.
-DRAWN = [12, pytest.param(None, marks=pytest.mark.nightly)]
+DRAWN = [12, pytest.param(None, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])]
 
 CONFLICT = Wrong(act=False, answer=(409, status(409, "Conflict", "the object has been modified")))
 QUOTA = Wrong(act=False, answer=(403, status(403, "Forbidden", "exceeded quota: q")))
@@ -60,7 +60,7 @@ TIMES = [
     (None, 0.15, 2.05),
     pytest.param(
         (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 1.9, 2.0, 2.1, 2.2, 3.0, 5.0, 9.0, 11.0, 30.0, 59.0, 61.0),
-        marks=pytest.mark.nightly,
+        marks=[pytest.mark.nightly, pytest.mark.timeout(3600)],
     ),
 ]
 
@@ -113,6 +113,7 @@ def test_an_attempt_that_is_struck_leaves_nothing_of_nobody(kind: str, interrupt
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("interrupted", [False, True], ids=["for good", "interrupted"])
 @pytest.mark.parametrize("kind", [kind for kind in CREATIONS if "refused" not in kind and kind != "forbidden"])
 def test_an_attempt_that_is_struck_anywhere_leaves_nothing_of_nobody(kind: str, interrupted: bool) -> None:

@@ -100,6 +100,7 @@ def test_random_programs(wrongs: dict[int, Wrong], interruptions: list[float], c
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**PROGRAMS)
 def test_many_random_programs(wrongs: dict[int, Wrong], interruptions: list[float], cancelled: float | None) -> None:

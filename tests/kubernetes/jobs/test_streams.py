@@ -285,7 +285,7 @@ async def read_log(bubble: Bubble, api: Api) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("clean", [False, True], ids=["broken", "ended"])
 def test_no_line_is_lost_or_comes_twice_wherever_the_stream_ends(clean: bool, step: int) -> None:
     """At every byte; a kubelet whose connection broke looks like the proper end of a stream."""
@@ -374,7 +374,7 @@ def test_the_log_of_a_job_that_has_ended_before_its_pod_was_seen_is_read() -> No
     run_virtual(scenario)
 
 
-@pytest.mark.parametrize("drawn", [40, pytest.param(None, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("drawn", [40, pytest.param(None, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])])
 def test_a_log_that_is_cut_off_anywhere_leaves_nothing(drawn: int | None) -> None:
     """Every fault at every point of a log over two streams."""
 
@@ -387,7 +387,7 @@ def test_a_log_that_is_cut_off_anywhere_leaves_nothing(drawn: int | None) -> Non
     report.assert_clean()
 
 
-@pytest.mark.parametrize("drawn", [40, pytest.param(None, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("drawn", [40, pytest.param(None, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])])
 def test_a_watch_that_is_cut_off_anywhere_leaves_nothing(drawn: int | None) -> None:
     """Every fault at every point of a watch that is cut, refused and gone."""
 
