@@ -49,6 +49,14 @@ class _Request(NamedTuple):
         return self.path + (f"?{urlencode(self.query)}" if self.query else "")
 
 
+class _Failure(NamedTuple):
+    """That credentials could not be read: why, of which state of their files, and until when these are left alone."""
+
+    said: tuple[Any, ...]
+    stamp: tuple[Any, ...]
+    rests_until: float
+
+
 class NotConnected(ConnectionError):
     """A request was never sent: there was no connection to the server."""
 
@@ -93,8 +101,7 @@ class Client:
         self._session = session or RESTClientObject(credentials.configuration, maxsize=0).pool_manager
         self._renewing = anyio.Lock()
         self._stale = False
-        self._failures, self._failure = 0, tuple[Any, ...]()  # how often they could not be read, and why the last time
-        self._failed_at, self._rests_until = tuple[Any, ...](), 0.0
+        self._failure: _Failure | None = None  # the last one
         self._began = time.monotonic()
 
     @property
@@ -279,27 +286,26 @@ class Client:
         old, now = self._credentials, self._credentials.stamp_now
         if now == old.stamp and not old.expired:
             return
-        if now == self._failed_at and time.monotonic() < self._rests_until:
+        if (last := self._failure) is not None and now == last.stamp and time.monotonic() < last.rests_until:
             return  # of the same files, a plugin that has just failed is not run for each request
         with contextlib.suppress(NoCredentials):  # somebody is about to write them
             await self._renew(old)
 
     async def _renew(self, old: Credentials) -> None:
         """Read the credentials anew, unless somebody has meanwhile: of all who meet the same end one does it."""
-        failures = self._failures
+        before = self._failure
         async with self._renewing:
             if self._stale:
                 raise ClientStale(f"cluster {self.name!r} is reached in another way now")
             if self._credentials is not old:
                 return
-            if self._failures != failures:  # that of the one who did it
-                raise NoCredentials(*self._failure)
+            if self._failure is not None and self._failure is not before:  # that of the one who did it
+                raise NoCredentials(*self._failure.said)
             stamp = old.stamp_now
             try:
                 fresh = await load_credentials(self.cluster)
             except NoCredentials as error:
-                self._failures, self._failure = failures + 1, error.args
-                self._failed_at, self._rests_until = stamp, time.monotonic() + REST
+                self._failure = _Failure(error.args, stamp, time.monotonic() + REST)
                 raise
             fresh.discard()  # what is in files, the session has read
             if fresh.lasting != old.lasting:

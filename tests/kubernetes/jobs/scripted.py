@@ -77,6 +77,19 @@ class Wrong:
 
 
 Script = Callable[[Request], Wrong | None]
+
+
+def every(kind: str, wrong: Wrong) -> Script:
+    """Let all requests of a kind go wrong."""
+    return lambda request: wrong if request.kind == kind else None
+
+
+def first(kind: str, *wrongs: Wrong) -> Script:
+    """Let the first requests of a kind go wrong, one after the other."""
+    left = list(wrongs)
+    return lambda request: left.pop(0) if request.kind == kind and left else None
+
+
 _apis: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Api] = weakref.WeakKeyDictionary()
 
 

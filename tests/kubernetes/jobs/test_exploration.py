@@ -17,7 +17,7 @@ from lifecycle.scheduler.remote import RemoteFailed, RemoteLost
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
 from .attempts import TICKET, WORK, Attempt, Engine, engine_run, judge, leaves, nothing, struck
-from .scripted import Api, Request, Script, Wrong, status
+from .scripted import Api, Request, Script, Wrong, first, status
 
 pytestmark = pytest.mark.usefixtures("in_memory")
 
@@ -67,12 +67,7 @@ TIMES = [
 
 def creations(wrongs: list[Wrong]) -> Script:
     """Let the creations go wrong one after the other; what comes then is well."""
-    left = list(wrongs)
-
-    def script(request: Request) -> Wrong | None:
-        return left.pop(0) if request.kind == "create" and left else None
-
-    return script
+    return first("create", *wrongs)
 
 
 def is_late(wrongs: list[Wrong]) -> bool:

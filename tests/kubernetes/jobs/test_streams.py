@@ -19,7 +19,7 @@ from lifecycle.scheduler.remote import RemoteEnd
 from lifecycle.testing import Bubble, explore_cancellation, faults, run_virtual
 
 from .attempts import STORE, TICKET, WORK, Engine, nothing
-from .scripted import JOBS, Api, Request, Script, Wrong, status
+from .scripted import JOBS, Api, Request, Wrong, every, first, status
 
 pytestmark = pytest.mark.usefixtures("in_memory")
 
@@ -71,24 +71,6 @@ async def watch_for(bubble: Bubble, api: Api, seconds: float, during: Callable[[
     return kept
 
 
-def every(kind: str, wrong: Wrong) -> Script:
-    """Let all requests of a kind go wrong."""
-    return lambda request: wrong if request.kind == kind else None
-
-
-def first(kind: str, wrong: Wrong, count: int = 1) -> Script:
-    """Let the first requests of a kind go wrong."""
-    left = [count]
-
-    def script(request: Request) -> Wrong | None:
-        if request.kind != kind or not left[0]:
-            return None
-        left[0] -= 1
-        return wrong
-
-    return script
-
-
 # Watches
 
 BAD_WATCHES = {
@@ -134,7 +116,7 @@ def test_a_watch_recovers_and_misses_nothing(wrong: Wrong) -> None:
     """After three that went wrong it knows what is true."""
 
     async def scenario(bubble: Bubble) -> None:
-        api = Api(script=first("watch jobs", wrong, 3))
+        api = Api(script=first("watch jobs", *[wrong] * 3))
         kept = await watch_for(bubble, api, 60, lambda: api.create(WORK.named(TICKET, "n")))
         assert kept.objects == {one["metadata"]["name"]: one for one in api.of("jobs")}
         assert kept.objects[TICKET.name]["status"]["succeeded"] == 1
@@ -319,7 +301,7 @@ def test_what_is_no_log_is_no_line() -> None:
     """Neither a refusal nor a page of a proxy; and it is asked for with pauses."""
 
     async def scenario(bubble: Bubble, wrong: Wrong) -> None:
-        api = Api(script=first("log", wrong, 5), lasts=60.0)
+        api = Api(script=first("log", *[wrong] * 5), lasts=60.0)
         assert await read_log(bubble, api) == ["one", "two"]
         assert api.count("log") <= 7
 

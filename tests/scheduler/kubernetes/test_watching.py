@@ -19,7 +19,7 @@ from lifecycle.scheduler.kubernetes._faults import api_error
 from lifecycle.scheduler.kubernetes._watch import Watch
 from lifecycle.testing import Bubble, explore_cancellation, run_virtual
 
-from ...kubernetes.jobs.scripted import JOBS, Api, Request, Script, Wrong, status
+from ...kubernetes.jobs.scripted import JOBS, Api, Request, Wrong, every, first, status
 
 HOUR = 3600.0
 
@@ -62,17 +62,6 @@ async def watched(bubble: Bubble, api: Api, seconds: float, during: Callable[[],
     finally:
         await client.aclose()
     return kept
-
-
-def every(kind: str, wrong: Wrong) -> Script:
-    """Let all requests of a kind go wrong."""
-    return lambda request: wrong if request.kind == kind else None
-
-
-def first(kind: str, *wrongs: Wrong) -> Script:
-    """Let the first requests of a kind go wrong, one after the other."""
-    left = list(wrongs)
-    return lambda request: left.pop(0) if request.kind == kind and left else None
 
 
 def gaps(api: Api, kind: str) -> list[float]:
